@@ -1,0 +1,276 @@
+"""Diagram 9: the states of a payment and the only moves between them.
+
+Theory of operation
+-------------------
+
+A payment is in exactly one of the ten states of Diagram 9. It moves when an *event* reaches it,
+and an event is one of three kinds:
+
+- A `PaymentEvent` is an arrow of the diagram and carries the arrow's label. The table of those
+  arrows is `DIAGRAM_9`, one literal, one row per state. A state from which nothing is drawn, other
+  than "Complete" to the end, stands there with `{}`: nothing leaves it, and the table says so.
+- A `BeyondEvent` is an arrow the seed needs but does not draw: desistimiento starts from Settled,
+  an authorisation expires, a bank takes settled money back. Those arrows have a literal of their
+  own, `BEYOND_DIAGRAM_9`, and each event has the number of the decision that allows it.
+- A `Remark` is a fact worth keeping that moves nothing. "Outcome unknown" is the one that matters
+  most: after a time-out the payment stays Pending until there is evidence, because unknown never
+  decays into Failed (decision 3). Remarks are legal in every state, also in the final ones, so a
+  late truth is never dropped (decision 10).
+
+The first event of every payment is "Customer submits payment": the arrow out of the black dot.
+From there `next_state` is a lookup; a failed lookup is an `IllegalTransitionError` and changes
+nothing. `fold` replays a whole history by the same lookup, which is how law 5 compares what a
+payment says it is with what its events say.
+
+A partial refund leaves money behind, so Refunding returns to Settled ("Refund leaves remainder")
+and may start again; only the refund that leaves nothing is drawn as "Refund complete".
+
+Two sets are read off the machine. `AT_REST` are the states in which a payment may stay for ever
+without anybody owing it work. `LIVE` are those that forbid a second payment for the same subject
+and type (decision 12).
+
+What the tables cannot say: a refund needs money that was received (decision 6), a capture needs
+evidence (decision 14), capture and void exclude one another (decision 7). Those are guards on
+amounts and rows, and they live in the database beside the move.
+
+Rules a change must keep:
+
+1. Whatever moves a payment is an arrow in one of the two literals. There is no third place.
+2. `DIAGRAM_9` holds the seed's arrows, all of them and nothing else.
+3. Names of states and events are stored for ever: renaming one is a migration.
+"""
+
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+from caas.errors import CaasError, ConflictError
+
+
+class PaymentState(StrEnum):
+    """The ten states of Diagram 9."""
+
+    INITIATED = "Initiated"
+    PENDING = "Pending"
+    AUTHORIZED = "Authorized"
+    CAPTURING = "Capturing"
+    SETTLED = "Settled"
+    SETTLEMENT_FAILED = "SettlementFailed"
+    FAILED = "Failed"
+    VOIDED = "Voided"
+    REFUNDING = "Refunding"
+    REFUNDED = "Refunded"
+
+
+class PaymentEvent(StrEnum):
+    """The labels of Diagram 9's arrows."""
+
+    CUSTOMER_SUBMITS_PAYMENT = "Customer submits payment"
+    GATEWAY_PROCESSING = "Gateway processing"
+    FUNDS_RESERVED = "Funds reserved"
+    GATEWAY_REJECTION = "Gateway rejection"
+    INITIATE_SETTLEMENT = "Initiate settlement"
+    CANCEL_BEFORE_CAPTURE = "Cancel before capture"
+    BANK_CONFIRMS = "Bank confirms"
+    BANK_REJECTS = "Bank rejects"
+    REVERSE_TRANSACTION = "Reverse transaction"
+    REFUND_COMPLETE = "Refund complete"
+
+
+class BeyondEvent(StrEnum):
+    """Arrows the seed needs and does not draw; `DECISIONS` says who allowed each."""
+
+    NEVER_SENT = "Never sent"
+    CUSTOMER_ABANDONS = "Customer abandons"
+    OPERATORS_DECIDE_NOT_CHARGED = "Operators decide not charged"
+    AUTHORIZATION_EXPIRED = "Authorization expired"
+    CAPTURE_REFUSED = "Capture refused"
+    BANK_REVERSES = "Bank reverses"
+    REFUND_REQUESTED = "Refund requested"
+    REFUND_FAILED = "Refund failed"
+    REFUND_LEAVES_REMAINDER = "Refund leaves remainder"
+
+
+class Remark(StrEnum):
+    """Facts that are recorded and move nothing."""
+
+    GATEWAY_CALLED = "Gateway called"
+    OUTCOME_UNKNOWN = "Outcome unknown"
+    CUSTOMER_ACTION_REQUIRED = "Customer action required"
+    DELIVERY_CONFIRMED = "Delivery confirmed"
+    DELIVERY_FAILED = "Delivery failed"
+    EVIDENCE_REFUSED = "Evidence refused"
+    VOID_REQUESTED = "Void requested"
+    CAPTURE_ACCEPTED = "Capture accepted"
+    PARTIALLY_SETTLED = "Partially settled"
+    FEE_BOOKED = "Fee booked"
+    REFUND_RECORDED = "Refund recorded"
+    DISPUTE_OPENED = "Dispute opened"
+    DISPUTE_WON = "Dispute won"
+    DISPUTE_LOST = "Dispute lost"
+    DISPUTE_REVERSED = "Dispute reversed"
+    LOSS_BOOKED = "Loss booked"
+    LATE_TRUTH = "Late truth"
+
+
+AnyEvent = PaymentEvent | BeyondEvent | Remark
+"""Everything that can stand in a payment's history."""
+
+_S = PaymentState
+_E = PaymentEvent
+_B = BeyondEvent
+
+START: Final = PaymentState.INITIATED
+"""Where "Customer submits payment" leads, out of the black dot of the diagram."""
+
+DIAGRAM_9: Final[dict[PaymentState, dict[PaymentEvent, PaymentState]]] = {
+    _S.INITIATED: {_E.GATEWAY_PROCESSING: _S.PENDING},
+    _S.PENDING: {_E.FUNDS_RESERVED: _S.AUTHORIZED, _E.GATEWAY_REJECTION: _S.FAILED},
+    _S.AUTHORIZED: {_E.INITIATE_SETTLEMENT: _S.CAPTURING, _E.CANCEL_BEFORE_CAPTURE: _S.VOIDED},
+    _S.CAPTURING: {_E.BANK_CONFIRMS: _S.SETTLED, _E.BANK_REJECTS: _S.SETTLEMENT_FAILED},
+    _S.SETTLED: {},
+    _S.FAILED: {},
+    _S.VOIDED: {},
+    _S.SETTLEMENT_FAILED: {_E.REVERSE_TRANSACTION: _S.REFUNDING},
+    _S.REFUNDING: {_E.REFUND_COMPLETE: _S.REFUNDED},
+    _S.REFUNDED: {},
+}
+
+BEYOND_DIAGRAM_9: Final[dict[PaymentState, dict[BeyondEvent, PaymentState]]] = {
+    _S.INITIATED: {_B.NEVER_SENT: _S.FAILED},
+    _S.PENDING: {
+        _B.NEVER_SENT: _S.FAILED,
+        _B.CUSTOMER_ABANDONS: _S.FAILED,
+        _B.OPERATORS_DECIDE_NOT_CHARGED: _S.FAILED,
+    },
+    _S.AUTHORIZED: {_B.AUTHORIZATION_EXPIRED: _S.VOIDED},
+    _S.CAPTURING: {_B.CAPTURE_REFUSED: _S.SETTLEMENT_FAILED},
+    _S.SETTLED: {_B.REFUND_REQUESTED: _S.REFUNDING, _B.BANK_REVERSES: _S.SETTLEMENT_FAILED},
+    _S.REFUNDING: {_B.REFUND_FAILED: _S.SETTLED, _B.REFUND_LEAVES_REMAINDER: _S.SETTLED},
+}
+
+DECISIONS: Final[dict[BeyondEvent, tuple[int, ...]]] = {
+    _B.NEVER_SENT: (3,),
+    _B.CUSTOMER_ABANDONS: (24,),
+    _B.OPERATORS_DECIDE_NOT_CHARGED: (3,),
+    _B.AUTHORIZATION_EXPIRED: (9,),
+    _B.CAPTURE_REFUSED: (17,),
+    _B.BANK_REVERSES: (17, 37),
+    _B.REFUND_REQUESTED: (5,),
+    _B.REFUND_FAILED: (5,),
+    _B.REFUND_LEAVES_REMAINDER: (5,),
+}
+
+AT_REST: Final = frozenset({
+    _S.SETTLED, _S.FAILED, _S.VOIDED, _S.SETTLEMENT_FAILED, _S.REFUNDED,
+})  # fmt: skip
+"""States in which a payment may stay without open work (law 7)."""
+
+LIVE: Final = frozenset(PaymentState) - {_S.FAILED, _S.VOIDED, _S.REFUNDED}
+"""States that block a second payment for the same subject and type (decision 12, law 3)."""
+
+
+class Arrow(NamedTuple):
+    """One legal move, ready to be unpacked as (from, event, to)."""
+
+    source: PaymentState
+    event: PaymentEvent | BeyondEvent
+    target: PaymentState
+
+
+class IllegalTransitionError(ConflictError):
+    """The payment cannot make this move from the state it is in; nothing was changed."""
+
+    code = "illegal_transition"
+
+    def __init__(self, state: PaymentState, event: AnyEvent) -> None:
+        """Keep the state and the event that do not go together."""
+        self.state = state
+        self.event = event
+        sentence = f'A payment that is {state} has no move "{event}"; nothing was changed.'
+        super().__init__(sentence, state=state.value, event=event.value)
+
+
+class BrokenHistoryError(CaasError):
+    """The events of a payment do not make a history that Diagram 9 allows."""
+
+    code = "broken_history"
+
+    def __init__(self, position: int, event: str | None, state: PaymentState | None) -> None:
+        """Keep the place in the history where it breaks, counted from zero."""
+        self.position = position
+        self.event = event
+        self.state = state
+        came_from = "the start" if state is None else state.value
+        what = "nothing" if event is None else f'"{event}"'
+        sentence = f"The history breaks at event {position}: {what} cannot follow {came_from}."
+        super().__init__(sentence, position=position, event=event, state=state)
+
+
+def legal_arrows() -> list[Arrow]:
+    """List every move of both literals, the diagram's own first."""
+    drawn = [Arrow(s, event, to) for s, row in DIAGRAM_9.items() for event, to in row.items()]
+    beyond = [Arrow(s, e, to) for s, row in BEYOND_DIAGRAM_9.items() for e, to in row.items()]
+    return drawn + beyond
+
+
+_MOVES: Final[dict[tuple[str | None, str], PaymentState]] = {
+    (None, PaymentEvent.CUSTOMER_SUBMITS_PAYMENT): START,
+    **{(source, event): target for source, event, target in legal_arrows()},
+}
+_REMARKS: Final[frozenset[str]] = frozenset(Remark)
+
+
+def next_state(state: PaymentState, event: AnyEvent) -> PaymentState:
+    """Return the state this event leads to; a remark leads back to the same one.
+
+    Raises:
+        IllegalTransitionError: no arrow of either literal leaves this state with this event.
+    """
+    target = _target(state, event)
+    if target is None:
+        raise IllegalTransitionError(state, event)
+    return target
+
+
+def fold(events: Iterable[str]) -> PaymentState:
+    """Replay the names of a payment's events, oldest first, to the state they lead to (law 5).
+
+    Raises:
+        BrokenHistoryError: the history is empty, does not begin with "Customer submits payment",
+            holds a name nobody knows, or makes a move that no arrow allows.
+    """
+    state: PaymentState | None = None
+    for position, event in enumerate(events):
+        target = _target(state, event)
+        if target is None:
+            raise BrokenHistoryError(position, event, state)
+        state = target
+    if state is None:
+        raise BrokenHistoryError(0, None, None)
+    return state
+
+
+def mermaid(*, beyond: bool = True) -> str:
+    """Draw the machine as a Mermaid state diagram; without `beyond` it is the seed's Diagram 9."""
+    arrows = [arrow for arrow in legal_arrows() if beyond or isinstance(arrow.event, PaymentEvent)]
+    lines = [
+        "stateDiagram-v2",
+        f'    [*] --> {START}: "{PaymentEvent.CUSTOMER_SUBMITS_PAYMENT}"',
+        *(f'    {source} --> {target}: "{_label(event)}"' for source, event, target in arrows),
+        *(f'    {state} --> [*]: "Complete"' for state, row in DIAGRAM_9.items() if not row),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _target(state: PaymentState | None, event: str) -> PaymentState | None:
+    """Look the move up; before the first event there is no state, and no remark either."""
+    return state if event in _REMARKS else _MOVES.get((state, event))
+
+
+def _label(event: PaymentEvent | BeyondEvent) -> str:
+    """Name the arrow, and the decision behind it when the seed did not draw it."""
+    if isinstance(event, PaymentEvent):
+        return event.value
+    numbers = ", ".join(str(number) for number in DECISIONS[event])
+    return f"{event.value} (decision {numbers})"

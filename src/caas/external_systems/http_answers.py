@@ -1,0 +1,241 @@
+"""What an external system answered, and the closed family of ways it can fail us.
+
+Seed: Diagram 11 and the retry table (network time-out, gateway 5xx, refusals). Decision 3 tells the
+three kinds apart: *not sent* (known), *refused* (known), *unknown* (everything else).
+
+Rules a change must keep:
+- Unknown is the default: only what is listed here as known is known.
+- A failure speaks of one attempt only. When an earlier attempt with the same key ended unknown, a
+  later `NotSentError` or `RefusedByPartnerError` does not make the operation known.
+- No failure carries a header, a key or more than a short scrubbed excerpt of a body.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from http import HTTPStatus
+from typing import Final, TypeVar
+
+import msgspec
+
+from caas.errors import CaasError
+from caas.rules.card_numbers import scrub
+from caas.rules.retry_strategy import GatewayErrorKind
+
+EXCERPT_CHARS_MAX: Final = 200
+PROBLEM_CHARS_MAX: Final = 500
+OK_OR_CREATED: Final = frozenset({int(HTTPStatus.OK), int(HTTPStatus.CREATED)})
+
+# A 4xx that does not say the request was turned away: the time-out, the conflict of two equal
+# requests in flight, "too early". What the other attempt did is not known from these.
+NOT_DEFINITE: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY})
+STILL_RUNNING_CODES: Final = frozenset(
+    {"idempotency_key_in_use", "idempotency_in_progress", "request_in_progress", "still_running"}
+)
+
+T = TypeVar("T")
+
+
+class UnknownReason(StrEnum):
+    """Why an answer could not be used as evidence."""
+
+    TIMED_OUT = "timed out"
+    CUT = "connection cut"
+    SERVER_ERROR = "server error"
+    REDIRECTED = "redirected"
+    MALFORMED = "malformed"
+    OVERSIZED = "oversized"
+    MISMATCH = "mismatch"
+    STILL_RUNNING = "still running"
+    UNEXPECTED = "unexpected"
+
+
+KIND_OF_REASON: Final = {
+    UnknownReason.TIMED_OUT: GatewayErrorKind.NETWORK_TIMEOUT,
+    UnknownReason.CUT: GatewayErrorKind.NETWORK_TIMEOUT,
+    UnknownReason.STILL_RUNNING: GatewayErrorKind.NETWORK_TIMEOUT,
+    UnknownReason.SERVER_ERROR: GatewayErrorKind.GATEWAY_5XX_ERROR,
+}
+
+
+class GatewayFailure(CaasError):  # noqa: N818 - the family's name; its members end in Error
+    """An external system did not do what was asked, or did not say so."""
+
+    code = "gateway_failure"
+    http_status = 503
+
+    def __init__(self, sentence: str, *, partner: str, call: str, **facts: object) -> None:
+        """Keep which external system failed, and at which call."""
+        super().__init__(sentence, partner=partner, call=call, **facts)
+        self.partner = partner
+        self.call = call
+
+
+class NotSentError(GatewayFailure):
+    """The request is known not to have reached the external system; it can be sent again."""
+
+    code = "not_sent"
+    kind = GatewayErrorKind.NOT_SENT
+
+    def __init__(self, *, partner: str, call: str, cause: str) -> None:
+        """Keep why no connection could be had."""
+        sentence = (
+            f"{partner} could not be reached for {call} ({cause}); nothing was sent. "
+            f"Check its address and the network; the request is safe to send again."
+        )
+        super().__init__(sentence, partner=partner, call=call, cause=cause)
+        self.cause = cause
+
+
+class OutcomeUnknownError(GatewayFailure):
+    """The request was sent, and nothing shows whether it was done; look it up."""
+
+    code = "outcome_unknown"
+
+    def __init__(
+        self,
+        *,
+        partner: str,
+        call: str,
+        reason: UnknownReason,
+        status: int | None = None,
+        detail: str = "",
+    ) -> None:
+        """Keep the reason, the status when there was one, and the kind that Diagram 11 retries."""
+        sentence = (
+            f"{partner} gave no usable answer to {call} ({reason}{f': {detail}' if detail else ''}"
+            f"{f', status {status}' if status else ''}). Whether it was done is unknown: look it "
+            f"up, or send it again with the same key."
+        )
+        super().__init__(sentence, partner=partner, call=call, reason=str(reason), status=status)
+        self.reason = reason
+        self.kind = KIND_OF_REASON.get(reason, GatewayErrorKind.UNRECOGNISED)
+        self.status = status
+        self.detail = detail
+
+
+class TooManyRequestsError(GatewayFailure):
+    """The external system turned the request away for now; send it again when it says."""
+
+    code = "too_many_requests"
+    kind = GatewayErrorKind.RATE_LIMITED
+
+    def __init__(self, *, partner: str, call: str, retry_after_seconds: float | None) -> None:
+        """Keep how long the external system asks us to wait, when it says."""
+        wait = "later" if retry_after_seconds is None else f"in {retry_after_seconds:g} s"
+        sentence = f"{partner} turned {call} away: too many requests. Send it again {wait}."
+        super().__init__(
+            sentence, partner=partner, call=call, retry_after_seconds=retry_after_seconds
+        )
+        self.retry_after_seconds = retry_after_seconds
+
+
+class RefusedByPartnerError(GatewayFailure):
+    """The external system refused the request and says why; sending it again changes nothing."""
+
+    code = "refused_by_partner"
+    http_status = 502
+
+    def __init__(self, *, partner: str, call: str, status: int, refusal: str, problem: str) -> None:
+        """Keep the status, the partner's stable code, and its sentence."""
+        sentence = f"{partner} refused {call}: {refusal} (status {status}). {problem}".strip()
+        super().__init__(
+            sentence, partner=partner, call=call, status=status, refusal=refusal, problem=problem
+        )
+        self.status = status
+        self.refusal = refusal
+        self.problem = problem
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """The part of an RFC 9457 answer that we read."""
+
+    code: str
+    title: str = ""
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HttpAnswer:
+    """One complete answer, of whatever status, before anything in it is believed."""
+
+    partner: str
+    call: str
+    status: int
+    content_type: str
+    body: bytes
+    retry_after_seconds: float | None = None
+
+    def unknown(self, reason: UnknownReason, detail: str = "") -> OutcomeUnknownError:
+        """Return the error that says this answer is no evidence."""
+        return OutcomeUnknownError(
+            partner=self.partner, call=self.call, reason=reason, status=self.status, detail=detail
+        )
+
+
+def checked(answer: HttpAnswer, *, expected: frozenset[int] = OK_OR_CREATED) -> HttpAnswer:
+    """Return the answer if its status is one the caller expects and it is JSON.
+
+    Raises:
+        GatewayFailure: one of the family, by status and body.
+    """
+    if answer.status in expected:
+        if answer.content_type == "application/json":
+            return answer
+        raise answer.unknown(UnknownReason.MALFORMED, f"not JSON but {answer.content_type!r:.60}")
+    raise _failure_of(answer)
+
+
+def decoded(answer: HttpAnswer, decoder: msgspec.json.Decoder[T]) -> T:
+    """Decode the body strictly.
+
+    Raises:
+        OutcomeUnknownError: the body is not what the contract says.
+    """
+    try:
+        return decoder.decode(answer.body)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        detail = f"{error} in {excerpt(answer.body)!r}"
+        raise answer.unknown(UnknownReason.MALFORMED, detail) from None
+
+
+def excerpt(body: bytes) -> str:
+    """Return the first characters of a body, fit for an error sentence, card numbers scrubbed."""
+    return scrub(body[: EXCERPT_CHARS_MAX * 4].decode("utf-8", "replace"))[:EXCERPT_CHARS_MAX]
+
+
+def _failure_of(answer: HttpAnswer) -> GatewayFailure:
+    status = answer.status
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return answer.unknown(UnknownReason.SERVER_ERROR)
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        return TooManyRequestsError(
+            partner=answer.partner,
+            call=answer.call,
+            retry_after_seconds=answer.retry_after_seconds,
+        )
+    if status >= HTTPStatus.BAD_REQUEST and status not in NOT_DEFINITE:
+        return _refusal_of(answer)
+    if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
+        return answer.unknown(UnknownReason.REDIRECTED)
+    return answer.unknown(UnknownReason.UNEXPECTED)
+
+
+_PROBLEM_DECODER: Final = msgspec.json.Decoder(Problem)
+
+
+def _refusal_of(answer: HttpAnswer) -> GatewayFailure:
+    if answer.content_type != "application/problem+json":
+        return answer.unknown(UnknownReason.UNEXPECTED, excerpt(answer.body))
+    try:
+        problem = decoded(answer, _PROBLEM_DECODER)
+    except OutcomeUnknownError as unknown:
+        return unknown
+    if problem.code in STILL_RUNNING_CODES:
+        return answer.unknown(UnknownReason.STILL_RUNNING)
+    return RefusedByPartnerError(
+        partner=answer.partner,
+        call=answer.call,
+        status=answer.status,
+        refusal=scrub(problem.code)[:EXCERPT_CHARS_MAX],
+        problem=scrub(problem.detail or problem.title)[:PROBLEM_CHARS_MAX],
+    )

@@ -1,0 +1,157 @@
+"""One kept-alive HTTP/1.1 connection: asyncio and httptools, with nothing between.
+
+Seed: the gateway calls of every payment flow go over such connections.
+
+Rules a change must keep:
+- A connection is used again only after a complete, well-framed answer to its own request. One that
+  was interrupted, or that speaks unasked, is dropped, so that no answer meets another's request.
+- Everything has a limit: seconds, bytes of head and of body.
+"""
+
+import asyncio
+from typing import Final, cast
+
+import httptools
+
+from caas.external_systems.http_answers import UnknownReason
+
+HEAD_BYTES_MAX: Final = 64 * 1024
+INFORMATIONAL_BELOW: Final = 200
+
+RawAnswer = tuple[int, dict[bytes, bytes], bytes]
+
+
+class UnusableAnswer(Exception):  # noqa: N818 - `HttpClient` makes an error of it
+    """A connection brought no whole answer within the limits."""
+
+    def __init__(self, reason: UnknownReason, detail: str = "") -> None:
+        """Keep what went wrong after the request was written."""
+        super().__init__(reason, detail)
+        self.reason = reason
+        self.detail = detail
+
+
+class Connection(asyncio.Protocol):
+    """One connection with at most one request on it, and the answer as far as it has come."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, answer_bytes_max: int) -> None:
+        """Wait for asyncio to connect it."""
+        self.open = False
+        self.reusable = False
+        self.idle_since = 0.0
+        self._loop = loop
+        self._answer_bytes_max = answer_bytes_max
+        self._waiter: asyncio.Future[RawAnswer] | None = None
+        self._forget_answer()
+
+    async def exchange(self, request: bytes, seconds: float) -> RawAnswer:
+        """Write one request and wait for its whole answer: status, headers, body."""
+        assert self.open
+        assert self._waiter is None
+        self._forget_answer()
+        waiter: asyncio.Future[RawAnswer] = self._loop.create_future()
+        self._waiter = waiter
+        self._transport.write(request)
+        timer = self._loop.call_later(seconds, self._fail, UnknownReason.TIMED_OUT)
+        try:
+            return await waiter
+        except BaseException:
+            self.drop()
+            raise
+        finally:
+            timer.cancel()
+            self._waiter = None
+
+    def drop(self) -> None:
+        """Close at once, whatever is under way."""
+        if self.open:
+            self.open = False
+            self._transport.abort()
+        self.reusable = False
+
+    def _forget_answer(self) -> None:
+        self.reusable = False
+        self._headers: dict[bytes, bytes] = {}
+        self._parts: list[bytes] = []
+        self._head_bytes = 0
+        self._body_bytes = 0
+        self._status = 0
+        self._parser = httptools.HttpResponseParser(self)
+
+    # What asyncio tells.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Note that it is open."""
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is of no such class
+        self.open = True
+
+    def data_received(self, data: bytes) -> None:
+        """Feed the parser, unless nobody asked."""
+        if self._waiter is None or self._waiter.done():
+            self.drop()  # it speaks unasked
+            return
+        if not self._status:
+            self._head_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            self._fail(UnknownReason.MALFORMED, f"not HTTP: {type(error).__name__}")
+            self.drop()
+        if not self._status and self._head_bytes > HEAD_BYTES_MAX:
+            self._fail(UnknownReason.OVERSIZED, "the head")
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        """End the answer, or fail it: a cut is never an answer."""
+        self.open = False
+        self.reusable = False
+        if self._ends_with_connection() and _error is None:
+            self._finish()
+        self._fail(UnknownReason.CUT)
+
+    # What httptools tells.
+
+    def on_message_begin(self) -> None:
+        """Drop a connection that answers one request twice."""
+        if self._status:
+            self.drop()  # a second answer to one request: whose is it?
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header, by its name in lower case."""
+        self._headers[name.lower()] = value
+
+    def on_headers_complete(self) -> None:
+        """Note the status; forget an informational answer."""
+        status = self._parser.get_status_code()
+        if status < INFORMATIONAL_BELOW:
+            self._headers = {}
+        else:
+            self._status = status
+
+    def on_body(self, part: bytes) -> None:
+        """Keep a part of the body, up to the limit."""
+        self._body_bytes += len(part)
+        if self._body_bytes > self._answer_bytes_max:
+            self._fail(UnknownReason.OVERSIZED)
+        else:
+            self._parts.append(part)
+
+    def on_message_complete(self) -> None:
+        """Hand the whole answer over."""
+        if not self._status:
+            return  # an informational answer; the real one follows
+        self.reusable = self.open and self._parser.should_keep_alive()
+        self.idle_since = self._loop.time()
+        self._finish()
+
+    def _ends_with_connection(self) -> bool:
+        framed = b"content-length" in self._headers or b"transfer-encoding" in self._headers
+        return bool(self._status) and not framed
+
+    def _finish(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result((self._status, self._headers, b"".join(self._parts)))
+            self._headers, self._parts = {}, []
+
+    def _fail(self, reason: UnknownReason, detail: str = "") -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_exception(UnusableAnswer(reason, detail))

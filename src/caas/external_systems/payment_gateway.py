@@ -1,0 +1,340 @@
+"""The payment gateway as the platform sees it: the port that every adapter fills.
+
+Seed: "External Payment Gateway API" and Diagram 1; the capture and the lookup by reference are
+decision 1, the keys decision 2.
+
+Rules a change must keep:
+- A decline is a value: a `GatewayTransaction` with status failed and its decline code. Everything
+  else that is not a success is an exception of the `GatewayFailure` family.
+- An adapter returns a transaction only after it has compared it with what was asked.
+- Every write takes its key from the caller, who derives it from (payment, operation).
+- Money is minor units and an ISO 4217 currency; times are aware UTC.
+"""
+
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from enum import StrEnum
+from typing import Final, Protocol
+
+from caas.external_systems.http_answers import RefusedByPartnerError
+from caas.rules.payment_types import PaymentType
+
+# A write that was cut is repeated or looked up within a day: shorter memories than this do not
+# cover a weekend night without anybody at the console.
+KEY_LIFETIME_MIN: Final = timedelta(hours=24)
+# A car may be asleep in a garage; the funds must stay held while it is being woken.
+AUTHORISATION_LIFETIME_MIN: Final = timedelta(hours=1)
+
+CURRENCY_CHARS: Final = 3
+
+
+class TransactionStatus(StrEnum):
+    """What the gateway says of a transaction."""
+
+    REQUIRES_ACTION = "requires_action"
+    PENDING = "pending"
+    AUTHORIZED = "authorized"
+    FAILED = "failed"
+    VOIDED = "voided"
+    CAPTURING = "capturing"
+    SETTLED = "settled"
+    SETTLEMENT_FAILED = "settlement_failed"
+    REFUNDED = "refunded"
+
+
+class RefundStatus(StrEnum):
+    """What the gateway says of a refund."""
+
+    PENDING = "pending"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+
+class DisputeStatus(StrEnum):
+    """How far a chargeback has come."""
+
+    OPENED = "opened"
+    WON = "won"
+    LOST = "lost"
+
+
+class SettlementLineType(StrEnum):
+    """What a line of a settlement report moves."""
+
+    SETTLEMENT = "settlement"
+    REFUND = "refund"
+    CHARGEBACK = "chargeback"
+    CHARGEBACK_REVERSAL = "chargeback_reversal"
+    FEE = "fee"
+    SETTLEMENT_FAILURE = "settlement_failure"
+    ADJUSTMENT = "adjustment"
+
+
+class ReportStatus(StrEnum):
+    """Whether a day's settlement report can still grow."""
+
+    OPEN = "open"
+    CLOSED = "closed"
+
+
+class CaptureMode(StrEnum):
+    """Whether funds are held until we capture, or captured at once."""
+
+    MANUAL = "manual"
+    AUTOMATIC = "automatic"
+
+
+class AlreadyVoidedError(RefusedByPartnerError):
+    """The authorisation was voided; nothing can be captured or voided any more."""
+
+    code = "already_voided"
+
+
+class AlreadyCapturedError(RefusedByPartnerError):
+    """The charge was captured; only a refund gives the money back."""
+
+    code = "already_captured"
+
+
+class AuthorizationExpiredError(RefusedByPartnerError):
+    """The authorisation ran out at the gateway; the funds are no longer held."""
+
+    code = "authorization_expired"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """What a gateway can do; `idempotency_key_lifetime` None means that it ignores keys."""
+
+    separate_capture: bool
+    void: bool
+    partial_capture: bool
+    refund: bool
+    lookup_by_reference: bool
+    idempotency_key_lifetime: timedelta | None
+    authorisation_lifetime: timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransactionRequest:
+    """What we ask the gateway to initiate; `reference` is the payment's id."""
+
+    reference: str
+    amount: int
+    currency: str
+    capture: CaptureMode
+    customer_reference: str
+    description: str
+    payment_method: str | None = None
+    return_url: str | None = None
+
+    def __post_init__(self) -> None:
+        """Check what no gateway should ever be asked."""
+        assert self.amount > 0, "a payment has an amount above zero"
+        assert len(self.currency) == CURRENCY_CHARS, "a currency is an ISO 4217 code"
+        assert self.reference, "a payment without reference could never be looked up"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayTransaction:
+    """A transaction as the gateway told it, decoded and compared."""
+
+    id: str
+    reference: str
+    status: TransactionStatus
+    amount: int
+    currency: str
+    captured_amount: int = 0
+    settled_amount: int = 0
+    refunded_amount: int = 0
+    decline_code: str | None = None
+    capture_before: datetime | None = None
+    hosted_page_url: str | None = None
+    created_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayRefund:
+    """A refund as the gateway told it."""
+
+    id: str
+    transaction_id: str
+    amount: int
+    status: RefundStatus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayDispute:
+    """A chargeback as the gateway told it."""
+
+    id: str
+    transaction_id: str
+    amount: int
+    currency: str
+    status: DisputeStatus
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayEvent:
+    """A webhook's content: one thing that happened to one object, in no guaranteed order."""
+
+    id: str
+    type: str
+    occurred_at: datetime
+    subject: GatewayTransaction | GatewayRefund | GatewayDispute
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettlementLine:
+    """One line of a settlement report (decision 33); amounts are signed minor units."""
+
+    line_no: int
+    batch_id: str
+    transaction_id: str | None
+    reference: str | None
+    type: SettlementLineType
+    gross: int
+    fee: int
+    net: int
+    currency: str
+    booked_at: datetime
+    value_date: date
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuarantinedLine:
+    """A line that could not be read; it does not stop its page."""
+
+    position: int
+    reason: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettlementPage:
+    """One page of a day's settlement report, with the totals of the whole report."""
+
+    report_id: str
+    date: date
+    status: ReportStatus
+    line_count: int
+    gross_total: int
+    net_total: int
+    lines: tuple[SettlementLine, ...]
+    quarantined: tuple[QuarantinedLine, ...]
+    next_cursor: str | None
+
+
+class PaymentGateway(Protocol):
+    """What Payment Processing may ask of a payment gateway.
+
+    Every call raises a member of the `GatewayFailure` family when it has no usable answer.
+    """
+
+    @property
+    def name(self) -> str:
+        """The name under which its transactions and events are stored."""
+        ...
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it can do, known at start-up."""
+        ...
+
+    async def initiate(self, request: TransactionRequest, *, key: str) -> GatewayTransaction:
+        """Ask for the funds; a decline is a transaction with status failed."""
+        ...
+
+    async def find(self, transaction_id: str) -> GatewayTransaction | None:
+        """Return the transaction as it stands, or None on the gateway's word that there is none."""
+        ...
+
+    async def find_by_reference(self, reference: str) -> tuple[GatewayTransaction, ...]:
+        """Return each transaction of our reference: none is proof of absence, two are a case."""
+        ...
+
+    async def capture(self, transaction_id: str, amount: int, *, key: str) -> GatewayTransaction:
+        """Commit the charge.
+
+        Raises:
+            AlreadyVoidedError: it was voided before.
+            AuthorizationExpiredError: the funds are no longer held.
+            AlreadyCapturedError: another capture won.
+        """
+        ...
+
+    async def void(self, transaction_id: str, reason: str, *, key: str) -> GatewayTransaction:
+        """Give the held funds back before capture.
+
+        Raises:
+            AlreadyCapturedError: only a refund helps.
+            AuthorizationExpiredError: the funds are no longer held.
+        """
+        ...
+
+    async def refund(
+        self, transaction_id: str, amount: int, reason: str, *, key: str
+    ) -> GatewayRefund:
+        """Give captured money back, whole or in part."""
+        ...
+
+    async def settlements(self, day: date, cursor: str | None = None) -> SettlementPage:
+        """Fetch one page of the settlement report of a day."""
+        ...
+
+    async def close(self) -> None:
+        """Close every connection."""
+        ...
+
+
+def unsafe_pairs(capabilities: Capabilities) -> list[str]:
+    """Tell which payment types this gateway cannot do safely, and why (decision 1)."""
+    return [
+        f"{payment_type} payment: {reason}"
+        for payment_type in PaymentType
+        for reason in _reasons(payment_type, capabilities)
+    ]
+
+
+def mismatches(
+    transaction: GatewayTransaction, *, reference: str, amount: int, currency: str
+) -> list[str]:
+    """Tell where a transaction differs from the payment it should be of (decision 32)."""
+    asked = {"reference": reference, "amount": amount, "currency": currency}
+    told = {
+        "reference": transaction.reference,
+        "amount": transaction.amount,
+        "currency": transaction.currency,
+    }
+    differing = [name for name, value in asked.items() if value != told[name]]
+    return [f"{name} {told[name]!r}, not {asked[name]!r}" for name in differing]
+
+
+def _reasons(payment_type: PaymentType, capabilities: Capabilities) -> list[str]:
+    reasons = []
+    lifetime = capabilities.idempotency_key_lifetime
+    if not capabilities.lookup_by_reference and (lifetime is None or lifetime < KEY_LIFETIME_MIN):
+        reasons.append(
+            "after a time-out it can neither be looked up by reference nor be sent again with "
+            f"the same key for {KEY_LIFETIME_MIN}"
+        )
+    if not (capabilities.void or capabilities.refund):
+        reasons.append("money taken by mistake could not be given back: neither void nor refund")
+    if payment_type is PaymentType.SERVICE:
+        reasons += _reasons_of_service(capabilities)
+    return reasons
+
+
+def _reasons_of_service(capabilities: Capabilities) -> list[str]:
+    reasons = []
+    if not capabilities.separate_capture:
+        reasons.append("it charges before the vehicle has confirmed: no separate capture")
+    if not capabilities.void:
+        reasons.append("a failed activation could not be left uncharged: no void")
+    if capabilities.authorisation_lifetime < AUTHORISATION_LIFETIME_MIN:
+        reasons.append(
+            f"funds are held for {capabilities.authorisation_lifetime} only, and an activation "
+            f"needs {AUTHORISATION_LIFETIME_MIN}"
+        )
+    return reasons

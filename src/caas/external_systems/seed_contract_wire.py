@@ -1,0 +1,316 @@
+"""The seed gateway contract on the wire: strict structs, and their way into the port's types.
+
+Seed: "External Payment Gateway API", the settlement report and the settlement webhook.
+
+Rules a change must keep:
+- Decoding is validation: a field that is absent, of another type or out of range fails the whole
+  object, except that one bad settlement line fails itself only (decision 33).
+- Amounts fit a bigint, ids fit a URL path, decline codes fit a log line.
+- Unknown fields are allowed (the gateway may grow); unknown statuses and types are not.
+"""
+
+from datetime import UTC, date, datetime
+from typing import Annotated, Final
+
+import msgspec
+
+from caas.external_systems.payment_gateway import (
+    CaptureMode,
+    DisputeStatus,
+    GatewayDispute,
+    GatewayEvent,
+    GatewayRefund,
+    GatewayTransaction,
+    QuarantinedLine,
+    RefundStatus,
+    ReportStatus,
+    SettlementLine,
+    SettlementLineType,
+    SettlementPage,
+    TransactionRequest,
+    TransactionStatus,
+)
+from caas.rules.card_numbers import scrub
+
+LINES_PER_PAGE_MAX: Final = 5_000
+QUARANTINED_CHARS_MAX: Final = 500
+
+# \Z, not $: a trailing line feed must not pass into a path or a log line.
+Id = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9][A-Za-z0-9_.:-]{0,199}\Z")]
+Code = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9][A-Za-z0-9 _.-]{0,63}\Z")]
+Currency = Annotated[str, msgspec.Meta(pattern=r"\A[A-Z]{3}\Z")]
+Url = Annotated[str, msgspec.Meta(pattern=r"\Ahttps?://[!-~]{1,2000}\Z")]
+Text = Annotated[str, msgspec.Meta(max_length=500)]
+Cursor = Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
+Amount = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+Positive = Annotated[int, msgspec.Meta(gt=0, le=2**63 - 1)]
+Signed = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+Utc = Annotated[datetime, msgspec.Meta(tz=True)]
+
+
+class TransactionBody(msgspec.Struct, frozen=True):
+    """The body of `POST /transactions`."""
+
+    reference: str
+    amount: int
+    currency: str
+    capture: CaptureMode
+    payment_method: str | None
+    customer_reference: str
+    description: str
+    return_url: str | None
+
+
+class CaptureBody(msgspec.Struct, frozen=True):
+    """The body of `POST /transactions/{id}/capture`."""
+
+    amount: int
+
+
+class VoidBody(msgspec.Struct, frozen=True):
+    """The body of `POST /transactions/{id}/void`."""
+
+    reason: str
+
+
+class RefundBody(msgspec.Struct, frozen=True):
+    """The body of `POST /transactions/{id}/refund`."""
+
+    amount: int
+    reason: str
+
+
+class TransactionAnswer(msgspec.Struct, frozen=True):
+    """A transaction as the gateway writes it."""
+
+    id: Id
+    reference: Id
+    status: TransactionStatus
+    amount: Positive
+    currency: Currency
+    captured_amount: Amount
+    settled_amount: Amount
+    refunded_amount: Amount
+    created_at: Utc
+    decline_code: Code | None = None
+    capture_before: Utc | None = None
+    hosted_page_url: Url | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse amounts that cannot be of one transaction, and statuses without their field."""
+        if not self.refunded_amount <= self.captured_amount <= self.amount:
+            raise ValueError("amounts contradict each other")
+        if self.settled_amount > self.amount:
+            raise ValueError("more is settled than was asked for")
+        if self.status in _NOTHING_CAPTURED and self.captured_amount:
+            raise ValueError(f"money is captured though the status is {self.status}")
+        if self.decline_code is not None and self.status is not TransactionStatus.FAILED:
+            raise ValueError(f"a decline code though the status is {self.status}")
+
+    def as_transaction(self) -> GatewayTransaction:
+        """Return the port's value."""
+        return GatewayTransaction(
+            id=self.id,
+            reference=self.reference,
+            status=self.status,
+            amount=self.amount,
+            currency=self.currency,
+            captured_amount=self.captured_amount,
+            settled_amount=self.settled_amount,
+            refunded_amount=self.refunded_amount,
+            decline_code=self.decline_code,
+            capture_before=in_utc(self.capture_before),
+            hosted_page_url=self.hosted_page_url,
+            created_at=in_utc(self.created_at),
+        )
+
+
+_NOTHING_CAPTURED: Final = frozenset(
+    {
+        TransactionStatus.REQUIRES_ACTION,
+        TransactionStatus.PENDING,
+        TransactionStatus.AUTHORIZED,
+        TransactionStatus.FAILED,
+        TransactionStatus.VOIDED,
+    }
+)
+
+
+class TransactionList(msgspec.Struct, frozen=True):
+    """The answer of a lookup by reference."""
+
+    data: Annotated[list[TransactionAnswer], msgspec.Meta(max_length=100)]
+
+
+class RefundAnswer(msgspec.Struct, frozen=True):
+    """A refund as the gateway writes it."""
+
+    id: Id
+    transaction_id: Id
+    amount: Positive
+    status: RefundStatus
+
+    def as_refund(self) -> GatewayRefund:
+        """Return the port's value."""
+        return GatewayRefund(
+            id=self.id,
+            transaction_id=self.transaction_id,
+            amount=self.amount,
+            status=self.status,
+        )
+
+
+class DisputeAnswer(msgspec.Struct, frozen=True):
+    """A dispute as the gateway writes it."""
+
+    id: Id
+    transaction_id: Id
+    amount: Positive
+    currency: Currency
+    status: DisputeStatus
+    reason: Text = ""
+
+    def as_dispute(self) -> GatewayDispute:
+        """Return the port's value."""
+        return GatewayDispute(
+            id=self.id,
+            transaction_id=self.transaction_id,
+            amount=self.amount,
+            currency=self.currency,
+            status=self.status,
+            reason=scrub(self.reason),
+        )
+
+
+class SettlementLineAnswer(msgspec.Struct, frozen=True):
+    """A settlement line as the gateway writes it."""
+
+    line_no: Positive
+    batch_id: Id
+    type: SettlementLineType
+    gross: Signed
+    fee: Signed
+    net: Signed
+    currency: Currency
+    booked_at: Utc
+    value_date: date
+    transaction_id: Id | None = None
+    reference: Id | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a line that does not add up."""
+        if self.gross - self.fee != self.net:
+            raise ValueError("gross - fee is not net")
+
+    def as_line(self) -> SettlementLine:
+        """Return the port's value."""
+        return SettlementLine(
+            line_no=self.line_no,
+            batch_id=self.batch_id,
+            transaction_id=self.transaction_id,
+            reference=self.reference,
+            type=self.type,
+            gross=self.gross,
+            fee=self.fee,
+            net=self.net,
+            currency=self.currency,
+            booked_at=self.booked_at.astimezone(UTC),
+            value_date=self.value_date,
+        )
+
+
+class SettlementPageAnswer(msgspec.Struct, frozen=True):
+    """A page of a settlement report as the gateway writes it, its lines still undecoded."""
+
+    report_id: Id
+    date: date
+    status: ReportStatus
+    line_count: Amount
+    gross_total: Signed
+    net_total: Signed
+    data: Annotated[list[msgspec.Raw], msgspec.Meta(max_length=LINES_PER_PAGE_MAX)]
+    next_cursor: Cursor | None = None
+
+    def as_page(self) -> SettlementPage:
+        """Return the port's value; a line that does not decode is quarantined."""
+        read = [_line(position, raw) for position, raw in enumerate(self.data)]
+        return SettlementPage(
+            report_id=self.report_id,
+            date=self.date,
+            status=self.status,
+            line_count=self.line_count,
+            gross_total=self.gross_total,
+            net_total=self.net_total,
+            lines=tuple(line for line in read if isinstance(line, SettlementLine)),
+            quarantined=tuple(line for line in read if isinstance(line, QuarantinedLine)),
+            next_cursor=self.next_cursor,
+        )
+
+
+class EventBody(msgspec.Struct, frozen=True):
+    """The body of a webhook, its subject still undecoded."""
+
+    id: Id
+    type: Annotated[str, msgspec.Meta(pattern=r"\A[a-z_]{1,32}\.[a-z_]{1,32}\Z")]
+    occurred_at: Utc
+    data: msgspec.Raw
+
+
+TRANSACTION_DECODER: Final = msgspec.json.Decoder(TransactionAnswer)
+TRANSACTION_LIST_DECODER: Final = msgspec.json.Decoder(TransactionList)
+REFUND_DECODER: Final = msgspec.json.Decoder(RefundAnswer)
+SETTLEMENT_PAGE_DECODER: Final = msgspec.json.Decoder(SettlementPageAnswer)
+_DISPUTE_DECODER: Final = msgspec.json.Decoder(DisputeAnswer)
+_LINE_DECODER: Final = msgspec.json.Decoder(SettlementLineAnswer)
+_EVENT_DECODER: Final = msgspec.json.Decoder(EventBody)
+
+
+def transaction_body(request: TransactionRequest) -> TransactionBody:
+    """Return the wire form of what we ask."""
+    return TransactionBody(
+        reference=request.reference,
+        amount=request.amount,
+        currency=request.currency,
+        capture=request.capture,
+        payment_method=request.payment_method,
+        customer_reference=request.customer_reference,
+        description=request.description,
+        return_url=request.return_url,
+    )
+
+
+def read_event(body: bytes) -> GatewayEvent:
+    """Decode a webhook's body, after its signature was verified.
+
+    Raises:
+        msgspec.MsgspecError: it is not what the contract says; store it, park it, do not apply it.
+    """
+    event = _EVENT_DECODER.decode(body)
+    return GatewayEvent(
+        id=event.id, type=event.type, occurred_at=event.occurred_at, subject=_subject(event)
+    )
+
+
+def in_utc(moment: datetime | None) -> datetime | None:
+    """Return the same moment in UTC."""
+    return None if moment is None else moment.astimezone(UTC)
+
+
+def _subject(event: EventBody) -> GatewayTransaction | GatewayRefund | GatewayDispute:
+    match event.type.partition(".")[0]:
+        case "transaction":
+            return TRANSACTION_DECODER.decode(event.data).as_transaction()
+        case "refund":
+            return REFUND_DECODER.decode(event.data).as_refund()
+        case "dispute":
+            return _DISPUTE_DECODER.decode(event.data).as_dispute()
+        case other:
+            raise msgspec.ValidationError(f"Nothing is known of events about a {other}")
+
+
+def _line(position: int, raw: msgspec.Raw) -> SettlementLine | QuarantinedLine:
+    try:
+        return _LINE_DECODER.decode(raw).as_line()
+    except msgspec.MsgspecError as error:
+        text = scrub(bytes(raw).decode("utf-8", "replace"))[:QUARANTINED_CHARS_MAX]
+        return QuarantinedLine(position=position, reason=str(error), text=text)

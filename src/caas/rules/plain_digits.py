@@ -1,0 +1,91 @@
+r"""Reads text as a person would read the digits in it, and remembers where each of them stood.
+
+Card numbers hide in full-width and Arabic-Indic digits, between zero-width characters, behind
+JSON's `\u0034` and a URL's `%20`. `read_plainly` undoes all of that, one character at a time, and
+keeps the place in the original text, so that what is found can be cut out there.
+
+Rules a change must keep:
+
+1. One plain character for one or more original ones, in order, none invented: a place in the plain
+   text is always a place in the original.
+2. Text that is plain already costs nothing: it is returned as it is.
+"""
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+_ESCAPED: Final = re.compile(r"\\u[0-9A-Fa-f]{4}|%20")
+_PIECE: Final = re.compile(
+    r"(?P<pair>\\u[dD][89abAB][0-9A-Fa-f]{2}\\u[dD][c-fC-F][0-9A-Fa-f]{2})"
+    r"|\\u(?P<json>[0-9A-Fa-f]{4})|(?P<blank>%20)|.",
+    re.DOTALL,
+)
+_UNSEEN: Final = frozenset({"Cf", "Mn", "Me"})
+_LOOKALIKES: Final = {
+    **dict.fromkeys("\N{MINUS SIGN}\N{HYPHEN BULLET}\N{MODIFIER LETTER MINUS SIGN}", "-"),
+    **dict.fromkeys("\N{MIDDLE DOT}\N{BULLET}\N{ONE DOT LEADER}\N{IDEOGRAPHIC FULL STOP}", "."),
+    **dict.fromkeys("\N{FULLWIDTH FULL STOP}\N{HYPHENATION POINT}\N{DOT OPERATOR}", "."),
+    **dict.fromkeys("\N{FULLWIDTH SOLIDUS}\N{FRACTION SLASH}\N{DIVISION SLASH}", "/"),
+    "\N{FULLWIDTH LOW LINE}": "_",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PlainText:
+    """Text with its digits and separators made ASCII, and where each character came from."""
+
+    text: str
+    starts: Sequence[int]
+    ends: Sequence[int]
+
+    def span_in_original(self, start: int, end: int) -> tuple[int, int]:
+        """Return the place in the original text of the plain characters `[start, end)`."""
+        return self.starts[start], self.ends[end - 1]
+
+
+def read_plainly(text: str) -> PlainText:
+    """Make digits and separators ASCII, undo escapes, and drop what cannot be seen."""
+    if text.isascii() and not _ESCAPED.search(text):
+        return PlainText(text, range(len(text)), range(1, len(text) + 1))
+    plain: list[str] = []
+    starts: list[int] = []
+    ends: list[int] = []
+    for piece in _PIECE.finditer(text):
+        character = _plain_character(_unescaped(piece))
+        if character:
+            plain.append(character)
+            starts.append(piece.start())
+            ends.append(piece.end())
+    return PlainText("".join(plain), starts, ends)
+
+
+def _unescaped(piece: re.Match[str]) -> str:
+    """Return the one character that this piece of the text stands for."""
+    match piece.lastgroup:
+        case "pair":
+            high, low = int(piece[0][2:6], 16), int(piece[0][8:12], 16)
+            return chr(0x10000 + ((high & 0x3FF) << 10) + (low & 0x3FF))
+        case "json":
+            return chr(int(piece["json"], 16))
+        case "blank":
+            return " "
+        case _:
+            return piece[0]
+
+
+@lru_cache(maxsize=4096)
+def _plain_character(character: str) -> str:
+    """Return the ASCII digit or separator it looks like, nothing if unseen, or itself."""
+    digit = unicodedata.digit(character, None)
+    if digit is not None:
+        return str(digit)
+    category = unicodedata.category(character)
+    if category in _UNSEEN:
+        return ""
+    if category == "Zs":
+        return " "
+    return "-" if category == "Pd" else _LOOKALIKES.get(character, character)

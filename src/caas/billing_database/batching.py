@@ -1,0 +1,129 @@
+"""Natural batching: callers that arrive while a statement runs share the next one.
+
+Nobody waits for a timer: the first caller's statement starts at once; whoever comes meanwhile is
+joined, and flushed the moment the previous flush returned. Every caller's row is durable before
+it gets its answer.
+
+Rules a change must keep: two rows with the same key never share a flush; a flush that fails is
+split in two until the row that fails is alone with its error; a caller that gives up takes
+nothing from the others.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from typing import Generic, NamedTuple, TypeVar
+
+from caas.errors import UnavailableError
+
+BATCH_ROWS_MAX = 512
+WAITING_ROWS_MAX = 50_000
+
+Row = TypeVar("Row")
+Answer = TypeVar("Answer")
+
+
+class OverloadedError(UnavailableError):
+    """Too many payments are being written at this moment; try again shortly."""
+
+    code = "overloaded"
+
+
+class _Waiting(NamedTuple):
+    row: object
+    key: Hashable
+    answer: "asyncio.Future[object]"
+
+
+class Batcher(Generic[Row, Answer]):
+    """Joins concurrent single-row writes into set-based ones."""
+
+    def __init__(
+        self,
+        execute: Callable[[Sequence[Row]], Awaitable[Sequence[Answer]]],
+        *,
+        flushes_max: int = 1,
+        rows_max: int = BATCH_ROWS_MAX,
+    ) -> None:
+        """Write through `execute`, which answers row by row in the order it was given."""
+        self._execute = execute
+        self._rows_max = rows_max
+        self._flushes_max = flushes_max
+        self._waiting: deque[_Waiting] = deque()
+        self._busy_keys: set[Hashable] = set()
+        self._flushes: set[asyncio.Task[None]] = set()
+
+    async def write(self, row: Row, *, key: Hashable) -> Answer:
+        """Write one row, in one statement with whoever else is writing.
+
+        Raises:
+            OverloadedError: too many rows wait already; nothing was written.
+        """
+        if len(self._waiting) >= WAITING_ROWS_MAX:
+            raise OverloadedError(waiting=len(self._waiting))
+        answer: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Waiting(row, key, answer))
+        if len(self._flushes) < self._flushes_max:
+            self._start_flush()
+        return await answer  # type: ignore[return-value]  # _flush sets what execute answered
+
+    def _start_flush(self) -> None:
+        batch = self._take()
+        if batch:
+            flush = asyncio.get_running_loop().create_task(self._flush(batch))
+            self._flushes.add(flush)
+            flush.add_done_callback(self._flushed)
+
+    def _flushed(self, flush: "asyncio.Task[None]") -> None:
+        self._flushes.discard(flush)
+        while self._waiting and len(self._flushes) < self._flushes_max:
+            before = len(self._waiting)
+            self._start_flush()
+            if len(self._waiting) == before:
+                break
+
+    def _take(self) -> list[_Waiting]:
+        batch: list[_Waiting] = []
+        held_back: list[_Waiting] = []
+        while self._waiting and len(batch) < self._rows_max:
+            waiting = self._waiting.popleft()
+            if waiting.answer.done():
+                continue
+            if waiting.key in self._busy_keys:
+                held_back.append(waiting)
+                continue
+            self._busy_keys.add(waiting.key)
+            batch.append(waiting)
+        self._waiting.extendleft(reversed(held_back))
+        return batch
+
+    async def _flush(self, batch: list[_Waiting]) -> None:
+        try:
+            await self._write_or_split(batch)
+        finally:
+            self._busy_keys.difference_update(waiting.key for waiting in batch)
+
+    async def _write_or_split(self, batch: list[_Waiting]) -> None:
+        try:
+            answers = await self._execute([waiting.row for waiting in batch])  # type: ignore[misc]
+        except BaseException as error:
+            if len(batch) == 1 or isinstance(error, (UnavailableError, asyncio.CancelledError)):
+                for waiting in batch:
+                    if not waiting.answer.done():
+                        waiting.answer.set_exception(_for_a_waiter(error))
+                return
+            middle = len(batch) // 2
+            await self._write_or_split(batch[:middle])
+            await self._write_or_split(batch[middle:])
+            return
+        assert len(answers) == len(batch), "a set-based write answers every row"
+        for waiting, answer in zip(batch, answers, strict=True):
+            if not waiting.answer.done():
+                waiting.answer.set_result(answer)
+
+
+def _for_a_waiter(error: BaseException) -> BaseException:
+    """A cancelled flush must not look as if the waiter itself had been cancelled."""
+    if isinstance(error, asyncio.CancelledError):
+        return UnavailableError("The platform is stopping; nothing was recorded.")
+    return error

@@ -1,0 +1,94 @@
+"""Cases: what a person must look at, opened by the system, never closed by it in silence.
+
+At most one open case of a kind for a subject; opening it again adds nothing.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from caas.billing_database.connection import Connection, Database
+from caas.billing_database.identifiers import new_id
+from caas.errors import NotFoundError
+
+ROWS_MAX = 200
+
+OPEN = """
+insert into cases (id, kind, subject, sentence, facts, opened_at)
+values ($1, $2, $3, $4, $5, db_now())
+on conflict (kind, subject) where status = 'open' do nothing returning id
+"""
+LISTED = """
+select id, kind, subject, sentence, facts, owner, status, resolution, opened_at, resolved_at
+  from cases where ($1::text is null or status = $1) and ($2::uuid is null or subject = $2)
+ order by opened_at desc limit $3
+"""
+RESOLVE = """
+update cases set status = 'resolved', resolution = $2, owner = $3, resolved_at = db_now()
+ where id = $1 and status = 'open' returning id
+"""
+
+
+class CaseNotFoundError(NotFoundError):
+    """No open case has this id."""
+
+    code = "case_not_found"
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One case, open or resolved."""
+
+    id: UUID
+    kind: str
+    subject: UUID
+    sentence: str
+    facts: dict[str, Any]
+    owner: str | None
+    status: str
+    resolution: str | None
+    opened_at: datetime
+    resolved_at: datetime | None
+
+
+class Cases:
+    """The table of cases."""
+
+    def __init__(self, database: Database) -> None:
+        """Read and write through this database."""
+        self._database = database
+
+    async def open(
+        self,
+        kind: str,
+        subject: UUID,
+        sentence: str,
+        *,
+        facts: dict[str, Any] | None = None,
+        within: Connection | None = None,
+    ) -> bool:
+        """Open a case; return False when one of this kind is open for the subject already."""
+        row = await (within or self._database).fetchrow(
+            OPEN, new_id(), kind, subject, sentence, facts or {}
+        )
+        return row is not None
+
+    async def listed(
+        self, *, status: str | None = "open", subject: UUID | None = None
+    ) -> list[Case]:
+        """Return cases, newest first."""
+        rows = await self._database.fetch(LISTED, status, subject, ROWS_MAX)
+        return [Case(**dict(row)) for row in rows]
+
+    async def resolve(
+        self, case_id: UUID, *, resolution: str, owner: str, within: Connection | None = None
+    ) -> None:
+        """Close a case with what was decided and by whom.
+
+        Raises:
+            CaseNotFoundError: no open case has this id.
+        """
+        row = await (within or self._database).fetchrow(RESOLVE, case_id, resolution, owner)
+        if row is None:
+            raise CaseNotFoundError(f"No open case has the id {case_id}.")

@@ -1,0 +1,161 @@
+"""The Billing Database (Diagram 1): connections, transactions and nothing else.
+
+PostgreSQL 15 or newer, embedded or elsewhere; one dialect. Few connections, prepared statements.
+
+Rules a change must keep: no network but the database's inside a transaction; a transaction that
+fails with a deadlock or a serialisation failure is run again as a whole, a bounded number of times.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import TypeAlias, TypeVar
+
+import asyncpg
+import msgspec
+
+from caas.errors import StartupError, UnavailableError
+
+CONNECTIONS_MAX = 8
+STATEMENT_TIMEOUT_SECONDS = 30
+ACQUIRE_TIMEOUT_SECONDS = 10
+TRANSACTION_ATTEMPTS_MAX = 5
+SERVER_VERSION_MIN = 15
+APPLICATION_ROLE = "caas_app"
+
+Connection: TypeAlias = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
+Row: TypeAlias = asyncpg.Record
+Result = TypeVar("Result")
+
+RETRIED = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
+UNREACHABLE = (
+    OSError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.InterfaceError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+)
+
+
+class DatabaseUnavailableError(UnavailableError):
+    """The Billing Database does not answer; nothing was recorded, try again shortly."""
+
+    code = "database_unavailable"
+
+
+class Database:
+    """A pool of connections to one Billing Database."""
+
+    def __init__(self, pool: asyncpg.Pool, dsn: str) -> None:
+        """Wrap an open pool; use `connect` to make one."""
+        self._pool = pool
+        self.dsn = dsn
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """Lend a connection.
+
+        Raises:
+            DatabaseUnavailableError: the database cannot be reached in time.
+        """
+        try:
+            async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS) as connection:
+                yield connection
+        except (TimeoutError, *UNREACHABLE) as error:
+            raise DatabaseUnavailableError(reason=str(error)) from error
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """Lend a connection inside one transaction, committed at the end of the block."""
+        async with self.connection() as connection, connection.transaction():
+            yield connection
+
+    async def in_transaction(self, work: Callable[[Connection], Awaitable[Result]]) -> Result:
+        """Run work in one transaction, again from its start after a deadlock."""
+        for _ in range(TRANSACTION_ATTEMPTS_MAX - 1):
+            try:
+                async with self.transaction() as connection:
+                    return await work(connection)
+            except RETRIED:
+                continue
+        async with self.transaction() as connection:
+            return await work(connection)
+
+    async def fetch(self, query: str, *arguments: object) -> list[Row]:
+        """Run one query and return its rows."""
+        async with self.connection() as connection:
+            return await connection.fetch(query, *arguments)
+
+    async def fetchrow(self, query: str, *arguments: object) -> Row | None:
+        """Run one query and return its first row."""
+        async with self.connection() as connection:
+            return await connection.fetchrow(query, *arguments)
+
+    async def close(self) -> None:
+        """Close every connection, waiting for what is under way."""
+        await self._pool.close()
+
+
+async def connect(dsn: str, *, connections_max: int = CONNECTIONS_MAX) -> Database:
+    """Open the Billing Database as the application's role.
+
+    Raises:
+        StartupError: no database answers at this address, or it is too old.
+    """
+    settings = {"search_path": "caas,public", "application_name": "caas", "timezone": "UTC"}
+    try:
+        first = await asyncpg.connect(dsn, timeout=ACQUIRE_TIMEOUT_SECONDS)
+        try:
+            settings |= await _role_and_version(first)
+        finally:
+            await first.close()
+        pool = await asyncpg.create_pool(
+            dsn,
+            min_size=1,
+            max_size=connections_max,
+            timeout=ACQUIRE_TIMEOUT_SECONDS,
+            command_timeout=STATEMENT_TIMEOUT_SECONDS,
+            init=_understand_json,
+            reset=_keep_session,
+            server_settings=settings,
+        )
+    except (TimeoutError, ValueError, asyncpg.PostgresError, *UNREACHABLE) as error:
+        raise StartupError(_cannot_open(dsn, error)) from error
+    return Database(pool, dsn)
+
+
+def _cannot_open(dsn: str, error: Exception) -> str:
+    where = dsn.rpartition("@")[2]
+    return (
+        f"The Billing Database at {where} cannot be opened ({type(error).__name__}: {error}). "
+        "Check CAAS_DATABASE_URL and that the server is running."
+    )
+
+
+async def _role_and_version(connection: Connection) -> dict[str, str]:
+    version = connection.get_server_version().major
+    if version < SERVER_VERSION_MIN:
+        raise StartupError(
+            f"The Billing Database is PostgreSQL {version}; "
+            f"version {SERVER_VERSION_MIN} or newer is needed."
+        )
+    known = await connection.fetchval(
+        "select pg_has_role(current_user, oid, 'member') from pg_roles where rolname = $1",
+        APPLICATION_ROLE,
+    )
+    return {"role": APPLICATION_ROLE} if known else {}
+
+
+async def _understand_json(connection: Connection) -> None:
+    await connection.set_type_codec(
+        "jsonb", schema="pg_catalog", encoder=_to_json, decoder=msgspec.json.decode
+    )
+
+
+async def _keep_session(_connection: Connection) -> None:
+    """Sessions hold no state of their own, so nothing needs resetting between two uses."""
+
+
+def _to_json(value: object) -> str:
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()

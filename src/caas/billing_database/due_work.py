@@ -1,0 +1,149 @@
+"""Open work as rows: claiming what is due, finishing it, putting it off, parking it.
+
+Rules a change must keep: leases run on the database's clock; a claim raises the row's fence, and
+only the holder of that fence may finish or put off the row, so that a worker that was frozen past
+its lease changes nothing when it wakes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from caas.billing_database.connection import Connection, Database
+
+CLAIM_ROWS_MAX = 200
+
+ADD = """
+insert into open_work as o (kind, subject, due_at, payload, created_at)
+select k, s, db_now() + make_interval(secs => d), p, db_now()
+  from unnest($1::text[], $2::uuid[], $3::double precision[], $4::jsonb[]) as w(k, s, d, p)
+on conflict (kind, subject) do update
+   set due_at = least(o.due_at, excluded.due_at), payload = o.payload || excluded.payload,
+       parked_at = null
+"""
+CLAIM = """
+update open_work o set lease_until = db_now() + make_interval(secs => $2), fence = o.fence + 1,
+       attempts = o.attempts + 1
+  from (select kind, subject from open_work
+         where due_at <= db_now() and (lease_until is null or lease_until < db_now())
+           and parked_at is null and kind = any ($1)
+         order by due_at limit $3 for update skip locked) due
+ where o.kind = due.kind and o.subject = due.subject
+returning o.kind, o.subject, o.payload, o.attempts, o.fence, o.created_at
+"""
+FINISH = """
+delete from open_work o using unnest($1::text[], $2::uuid[], $3::bigint[]) as w(k, s, f)
+ where o.kind = w.k and o.subject = w.s and o.fence = w.f
+"""
+PUT_OFF = """
+update open_work set due_at = db_now() + make_interval(secs => $4), lease_until = null,
+       last_error = $5, payload = payload || $6
+ where kind = $1 and subject = $2 and fence = $3
+"""
+PARK = """
+update open_work set parked_at = db_now(), lease_until = null, last_error = $4
+ where kind = $1 and subject = $2 and fence = $3
+"""
+POSTPONE = """
+update open_work set due_at = db_now() + make_interval(secs => $3), last_error = $4
+ where kind = $1 and subject = $2
+"""
+NEXT_DUE = """
+select extract(epoch from min(greatest(due_at, coalesce(lease_until, due_at))) - db_now())
+  from open_work where parked_at is null and kind = any ($1)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class DueWork:
+    """A piece of open work in the hands of one worker until its lease ends."""
+
+    kind: str
+    subject: UUID
+    payload: dict[str, Any]
+    attempts: int
+    fence: int
+
+
+class DueWorkRows:
+    """The table of open work."""
+
+    def __init__(self, database: Database) -> None:
+        """Read and write through this database."""
+        self._database = database
+
+    async def add(
+        self,
+        kind: str,
+        subject: UUID,
+        *,
+        due_in: float = 0.0,
+        payload: dict[str, Any] | None = None,
+        within: Connection | None = None,
+    ) -> None:
+        """Make sure something happens `due_in` seconds from now, or earlier if so agreed already."""
+        await self.add_all([(kind, subject, due_in, payload or {})], within=within)
+
+    async def add_all(
+        self,
+        work: Sequence[tuple[str, UUID, float, dict[str, Any]]],
+        *,
+        within: Connection | None = None,
+    ) -> None:
+        """Add many pieces of work in one statement."""
+        if not work:
+            return
+        columns = [list(column) for column in zip(*work, strict=True)]
+        if within is not None:
+            await within.execute(ADD, *columns)
+            return
+        async with self._database.connection() as connection:
+            await connection.execute(ADD, *columns)
+
+    async def claim(
+        self, kinds: Sequence[str], *, lease_seconds: float, rows_max: int = CLAIM_ROWS_MAX
+    ) -> list[DueWork]:
+        """Take what is due of these kinds, at most `rows_max` rows, for the length of a lease."""
+        rows = await self._database.fetch(CLAIM, list(kinds), lease_seconds, rows_max)
+        return [
+            DueWork(row["kind"], row["subject"], row["payload"], row["attempts"], row["fence"])
+            for row in rows
+        ]
+
+    async def finish(self, done: Sequence[DueWork]) -> None:
+        """End pieces of work, each only if this claim still holds it."""
+        await self._database.fetch(
+            FINISH,
+            [work.kind for work in done],
+            [work.subject for work in done],
+            [work.fence for work in done],
+        )
+
+    async def put_off(
+        self,
+        work: DueWork,
+        *,
+        due_in: float,
+        because: str | None = None,
+        payload: dict[str, Any] | None = None,
+    ) -> None:
+        """Let a claimed piece come due again later."""
+        await self._database.fetch(
+            PUT_OFF, work.kind, work.subject, work.fence, due_in, because, payload or {}
+        )
+
+    async def park(self, work: DueWork, *, because: str) -> None:
+        """Take a piece out of circulation until a person releases it."""
+        await self._database.fetch(PARK, work.kind, work.subject, work.fence, because)
+
+    async def postpone(
+        self, kind: str, subject: UUID, *, due_in: float, because: str | None = None
+    ) -> None:
+        """Move the due time of work that the caller is doing itself, outside any claim."""
+        await self._database.fetch(POSTPONE, kind, subject, due_in, because)
+
+    async def seconds_to_next(self, kinds: Sequence[str]) -> float | None:
+        """Return how long until something of these kinds is due, None when nothing waits."""
+        row = await self._database.fetchrow(NEXT_DUE, list(kinds))
+        return None if row is None or row[0] is None else float(row[0])

@@ -1,0 +1,116 @@
+"""Idempotency keys of our callers: the same key, the same answer; another body, a refusal.
+
+Payments put their key in when they are accepted (`payments.accept`); every other call begins and
+ends its key here. A key belongs to its caller; only its hash is stored.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime
+
+from caas.billing_database.connection import Connection, Database
+from caas.errors import RefusedError
+
+IN_FLIGHT_SECONDS_MAX = 60
+
+BEGIN = """
+with mine as (
+  insert into idempotency_keys (caller, key_hash, request_hash, created_at)
+  values ($1, $2, $3, db_now()) on conflict do nothing returning 1)
+select exists (select from mine) as fresh, k.request_hash, k.answer_status, k.answer_body,
+       k.payment_id, k.created_at < db_now() - make_interval(secs => $4) as abandoned
+  from (values (1)) one(row) left join idempotency_keys k on k.caller = $1 and k.key_hash = $2
+"""
+TAKE_OVER = """
+update idempotency_keys set created_at = db_now()
+ where caller = $1 and key_hash = $2 and answer_status is null
+   and created_at < db_now() - make_interval(secs => $3) returning 1
+"""
+END = """
+update idempotency_keys set answer_status = $3, answer_body = $4
+ where caller = $1 and key_hash = $2 and answer_status is null
+"""
+FORGET = """
+delete from idempotency_keys
+ where caller = $1 and key_hash = $2 and answer_status is null and payment_id is null
+"""
+
+
+class KeyReusedError(RefusedError):
+    """This Idempotency-Key was used for another request; send a new key for a new request."""
+
+    code = "idempotency_key_reused"
+
+
+class InFlightError(RefusedError):
+    """The first request with this Idempotency-Key is still running; ask again shortly."""
+
+    code = "idempotency_key_in_flight"
+    http_status = 409
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAnswer:
+    """The answer that the first request with this key was given."""
+
+    status: int
+    body: bytes
+
+
+def hashed(text: str | bytes) -> bytes:
+    """Return the digest under which a key or a request body is kept."""
+    return hashlib.sha256(text.encode() if isinstance(text, str) else text).digest()
+
+
+class IdempotencyKeys:
+    """The store of keys and answers."""
+
+    def __init__(self, database: Database) -> None:
+        """Read and write through this database."""
+        self._database = database
+
+    async def begin(self, caller: str, key: str, request: bytes) -> StoredAnswer | None:
+        """Take the key for this request, or return the answer it already has.
+
+        Raises:
+            KeyReusedError: the key was used with another body.
+            InFlightError: the first request is still running.
+        """
+        digest, asked = hashed(key), hashed(request)
+        row = await self._database.fetchrow(BEGIN, caller, digest, asked, IN_FLIGHT_SECONDS_MAX)
+        assert row is not None, "a query over one value returns one row"
+        if row["fresh"]:
+            return None
+        if row["request_hash"] is not None and row["request_hash"] != asked:
+            raise KeyReusedError
+        if row["answer_status"] is not None:
+            return StoredAnswer(row["answer_status"], row["answer_body"])
+        if row["abandoned"] and await self._take_over(caller, digest):
+            return None
+        raise InFlightError
+
+    async def end(
+        self,
+        caller: str,
+        key: str,
+        answer: StoredAnswer,
+        *,
+        within: Connection | None = None,
+    ) -> None:
+        """Keep the answer for whoever asks again."""
+        await (within or self._database).fetch(
+            END, caller, hashed(key), answer.status, answer.body
+        )
+
+    async def forget(self, caller: str, key: str) -> None:
+        """Give the key back after a request that changed nothing."""
+        await self._database.fetch(FORGET, caller, hashed(key))
+
+    async def _take_over(self, caller: str, digest: bytes) -> bool:
+        row = await self._database.fetchrow(TAKE_OVER, caller, digest, IN_FLIGHT_SECONDS_MAX)
+        return row is not None
+
+
+def is_abandoned(created_at: datetime, now: datetime) -> bool:
+    """Whether a key has been without an answer for longer than any request lasts."""
+    return (now - created_at).total_seconds() > IN_FLIGHT_SECONDS_MAX

@@ -1,0 +1,130 @@
+"""Brings a Billing Database to the schema this code knows.
+
+Plain numbered .sql files, each run once in a transaction of its own under an advisory lock, with
+its checksum kept: a file that changed after it ran, or a database newer than the code, is refused.
+"""
+
+import hashlib
+from importlib import resources
+
+import asyncpg
+
+from caas.billing_database.connection import (
+    ACQUIRE_TIMEOUT_SECONDS,
+    APPLICATION_ROLE,
+    UNREACHABLE,
+    Connection,
+)
+from caas.errors import StartupError
+from caas.rules.payment_states import Remark, legal_arrows
+
+ADVISORY_LOCK = 0x63616173
+LOCK_TIMEOUT = "10s"
+
+
+def files() -> dict[str, str]:
+    """Return every migration by name, in the order they run."""
+    folder = resources.files("caas.billing_database") / "migrations"
+    names = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".sql"))
+    return {name: (folder / name).read_text("utf-8") for name in names}
+
+
+async def migrate(dsn: str) -> list[str]:
+    """Run every migration that has not run yet and return their names.
+
+    Raises:
+        StartupError: the database cannot be reached, or its schema is not one of ours.
+    """
+    try:
+        connection = await asyncpg.connect(dsn, timeout=ACQUIRE_TIMEOUT_SECONDS)
+    except (TimeoutError, ValueError, asyncpg.PostgresError, *UNREACHABLE) as error:
+        where = dsn.rpartition("@")[2]
+        raise StartupError(
+            f"The Billing Database at {where} cannot be opened ({error}). "
+            "Check CAAS_DATABASE_URL and that the server is running."
+        ) from error
+    try:
+        await connection.execute(f"select pg_advisory_lock({ADVISORY_LOCK})")
+        return await _run_missing(connection)
+    finally:
+        await connection.close()
+
+
+async def _run_missing(connection: Connection) -> list[str]:
+    await connection.execute(
+        "create schema if not exists caas; set search_path = caas, public;"
+        "create table if not exists migrations (name text primary key, checksum text not null,"
+        " ran_at timestamptz not null default clock_timestamp())"
+    )
+    known = files()
+    done = {row["name"]: row["checksum"] for row in await connection.fetch("table migrations")}
+    _refuse_strangers(known, done)
+    missing = [name for name in known if name not in done]
+    for name in missing:
+        async with connection.transaction():
+            await connection.execute(f"set local lock_timeout = '{LOCK_TIMEOUT}'")
+            await connection.execute(known[name])
+            await connection.execute(
+                "insert into migrations (name, checksum) values ($1, $2)", name, _sum(known[name])
+            )
+    if missing:
+        await _write_legal_arrows(connection)
+        await _grant(connection)
+    return missing
+
+
+def _refuse_strangers(known: dict[str, str], done: dict[str, str]) -> None:
+    strangers = sorted(set(done) - set(known))
+    if strangers:
+        raise StartupError(
+            f"The Billing Database is newer than this program (it has {strangers[-1]}). "
+            "Start the newer program, or restore the database of this one."
+        )
+    changed = [name for name, checksum in done.items() if _sum(known[name]) != checksum]
+    if changed:
+        raise StartupError(
+            f"Migration {changed[0]} was changed after it ran on this database. "
+            "Restore the file and put the change into a new migration."
+        )
+
+
+def _sum(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+async def _write_legal_arrows(connection: Connection) -> None:
+    """Make the database's copy of Diagram 9 equal to the table in `rules.payment_states`."""
+    async with connection.transaction():
+        await connection.execute("delete from legal_arrows")
+        await connection.executemany(
+            "insert into legal_arrows (from_state, event, to_state) values ($1, $2, $3)",
+            [*legal_arrows(), *((None, remark, None) for remark in Remark)],
+        )
+
+
+async def _grant(connection: Connection) -> None:
+    """Give the application's role what it needs: to read, to append, to use the doors."""
+    if not await connection.fetchval(
+        "select 1 from pg_roles where rolname = $1", APPLICATION_ROLE
+    ):
+        try:
+            await connection.execute(f"create role {APPLICATION_ROLE} nologin")
+            await connection.execute(f"grant {APPLICATION_ROLE} to current_user")
+        except asyncpg.InsufficientPrivilegeError:
+            return
+    for statement in GRANTS:
+        await connection.execute(statement.format(role=APPLICATION_ROLE))
+
+
+# Tables of the payment's life that no session of the application may write but through a door.
+BEHIND_DOORS = "payments, payment_events, resolution_claims, legal_arrows, clock, migrations"
+APPEND_ONLY = "ledger_entries, delivery_evidence, webhook_inbox, ota_commands"
+
+GRANTS = (
+    "grant usage on schema caas to {role}",
+    "grant select, insert, update, delete on all tables in schema caas to {role}",
+    f"revoke insert, update, delete, truncate on {BEHIND_DOORS} from {{role}}",
+    f"revoke update, delete, truncate on {APPEND_ONLY} from {{role}}",
+    "grant usage on all sequences in schema caas to {role}",
+    "grant execute on all functions in schema caas to {role}",
+)

@@ -1,0 +1,500 @@
+-- The payment, its events, its claim, its evidence, its money, its open work.
+--
+-- Read in this order: legal_arrows (Diagram 9 as data), payments (one row each, state by the last
+-- event), payment_events (append-only, hash-chained), delivery_evidence and resolution_claims
+-- (who may capture, and why), ledger_entries (every movement of money), open_work (everything
+-- that must still happen), idempotency_keys, webhook_inbox, cases.
+--
+-- Rules a change must keep: money is bigint minor units with its currency; what is append-only
+-- is guarded by a trigger; a payment changes only through accept_payments and move_payments.
+
+-- The database's clock. Only tests move it; waits and leases all read it here.
+create table clock (
+  only_row boolean primary key default true check (only_row),
+  moved interval not null default '0'
+);
+insert into clock default values;
+
+create function db_now() returns timestamptz language sql stable as
+$$ select clock_timestamp() + (select moved from caas.clock) $$;
+
+-- Diagram 9 and the arrows beyond it; a remark (from_state null) leaves the state as it is.
+create table legal_arrows (
+  event text not null,
+  from_state text,
+  to_state text,
+  check ((from_state is null) = (to_state is null)),
+  unique nulls not distinct (event, from_state)
+);
+
+create table payments (
+  id uuid primary key,
+  type text not null check (type in ('reservation', 'final', 'service', 'subscription')),
+  subject uuid not null,
+  customer uuid not null,
+  amount bigint not null check (amount > 0),
+  currency text not null check (currency ~ '^[A-Z]{3}$'),
+  payment_method text,
+  return_url text,
+  state text not null,
+  outcome text not null default 'known' check (outcome in ('known', 'unknown')),
+  version integer not null,
+  event_hash bytea not null,
+  decline_code text,
+  gateway_transaction_id text unique,
+  hosted_page_url text,
+  capture_before timestamptz,
+  authorised_amount bigint not null default 0 check (authorised_amount between 0 and amount),
+  captured_amount bigint not null default 0 check (captured_amount between 0 and amount),
+  settled_amount bigint not null default 0 check (settled_amount >= 0),
+  refunded_amount bigint not null default 0 check (refunded_amount >= 0),
+  disputed_amount bigint not null default 0 check (disputed_amount >= 0),
+  created_at timestamptz not null,
+  updated_at timestamptz not null,
+  live boolean not null generated always as (state not in ('Failed', 'Voided', 'Refunded')) stored
+) with (fillfactor = 60);
+create unique index one_live_payment_per_subject on payments (subject, type) where live;
+create index payments_of_customer on payments (customer, created_at);
+create index payments_of_subject on payments (subject);
+
+create table payment_events (
+  payment_id uuid not null,
+  seq integer not null,
+  event text not null,
+  from_state text,
+  to_state text not null,
+  source text not null,
+  facts jsonb not null,
+  at timestamptz not null,
+  hash bytea not null,
+  primary key (payment_id, seq),
+  unique (payment_id, source)
+);
+
+-- The bytes of which an event's hash is the digest, behind the hash of the event before it.
+create function event_digest(
+  before bytea, payment_id uuid, seq integer, event text, to_state text, source text,
+  facts jsonb, at timestamptz
+) returns bytea language sql immutable parallel safe as
+$$ select sha256(before || convert_to(
+     payment_id::text || '|' || seq::text || '|' || event || '|' || to_state || '|' || source
+     || '|' || facts::text || '|' || extract(epoch from at)::text, 'UTF8')) $$;
+
+-- What proves a delivery: the vehicle's signed acknowledgement of a one-time service, or the
+-- record behind the other payment types (decisions 14, 15). Refused acknowledgements stay too.
+create table delivery_evidence (
+  id uuid primary key,
+  subject uuid not null,
+  kind text not null check (kind in
+    ('vehicle_acknowledgement', 'reservation_recorded', 'order_confirmed', 'usage_snapshot')),
+  command_id uuid,
+  epoch bigint,
+  vin text,
+  service text,
+  status text not null,
+  status_reason text,
+  at text not null,
+  signature bytea,
+  verified boolean not null,
+  refused_because text,
+  recorded_at timestamptz not null,
+  proves_delivery boolean not null generated always as (verified and status = 'SUCCEEDED') stored,
+  check (kind <> 'vehicle_acknowledgement' or not verified
+    or (command_id is not null and epoch is not null and octet_length(signature) = 64)),
+  check (verified = (refused_because is null)),
+  unique (subject, id, kind, proves_delivery)
+);
+create unique index evidence_counts_once on delivery_evidence
+  (subject, kind, coalesce(command_id, subject), status, coalesce(signature, ''::bytea));
+
+-- One capture or one void per authorisation, claimed before the gateway hears of it (decision 7).
+create table resolution_claims (
+  payment_id uuid primary key,
+  payment_type text not null,
+  kind text not null check (kind in ('capture', 'void')),
+  reason text not null,
+  evidence_id uuid,
+  evidence_kind text,
+  proves_delivery boolean,
+  claimed_at timestamptz not null,
+  check (kind = 'void' or (evidence_id is not null and evidence_kind is not null
+                           and proves_delivery is true)),
+  check (kind = 'void' or evidence_kind = case payment_type
+    when 'service' then 'vehicle_acknowledgement'
+    when 'reservation' then 'reservation_recorded'
+    when 'final' then 'order_confirmed'
+    when 'subscription' then 'usage_snapshot' end),
+  foreign key (payment_id, evidence_id, evidence_kind, proves_delivery)
+    references delivery_evidence (subject, id, kind, proves_delivery)
+);
+
+-- Every movement of money, as a transfer between two accounts: an entry cannot be unbalanced,
+-- because it has exactly one amount and exactly two sides (decision 40).
+create table ledger_entries (
+  id bigint generated always as identity primary key,
+  payment_id uuid not null,
+  seq integer not null,
+  debit text not null,
+  credit text not null,
+  amount bigint not null check (amount > 0),
+  currency text not null,
+  at timestamptz not null,
+  check (debit <> credit)
+);
+create index ledger_entries_of_payment on ledger_entries (payment_id);
+
+create view ledger_lines as
+  select id, payment_id, seq, debit as account, amount, currency, at from ledger_entries
+  union all
+  select id, payment_id, seq, credit, -amount, currency, at from ledger_entries;
+
+-- Everything that must still happen; the happy path does it at once, this row is the safety net.
+create table open_work (
+  kind text not null,
+  subject uuid not null,
+  due_at timestamptz not null,
+  attempts integer not null default 0,
+  lease_until timestamptz,
+  fence bigint not null default 0,
+  payload jsonb not null default '{}',
+  last_error text,
+  parked_at timestamptz,
+  created_at timestamptz not null,
+  primary key (kind, subject)
+) with (fillfactor = 60);
+create index open_work_due on open_work (due_at) where parked_at is null;
+create index open_work_of_subject on open_work (subject);
+
+create table ota_commands (
+  command_id uuid primary key,
+  subject uuid not null,
+  vin text not null,
+  service text not null,
+  action text not null check (action in ('activate', 'deactivate')),
+  epoch bigint generated always as identity,
+  valid_until timestamptz,
+  deadline timestamptz not null,
+  created_at timestamptz not null
+);
+create index ota_commands_of_subject on ota_commands (subject);
+
+create table idempotency_keys (
+  caller text not null,
+  key_hash bytea not null,
+  request_hash bytea not null,
+  payment_id uuid,
+  answer_status integer,
+  answer_body bytea,
+  created_at timestamptz not null,
+  primary key (caller, key_hash)
+);
+
+create table webhook_inbox (
+  id uuid primary key,
+  gateway text not null,
+  event_id text not null,
+  body_hash bytea not null,
+  body jsonb not null,
+  received_at timestamptz not null,
+  unique (gateway, event_id)
+);
+
+-- What a person must look at: a contradiction, an unknown outcome, a late truth.
+create table cases (
+  id uuid primary key,
+  kind text not null,
+  subject uuid not null,
+  sentence text not null,
+  facts jsonb not null default '{}',
+  owner text,
+  status text not null default 'open' check (status in ('open', 'resolved')),
+  resolution text,
+  opened_at timestamptz not null,
+  resolved_at timestamptz,
+  check ((status = 'resolved') = (resolved_at is not null))
+);
+create unique index one_open_case_per_kind on cases (kind, subject) where status = 'open';
+
+-- Guards. They hold for every session, whoever it belongs to.
+
+create function refuse_change() returns trigger language plpgsql as $$
+begin
+  raise exception '% is append-only: a row of it is never changed or removed', tg_table_name
+    using errcode = 'restrict_violation';
+end $$;
+
+create trigger append_only before update or delete or truncate on payment_events
+  for each statement execute function refuse_change();
+create trigger append_only before update or delete or truncate on ledger_entries
+  for each statement execute function refuse_change();
+create trigger append_only before update or delete or truncate on delivery_evidence
+  for each statement execute function refuse_change();
+create trigger append_only before update or delete or truncate on resolution_claims
+  for each statement execute function refuse_change();
+create trigger append_only before update or delete or truncate on webhook_inbox
+  for each statement execute function refuse_change();
+create trigger append_only before update or delete or truncate on ota_commands
+  for each statement execute function refuse_change();
+create trigger never_removed before delete or truncate on payments
+  for each statement execute function refuse_change();
+
+-- A payment row says what its last event says, and that event is a legal arrow.
+create function check_new_payments() returns trigger language plpgsql as $$
+declare v_id uuid;
+begin
+  select n.id into v_id from new_rows n
+   where not exists (select from caas.payment_events e where e.payment_id = n.id
+     and e.seq = n.version and e.to_state = n.state and e.hash = n.event_hash)
+      or n.state not in ('Initiated', 'Pending') limit 1;
+  if found then
+    raise exception 'payment % does not begin as Diagram 9 begins', v_id
+      using errcode = 'check_violation';
+  end if;
+  return null;
+end $$;
+create trigger begins_as_drawn after insert on payments
+  referencing new table as new_rows for each statement execute function check_new_payments();
+
+create function check_moved_payments() returns trigger language plpgsql
+set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
+declare v_id uuid; v_from text; v_to text;
+begin
+  select n.id, b.to_state, n.state into v_id, v_from, v_to
+    from new_rows n
+    left join caas.payment_events b on b.payment_id = n.id and b.seq = n.version - 1
+    left join caas.payment_events e on e.payment_id = n.id and e.seq = n.version
+     and e.hash = n.event_hash and e.from_state = b.to_state and e.to_state = n.state
+   where e.event is null or not exists (
+     select from caas.legal_arrows a where a.event = e.event
+        and (a.from_state = e.from_state and a.to_state = e.to_state
+             or a.from_state is null and e.from_state = e.to_state)) limit 1;
+  if found then
+    raise exception 'illegal move of payment % from % to %: no event of Diagram 9 leads there',
+      v_id, v_from, v_to using errcode = 'check_violation';
+  end if;
+  select n.id, n.state into v_id, v_to
+    from new_rows n
+    join caas.payment_events e
+      on e.payment_id = n.id and e.seq = n.version and e.from_state = 'Authorized'
+    left join caas.resolution_claims c on c.payment_id = n.id
+     and c.kind = case n.state when 'Capturing' then 'capture' else 'void' end
+   where n.state <> 'Authorized' and c.payment_id is null limit 1;
+  if found then
+    raise exception 'payment % cannot become % without its claim', v_id, v_to
+      using errcode = 'check_violation';
+  end if;
+  return null;
+end $$;
+create trigger moves_as_drawn after update on payments
+  referencing new table as new_rows for each statement execute function check_moved_payments();
+
+create function refuse_rewrite() returns trigger language plpgsql as $$
+begin
+  raise exception 'payment % changes only by a move with its event; what it is for never changes',
+    old.id using errcode = 'check_violation';
+end $$;
+create trigger changes_only_by_a_move before update on payments for each row
+  when (new.version <> old.version + 1 or old.gateway_transaction_id is not null
+        and new.gateway_transaction_id is distinct from old.gateway_transaction_id)
+  execute function refuse_rewrite();
+create trigger is_for_one_thing
+  before update of id, type, subject, customer, amount, currency, created_at on payments
+  for each row execute function refuse_rewrite();
+
+create function check_new_entries() returns trigger language plpgsql
+set enable_hashjoin = off set enable_mergejoin = off as $$
+declare v_id uuid;
+begin
+  select n.payment_id into v_id from new_rows n
+    left join caas.payments p on p.id = n.payment_id and p.currency = n.currency
+   where p.id is null limit 1;
+  if found then
+    raise exception 'ledger entry for payment % has no such payment in its currency', v_id
+      using errcode = 'foreign_key_violation';
+  end if;
+  return null;
+end $$;
+create trigger belongs_to_a_payment after insert on ledger_entries
+  referencing new table as new_rows for each statement execute function check_new_entries();
+
+-- The doors.
+
+-- Accepts payments: the intent is durable before the gateway hears of it. Each row either
+-- becomes a payment, or says which earlier call or which live payment stands in its way.
+create function accept_payments(p_payments jsonb)
+returns table (i bigint, verdict text, payment_id uuid, request_hash bytea,
+               answer_status integer, answer_body bytea, key_created_at timestamptz)
+language plpgsql security definer
+set search_path = caas, pg_temp set plan_cache_mode = force_generic_plan
+set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
+#variable_conflict use_column
+begin
+  return query
+  with w as materialized (
+    select r.*, now_.at from rows from (jsonb_to_recordset(p_payments) as (
+      id uuid, type text, subject uuid, customer uuid, amount bigint, currency text,
+      payment_method text, return_url text, facts jsonb, caller text, key_hash bytea,
+      request_hash bytea, work_kind text, due_in double precision, pending boolean))
+      with ordinality as r(id, type, subject, customer, amount, currency, payment_method,
+        return_url, facts, caller, key_hash, request_hash, work_kind, due_in, pending, i)
+    cross join (select db_now() as at) now_
+  ), keyed as (
+    insert into idempotency_keys as k (caller, key_hash, request_hash, payment_id, created_at)
+    select w.caller, w.key_hash, w.request_hash, w.id, w.at from w where w.caller is not null
+    on conflict do nothing
+    returning k.payment_id
+  ), first_events as materialized (
+    select w.i, w.id, w.at, coalesce(w.facts, '{}') as facts,
+           event_digest(''::bytea, w.id, 1, 'Customer submits payment', 'Initiated', 'accept',
+                        coalesce(w.facts, '{}'), w.at) as hash
+      from w where w.caller is null or exists (select from keyed k where k.payment_id = w.id)
+  ), second_events as materialized (
+    select f.i, f.id, f.at,
+           event_digest(f.hash, f.id, 2, 'Gateway processing', 'Pending', 'intent', '{}', f.at)
+             as hash
+      from first_events f join w on w.i = f.i where w.pending
+  ), accepted as (
+    insert into payments as p (id, type, subject, customer, amount, currency, payment_method,
+        return_url, state, version, event_hash, created_at, updated_at)
+    select w.id, w.type, w.subject, w.customer, w.amount, w.currency, w.payment_method,
+        w.return_url, case when s.i is null then 'Initiated' else 'Pending' end,
+        case when s.i is null then 1 else 2 end, coalesce(s.hash, f.hash), w.at, w.at
+      from first_events f join w on w.i = f.i left join second_events s on s.i = f.i
+    on conflict do nothing
+    returning p.id
+  ), events as (
+    insert into payment_events
+    select f.id, 1, 'Customer submits payment', null, 'Initiated', 'accept', f.facts, f.at, f.hash
+      from first_events f join accepted a on a.id = f.id
+    union all
+    select s.id, 2, 'Gateway processing', 'Initiated', 'Pending', 'intent', '{}', s.at, s.hash
+      from second_events s join accepted a on a.id = s.id
+  ), work as (
+    insert into open_work (kind, subject, due_at, created_at)
+    select w.work_kind, w.id, w.at + make_interval(secs => w.due_in), w.at
+      from w join accepted a on a.id = w.id where w.work_kind is not null
+  )
+  select w.i,
+         case when a.id is not null then 'accepted'
+              when f.i is null then 'key used' else 'live payment' end,
+         coalesce(a.id, k.payment_id, l.id), k.request_hash, k.answer_status, k.answer_body,
+         k.created_at
+    from w
+    left join accepted a on a.id = w.id
+    left join first_events f on f.i = w.i
+    left join idempotency_keys k on k.caller = w.caller and k.key_hash = w.key_hash
+    left join payments l on a.id is null and l.subject = w.subject and l.type = w.type and l.live;
+end $$;
+
+-- Moves payments: guarded state, event, claim, evidence, entries, work done and work next, all
+-- or nothing for each payment. A row whose guard fails is told so and changes nothing.
+create function move_payments(p_moves jsonb)
+returns table (i bigint, moved boolean, state text, version integer, claim text,
+               epoch bigint, deadline timestamptz, valid_until timestamptz)
+language plpgsql security definer
+set search_path = caas, pg_temp set plan_cache_mode = force_generic_plan
+set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
+#variable_conflict use_column
+begin
+  return query
+  with w as materialized (
+    select r.*, now_.at from rows from (jsonb_to_recordset(p_moves) as (
+      payment_id uuid, event text, from_state text, to_state text, source text,
+      if_version integer, facts jsonb, outcome text, gateway_transaction_id text,
+      hosted_page_url text, decline_code text, capture_before timestamptz,
+      authorised bigint, captured bigint, settled bigint, refunded bigint, disputed bigint,
+      claim jsonb, evidence jsonb, command jsonb, entries jsonb, done text[], next jsonb))
+      with ordinality as r(payment_id, event, from_state, to_state, source, if_version, facts,
+        outcome, gateway_transaction_id, hosted_page_url, decline_code, capture_before,
+        authorised, captured, settled, refunded, disputed,
+        claim, evidence, command, entries, done, next, i)
+    cross join (select db_now() as at) now_
+  ), locked as materialized (
+    select p.id, p.version, p.event_hash, p.type, p.currency, w.i
+      from w join payments p on p.id = w.payment_id and p.state = w.from_state
+       and (w.if_version is null or p.version = w.if_version)
+     where not exists (select from payment_events e
+                        where e.payment_id = w.payment_id and e.source = w.source)
+     order by p.id for update of p
+  ), claimed as (
+    insert into resolution_claims as c (payment_id, payment_type, kind, reason, evidence_id,
+        evidence_kind, proves_delivery, claimed_at)
+    select l.id, l.type, w.claim->>'kind', w.claim->>'reason', (w.claim->>'evidence_id')::uuid,
+           w.claim->>'evidence_kind',
+           case when w.claim->>'evidence_id' is not null then true end, w.at
+      from locked l join w on w.i = l.i where w.claim is not null
+    on conflict do nothing
+    returning c.payment_id
+  ), going as materialized (
+    select l.id, l.version + 1 as seq, l.currency, w.*,
+           event_digest(l.event_hash, l.id, l.version + 1, w.event, w.to_state, w.source,
+                        coalesce(w.facts, '{}'), w.at) as hash
+      from locked l join w on w.i = l.i
+     where w.claim is null or exists (select from claimed c where c.payment_id = l.id)
+  ), moved as (
+    update payments p set
+        state = g.to_state, version = g.seq, event_hash = g.hash, updated_at = g.at,
+        outcome = coalesce(g.outcome, p.outcome),
+        gateway_transaction_id = coalesce(g.gateway_transaction_id, p.gateway_transaction_id),
+        hosted_page_url = coalesce(g.hosted_page_url, p.hosted_page_url),
+        decline_code = coalesce(g.decline_code, p.decline_code),
+        capture_before = coalesce(g.capture_before, p.capture_before),
+        authorised_amount = p.authorised_amount + coalesce(g.authorised, 0),
+        captured_amount = p.captured_amount + coalesce(g.captured, 0),
+        settled_amount = p.settled_amount + coalesce(g.settled, 0),
+        refunded_amount = p.refunded_amount + coalesce(g.refunded, 0),
+        disputed_amount = p.disputed_amount + coalesce(g.disputed, 0)
+      from going g where p.id = g.id
+    returning g.i, p.id, p.state, p.version
+  ), events as (
+    insert into payment_events
+    select g.id, g.seq, g.event, g.from_state, g.to_state, g.source, coalesce(g.facts, '{}'),
+           g.at, g.hash
+      from going g
+  ), evidence as (
+    insert into delivery_evidence (id, subject, kind, command_id, epoch, vin, service, status,
+        status_reason, at, signature, verified, recorded_at)
+    select e.id, g.id, e.kind, e.command_id, e.epoch, e.vin, e.service, e.status,
+           e.status_reason, coalesce(e.at, g.at::text), decode(e.signature, 'base64'), true, g.at
+      from going g cross join lateral jsonb_to_record(g.evidence) as e(
+        id uuid, kind text, command_id uuid, epoch bigint, vin text, service text, status text,
+        status_reason text, at text, signature text)
+     where g.evidence is not null
+  ), commands as (
+    insert into ota_commands as o (command_id, subject, vin, service, action, valid_until, deadline,
+        created_at)
+    select c.command_id, g.id, c.vin, c.service, c.action,
+           g.at + make_interval(secs => c.valid_for), g.at + make_interval(secs => c.deadline_in),
+           g.at
+      from going g cross join lateral jsonb_to_record(g.command) as c(
+        command_id uuid, vin text, service text, action text, valid_for double precision,
+        deadline_in double precision)
+     where g.command is not null
+    returning o.subject, o.epoch, o.deadline, o.valid_until
+  ), entries as (
+    insert into ledger_entries (payment_id, seq, debit, credit, amount, currency, at)
+    select g.id, g.seq, e.entry->>0, e.entry->>1, (e.entry->>2)::bigint, g.currency, g.at
+      from going g cross join lateral jsonb_array_elements(g.entries) as e(entry)
+     where g.entries is not null
+  ), done as (
+    delete from open_work o using going g
+     where o.subject = g.id and o.kind = any (g.done)
+       and not exists (select from jsonb_array_elements(g.next) n where n->>'kind' = o.kind)
+  ), next as (
+    insert into open_work as o (kind, subject, due_at, payload, created_at)
+    select n.kind, g.id, g.at + make_interval(secs => n.due_in), coalesce(n.payload, '{}'), g.at
+      from going g cross join lateral jsonb_to_recordset(g.next) as n(
+        kind text, due_in double precision, payload jsonb)
+     where g.next is not null
+    on conflict (kind, subject) do update
+       set due_at = excluded.due_at, payload = excluded.payload, attempts = 0,
+           lease_until = null, parked_at = null, last_error = null
+  )
+  select w.i, m.i is not null, coalesce(m.state, p.state), coalesce(m.version, p.version), c.kind,
+         o.epoch, o.deadline, o.valid_until
+    from w
+    left join moved m on m.i = w.i
+    left join commands o on o.subject = m.id
+    left join payments p on p.id = w.payment_id
+    left join resolution_claims c on c.payment_id = w.payment_id;
+end $$;

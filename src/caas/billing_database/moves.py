@@ -1,0 +1,155 @@
+"""The one door through which a payment changes (Diagram 9).
+
+A move is a guarded state change, its event, the claim and evidence behind it, its ledger entries,
+the open work it ends and the open work it begins: all in one statement and one commit, together
+with the moves of whoever else is writing at that moment.
+
+Rules a change must keep: a move whose guard fails changes nothing and is told so; the same source
+never moves a payment twice; nothing outside this module writes to payments or payment_events.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import msgspec
+
+from caas.billing_database.batching import Batcher
+from caas.billing_database.connection import Connection, Database
+from caas.rules.payment_states import BeyondEvent, PaymentEvent, PaymentState, Remark, next_state
+from caas.rules.postings import Entry
+
+if TYPE_CHECKING:
+    from caas.billing_database.payments import Payment
+
+MOVE = "select * from move_payments($1) order by i"
+
+
+class Work(msgspec.Struct, frozen=True):
+    """Something that must still happen, `due_in` seconds from the commit of the move."""
+
+    kind: str
+    due_in: float = 0.0
+    payload: dict[str, Any] | None = None
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """The capture or void claim of an authorisation (decision 7); a capture names its evidence."""
+
+    kind: str
+    reason: str
+    evidence_id: UUID | None = None
+    evidence_kind: str | None = None
+
+
+class Evidence(msgspec.Struct, frozen=True, kw_only=True):
+    """What proves a delivery; `signature` is base64, `at` the text the vehicle signed."""
+
+    id: UUID
+    kind: str
+    status: str = "SUCCEEDED"
+    status_reason: str | None = None
+    command_id: UUID | None = None
+    epoch: int | None = None
+    vin: str | None = None
+    service: str | None = None
+    at: str | None = None
+    signature: str | None = None
+
+
+class Command(msgspec.Struct, frozen=True, kw_only=True):
+    """A command for a vehicle, its epoch given by the database; times in seconds from the commit."""
+
+    command_id: UUID
+    vin: str
+    service: str
+    action: str
+    deadline_in: float
+    valid_for: float | None = None
+
+
+class Move(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One guarded step of one payment; amounts are added to the payment's own, in minor units."""
+
+    payment_id: UUID
+    event: str
+    from_state: str
+    to_state: str
+    source: str
+    if_version: int | None = None
+    facts: dict[str, Any] | None = None
+    outcome: str | None = None
+    gateway_transaction_id: str | None = None
+    hosted_page_url: str | None = None
+    decline_code: str | None = None
+    capture_before: datetime | None = None
+    authorised: int | None = None
+    captured: int | None = None
+    settled: int | None = None
+    refunded: int | None = None
+    disputed: int | None = None
+    claim: Claim | None = None
+    evidence: Evidence | None = None
+    command: Command | None = None
+    entries: tuple[Entry, ...] | None = None
+    done: tuple[str, ...] | None = None
+    next: tuple[Work, ...] | None = None
+
+
+class Moved(msgspec.Struct, frozen=True):
+    """What became of a move: whether it happened, and where the payment stands now.
+
+    The last three belong to the vehicle command of the move, when it had one.
+    """
+
+    moved: bool
+    state: PaymentState
+    version: int
+    claim: str | None
+    epoch: int | None = None
+    deadline: datetime | None = None
+    valid_until: datetime | None = None
+
+
+def move_of(
+    payment: "Payment", event: PaymentEvent | BeyondEvent | Remark, *, source: str, **step: Any
+) -> Move:
+    """Build the move that `event` makes from where the payment was last seen.
+
+    Raises:
+        IllegalTransitionError: no arrow with this event leaves the payment's state.
+    """
+    return Move(
+        payment_id=payment.id,
+        event=event.value,
+        from_state=payment.state.value,
+        to_state=next_state(payment.state, event).value,
+        source=source,
+        **step,
+    )
+
+
+class Moves:
+    """Applies moves, joined into few statements."""
+
+    def __init__(self, database: Database) -> None:
+        """Write through this database."""
+        self._database = database
+        self._batcher = Batcher(self._apply_batch)
+
+    async def apply(self, move: Move, *, within: Connection | None = None) -> Moved:
+        """Apply one move; inside the caller's transaction when one is given."""
+        if within is not None:
+            return (await _apply(within, [move]))[0]
+        return await self._batcher.write(move, key=move.payment_id)
+
+    async def _apply_batch(self, moves: Sequence[Move]) -> list[Moved]:
+        async with self._database.connection() as connection:
+            return await _apply(connection, moves)
+
+
+async def _apply(connection: Connection, moves: Sequence[Move]) -> list[Moved]:
+    rows = await connection.fetch(MOVE, msgspec.json.encode(moves).decode())
+    assert len(rows) == len(moves), "every move is answered"
+    return [Moved(moved, PaymentState(state), *rest) for _, moved, state, *rest in rows]

@@ -1,0 +1,191 @@
+"""Payments as rows: accepting a new one, reading one, its timeline, lists of them.
+
+Rules a change must keep: a payment is accepted in one commit, with its first events, its caller's
+idempotency key and the work that will carry it on; reading never locks.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from caas.billing_database.batching import Batcher
+from caas.billing_database.connection import Connection, Database, Row
+from caas.errors import NotFoundError
+from caas.rules.payment_states import PaymentState
+from caas.rules.payment_types import PaymentType
+
+PAGE_ROWS_MAX = 200
+ACCEPT = "select * from accept_payments($1) order by i"
+
+
+class PaymentNotFoundError(NotFoundError):
+    """No payment has this id."""
+
+    code = "payment_not_found"
+
+
+class Verdict(StrEnum):
+    """What became of a request to accept a payment."""
+
+    ACCEPTED = "accepted"
+    KEY_USED = "key used"
+    LIVE_PAYMENT = "live payment"
+
+
+class NewPayment(msgspec.Struct, frozen=True, kw_only=True):
+    """A payment to accept; `pending` when the gateway is called right after the commit."""
+
+    id: UUID
+    type: PaymentType
+    subject: UUID
+    customer: UUID
+    amount: int
+    currency: str
+    payment_method: str | None = None
+    return_url: str | None = None
+    facts: dict[str, Any] | None = None
+    caller: str | None = None
+    key_hash: str | None = None
+    request_hash: str | None = None
+    work_kind: str | None = None
+    due_in: float = 0.0
+    pending: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """The verdict, the payment it is about, and what is stored under the caller's key."""
+
+    verdict: Verdict
+    payment_id: UUID | None
+    request_hash: bytes | None
+    answer_status: int | None
+    answer_body: bytes | None
+    key_created_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Payment:
+    """A payment as it stands (Key States); amounts in minor units of `currency`."""
+
+    id: UUID
+    type: PaymentType
+    subject: UUID
+    customer: UUID
+    amount: int
+    currency: str
+    payment_method: str | None
+    return_url: str | None
+    state: PaymentState
+    outcome: str
+    version: int
+    decline_code: str | None
+    gateway_transaction_id: str | None
+    hosted_page_url: str | None
+    capture_before: datetime | None
+    authorised_amount: int
+    captured_amount: int
+    settled_amount: int
+    refunded_amount: int
+    disputed_amount: int
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class TimelineEvent:
+    """One event of a payment's life, as it was appended."""
+
+    seq: int
+    event: str
+    from_state: str | None
+    to_state: str
+    source: str
+    facts: dict[str, Any]
+    at: datetime
+
+
+COLUMNS = ", ".join(Payment.__slots__)
+ONE = f"select {COLUMNS} from payments where id = $1"
+LISTED = f"""
+select {COLUMNS} from payments
+ where ($1::uuid is null or subject = $1) and ($2::text is null or state = $2)
+   and ($3::uuid is null or customer = $3) and ($4::uuid is null or id < $4)
+ order by id desc limit $5
+"""
+TIMELINE = """
+select seq, event, from_state, to_state, source, facts, at from payment_events
+ where payment_id = $1 order by seq
+"""
+
+
+class Payments:
+    """Accepts and reads payments."""
+
+    def __init__(self, database: Database) -> None:
+        """Read and write through this database."""
+        self._database = database
+        self._batcher = Batcher(self._accept_batch)
+
+    async def accept(self, payment: NewPayment, *, within: Connection | None = None) -> Acceptance:
+        """Make the intent to charge durable, or say what stands in its way."""
+        if within is not None:
+            return (await _accept(within, [payment]))[0]
+        return await self._batcher.write(payment, key=payment.id)
+
+    async def accept_all(self, payments: Sequence[NewPayment]) -> list[Acceptance]:
+        """Accept many at once, in one commit (month end)."""
+        return await self._accept_batch(payments)
+
+    async def get(self, payment_id: UUID, *, within: Connection | None = None) -> Payment:
+        """Return a payment as it stands.
+
+        Raises:
+            PaymentNotFoundError: no payment has this id.
+        """
+        row = await (within or self._database).fetchrow(ONE, payment_id)
+        if row is None:
+            raise PaymentNotFoundError(f"No payment has the id {payment_id}.")
+        return _payment(row)
+
+    async def listed(
+        self,
+        *,
+        subject: UUID | None = None,
+        state: PaymentState | None = None,
+        customer: UUID | None = None,
+        before: UUID | None = None,
+        rows_max: int = PAGE_ROWS_MAX,
+    ) -> list[Payment]:
+        """Return payments, newest first, at most a page of them; `before` is the last id seen."""
+        rows = await self._database.fetch(
+            LISTED, subject, state, customer, before, min(rows_max, PAGE_ROWS_MAX)
+        )
+        return [_payment(row) for row in rows]
+
+    async def timeline(self, payment_id: UUID) -> list[TimelineEvent]:
+        """Return every event of the payment in order."""
+        rows = await self._database.fetch(TIMELINE, payment_id)
+        return [TimelineEvent(**dict(row)) for row in rows]
+
+    async def _accept_batch(self, payments: Sequence[NewPayment]) -> list[Acceptance]:
+        async with self._database.connection() as connection:
+            return await _accept(connection, payments)
+
+
+async def _accept(connection: Connection, payments: Sequence[NewPayment]) -> list[Acceptance]:
+    rows = await connection.fetch(ACCEPT, msgspec.json.encode(payments).decode())
+    assert len(rows) == len(payments), "every request to accept is answered"
+    return [Acceptance(Verdict(verdict), *stored) for _, verdict, *stored in rows]
+
+
+def _payment(row: Row) -> Payment:
+    values = dict(row)
+    values["type"] = PaymentType(values["type"])
+    values["state"] = PaymentState(values["state"])
+    return Payment(**values)

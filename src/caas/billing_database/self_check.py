@@ -1,0 +1,150 @@
+"""The laws of the whole database: each a query that must return no row (decision 42).
+
+They run after every database test, every few minutes in operation, and from the command line.
+
+Rules a change must keep: a law reads only; it names the rows that break it; a law is never
+weakened to let a state pass, the state is mended.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from caas.billing_database.connection import Connection, Database
+from caas.rules.card_numbers import contains_card_number
+from caas.rules.payment_states import AT_REST
+
+BROKEN_ROWS_SHOWN_MAX: Final = 20
+SCANNED_ROWS_MAX: Final = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Law:
+    """A sentence that always holds, and the query for the rows that break it."""
+
+    name: str
+    sentence: str
+    query: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """How many rows break a law, and the first of them."""
+
+    law: Law
+    broken: int
+    examples: tuple[str, ...]
+
+
+_AT_REST = ", ".join(f"'{state.value}'" for state in sorted(AT_REST))
+
+LAWS: Final = (
+    Law(
+        "no_capture_without_delivery",
+        "A captured service payment has a verified acknowledgement of its vehicle.",
+        """select p.id from payments p where p.type = 'service' and p.captured_amount > 0
+            and not exists (select from resolution_claims c
+              join delivery_evidence e on e.id = c.evidence_id and e.subject = p.id
+             where c.payment_id = p.id and c.kind = 'capture' and e.proves_delivery
+               and e.kind = 'vehicle_acknowledgement')""",
+    ),
+    Law(
+        "capture_or_void_never_both",
+        "An authorisation is captured or voided, never both, and as it was claimed.",
+        """select p.id from payments p left join resolution_claims c on c.payment_id = p.id
+            where (p.state = 'Voided' and (c.kind = 'capture' or p.captured_amount > 0))
+               or (p.captured_amount > 0 and c.kind is distinct from 'capture')""",
+    ),
+    Law(
+        "one_live_payment",
+        "A subject has at most one live payment of a type.",
+        "select min(id::text) from payments where live group by subject, type having count(*) > 1",
+    ),
+    Law(
+        "ledger_sums_to_zero",
+        "The ledger sums to zero per payment and currency.",
+        """select payment_id from ledger_lines group by payment_id, currency
+           having sum(amount) <> 0""",
+    ),
+    Law(
+        "ledger_agrees_with_payments",
+        "What the books say was captured and refunded is what the payment says.",
+        """select p.id from payments p left join (
+             select payment_id,
+               sum(amount) filter (where debit = 'gateway_receivable') as captured,
+               sum(amount) filter (where debit = 'settled_funds'
+                                     and credit = 'gateway_receivable') as settled
+               from ledger_entries group by payment_id) l on l.payment_id = p.id
+            where coalesce(l.captured, 0) <> p.captured_amount
+               or coalesce(l.settled, 0) <> p.settled_amount""",
+    ),
+    Law(
+        "state_is_fold_of_events",
+        "A payment's state is where its events lead, one legal arrow after the other.",
+        """select p.id from payments p left join payment_events e
+             on e.payment_id = p.id and e.seq = p.version
+            where e.to_state is distinct from p.state or e.hash is distinct from p.event_hash
+           union all
+           select e.payment_id from payment_events e left join payment_events b
+             on b.payment_id = e.payment_id and b.seq = e.seq - 1
+            where e.from_state is distinct from b.to_state
+               or (e.seq > 1 and not exists (select from legal_arrows a where a.event = e.event
+                and (a.from_state = e.from_state and a.to_state = e.to_state
+                     or a.from_state is null and e.from_state = e.to_state)))""",
+    ),
+    Law(
+        "event_chain_holds",
+        "Every event's hash follows from the event and from the hash before it.",
+        """select e.payment_id from payment_events e left join payment_events b
+             on b.payment_id = e.payment_id and b.seq = e.seq - 1
+            where e.hash <> event_digest(coalesce(b.hash, ''::bytea), e.payment_id, e.seq, e.event,
+                                         e.to_state, e.source, e.facts, e.at)""",
+    ),
+    Law(
+        "never_more_back_than_received",
+        "Refunds that have not failed and lost disputes never exceed what was received.",
+        """select id from payments
+            where refunded_amount + disputed_amount > greatest(captured_amount, settled_amount)""",
+    ),
+    Law(
+        "nothing_is_forgotten",
+        "A payment that is not at rest has open work, or an open case.",
+        f"""select p.id from payments p where p.state not in ({_AT_REST})
+              and not exists (select from open_work o
+                               where o.subject = p.id and o.parked_at is null)
+              and not exists (select from cases c where c.subject = p.id and c.status = 'open')""",
+    ),
+)
+
+# Every column that holds words from outside; law ten reads them all.
+FREE_TEXT: Final = (
+    "select id::text, concat_ws(' ', payment_method, return_url, decline_code) from payments",
+    "select payment_id::text, facts::text from payment_events where facts <> '{}'",
+    "select id::text, body::text from webhook_inbox",
+    "select id::text, concat_ws(' ', sentence, facts::text, resolution) from cases",
+    "select subject::text, concat_ws(' ', payload::text, last_error) from open_work",
+)
+NO_CARD_NUMBER: Final = Law("no_card_number", "No card number stands anywhere.", "")
+
+
+async def self_check(database: Database) -> list[Finding]:
+    """Check every law and return what was found for each, broken or not."""
+    async with database.connection() as connection:
+        findings = [await _check(connection, law) for law in LAWS]
+        findings.append(await _look_for_card_numbers(connection))
+    return findings
+
+
+async def _check(connection: Connection, law: Law) -> Finding:
+    rows = await connection.fetch(law.query)
+    examples = tuple(str(row[0]) for row in rows[:BROKEN_ROWS_SHOWN_MAX])
+    return Finding(law, len(rows), examples)
+
+
+async def _look_for_card_numbers(connection: Connection) -> Finding:
+    found: list[str] = []
+    async with connection.transaction(readonly=True):
+        for query in FREE_TEXT:
+            async for row in connection.cursor(query, prefetch=1000):
+                if row[1] and contains_card_number(row[1]):
+                    found.append(row[0])
+    return Finding(NO_CARD_NUMBER, len(found), tuple(found[:BROKEN_ROWS_SHOWN_MAX]))

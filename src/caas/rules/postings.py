@@ -1,0 +1,119 @@
+"""The ledger entries behind every movement of money (decision 40).
+
+An entry is a transfer from one account to another: `amount` minor units are added to the debit
+side and taken from the credit side, so the books sum to zero by construction. Amounts that are
+only held stand off balance, on the pair of hold accounts.
+
+Rules a change must keep: pure; a movement of nothing has no entry; what one function posts,
+its opposite takes back exactly.
+"""
+
+from typing import NamedTuple
+
+from caas.rules.payment_types import PaymentType
+
+HOLDS = "authorised_holds"
+HOLDS_CONTRA = "authorised_holds_contra"
+GATEWAY_RECEIVABLE = "gateway_receivable"
+SETTLED_FUNDS = "settled_funds"
+BANK = "bank"
+GATEWAY_FEES = "gateway_fees"
+REFUNDS_PAYABLE = "refunds_payable"
+DISPUTED_FUNDS = "disputed_funds"
+RESERVATION_HELD = "reservation_held"
+RISK_LOSS = "risk_loss"
+
+EARNED = {
+    PaymentType.RESERVATION: "customer_deposits",
+    PaymentType.FINAL: "vehicle_sales",
+    PaymentType.SERVICE: "service_revenue",
+    PaymentType.SUBSCRIPTION: "subscription_revenue",
+}
+
+
+class Entry(NamedTuple):
+    """A transfer of `amount` minor units: `debit` grows by it, `credit` shrinks by it."""
+
+    debit: str
+    credit: str
+    amount: int
+
+
+def risk_loss(cause: str) -> str:
+    """Return the account on which losses of this cause are booked."""
+    return f"{RISK_LOSS}:{cause}"
+
+
+def authorised(amount: int) -> tuple[Entry, ...]:
+    """Funds are held for us at the gateway; nothing moved yet."""
+    return _transfer(HOLDS, HOLDS_CONTRA, amount)
+
+
+def released(amount: int) -> tuple[Entry, ...]:
+    """The hold ends without a charge (void, expiry)."""
+    return _transfer(HOLDS_CONTRA, HOLDS, amount)
+
+
+def captured(payment_type: PaymentType, amount: int, *, held: int) -> tuple[Entry, ...]:
+    """The charge is committed: the hold ends and the gateway owes us the amount."""
+    return released(held) + _transfer(GATEWAY_RECEIVABLE, EARNED[payment_type], amount)
+
+
+def settled(amount: int) -> tuple[Entry, ...]:
+    """The bank confirms: what the gateway owed is ours, before fees."""
+    return _transfer(SETTLED_FUNDS, GATEWAY_RECEIVABLE, amount)
+
+
+def paid_out(*, net: int, fee: int) -> tuple[Entry, ...]:
+    """A settlement line tells how the confirmed amount reached us: net to the bank, fee kept."""
+    return _transfer(BANK, SETTLED_FUNDS, net) + _transfer(GATEWAY_FEES, SETTLED_FUNDS, fee)
+
+
+def lost_before_settlement(cause: str, amount: int) -> tuple[Entry, ...]:
+    """What was delivered is never paid: CaaS takes the loss, the customer owes nothing."""
+    return _transfer(risk_loss(cause), GATEWAY_RECEIVABLE, amount)
+
+
+def reversed_after_settlement(cause: str, amount: int) -> tuple[Entry, ...]:
+    """The bank takes back what it had confirmed."""
+    return _transfer(risk_loss(cause), SETTLED_FUNDS, amount)
+
+
+def refund_requested(payment_type: PaymentType, amount: int) -> tuple[Entry, ...]:
+    """The customer is owed the amount back (desistimiento)."""
+    return _transfer(EARNED[payment_type], REFUNDS_PAYABLE, amount)
+
+
+def refund_succeeded(amount: int) -> tuple[Entry, ...]:
+    """The customer has the amount back."""
+    return _transfer(REFUNDS_PAYABLE, SETTLED_FUNDS, amount)
+
+
+def refund_failed(payment_type: PaymentType, amount: int) -> tuple[Entry, ...]:
+    """The gateway could not give it back; the money is still with us."""
+    return _transfer(REFUNDS_PAYABLE, EARNED[payment_type], amount)
+
+
+def dispute_opened(amount: int) -> tuple[Entry, ...]:
+    """The bank holds the amount while a chargeback is argued."""
+    return _transfer(DISPUTED_FUNDS, SETTLED_FUNDS, amount)
+
+
+def dispute_won(amount: int) -> tuple[Entry, ...]:
+    """The amount comes back to us."""
+    return _transfer(SETTLED_FUNDS, DISPUTED_FUNDS, amount)
+
+
+def dispute_lost(amount: int) -> tuple[Entry, ...]:
+    """The chargeback stands; the loss is accepted and booked."""
+    return _transfer(risk_loss("chargeback"), DISPUTED_FUNDS, amount)
+
+
+def deposit_held(amount: int) -> tuple[Entry, ...]:
+    """A lost reservation's deposit is parked until a person decides (decision 21)."""
+    return _transfer(EARNED[PaymentType.RESERVATION], RESERVATION_HELD, amount)
+
+
+def _transfer(debit: str, credit: str, amount: int) -> tuple[Entry, ...]:
+    assert amount >= 0, "money moves forward; its opposite has its own function"
+    return (Entry(debit, credit, amount),) if amount else ()

@@ -1,0 +1,169 @@
+"""The one door: accepting payments and moving them, against a real PostgreSQL."""
+
+import asyncio
+from uuid import UUID
+
+import pytest
+
+from caas.billing_database.connection import Database
+from caas.billing_database.identifiers import new_id
+from caas.billing_database.moves import Claim, Command, Evidence, Move, Moves, Work, move_of
+from caas.billing_database.payments import NewPayment, Payments, Verdict
+from caas.rules import postings
+from caas.rules.payment_states import PaymentEvent, PaymentState, Remark
+from caas.rules.payment_types import PaymentType
+
+AMOUNT = 1299
+
+
+def new_payment(**changes: object) -> NewPayment:
+    """A service payment of 12.99 EUR."""
+    return NewPayment(
+        **{  # type: ignore[arg-type]
+            "id": new_id(), "type": PaymentType.SERVICE, "subject": new_id(),
+            "customer": new_id(), "amount": AMOUNT, "currency": "EUR",
+            "payment_method": "pm_ok", "work_kind": "authorise", "due_in": 30.0, **changes,
+        }
+    )  # fmt: skip
+
+
+async def authorised(payments: Payments, moves: Moves, payment_id: UUID) -> None:
+    """Move a pending payment to Authorized with its command."""
+    payment = await payments.get(payment_id)
+    moved = await moves.apply(
+        move_of(
+            payment, PaymentEvent.FUNDS_RESERVED, source="authorise",
+            gateway_transaction_id=f"tx_{payment_id}", authorised=AMOUNT,
+            entries=postings.authorised(AMOUNT), done=("authorise",), next=(Work("activate", 30),),
+            command=Command(command_id=new_id(), vin="VIN1", service="heated-seats",
+                            action="activate", deadline_in=60),
+        )
+    )  # fmt: skip
+    assert moved.moved
+
+
+def capture_of(payment_id: UUID) -> Move:
+    """The move that claims the capture with a vehicle's evidence."""
+    evidence = new_id()
+    return Move(
+        payment_id=payment_id, event="Initiate settlement", from_state="Authorized",
+        to_state="Capturing", source="evidence", captured=AMOUNT,
+        entries=postings.captured(PaymentType.SERVICE, AMOUNT, held=AMOUNT),
+        evidence=Evidence(id=evidence, kind="vehicle_acknowledgement", command_id=new_id(),
+                          epoch=1, vin="VIN1", service="heated-seats", at="2026-11-23T00:00:00Z",
+                          signature="A" * 86 + "=="),
+        claim=Claim("capture", "delivered", evidence, "vehicle_acknowledgement"),
+        done=("activate",), next=(Work("capture", 30),),
+    )  # fmt: skip
+
+
+async def test_a_service_payment_walks_from_accepted_to_settled(database: Database) -> None:
+    payments, moves = Payments(database), Moves(database)
+    wanted = new_payment()
+
+    acceptance = await payments.accept(wanted)
+    await authorised(payments, moves, wanted.id)
+    capturing = await moves.apply(capture_of(wanted.id))
+    payment = await payments.get(wanted.id)
+    settled = await moves.apply(
+        move_of(
+            payment, PaymentEvent.BANK_CONFIRMS, source="webhook", settled=AMOUNT,
+            entries=postings.settled(AMOUNT), done=("capture",),
+        )
+    )  # fmt: skip
+
+    assert acceptance.verdict is Verdict.ACCEPTED
+    assert (capturing.moved, capturing.state) == (True, PaymentState.CAPTURING)
+    assert (settled.moved, settled.state, settled.version) == (True, PaymentState.SETTLED, 5)
+    assert [e.event for e in await payments.timeline(wanted.id)] == [
+        "Customer submits payment", "Gateway processing", "Funds reserved", "Initiate settlement",
+        "Bank confirms",
+    ]  # fmt: skip
+
+
+async def test_a_batch_of_payments_is_moved_in_few_statements_and_each_keeps_its_own_answer(
+    database: Database,
+) -> None:
+    payments, moves = Payments(database), Moves(database)
+    wanted = [new_payment() for _ in range(100)]
+
+    accepted = await asyncio.gather(*(payments.accept(payment) for payment in wanted))
+    await asyncio.gather(*(authorised(payments, moves, payment.id) for payment in wanted))
+    captured = await asyncio.gather(*(moves.apply(capture_of(payment.id)) for payment in wanted))
+
+    assert {answer.payment_id for answer in accepted} == {payment.id for payment in wanted}
+    assert all(answer.moved for answer in captured)
+
+
+async def test_the_same_source_moves_a_payment_once(database: Database) -> None:
+    payments, moves = Payments(database), Moves(database)
+    wanted = new_payment()
+    await payments.accept(wanted)
+    payment = await payments.get(wanted.id)
+    remark = move_of(payment, Remark.OUTCOME_UNKNOWN, source="time-out-1", outcome="unknown")
+
+    answers = await asyncio.gather(*(moves.apply(remark) for _ in range(10)))
+
+    assert sum(answer.moved for answer in answers) == 1
+    assert (await payments.get(wanted.id)).version == 3
+
+
+async def test_capture_and_void_race_and_exactly_one_wins(database: Database) -> None:
+    payments, moves = Payments(database), Moves(database)
+    wanted = new_payment()
+    await payments.accept(wanted)
+    await authorised(payments, moves, wanted.id)
+    payment = await payments.get(wanted.id)
+    void = move_of(
+        payment, Remark.VOID_REQUESTED, source="void", claim=Claim("void", "activation failed")
+    )
+
+    voided, captured = await asyncio.gather(moves.apply(void), moves.apply(capture_of(wanted.id)))
+
+    assert [voided.moved, captured.moved].count(True) == 1
+    now = await moves.apply(capture_of(wanted.id))
+    assert not now.moved
+    assert now.claim == ("void" if voided.moved else "capture")
+
+
+async def test_a_second_live_payment_for_the_subject_is_named_not_made(database: Database) -> None:
+    payments = Payments(database)
+    first = new_payment()
+    await payments.accept(first)
+
+    second = await payments.accept(new_payment(subject=first.subject))
+
+    assert (second.verdict, second.payment_id) == (Verdict.LIVE_PAYMENT, first.id)
+
+
+async def test_the_same_key_at_once_makes_one_payment(database: Database) -> None:
+    payments = Payments(database)
+    keyed = {"caller": "web", "key_hash": "\\x01", "request_hash": "\\x02"}
+
+    answers = await asyncio.gather(*(payments.accept(new_payment(**keyed)) for _ in range(64)))
+
+    assert [a.verdict for a in answers].count(Verdict.ACCEPTED) == 1
+    assert [a.verdict for a in answers].count(Verdict.KEY_USED) == 63
+    assert len({answer.payment_id for answer in answers}) == 1
+
+
+async def test_an_illegal_move_in_a_batch_fails_alone(database: Database) -> None:
+    payments, moves = Payments(database), Moves(database)
+    wanted = [new_payment() for _ in range(8)]
+    await asyncio.gather(*(payments.accept(payment) for payment in wanted))
+    illegal = Move(payment_id=wanted[3].id, event="Bank confirms", from_state="Pending",
+                   to_state="Settled", source="x")  # fmt: skip
+    others = [
+        Move(payment_id=p.id, event="Gateway rejection", from_state="Pending", to_state="Failed",
+             source="x", decline_code="card_declined", done=("authorise",))
+        for p in wanted if p.id != wanted[3].id
+    ]  # fmt: skip
+
+    answers = await asyncio.gather(
+        moves.apply(illegal), *(moves.apply(m) for m in others), return_exceptions=True
+    )
+
+    assert "illegal move" in str(answers[0])
+    assert all(answer.moved for answer in answers[1:])  # type: ignore[union-attr]
+    with pytest.raises(Exception, match="illegal move"):
+        await moves.apply(illegal)

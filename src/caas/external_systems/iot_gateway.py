@@ -1,0 +1,280 @@
+"""The IoT gateway: how a command reaches a vehicle, and how its acknowledgement comes back.
+
+Seed: "Send Activation Command" and "Activation Successful" of Diagram 4; arrows 2 and 3 of
+Diagram 8. `VehicleLink` is the port the OTA Activation Engine holds. `MqttVehicleLink` speaks to
+any MQTT 5 broker; `in_process_vehicle_link` is the same thing for a machine without one.
+
+What the broker guarantees, and what it does not:
+- The session (`clean_start` false, one client id per process, the same after a restart) outlives a
+  dead process: an acknowledgement that was not confirmed by us is delivered again when the same
+  client id comes back. MQTT delivers again only then, so a handler that fails is called again here.
+- Platform processes share the load with `$share/`. A broker such as mosquitto goes on giving a dead
+  member its share until its session ends, and does not hand that share to another: sessions are
+  therefore short. What is lost so comes back because an unanswered command is sent again and the
+  vehicle answers again. The database, not the broker, remembers that a command is unanswered.
+- Acknowledgements of one command may be handled in any order, and twice.
+
+Rules a change must keep:
+- A message is confirmed to the broker only after `on_acknowledgement` returned, or after it was
+  reported to `on_refused`.
+- No message ends the listener; no send outlives its command's deadline.
+- Nothing is resent here: the caller keeps the command and its deadline.
+"""
+
+import asyncio
+import functools
+import math
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Protocol
+
+import mqtt5
+import structlog
+
+from caas.errors import RefusedError, UnavailableError
+from caas.external_systems import mqtt_connection, vehicle_messages
+from caas.external_systems.mqtt_connection import (
+    BrokerAddress,
+    BrokerUnavailableError,
+    MqttConnection,
+    Publication,
+    Session,
+    UnconfirmedPublishError,
+)
+from caas.external_systems.vehicle_messages import (
+    Acknowledgement,
+    AcknowledgementStatus,
+    MalformedAcknowledgementError,
+    VehicleCommand,
+    verify_signature,
+)
+
+__all__ = [
+    "Acknowledgement",
+    "AcknowledgementStatus",
+    "CommandDeadlinePassedError",
+    "MqttVehicleLink",
+    "VehicleCommand",
+    "VehicleCommandUnconfirmedError",
+    "VehicleLink",
+    "VehicleLinkUnavailableError",
+    "verify_signature",
+]
+
+SHARED_SUBSCRIPTION: Final = f"$share/caas/{vehicle_messages.ALL_RESPONSES}"
+SESSION_EXPIRY_SECONDS: Final = 300
+UNHANDLED_MAX: Final = 500
+HANDLING_ATTEMPTS_MAX: Final = 10
+HANDLING_WAIT_SECONDS: Final = (0.1, 30.0)
+RECONNECT_WAIT_SECONDS: Final = (0.1, 10.0)
+
+OnAcknowledgement = Callable[[Acknowledgement], Awaitable[None]]
+OnRefused = Callable[[str, str], None]
+
+_log = structlog.get_logger()
+
+
+class VehicleLinkUnavailableError(UnavailableError):
+    """The vehicles cannot be reached now; the command was not sent."""
+
+    code = "vehicle_link_unavailable"
+
+
+class VehicleCommandUnconfirmedError(VehicleLinkUnavailableError):
+    """The broker was lost before it confirmed the command; the vehicle may still receive it."""
+
+    code = "vehicle_command_unconfirmed"
+
+
+class CommandDeadlinePassedError(RefusedError):
+    """The command's deadline has passed; it was not sent."""
+
+    code = "command_deadline_passed"
+
+
+class VehicleLink(Protocol):
+    """The port to the vehicles; one adapter per way of reaching them."""
+
+    async def start(self, on_acknowledgement: OnAcknowledgement) -> None:
+        """Listen from now on; a way that is closed now is tried again without end."""
+
+    async def send(self, command: VehicleCommand) -> None:
+        """Hand a command over, once.
+
+        Raises:
+            VehicleLinkUnavailableError: it was not sent.
+            VehicleCommandUnconfirmedError: nobody knows whether it was sent.
+            CommandDeadlinePassedError: it came too late to be sent.
+        """
+
+    async def close(self) -> None:
+        """Stop listening and leave in order."""
+
+
+def seconds_to_deadline(command: VehicleCommand, now: datetime) -> int:
+    """Return how long the broker may keep the command, in whole seconds.
+
+    Raises:
+        CommandDeadlinePassedError: not even a moment is left.
+    """
+    seconds = math.ceil((command.deadline - now).total_seconds())
+    if seconds <= 0:
+        raise CommandDeadlinePassedError(command_id=command.command_id)
+    return seconds
+
+
+class MqttVehicleLink:
+    """The vehicles behind an MQTT 5 broker."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        client_id: str,
+        now: Callable[[], datetime],
+        on_refused: OnRefused,
+        session_expiry_seconds: int = SESSION_EXPIRY_SECONDS,
+    ) -> None:
+        """Keep where to connect; `client_id` is this process's own, the same after a restart."""
+        self._address = BrokerAddress.from_url(url)
+        self._session = Session(
+            client_id=client_id, expiry_seconds=session_expiry_seconds, unhandled_max=UNHANDLED_MAX
+        )
+        self._now = now
+        self._on_refused = on_refused
+        self._on_acknowledgement: OnAcknowledgement | None = None
+        self._connection: MqttConnection | None = None
+        self._keeping: asyncio.Task[None] | None = None
+        self._handling: set[asyncio.Future[None]] = set()
+        self._first_attempt = asyncio.Event()
+        self._closing = False
+
+    @property
+    def connected(self) -> bool:
+        """Whether a command could be sent now."""
+        return self._connection is not None
+
+    async def start(self, on_acknowledgement: OnAcknowledgement) -> None:
+        """Connect, or go on trying; returns after the first attempt."""
+        assert self._keeping is None
+        self._on_acknowledgement = on_acknowledgement
+        self._keeping = asyncio.get_running_loop().create_task(self._keep_connected())
+        await self._first_attempt.wait()
+
+    async def send(self, command: VehicleCommand) -> None:
+        """Publish the command; returns when the broker has it.
+
+        Raises:
+            VehicleLinkUnavailableError: no broker, or nobody listens at the vehicles' end.
+            VehicleCommandUnconfirmedError: the broker was lost before it confirmed.
+            CommandDeadlinePassedError: the deadline has passed.
+        """
+        publication = Publication(
+            topic=vehicle_messages.request_topic(command.vin, command.command_id),
+            payload=vehicle_messages.encode_command(command),
+            expiry_seconds=seconds_to_deadline(command, self._now()),
+            response_topic=vehicle_messages.response_topic(command.vin, command.command_id),
+            correlation_data=command.command_id.encode(),
+        )
+        if self._connection is None:
+            raise VehicleLinkUnavailableError(broker=repr(self._address))
+        try:
+            heard = await self._connection.publish(publication)
+        except UnconfirmedPublishError as error:
+            raise VehicleCommandUnconfirmedError(command_id=command.command_id) from error
+        except BrokerUnavailableError as error:
+            raise VehicleLinkUnavailableError(command_id=command.command_id) from error
+        if not heard:
+            raise VehicleLinkUnavailableError("Nobody listens for this vehicle.", vin=command.vin)
+
+    async def close(self) -> None:
+        """Leave the broker; acknowledgements in hand are given up and will come again."""
+        if self._keeping is None:
+            return
+        self._closing = True
+        connection, self._connection = self._connection, None
+        tasks: set[asyncio.Future[None]] = {self._keeping, *self._handling}
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        if connection is not None:
+            await connection.close()
+
+    async def _keep_connected(self) -> None:
+        attempt = 0
+        while True:
+            try:
+                connection = await self._connect()
+            except (BrokerUnavailableError, UnconfirmedPublishError) as error:
+                _log.warning("vehicle_link.unavailable", reason=error.sentence)
+                self._first_attempt.set()
+                await asyncio.sleep(_backoff(attempt, RECONNECT_WAIT_SECONDS))
+                attempt += 1
+                continue
+            attempt = 0
+            self._connection = connection
+            self._first_attempt.set()
+            _log.info("vehicle_link.connected", broker=repr(self._address))
+            reason = await connection.lost
+            self._connection = None
+            _log.warning("vehicle_link.lost", reason=reason)
+            await asyncio.sleep(_backoff(attempt, RECONNECT_WAIT_SECONDS))
+
+    async def _connect(self) -> MqttConnection:
+        connection = await mqtt_connection.connect(self._address, self._session, self._receive)
+        await connection.subscribe(SHARED_SUBSCRIPTION)
+        return connection
+
+    def _receive(self, connection: MqttConnection, message: mqtt5.PublishPacket) -> None:
+        try:
+            acknowledgement = vehicle_messages.decode_acknowledgement(
+                message.topic, message.payload
+            )
+        except MalformedAcknowledgementError as error:
+            self._on_refused(message.topic, error.sentence)
+            _confirm(connection, message)
+            return
+        self._handle(_Delivery(connection, message, acknowledgement))
+
+    def _handle(self, delivery: "_Delivery", attempt: int = 0) -> None:
+        if self._closing or self._on_acknowledgement is None:
+            return
+        task = asyncio.ensure_future(self._on_acknowledgement(delivery.acknowledgement))
+        self._handling.add(task)
+        task.add_done_callback(functools.partial(self._handled, delivery, attempt))
+
+    def _handled(self, delivery: "_Delivery", attempt: int, task: "asyncio.Future[None]") -> None:
+        self._handling.discard(task)
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is None:
+            _confirm(delivery.connection, delivery.message)
+        elif attempt + 1 < HANDLING_ATTEMPTS_MAX:
+            wait_seconds = _backoff(attempt, HANDLING_WAIT_SECONDS)
+            task.get_loop().call_later(wait_seconds, self._handle, delivery, attempt + 1)
+        else:
+            reason = f"Given up after {HANDLING_ATTEMPTS_MAX} attempts: {error!r}"
+            self._on_refused(delivery.message.topic, reason)
+            _confirm(delivery.connection, delivery.message)
+
+
+@dataclass(frozen=True, slots=True)
+class _Delivery:
+    """An acknowledgement in hand, and what to confirm once it was handled."""
+
+    connection: MqttConnection
+    message: mqtt5.PublishPacket
+    acknowledgement: Acknowledgement
+
+
+def _confirm(connection: MqttConnection, message: mqtt5.PublishPacket) -> None:
+    if message.packet_id is not None:
+        connection.acknowledge(message.packet_id)
+
+
+def _backoff(attempt: int, bounds_seconds: tuple[float, float]) -> float:
+    first, longest = bounds_seconds
+    return min(longest, first * 2.0**attempt) * random.uniform(0.5, 1.0)  # noqa: S311  # Not a secret.

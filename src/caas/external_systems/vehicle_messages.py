@@ -1,0 +1,240 @@
+"""What the platform and a vehicle say to each other, and how it looks on the wire.
+
+Seed: "Send Activation Command" and "Configuration Applied" of Diagram 4, arrows 2 and 3 of
+Diagram 8. The acknowledgement is the delivery evidence of decision 15: the vehicle signs it.
+
+Rules a change must keep:
+- Topics and payloads are public; fields may be added, never renamed or given another meaning.
+- Whose acknowledgement it is comes from the topic, because a broker can guard a topic and nobody
+  can guard a payload. What the payload says of the command must agree with the topic.
+- What was signed is checked as the text that came; nothing is parsed and written anew before the
+  check. No signed field may hold the separator, or two meanings would share one signature.
+- `status_reason` is not signed: it is shown to people, never acted on.
+- Pure: no connection, no clock.
+"""
+
+import base64
+import binascii
+import functools
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated, Final, Literal
+
+import msgspec
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from caas.errors import RefusedError
+
+TOPIC_ROOT: Final = "caas/v1/vehicles"
+ALL_RESPONSES: Final = f"{TOPIC_ROOT}/+/commands/+/response"
+PAYLOAD_BYTES_MAX: Final = 8 * 1024
+REASON_CHARACTERS_MAX: Final = 500
+EPOCH_MAX: Final = 2**63 - 1
+SIGNATURE_BYTES: Final = 64
+PUBLIC_KEY_BYTES: Final = 32
+PUBLIC_KEYS_REMEMBERED_MAX: Final = 10_000
+
+_NAME: Final = re.compile(r"[A-Za-z0-9._:~-]{1,128}")
+_RESPONSE_TOPIC: Final = re.compile(
+    rf"{TOPIC_ROOT}/(?P<vin>{_NAME.pattern})/commands/(?P<command_id>{_NAME.pattern})/response"
+)
+
+Action = Literal["activate", "deactivate"]
+
+
+class UnaddressableCommandError(RefusedError):
+    """A vehicle command holds a name that cannot stand in a topic or under a signature."""
+
+    code = "unaddressable_command"
+
+
+class MalformedAcknowledgementError(RefusedError):
+    """What came on a vehicle's response topic is not an acknowledgement."""
+
+    code = "malformed_acknowledgement"
+
+
+class AcknowledgementStatus(StrEnum):
+    """How far the vehicle got with a command."""
+
+    IN_PROGRESS = "IN_PROGRESS"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    REJECTED = "REJECTED"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VehicleCommand:
+    """What one vehicle is told to do, once, and until when it is worth doing."""
+
+    command_id: str
+    vin: str
+    epoch: int
+    action: Action
+    payment_id: str
+    service: str
+    valid_until: datetime | None
+    deadline: datetime
+
+    def __post_init__(self) -> None:
+        """Refuse what could not be addressed, or signed without a second meaning."""
+        for field in ("command_id", "vin", "payment_id", "service"):
+            if not _NAME.fullmatch(getattr(self, field)):
+                sentence = f"The {field} of a vehicle command may hold letters, digits and ._:~-"
+                raise UnaddressableCommandError(sentence, field=field)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Acknowledgement:
+    """What a vehicle says of a command; `at_text` is the instant as it was signed."""
+
+    vin: str
+    command_id: str
+    epoch: int
+    payment_id: str
+    service: str
+    status: AcknowledgementStatus
+    status_reason: str
+    at: datetime
+    at_text: str
+    signature: bytes
+
+    @property
+    def signed_text(self) -> str:
+        """The text under the signature."""
+        return (
+            f"{self.vin}|{self.command_id}|{self.epoch}|{self.payment_id}"
+            f"|{self.service}|{self.status.value}|{self.at_text}"
+        )
+
+
+class _Request(msgspec.Struct, frozen=True):
+    """The payload of a request, as it stands on the wire."""
+
+    command_id: str
+    epoch: int
+    action: Action
+    payment_id: str
+    service: str
+    valid_until: datetime | None
+    deadline: datetime
+
+
+_Name = Annotated[str, msgspec.Meta(pattern=rf"\A{_NAME.pattern}\Z")]
+_Instant = Annotated[datetime, msgspec.Meta(tz=True)]
+_Epoch = Annotated[int, msgspec.Meta(ge=0, le=EPOCH_MAX)]
+
+
+class _Response(msgspec.Struct, frozen=True):
+    """The payload of a response, as it stands on the wire."""
+
+    command_id: str
+    epoch: _Epoch
+    payment_id: _Name
+    service: _Name
+    status: AcknowledgementStatus
+    at: str
+    signature: str
+    status_reason: str | None = None
+
+
+_RESPONSES: Final = msgspec.json.Decoder(_Response)
+_REQUESTS: Final = msgspec.json.Encoder()
+
+
+def request_topic(vin: str, command_id: str) -> str:
+    """Where a vehicle listens for this command."""
+    return f"{TOPIC_ROOT}/{vin}/commands/{command_id}/request"
+
+
+def response_topic(vin: str, command_id: str) -> str:
+    """Where the vehicle answers this command."""
+    return f"{TOPIC_ROOT}/{vin}/commands/{command_id}/response"
+
+
+def encode_command(command: VehicleCommand) -> bytes:
+    """Return the payload of the request."""
+    return _REQUESTS.encode(
+        _Request(
+            command_id=command.command_id,
+            epoch=command.epoch,
+            action=command.action,
+            payment_id=command.payment_id,
+            service=command.service,
+            valid_until=command.valid_until,
+            deadline=command.deadline,
+        )
+    )
+
+
+def decode_acknowledgement(topic: str, payload: bytes) -> Acknowledgement:
+    """Return what a vehicle said; the signature is not checked yet.
+
+    Raises:
+        MalformedAcknowledgementError: it is too large, not of the agreed form, or its topic and
+            its payload name different commands.
+    """
+    address = _RESPONSE_TOPIC.fullmatch(topic)
+    if address is None:
+        raise MalformedAcknowledgementError("The topic is not that of a vehicle's response.")
+    if len(payload) > PAYLOAD_BYTES_MAX:
+        raise MalformedAcknowledgementError(f"The payload has more than {PAYLOAD_BYTES_MAX} bytes.")
+    try:
+        response = _RESPONSES.decode(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        sentence = f"The payload is not of the agreed form: {error}."
+        raise MalformedAcknowledgementError(sentence) from error
+    if response.command_id != address["command_id"]:
+        raise MalformedAcknowledgementError("Topic and payload name different commands.")
+    return Acknowledgement(
+        vin=address["vin"],
+        command_id=response.command_id,
+        epoch=response.epoch,
+        payment_id=response.payment_id,
+        service=response.service,
+        status=response.status,
+        status_reason=(response.status_reason or "")[:REASON_CHARACTERS_MAX],
+        at=_instant(response.at),
+        at_text=response.at,
+        signature=_signature(response.signature),
+    )
+
+
+def verify_signature(acknowledgement: Acknowledgement, public_key: bytes) -> bool:
+    """Tell whether the vehicle that owns this key signed the acknowledgement."""
+    key = _public_key(public_key)
+    if key is None:
+        return False
+    try:
+        key.verify(acknowledgement.signature, acknowledgement.signed_text.encode())
+    except InvalidSignature:
+        return False
+    return True
+
+
+@functools.lru_cache(maxsize=PUBLIC_KEYS_REMEMBERED_MAX)
+def _public_key(public_key: bytes) -> Ed25519PublicKey | None:
+    if len(public_key) != PUBLIC_KEY_BYTES:
+        return None
+    return Ed25519PublicKey.from_public_bytes(public_key)
+
+
+def _instant(text: str) -> datetime:
+    try:
+        instant = msgspec.convert(text, _Instant)
+        return instant.astimezone(UTC)
+    except (msgspec.ValidationError, OverflowError) as error:
+        raise MalformedAcknowledgementError("The instant is not RFC 3339 with a zone.") from error
+
+
+def _signature(text: str) -> bytes:
+    try:
+        signature = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise MalformedAcknowledgementError("The signature is not base64.") from error
+    if len(signature) != SIGNATURE_BYTES:
+        raise MalformedAcknowledgementError("The signature is not of Ed25519's length.")
+    return signature

@@ -1,0 +1,109 @@
+"""The control plane of the simulated vehicles, and the oracle of what they really did.
+
+It is no part of what a real vehicle has. Paths:
+- `GET /_control/fleet`, `GET /_control/vehicles/{vin}`: key, manner, services really active.
+- `POST /_control/vehicles` `{vin, behaviour?...}`: a new car (or the one with this VIN).
+- `POST /_control/vehicles/{vin}` `{behaviour, reason?, delay_seconds?, only?, times?}`.
+- `POST /_control/vehicles/{vin}/wake`: an optional manner as body.
+- `POST /_control/vehicles/{vin}/say` `{acknowledgement: {command_id, epoch, payment_id, service,
+  status, status_reason, at}, behaviour?}`: an acknowledgement nobody asked for, signed or forged.
+
+Rules: an unknown field or behaviour is refused; nothing is changed by a refused call.
+"""
+
+import msgspec
+
+from caas_simulators.http_server import Answer, Request, json_answer, problem, unknown_path
+from caas_simulators.vehicle_fleet import Answer as VehicleAnswer
+from caas_simulators.vehicle_fleet import Behaviour, Car, Fleet, Manner
+
+VEHICLES = "/_control/vehicles"
+
+
+class NewCar(msgspec.Struct, forbid_unknown_fields=True):
+    """The body that adds a car."""
+
+    vin: str
+    behaviour: Behaviour | None = None
+    reason: str = ""
+
+
+class Saying(msgspec.Struct, forbid_unknown_fields=True):
+    """The body that makes a car speak unasked."""
+
+    acknowledgement: VehicleAnswer
+    behaviour: Behaviour = Behaviour.OBEYS
+
+
+class StrictManner(Manner, frozen=True, forbid_unknown_fields=True):
+    """The body that gives a car a manner."""
+
+
+class FleetControl:
+    """Answers the control plane's calls on one fleet."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        """Steer this fleet."""
+        self._fleet = fleet
+
+    def handle(self, request: Request) -> Answer:
+        """Answer one call."""
+        try:
+            return self._routed(request)
+        except msgspec.ValidationError as error:
+            return problem(422, "invalid_request", str(error))
+        except msgspec.DecodeError:
+            return problem(400, "malformed_json", "The body is not JSON.")
+
+    def _routed(self, request: Request) -> Answer:
+        path = request.path.rstrip("/")
+        match request.method, path:
+            case "GET", "/_control/fleet":
+                return json_answer(200, {"vehicles": [*map(self._told, self._fleet.cars.values())]})
+            case "POST", "/_control/vehicles":
+                return self._add(request)
+            case _ if path.startswith(f"{VEHICLES}/"):
+                vin, _, verb = path.removeprefix(f"{VEHICLES}/").partition("/")
+                return self._one(request, vin, verb)
+            case _:
+                return unknown_path()
+
+    def _add(self, request: Request) -> Answer:
+        body = msgspec.json.decode(request.body, type=NewCar)
+        if not body.vin or any(sign in body.vin for sign in "/+#|"):
+            return problem(422, "invalid_vin", "A VIN holds none of / + # and |.")
+        manner = None if body.behaviour is None else Manner(body.behaviour, body.reason)
+        return json_answer(201, self._told(self._fleet.add(body.vin, manner)))
+
+    def _one(self, request: Request, vin: str, verb: str) -> Answer:
+        car = self._fleet.cars.get(vin)
+        if car is None:
+            return problem(404, "unknown_vehicle", f"There is no vehicle {vin}.")
+        match request.method, verb:
+            case "GET", "":
+                return json_answer(200, self._told(car))
+            case "POST", "":
+                car.manner = msgspec.json.decode(request.body, type=StrictManner)
+                return json_answer(200, self._told(car))
+            case "POST", "wake":
+                manner = msgspec.json.decode(request.body or b"{}", type=StrictManner)
+                taken = self._fleet.wake(car, manner)
+                return json_answer(200, {"taken": taken, **self._told(car)})
+            case "POST", "say":
+                saying = msgspec.json.decode(request.body, type=Saying)
+                self._fleet.say(car, saying.acknowledgement, saying.behaviour)
+                return json_answer(200, self._told(car))
+            case _:
+                return unknown_path()
+
+    def _told(self, car: Car) -> dict[str, object]:
+        return {
+            "vin": car.vin,
+            "public_key": self._fleet.public_key(car),
+            "manner": car.manner,
+            "commands": car.commands,
+            "asleep_with": len(car.asleep),
+            "expired": car.expired,
+            "active": [name for name, service in car.services.items() if service.active],
+            "services": car.services,
+        }

@@ -1,0 +1,354 @@
+"""The vehicles of Diagram 4: they take commands, apply them once, sign what they say, misbehave.
+
+No connection here: commands come in through `Fleet.receive`, answers leave through the function
+given to `Fleet.attach`, so that the same cars stand behind a broker or in our own process.
+
+Rules a change must keep:
+- A command id is applied once and answered as often as it is asked. A command that was refused or
+  failed was not applied, and may be tried again.
+- A command of an older epoch than the last one applied to the same service is rejected.
+- Misbehaviour changes what a car says, or when; what it really did stands in `services` and is
+  what `GET /_control/fleet` tells.
+- A car's key follows from the seed and its VIN alone.
+"""
+
+import asyncio
+import base64
+import hashlib
+import re
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal
+
+import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from caas_simulators.simulated_time import Clock, rfc3339
+
+APPLIED_REMEMBERED_MAX = 10_000
+QUEUED_WHILE_ASLEEP_MAX = 1_000
+LATE_SECONDS = 5.0
+
+_TOPIC = re.compile(r"caas/v1/vehicles/(?P<vin>[^/]+)/commands/(?P<command_id>[^/]+)/request")
+
+Publish = Callable[[str, bytes], None]
+
+
+class Behaviour(StrEnum):
+    """How a car takes a command and answers it."""
+
+    OBEYS = "obeys"
+    ASLEEP = "asleep"  # Hears nothing until woken; then what has not expired.
+    REFUSES = "refuses"  # REJECTED, not applied.
+    FAILS = "fails"  # FAILED, not applied.
+    LATE = "late"  # Applied at once, answered after a delay.
+    TWICE = "twice"  # The same answer two times.
+    SILENT = "silent"  # Applied, never answered: the acknowledgement was lost.
+    FORGES = "forges"  # The signature is not one.
+    FOREIGN_KEY = "foreign_key"  # Signed with a key that is not this car's.
+    OLD_EPOCH = "old_epoch"  # Well signed, for the epoch before.
+    WRONG_PAYMENT = "wrong_payment"  # Well signed, for another payment.
+    EARLY = "early"  # SUCCEEDED at once, alone, however long the car usually takes.
+    REVERSED = "reversed"  # SUCCEEDED first, then IN_PROGRESS.
+
+
+PERSONALITIES = {
+    "SLP": Behaviour.ASLEEP,
+    "REF": Behaviour.REFUSES,
+    "FAL": Behaviour.FAILS,
+    "LAT": Behaviour.LATE,
+    "TWC": Behaviour.TWICE,
+    "SNT": Behaviour.SILENT,
+    "FRG": Behaviour.FORGES,
+    "FKY": Behaviour.FOREIGN_KEY,
+    "EPC": Behaviour.OLD_EPOCH,
+    "PAY": Behaviour.WRONG_PAYMENT,
+    "ERL": Behaviour.EARLY,
+    "RVS": Behaviour.REVERSED,
+}
+
+
+class Manner(msgspec.Struct, frozen=True):
+    """A behaviour, and to which commands it applies: `only` one action, `times` commands."""
+
+    behaviour: Behaviour = Behaviour.OBEYS
+    reason: str = ""
+    delay_seconds: float = LATE_SECONDS
+    only: Literal["activate", "deactivate"] | None = None
+    times: int | None = None
+
+
+class Command(msgspec.Struct, frozen=True):
+    """The payload of a request."""
+
+    command_id: str
+    epoch: int
+    action: Literal["activate", "deactivate"]
+    payment_id: str
+    service: str
+    valid_until: str | None
+    deadline: str
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """The payload of a response, before and after it is signed."""
+
+    command_id: str
+    epoch: int
+    payment_id: str
+    service: str
+    status: str
+    status_reason: str | None
+    at: str
+    signature: str = ""
+
+
+@dataclass(slots=True)
+class Service:
+    """What one service really is in one car."""
+
+    epoch: int = -1
+    active: bool = False
+    payment_id: str = ""
+    command_id: str = ""
+    valid_until: str | None = None
+    applications: int = 0
+    deactivations: int = 0
+
+
+@dataclass(slots=True)
+class Car:
+    """One car: its manner, what it has applied, what it keeps while asleep."""
+
+    vin: str
+    manner: Manner
+    commands: int = 0
+    expired: int = 0
+    services: dict[str, Service] = field(default_factory=dict)
+    applied: "OrderedDict[str, str]" = field(default_factory=OrderedDict)
+    asleep: "deque[tuple[float, bytes]]" = field(default_factory=deque)
+    key: Ed25519PrivateKey | None = None
+    foreign_key: Ed25519PrivateKey | None = None
+
+
+_COMMANDS = msgspec.json.Decoder(Command)
+_ANSWERS = msgspec.json.Encoder()
+
+
+class Fleet:
+    """All cars behind one connection."""
+
+    def __init__(
+        self,
+        seed: int = 0,
+        *,
+        clock: Clock | None = None,
+        latency_seconds: float = 0.0,
+        says_in_progress: bool = True,
+        takes_in_strangers: bool = False,
+    ) -> None:
+        """Start with no car; `takes_in_strangers` makes a car of every VIN that is addressed."""
+        self.seed = seed
+        self.clock = clock or Clock()
+        self.latency_seconds = latency_seconds
+        self.says_in_progress = says_in_progress
+        self.takes_in_strangers = takes_in_strangers
+        self.cars: dict[str, Car] = {}
+        self.not_understood = 0
+        self._publish: Publish | None = None
+
+    def attach(self, publish: Publish) -> None:
+        """Say where answers leave: a topic and a payload."""
+        self._publish = publish
+
+    def add(self, vin: str, manner: Manner | None = None) -> Car:
+        """Add a car, or give the one with this VIN a manner."""
+        car = self.cars.get(vin)
+        if car is None:
+            habit = Manner(PERSONALITIES.get(vin[:3], Behaviour.OBEYS))
+            car = self.cars[vin] = Car(vin, manner or habit)
+        elif manner is not None:
+            car.manner = manner
+        return car
+
+    def add_many(self, count: int) -> None:
+        """Add cars with made-up VINs that follow from the seed."""
+        for number in range(count):
+            self.add(f"SMC{self.seed % 10_000:04d}{number:010d}")
+
+    def public_key(self, car: Car) -> str:
+        """Return the car's public key, base64."""
+        return base64.b64encode(self._key(car).public_key().public_bytes_raw()).decode()
+
+    def receive(self, topic: str, payload: bytes, expiry_seconds: float | None) -> None:
+        """Give a request to the car it addresses; what nobody understands is counted."""
+        address = _TOPIC.fullmatch(topic)
+        if address is None:
+            self.not_understood += 1
+            return
+        vin = address["vin"]
+        car = self.cars.get(vin) or (self.add(vin) if self.takes_in_strangers else None)
+        if car is None:
+            return
+        if car.manner.behaviour is Behaviour.ASLEEP:
+            lasts = float("inf") if expiry_seconds is None else expiry_seconds
+            car.asleep.append((asyncio.get_running_loop().time() + lasts, payload))
+            if len(car.asleep) > QUEUED_WHILE_ASLEEP_MAX:
+                car.asleep.popleft()
+            return
+        self._take(car, payload)
+
+    def wake(self, car: Car, manner: Manner | None = None) -> int:
+        """Wake a car; it takes what has not expired. Returns how many that were."""
+        car.manner = manner or Manner()
+        now = asyncio.get_running_loop().time()
+        waiting = tuple(car.asleep)
+        car.asleep.clear()
+        fresh = [payload for expires_at, payload in waiting if expires_at > now]
+        car.expired += len(waiting) - len(fresh)
+        for payload in fresh:
+            self._take(car, payload)
+        return len(fresh)
+
+    def say(self, car: Car, answer: Answer, behaviour: Behaviour = Behaviour.OBEYS) -> None:
+        """Let a car say anything at all, asked or not."""
+        self._send(car, self._signed(car, answer, behaviour))
+
+    def _take(self, car: Car, payload: bytes) -> None:
+        try:
+            command = _COMMANDS.decode(payload)
+        except msgspec.DecodeError:
+            self.not_understood += 1
+            return
+        car.commands += 1
+        self._respond(car, command, _manner_for(car, command))
+
+    def _respond(self, car: Car, command: Command, manner: Manner) -> None:
+        behaviour = manner.behaviour
+        if command.command_id in car.applied:
+            self._answer_applied(car, command, manner)
+        elif car.services.setdefault(command.service, Service()).epoch > command.epoch:
+            self._answer(car, command, "REJECTED", "a newer command was applied before")
+        elif behaviour is Behaviour.REFUSES:
+            self._answer(car, command, "REJECTED", manner.reason or "refused in the vehicle")
+        elif behaviour is Behaviour.FAILS:
+            self._answer(car, command, "FAILED", manner.reason or "the configuration failed")
+        else:
+            self._apply(car, command)
+            self._answer_applied(car, command, manner)
+
+    def _apply(self, car: Car, command: Command) -> None:
+        service = car.services[command.service]
+        service.epoch = command.epoch
+        service.active = command.action == "activate"
+        service.command_id = command.command_id
+        if service.active:
+            service.payment_id = command.payment_id
+            service.valid_until = command.valid_until
+            service.applications += 1
+        else:
+            service.deactivations += 1
+        car.applied[command.command_id] = rfc3339(self.clock.machine_now())
+        if len(car.applied) > APPLIED_REMEMBERED_MAX:
+            car.applied.popitem(last=False)
+
+    def _answer_applied(self, car: Car, command: Command, manner: Manner) -> None:
+        behaviour = manner.behaviour
+        if behaviour is Behaviour.SILENT:
+            return
+        at = car.applied[command.command_id]
+        done = self._signed(car, _answer_to(command, "SUCCEEDED", None, at), behaviour)
+        doing = _answer_to(command, "IN_PROGRESS", None, at)
+        if self.says_in_progress and behaviour not in (Behaviour.EARLY, Behaviour.REVERSED):
+            self._send(car, self._signed(car, doing, Behaviour.OBEYS))
+        self._send_after(car, done, self._wait_seconds(manner))
+        if behaviour is Behaviour.TWICE:
+            self._send_after(car, done, self._wait_seconds(manner))
+        if behaviour is Behaviour.REVERSED:
+            self._send(car, self._signed(car, doing, Behaviour.OBEYS))
+
+    def _wait_seconds(self, manner: Manner) -> float:
+        if manner.behaviour in (Behaviour.EARLY, Behaviour.REVERSED):
+            return 0.0
+        late = manner.delay_seconds if manner.behaviour is Behaviour.LATE else 0.0
+        return self.clock.span(late + self.latency_seconds)
+
+    def _answer(self, car: Car, command: Command, status: str, reason: str) -> None:
+        at = rfc3339(self.clock.machine_now())
+        answer = _answer_to(command, status, reason, at)
+        self._send_after(
+            car,
+            self._signed(car, answer, Behaviour.OBEYS),
+            self.clock.span(self.latency_seconds),
+        )
+
+    def _send_after(self, car: Car, answer: Answer, wait_seconds: float) -> None:
+        if wait_seconds <= 0:
+            self._send(car, answer)
+        else:
+            asyncio.get_running_loop().call_later(wait_seconds, self._send, car, answer)
+
+    def _send(self, car: Car, answer: Answer) -> None:
+        if self._publish is not None:
+            topic = f"caas/v1/vehicles/{car.vin}/commands/{answer.command_id}/response"
+            self._publish(topic, _ANSWERS.encode(answer))
+
+    def _signed(self, car: Car, answer: Answer, behaviour: Behaviour) -> Answer:
+        if behaviour is Behaviour.OLD_EPOCH:
+            answer = msgspec.structs.replace(answer, epoch=max(0, answer.epoch - 1))
+        elif behaviour is Behaviour.WRONG_PAYMENT:
+            answer = msgspec.structs.replace(answer, payment_id=f"not-{answer.payment_id}")
+        foreign = behaviour is Behaviour.FOREIGN_KEY
+        key = self._foreign_key(car) if foreign else self._key(car)
+        signature = key.sign(_signed_text(car, answer))
+        if behaviour is Behaviour.FORGES:
+            signature = bytes([signature[0] ^ 1]) + signature[1:]
+        return msgspec.structs.replace(answer, signature=base64.b64encode(signature).decode())
+
+    def _key(self, car: Car) -> Ed25519PrivateKey:
+        if car.key is None:
+            car.key = _derived_key(f"{self.seed}|{car.vin}")
+        return car.key
+
+    def _foreign_key(self, car: Car) -> Ed25519PrivateKey:
+        if car.foreign_key is None:
+            car.foreign_key = _derived_key(f"{self.seed}|{car.vin}|foreign")
+        return car.foreign_key
+
+
+def _derived_key(text: str) -> Ed25519PrivateKey:
+    return Ed25519PrivateKey.from_private_bytes(hashlib.sha256(text.encode()).digest())
+
+
+def _signed_text(car: Car, answer: Answer) -> bytes:
+    return (
+        f"{car.vin}|{answer.command_id}|{answer.epoch}|{answer.payment_id}"
+        f"|{answer.service}|{answer.status}|{answer.at}"
+    ).encode()
+
+
+def _answer_to(command: Command, status: str, reason: str | None, at: str) -> Answer:
+    return Answer(
+        command_id=command.command_id,
+        epoch=command.epoch,
+        payment_id=command.payment_id,
+        service=command.service,
+        status=status,
+        status_reason=reason,
+        at=at,
+    )
+
+
+def _manner_for(car: Car, command: Command) -> Manner:
+    """Return how this command is taken; a manner for some commands only is used up by them."""
+    manner = car.manner
+    if manner.only is not None and manner.only != command.action:
+        return Manner()
+    if manner.times is not None:
+        if manner.times <= 0:
+            car.manner = Manner()
+            return car.manner
+        car.manner = msgspec.structs.replace(manner, times=manner.times - 1)
+    return manner

@@ -1,0 +1,134 @@
+"""Vehicle: the cars of Diagram 4, simulated as a server of its own behind a telecom gateway.
+
+`python -m caas_simulators.vehicles --mqtt-url mqtt://... --count 1000 --seed 7 --control-port 0`
+connects to a broker as one gateway for all cars, serves the control plane, and prints where.
+
+Rules: the same seed makes the same cars with the same keys; without a broker's address the fleet
+stands in this process, for whoever attaches to it.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import signal
+import sys
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from caas_simulators.http_server import listening
+from caas_simulators.simulated_time import Clock
+from caas_simulators.vehicle_connection import Gateway
+from caas_simulators.vehicle_control import FleetControl
+from caas_simulators.vehicle_fleet import Fleet, Manner
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VehicleSettings:
+    """Which cars there are, and where they are reached."""
+
+    mqtt_url: str | None = None
+    seed: int = 0
+    count: int = 0
+    cars: tuple[tuple[str, Manner | None], ...] = ()
+    control_port: int = 0
+    time_scale: float = 1.0
+    latency_seconds: float = 0.0
+    says_in_progress: bool = True
+    takes_in_strangers: bool = False
+
+
+@dataclass(slots=True)
+class Vehicles:
+    """A running fleet and the address of its control plane."""
+
+    fleet: Fleet
+    control_url: str
+
+
+class FleetEntry(msgspec.Struct, forbid_unknown_fields=True):
+    """One car of a fleet file."""
+
+    vin: str
+    manner: Manner | None = None
+
+
+class FleetFile(msgspec.Struct, forbid_unknown_fields=True):
+    """What a fleet file holds: `{"vehicles": [{"vin": ..., "manner": {"behaviour": ...}}]}`."""
+
+    vehicles: list[FleetEntry]
+
+
+@contextlib.asynccontextmanager
+async def serving(settings: VehicleSettings) -> AsyncIterator[Vehicles]:
+    """Run the cars until the block is left."""
+    fleet = Fleet(
+        settings.seed,
+        clock=Clock(settings.time_scale),
+        latency_seconds=settings.latency_seconds,
+        says_in_progress=settings.says_in_progress,
+        takes_in_strangers=settings.takes_in_strangers,
+    )
+    fleet.add_many(settings.count)
+    for vin, manner in settings.cars:
+        fleet.add(vin, manner)
+    async with contextlib.AsyncExitStack() as stack:
+        if settings.mqtt_url is not None:
+            client_id = f"caas-vehicles-{settings.seed}"
+            gateway = Gateway(settings.mqtt_url, fleet, client_id=client_id)
+            stack.push_async_callback(gateway.close)
+            await gateway.start()
+        control = FleetControl(fleet)
+        server = await stack.enter_async_context(
+            listening(control.handle, port=settings.control_port)
+        )
+        yield Vehicles(fleet, server.url)
+
+
+def settings_from(arguments: Sequence[str]) -> VehicleSettings:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="python -m caas_simulators.vehicles")
+    parser.add_argument("--mqtt-url", required=True, help="mqtt://user:password@host:port")
+    parser.add_argument("--fleet", type=Path, help="a JSON file with the cars")
+    parser.add_argument("--count", type=int, default=0, help="this many made-up cars")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--control-port", type=int, default=0, help="0 takes any free port")
+    parser.add_argument("--time-scale", type=float, default=1.0)
+    parser.add_argument("--latency-seconds", type=float, default=0.0)
+    parser.add_argument("--no-in-progress", action="store_true", help="say only how it ended")
+    parser.add_argument("--strangers", action="store_true", help="be every car that is addressed")
+    parsed = parser.parse_args(arguments)
+    return VehicleSettings(
+        mqtt_url=parsed.mqtt_url,
+        seed=parsed.seed,
+        count=parsed.count,
+        cars=_cars_in(parsed.fleet) if parsed.fleet else (),
+        control_port=parsed.control_port,
+        time_scale=parsed.time_scale,
+        latency_seconds=parsed.latency_seconds,
+        says_in_progress=not parsed.no_in_progress,
+        takes_in_strangers=parsed.strangers,
+    )
+
+
+def _cars_in(path: Path) -> tuple[tuple[str, Manner | None], ...]:
+    entries = msgspec.json.decode(path.read_bytes(), type=FleetFile).vehicles
+    return tuple((entry.vin, entry.manner) for entry in entries)
+
+
+async def main(arguments: Sequence[str]) -> None:
+    """Run the cars until the process is told to stop."""
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with serving(settings_from(arguments)) as vehicles:
+        count = len(vehicles.fleet.cars)
+        sys.stdout.write(f"{count} vehicles; control plane at {vehicles.control_url}\n")
+        sys.stdout.flush()
+        await stop.wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1:]))

@@ -1,0 +1,99 @@
+"""`python -m caas_simulators gateway|partners`: start one simulator as a process of its own.
+
+Rules: once it listens it prints one line of JSON with its address, and nothing else, so that
+whoever started it knows; it ends at SIGTERM or SIGINT.
+"""
+
+import argparse
+import asyncio
+import dataclasses
+import json
+import signal
+import sys
+from pathlib import Path
+
+import uvloop
+
+from caas_simulators import payment_gateway
+from caas_simulators.gateway_store import Terms
+from caas_simulators.gateway_world import GatewaySettings
+from caas_simulators.webhook_sender import Target
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the simulator the arguments name until it is told to stop."""
+    options = _parser().parse_args(arguments)
+    uvloop.run(_run_gateway(options))
+    return 0
+
+
+async def _run_gateway(options: argparse.Namespace) -> None:
+    async with payment_gateway.running(
+        gateway_settings(options), host=options.host, port=options.port
+    ) as (server, _world):
+        await _until_stopped(server.url)
+
+
+async def _until_stopped(url: str) -> None:
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    sys.stdout.write(json.dumps({"url": url}) + "\n")
+    sys.stdout.flush()
+    await stopped.wait()
+
+
+def gateway_settings(options: argparse.Namespace) -> GatewaySettings:
+    """Return the settings of a gateway from the command line."""
+    terms = {
+        field.name: getattr(options, field.name)
+        for field in dataclasses.fields(Terms)
+        if getattr(options, field.name) is not None
+    }
+    return GatewaySettings(
+        api_keys=frozenset(options.api_key or ["sk_simulated"]),
+        public_url=options.public_url,
+        merchant=options.merchant,
+        seed=options.seed,
+        time_scale=options.time_scale,
+        terms=Terms(**terms),
+        webhooks=Target(options.webhook_url, options.webhook_secret, options.webhook_type),
+        state_file=options.state_file,
+        control=options.control,
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="caas_simulators", description=__doc__)
+    simulators = parser.add_subparsers(dest="simulator", required=True)
+    gateway = simulators.add_parser("gateway", help="the payment gateway and its bank")
+    _add_common(gateway)
+    gateway.add_argument("--api-key", action="append", help="accepted key (repeat for several)")
+    gateway.add_argument("--public-url", help="where customers reach the hosted pages")
+    gateway.add_argument("--merchant", default="CaaS", help="the name customers pay to")
+    gateway.add_argument("--state-file", type=Path, help="journal that survives a restart")
+    gateway.add_argument("--webhook-url", help="where webhooks go")
+    gateway.add_argument("--webhook-type", action="append", default=[], help="wanted type")
+    for field in dataclasses.fields(Terms):
+        kind = int if isinstance(field.default, int) else float
+        gateway.add_argument(f"--{field.name.replace('_', '-')}", type=kind)
+    return parser
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=0, help="0: any free port")
+    parser.add_argument("--seed", type=int, help="the same seed gives the same ids and faults")
+    parser.add_argument("--time-scale", type=float, default=1.0, help="spans are divided by it")
+    parser.add_argument("--webhook-secret", action="append", default=[], help="whsec_...")
+    parser.add_argument(
+        "--control",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="serve the control plane under /_control/",
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,87 @@
+"""Banking Networks, as the gateway sees them: it asks for settlement, they answer days later.
+
+Lower half of Diagram 4: "Settlement Request", "Settlement Confirmation". The payment method decides
+the bank's answer: in full, a part only, late, or a rejection; later perhaps a chargeback.
+
+Rules: the bank answers once per settlement request; it knows amounts and delays, not reports and
+not webhooks.
+"""
+
+from typing import Protocol
+
+from caas_simulators.gateway_records import Booking
+from caas_simulators.gateway_store import Store, Terms
+from caas_simulators.payment_methods import method_of
+
+
+class Settled(Protocol):
+    """Who is told what the bank says."""
+
+    def bank_confirms(self, booking: Booking, amount: int) -> None:
+        """Take note that the bank pays this amount."""
+
+    def bank_rejects(self, booking: Booking) -> None:
+        """Take note that the bank does not pay."""
+
+    def customer_disputes(self, booking: Booking) -> None:
+        """Take note that the customer's bank takes the money back."""
+
+
+class BankingNetwork:
+    """Answers settlement requests after a delay."""
+
+    def __init__(self, store: Store, terms: Terms) -> None:
+        """Know the delays from the terms; `told` is set before the first request."""
+        self._store = store
+        self._terms = terms
+        self.told: Settled
+        store.agenda.register("settle", self._answer_when_due)
+        store.agenda.register("dispute", self._dispute_when_due)
+
+    def settlement_request(self, booking: Booking) -> None:
+        """Ask the bank to pay what was captured."""
+        method = method_of(booking.transaction.payment_method or "")
+        seconds = (
+            self._terms.late_settlement_seconds
+            if method.settlement == "late"
+            else self._terms.settlement_seconds
+        )
+        booking.due_at = self._store.clock.now() + self._store.clock.span(seconds)
+        self._store.agenda.note(booking.due_at, "settle", booking.transaction.id)
+
+    def answer(self, booking: Booking) -> None:
+        """Answer a settlement request now, as the payment method says."""
+        captured = booking.transaction.captured_amount
+        method = method_of(booking.transaction.payment_method or "")
+        if method.settlement == "rejected":
+            self.told.bank_rejects(booking)
+            return
+        partial = captured * self._terms.partial_percent // 100
+        amount = max(1, partial) if method.settlement == "partial" else captured
+        self.told.bank_confirms(booking, amount)
+        if method.disputed:
+            self._dispute_later(booking)
+
+    def resume(self, booking: Booking) -> None:
+        """Note again, after a restart, what the bank still has to say."""
+        status = booking.transaction.status
+        if status == "capturing":
+            self._store.agenda.note(booking.due_at, "settle", booking.transaction.id)
+        elif status == "settled" and method_of(booking.transaction.payment_method or "").disputed:
+            self._store.agenda.note(booking.due_at, "dispute", booking.transaction.id)
+
+    def _dispute_later(self, booking: Booking) -> None:
+        span = self._store.clock.span(self._terms.dispute_after_seconds)
+        booking.due_at = self._store.clock.now() + span
+        self._store.keep(booking)
+        self._store.agenda.note(booking.due_at, "dispute", booking.transaction.id)
+
+    def _answer_when_due(self, transaction_id: str) -> None:
+        booking = self._store.bookings[transaction_id]
+        if booking.transaction.status == "capturing":
+            self.answer(booking)
+
+    def _dispute_when_due(self, transaction_id: str) -> None:
+        booking = self._store.bookings[transaction_id]
+        if booking.transaction.status == "settled" and not booking.dispute_ids:
+            self.told.customer_disputes(booking)

@@ -1,0 +1,143 @@
+"""What the control planes of all simulators have in common: faults and webhooks.
+
+Rules: a control plane exists only in a simulator that was started with it; it needs no key, and
+nothing the platform does in operation may depend on it.
+"""
+
+from collections.abc import Awaitable, Callable
+
+import msgspec
+
+from caas_simulators.faults import (
+    ACTION_FIELDS,
+    MATCH_FIELDS,
+    Fault,
+    Faults,
+    UnknownOperationError,
+)
+from caas_simulators.http_server import Answer, Request, json_answer, problem, unknown_path
+from caas_simulators.webhook_sender import Delivery, Target, WebhookSender
+
+IDLE_SECONDS_MAX = 10.0
+
+SHARED_PATHS = {
+    "GET /_control/": "this list, with every field of a fault",
+    "GET /_control/faults": "the faults scripted at the moment, and how often each acted",
+    "POST /_control/faults": 'script a fault: {"match": {...}, "action": {...}}',
+    "DELETE /_control/faults": "delete all faults",
+    "GET /_control/webhooks": "where webhooks go, and those sent so far; ?reference= filters",
+    "POST /_control/webhooks": "{url?, secrets?, types?} where webhooks go from now on",
+    "POST /_control/webhooks/idle": "answer when every webhook has arrived (or after 10 s)",
+}
+
+
+class WebhookOrder(msgspec.Struct, forbid_unknown_fields=True):
+    """Where webhooks go from now on; what is not given stays."""
+
+    name: str = ""
+    url: str | None = None
+    secrets: list[str] | None = None
+    types: list[str] | None = None
+
+
+Route = Callable[[Request], Answer | Awaitable[Answer | None]]
+
+
+class SharedControl:
+    """Answers the requests about faults and webhooks."""
+
+    def __init__(
+        self, faults: Faults, sender: WebhookSender, targets: dict[str, Target], operations: str
+    ) -> None:
+        """Rule these faults and these targets, known by the name of who sends there."""
+        self._faults = faults
+        self._sender = sender
+        self._targets = targets
+        self._operations = operations
+        self.routes: dict[tuple[str, str], Route] = {
+            ("GET", "faults"): self._list_faults,
+            ("POST", "faults"): self._script,
+            ("DELETE", "faults"): self._delete_faults,
+            ("GET", "webhooks"): self._sent,
+            ("POST", "webhooks"): self._aim,
+            ("POST", "webhooks/idle"): self._idle,
+        }
+
+    def listing(self, paths: dict[str, str]) -> Answer:
+        """List what the control plane can do, and every field of a fault."""
+        return json_answer(
+            200,
+            {
+                "paths": SHARED_PATHS | paths,
+                "operations": self._operations,
+                "fault": {"match": MATCH_FIELDS, "action": ACTION_FIELDS},
+            },
+        )
+
+    def _list_faults(self, request: Request) -> Answer:
+        del request
+        return json_answer(200, {"data": self._faults.scripted})
+
+    def _script(self, request: Request) -> Answer:
+        fault = msgspec.json.decode(request.body, type=Fault)
+        try:
+            self._faults.script(fault)
+        except UnknownOperationError as error:
+            return problem(422, "unknown_operation", f"Operations here: {error}.")
+        return json_answer(201, fault)
+
+    def _delete_faults(self, request: Request) -> Answer:
+        del request
+        return json_answer(200, {"deleted": self._faults.delete()})
+
+    def _sent(self, request: Request) -> Answer:
+        reference = request.query.get("reference")
+        told = [
+            _told(delivery)
+            for delivery in self._sender.sent
+            if reference in (None, delivery.event.reference)
+        ]
+        targets = {
+            name: {"url": target.url, "types": target.types}
+            for name, target in self._targets.items()
+        }
+        unfinished = self._sender.unfinished
+        return json_answer(200, {"targets": targets, "unfinished": unfinished, "sent": told})
+
+    def _aim(self, request: Request) -> Answer:
+        order = msgspec.json.decode(request.body, type=WebhookOrder)
+        target = self._targets.get(order.name or next(iter(self._targets)))
+        if target is None:
+            return problem(422, "unknown_target", f"Targets: {', '.join(self._targets)}.")
+        target.url = target.url if order.url is None else order.url
+        target.secrets = target.secrets if order.secrets is None else order.secrets
+        target.types = target.types if order.types is None else order.types
+        return json_answer(200, {"url": target.url, "types": target.types})
+
+    async def _idle(self, request: Request) -> Answer:
+        del request
+        idle = await self._sender.idle(IDLE_SECONDS_MAX)
+        return json_answer(200 if idle else 503, {"unfinished": self._sender.unfinished})
+
+
+def routed(routes: dict[tuple[str, str], Route], request: Request) -> Answer | Awaitable[Answer | None]:
+    """Answer a request below `/_control/` by its method and the rest of its path."""
+    name = request.path.removeprefix("/_control").strip("/")
+    route = routes.get((request.method, name))
+    if route is None:
+        return unknown_path()
+    try:
+        return route(request)
+    except msgspec.DecodeError as error:
+        return problem(422, "invalid_request", str(error))
+
+
+def _told(delivery: Delivery) -> dict[str, object]:
+    return {
+        "id": delivery.event.id,
+        "type": delivery.event.type,
+        "transaction_id": delivery.event.transaction_id,
+        "reference": delivery.event.reference,
+        "state": delivery.state,
+        "answers": delivery.answers,
+    }

@@ -1,0 +1,215 @@
+"""What a simulated payment gateway writes down, and what of it its callers see.
+
+`Transaction`, `Refund`, `Dispute` and `SettlementLine` are the gateway's public shapes. A `Booking`
+is a transaction with what only the gateway knows. Every record can go to the journal and come back.
+
+Rules: amounts are whole minor units with their currency; a record that is stored is written out
+whole again after each change, so that the last one wins.
+"""
+
+from typing import Literal
+
+import msgspec
+
+Status = Literal[
+    "requires_action",
+    "pending",
+    "authorized",
+    "failed",
+    "voided",
+    "capturing",
+    "settled",
+    "settlement_failed",
+    "refunded",
+]
+LineType = Literal[
+    "settlement",
+    "refund",
+    "chargeback",
+    "chargeback_reversal",
+    "fee",
+    "settlement_failure",
+    "adjustment",
+]
+
+
+class InitiateRequest(msgspec.Struct, kw_only=True):
+    """The body of `POST /transactions`."""
+
+    reference: str
+    amount: int
+    currency: str
+    capture: Literal["manual", "automatic"]
+    payment_method: str | None = None
+    customer_reference: str | None = None
+    description: str | None = None
+    return_url: str | None = None
+
+
+class CaptureRequest(msgspec.Struct, kw_only=True):
+    """The body of a capture; no amount means all of it."""
+
+    amount: int | None = None
+
+
+class VoidRequest(msgspec.Struct, kw_only=True):
+    """The body of a void."""
+
+    reason: str | None = None
+
+
+class RefundRequest(msgspec.Struct, kw_only=True):
+    """The body of a refund."""
+
+    amount: int
+    reason: str | None = None
+
+
+class Transaction(msgspec.Struct, kw_only=True):
+    """A transaction as the gateway's callers see it."""
+
+    id: str
+    reference: str
+    status: Status
+    amount: int
+    currency: str
+    captured_amount: int = 0
+    settled_amount: int = 0
+    refunded_amount: int = 0
+    decline_code: str | None = None
+    capture_before: str | None = None
+    hosted_page_url: str | None = None
+    created_at: str
+    payment_method: str | None = None
+    void_reason: str | None = None
+
+
+class Refund(msgspec.Struct, kw_only=True):
+    """Money on its way back to the customer, as the gateway's callers see it."""
+
+    id: str
+    transaction_id: str
+    amount: int
+    status: Literal["pending", "succeeded", "failed"]
+    currency: str
+    reference: str
+    reason: str | None
+    created_at: str
+
+
+class Dispute(msgspec.Struct, kw_only=True):
+    """A customer's bank takes the money back until it is decided who keeps it."""
+
+    id: str
+    transaction_id: str
+    reference: str
+    amount: int
+    currency: str
+    status: Literal["opened", "won", "lost"]
+    reason: str
+    opened_at: str
+
+
+class SettlementLine(msgspec.Struct, kw_only=True):
+    """One line of a settlement report; gross - fee = net."""
+
+    line_no: int
+    batch_id: str
+    transaction_id: str
+    reference: str
+    type: LineType
+    gross: int
+    fee: int
+    net: int
+    currency: str
+    booked_at: str
+    value_date: str
+
+
+class RefundBooking(msgspec.Struct, kw_only=True, tag_field="record", tag="refund"):
+    """A refund with what only the gateway knows of it."""
+
+    refund: Refund
+    due_at: float
+    fails: bool = False
+
+
+class DisputeBooking(msgspec.Struct, kw_only=True, tag_field="record", tag="dispute"):
+    """A dispute with the instant of its verdict, when that is already known."""
+
+    dispute: Dispute
+    due_at: float | None = None
+
+
+class BookedLine(msgspec.Struct, kw_only=True, tag_field="record", tag="line"):
+    """A line and the date of the report it stands in."""
+
+    date: str
+    line: SettlementLine
+
+
+class Booking(msgspec.Struct, kw_only=True, tag_field="record", tag="booking"):
+    """A transaction with what only the gateway knows of it."""
+
+    transaction: Transaction
+    capture: Literal["manual", "automatic"]
+    customer_reference: str | None = None
+    description: str | None = None
+    return_url: str | None = None
+    authorized_amount: int = 0
+    captures: int = 0
+    due_at: float = 0.0
+    challenge_open: bool = False
+    refund_ids: list[str] = []
+    dispute_ids: list[str] = []
+
+
+class StoredAnswer(msgspec.Struct, kw_only=True, tag_field="record", tag="answer"):
+    """The answer that a key stands for until it is forgotten."""
+
+    key: str
+    fingerprint: str
+    status: int
+    body: str
+    forgotten_at: float
+
+
+class Event(msgspec.Struct, kw_only=True, tag_field="record", tag="event"):
+    """A webhook to be delivered at least once."""
+
+    id: str
+    type: str
+    transaction_id: str
+    reference: str
+    body: str
+
+
+class Delivered(msgspec.Struct, kw_only=True, tag_field="record", tag="delivered"):
+    """An event that needs no further delivery."""
+
+    event_id: str
+
+
+class DayClosed(msgspec.Struct, kw_only=True, tag_field="record", tag="day_closed"):
+    """A settlement report that takes no further line."""
+
+    date: str
+
+
+class ClockMoved(msgspec.Struct, kw_only=True, tag_field="record", tag="clock_moved"):
+    """The world's clock was moved forward by this much in all."""
+
+    seconds: float
+
+
+Record = (
+    Booking
+    | RefundBooking
+    | DisputeBooking
+    | BookedLine
+    | StoredAnswer
+    | Event
+    | Delivered
+    | DayClosed
+    | ClockMoved
+)

@@ -1,0 +1,137 @@
+"""What a simulated gateway remembers: its transactions, refunds, disputes, and the events of each.
+
+Rules: a change is journalled together with the event that tells of it, before anybody is told; ids
+come from the seed; nothing is ever forgotten but idempotency keys.
+"""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import msgspec
+
+from caas_simulators.gateway_records import (
+    Booking,
+    DisputeBooking,
+    Event,
+    RefundBooking,
+    Transaction,
+)
+from caas_simulators.journal import Journal
+from caas_simulators.simulated_time import Agenda, rfc3339
+
+DAY = 86_400.0
+_ENCODER = msgspec.json.Encoder()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """The gateway's terms of business, in seconds of the world."""
+
+    authorization_seconds: float = 7 * DAY
+    short_authorization_seconds: float = 60.0
+    page_seconds: float = 1_800.0
+    bank_debit_seconds: float = 3_600.0
+    settlement_seconds: float = DAY
+    late_settlement_seconds: float = 5 * DAY
+    partial_percent: int = 60
+    dispute_after_seconds: float = 10 * DAY
+    dispute_verdict_seconds: float = 30 * DAY
+    refund_seconds: float = 0.0
+    key_lifetime_seconds: float = DAY
+
+
+class Refusal(Exception):  # noqa: N818 - the gateway's word for it
+    """The gateway does not do what it was asked; nothing was changed."""
+
+    def __init__(self, status: int, code: str, detail: str) -> None:
+        """Keep the status and the stable code of the answer."""
+        self.status = status
+        self.code = code
+        self.detail = detail
+        super().__init__(detail)
+
+
+class Store:
+    """The gateway's records in memory, and the journal behind them."""
+
+    def __init__(
+        self,
+        agenda: Agenda,
+        journal: Journal,
+        chance: random.Random,
+        send: Callable[[Event], object],
+    ) -> None:
+        """Draw ids from `chance`; hand every event to `send`."""
+        self.agenda = agenda
+        self.clock = agenda.clock
+        self.journal = journal
+        self.bookings: dict[str, Booking] = {}
+        self.refunds: dict[str, RefundBooking] = {}
+        self.disputes: dict[str, DisputeBooking] = {}
+        self._ids_by_reference: dict[str, list[str]] = {}
+        self._chance = chance
+        self._send = send
+
+    def new_id(self, prefix: str) -> str:
+        """Return an id nobody else has."""
+        return f"{prefix}_{self._chance.getrandbits(80):020x}"
+
+    def now_text(self) -> str:
+        """The world's time as it goes on the wire."""
+        return rfc3339(self.clock.now())
+
+    def booking(self, transaction_id: str) -> Booking:
+        """Return a transaction's booking.
+
+        Raises:
+            Refusal: 404, there is none.
+        """
+        found = self.bookings.get(transaction_id)
+        if found is None:
+            raise Refusal(404, "unknown_transaction", "There is no transaction with this id.")
+        return found
+
+    def with_reference(self, reference: str) -> list[Transaction]:
+        """Return every transaction that carries a merchant reference, oldest first."""
+        ids = self._ids_by_reference.get(reference, [])
+        return [self.bookings[transaction_id].transaction for transaction_id in ids]
+
+    def enter(self, booking: Booking) -> None:
+        """Take a booking into the books, or replace what stands there."""
+        transaction = booking.transaction
+        if transaction.id not in self.bookings:
+            self._ids_by_reference.setdefault(transaction.reference, []).append(transaction.id)
+        self.bookings[transaction.id] = booking
+
+    def keep(self, booking: Booking, event_type: str | None = None) -> None:
+        """Journal a booking as it is now and tell of it."""
+        if event_type is None:
+            self.journal.write(booking)
+        else:
+            self.tell(booking, event_type, booking.transaction, booking)
+
+    def tell(
+        self,
+        booking: Booking,
+        event_type: str,
+        subject: object,
+        *changed: Booking | RefundBooking | DisputeBooking,
+    ) -> None:
+        """Journal what changed together with its event, then hand the event over."""
+        event_id = self.new_id("evt")
+        body = {
+            "id": event_id,
+            "type": event_type,
+            "occurred_at": self.now_text(),
+            "data": subject,
+        }
+        event = Event(
+            id=event_id,
+            type=event_type,
+            transaction_id=booking.transaction.id,
+            reference=booking.transaction.reference,
+            body=_ENCODER.encode(body).decode(),
+        )
+        self.journal.write(*changed, event)
+        self._send(event)

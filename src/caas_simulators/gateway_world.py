@@ -1,0 +1,131 @@
+"""Everything a simulated payment gateway consists of, put together once, and brought back after a
+restart.
+
+Rules: the parts know each other only through what is handed to them here; replaying the journal
+gives the books as they were, and what was still due becomes due again.
+"""
+
+import random
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from caas_simulators.banking_network import BankingNetwork
+from caas_simulators.faults import Faults
+from caas_simulators.gateway_records import (
+    BookedLine,
+    Booking,
+    ClockMoved,
+    DayClosed,
+    Delivered,
+    DisputeBooking,
+    Event,
+    Record,
+    RefundBooking,
+)
+from caas_simulators.gateway_refunds import Refunds
+from caas_simulators.gateway_settlements import Settlements
+from caas_simulators.gateway_store import Store, Terms
+from caas_simulators.gateway_transactions import Transactions
+from caas_simulators.idempotency_keys import StoredAnswers
+from caas_simulators.journal import Journal
+from caas_simulators.settlement_report import SettlementReports
+from caas_simulators.simulated_time import Agenda, Clock
+from caas_simulators.webhook_sender import Target, WebhookSender
+
+OPERATIONS = frozenset({"initiate", "capture", "void", "refund", "find", "settlements"})
+
+
+@dataclass(slots=True, kw_only=True)
+class GatewaySettings:
+    """How a gateway is started; no seed means ids that never repeat."""
+
+    api_keys: frozenset[str] = frozenset({"sk_simulated"})
+    public_url: str | None = None
+    merchant: str = "CaaS"
+    seed: int | None = None
+    time_scale: float = 1.0
+    terms: Terms = field(default_factory=Terms)
+    webhooks: Target = field(default_factory=Target)
+    state_file: Path | None = None
+    control: bool = True
+
+
+class GatewayWorld:
+    """The parts of one gateway."""
+
+    def __init__(self, settings: GatewaySettings) -> None:
+        """Build every part; needs a running event loop."""
+        self.settings = settings
+        self.clock = Clock(settings.time_scale)
+        self.agenda = Agenda(self.clock)
+        self.journal = Journal(settings.state_file)
+        self.chance = random.Random(settings.seed)  # noqa: S311 - a simulation, not a secret
+        self.faults = Faults(self.chance, OPERATIONS)
+        self.sender = WebhookSender(self.clock, self.faults, self._delivered)
+        self.store = Store(self.agenda, self.journal, self.chance, self._send)
+        self.keys = StoredAnswers(self.clock, self.journal, settings.terms.key_lifetime_seconds)
+        self.reports = SettlementReports(self.store)
+        self.bank = BankingNetwork(self.store, settings.terms)
+        self.transactions = Transactions(
+            self.store, self.bank, settings.terms, settings.public_url or ""
+        )
+        self.settlements = Settlements(self.store, self.bank, self.reports, settings.terms)
+        self.refunds = Refunds(self.store, self.reports, settings.terms)
+        self.settlements.settlement_known = self.refunds.settlement_known
+        self._replay()
+
+    def advance(self, world_seconds: float) -> None:
+        """Move the world's clock forward; what becomes due happens on the way."""
+        self.agenda.advance(world_seconds)
+        self.journal.write(ClockMoved(seconds=self.clock.moved_seconds))
+
+    async def close(self) -> None:
+        """Stop everything; the journal stays."""
+        self.agenda.stop()
+        await self.sender.close()
+        self.journal.close()
+
+    def _send(self, event: Event) -> None:
+        self.sender.send(event, self.settings.webhooks)
+
+    def _delivered(self, event: Event) -> None:
+        self.journal.write(Delivered(event_id=event.id))
+
+    def _replay(self) -> None:
+        undelivered: dict[str, Event] = {}
+        for record in self.journal.replay():
+            self._take_back(record, undelivered)
+        if not self.journal.records_read:
+            return
+        if self.settings.seed is not None:
+            self.chance.seed(f"{self.settings.seed}:{self.journal.records_read}")
+        for booking in self.store.bookings.values():
+            self.transactions.resume(booking)
+            self.bank.resume(booking)
+        for refund in self.store.refunds.values():
+            self.refunds.resume(refund)
+        for dispute in self.store.disputes.values():
+            self.settlements.resume(dispute)
+        for event in undelivered.values():
+            self._send(event)
+
+    def _take_back(self, record: Record, undelivered: dict[str, Event]) -> None:
+        match record:
+            case Booking():
+                self.store.enter(record)
+            case RefundBooking():
+                self.store.refunds[record.refund.id] = record
+            case DisputeBooking():
+                self.store.disputes[record.dispute.id] = record
+            case BookedLine():
+                self.reports.add(record)
+            case Event():
+                undelivered[record.id] = record
+            case Delivered():
+                undelivered.pop(record.event_id, None)
+            case DayClosed():
+                self.reports.mark_closed(record.date)
+            case ClockMoved():
+                self.clock.moved_seconds = record.seconds
+            case _:
+                self.keys.remember(record)

@@ -1,0 +1,93 @@
+"""Idempotency keys as a simulated gateway or partner keeps them.
+
+Rules: the same key with the same request is given the stored answer, word for word; with another
+request it is refused; a key is forgotten when its lifetime is over, and then the request is done
+again - which is why a caller may not send an old key blindly.
+"""
+
+import hashlib
+
+from caas_simulators.gateway_records import StoredAnswer
+from caas_simulators.http_server import PROBLEM_JSON, Answer
+from caas_simulators.journal import Journal
+from caas_simulators.simulated_time import Clock
+
+HTTP_ERROR = 400
+REPLAYED = ((b"idempotent-replayed", b"true"),)
+
+
+class KeyReusedError(Exception):
+    """The key was used for another request before."""
+
+
+def fingerprint(path: str, body: bytes) -> str:
+    """Return what tells two requests apart."""
+    return hashlib.blake2b(path.encode() + b" " + body, digest_size=16).hexdigest()
+
+
+class StoredAnswers:
+    """The answers that keys stand for."""
+
+    def __init__(self, clock: Clock, journal: Journal, lifetime_seconds: float) -> None:
+        """Forget each key after its lifetime, in seconds of the world."""
+        self._clock = clock
+        self._journal = journal
+        self.lifetime_seconds = lifetime_seconds
+        self._stored: dict[str, StoredAnswer] = {}
+
+    def find(self, key: str, request_fingerprint: str) -> Answer | None:
+        """Return the answer stored for a key, if the key is remembered.
+
+        Raises:
+            KeyReusedError: the key stands for another request.
+        """
+        stored = self._stored.get(key)
+        if stored is None:
+            return None
+        if stored.forgotten_at <= self._clock.now():
+            del self._stored[key]
+            return None
+        if stored.fingerprint != request_fingerprint:
+            raise KeyReusedError
+        return _as_answer(stored)
+
+    def keep(
+        self,
+        key: str,
+        request_fingerprint: str,
+        answer: Answer,
+        lifetime_seconds: float | None = None,
+    ) -> None:
+        """Store an answer for a key."""
+        lifetime = self.lifetime_seconds if lifetime_seconds is None else lifetime_seconds
+        stored = StoredAnswer(
+            key=key,
+            fingerprint=request_fingerprint,
+            status=answer.status,
+            body=answer.body.decode(),
+            forgotten_at=self._clock.now() + self._clock.span(lifetime),
+        )
+        self._journal.write(stored)
+        self.remember(stored)
+
+    def remember(self, stored: StoredAnswer) -> None:
+        """Take back an answer that was stored before, and drop the oldest that are over."""
+        now = self._clock.now()
+        for _ in range(2):
+            oldest = next(iter(self._stored.values()), None)
+            if oldest is None or oldest.forgotten_at > now:
+                break
+            del self._stored[oldest.key]
+        self._stored[stored.key] = stored
+
+    def forget(self) -> int:
+        """Forget every key and say how many there were."""
+        count = len(self._stored)
+        self._stored.clear()
+        return count
+
+
+def _as_answer(stored: StoredAnswer) -> Answer:
+    is_problem = stored.status >= HTTP_ERROR and '"code"' in stored.body
+    content_type = PROBLEM_JSON if is_problem else b"application/json"
+    return Answer(stored.status, stored.body.encode(), content_type, REPLAYED)

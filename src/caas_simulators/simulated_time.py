@@ -1,0 +1,115 @@
+"""The clock of a simulated world, and what is due on it.
+
+Banks and factories take days (Diagram 4: "Hours/Days Later"). Here every span of the world is
+divided by the time scale, and the clock can be moved forward, so that days pass in a test.
+
+Rules: this is the only file of the simulators that reads the machine's clock; things due at the
+same instant happen in the order they were noted; a long list of due things never keeps a request
+waiting.
+"""
+
+import asyncio
+import heapq
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+DUE_IN_ONE_GO_MAX = 200
+
+
+def rfc3339(instant: float) -> str:
+    """Write an instant (seconds since 1970) the way it goes on the wire."""
+    return datetime.fromtimestamp(instant, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
+
+
+class Clock:
+    """The world's time: the machine's, moved forward by `advance`."""
+
+    def __init__(self, scale: float = 1.0) -> None:
+        """Divide every span of the world by `scale`."""
+        assert scale > 0
+        self.scale = scale
+        self.moved_seconds = 0.0
+
+    def now(self) -> float:
+        """Seconds since 1970 in the world."""
+        return time.time() + self.moved_seconds
+
+    def machine_now(self) -> float:
+        """Seconds since 1970 on this machine, for what other machines compare with theirs."""
+        return time.time()
+
+    def move_to(self, instant: float) -> None:
+        """Move forward to an instant; the clock never goes back."""
+        self.moved_seconds = max(self.moved_seconds, instant - time.time())
+
+    def span(self, world_seconds: float) -> float:
+        """Return how long a span of the world lasts here."""
+        return world_seconds / self.scale
+
+    def today(self) -> str:
+        """The world's date (UTC)."""
+        return rfc3339(self.now())[:10]
+
+
+class Agenda:
+    """What is due later: a kind and an id at an instant, told to whoever registered the kind."""
+
+    def __init__(self, clock: Clock) -> None:
+        """Keep the instants of this clock."""
+        self.clock = clock
+        self._due: list[tuple[float, int, str, str]] = []
+        self._count = 0
+        self._told: dict[str, Callable[[str], None]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = float("inf")
+
+    def register(self, kind: str, tell: Callable[[str], None]) -> None:
+        """Say who is told about this kind."""
+        self._told[kind] = tell
+
+    def note(self, instant: float, kind: str, subject_id: str) -> None:
+        """Note that something of this kind is due at an instant."""
+        assert kind in self._told, kind
+        self._count += 1
+        heapq.heappush(self._due, (instant, self._count, kind, subject_id))
+        if instant < self._timer_at:
+            self.wake()
+
+    def advance(self, world_seconds: float) -> None:
+        """Move the clock forward, doing each thing that becomes due at its own instant."""
+        target = self.clock.now() + self.clock.span(world_seconds)
+        while self._due and self._due[0][0] <= target:
+            self.clock.move_to(self._due[0][0])
+            self._tell_first()
+        self.clock.move_to(target)
+        self.wake()
+
+    def wake(self) -> None:
+        """Look again at what is due first."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._timer_at = float("inf")
+        if not self._due:
+            return
+        self._timer_at = self._due[0][0]
+        wait_seconds = max(0.0, self._timer_at - self.clock.now())
+        self._timer = asyncio.get_running_loop().call_later(wait_seconds, self._ring)
+
+    def stop(self) -> None:
+        """Let nothing become due any more."""
+        self._due.clear()
+        self.wake()
+
+    def _ring(self) -> None:
+        now = self.clock.now()
+        for _ in range(DUE_IN_ONE_GO_MAX):
+            if not self._due or self._due[0][0] > now:
+                break
+            self._tell_first()
+        self.wake()
+
+    def _tell_first(self) -> None:
+        _, _, kind, subject_id = heapq.heappop(self._due)
+        self._told[kind](subject_id)

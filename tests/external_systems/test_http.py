@@ -12,6 +12,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+from tests.external_systems.certificates import server_tls
+from tests.external_systems.scripted_server import (
+    Behaviour,
+    ScriptedServer,
+    answering,
+    http_answer,
+    read_request,
+    scripted_server,
+)
 
 from caas.errors import StartupError
 from caas.external_systems.http import (
@@ -27,15 +36,6 @@ from caas.external_systems.http import (
 )
 from caas.external_systems.http_answers import HttpAnswer, checked
 from caas.rules.retry_strategy import GatewayErrorKind
-from tests.external_systems.certificates import server_tls
-from tests.external_systems.scripted_server import (
-    Behaviour,
-    ScriptedServer,
-    answering,
-    http_answer,
-    read_request,
-    scripted_server,
-)
 
 QUICK = HttpLimits(total_seconds=0.5, connect_seconds=0.25, connections_max=4)
 
@@ -147,7 +147,7 @@ async def test_a_connection_that_is_never_accepted_is_known_not_to_be_sent() -> 
         full.listen(0)
         fillers = [socket.socket() for _ in range(4)]
         for filler in fillers:
-            filler.setblocking(False)
+            filler.setblocking(False)  # noqa: FBT003
             filler.connect_ex(full.getsockname())
         try:
             async with client_of(f"http://127.0.0.1:{full.getsockname()[1]}") as client:

@@ -111,6 +111,7 @@ class Capabilities:
     partial_capture: bool
     refund: bool
     lookup_by_reference: bool
+    lookup_of_refunds: bool
     idempotency_key_lifetime: timedelta | None
     authorisation_lifetime: timedelta
 
@@ -277,6 +278,10 @@ class PaymentGateway(Protocol):
         self, transaction_id: str, amount: int, reason: str, *, key: str
     ) -> GatewayRefund:
         """Give captured money back, whole or in part."""
+        ...
+
+    async def find_refunds(self, transaction_id: str) -> tuple[GatewayRefund, ...]:
+        """Return every refund of a transaction, where the gateway has such a lookup."""
         ...
 
     async def settlements(self, day: date, cursor: str | None = None) -> SettlementPage:

@@ -6,7 +6,7 @@ Rules a change must keep:
 - No answer is believed before it was compared with the question: id, reference, amount, currency.
   A difference is `OutcomeUnknownError` with reason mismatch, never a success and never a decline.
 - A 402 is a decline only if it carries our transaction, failed, with a decline code.
-- A 404 is absence only in the gateway's own words (a problem with code not_found).
+- A 404 is absence only in the gateway's own words (a problem with a code of absence).
 - A 409 with a code that is not in the table is unknown: it may mean that the first of two equal
   requests is still running.
 """
@@ -49,6 +49,7 @@ CAPABILITIES: Final = Capabilities(
     partial_capture=True,
     refund=True,
     lookup_by_reference=True,
+    lookup_of_refunds=True,
     idempotency_key_lifetime=timedelta(hours=24),
     authorisation_lifetime=timedelta(days=7),
 )
@@ -57,10 +58,13 @@ REFUSALS: Final[Mapping[str, type[RefusedByPartnerError]]] = MappingProxyType(
         "already_voided": AlreadyVoidedError,
         "already_captured": AlreadyCapturedError,
         "authorization_expired": AuthorizationExpiredError,
+        "already_failed": RefusedByPartnerError,
+        "not_yet_authorized": RefusedByPartnerError,
+        "nothing_to_refund": RefusedByPartnerError,
     }
 )
 Result = TypeVar("Result")
-NOT_FOUND: Final = "not_found"
+ABSENCE_CODES: Final = frozenset({"not_found", "unknown_transaction", "transaction_not_found"})
 ONLY_OK: Final = frozenset({int(HTTPStatus.OK)})
 ANSWERS_OF_INITIATE: Final = OK_OR_CREATED | {int(HTTPStatus.PAYMENT_REQUIRED)}
 CAPTURED: Final = frozenset(
@@ -104,7 +108,7 @@ class SeedContractGateway:
         try:
             _raise_refusal(answer, expected=ONLY_OK)
         except RefusedByPartnerError as refusal:
-            if refusal.status == HTTPStatus.NOT_FOUND and refusal.refusal == NOT_FOUND:
+            if refusal.status == HTTPStatus.NOT_FOUND and refusal.refusal in ABSENCE_CODES:
                 return None
             raise
         transaction = decoded(answer, wire.TRANSACTION_DECODER).as_transaction()
@@ -154,6 +158,16 @@ class SeedContractGateway:
         if refund.amount != amount:
             different.append(f"amount {refund.amount}, not {amount}")
         return _agreed(answer, refund, different)
+
+    async def find_refunds(self, transaction_id: str) -> tuple[GatewayRefund, ...]:
+        """Return every refund of a transaction."""
+        answer = await self._http.send("GET", _path(transaction_id, "refunds"))
+        _raise_refusal(answer, expected=ONLY_OK)
+        found = decoded(answer, wire.REFUND_LIST_DECODER).data
+        different = [
+            it for refund in found for it in _other_id(refund.transaction_id, transaction_id)
+        ]
+        return _agreed(answer, tuple(it.as_refund() for it in found), different)
 
     async def settlements(self, day: date, cursor: str | None = None) -> SettlementPage:
         """Fetch one page of the settlement report of a day."""

@@ -160,6 +160,12 @@ class RefundAnswer(msgspec.Struct, frozen=True):
         )
 
 
+class RefundList(msgspec.Struct, frozen=True):
+    """The answer of a lookup of a transaction's refunds."""
+
+    data: Annotated[list[RefundAnswer], msgspec.Meta(max_length=1_000)]
+
+
 class DisputeAnswer(msgspec.Struct, frozen=True):
     """A dispute as the gateway writes it."""
 
@@ -259,6 +265,7 @@ class EventBody(msgspec.Struct, frozen=True):
 TRANSACTION_DECODER: Final = msgspec.json.Decoder(TransactionAnswer)
 TRANSACTION_LIST_DECODER: Final = msgspec.json.Decoder(TransactionList)
 REFUND_DECODER: Final = msgspec.json.Decoder(RefundAnswer)
+REFUND_LIST_DECODER: Final = msgspec.json.Decoder(RefundList)
 SETTLEMENT_PAGE_DECODER: Final = msgspec.json.Decoder(SettlementPageAnswer)
 _DISPUTE_DECODER: Final = msgspec.json.Decoder(DisputeAnswer)
 _LINE_DECODER: Final = msgspec.json.Decoder(SettlementLineAnswer)

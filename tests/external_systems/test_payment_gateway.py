@@ -1,0 +1,115 @@
+"""Which gateways may be used for which payment types, and whose transaction it is."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from caas.external_systems.payment_gateway import (
+    Capabilities,
+    CaptureMode,
+    GatewayTransaction,
+    TransactionRequest,
+    TransactionStatus,
+    mismatches,
+    unsafe_pairs,
+)
+from caas.external_systems.seed_contract_gateway import CAPABILITIES
+from caas.rules.payment_types import PaymentType
+
+EVERY_TYPE = [str(payment_type) for payment_type in PaymentType]
+
+
+def types_in(pairs: list[str]) -> set[str]:
+    """The payment types that the sentences speak of."""
+    return {pair.partition(" ")[0] for pair in pairs}
+
+
+def test_the_seed_contract_is_safe_for_every_payment_type() -> None:
+    assert unsafe_pairs(CAPABILITIES) == []
+
+
+@pytest.mark.parametrize(
+    ("lacking", "unsafe"),
+    [
+        ({"separate_capture": False}, {"service"}),
+        ({"void": False}, {"service"}),
+        ({"authorisation_lifetime": timedelta(minutes=59)}, {"service"}),
+        ({"void": False, "refund": False}, set(EVERY_TYPE)),
+        ({"lookup_by_reference": False, "idempotency_key_lifetime": None}, set(EVERY_TYPE)),
+        (
+            {"lookup_by_reference": False, "idempotency_key_lifetime": timedelta(hours=23)},
+            set(EVERY_TYPE),
+        ),
+        ({"refund": False}, set()),
+        ({"partial_capture": False}, set()),
+        ({"lookup_by_reference": False}, set()),
+        ({"idempotency_key_lifetime": None}, set()),
+    ],
+)
+def test_what_a_gateway_lacks_makes_exactly_these_types_unsafe(
+    lacking: dict[str, object], unsafe: set[str]
+) -> None:
+    pairs = unsafe_pairs(replace(CAPABILITIES, **lacking))  # type: ignore[arg-type]
+
+    assert types_in(pairs) == unsafe
+
+
+def test_a_gateway_that_can_do_nothing_is_told_every_reason() -> None:
+    nothing = Capabilities(
+        separate_capture=False,
+        void=False,
+        partial_capture=False,
+        refund=False,
+        lookup_by_reference=False,
+        lookup_of_refunds=False,
+        idempotency_key_lifetime=None,
+        authorisation_lifetime=timedelta(0),
+    )
+
+    pairs = unsafe_pairs(nothing)
+
+    assert len(pairs) == 2 * len(EVERY_TYPE) + 3
+    assert any("before the vehicle has confirmed" in pair for pair in pairs)
+
+
+@pytest.mark.parametrize(
+    ("facts", "different"),
+    [
+        ({}, []),
+        ({"reference": "pay-2"}, ["reference 'pay-2', not 'pay-1'"]),
+        ({"amount": 1}, ["amount 1, not 100"]),
+        ({"currency": "USD"}, ["currency 'USD', not 'EUR'"]),
+    ],
+)
+def test_a_transaction_is_compared_with_its_payment(
+    facts: dict[str, object], different: list[str]
+) -> None:
+    transaction = GatewayTransaction(
+        id="txn_1",
+        reference="pay-1",
+        status=TransactionStatus.SETTLED,
+        amount=100,
+        currency="EUR",
+    )
+
+    told = replace(transaction, **facts)  # type: ignore[arg-type]
+
+    assert mismatches(told, reference="pay-1", amount=100, currency="EUR") == different
+
+
+@pytest.mark.parametrize(
+    "facts", [{"amount": 0}, {"amount": -1}, {"currency": "EURO"}, {"reference": ""}]
+)
+def test_a_request_that_no_gateway_should_see_cannot_be_made(facts: dict[str, object]) -> None:
+    request = TransactionRequest(
+        reference="pay-1",
+        amount=100,
+        currency="EUR",
+        capture=CaptureMode.MANUAL,
+        customer_reference="customer-1",
+        description="",
+    )
+
+    with pytest.raises(AssertionError):
+        replace(request, **facts)  # type: ignore[arg-type]

@@ -1,0 +1,304 @@
+"""Card numbers are found however they are written, and nothing else is taken for one."""
+
+import json
+import random
+import uuid
+from base64 import b64encode, urlsafe_b64encode
+from datetime import UTC, datetime, timedelta
+from urllib.parse import quote
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from caas.rules.card_numbers import contains_card_number, contains_iban, passes_luhn, scrub
+from caas.rules.plain_digits import read_plainly
+
+# For each scheme a number or more that no bank has issued: those its testers use.
+TEST_NUMBERS = [
+    "4111111111111111", "4242424242424242", "4222222222222", "4917610000000000003",
+    "5555555555554444", "2223003122003222", "378282246310005", "371449635398431",
+    "30569309025904", "36227206271667", "38520000023237", "6011111111111117",
+    "6011000990139424", "3530111333300000", "6205500000000000004", "6212345678901232",
+    "6759649826438453", "5018000000000009", "6304000000000000", "2200000000000004",
+    "135410014004955",
+]  # fmt: skip
+
+DIGIT_ZEROS = ["0", "\u0660", "\u06f0", "\u0966", "\uff10", "\U0001d7ce", "\U0001d7f6"]
+UNSEEN = ["\u200b", "\u200c", "\u200d", "\u2060", "\ufeff", "\u00ad", "\ufe0f\u20e3"]
+SEPARATORS = [
+    " ", "-", ".", "/", "_", "\u00a0", "\u2009", "\u3000", "\u2010", "\u2013", "\u2014", "\u2212",
+    "\u00b7", "\uff0e", "\uff0f", "\uff3f", " - ", "--", "%20", "+",
+]  # fmt: skip
+
+
+def _with_check_digit(digits: str) -> str:
+    return next(digits + check for check in "0123456789" if passes_luhn(digits + check))
+
+
+card_numbers = st.one_of(
+    st.sampled_from(TEST_NUMBERS),
+    st.from_regex(r"4[0-9]{14}", fullmatch=True).map(_with_check_digit),
+    st.from_regex(r"5[1-5][0-9]{13}", fullmatch=True).map(_with_check_digit),
+    st.from_regex(r"3[47][0-9]{12}", fullmatch=True).map(_with_check_digit),
+    st.from_regex(r"62[0-9]{16}", fullmatch=True).map(_with_check_digit),
+)
+
+
+@pytest.mark.parametrize("number", TEST_NUMBERS)
+def test_the_test_numbers_of_every_scheme_are_found(number: str) -> None:
+    assert passes_luhn(number)
+    assert contains_card_number(number)
+
+
+@pytest.mark.parametrize("separator", [*SEPARATORS, *UNSEEN])
+@pytest.mark.parametrize("zero", DIGIT_ZEROS)
+def test_no_separator_and_no_script_hides_a_number(separator: str, zero: str) -> None:
+    fours = [_in_script(part, zero) for part in ("4111", "1111", "1111", "1111")]
+    fours_six_five = [_in_script(part, zero) for part in ("3782", "822463", "10005")]
+    singles = [_in_script(digit, zero) for digit in "5555555555554444"]
+
+    for parts in (fours, fours_six_five, singles):
+        assert contains_card_number(separator.join(parts))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "card4111111111111111", "4111111111111111EUR", "PAN:4111111111111111;", "#4111111111111111",
+        "Tarjeta nº 4111 1111 1111 1111, caduca 12/27, CVV 123", "4111-1111 1111.1111 12/27 123",
+        "номер4111111111111111", "(4111111111111111)", "line one\n4111111111111111\nline three",
+        "0190a1b2 4111111111111111", "%B4111111111111111^DOE/J^2712101", ";4111111111111111=2712101",
+        "https://example.org/?pan=4111%201111%201111%201111&x=1", "pm_4111111111111111",
+        "1 4111 1111 1111 1111", "4111 1111 1111 1111 2", "12.50 4111 1111 1111 1111 99.90",
+        "2026-11-23 4111111111111111", "40.41678 4111111111111111", "+34600123456 4111111111111111",
+        "4222 222 222 222", "+4111111111111111", "０1２ ４１１１１１１１１１１１１１１１",
+    ],
+)  # fmt: skip
+def test_a_number_is_found_inside_longer_text(text: str) -> None:
+    assert contains_card_number(text)
+    assert not contains_card_number(scrub(text))
+
+
+@pytest.mark.parametrize("zero", DIGIT_ZEROS)
+@pytest.mark.parametrize("plain_ascii", [True, False])
+def test_a_number_is_found_inside_json(zero: str, *, plain_ascii: bool) -> None:
+    number = _in_script("4111111111111111", zero)
+    body = json.dumps({"note": f"a\n{number}\t", "n": 1}, ensure_ascii=plain_ascii)
+
+    assert contains_card_number(body)
+    assert json.loads(scrub(body))["note"] == "a\n[card number removed]\t"
+
+
+def test_a_number_that_is_a_json_number_is_found() -> None:
+    assert contains_card_number('{"pan":4111111111111111}')
+
+
+@given(number=card_numbers, prefix=st.text(max_size=8), suffix=st.text(max_size=8))
+def test_any_number_between_any_words_is_found_and_removed(
+    number: str, prefix: str, suffix: str
+) -> None:
+    text = f"{prefix} <{number}> {suffix}"
+
+    assert contains_card_number(text)
+    assert number not in scrub(text)
+    assert not contains_card_number(scrub(text))
+
+
+@given(
+    number=card_numbers,
+    separator=st.sampled_from(["-", " ", "_", "/", " - "]),
+    cuts=st.sets(st.integers(1, 18), min_size=1),
+)
+def test_one_separator_anywhere_hides_no_number_of_a_length_that_telephones_do_not_have(
+    number: str, separator: str, cuts: set[int]
+) -> None:
+    assume(len(number) in {14, 15, 16, 19})
+
+    places = [0, *sorted(cut for cut in cuts if cut < len(number)), len(number)]
+    parts = [number[start:end] for start, end in zip(places, places[1:], strict=False)]
+    assert contains_card_number(f"x {separator.join(parts)} y")
+
+
+@given(st.text(alphabet="0123456789 -./_+xa\u0661\u200b\\u", max_size=120))
+def test_nothing_is_left_after_scrubbing_whatever_the_text(text: str) -> None:
+    scrubbed = scrub(text)
+
+    assert not contains_card_number(scrubbed)
+    assert not contains_iban(scrubbed)
+
+
+@given(st.text(max_size=60))
+def test_text_without_a_number_is_returned_as_it_was(text: str) -> None:
+    assume(not contains_card_number(text))
+    assume(not contains_iban(text))
+
+    assert scrub(text) == text
+
+
+@given(st.text(max_size=60))
+def test_plain_reading_keeps_the_place_of_every_character(text: str) -> None:
+    plain = read_plainly(text)
+
+    assert len(plain.text) == len(plain.starts) == len(plain.ends)
+    assert list(plain.starts) == sorted(plain.starts)
+    for place in range(len(plain.text)):
+        start, end = plain.span_in_original(place, place + 1)
+        assert 0 <= start < end <= len(text)
+
+
+def test_an_escaped_digit_beyond_the_basic_plane_is_one_digit() -> None:
+    assert read_plainly(r"\ud835\udfd2\u0031").text == "41"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "4111111111111112", "9999999999999995", "0000000000000000", "411111111111",
+        "41111111111111111111111111111111", "WVWZZZ1JZ3W386752", "5YJ3E1EA7KF317000",
+        "2026-11-23T06:01:00.123456Z", "2026-11-23 06:01:00", "20261123060100123456",
+        "1795413660000", "1795413660000000", "1795413660000000000", "2026/11/23-06.01.00",
+        "25.11.2026 26.11.2026", "25/11/2026 - 26/11/2026", "2026-11-25 2026-11-26",
+        "12.50 13.40 99.95 1000.00", "1.234.567,89", "40.4167754321987654 -3.7037902",
+        "0.4111111111111111", "+4915112345679", "+34 600 123 456", "600 123 456 600 123 457",
+        "4111,1111,1111,1111", "ES-2026-000123", "v4.11.1", "192.168.100.200:5432", "",
+        "x1y4111111111111111", "4111111111111111a9", "4111 1111 1111 1111z7",
+    ],
+)  # fmt: skip
+def test_ordinary_text_is_not_taken_for_a_card_number(text: str) -> None:
+    assert not contains_card_number(text)
+
+
+def test_a_hundred_thousand_random_ids_hold_no_card_number() -> None:
+    draw = random.Random(2026)
+
+    flagged = [text for _ in range(100_000) if contains_card_number(text := str(_uuid7(draw)))]
+
+    assert flagged == []
+
+
+def test_random_hexadecimal_signatures_and_vins_hold_no_card_number() -> None:
+    draw = random.Random(2026)
+    vin_letters = "ABCDEFGHJKLMNPRSTUVWXYZ0123456789"
+
+    texts = [
+        text
+        for _ in range(5_000)
+        for text in (
+            _uuid7(draw).hex,
+            draw.randbytes(32).hex(),
+            b64encode(draw.randbytes(64)).decode(),
+            urlsafe_b64encode(draw.randbytes(64)).decode(),
+            "".join(draw.choices(vin_letters, k=17)),
+            f"pay_{_uuid7(draw)}/evt_{_uuid7(draw).hex}",
+        )
+    ]
+
+    assert [text for text in texts if contains_card_number(text)] == []
+
+
+def test_random_times_and_amounts_hold_no_card_number() -> None:
+    draw = random.Random(2026)
+    texts = []
+    for _ in range(10_000):
+        at = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=draw.randrange(10**8))
+        texts += [
+            at.isoformat(),
+            f"{at:%d/%m/%Y %H:%M} {at:%d.%m.%Y}",
+            f"{at:%Y%m%d%H%M%S}",
+            str(int(at.timestamp() * 1000)),
+            f"{draw.randrange(10**7) / 100:.2f} {draw.randrange(10**7) / 100:.2f} EUR",
+            f"{40 + draw.random():.14f} -{3 + draw.random():.14f}",
+            f"+34 6{draw.randrange(10**8):08}",
+        ]
+
+    assert [text for text in texts if contains_card_number(text)] == []
+
+
+def test_scrubbing_names_what_it_removed_and_keeps_the_rest() -> None:
+    text = "paid 12.34 EUR with 4111 1111 1111 1111 and DE89 3704 0044 0532 0130 00, pay_1"
+
+    assert scrub(text) == "paid 12.34 EUR with [card number removed] and [IBAN removed], pay_1"
+
+
+def test_numbers_side_by_side_are_all_removed() -> None:
+    assert scrub("4111111111111111 5555555555554444") == (
+        "[card number removed] [card number removed]"
+    )
+
+
+def test_overlapping_finds_are_removed_as_one() -> None:
+    text = "4111 1111 1111 1111 1111 1111"
+
+    assert not contains_card_number(scrub(text))
+    assert scrub(f"<{text}>").startswith("<[card number removed]")
+
+
+def test_a_percent_encoded_number_is_removed_where_it_stood() -> None:
+    text = f"GET /?pan={quote('4111 1111 1111 1111')}&page=2"
+
+    assert scrub(text) == "GET /?pan=[card number removed]&page=2"
+
+
+# The SWIFT registry's own examples.
+REGISTRY_EXAMPLES = [
+    "AD1200012030200359100100", "AE070331234567890123456", "AT611904300234573201",
+    "BE68539007547034", "CH9300762011623852957", "CY17002001280000001200527600",
+    "CZ6508000000192000145399", "DE89370400440532013000", "DK5000400440116243",
+    "EE382200221020145685", "ES9121000418450200051332", "FI2112345600000785",
+    "FR1420041010050500013M02606", "GB29NWBK60161331926819", "GR1601101250000000012300695",
+    "HR1210010051863000160", "HU42117730161111101800000000", "IE29AIBK93115212345678",
+    "IT60X0542811101000000123456", "LT121000011101001000", "LU280019400644750000",
+    "LV80BANK0000435195001", "MC5811222000010123456789030", "MT84MALT011000012345MTLCAST001S",
+    "NL91ABNA0417164300", "NO9386011117947", "PL61109010140000071219812874",
+    "PT50000201231234567890154", "RO49AAAA1B31007593840000", "SE4550000000058398257466",
+    "SI56263300012039086", "SK3112000000198742637541", "SM86U0322509800000000270100",
+    "BR1800360305000010009795493C1", "SA0380000000608010167519", "TR330006100519786457841326",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("iban", REGISTRY_EXAMPLES)
+def test_a_full_iban_is_found_as_it_is_printed_and_as_it_is_stored(iban: str) -> None:
+    printed = " ".join(iban[place : place + 4] for place in range(0, len(iban), 4))
+
+    for text in (iban, printed, iban.lower(), f"cuenta {printed} de Ana", f'{{"iban":"{iban}"}}'):
+        assert contains_iban(text)
+        assert "[IBAN removed]" in scrub(text)
+
+
+@pytest.mark.parametrize("iban", REGISTRY_EXAMPLES)
+def test_one_wrong_digit_makes_no_iban(iban: str) -> None:
+    wrong = iban[:2] + str((int(iban[2]) + 1) % 10) + iban[3:]
+
+    assert not contains_iban(wrong)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["ES91", "ES** **** **** **** **** 1332", "XX9121000418450200051332", "DE8937040044053201300",
+     "DE893704004405320130001", "xDE89370400440532013000", "ES9121000418450200051332a"],
+)  # fmt: skip
+def test_a_shortened_or_longer_account_is_no_iban(text: str) -> None:
+    assert not contains_iban(text)
+
+
+def test_random_ids_hold_no_iban() -> None:
+    draw = random.Random(2026)
+    texts = [str(_uuid7(draw)) for _ in range(20_000)]
+    texts += [draw.randbytes(32).hex() for _ in range(5_000)]
+    texts += [b64encode(draw.randbytes(64)).decode() for _ in range(5_000)]
+
+    assert [text for text in texts if contains_iban(text)] == []
+
+
+def _in_script(digits: str, zero: str) -> str:
+    """Write the digits in the script whose zero this is."""
+    return "".join(chr(ord(zero) + int(digit)) for digit in digits)
+
+
+def _uuid7(draw: random.Random) -> uuid.UUID:
+    """Make an id as ours are: 48 bits of milliseconds, the rest at random."""
+    milliseconds = 1_795_413_660_000 + draw.randrange(10**11)
+    bits = (milliseconds << 80) | draw.getrandbits(80)
+    bits = (bits & ~(0xF << 76)) | (7 << 76)
+    return uuid.UUID(int=(bits & ~(3 << 62)) | (2 << 62))

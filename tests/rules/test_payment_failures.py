@@ -1,0 +1,50 @@
+"""Diagram 7 leaf by leaf."""
+
+import pytest
+
+from caas.rules.payment_failures import (
+    Consequence,
+    NotSentConsequence,
+    consequence_of_failure,
+    not_sent_consequence,
+)
+from caas.rules.payment_types import PaymentType
+
+SEED_DIAGRAM_7 = [
+    ("reservation", False, "NO vehicle reservation"),
+    ("reservation", True, "NO vehicle reservation"),
+    ("final", False, "Vehicle Sin Asignar"),
+    ("final", True, "Vehicle Sin Asignar"),
+    ("service", True, "DO NOT CHARGE"),
+    ("service", False, "Cancel order"),
+    ("subscription", False, "Cancel subscription"),
+    ("subscription", True, "Cancel subscription"),
+]
+
+
+@pytest.mark.parametrize(("payment_type", "activated", "leaf"), SEED_DIAGRAM_7)
+def test_a_failure_leads_to_the_leaf_of_its_type(
+    payment_type: str, *, activated: bool, leaf: str
+) -> None:
+    consequence = consequence_of_failure(PaymentType(payment_type), ota_already_activated=activated)
+
+    assert consequence == leaf
+
+
+def test_every_leaf_can_be_reached() -> None:
+    assert {leaf for _, _, leaf in SEED_DIAGRAM_7} == set(Consequence)
+
+
+@pytest.mark.parametrize(
+    ("payment_type", "consequence"),
+    [
+        (PaymentType.RESERVATION, NotSentConsequence.FAIL_PAYMENT),
+        (PaymentType.SERVICE, NotSentConsequence.FAIL_PAYMENT),
+        (PaymentType.FINAL, NotSentConsequence.KEEP_TRYING),
+        (PaymentType.SUBSCRIPTION, NotSentConsequence.KEEP_TRYING),
+    ],
+)
+def test_no_car_and_no_service_is_lost_because_a_payment_was_never_sent(
+    payment_type: PaymentType, consequence: NotSentConsequence
+) -> None:
+    assert not_sent_consequence(payment_type) is consequence

@@ -1,0 +1,89 @@
+"""The two programs that only the tests need and PyPI does not have: a browser and a broker.
+
+Used by `./caas test`. As root on Debian or Ubuntu they are installed; anybody else is told which
+are missing, and their tests are skipped with that reason. Where CI=true, missing is failing.
+
+Rules: an installation starts no service; CAAS_NO_APT=1 leaves the system alone; a run of named
+tests installs nothing.
+"""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+PROGRAMS = {
+    "chromium": ("chromium", "chromium-browser", "google-chrome"),
+    "mosquitto": ("mosquitto",),
+}
+SYSTEM_FOLDERS = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
+POLICY = Path("/usr/sbin/policy-rc.d")  # Debian asks it whether an installed service may start
+POLICY_TEXT = "#!/bin/sh\n# caas: no service starts while test programs are installed\nexit 101\n"
+APT_SECONDS_MAX = 900
+
+
+def ensure(arguments: list[str], *, note: Callable[[str], None]) -> str | None:
+    """Install what a whole test run needs; return the sentence to give up with, if there is one."""
+    if any(os.path.exists(word.partition("::")[0]) for word in arguments) or not missing():
+        return None
+    if can_install():
+        names = " and ".join(missing())
+        note(f"Installing {names} for the tests with apt-get (CAAS_NO_APT=1 to leave it).")
+        install(missing())
+    names = " and ".join(missing())
+    if names and os.environ.get("CI") == "true":
+        return f"Where CI=true no test may be skipped; install {names}."
+    if names:
+        note(f"{names} not found: tests that need it are skipped; install it to run them all.")
+    return None
+
+
+def missing() -> list[str]:
+    """Return the names of the programs that no folder of the path has."""
+    path = f"{os.environ.get('PATH', '')}:{SYSTEM_FOLDERS}"
+    return [
+        name
+        for name, commands in PROGRAMS.items()
+        if not any(shutil.which(command, path=path) for command in commands)
+    ]
+
+
+def can_install() -> bool:
+    """Say whether the package manager is ours to use."""
+    debian = shutil.which("apt-get", path=SYSTEM_FOLDERS) is not None
+    return debian and os.geteuid() == 0 and not os.environ.get("CAAS_NO_APT")
+
+
+def install(names: list[str]) -> None:
+    """Ask apt-get for the packages, once more with fresh lists when the first answer is no."""
+    with no_service_starts():
+        if not apt_get("install", "-y", "--no-install-recommends", *names):
+            apt_get("update")
+            apt_get("install", "-y", "--no-install-recommends", *names)
+
+
+def apt_get(*words: str) -> bool:
+    """Run apt-get without questions; say whether it succeeded."""
+    path = f"{os.environ.get('PATH', '')}:{SYSTEM_FOLDERS}"
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "PATH": path}
+    command = ["apt-get", "-q", "-o", "DPkg::Lock::Timeout=120", *words]
+    done = subprocess.run(  # noqa: S603
+        command, env=environment, capture_output=True, timeout=APT_SECONDS_MAX, check=False
+    )
+    return done.returncode == 0
+
+
+@contextmanager
+def no_service_starts() -> Iterator[None]:
+    """Answer Debian's question with no, unless the administrator answers it."""
+    ours = not POLICY.exists() or POLICY.read_text() == POLICY_TEXT
+    if ours:
+        POLICY.write_text(POLICY_TEXT)
+        POLICY.chmod(0o755)
+    try:
+        yield
+    finally:
+        if ours:
+            POLICY.unlink(missing_ok=True)

@@ -14,22 +14,30 @@ from pathlib import Path
 
 import uvloop
 
-from caas_simulators import payment_gateway
+from caas_simulators import order_partners, payment_gateway
 from caas_simulators.gateway_store import Terms
 from caas_simulators.gateway_world import GatewaySettings
+from caas_simulators.partner_world import PartnerSettings
 from caas_simulators.webhook_sender import Target
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the simulator the arguments name until it is told to stop."""
     options = _parser().parse_args(arguments)
-    uvloop.run(_run_gateway(options))
+    uvloop.run(_run_gateway(options) if options.simulator == "gateway" else _run_partners(options))
     return 0
 
 
 async def _run_gateway(options: argparse.Namespace) -> None:
     async with payment_gateway.running(
         gateway_settings(options), host=options.host, port=options.port
+    ) as (server, _world):
+        await _until_stopped(server.url)
+
+
+async def _run_partners(options: argparse.Namespace) -> None:
+    async with order_partners.running(
+        partner_settings(options), host=options.host, port=options.port
     ) as (server, _world):
         await _until_stopped(server.url)
 
@@ -64,10 +72,32 @@ def gateway_settings(options: argparse.Namespace) -> GatewaySettings:
     )
 
 
+def partner_settings(options: argparse.Namespace) -> PartnerSettings:
+    """Return the settings of the partners from the command line."""
+    return PartnerSettings(
+        seed=options.seed,
+        time_scale=options.time_scale,
+        build_seconds=options.build_seconds,
+        delivery_seconds=options.delivery_seconds,
+        key_lifetime_seconds=options.key_lifetime_seconds,
+        factory_webhooks=Target(options.factory_webhook_url, options.webhook_secret),
+        transport_webhooks=Target(options.transport_webhook_url, options.webhook_secret),
+        fleet_url=options.fleet_url,
+        control=options.control,
+    )
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="caas_simulators", description=__doc__)
     simulators = parser.add_subparsers(dest="simulator", required=True)
     gateway = simulators.add_parser("gateway", help="the payment gateway and its bank")
+    _add_gateway(gateway)
+    partners = simulators.add_parser("partners", help="factory, registration and transport")
+    _add_partners(partners)
+    return parser
+
+
+def _add_gateway(gateway: argparse.ArgumentParser) -> None:
     _add_common(gateway)
     gateway.add_argument("--api-key", action="append", help="accepted key (repeat for several)")
     gateway.add_argument("--public-url", help="where customers reach the hosted pages")
@@ -78,7 +108,20 @@ def _parser() -> argparse.ArgumentParser:
     for field in dataclasses.fields(Terms):
         kind = int if isinstance(field.default, int) else float
         gateway.add_argument(f"--{field.name.replace('_', '-')}", type=kind)
-    return parser
+
+
+def _add_partners(partners: argparse.ArgumentParser) -> None:
+    _add_common(partners)
+    partners.add_argument("--factory-webhook-url", help="where vehicle.ready goes")
+    partners.add_argument("--transport-webhook-url", help="where delivery.completed goes")
+    partners.add_argument("--fleet-url", help="control plane of the vehicles: gets finished cars")
+    partners.add_argument("--build-seconds", type=float, default=PartnerSettings().build_seconds)
+    partners.add_argument(
+        "--delivery-seconds", type=float, default=PartnerSettings().delivery_seconds
+    )
+    partners.add_argument(
+        "--key-lifetime-seconds", type=float, default=PartnerSettings().key_lifetime_seconds
+    )
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:

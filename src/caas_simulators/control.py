@@ -120,7 +120,9 @@ class SharedControl:
         return json_answer(200 if idle else 503, {"unfinished": self._sender.unfinished})
 
 
-def routed(routes: dict[tuple[str, str], Route], request: Request) -> Answer | Awaitable[Answer | None]:
+def routed(
+    routes: dict[tuple[str, str], Route], request: Request
+) -> Answer | Awaitable[Answer | None]:
     """Answer a request below `/_control/` by its method and the rest of its path."""
     name = request.path.removeprefix("/_control").strip("/")
     route = routes.get((request.method, name))

@@ -1,5 +1,6 @@
-"""The control plane of a simulated gateway, under `/_control/`: tests and demonstrations pull its
-strings here; the platform itself never calls it.
+"""The control plane of a simulated gateway, under `/_control/`.
+
+Tests and demonstrations pull the world's strings here; the platform itself never calls it.
 
 Rules: what is done here could have happened in the world (a bank that answers, a customer who
 disputes, time that passes) or is a scripted fault; the ledger tells what the gateway itself did,

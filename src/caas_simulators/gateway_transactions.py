@@ -1,4 +1,4 @@
-"""The life of a simulated transaction up to its capture: initiate, authorise, decline, void, expire.
+"""The life of a simulated transaction up to its capture or its void.
 
 This is what stands behind the seed's `POST /transactions` and `POST /transactions/{id}/void`, and
 behind the capture that decision 1 adds to them.
@@ -7,6 +7,7 @@ Rules: funds are held before they are captured; per authorisation either a captu
 both; what has ended stays ended.
 """
 
+import re
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -20,14 +21,13 @@ AMOUNT_MAX = 2**53
 REFERENCE_LENGTH_MAX = 200
 CURRENCY_LENGTH = 3
 EXPIRED = "authorization_expired"
+_HOST = re.compile(r"(?:[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 
 
 class Transactions:
     """Opens transactions and brings them as far as their capture."""
 
-    def __init__(
-        self, store: Store, bank: BankingNetwork, terms: Terms, public_url: str
-    ) -> None:
+    def __init__(self, store: Store, bank: BankingNetwork, terms: Terms, public_url: str) -> None:
         """Send captured transactions to the bank; put hosted pages under `public_url`."""
         self._store = store
         self._bank = bank
@@ -48,7 +48,7 @@ class Transactions:
         booking = self._opened(request)
         self._store.enter(booking)
         if decline_code is not None:
-            self._decline(booking, decline_code)
+            self.decline(booking, decline_code)
         elif request.payment_method is None:
             self._ask_customer(booking)
         else:
@@ -59,7 +59,7 @@ class Transactions:
         """Go on with the method the customer brought or chose."""
         booking.transaction.payment_method = method.token or booking.transaction.payment_method
         if method.decline_code is not None:
-            self._decline(booking, method.decline_code)
+            self.decline(booking, method.decline_code)
         elif method.asks_the_customer and not booking.challenge_open:
             booking.challenge_open = True
             self._ask_customer(booking)
@@ -89,9 +89,15 @@ class Transactions:
         else:
             self._store.agenda.note(booking.due_at, "expire", transaction.id)
 
-    def customer_fails(self, booking: Booking, code: str) -> None:
-        """End a transaction whose customer left, or could not confirm."""
-        self._decline(booking, code)
+    def customer_leaves(self, booking: Booking) -> None:
+        """End a transaction whose customer left the hosted page; nothing was declined."""
+        self._end(booking, "voided", "transaction.voided", void_reason="customer_left")
+
+    def decline(self, booking: Booking, code: str) -> None:
+        """End a transaction with a decline code."""
+        booking.transaction.decline_code = code
+        booking.challenge_open = False
+        self._end(booking, "failed", "transaction.failed")
 
     def capture(self, booking: Booking, amount: int | None) -> None:
         """Charge the held funds, all or a part; the rest is released.
@@ -140,7 +146,7 @@ class Transactions:
         if booking.transaction.status == "authorized":
             self._end(booking, "voided", "transaction.expired", void_reason=EXPIRED)
         elif booking.transaction.status == "requires_action":
-            self._decline(booking, "page_expired")
+            self._end(booking, "voided", "transaction.expired", void_reason="page_expired")
         else:
             raise Refusal(409, "nothing_to_expire", "Neither funds nor a page are open.")
 
@@ -193,11 +199,6 @@ class Transactions:
         self._bank.settlement_request(booking)
         self._store.keep(booking, "transaction.capturing")
 
-    def _decline(self, booking: Booking, code: str) -> None:
-        booking.transaction.decline_code = code
-        booking.challenge_open = False
-        self._end(booking, "failed", "transaction.failed")
-
     def _end(
         self,
         booking: Booking,
@@ -212,10 +213,7 @@ class Transactions:
 
     def _expire_when_due(self, transaction_id: str) -> None:
         booking = self._store.bookings[transaction_id]
-        if (
-            booking.transaction.status == "authorized"
-            and booking.due_at <= self._store.clock.now()
-        ):
+        if booking.transaction.status == "authorized" and booking.due_at <= self._store.clock.now():
             self.expire(booking)
 
     def _leave_when_due(self, transaction_id: str) -> None:
@@ -243,7 +241,7 @@ def _check(request: InitiateRequest) -> None:
 
 def may_return_to(url: str) -> bool:
     """Say whether a customer may be sent to this address: http or https, with a host."""
-    if any(character.isspace() or not character.isprintable() for character in url):
+    if not (url.isascii() and url.isprintable()) or " " in url:
         return False
     parts = urlsplit(url)
-    return parts.scheme in ("http", "https") and bool(parts.hostname) and "@" not in parts.netloc
+    return parts.scheme in ("http", "https") and _HOST.fullmatch(parts.netloc) is not None

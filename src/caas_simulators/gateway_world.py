@@ -1,13 +1,16 @@
-"""Everything a simulated payment gateway consists of, put together once, and brought back after a
-restart.
+"""Everything a simulated payment gateway consists of.
+
+It is put together here once, and brought back from the journal after a restart.
 
 Rules: the parts know each other only through what is handed to them here; replaying the journal
 gives the books as they were, and what was still due becomes due again.
 """
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from caas_simulators.banking_network import BankingNetwork
 from caas_simulators.faults import Faults
@@ -21,6 +24,7 @@ from caas_simulators.gateway_records import (
     Event,
     Record,
     RefundBooking,
+    StoredAnswer,
 )
 from caas_simulators.gateway_refunds import Refunds
 from caas_simulators.gateway_settlements import Settlements
@@ -59,7 +63,7 @@ class GatewayWorld:
         self.clock = Clock(settings.time_scale)
         self.agenda = Agenda(self.clock)
         self.journal = Journal(settings.state_file)
-        self.chance = random.Random(settings.seed)  # noqa: S311 - a simulation, not a secret
+        self.chance = random.Random(settings.seed)
         self.faults = Faults(self.chance, OPERATIONS)
         self.sender = WebhookSender(self.clock, self.faults, self._delivered)
         self.store = Store(self.agenda, self.journal, self.chance, self._send)
@@ -93,12 +97,25 @@ class GatewayWorld:
 
     def _replay(self) -> None:
         undelivered: dict[str, Event] = {}
+        take_back: dict[type[Record], Callable[[Any], object]] = {
+            Booking: self.store.enter,
+            RefundBooking: lambda one: self.store.refunds.update({one.refund.id: one}),
+            DisputeBooking: lambda one: self.store.disputes.update({one.dispute.id: one}),
+            BookedLine: self.reports.add,
+            StoredAnswer: self.keys.remember,
+            Event: lambda one: undelivered.update({one.id: one}),
+            Delivered: lambda one: undelivered.pop(one.event_id, None),
+            DayClosed: lambda one: self.reports.mark_closed(one.date),
+            ClockMoved: lambda one: setattr(self.clock, "moved_seconds", one.seconds),
+        }
         for record in self.journal.replay():
-            self._take_back(record, undelivered)
-        if not self.journal.records_read:
-            return
-        if self.settings.seed is not None:
+            take_back[type(record)](record)
+        if self.journal.records_read and self.settings.seed is not None:
             self.chance.seed(f"{self.settings.seed}:{self.journal.records_read}")
+        self._resume(undelivered)
+
+    def _resume(self, undelivered: dict[str, Event]) -> None:
+        """Note again what is due, and send what never arrived."""
         for booking in self.store.bookings.values():
             self.transactions.resume(booking)
             self.bank.resume(booking)
@@ -108,24 +125,3 @@ class GatewayWorld:
             self.settlements.resume(dispute)
         for event in undelivered.values():
             self._send(event)
-
-    def _take_back(self, record: Record, undelivered: dict[str, Event]) -> None:
-        match record:
-            case Booking():
-                self.store.enter(record)
-            case RefundBooking():
-                self.store.refunds[record.refund.id] = record
-            case DisputeBooking():
-                self.store.disputes[record.dispute.id] = record
-            case BookedLine():
-                self.reports.add(record)
-            case Event():
-                undelivered[record.id] = record
-            case Delivered():
-                undelivered.pop(record.event_id, None)
-            case DayClosed():
-                self.reports.mark_closed(record.date)
-            case ClockMoved():
-                self.clock.moved_seconds = record.seconds
-            case _:
-                self.keys.remember(record)

@@ -122,7 +122,8 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpRequestParser(self)
         self._parts = _Parts()
         self._waiting: deque[tuple[Request, bool]] = deque()
-        self._answering: asyncio.Task[None] | None = None
+        self._busy = False
+        self._task: asyncio.Task[None] | None = None
         self.transport: asyncio.Transport
         self.closed = asyncio.Event()
 
@@ -180,7 +181,7 @@ class Connection(asyncio.Protocol):
         if self.transport.is_closing():
             return
         request, keep_alive = self._request(), self._parser.should_keep_alive()
-        if self._answering is None:
+        if not self._busy:
             self._answer(request, keep_alive=keep_alive)
         elif len(self._waiting) < PIPELINED_REQUESTS_MAX:
             self._waiting.append((request, keep_alive))
@@ -204,22 +205,21 @@ class Connection(asyncio.Protocol):
         if isinstance(answer, Answer):
             self._write(answer, keep_alive=keep_alive)
             return
-        self._answering = asyncio.get_running_loop().create_task(
+        self._busy = True
+        self._task = asyncio.get_running_loop().create_task(
             self._answer_later(answer, keep_alive=keep_alive)
         )
 
-    async def _answer_later(
-        self, awaited: Awaitable[Answer | None], *, keep_alive: bool
-    ) -> None:
+    async def _answer_later(self, awaited: Awaitable[Answer | None], *, keep_alive: bool) -> None:
         try:
             answer = await awaited
         except BaseException:
             self.transport.abort()
             raise
-        self._answering = None
+        self._busy = False
         if answer is not None:
             self._write(answer, keep_alive=keep_alive)
-        while self._waiting and self._answering is None and not self.transport.is_closing():
+        while self._waiting and not self._busy and not self.transport.is_closing():
             request, keep_alive = self._waiting.popleft()
             self._answer(request, keep_alive=keep_alive)
 

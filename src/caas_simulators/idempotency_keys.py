@@ -6,13 +6,22 @@ again - which is why a caller may not send an old key blindly.
 """
 
 import hashlib
+from collections.abc import Callable
+from typing import TypeVar
 
+import msgspec
+
+from caas_simulators.faults import Action
 from caas_simulators.gateway_records import StoredAnswer
-from caas_simulators.http_server import PROBLEM_JSON, Answer
+from caas_simulators.http_server import PROBLEM_JSON, Answer, Request, problem
 from caas_simulators.journal import Journal
 from caas_simulators.simulated_time import Clock
 
 HTTP_ERROR = 400
+UNPROCESSABLE = 422
+KEY_LENGTH_MAX = 255
+_Asked = TypeVar("_Asked")
+_ENCODER = msgspec.json.Encoder()
 REPLAYED = ((b"idempotent-replayed", b"true"),)
 
 
@@ -80,11 +89,51 @@ class StoredAnswers:
             del self._stored[oldest.key]
         self._stored[stored.key] = stored
 
+    def answer_once(
+        self,
+        request: Request,
+        body: msgspec.json.Decoder[_Asked],
+        action: Action,
+        do: Callable[[_Asked], Answer],
+    ) -> Answer:
+        """Answer a write: as it was answered before to this key, or by doing it now.
+
+        Raises:
+            KeyReusedError: the key stands for another request.
+        """
+        key = request.header(b"idempotency-key")
+        if not 0 < len(key) <= KEY_LENGTH_MAX:
+            return problem(400, "idempotency_key_missing", "Idempotency-Key is needed.")
+        asked = body.decode(request.body or b"{}")
+        print_of_request = fingerprint(request.path, _ENCODER.encode(asked))
+        stored = self.find(key, print_of_request)
+        if stored is not None:
+            return stored
+        if action.store_500_for_key:
+            answer = problem(500, "internal_error", "Something broke, and stays broken.")
+        else:
+            answer = do(asked)
+        if answer.status != UNPROCESSABLE:
+            self.keep(key, print_of_request, answer, action.forget_keys_after_seconds)
+        return answer
+
     def forget(self) -> int:
         """Forget every key and say how many there were."""
         count = len(self._stored)
         self._stored.clear()
         return count
+
+
+def explained(answer: Callable[[], Answer]) -> Answer:
+    """Answer, or say what is wrong with the request."""
+    try:
+        return answer()
+    except msgspec.ValidationError as error:
+        return problem(422, "invalid_request", str(error))
+    except msgspec.DecodeError:
+        return problem(400, "malformed_json", "The body is not JSON.")
+    except KeyReusedError:
+        return problem(422, "idempotency_key_reused", "The key stands for another request.")
 
 
 def _as_answer(stored: StoredAnswer) -> Answer:

@@ -13,6 +13,7 @@ import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
@@ -36,12 +37,12 @@ from caas_simulators.http_server import (
     problem,
     unknown_path,
 )
-from caas_simulators.idempotency_keys import KeyReusedError, fingerprint
+from caas_simulators.idempotency_keys import explained
 from caas_simulators.misbehaviour import misbehave
 from caas_simulators.settlement_report import PAGE_LINES, SettlementPage
 
 INITIATION = msgspec.json.Decoder(InitiateRequest)
-BODY_OF: dict[str, msgspec.json.Decoder[msgspec.Struct]] = {
+BODY_OF: dict[str, msgspec.json.Decoder[Any]] = {
     "initiate": INITIATION,
     "capture": msgspec.json.Decoder(CaptureRequest),
     "void": msgspec.json.Decoder(VoidRequest),
@@ -49,9 +50,6 @@ BODY_OF: dict[str, msgspec.json.Decoder[msgspec.Struct]] = {
 }
 PARTS_OF_A_COLLECTION = 2
 PARTS_OF_A_THING = 3
-KEY_LENGTH_MAX = 255
-WEBHOOK_WAIT_SECONDS_MAX = 5.0
-_ENCODER = msgspec.json.Encoder()
 
 
 @dataclass(slots=True)
@@ -107,15 +105,11 @@ class PaymentGateway:
     def _answer(self, call: Call, action: Action) -> Answer:
         read = self._reads.get(call.operation)
         try:
-            return self._written(call, action) if read is None else read(call, action)
+            if read is not None:
+                return read(call, action)
+            return explained(lambda: self._written(call, action))
         except Refusal as refusal:
             return problem(refusal.status, refusal.code, refusal.detail)
-        except msgspec.ValidationError as error:
-            return problem(422, "invalid_request", str(error))
-        except msgspec.DecodeError:
-            return problem(400, "malformed_json", "The body is not JSON.")
-        except KeyReusedError:
-            return problem(422, "idempotency_key_reused", "The key stands for another request.")
 
     async def _misbehave(self, call: Call, action: Action) -> Answer | None:
         sender = self.world.sender
@@ -133,22 +127,12 @@ class PaymentGateway:
         return await misbehave(call.request.connection, action, apply, webhooks_delivered)
 
     def _written(self, call: Call, action: Action) -> Answer:
-        """Do a write once per key."""
-        if not 0 < len(call.key) <= KEY_LENGTH_MAX:
-            return problem(400, "idempotency_key_missing", "Idempotency-Key is needed.")
-        body = BODY_OF[call.operation].decode(call.request.body or b"{}")
-        print_of_request = fingerprint(call.request.path, _ENCODER.encode(body))
-        stored = self.world.keys.find(call.key, print_of_request)
-        if stored is not None:
-            return stored
-        if action.store_500_for_key:
-            answer = problem(500, "internal_error", "Something broke, and stays broken.")
-        else:
-            answer = self._done(call, body, action)
-        if answer.status != 422:
-            lifetime = action.forget_keys_after_seconds
-            self.world.keys.keep(call.key, print_of_request, answer, lifetime)
-        return answer
+        return self.world.keys.answer_once(
+            call.request,
+            BODY_OF[call.operation],
+            action,
+            lambda asked: self._done(call, asked, action),
+        )
 
     def _done(self, call: Call, body: object, action: Action) -> Answer:
         """Do a write; a refusal that will stay true is an answer like any other."""

@@ -25,6 +25,7 @@ class PaymentMethod:
     refund_fails: bool = False
 
 
+CARD_LENGTHS = range(12, 20)
 UNKNOWN_METHOD = PaymentMethod("", "not a payment method", decline_code="invalid_card_data")
 
 PAYMENT_METHODS = {
@@ -66,19 +67,21 @@ def method_of(token: str) -> PaymentMethod:
 
 
 def token_of_card(number: str) -> str:
-    """Return the token of a card number's story; numbers that fail the check are invalid."""
-    digits = "".join(number.split()).replace("-", "")
-    if not (digits.isascii() and digits.isdigit() and passes_luhn(digits)):
-        return "pm_invalid"
-    return TEST_CARDS.get(digits, "pm_ok")
+    """Return the token of a valid card number's story; most cards are simply good."""
+    return TEST_CARDS.get(_digits(number), "pm_ok")
 
 
-def passes_luhn(digits: str) -> bool:
-    """Say whether the check digit of a card number is right."""
-    if not 12 <= len(digits) <= 19:
+def card_is_valid(number: str) -> bool:
+    """Say whether this is a card number, by its length and its check digit."""
+    digits = _digits(number)
+    if not (digits.isascii() and digits.isdigit() and len(digits) in CARD_LENGTHS):
         return False
     total = 0
     for place, digit in enumerate(reversed(digits)):
         value = int(digit) * (2 if place % 2 else 1)
         total += value - 9 if value > 9 else value
     return total % 10 == 0
+
+
+def _digits(number: str) -> str:
+    return "".join(number.split()).replace("-", "")

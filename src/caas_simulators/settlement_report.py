@@ -16,8 +16,13 @@ from datetime import date, timedelta
 import msgspec
 
 from caas_simulators.faults import Action
-from caas_simulators.gateway_records import BookedLine, DayClosed, LineType, SettlementLine
-from caas_simulators.gateway_records import Transaction
+from caas_simulators.gateway_records import (
+    BookedLine,
+    DayClosed,
+    LineType,
+    SettlementLine,
+    Transaction,
+)
 from caas_simulators.gateway_store import Refusal, Store
 
 FEE_PER_MILLE = 14
@@ -143,9 +148,7 @@ class SettlementReports:
         page.data, page.next_cursor = [], None
         return page, text.getvalue().encode()
 
-    def _line(
-        self, report: Report, line_type: LineType, gross: int, fee: int
-    ) -> SettlementLine:
+    def _line(self, report: Report, line_type: LineType, gross: int, fee: int) -> SettlementLine:
         return SettlementLine(
             line_no=len(report.lines) + 1,
             batch_id=f"bat_{report.date.replace('-', '')}",

@@ -9,6 +9,7 @@ what is remembered.
 """
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -67,6 +68,8 @@ class WebhookSender:
         self._tasks: set[asyncio.Task[None]] = set()
         self._timers: set[asyncio.TimerHandle] = set()
         self.unfinished = 0
+        self._all_arrived = asyncio.Event()
+        self._all_arrived.set()
         self.sent: deque[Delivery] = deque(maxlen=SENT_LOG_MAX)
         self.count = 0
 
@@ -81,7 +84,7 @@ class WebhookSender:
         delivery.action = self._faults.take(occasion) or NO_ACTION
         if delivery.action.drop:
             return self._finish(delivery, "dropped")
-        self.unfinished += 1
+        self._on_its_way(1)
         delivery.body = _scripted_body(delivery)
         self._schedule(delivery)
         return delivery
@@ -92,10 +95,8 @@ class WebhookSender:
 
     async def idle(self, seconds_max: float) -> bool:
         """Wait until nothing is on its way; say whether that was reached in time."""
-        loop = asyncio.get_running_loop()
-        end = loop.time() + seconds_max
-        while self.unfinished and loop.time() < end:
-            await asyncio.sleep(0.005)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._all_arrived.wait(), seconds_max)
         return not self.unfinished
 
     async def close(self) -> None:
@@ -124,7 +125,7 @@ class WebhookSender:
     def _copy(self, delivery: Delivery, body: bytes) -> None:
         copy = Delivery(delivery.event, delivery.target, delivery.action, body)
         self.count += 1
-        self.unfinished += 1
+        self._on_its_way(1)
         self.sent.append(copy)
         self._enqueue(copy)
 
@@ -167,10 +168,10 @@ class WebhookSender:
         delivery.answers.append(answer)
         delivery.attempted.set()
         if answer.startswith("2"):
-            self.unfinished -= 1
+            self._on_its_way(-1)
             self._finish(delivery, "delivered")
         elif len(delivery.answers) >= ATTEMPTS_MAX:
-            self.unfinished -= 1
+            self._on_its_way(-1)
             self._finish(delivery, "given up")
         else:
             wait = FIRST_WAIT_SECONDS * 2.0 ** (len(delivery.answers) - 1)
@@ -210,6 +211,13 @@ class WebhookSender:
             ),
         }
 
+    def _on_its_way(self, change: int) -> None:
+        self.unfinished += change
+        if self.unfinished:
+            self._all_arrived.clear()
+        else:
+            self._all_arrived.set()
+
     def _finish(self, delivery: Delivery, state: str) -> Delivery:
         delivery.state = state
         delivery.attempted.set()
@@ -229,9 +237,7 @@ def _scripted_body(delivery: Delivery) -> bytes:
     )
 
 
-def _changed(
-    body: bytes, *, amount: bool, currency: bool, transaction: bool = False
-) -> bytes:
+def _changed(body: bytes, *, amount: bool, currency: bool, transaction: bool = False) -> bytes:
     value = msgspec.json.decode(body)
     told = value["data"]
     if amount and "amount" in told:

@@ -3,10 +3,10 @@
 from collections.abc import AsyncIterator
 
 import pytest
-from tests.simulators.gateway_client import SECRET, Gateway, Receiver, gateway_running, receiving
 
 from caas_simulators.gateway_world import GatewaySettings
 from caas_simulators.webhook_sender import Target
+from tests.simulators.gateway_client import SECRET, Gateway, Receiver, gateway_running, receiving
 
 
 @pytest.fixture
@@ -20,7 +20,5 @@ async def receiver() -> AsyncIterator[Receiver]:
 async def gateway(receiver: Receiver) -> AsyncIterator[Gateway]:
     """Run a gateway that tells the receiver; a second of the world is a millisecond."""
     webhooks = Target(receiver.url, [SECRET])
-    async with gateway_running(
-        GatewaySettings(seed=1, time_scale=1000, webhooks=webhooks)
-    ) as one:
+    async with gateway_running(GatewaySettings(seed=1, time_scale=1000, webhooks=webhooks)) as one:
         yield one

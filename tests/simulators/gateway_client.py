@@ -62,7 +62,7 @@ class Gateway:
             "POST", path, {} if body is None else body, idempotency_key=key or next(_keys)
         )
 
-    async def initiate(self, payment_method: str | None = "pm_ok", **told: object) -> Reply:
+    async def initiate(self, payment_method: str | None = "pm_ok", **told: Any) -> Reply:
         """Initiate a transaction of ten euros, unless told otherwise."""
         key = told.pop("key", None)
         body = {
@@ -75,13 +75,13 @@ class Gateway:
         }
         return await self.post("/transactions", body | told, key if key is None else str(key))
 
-    async def captured(self, payment_method: str = "pm_ok", **told: object) -> str:
+    async def captured(self, payment_method: str = "pm_ok", **told: Any) -> str:
         """Initiate and capture; return the transaction's id."""
         reply = await self.initiate(payment_method, capture="automatic", **told)
         assert reply.body["status"] == "capturing", reply
         return str(reply.body["id"])
 
-    async def settled(self, payment_method: str = "pm_ok", **told: object) -> str:
+    async def settled(self, payment_method: str = "pm_ok", **told: Any) -> str:
         """Initiate, capture, and let the bank answer; return the transaction's id."""
         transaction_id = await self.captured(payment_method, **told)
         await self.control("POST", "/settle", {})

@@ -1,6 +1,9 @@
 """The calls of the seed's external payment gateway API, as the simulator answers them."""
 
+from typing import Any
+
 import pytest
+
 from tests.simulators.gateway_client import Gateway
 
 
@@ -95,7 +98,7 @@ async def test_a_decline_is_replayed_as_a_decline(gateway: Gateway) -> None:
 
 @pytest.mark.parametrize("told", [{"amount": 1001}, {"currency": "USD"}, {"reference": "other"}])
 async def test_the_same_key_for_another_request_is_refused(
-    gateway: Gateway, told: dict[str, object]
+    gateway: Gateway, told: dict[str, Any]
 ) -> None:
     await gateway.initiate(key="k")
 
@@ -148,7 +151,7 @@ async def test_an_unknown_transaction_is_404_and_an_unknown_reference_an_empty_l
         {"return_url": "https://good.example@evil.example/"},
     ],
 )
-async def test_a_request_nobody_can_do_is_422(gateway: Gateway, told: dict[str, object]) -> None:
+async def test_a_request_nobody_can_do_is_422(gateway: Gateway, told: dict[str, Any]) -> None:
     reply = await gateway.initiate(**told)
 
     assert reply.status == 422

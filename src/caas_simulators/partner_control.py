@@ -1,0 +1,107 @@
+"""The control plane of the order partners, under `/_control/`.
+
+Rules: what is done here could have happened in the world, or is a scripted fault; the ledger tells
+what the partners did, whatever they answered.
+"""
+
+from collections import Counter
+from collections.abc import Awaitable
+
+import msgspec
+
+from caas_simulators.control import Route, SharedControl, routed
+from caas_simulators.http_server import Answer, Request, json_answer, problem, unknown_path
+from caas_simulators.partner_records import FactoryOrder, ScheduledDelivery
+from caas_simulators.partner_world import OPERATIONS, PartnerWorld
+
+Calls = Counter[tuple[str, str]]
+
+PATHS = {
+    "GET /_control/ledger": "what the partners did, and the calls by key",
+    "POST /_control/ready/{factory_order_id}": "{public_key?} let the vehicle be ready now",
+    "POST /_control/completed/{delivery_id}": "let the delivery be completed now",
+    "POST /_control/advance": "{seconds} let time pass, in seconds of the world",
+    "POST /_control/forget-keys": "forget every idempotency key",
+}
+
+
+class ReadyOrder(msgspec.Struct, forbid_unknown_fields=True):
+    """A vehicle that is ready now, perhaps with the key it signs with."""
+
+    public_key: str | None = None
+
+
+class AdvanceOrder(msgspec.Struct, forbid_unknown_fields=True):
+    """How much time passes."""
+
+    seconds: float
+
+
+class PartnerControl:
+    """Answers the control plane's requests."""
+
+    def __init__(self, world: PartnerWorld, calls: Calls) -> None:
+        """Rule this world; report these counts of calls."""
+        self._world = world
+        self._calls = calls
+        targets = {
+            "factory": world.settings.factory_webhooks,
+            "transport": world.settings.transport_webhooks,
+        }
+        shared = SharedControl(world.faults, world.sender, targets, ", ".join(sorted(OPERATIONS)))
+        self._routes: dict[tuple[str, str], Route] = shared.routes | {
+            ("GET", ""): lambda _request: shared.listing(PATHS),
+            ("GET", "ledger"): self._ledger,
+            ("POST", "advance"): self._advance,
+            ("POST", "forget-keys"): self._forget_keys,
+        }
+
+    def handle(self, request: Request) -> Answer | Awaitable[Answer | None]:
+        """Answer one request below `/_control/`."""
+        if not self._world.settings.control:
+            return unknown_path()
+        parts = request.path.split("/")[2:]
+        if request.method == "POST" and parts[0] == "ready":
+            return self._ready(parts[-1], request)
+        if request.method == "POST" and parts[0] == "completed":
+            return self._completed(parts[-1])
+        return routed(self._routes, request)
+
+    async def _ready(self, order_id: str, request: Request) -> Answer:
+        order = self._world.records["orders"].get(order_id)
+        if not isinstance(order, FactoryOrder):
+            return problem(404, "not_found", "There is no factory order with this id.")
+        try:
+            told = msgspec.json.decode(request.body or b"{}", type=ReadyOrder)
+        except msgspec.DecodeError as error:
+            return problem(422, "invalid_request", str(error))
+        await self._world.make_ready(order, told.public_key)
+        return json_answer(200, order)
+
+    def _completed(self, delivery_id: str) -> Answer:
+        delivery = self._world.records["deliveries"].get(delivery_id)
+        if not isinstance(delivery, ScheduledDelivery):
+            return problem(404, "not_found", "There is no delivery with this id.")
+        self._world.complete(delivery)
+        return json_answer(200, delivery)
+
+    def _advance(self, request: Request) -> Answer:
+        seconds = msgspec.json.decode(request.body, type=AdvanceOrder).seconds
+        self._world.agenda.advance(seconds)
+        return json_answer(200, {"seconds": seconds})
+
+    def _forget_keys(self, request: Request) -> Answer:
+        del request
+        return json_answer(200, {"forgotten": self._world.keys.forget()})
+
+    def _ledger(self, request: Request) -> Answer:
+        reference = request.query.get("reference")
+        told: dict[str, object] = {
+            name: [one for one in records.values() if reference in (None, one.reference)]
+            for name, records in self._world.records.items()
+        }
+        told["calls"] = [
+            {"operation": operation, "key": key, "count": count}
+            for (operation, key), count in self._calls.items()
+        ]
+        return json_answer(200, told)

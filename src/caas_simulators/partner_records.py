@@ -1,0 +1,85 @@
+"""What the order partners are asked, and what they write down.
+
+Rules: every record carries the reference its caller gave, so that it can be looked up after a call
+that was never answered.
+"""
+
+import msgspec
+
+
+class FactoryOrderRequest(msgspec.Struct, kw_only=True):
+    """The body of the factory's `POST /orders`; without a VIN the factory gives one."""
+
+    reference: str
+    vin: str | None = None
+    model: str | None = None
+    dealership: str | None = None
+
+
+class RegistrationRequest(msgspec.Struct, kw_only=True):
+    """The body of Admin Registration's `POST /registrations`."""
+
+    reference: str
+    vin: str
+    customer_reference: str | None = None
+    order_id: str | None = None
+
+
+class DeliveryRequest(msgspec.Struct, kw_only=True):
+    """The body of the Transport System's `POST /deliveries`."""
+
+    reference: str
+    vin: str
+    order_id: str | None = None
+    destination: str | None = None
+
+
+class FactoryOrder(msgspec.Struct, kw_only=True):
+    """A vehicle that is ordered, and later ready."""
+
+    factory_order_id: str
+    reference: str
+    status: str
+    vin: str
+    model: str | None
+    dealership: str | None
+    created_at: str
+    public_key: str | None = None
+
+
+class Registration(msgspec.Struct, kw_only=True):
+    """A vehicle's matriculation."""
+
+    registration_id: str
+    reference: str
+    vin: str
+    order_id: str | None
+    customer_reference: str | None
+    plate: str
+    registered_at: str
+
+
+class ScheduledDelivery(msgspec.Struct, kw_only=True):
+    """A vehicle's way to its destination."""
+
+    delivery_id: str
+    reference: str
+    status: str
+    vin: str
+    order_id: str | None
+    destination: str | None
+    scheduled_for: str
+
+
+PartnerRecord = FactoryOrder | Registration | ScheduledDelivery
+PLATE_LETTERS = "BCDFGHJKLMNPRSTVWXYZ"
+VIN_SIGNS = "ABCDEFGHJKLMNPRSTUVWXYZ0123456789"
+
+
+def plate(number: int) -> str:
+    """Return the plate with this number: four digits and three letters, none a vowel."""
+    letters, digits = divmod(number, 10_000)
+    base = len(PLATE_LETTERS)
+    first, rest = divmod(letters % base**3, base**2)
+    second, third = divmod(rest, base)
+    return f"{digits:04d} {PLATE_LETTERS[first]}{PLATE_LETTERS[second]}{PLATE_LETTERS[third]}"

@@ -1,0 +1,80 @@
+"""Admin Registration API: the matriculation of a paid vehicle.
+
+Seed: "Register Vehicle (Matriculation)" of Diagram 3.
+
+Rules a change must keep:
+- One order is registered once: the key is the order's id and the operation.
+- A failure never touches the payment: it stays, and the matriculation is tried durably
+  (decision 23).
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from caas.external_systems import order_partner
+from caas.external_systems.http import HttpClient
+from caas.external_systems.order_partner import PartnerAnswer, Plate, Utc
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MatriculationRequest:
+    """The vehicle to be registered, and the pseudonymous customer it is for."""
+
+    order_id: str
+    vin: str
+    customer_reference: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Matriculation:
+    """The vehicle's plate, and since when."""
+
+    plate: str
+    registered_at: datetime
+
+
+class _RegistrationAnswer(PartnerAnswer, frozen=True, kw_only=True):
+    plate: Plate
+    registered_at: Utc
+
+    def as_matriculation(self) -> Matriculation:
+        return Matriculation(
+            plate=self.plate, registered_at=order_partner.in_utc(self.registered_at)
+        )
+
+
+class AdminRegistration:
+    """The administration that registers vehicles."""
+
+    def __init__(self, http: HttpClient) -> None:
+        """Speak over a client that carries the address."""
+        self._http = http
+
+    async def register_vehicle(self, request: MatriculationRequest) -> Matriculation:
+        """Have a vehicle registered.
+
+        Raises:
+            GatewayFailure: refused, not sent, or unknown.
+        """
+        body = {
+            "reference": request.order_id,
+            "order_id": request.order_id,
+            "vin": request.vin,
+            "customer_reference": request.customer_reference,
+        }
+        key = f"{request.order_id}:register_vehicle"
+        told = await order_partner.ask(
+            self._http, "/registrations", body, key=key, answer=_RegistrationAnswer
+        )
+        return told.as_matriculation()
+
+    async def find_matriculations(self, order_id: str) -> tuple[Matriculation, ...]:
+        """Return the matriculations of an order: none is proof that there is none."""
+        found = await order_partner.look_up(
+            self._http, "/registrations", order_id, answer=_RegistrationAnswer
+        )
+        return tuple(it.as_matriculation() for it in found)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._http.close()

@@ -1,0 +1,115 @@
+"""Factory API: places the factory order, and reads that a vehicle is ready.
+
+Seed: "POST /orders (Place Factory Order)" of Diagram 2, the vehicle ready of Diagram 3.
+
+Rules a change must keep:
+- One order of ours is one factory order: the key is the order's id and the operation (F-R3).
+- A refusal is `RefusedByPartnerError`; what is then compensated is decision 22.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import msgspec
+
+from caas.external_systems import order_partner
+from caas.external_systems.http import HttpClient
+from caas.external_systems.order_partner import Id, PartnerAnswer, PublicKey, Vin
+
+VEHICLE_READY = "vehicle.ready"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FactoryOrder:
+    """The vehicle to be built for an order; without a VIN the factory gives one."""
+
+    order_id: str
+    model: str
+    vin: str | None = None
+    dealership: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FactoryOrderConfirmation:
+    """The factory's own id of the order, and the vehicle's VIN where it tells it."""
+
+    factory_order_id: str
+    vin: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VehicleReady:
+    """The factory's word that a vehicle is built, with the key that its answers are signed by."""
+
+    event_id: str
+    occurred_at: datetime
+    factory_order_id: str
+    vin: str
+    order_id: str | None = None
+    public_key: str | None = None
+
+
+class _OrderAnswer(PartnerAnswer, frozen=True, kw_only=True):
+    factory_order_id: Id
+
+
+class _ReadyAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    factory_order_id: Id
+    vin: Vin
+    reference: Id | None = None
+    public_key: PublicKey | None = None
+
+
+class Factory:
+    """The factory that builds the vehicles."""
+
+    def __init__(self, http: HttpClient) -> None:
+        """Speak over a client that carries the address."""
+        self._http = http
+
+    async def place_factory_order(self, order: FactoryOrder) -> FactoryOrderConfirmation:
+        """Have a vehicle built for an order.
+
+        Raises:
+            GatewayFailure: refused, not sent, or unknown.
+        """
+        body = {"reference": order.order_id, "model": order.model}
+        if order.vin is not None:
+            body["vin"] = order.vin
+        if order.dealership is not None:
+            body["dealership"] = order.dealership
+        key = f"{order.order_id}:place_factory_order"
+        told = await order_partner.ask(self._http, "/orders", body, key=key, answer=_OrderAnswer)
+        return FactoryOrderConfirmation(factory_order_id=told.factory_order_id, vin=told.vin)
+
+    async def find_factory_orders(self, order_id: str) -> tuple[FactoryOrderConfirmation, ...]:
+        """Return the factory orders of an order: none is proof that none was placed."""
+        found = await order_partner.look_up(self._http, "/orders", order_id, answer=_OrderAnswer)
+        return tuple(
+            FactoryOrderConfirmation(factory_order_id=it.factory_order_id, vin=it.vin)
+            for it in found
+        )
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._http.close()
+
+
+def read_vehicle_ready(body: bytes) -> VehicleReady:
+    """Decode the factory's webhook, after its signature was verified.
+
+    Raises:
+        msgspec.MsgspecError: it is not what was agreed; store it, park it, do not apply it.
+    """
+    event = order_partner.read_event(body)
+    if event.type != VEHICLE_READY:
+        raise msgspec.ValidationError(f"The factory tells of {VEHICLE_READY}, not {event.type!r}")
+    ready = msgspec.json.decode(event.data, type=_ReadyAnswer)
+    return VehicleReady(
+        event_id=event.id,
+        occurred_at=order_partner.in_utc(event.occurred_at),
+        factory_order_id=ready.factory_order_id,
+        vin=ready.vin,
+        order_id=ready.reference,
+        public_key=ready.public_key,
+    )

@@ -1,0 +1,116 @@
+"""What the Factory, Admin Registration and the Transport System have in common.
+
+Seed: Diagrams 2 and 3, the external systems of Order Management. Decisions 22 and 23 say what
+becomes of a refusal; F-R3 is the order that must not be placed twice.
+
+Rules a change must keep:
+- The key of a write is the order's id and the operation: the same order asks the same thing with
+  the same key for ever.
+- What a partner tells of another order or another vehicle than was asked is no answer.
+- A client never retries: the durable retries are open work.
+"""
+
+from datetime import UTC, datetime
+from typing import Annotated, Final, TypeVar
+from urllib.parse import quote
+
+import msgspec
+
+from caas.external_systems.http import HttpClient
+from caas.external_systems.http_answers import OK_OR_CREATED, UnknownReason, checked, decoded
+
+Id = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9][A-Za-z0-9_.:-]{0,199}\Z")]
+Vin = Annotated[str, msgspec.Meta(pattern=r"\A[A-Z0-9]{17}\Z")]
+Plate = Annotated[str, msgspec.Meta(pattern=r"\A[A-Z0-9][A-Z0-9 -]{1,14}[A-Z0-9]\Z")]
+PublicKey = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9+/]{43}=\Z")]
+Utc = Annotated[datetime, msgspec.Meta(tz=True)]
+
+ONLY_OK: Final = frozenset({200})
+_ENCODER: Final = msgspec.json.Encoder()
+
+
+class PartnerAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What a partner may repeat of our question, beside its own facts."""
+
+    reference: str | None = None
+    vin: Vin | None = None
+
+
+Answer = TypeVar("Answer", bound=PartnerAnswer)
+
+
+class Found(msgspec.Struct, frozen=True):
+    """The answer of a lookup by reference, its records still undecoded."""
+
+    data: Annotated[list[msgspec.Raw], msgspec.Meta(max_length=100)]
+
+
+_FOUND_DECODER: Final = msgspec.json.Decoder(Found)
+
+
+class PartnerEvent(msgspec.Struct, frozen=True):
+    """The body of a partner's webhook, its subject still undecoded."""
+
+    id: Id
+    type: Annotated[str, msgspec.Meta(max_length=64)]
+    occurred_at: Utc
+    data: msgspec.Raw
+
+
+_EVENT_DECODER: Final = msgspec.json.Decoder(PartnerEvent)
+
+
+async def ask(
+    http: HttpClient, target: str, body: dict[str, str], *, key: str, answer: type[Answer]
+) -> Answer:
+    """Ask a partner once, and compare its answer with the question.
+
+    Raises:
+        RefusedByPartnerError: it will not do it.
+        NotSentError: it was not reached.
+        OutcomeUnknownError: it may have done it; look it up, or ask again with the same key.
+    """
+    told = await http.send("POST", target, body=_ENCODER.encode(body), key=key)
+    done = decoded(checked(told, expected=OK_OR_CREATED), msgspec.json.Decoder(answer))
+    different = _differences(done, body)
+    if different:
+        raise told.unknown(UnknownReason.MISMATCH, "; ".join(different))
+    return done
+
+
+async def look_up(
+    http: HttpClient, target: str, reference: str, *, answer: type[Answer]
+) -> tuple[Answer, ...]:
+    """Return what a partner has done under our reference: none is proof that it did nothing."""
+    told = await http.send("GET", f"{target}?reference={quote(reference, safe='')}")
+    records = decoded(checked(told, expected=ONLY_OK), _FOUND_DECODER).data
+    try:
+        found = tuple(msgspec.json.decode(record, type=answer) for record in records)
+    except msgspec.MsgspecError as error:
+        raise told.unknown(UnknownReason.MALFORMED, str(error)) from error
+    if any(record.reference != reference for record in found):
+        raise told.unknown(UnknownReason.MISMATCH, "a record of another reference")
+    return found
+
+
+def read_event(body: bytes) -> PartnerEvent:
+    """Decode a partner's webhook, after its signature was verified.
+
+    Raises:
+        msgspec.MsgspecError: it is not what was agreed; store it, park it, do not apply it.
+    """
+    return _EVENT_DECODER.decode(body)
+
+
+def in_utc(moment: datetime) -> datetime:
+    """Return the same moment in UTC."""
+    return moment.astimezone(UTC)
+
+
+def _differences(done: PartnerAnswer, asked: dict[str, str]) -> list[str]:
+    told = {"reference": done.reference, "vin": done.vin}
+    return [
+        f"{name} {value!r}, not {asked[name]!r}"
+        for name, value in told.items()
+        if value is not None and name in asked and value != asked[name]
+    ]

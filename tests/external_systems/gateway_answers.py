@@ -3,11 +3,10 @@
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from tests.external_systems.scripted_server import answering, http_answer, scripted_server
-
 from caas.external_systems.http import HttpClient, HttpLimits
 from caas.external_systems.payment_gateway import CaptureMode, TransactionRequest
 from caas.external_systems.seed_contract_gateway import SeedContractGateway
+from tests.external_systems.scripted_server import answering, http_answer, scripted_server
 
 Answer = TypeVar("Answer")
 QUICK = HttpLimits(total_seconds=0.5, connect_seconds=0.25)

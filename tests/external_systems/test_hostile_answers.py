@@ -1,9 +1,6 @@
 """F-G14: no hostile answer ends as a success, and none as a decline that was not there."""
 
 import pytest
-from tests.external_systems.gateway_answers import QUICK, REQUEST, transaction
-from tests.external_systems.hostile_answers import PROBLEM, Hostile, encoded, hostile_answers
-from tests.external_systems.scripted_server import answering, http_answer, scripted_server
 
 from caas.external_systems import seed_contract_gateway
 from caas.external_systems.http import (
@@ -14,6 +11,9 @@ from caas.external_systems.http import (
 )
 from caas.external_systems.payment_gateway import GatewayTransaction, TransactionStatus
 from caas.external_systems.seed_contract_gateway import SeedContractGateway
+from tests.external_systems.gateway_answers import QUICK, REQUEST, transaction
+from tests.external_systems.hostile_answers import PROBLEM, Hostile, encoded, hostile_answers
+from tests.external_systems.scripted_server import answering, http_answer, scripted_server
 
 CORPUS = hostile_answers()
 

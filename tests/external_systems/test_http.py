@@ -12,15 +12,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
-from tests.external_systems.certificates import server_tls
-from tests.external_systems.scripted_server import (
-    Behaviour,
-    ScriptedServer,
-    answering,
-    http_answer,
-    read_request,
-    scripted_server,
-)
 
 from caas.errors import StartupError
 from caas.external_systems.http import (
@@ -36,6 +27,15 @@ from caas.external_systems.http import (
 )
 from caas.external_systems.http_answers import HttpAnswer, checked
 from caas.rules.retry_strategy import GatewayErrorKind
+from tests.external_systems.certificates import server_tls
+from tests.external_systems.scripted_server import (
+    Behaviour,
+    ScriptedServer,
+    answering,
+    http_answer,
+    read_request,
+    scripted_server,
+)
 
 QUICK = HttpLimits(total_seconds=0.5, connect_seconds=0.25, connections_max=4)
 
@@ -147,7 +147,7 @@ async def test_a_connection_that_is_never_accepted_is_known_not_to_be_sent() -> 
         full.listen(0)
         fillers = [socket.socket() for _ in range(4)]
         for filler in fillers:
-            filler.setblocking(False)  # noqa: FBT003
+            filler.setblocking(False)
             filler.connect_ex(full.getsockname())
         try:
             async with client_of(f"http://127.0.0.1:{full.getsockname()[1]}") as client:
@@ -500,7 +500,7 @@ def test_the_default_tls_verifies() -> None:
     assert client._tls.check_hostname
 
 
-def _echoing(served: ScriptedServer) -> Behaviour:
+def _echoing(_served: ScriptedServer) -> Behaviour:
     async def one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
             request = await read_request(reader)
@@ -510,7 +510,7 @@ def _echoing(served: ScriptedServer) -> Behaviour:
     return one
 
 
-def _answering_late(served: ScriptedServer) -> Behaviour:
+def _answering_late(_served: ScriptedServer) -> Behaviour:
     async def one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         target = (await read_request(reader)).split(b" ")[1]
         await asyncio.sleep(0.1)
@@ -520,7 +520,7 @@ def _answering_late(served: ScriptedServer) -> Behaviour:
     return one
 
 
-def _speaking_unasked(served: ScriptedServer) -> Behaviour:
+def _speaking_unasked(_served: ScriptedServer) -> Behaviour:
     async def one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await read_request(reader)
         writer.write(http_answer(b'"answered"'))

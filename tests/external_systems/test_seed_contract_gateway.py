@@ -5,8 +5,6 @@ from datetime import UTC, date, datetime
 
 import msgspec
 import pytest
-from tests.external_systems.gateway_answers import QUICK, REQUEST, told, transaction
-from tests.external_systems.scripted_server import answering, http_answer, scripted_server
 
 from caas.external_systems.http import (
     HttpClient,
@@ -27,6 +25,8 @@ from caas.external_systems.payment_gateway import (
 )
 from caas.external_systems.seed_contract_gateway import SeedContractGateway
 from caas.external_systems.seed_contract_wire import read_event
+from tests.external_systems.gateway_answers import QUICK, REQUEST, told, transaction
+from tests.external_systems.scripted_server import answering, http_answer, scripted_server
 
 DAY = date(2026, 11, 24)
 

@@ -1,0 +1,101 @@
+"""The local outbox: every message becomes one file that any mail program opens.
+
+Seed: the notifications of Diagrams 2, 3, 4 and 6, on a laptop without any account.
+
+Rules a change must keep:
+- A file appears whole or not at all, and the same message twice is one file.
+- The outbox is bounded: the oldest messages make room.
+- Nothing of a message becomes part of a path or of a header without being made harmless.
+"""
+
+import asyncio
+import os
+import re
+import tempfile
+from datetime import UTC
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Final
+
+from caas.external_systems.notification_channel import NotDeliveredError, OutgoingMessage
+
+MESSAGES_MAX: Final = 10_000
+FILE_NAME_CHARS_MAX: Final = 100
+HEADER_CHARS_MAX: Final = 200
+SENDER: Final = "caas@localhost"
+_NOT_IN_FILE_NAMES: Final = re.compile(r"[^A-Za-z0-9_-]+")
+_NOT_IN_HEADERS: Final = re.compile(r"[\x00-\x1f\x7f\s]+")
+_MEDIA_TYPE: Final = re.compile(r"([a-z]+)/([a-z0-9.+-]+)")
+
+
+class LocalOutbox:
+    """A folder with one .eml file for each message, the newest named last."""
+
+    def __init__(self, folder: Path, *, messages_max: int = MESSAGES_MAX) -> None:
+        """Write into this folder; it is made with the first message."""
+        assert messages_max > 0
+        self._folder = folder
+        self._messages_max = messages_max
+
+    async def send(self, message: OutgoingMessage) -> None:
+        """Write the message's file.
+
+        Raises:
+            NotDeliveredError: the folder cannot be written to.
+        """
+        try:
+            await asyncio.to_thread(self._write, message)
+        except OSError as error:
+            raise NotDeliveredError(
+                f"The outbox {self._folder} cannot be written to: {error.strerror}. "
+                "Check the disk and the rights of the folder.",
+                message_id=message.id,
+            ) from error
+
+    async def close(self) -> None:
+        """Nothing is held open."""
+
+    def _write(self, message: OutgoingMessage) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        written = _as_email(message).as_bytes()
+        handle, unfinished = tempfile.mkstemp(dir=self._folder, prefix=".", suffix=".part")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(written)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(unfinished).replace(self._folder / _file_name(message))
+        finally:
+            Path(unfinished).unlink(missing_ok=True)
+        self._make_room()
+
+    def _make_room(self) -> None:
+        files = sorted(self._folder.glob("*.eml"))
+        for oldest in files[: -self._messages_max]:
+            oldest.unlink(missing_ok=True)
+
+
+def _file_name(message: OutgoingMessage) -> str:
+    moment = message.written_at.astimezone(UTC).strftime("%Y%m%dT%H%M%S.%f")
+    name = _NOT_IN_FILE_NAMES.sub("-", message.id)[:FILE_NAME_CHARS_MAX]
+    return f"{moment}-{name}.eml"
+
+
+def _as_email(message: OutgoingMessage) -> EmailMessage:
+    email = EmailMessage()
+    email["From"] = SENDER
+    email["X-Recipient"] = _in_one_line(message.recipient)
+    email["Subject"] = _in_one_line(message.subject)
+    email["Date"] = message.written_at.astimezone(UTC)
+    email["X-Message-Id"] = _in_one_line(message.id)
+    email.set_content(message.text)
+    for attachment in message.attachments:
+        kind = _MEDIA_TYPE.fullmatch(attachment.media_type)
+        maintype, subtype = kind.groups() if kind else ("application", "octet-stream")
+        name = _in_one_line(attachment.name)
+        email.add_attachment(attachment.content, maintype, subtype, filename=name)
+    return email
+
+
+def _in_one_line(text: str) -> str:
+    return _NOT_IN_HEADERS.sub(" ", text).strip()[:HEADER_CHARS_MAX]

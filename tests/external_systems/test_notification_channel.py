@@ -1,0 +1,165 @@
+"""Messages become files one can read, or reach the service that apprise knows."""
+
+import asyncio
+import email
+import email.policy
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from caas.errors import StartupError
+from caas.external_systems.apprise_channel import AppriseChannel
+from caas.external_systems.http import Secret
+from caas.external_systems.local_outbox import LocalOutbox
+from caas.external_systems.notification_channel import (
+    Attachment,
+    NotDeliveredError,
+    NotificationChannel,
+    OutgoingMessage,
+)
+from tests.external_systems.scripted_server import answering, http_answer, scripted_server
+
+# apprise's own, on Python before 3.13, when it first reads its plugins.
+pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
+
+MESSAGE = OutgoingMessage(
+    id="notify-1",
+    recipient="customer@example.com",
+    subject="Su servicio está activo",
+    text="Asientos calefactados: 30 días.\n\nGracias.",
+    written_at=datetime(2026, 11, 24, 10, tzinfo=UTC),
+)
+INVOICE = Attachment(name="invoice.pdf", media_type="application/pdf", content=b"%PDF-1.7 \x00")
+
+
+def read(path: Path) -> email.message.EmailMessage:
+    """The message in a file, as a mail program sees it."""
+    parsed = email.message_from_bytes(path.read_bytes(), policy=email.policy.default)
+    assert isinstance(parsed, email.message.EmailMessage)
+    return parsed
+
+
+def files_in(folder: Path) -> list[Path]:
+    """Everything in the outbox, hidden files included."""
+    return sorted(folder.iterdir())
+
+
+async def test_a_message_becomes_a_file_that_a_mail_program_reads(tmp_path: Path) -> None:
+    await LocalOutbox(tmp_path / "outbox").send(replace(MESSAGE, attachments=(INVOICE,)))
+
+    (path,) = files_in(tmp_path / "outbox")
+    written = read(path)
+    body = written.get_body()
+    assert path.suffix == ".eml"
+    assert (written["X-Recipient"], written["Subject"]) == (MESSAGE.recipient, MESSAGE.subject)
+    assert body is not None
+    assert body.get_content().rstrip("\n") == MESSAGE.text
+    (attachment,) = written.iter_attachments()
+    assert attachment.get_filename() == "invoice.pdf"
+    assert attachment.get_content() == INVOICE.content
+
+
+async def test_the_same_message_again_is_still_one_file(tmp_path: Path) -> None:
+    outbox = LocalOutbox(tmp_path)
+
+    await asyncio.gather(*(outbox.send(MESSAGE) for _ in range(20)))
+
+    assert len(files_in(tmp_path)) == 1
+
+
+async def test_the_oldest_messages_make_room(tmp_path: Path) -> None:
+    outbox = LocalOutbox(tmp_path, messages_max=3)
+
+    for number in range(5):
+        written_at = MESSAGE.written_at + timedelta(seconds=number)
+        await outbox.send(replace(MESSAGE, id=f"notify-{number}", written_at=written_at))
+
+    assert [read(path)["X-Message-Id"] for path in files_in(tmp_path)] == [
+        "notify-2",
+        "notify-3",
+        "notify-4",
+    ]
+
+
+@pytest.mark.parametrize(
+    "text", ["../../etc/passwd", "a/b\\c", "x" * 1_000, "\r\nBcc: all", "", "ñ\x00"]
+)
+async def test_nothing_in_a_message_reaches_a_path_or_a_header(tmp_path: Path, text: str) -> None:
+    folder = tmp_path / "outbox"
+
+    await LocalOutbox(folder).send(replace(MESSAGE, id=text, subject=text, recipient=text))
+
+    (path,) = files_in(folder)
+    assert files_in(tmp_path) == [folder]
+    assert "Bcc" not in read(path)
+
+
+async def test_an_outbox_that_cannot_be_written_to_says_so(tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("in the way")
+
+    with pytest.raises(NotDeliveredError) as caught:
+        await LocalOutbox(blocked / "outbox").send(MESSAGE)
+
+    assert "disk" in caught.value.sentence
+
+
+async def test_apprise_reaches_its_service_with_the_recipient_in_the_address() -> None:
+    async with scripted_server(answering(http_answer(b"{}"))) as server:
+        channel = AppriseChannel(Secret(f"json://127.0.0.1:{server.port}/to/{{recipient}}"))
+        await channel.send(MESSAGE)
+        await channel.close()
+
+    head, _, body = server.requests[0].partition(b"\r\n\r\n")
+    told = json.loads(body)
+    assert b"customer" in head.split(b"\r\n")[0]
+    assert (told["title"], told["message"]) == (MESSAGE.subject, MESSAGE.text)
+
+
+async def test_a_service_with_one_address_is_told_the_recipient() -> None:
+    async with scripted_server(answering(http_answer(b"{}"))) as server:
+        channel = AppriseChannel(Secret(f"json://127.0.0.1:{server.port}/all"))
+        await channel.send(replace(MESSAGE, attachments=(INVOICE,)))
+        await channel.close()
+
+    told = json.loads(server.requests[0].partition(b"\r\n\r\n")[2])
+    assert told["message"].startswith("customer@example.com")
+    assert len(told["attachments"]) == 1
+
+
+async def test_a_service_that_refuses_has_not_delivered() -> None:
+    answer = http_answer(b"{}", status="500 Internal Server Error")
+    async with scripted_server(answering(answer)) as server:
+        channel = AppriseChannel(Secret(f"json://127.0.0.1:{server.port}"))
+        with pytest.raises(NotDeliveredError):
+            await channel.send(MESSAGE)
+        await channel.close()
+
+
+async def test_a_service_that_hangs_has_not_delivered() -> None:
+    async with scripted_server(answering(b"", hang=True)) as server:
+        channel = AppriseChannel(
+            Secret(f"json://127.0.0.1:{server.port}?rto=1&cto=1"), send_seconds_max=0.1
+        )
+        with pytest.raises(NotDeliveredError):
+            await channel.send(MESSAGE)
+        await channel.close()
+
+
+def test_an_address_apprise_does_not_know_is_refused_at_start_and_not_repeated() -> None:
+    with pytest.raises(StartupError) as caught:
+        AppriseChannel(Secret("carrierpigeon://user:hunter2@loft"))
+
+    assert "hunter2" not in str(caught.value)
+
+
+def test_both_are_notification_channels(tmp_path: Path) -> None:
+    channels: list[NotificationChannel] = [
+        LocalOutbox(tmp_path),
+        AppriseChannel(Secret("json://127.0.0.1")),
+    ]
+
+    assert len(channels) == 2

@@ -122,6 +122,7 @@ FREE_TEXT: Final = (
     "select id::text, body::text from webhook_inbox",
     "select id::text, concat_ws(' ', sentence, facts::text, resolution) from cases",
     "select subject::text, concat_ws(' ', payload::text, last_error) from open_work",
+    "select id::text, concat_ws(' ', recipient, facts::text) from notifications",
 )
 NO_CARD_NUMBER: Final = Law("no_card_number", "No card number stands anywhere.", "")
 

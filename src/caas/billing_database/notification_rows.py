@@ -1,0 +1,166 @@
+"""Notifications as rows: told once, sent durably, read in an inbox.
+
+Rules a change must keep: a row and the work of sending it are one commit; telling the same again
+adds nothing; whoever reads or marks a row names the recipient it belongs to.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+
+from caas.billing_database.batching import Batcher
+from caas.billing_database.connection import Connection, Database
+
+PAGE_ROWS_MAX: Final = 200
+
+TELL: Final = """
+with w as (
+  select * from rows from (jsonb_to_recordset($1) as (
+    id uuid, audience text, recipient text, template text, subject uuid, occasion text,
+    facts jsonb, work_kind text, due_in double precision))
+    with ordinality as r(id, audience, recipient, template, subject, occasion, facts,
+                         work_kind, due_in, i)
+), told as (
+  insert into notifications as n (id, audience, recipient, template, subject, occasion, facts,
+      created_at)
+  select id, audience, recipient, template, subject, occasion, facts, db_now() from w
+  on conflict do nothing returning n.id
+), work as (
+  insert into open_work (kind, subject, due_at, created_at)
+  select w.work_kind, w.id, db_now() + make_interval(secs => w.due_in), db_now()
+    from w join told on told.id = w.id
+)
+select told.id is not null from w left join told on told.id = w.id order by w.i
+"""
+COLUMNS: Final = """
+select id, audience, recipient, template, subject, facts, created_at, sent_at, not_sent_because,
+       read_at from notifications
+"""
+ONE: Final = COLUMNS + " where id = $1"
+INBOX: Final = (
+    COLUMNS
+    + """
+ where audience = $1 and recipient = $2 and (not $3 or read_at is null)
+   and ($4::uuid is null or id < $4) order by id desc limit $5
+"""
+)
+UNREAD: Final = """
+select count(*) from notifications where audience = $1 and recipient = $2 and read_at is null
+"""
+READ: Final = """
+update notifications set read_at = db_now()
+ where audience = $1 and recipient = $2 and read_at is null and ($3::uuid is null or id = $3)
+returning id
+"""
+ENDED: Final = """
+update notifications n set sent_at = case when w.because is null then db_now() end,
+       not_sent_because = w.because
+  from unnest($1::uuid[], $2::text[]) as w(id, because) where n.id = w.id and n.sent_at is null
+"""
+
+
+class NewNotification(msgspec.Struct, frozen=True, kw_only=True):
+    """Something to tell, and the work that will send it."""
+
+    id: UUID
+    audience: str
+    recipient: str
+    template: str
+    subject: UUID
+    facts: dict[str, Any]
+    work_kind: str
+    occasion: str = ""
+    due_in: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Notification:
+    """What somebody was told; its words are made from `template` and `facts`."""
+
+    id: UUID
+    audience: str
+    recipient: str
+    template: str
+    subject: UUID
+    facts: dict[str, Any]
+    created_at: datetime
+    sent_at: datetime | None
+    not_sent_because: str | None
+    read_at: datetime | None
+
+
+class NotificationRows:
+    """The table of notifications."""
+
+    def __init__(self, database: Database) -> None:
+        """Read and write through this database."""
+        self._database = database
+        self._told: Batcher[NewNotification, bool] = Batcher(self._tell_batch)
+        self._ended: Batcher[tuple[UUID, str | None], bool] = Batcher(self._end_batch)
+
+    async def tell(self, new: NewNotification, *, within: Connection | None = None) -> bool:
+        """Write a notification with its work; False when the same was told already."""
+        if within is not None:
+            return (await _tell(within, [new]))[0]
+        key = (new.template, new.subject, new.recipient, new.occasion)
+        return await self._told.write(new, key=key)
+
+    async def tell_all(self, new: Sequence[NewNotification], *, within: Connection) -> None:
+        """Write many in one statement (month end)."""
+        if new:
+            await _tell(within, new)
+
+    async def get(self, notification_id: UUID) -> Notification | None:
+        """Return a notification, or None."""
+        row = await self._database.fetchrow(ONE, notification_id)
+        return None if row is None else Notification(**dict(row))
+
+    async def inbox(
+        self,
+        *,
+        audience: str,
+        recipient: str,
+        unread_only: bool = False,
+        before: UUID | None = None,
+        rows_max: int = PAGE_ROWS_MAX,
+    ) -> list[Notification]:
+        """Return what a recipient was told, newest first, at most a page of it."""
+        rows = await self._database.fetch(
+            INBOX, audience, recipient, unread_only, before, min(rows_max, PAGE_ROWS_MAX)
+        )
+        return [Notification(**dict(row)) for row in rows]
+
+    async def unread(self, *, audience: str, recipient: str) -> int:
+        """Count what a recipient has not read."""
+        row = await self._database.fetchrow(UNREAD, audience, recipient)
+        assert row is not None, "a count is one row"
+        return int(row[0])
+
+    async def mark_read(
+        self, *, audience: str, recipient: str, notification_id: UUID | None = None
+    ) -> int:
+        """Mark one of the recipient's notifications as read, or all; return how many that were."""
+        return len(await self._database.fetch(READ, audience, recipient, notification_id))
+
+    async def ended(self, notification_id: UUID, *, because: str | None = None) -> None:
+        """Record that a notification was sent, or why it never will be."""
+        await self._ended.write((notification_id, because), key=notification_id)
+
+    async def _tell_batch(self, new: Sequence[NewNotification]) -> list[bool]:
+        async with self._database.connection() as connection:
+            return await _tell(connection, new)
+
+    async def _end_batch(self, ended: Sequence[tuple[UUID, str | None]]) -> list[bool]:
+        ids, reasons = zip(*ended, strict=True)
+        await self._database.fetch(ENDED, list(ids), list(reasons))
+        return [True] * len(ended)
+
+
+async def _tell(connection: Connection, new: Sequence[NewNotification]) -> list[bool]:
+    rows = await connection.fetch(TELL, msgspec.json.encode(new).decode())
+    assert len(rows) == len(new), "everything to tell is answered"
+    return [row[0] for row in rows]

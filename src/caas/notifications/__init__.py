@@ -1,0 +1,269 @@
+"""Notifications: what customers and dealerships are told, and what operations are alerted to.
+
+Every arrow of the seed that ends at a person is one call of `tell`: a row, which is the person's
+inbox, and the work of sending it, in the commit of whatever it tells of. A worker sends it, again
+after a failure, until the channel has it.
+
+Rules a change must keep: the same occasion is told once; words are made from facts when they are
+read or sent, in the reader's language; an erased customer is sent nothing; sending may happen
+twice after a crash, and never not at all.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, tzinfo
+from typing import Any, Final, NamedTuple, Protocol
+from uuid import UUID
+
+import structlog
+
+from caas.billing_database.books import Books
+from caas.billing_database.connection import Connection
+from caas.billing_database.due_work import DueWork
+from caas.billing_database.identifiers import new_id
+from caas.billing_database.notification_rows import (
+    NewNotification,
+    Notification,
+    NotificationRows,
+)
+from caas.errors import RefusedError
+from caas.notifications import texts
+from caas.open_work import Answer, Done, OpenWork, Park
+from caas.rules.card_numbers import scrub
+from caas.rules.pace import Pace
+
+CUSTOMER: Final = "customer"
+DEALERSHIP: Final = "dealership"
+OPERATIONS: Final = "operations"
+NOTIFY: Final = "notify"
+ALERT: Final = "alert"
+ERASED: Final = "the customer was erased"
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutgoingMessage:
+    """A message ready to send; `email` is empty for a dealership and for operations."""
+
+    id: UUID
+    audience: str
+    recipient: str
+    name: str
+    email: str
+    language: str
+    title: str
+    text: str
+
+
+class NotificationChannel(Protocol):
+    """What carries messages to people."""
+
+    async def send(self, message: OutgoingMessage) -> None:
+        """Send one message."""
+
+
+class Address(NamedTuple):
+    """Where and how a customer is spoken to."""
+
+    name: str
+    email: str
+    language: str
+
+
+AddressOf = Callable[[UUID], Awaitable[Address | None]]
+"""A customer's address; None when the customer was erased."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """An entry of an inbox, written out in its reader's language."""
+
+    id: UUID
+    template: str
+    subject: UUID
+    title: str
+    text: str
+    created_at: datetime
+    sent_at: datetime | None
+    read_at: datetime | None
+
+
+class Notifications:
+    """Tells, alerts, sends and shows."""
+
+    def __init__(
+        self,
+        *,
+        books: Books,
+        channel: NotificationChannel,
+        address_of: AddressOf,
+        zone: tzinfo,
+        language: str = "es",
+        pace: Pace,
+    ) -> None:
+        """Send through this channel; whoever is no customer is spoken to in `language`."""
+        self._books = books
+        self._rows = NotificationRows(books.database)
+        self._channel = channel
+        self._address_of = address_of
+        self._zone = zone
+        self._language = language
+        self._pace = pace
+
+    def register(self, open_work: OpenWork) -> None:
+        """Take the work of sending."""
+        open_work.register(NOTIFY, self._notify_due)
+
+    async def tell(
+        self,
+        *,
+        audience: str,
+        recipient: str | UUID,
+        template: str,
+        facts: Mapping[str, Any],
+        subject: UUID,
+        within: Connection | None = None,
+    ) -> bool:
+        """Tell somebody something once; False when this was told already.
+
+        Raises:
+            UnknownTemplateError: nobody wrote this template.
+            MissingFactError: its text names a fact that is not given.
+        """
+        texts.check_facts(template, facts)
+        new = NewNotification(
+            id=new_id(),
+            audience=audience,
+            recipient=str(recipient),
+            template=template,
+            subject=subject,
+            facts=dict(facts),
+            work_kind=NOTIFY,
+        )
+        return await self._rows.tell(new, within=within)
+
+    async def alert(
+        self,
+        kind: str,
+        subject: UUID,
+        sentence: str,
+        *,
+        case: bool = True,
+        within: Connection | None = None,
+    ) -> bool:
+        """Alert operations, and open a case; False while a case of this kind is open already.
+
+        Without a case the same kind is told once of a subject.
+        """
+        sentence = scrub(sentence)
+        if within is not None:
+            return await self._alert(within, kind, subject, sentence, case=case)
+
+        async def alone(connection: Connection) -> bool:
+            return await self._alert(connection, kind, subject, sentence, case=case)
+
+        return await self._books.database.in_transaction(alone)
+
+    async def inbox(
+        self,
+        recipient: str | UUID,
+        *,
+        audience: str = CUSTOMER,
+        language: str | None = None,
+        unread_only: bool = False,
+        before: UUID | None = None,
+    ) -> list[Told]:
+        """Return what a recipient was told, newest first, in the recipient's language."""
+        listed = await self._rows.inbox(
+            audience=audience, recipient=str(recipient), unread_only=unread_only, before=before
+        )
+        language = language or (await self._addressed(audience, str(recipient))).language
+        return [self._written(row, language) for row in listed]
+
+    async def unread(self, recipient: str | UUID, *, audience: str = CUSTOMER) -> int:
+        """Count what a recipient has not read."""
+        return await self._rows.unread(audience=audience, recipient=str(recipient))
+
+    async def mark_read(
+        self,
+        recipient: str | UUID,
+        *,
+        audience: str = CUSTOMER,
+        notification_id: UUID | None = None,
+    ) -> int:
+        """Mark one of the recipient's notifications as read, or all; return how many that were."""
+        return await self._rows.mark_read(
+            audience=audience, recipient=str(recipient), notification_id=notification_id
+        )
+
+    async def _alert(
+        self, connection: Connection, kind: str, subject: UUID, sentence: str, *, case: bool
+    ) -> bool:
+        occasion = kind
+        if case:
+            if not await self._books.cases.open(kind, subject, sentence, within=connection):
+                return False
+            occasion = f"{kind}:{new_id()}"
+        new = NewNotification(
+            id=new_id(),
+            audience=OPERATIONS,
+            recipient=OPERATIONS,
+            template=ALERT,
+            subject=subject,
+            occasion=occasion,
+            facts={"kind": kind, "sentence": sentence, "subject": str(subject)},
+            work_kind=NOTIFY,
+        )
+        told = await self._rows.tell(new, within=connection)
+        if told:
+            _log.error("operations.alerted", kind=kind, subject=str(subject), sentence=sentence)
+        return told
+
+    async def _notify_due(self, work: DueWork) -> Answer:
+        """Send what was not sent yet; a channel that is down is tried again, for ever."""
+        row = await self._rows.get(work.subject)
+        if row is None or row.sent_at is not None or row.not_sent_because is not None:
+            return Done()
+        if row.audience == CUSTOMER and await self._address_of(UUID(row.recipient)) is None:
+            await self._rows.ended(row.id, because=ERASED)
+            return Done()
+        address = await self._addressed(row.audience, row.recipient)
+        try:
+            await self._channel.send(self._message(row, address))
+        except RefusedError as refusal:
+            return Park(refusal.sentence)
+        await self._rows.ended(row.id)
+        return Done()
+
+    async def _addressed(self, audience: str, recipient: str) -> Address:
+        """Return whom to write to; who is no customer is named by the recipient itself."""
+        known = await self._address_of(UUID(recipient)) if audience == CUSTOMER else None
+        name = "" if audience == CUSTOMER else recipient
+        return known or Address(name, "", self._language)
+
+    def _message(self, row: Notification, address: Address) -> OutgoingMessage:
+        said = texts.words(row.template, row.facts, language=address.language, zone=self._zone)
+        return OutgoingMessage(
+            id=row.id,
+            audience=row.audience,
+            recipient=row.recipient,
+            name=address.name,
+            email=address.email,
+            language=address.language,
+            title=said.title,
+            text=texts.letter(said, name=address.name, language=address.language),
+        )
+
+    def _written(self, row: Notification, language: str) -> Told:
+        said = texts.words(row.template, row.facts, language=language, zone=self._zone)
+        return Told(
+            row.id,
+            row.template,
+            row.subject,
+            said.title,
+            said.text,
+            row.created_at,
+            row.sent_at,
+            row.read_at,
+        )

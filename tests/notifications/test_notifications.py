@@ -1,0 +1,253 @@
+"""Telling, alerting, sending and reading, against a real PostgreSQL and a recording channel."""
+
+import asyncio
+import dataclasses
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from caas.billing_database.books import Books, opened
+from caas.billing_database.connection import Connection, Database
+from caas.billing_database.identifiers import new_id
+from caas.errors import RefusedError, UnavailableError
+from caas.notifications import NOTIFY, OPERATIONS, Address, Notifications, OutgoingMessage
+from caas.notifications.texts import MissingFactError
+from caas.open_work import OpenWork
+from caas.rules.pace import Pace
+
+PACE = Pace(1000)
+FACTS = {"service": "heated-seats", "vin": "VIN1", "amount": 1299, "currency": "EUR"}
+
+
+class Channel:
+    """A channel that keeps what it was given, and fails as often as it is told to."""
+
+    def __init__(self) -> None:
+        self.sent: list[OutgoingMessage] = []
+        self.failures: list[Exception] = []
+
+    async def send(self, message: OutgoingMessage) -> None:
+        if self.failures:
+            raise self.failures.pop()
+        self.sent.append(message)
+
+
+@dataclasses.dataclass
+class Post:
+    """Everything around the notifications of one test."""
+
+    books: Books
+    channel: Channel
+    customers: dict[UUID, Address]
+    notifications: Notifications
+    open_work: OpenWork
+
+    async def work(self) -> None:
+        """Work until nothing is left to send, however often the channel failed."""
+        while await self.books.work.seconds_to_next([NOTIFY]) is not None:
+            await self.open_work.run_due()
+
+    async def tell(self, customer: UUID, subject: UUID, **changes: object) -> bool:
+        told = {"audience": "customer", "recipient": customer, "template": "service_active",
+                "facts": FACTS, "subject": subject, **changes}  # fmt: skip
+        return await self.notifications.tell(**told)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+async def post(database: Database) -> Post:
+    """A post office with no customer yet."""
+    books, channel = opened(database), Channel()
+    customers: dict[UUID, Address] = {}
+
+    async def address_of(customer: UUID) -> Address | None:
+        return customers.get(customer)
+
+    notifications = Notifications(
+        books=books, channel=channel, address_of=address_of,
+        zone=ZoneInfo("Europe/Madrid"), pace=PACE,
+    )  # fmt: skip
+    open_work = OpenWork(books.work, books.cases, PACE)
+    notifications.register(open_work)
+    return Post(books, channel, customers, notifications, open_work)
+
+
+def customer_of(post: Post, language: str = "es") -> UUID:
+    customer = new_id()
+    post.customers[customer] = Address("Ana", "ana@example.com", language)
+    return customer
+
+
+async def test_a_customer_is_told_in_the_customers_language(post: Post) -> None:
+    customer = customer_of(post, language="en")
+
+    await post.tell(customer, new_id())
+    await post.work()
+
+    (message,) = post.channel.sent
+    assert (message.email, message.title) == ("ana@example.com", "Service active")
+    assert message.text.startswith("Hello Ana,\n\nService heated-seats is active")
+    assert "€12.99" in message.text
+
+
+async def test_the_same_is_told_once_however_many_tell_it(post: Post) -> None:
+    customer, subject = customer_of(post), new_id()
+
+    answers = await asyncio.gather(*(post.tell(customer, subject) for _ in range(20)))
+    await post.work()
+    again = await post.tell(customer, subject)
+
+    assert (sum(answers), again) == (1, False)
+    assert len(post.channel.sent) == 1
+
+
+async def test_nothing_is_told_of_what_was_rolled_back(post: Post) -> None:
+    customer = customer_of(post)
+
+    async def told_then_undone(connection: Connection) -> None:
+        await post.tell(customer, new_id(), within=connection)
+        raise RefusedError
+
+    with pytest.raises(RefusedError):
+        await post.books.database.in_transaction(told_then_undone)
+
+    await post.work()
+    assert post.channel.sent == []
+    assert await post.notifications.inbox(customer) == []
+
+
+async def test_a_channel_that_is_down_is_tried_until_it_answers(post: Post) -> None:
+    customer = customer_of(post)
+    post.channel.failures = [UnavailableError("down") for _ in range(12)]
+
+    await post.tell(customer, new_id())
+    await post.work()
+
+    assert len(post.channel.sent) == 1
+    assert await post.books.cases.listed() == []
+
+
+async def test_what_the_channel_refuses_is_a_case_for_a_person(post: Post) -> None:
+    customer = customer_of(post)
+    post.channel.failures = [RefusedError("No such mailbox.")]
+
+    await post.tell(customer, new_id())
+    await post.work()
+
+    (case,) = await post.books.cases.listed()
+    assert "No such mailbox." in case.sentence
+
+
+async def test_an_erased_customer_is_sent_nothing(post: Post) -> None:
+    customer = customer_of(post)
+    await post.tell(customer, new_id())
+    del post.customers[customer]
+
+    await post.work()
+
+    assert post.channel.sent == []
+    (entry,) = await post.notifications.inbox(customer)
+    assert entry.sent_at is None
+
+
+async def test_no_name_and_no_address_is_stored(post: Post) -> None:
+    customer = customer_of(post)
+    await post.tell(customer, new_id())
+    await post.work()
+
+    rows = await post.books.database.fetch("select n::text as row from notifications n")
+
+    assert not any("Ana" in row["row"] or "example.com" in row["row"] for row in rows)
+
+
+async def test_the_inbox_shows_the_newest_first_and_forgets_no_page(post: Post) -> None:
+    customer, other = customer_of(post), customer_of(post)
+    subjects = [new_id() for _ in range(3)]
+    for subject in subjects:
+        await post.tell(customer, subject)
+    await post.tell(other, subjects[0])
+
+    entries = await post.notifications.inbox(customer)
+    older = await post.notifications.inbox(customer, before=entries[0].id)
+
+    assert [entry.subject for entry in entries] == subjects[::-1]
+    assert older == entries[1:]
+    assert entries[0].title == "Servicio activo"
+
+
+async def test_only_the_recipient_marks_a_notification_read(post: Post) -> None:
+    customer, other = customer_of(post), customer_of(post)
+    await post.tell(customer, new_id())
+    await post.tell(customer, new_id())
+    newest = (await post.notifications.inbox(customer))[0]
+
+    theirs = await post.notifications.mark_read(other, notification_id=newest.id)
+    mine = await post.notifications.mark_read(customer, notification_id=newest.id)
+
+    assert (theirs, mine) == (0, 1)
+    assert await post.notifications.unread(customer) == 1
+    assert len(await post.notifications.inbox(customer, unread_only=True)) == 1
+    assert await post.notifications.mark_read(customer) == 1
+    assert await post.notifications.unread(customer) == 0
+
+
+async def test_a_dealership_is_told_by_its_name(post: Post) -> None:
+    facts = {"order": "o-1", "amount": 50000, "currency": "EUR"}
+
+    await post.tell(new_id(), new_id(), audience="dealership", recipient="Madrid Norte",
+                    template="reservation_complete", facts=facts)  # fmt: skip
+    await post.work()
+
+    (message,) = post.channel.sent
+    assert (message.recipient, message.email) == ("Madrid Norte", "")
+    assert await post.notifications.inbox("Madrid Norte", audience="dealership")
+
+
+async def test_a_missing_fact_is_an_error_where_it_is_told(post: Post) -> None:
+    with pytest.raises(MissingFactError, match="service_active lacks currency, vin"):
+        await post.tell(customer_of(post), new_id(), facts={"service": "x", "amount": 1})
+
+
+async def test_an_alert_opens_a_case_and_reaches_operations_once(post: Post) -> None:
+    subject = new_id()
+
+    first = await post.notifications.alert("gateway_unreachable", subject, "No answer.")
+    second = await post.notifications.alert("gateway_unreachable", subject, "Still none.")
+    await post.work()
+
+    assert (first, second) == (True, False)
+    (message,) = post.channel.sent
+    assert (message.audience, message.title) == (OPERATIONS, "Alerta: gateway_unreachable")
+    (case,) = await post.books.cases.listed()
+    assert (case.subject, case.sentence) == (subject, "No answer.")
+
+
+async def test_an_alert_is_told_again_after_its_case_was_resolved(post: Post) -> None:
+    subject = new_id()
+    await post.notifications.alert("gateway_unreachable", subject, "No answer.")
+    (case,) = await post.books.cases.listed()
+    await post.books.cases.resolve(case.id, resolution="restarted", owner="ops")
+
+    again = await post.notifications.alert("gateway_unreachable", subject, "No answer again.")
+
+    assert again
+    assert len(await post.notifications.inbox(OPERATIONS, audience=OPERATIONS)) == 2
+
+
+async def test_an_alert_without_case_is_told_once(post: Post) -> None:
+    subject = new_id()
+
+    answers = [
+        await post.notifications.alert("month_billed", subject, "Done.", case=False)
+        for _ in range(2)
+    ]
+
+    assert answers == [True, False]
+    assert await post.books.cases.listed() == []
+
+
+async def test_no_card_number_reaches_an_alert(post: Post) -> None:
+    await post.notifications.alert("odd_answer", new_id(), "It said 4111 1111 1111 1111.")
+
+    (case,) = await post.books.cases.listed()
+    assert "4111" not in case.sentence

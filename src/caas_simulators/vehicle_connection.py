@@ -21,9 +21,14 @@ REQUESTS = "caas/v1/vehicles/+/commands/+/request"
 SESSION_EXPIRY_SECONDS = 3600
 KEEP_ALIVE_SECONDS = 20
 RECONNECT_SECONDS = 0.2
+START_SECONDS_MAX = 20.0
 ANSWERS_WAITING_MAX = 100_000
 RECEIVE_MAX = 1000
 PACKET_ID_MAX = 65_535
+
+
+class BrokerAwayError(Exception):
+    """The broker is not there, or does not let the vehicles in."""
 
 
 class Gateway:
@@ -41,9 +46,18 @@ class Gateway:
         fleet.attach(self._publish)
 
     async def start(self) -> None:
-        """Connect and subscribe; waits until the broker is there."""
+        """Connect and subscribe.
+
+        Raises:
+            BrokerAwayError: no broker let the vehicles in for a while.
+        """
         self._keeping = asyncio.get_running_loop().create_task(self._keep_connected())
-        await self.subscribed.wait()
+        try:
+            async with asyncio.timeout(START_SECONDS_MAX):
+                await self.subscribed.wait()
+        except TimeoutError as error:
+            await self.close()
+            raise BrokerAwayError from error
 
     async def close(self) -> None:
         """Leave the broker."""

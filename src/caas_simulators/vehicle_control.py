@@ -14,8 +14,9 @@ Rules: an unknown field or behaviour is refused; nothing is changed by a refused
 import msgspec
 
 from caas_simulators.http_server import Answer, Request, json_answer, problem, unknown_path
-from caas_simulators.vehicle_fleet import Answer as VehicleAnswer
-from caas_simulators.vehicle_fleet import Behaviour, Car, Fleet, Manner
+from caas_simulators.vehicle_car import Answer as VehicleAnswer
+from caas_simulators.vehicle_car import Behaviour, Car, Manner
+from caas_simulators.vehicle_fleet import Fleet
 
 VEHICLES = "/_control/vehicles"
 

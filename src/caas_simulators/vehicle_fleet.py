@@ -14,123 +14,33 @@ Rules a change must keep:
 
 import asyncio
 import base64
-import hashlib
 import re
-from collections import OrderedDict, deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import Literal
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from caas_simulators.simulated_time import Clock, rfc3339
+from caas_simulators.vehicle_car import (
+    PERSONALITIES,
+    Answer,
+    Behaviour,
+    Car,
+    Command,
+    Manner,
+    Service,
+    answer_to,
+    derived_key,
+    manner_for,
+    signed_text,
+)
 
 APPLIED_REMEMBERED_MAX = 10_000
 QUEUED_WHILE_ASLEEP_MAX = 1_000
-LATE_SECONDS = 5.0
 
 _TOPIC = re.compile(r"caas/v1/vehicles/(?P<vin>[^/]+)/commands/(?P<command_id>[^/]+)/request")
 
 Publish = Callable[[str, bytes], None]
-
-
-class Behaviour(StrEnum):
-    """How a car takes a command and answers it."""
-
-    OBEYS = "obeys"
-    ASLEEP = "asleep"  # Hears nothing until woken; then what has not expired.
-    REFUSES = "refuses"  # REJECTED, not applied.
-    FAILS = "fails"  # FAILED, not applied.
-    LATE = "late"  # Applied at once, answered after a delay.
-    TWICE = "twice"  # The same answer two times.
-    SILENT = "silent"  # Applied, never answered: the acknowledgement was lost.
-    FORGES = "forges"  # The signature is not one.
-    FOREIGN_KEY = "foreign_key"  # Signed with a key that is not this car's.
-    OLD_EPOCH = "old_epoch"  # Well signed, for the epoch before.
-    WRONG_PAYMENT = "wrong_payment"  # Well signed, for another payment.
-    EARLY = "early"  # SUCCEEDED at once, alone, however long the car usually takes.
-    REVERSED = "reversed"  # SUCCEEDED first, then IN_PROGRESS.
-
-
-PERSONALITIES = {
-    "SLP": Behaviour.ASLEEP,
-    "REF": Behaviour.REFUSES,
-    "FAL": Behaviour.FAILS,
-    "LAT": Behaviour.LATE,
-    "TWC": Behaviour.TWICE,
-    "SNT": Behaviour.SILENT,
-    "FRG": Behaviour.FORGES,
-    "FKY": Behaviour.FOREIGN_KEY,
-    "EPC": Behaviour.OLD_EPOCH,
-    "PAY": Behaviour.WRONG_PAYMENT,
-    "ERL": Behaviour.EARLY,
-    "RVS": Behaviour.REVERSED,
-}
-
-
-class Manner(msgspec.Struct, frozen=True):
-    """A behaviour, and to which commands it applies: `only` one action, `times` commands."""
-
-    behaviour: Behaviour = Behaviour.OBEYS
-    reason: str = ""
-    delay_seconds: float = LATE_SECONDS
-    only: Literal["activate", "deactivate"] | None = None
-    times: int | None = None
-
-
-class Command(msgspec.Struct, frozen=True):
-    """The payload of a request."""
-
-    command_id: str
-    epoch: int
-    action: Literal["activate", "deactivate"]
-    payment_id: str
-    service: str
-    valid_until: str | None
-    deadline: str
-
-
-class Answer(msgspec.Struct, frozen=True):
-    """The payload of a response, before and after it is signed."""
-
-    command_id: str
-    epoch: int
-    payment_id: str
-    service: str
-    status: str
-    status_reason: str | None
-    at: str
-    signature: str = ""
-
-
-@dataclass(slots=True)
-class Service:
-    """What one service really is in one car."""
-
-    epoch: int = -1
-    active: bool = False
-    payment_id: str = ""
-    command_id: str = ""
-    valid_until: str | None = None
-    applications: int = 0
-    deactivations: int = 0
-
-
-@dataclass(slots=True)
-class Car:
-    """One car: its manner, what it has applied, what it keeps while asleep."""
-
-    vin: str
-    manner: Manner
-    commands: int = 0
-    expired: int = 0
-    services: dict[str, Service] = field(default_factory=dict)
-    applied: "OrderedDict[str, str]" = field(default_factory=OrderedDict)
-    asleep: "deque[tuple[float, bytes]]" = field(default_factory=deque)
-    key: Ed25519PrivateKey | None = None
-    foreign_key: Ed25519PrivateKey | None = None
 
 
 _COMMANDS = msgspec.json.Decoder(Command)
@@ -223,7 +133,7 @@ class Fleet:
             self.not_understood += 1
             return
         car.commands += 1
-        self._respond(car, command, _manner_for(car, command))
+        self._respond(car, command, manner_for(car, command))
 
     def _respond(self, car: Car, command: Command, manner: Manner) -> None:
         behaviour = manner.behaviour
@@ -259,8 +169,8 @@ class Fleet:
         if behaviour is Behaviour.SILENT:
             return
         at = car.applied[command.command_id]
-        done = self._signed(car, _answer_to(command, "SUCCEEDED", None, at), behaviour)
-        doing = _answer_to(command, "IN_PROGRESS", None, at)
+        done = self._signed(car, answer_to(command, "SUCCEEDED", None, at), behaviour)
+        doing = answer_to(command, "IN_PROGRESS", None, at)
         if self.says_in_progress and behaviour not in (Behaviour.EARLY, Behaviour.REVERSED):
             self._send(car, self._signed(car, doing, Behaviour.OBEYS))
         self._send_after(car, done, self._wait_seconds(manner))
@@ -277,7 +187,7 @@ class Fleet:
 
     def _answer(self, car: Car, command: Command, status: str, reason: str) -> None:
         at = rfc3339(self.clock.machine_now())
-        answer = _answer_to(command, status, reason, at)
+        answer = answer_to(command, status, reason, at)
         self._send_after(
             car,
             self._signed(car, answer, Behaviour.OBEYS),
@@ -302,53 +212,17 @@ class Fleet:
             answer = msgspec.structs.replace(answer, payment_id=f"not-{answer.payment_id}")
         foreign = behaviour is Behaviour.FOREIGN_KEY
         key = self._foreign_key(car) if foreign else self._key(car)
-        signature = key.sign(_signed_text(car, answer))
+        signature = key.sign(signed_text(car, answer))
         if behaviour is Behaviour.FORGES:
             signature = bytes([signature[0] ^ 1]) + signature[1:]
         return msgspec.structs.replace(answer, signature=base64.b64encode(signature).decode())
 
     def _key(self, car: Car) -> Ed25519PrivateKey:
         if car.key is None:
-            car.key = _derived_key(f"{self.seed}|{car.vin}")
+            car.key = derived_key(f"{self.seed}|{car.vin}")
         return car.key
 
     def _foreign_key(self, car: Car) -> Ed25519PrivateKey:
         if car.foreign_key is None:
-            car.foreign_key = _derived_key(f"{self.seed}|{car.vin}|foreign")
+            car.foreign_key = derived_key(f"{self.seed}|{car.vin}|foreign")
         return car.foreign_key
-
-
-def _derived_key(text: str) -> Ed25519PrivateKey:
-    return Ed25519PrivateKey.from_private_bytes(hashlib.sha256(text.encode()).digest())
-
-
-def _signed_text(car: Car, answer: Answer) -> bytes:
-    return (
-        f"{car.vin}|{answer.command_id}|{answer.epoch}|{answer.payment_id}"
-        f"|{answer.service}|{answer.status}|{answer.at}"
-    ).encode()
-
-
-def _answer_to(command: Command, status: str, reason: str | None, at: str) -> Answer:
-    return Answer(
-        command_id=command.command_id,
-        epoch=command.epoch,
-        payment_id=command.payment_id,
-        service=command.service,
-        status=status,
-        status_reason=reason,
-        at=at,
-    )
-
-
-def _manner_for(car: Car, command: Command) -> Manner:
-    """Return how this command is taken; a manner for some commands only is used up by them."""
-    manner = car.manner
-    if manner.only is not None and manner.only != command.action:
-        return Manner()
-    if manner.times is not None:
-        if manner.times <= 0:
-            car.manner = Manner()
-            return car.manner
-        car.manner = msgspec.structs.replace(manner, times=manner.times - 1)
-    return manner

@@ -20,9 +20,10 @@ import msgspec
 
 from caas_simulators.http_server import listening
 from caas_simulators.simulated_time import Clock
+from caas_simulators.vehicle_car import Manner
 from caas_simulators.vehicle_connection import Gateway
 from caas_simulators.vehicle_control import FleetControl
-from caas_simulators.vehicle_fleet import Fleet, Manner
+from caas_simulators.vehicle_fleet import Fleet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

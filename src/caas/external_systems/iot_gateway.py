@@ -15,18 +15,15 @@ What the broker guarantees, and what it does not:
 - Acknowledgements of one command may be handled in any order, and twice.
 
 Rules a change must keep:
-- A message is confirmed to the broker only after `on_acknowledgement` returned, or after it was
-  reported to `on_refused`.
-- No message ends the listener; no send outlives its command's deadline.
+- A message is confirmed to the broker only by the inbox, once it was handled.
+- No command is sent after its deadline, and the broker drops it then.
 - Nothing is resent here: the caller keeps the command and its deadline.
 """
 
 import asyncio
 import functools
 import math
-import random
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import datetime
 from typing import Final, Protocol
 
@@ -35,10 +32,16 @@ import structlog
 
 from caas.errors import RefusedError, UnavailableError
 from caas.external_systems import mqtt_connection, vehicle_messages
-from caas.external_systems.mqtt_connection import (
+from caas.external_systems.acknowledgement_inbox import (
+    AcknowledgementInbox,
+    OnAcknowledgement,
+    OnRefused,
+    growing_wait,
+)
+from caas.external_systems.mqtt_connection import MqttConnection
+from caas.external_systems.mqtt_packets import (
     BrokerAddress,
     BrokerUnavailableError,
-    MqttConnection,
     Publication,
     Session,
     UnconfirmedPublishError,
@@ -46,7 +49,6 @@ from caas.external_systems.mqtt_connection import (
 from caas.external_systems.vehicle_messages import (
     Acknowledgement,
     AcknowledgementStatus,
-    MalformedAcknowledgementError,
     VehicleCommand,
     verify_signature,
 )
@@ -66,12 +68,8 @@ __all__ = [
 SHARED_SUBSCRIPTION: Final = f"$share/caas/{vehicle_messages.ALL_RESPONSES}"
 SESSION_EXPIRY_SECONDS: Final = 300
 UNHANDLED_MAX: Final = 500
-HANDLING_ATTEMPTS_MAX: Final = 10
-HANDLING_WAIT_SECONDS: Final = (0.1, 30.0)
-RECONNECT_WAIT_SECONDS: Final = (0.1, 10.0)
-
-OnAcknowledgement = Callable[[Acknowledgement], Awaitable[None]]
-OnRefused = Callable[[str, str], None]
+RECONNECT_WAIT_SECONDS: Final = (0.05, 10.0)
+STEADY_SECONDS: Final = 10.0
 
 _log = structlog.get_logger()
 
@@ -144,12 +142,10 @@ class MqttVehicleLink:
         )
         self._now = now
         self._on_refused = on_refused
-        self._on_acknowledgement: OnAcknowledgement | None = None
+        self._inbox: AcknowledgementInbox | None = None
         self._connection: MqttConnection | None = None
         self._keeping: asyncio.Task[None] | None = None
-        self._handling: set[asyncio.Future[None]] = set()
         self._first_attempt = asyncio.Event()
-        self._closing = False
 
     @property
     def connected(self) -> bool:
@@ -159,7 +155,7 @@ class MqttVehicleLink:
     async def start(self, on_acknowledgement: OnAcknowledgement) -> None:
         """Connect, or go on trying; returns after the first attempt."""
         assert self._keeping is None
-        self._on_acknowledgement = on_acknowledgement
+        self._inbox = AcknowledgementInbox(on_acknowledgement, self._on_refused)
         self._keeping = asyncio.get_running_loop().create_task(self._keep_connected())
         await self._first_attempt.wait()
 
@@ -191,90 +187,53 @@ class MqttVehicleLink:
 
     async def close(self) -> None:
         """Leave the broker; acknowledgements in hand are given up and will come again."""
-        if self._keeping is None:
+        if self._keeping is None or self._inbox is None:
             return
-        self._closing = True
-        connection, self._connection = self._connection, None
-        tasks: set[asyncio.Future[None]] = {self._keeping, *self._handling}
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
-        if connection is not None:
-            await connection.close()
+        self._keeping.cancel()
+        await asyncio.wait((self._keeping,))
+        await self._inbox.close()
+        if self._connection is not None:
+            await self._connection.close()
+            self._connection = None
 
     async def _keep_connected(self) -> None:
+        loop = asyncio.get_running_loop()
         attempt = 0
         while True:
-            try:
-                connection = await self._connect()
-            except (BrokerUnavailableError, UnconfirmedPublishError) as error:
-                _log.warning("vehicle_link.unavailable", reason=error.sentence)
-                self._first_attempt.set()
-                await asyncio.sleep(_backoff(attempt, RECONNECT_WAIT_SECONDS))
-                attempt += 1
-                continue
-            attempt = 0
-            self._connection = connection
+            began = loop.time()
+            await self._live_one_connection()
+            attempt = 0 if loop.time() - began > STEADY_SECONDS else attempt + 1
+            await asyncio.sleep(growing_wait(attempt, RECONNECT_WAIT_SECONDS))
+
+    async def _live_one_connection(self) -> None:
+        try:
+            connection = await self._connect()
+        except BrokerUnavailableError as error:
+            _log.warning("vehicle_link.unavailable", reason=error.sentence)
+            return
+        finally:
             self._first_attempt.set()
-            _log.info("vehicle_link.connected", broker=repr(self._address))
-            reason = await connection.lost
-            self._connection = None
-            _log.warning("vehicle_link.lost", reason=reason)
-            await asyncio.sleep(_backoff(attempt, RECONNECT_WAIT_SECONDS))
+        self._connection = connection
+        _log.info("vehicle_link.connected", broker=repr(self._address))
+        reason = await connection.wait_until_lost()
+        self._connection = None
+        _log.warning("vehicle_link.lost", reason=reason)
 
     async def _connect(self) -> MqttConnection:
         connection = await mqtt_connection.connect(self._address, self._session, self._receive)
-        await connection.subscribe(SHARED_SUBSCRIPTION)
+        try:
+            await connection.subscribe(SHARED_SUBSCRIPTION)
+        except BaseException:
+            connection.abort("the subscription did not come about")
+            raise
         return connection
 
     def _receive(self, connection: MqttConnection, message: mqtt5.PublishPacket) -> None:
-        try:
-            acknowledgement = vehicle_messages.decode_acknowledgement(
-                message.topic, message.payload
-            )
-        except MalformedAcknowledgementError as error:
-            self._on_refused(message.topic, error.sentence)
-            _confirm(connection, message)
-            return
-        self._handle(_Delivery(connection, message, acknowledgement))
-
-    def _handle(self, delivery: "_Delivery", attempt: int = 0) -> None:
-        if self._closing or self._on_acknowledgement is None:
-            return
-        task = asyncio.ensure_future(self._on_acknowledgement(delivery.acknowledgement))
-        self._handling.add(task)
-        task.add_done_callback(functools.partial(self._handled, delivery, attempt))
-
-    def _handled(self, delivery: "_Delivery", attempt: int, task: "asyncio.Future[None]") -> None:
-        self._handling.discard(task)
-        if task.cancelled():
-            return
-        error = task.exception()
-        if error is None:
-            _confirm(delivery.connection, delivery.message)
-        elif attempt + 1 < HANDLING_ATTEMPTS_MAX:
-            wait_seconds = _backoff(attempt, HANDLING_WAIT_SECONDS)
-            task.get_loop().call_later(wait_seconds, self._handle, delivery, attempt + 1)
-        else:
-            reason = f"Given up after {HANDLING_ATTEMPTS_MAX} attempts: {error!r}"
-            self._on_refused(delivery.message.topic, reason)
-            _confirm(delivery.connection, delivery.message)
+        if self._inbox is not None:
+            confirm = functools.partial(_confirm, connection, message.packet_id)
+            self._inbox.receive(message.topic, message.payload, confirm)
 
 
-@dataclass(frozen=True, slots=True)
-class _Delivery:
-    """An acknowledgement in hand, and what to confirm once it was handled."""
-
-    connection: MqttConnection
-    message: mqtt5.PublishPacket
-    acknowledgement: Acknowledgement
-
-
-def _confirm(connection: MqttConnection, message: mqtt5.PublishPacket) -> None:
-    if message.packet_id is not None:
-        connection.acknowledge(message.packet_id)
-
-
-def _backoff(attempt: int, bounds_seconds: tuple[float, float]) -> float:
-    first, longest = bounds_seconds
-    return min(longest, first * 2.0**attempt) * random.uniform(0.5, 1.0)  # noqa: S311  # Not a secret.
+def _confirm(connection: MqttConnection, packet_id: int | None) -> None:
+    if packet_id is not None:
+        connection.acknowledge(packet_id)

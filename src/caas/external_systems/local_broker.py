@@ -6,8 +6,9 @@ Operation at scale names a broker of its own by `CAAS_MQTT_URL` and never comes 
 The broker of a folder is shared: the first process that needs it starts it, later ones join, and
 the last one to leave stops it. When all of them were killed it stays, and the next one joins it.
 
-Inside `data_dir/mosquitto`: `mosquitto.conf`, `passwords`, `mosquitto.log`, `broker.json` (address
-and process), the broker's stored sessions, two lock files, and `program/` when it was fetched.
+Inside `data_dir/mosquitto`: `mosquitto.conf`, `password` and its hash in `passwords`,
+`mosquitto.log`, `broker.json` (address and process), the broker's stored sessions, lock files, and
+`program/` when it was fetched.
 
 Rules a change must keep:
 - It listens on 127.0.0.1 only, and only to who knows the password kept in that folder (mode 0700).
@@ -19,30 +20,28 @@ Rules a change must keep:
 
 import asyncio
 import base64
-import fcntl
 import hashlib
 import os
 import secrets
-import signal
 import socket
 from dataclasses import dataclass
+from fcntl import LOCK_EX, LOCK_SH
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from caas.errors import StartupError, UnavailableError
-from caas.external_systems import mqtt_connection
+from caas.external_systems import broker_process, mqtt_connection
 from caas.external_systems.mosquitto_program import NoBroker, Program, find_or_fetch
+from caas.external_systems.mqtt_packets import BrokerAddress, Session
 
 __all__ = ["LocalBroker", "NoBroker", "PortInUseError", "start_local_broker"]
 
 ANY_FREE_PORT: Final = 0
-LOCK_SECONDS_MAX: Final = 180.0  # Another process may be downloading the program.
 START_SECONDS_MAX: Final = 10.0
-STOP_SECONDS_MAX: Final = 5.0
-POLL_SECONDS: Final = 0.02
 USERNAME: Final = "caas"
+SESSIONS: Final = "mosquitto.db"
 PASSWORD_ROUNDS: Final = 101  # mosquitto's own number; the password itself is 128 random bits.
 CONFIGURATION: Final = """\
 listener {port} 127.0.0.1
@@ -86,35 +85,44 @@ class LocalBroker:
     pid: int
     users_lock: int
 
+    @property
+    def port(self) -> int:
+        """Where it listens on 127.0.0.1."""
+        return BrokerAddress.from_url(self.url).port
+
     async def stop(self) -> None:
         """Leave the broker, and stop it when nobody else uses it; its sessions are stored."""
         if self.users_lock < 0:
             return
-        if _lock_now(self.users_lock, fcntl.LOCK_EX):
-            await _end(self.pid, self.folder)
+        if broker_process.lock_now(self.users_lock, LOCK_EX):
+            await broker_process.end(self.pid, self.folder)
             (self.folder / "broker.json").unlink(missing_ok=True)
         os.close(self.users_lock)
         self.users_lock = -1
 
 
 async def start_local_broker(
-    data_dir: Path, *, port: int = ANY_FREE_PORT
+    data_dir: Path, *, port: int = ANY_FREE_PORT, programs: Path | None = None
 ) -> LocalBroker | NoBroker:
-    """Join the folder's broker, or start it on 127.0.0.1.
+    """Join the folder's broker, or start it; a program is fetched into `programs` if need be.
 
     Raises:
         PortInUseError: the port that was asked for is taken.
     """
     folder = (data_dir / "mosquitto").absolute()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    starting = await _locked(folder / "starting.lock", fcntl.LOCK_EX)
-    users = await _locked(folder / "users.lock", fcntl.LOCK_SH)
+    starting = await broker_process.locked(folder / "starting.lock", LOCK_EX)
+    users = -1
     running: _Running | NoBroker | None = None
     try:
-        running = await _joined(folder) or await _started(folder, port)
+        users = await broker_process.locked(folder / "users.lock", LOCK_SH)
+        running = await _joined(folder)
+        if running is None:
+            program = await _program(programs or folder)
+            running = await _started(folder, port, program)
     finally:
         os.close(starting)
-        if not isinstance(running, _Running):
+        if users >= 0 and not isinstance(running, _Running):
             os.close(users)
     if isinstance(running, NoBroker):
         return running
@@ -126,53 +134,51 @@ async def _joined(folder: Path) -> _Running | None:
         running = msgspec.json.decode((folder / "broker.json").read_bytes(), type=_Running)
     except (FileNotFoundError, msgspec.DecodeError):
         return None
-    if not _is_ours(running.pid, folder):
+    if not broker_process.is_ours(running.pid, folder):
         return None
     if await _answers(running.url):
         return running
-    await _end(running.pid, folder)
+    await broker_process.end(running.pid, folder)
     return None
 
 
-async def _started(folder: Path, port: int) -> _Running | NoBroker:
-    program = await find_or_fetch(folder)
+async def _program(folder: Path) -> Program | NoBroker:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    fetching = await broker_process.locked(folder / "fetching.lock", LOCK_EX)
+    try:
+        return await find_or_fetch(folder)
+    finally:
+        os.close(fetching)
+
+
+async def _started(folder: Path, port: int, program: Program | NoBroker) -> _Running | NoBroker:
     if isinstance(program, NoBroker):
         return program
-    taken = _free_port(port)
-    url = _configure(folder, taken)
-    running = _Running(url, _spawn(program, folder))
+    url = _configure(folder, _free_port(port))
+    running = await _launched(folder, url, program)
+    if running is None and (folder / SESSIONS).exists():
+        # Sessions it cannot read: the Billing Database knows what is unanswered, and asks again.
+        (folder / SESSIONS).replace(folder / f"{SESSIONS}.unreadable")
+        running = await _launched(folder, url, program)
+    log = folder / "mosquitto.log"
+    return running or NoBroker(f"mosquitto did not start; {log} says why.")
+
+
+async def _launched(folder: Path, url: str, program: Program) -> _Running | None:
+    running = _Running(url, broker_process.spawn(program, folder))
     _write_privately(folder / "broker.json", msgspec.json.encode(running))
     deadline = asyncio.get_running_loop().time() + START_SECONDS_MAX
-    while _alive(running.pid) and asyncio.get_running_loop().time() < deadline:
+    while broker_process.alive(running.pid) and asyncio.get_running_loop().time() < deadline:
         if await _answers(url):
             return running
-        await asyncio.sleep(POLL_SECONDS)
-    await _end(running.pid, folder)
-    return NoBroker(f"mosquitto did not start; {folder / 'mosquitto.log'} says why.")
-
-
-def _spawn(program: Program, folder: Path) -> int:
-    """Start it in a session of its own, so that Ctrl-C reaches only the platform."""
-    return os.posix_spawn(
-        program.path,
-        [str(program.path), "-c", str(_configuration(folder))],
-        program.environment,
-        file_actions=[
-            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-            (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
-            (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
-        ],
-        setsid=True,
-    )
-
-
-def _configuration(folder: Path) -> Path:
-    return folder / "mosquitto.conf"
+        await asyncio.sleep(broker_process.POLL_SECONDS)
+    await broker_process.end(running.pid, folder)
+    return None
 
 
 def _configure(folder: Path, port: int) -> str:
-    """Write the configuration with a new password; return the address that holds it."""
-    password = secrets.token_urlsafe(16)
+    """Write the configuration; return the address, which holds the password."""
+    password = _password(folder)
     salt = secrets.token_bytes(12)
     digest = hashlib.pbkdf2_hmac("sha512", password.encode(), salt, PASSWORD_ROUNDS, 64)
     salt_text, digest_text = (base64.b64encode(part).decode() for part in (salt, digest))
@@ -180,8 +186,16 @@ def _configure(folder: Path, port: int) -> str:
     _write_privately(folder / "passwords", hashed.encode())
     user = "root" if os.geteuid() == 0 else "nobody"  # Only root may change it: else no effect.
     text = CONFIGURATION.format(port=port, folder=folder, user=user)
-    _write_privately(_configuration(folder), text.encode())
+    _write_privately(broker_process.configuration(folder), text.encode())
     return f"mqtt://{USERNAME}:{password}@127.0.0.1:{port}"
+
+
+def _password(folder: Path) -> str:
+    """Return the folder's password; it outlives a restart, so that clients find their way back."""
+    kept = folder / "password"
+    if not kept.exists():
+        _write_privately(kept, secrets.token_urlsafe(16).encode())
+    return kept.read_text()
 
 
 def _write_privately(path: Path, content: bytes) -> None:
@@ -208,8 +222,8 @@ def _free_port(port: int) -> int:
 
 async def _answers(url: str) -> bool:
     """Tell whether the broker lets us in with our password."""
-    address = mqtt_connection.BrokerAddress.from_url(url)
-    session = mqtt_connection.Session(
+    address = BrokerAddress.from_url(url)
+    session = Session(
         client_id=f"caas-probe-{secrets.token_hex(4)}", expiry_seconds=0, unhandled_max=1
     )
     try:
@@ -217,63 +231,4 @@ async def _answers(url: str) -> bool:
     except UnavailableError:
         return False
     await connection.close()
-    return True
-
-
-async def _end(pid: int, folder: Path) -> None:
-    """End our broker: in order first, so that it stores its sessions."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        deadline = asyncio.get_running_loop().time() + STOP_SECONDS_MAX
-        if _is_ours(pid, folder):
-            os.kill(pid, number)
-        while _alive(pid) and asyncio.get_running_loop().time() < deadline:
-            await asyncio.sleep(POLL_SECONDS)
-
-
-def _is_ours(pid: int, folder: Path) -> bool:
-    """Tell whether this process runs our configuration; a number may have been used again."""
-    if not _alive(pid):
-        return False
-    try:
-        command = Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return not Path("/proc").exists()  # A machine without /proc: the number must do.
-    return os.fsencode(_configuration(folder)) in command.split(b"\0")
-
-
-def _alive(pid: int) -> bool:
-    try:
-        ended, _ = os.waitpid(pid, os.WNOHANG)
-        if ended:
-            return False
-    except ChildProcessError:
-        pass  # Another process started it.
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
-async def _locked(path: Path, kind: int) -> int:
-    """Hold a lock on the file.
-
-    Raises:
-        StartupError: another process holds it for too long.
-    """
-    lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    deadline = asyncio.get_running_loop().time() + LOCK_SECONDS_MAX
-    while not _lock_now(lock, kind):
-        if asyncio.get_running_loop().time() > deadline:
-            os.close(lock)
-            raise StartupError(f"Another process has kept {path} for too long.")
-        await asyncio.sleep(POLL_SECONDS)
-    return lock
-
-
-def _lock_now(lock: int, kind: int) -> bool:
-    try:
-        fcntl.flock(lock, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
     return True

@@ -78,16 +78,15 @@ async def _download(folder: Path) -> list[Path]:
     """Download with the package lists the machine has, or with fresh ones of our own."""
     for name in ("lists", "archives"):
         (folder / name / "partial").mkdir(parents=True, exist_ok=True)
-    ours = (
+    ours = [
         f"-oDir::Cache={folder}",
         f"-oDir::Cache::archives={folder / 'archives'}",
         "-oDebug::NoLocking=1",
         "-oAPT::Sandbox::User=root",
-        "-oAPT::Update::Post-Invoke::=true",
-    )
+    ]
     fetch = ("install", "--download-only", "--yes", "--no-install-recommends", "mosquitto")
     if not await _run("apt-get", *ours, *fetch, limit=DOWNLOAD_SECONDS_MAX):
-        ours = (*ours, f"-oDir::State::Lists={folder / 'lists'}")
+        ours.append(f"-oDir::State::Lists={folder / 'lists'}")
         # Its status is not asked: a hook of the machine may fail after the lists have come.
         await _run("apt-get", *ours, "update", limit=UPDATE_SECONDS_MAX)
         if not await _run("apt-get", *ours, *fetch, limit=DOWNLOAD_SECONDS_MAX):

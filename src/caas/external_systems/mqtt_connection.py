@@ -17,92 +17,32 @@ Rules a change must keep:
 import asyncio
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final, TypeVar, cast
-from urllib.parse import unquote, urlsplit
 
 import mqtt5
 
-from caas.errors import StartupError, UnavailableError
+from caas.external_systems.mqtt_packets import (
+    KEEP_ALIVE_SECONDS,
+    BrokerAddress,
+    BrokerUnavailableError,
+    Publication,
+    Session,
+    UnconfirmedPublishError,
+    connect_packet,
+    publish_packet,
+)
 
-KEEP_ALIVE_SECONDS: Final = 20
+CHECK_SECONDS: Final = KEEP_ALIVE_SECONDS / 2
 ANSWER_SECONDS_MAX: Final = 10.0
 CLOSE_SECONDS_MAX: Final = 2.0
 IN_FLIGHT_MAX: Final = 1000
-PACKET_BYTES_MAX: Final = 16 * 1024
 UNREAD_BYTES_MAX: Final = 1024 * 1024
 PACKET_ID_MAX: Final = 65_535
 
-_DEFAULT_PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
 _NOBODY_LISTENS: Final = mqtt5.PubAckReasonCode.NO_MATCHING_SUBSCRIBERS
 _TAKEN: Final = (mqtt5.PubAckReasonCode.SUCCESS, _NOBODY_LISTENS)
 
 _Answer = TypeVar("_Answer")
-
-
-class BrokerUnavailableError(UnavailableError):
-    """The MQTT broker cannot be reached; nothing was sent."""
-
-    code = "broker_unavailable"
-
-
-class UnconfirmedPublishError(UnavailableError):
-    """The MQTT broker did not confirm a message; it may have taken it all the same."""
-
-    code = "unconfirmed_publish"
-
-
-@dataclass(frozen=True, slots=True)
-class BrokerAddress:
-    """Where the broker listens, and as whom we come."""
-
-    host: str
-    port: int
-    tls: bool
-    username: str | None
-    password: str | None
-
-    @classmethod
-    def from_url(cls, url: str) -> "BrokerAddress":
-        """Read `mqtt://user:password@host:port`, or `mqtts://` for TLS.
-
-        Raises:
-            StartupError: the address is of neither form.
-        """
-        parts = urlsplit(url)
-        if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
-            raise StartupError("A broker's address looks like mqtt://host:1883 or mqtts://host.")
-        return cls(
-            host=parts.hostname,
-            port=parts.port or _DEFAULT_PORTS[parts.scheme],
-            tls=parts.scheme == "mqtts",
-            username=unquote(parts.username) if parts.username else None,
-            password=unquote(parts.password) if parts.password else None,
-        )
-
-    def __repr__(self) -> str:
-        """Show everything but the password."""
-        return f"{'mqtts' if self.tls else 'mqtt'}://{self.host}:{self.port}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Session:
-    """Who we are to the broker, and how long it keeps our messages while we are away."""
-
-    client_id: str
-    expiry_seconds: int
-    unhandled_max: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Publication:
-    """A message to be published at least once, with the properties a command carries."""
-
-    topic: str
-    payload: bytes
-    expiry_seconds: int
-    response_topic: str
-    correlation_data: bytes
 
 
 OnMessage = Callable[["MqttConnection", mqtt5.PublishPacket], None]
@@ -115,7 +55,7 @@ class MqttConnection(asyncio.Protocol):
         """Tell `on_message` every message that comes, within the loop's turn it came in."""
         self._on_message = on_message
         self._loop = asyncio.get_running_loop()
-        self.lost: asyncio.Future[str] = self._loop.create_future()
+        self._lost: asyncio.Future[str] = self._loop.create_future()
         self._connected: asyncio.Future[mqtt5.ConnAckPacket] = self._loop.create_future()
         self._subscribed: dict[int, asyncio.Future[mqtt5.SubAckPacket]] = {}
         self._unconfirmed: dict[int, asyncio.Future[mqtt5.PubAckPacket]] = {}
@@ -150,11 +90,11 @@ class MqttConnection(asyncio.Protocol):
             UnconfirmedPublishError: the connection was lost, or silent, after it was sent.
         """
         async with self._window:
-            if self.lost.done():
+            if self._lost.done():
                 raise BrokerUnavailableError
             packet_id = self._next_packet_id()
             future = self._unconfirmed[packet_id] = self._loop.create_future()
-            self._send(_publish_packet(publication, packet_id))
+            self._send(publish_packet(publication, packet_id))
             try:
                 async with asyncio.timeout(ANSWER_SECONDS_MAX):
                     answer = await future
@@ -166,20 +106,25 @@ class MqttConnection(asyncio.Protocol):
         if answer.reason_code not in _TAKEN:
             reason = answer.reason_code.name
             raise BrokerUnavailableError(f"The broker refused the message: {reason}.")
-        return answer.reason_code is not _NOBODY_LISTENS
+        return bool(answer.reason_code != _NOBODY_LISTENS)
 
     def acknowledge(self, packet_id: int) -> None:
         """Tell the broker that a message was handled; it will not come again."""
-        if not self.lost.done():
+        if not self._lost.done():
             self._send(mqtt5.PubAckPacket(packet_id).write())
+
+    async def wait_until_lost(self) -> str:
+        """Return why the connection is over, once it is."""
+        await asyncio.wait((self._lost,))
+        return self._lost.result()
 
     async def close(self) -> None:
         """Leave in order; the broker keeps the session until it expires."""
-        if not self.lost.done():
+        if not self._lost.done():
             self._send(mqtt5.DisconnectPacket().write())
             self._flush()
             self._transport.close()
-        await asyncio.wait((self.lost,), timeout=CLOSE_SECONDS_MAX)
+        await asyncio.wait((self._lost,), timeout=CLOSE_SECONDS_MAX)
         self.abort("we left")
 
     def abort(self, reason: str) -> None:
@@ -200,7 +145,7 @@ class MqttConnection(asyncio.Protocol):
         self._heard = True
         received = self._unread + data if self._unread else data
         view, at = memoryview(received), 0
-        while at < len(received) and not self.lost.done():
+        while at < len(received) and not self._lost.done():
             try:
                 packet, length = mqtt5.read(view[at:])
             except IndexError:
@@ -235,7 +180,7 @@ class MqttConnection(asyncio.Protocol):
         Raises:
             BrokerUnavailableError: the broker refused us, or did not answer.
         """
-        self._send(_connect_packet(address, session))
+        self._send(connect_packet(address, session))
         answer = await self._answer(self._connected)
         if answer.reason_code != mqtt5.ConnAckReasonCode.SUCCESS:
             reason = answer.reason_code.name
@@ -243,7 +188,8 @@ class MqttConnection(asyncio.Protocol):
             raise BrokerUnavailableError(f"The broker refused the connection: {reason}.")
         for _ in range(min(IN_FLIGHT_MAX, answer.receive_max)):
             self._window.release()
-        self._look_after(answer.server_keep_alive or KEEP_ALIVE_SECONDS)
+        allowed = answer.server_keep_alive
+        self._look_after(CHECK_SECONDS if not allowed else min(CHECK_SECONDS, allowed / 2))
 
     async def _answer(self, future: asyncio.Future[_Answer]) -> _Answer:
         try:
@@ -255,21 +201,21 @@ class MqttConnection(asyncio.Protocol):
         except UnconfirmedPublishError as error:
             raise BrokerUnavailableError from error
 
-    def _look_after(self, seconds: int) -> None:
+    def _look_after(self, wait_seconds: float) -> None:
         self._heard = False
         self._send(mqtt5.PingReqPacket().write())
-        self._keep_alive = self._loop.call_later(seconds / 2, self._check_alive, seconds)
+        self._keep_alive = self._loop.call_later(wait_seconds, self._check_alive, wait_seconds)
 
-    def _check_alive(self, seconds: int) -> None:
-        if not self._heard:
+    def _check_alive(self, wait_seconds: float) -> None:
+        if self._heard:
+            self._look_after(wait_seconds)
+        else:
             self.abort("the broker fell silent")
-            return
-        self._look_after(seconds)
 
     def _lose(self, reason: str) -> None:
-        if self.lost.done():
+        if self._lost.done():
             return
-        self.lost.set_result(reason)
+        self._lost.set_result(reason)
         if self._keep_alive is not None:
             self._keep_alive.cancel()
         _give_up(self._connected, reason)
@@ -320,31 +266,6 @@ async def connect(
         connection.abort("we were not let in")
         raise
     return connection
-
-
-def _connect_packet(address: BrokerAddress, session: Session) -> bytes:
-    return mqtt5.ConnectPacket(
-        session.client_id,
-        username=address.username,
-        password=address.password.encode() if address.password is not None else None,
-        clean_start=False,
-        keep_alive=KEEP_ALIVE_SECONDS,
-        session_expiry_interval=session.expiry_seconds,
-        receive_max=session.unhandled_max,
-        max_packet_size=PACKET_BYTES_MAX,
-    ).write()
-
-
-def _publish_packet(publication: Publication, packet_id: int) -> bytes:
-    return mqtt5.PublishPacket(
-        publication.topic,
-        publication.payload,
-        qos=mqtt5.QoS.AT_LEAST_ONCE,
-        packet_id=packet_id,
-        message_expiry_interval=publication.expiry_seconds,
-        response_topic=publication.response_topic,
-        correlation_data=publication.correlation_data,
-    ).write()
 
 
 def _settle(future: asyncio.Future[_Answer] | None, answer: _Answer) -> None:

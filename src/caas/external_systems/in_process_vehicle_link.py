@@ -1,0 +1,90 @@
+"""The vehicle link of a machine without a broker: the cars stand in our own process.
+
+Seed: the IoT Gateway of Diagram 4. Topics, payloads, signatures, expiry and refusals are those of
+`iot_gateway`; one contract test holds both to the same behaviour.
+
+Rules a change must keep:
+- What passes is bytes on topics, in both directions; no object of ours reaches a vehicle.
+- Nothing outlives the process: what was in hand when it died is asked for again by whoever keeps
+  the command.
+"""
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime
+from typing import Protocol
+
+from caas.external_systems import vehicle_messages
+from caas.external_systems.acknowledgement_inbox import (
+    AcknowledgementInbox,
+    OnAcknowledgement,
+    OnRefused,
+)
+from caas.external_systems.iot_gateway import VehicleLinkUnavailableError, seconds_to_deadline
+from caas.external_systems.vehicle_messages import VehicleCommand
+
+
+class VehiclesAtHand(Protocol):
+    """Cars in this process: they take requests, and answer through what they were given."""
+
+    def attach(self, publish: Callable[[str, bytes], None]) -> None:
+        """Answer through `publish(topic, payload)` from now on."""
+
+    def receive(self, topic: str, payload: bytes, expiry_seconds: float | None) -> None:
+        """Take a request."""
+
+
+class InProcessVehicleLink:
+    """The vehicles in this process."""
+
+    def __init__(
+        self,
+        vehicles: VehiclesAtHand,
+        *,
+        now: Callable[[], datetime],
+        on_refused: OnRefused,
+    ) -> None:
+        """Keep the vehicles."""
+        self._vehicles = vehicles
+        self._now = now
+        self._on_refused = on_refused
+        self._inbox: AcknowledgementInbox | None = None
+
+    @property
+    def connected(self) -> bool:
+        """Whether a command could be sent now."""
+        return self._inbox is not None
+
+    async def start(self, on_acknowledgement: OnAcknowledgement) -> None:
+        """Listen from now on."""
+        assert self._inbox is None
+        self._inbox = AcknowledgementInbox(on_acknowledgement, self._on_refused)
+        self._vehicles.attach(self._receive)
+
+    async def send(self, command: VehicleCommand) -> None:
+        """Give the command to its vehicle.
+
+        Raises:
+            VehicleLinkUnavailableError: the link was not started, or is closed.
+            CommandDeadlinePassedError: the deadline has passed.
+        """
+        seconds = seconds_to_deadline(command, self._now())
+        if self._inbox is None:
+            raise VehicleLinkUnavailableError(command_id=command.command_id)
+        topic = vehicle_messages.request_topic(command.vin, command.command_id)
+        self._vehicles.receive(topic, vehicle_messages.encode_command(command), seconds)
+        await asyncio.sleep(0)  # As on a network, the answer may be there before we return.
+
+    async def close(self) -> None:
+        """Stop listening."""
+        inbox, self._inbox = self._inbox, None
+        if inbox is not None:
+            await inbox.close()
+
+    def _receive(self, topic: str, payload: bytes) -> None:
+        if self._inbox is not None:
+            self._inbox.receive(topic, payload, _nothing_to_confirm)
+
+
+def _nothing_to_confirm() -> None:
+    """No broker waits for our word."""

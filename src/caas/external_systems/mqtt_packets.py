@@ -1,0 +1,114 @@
+"""What we say to an MQTT 5 broker, and how it can fail: addresses, sessions, packets.
+
+Seed: the IoT Gateway of Diagram 4. `mqtt_connection` sends these.
+
+Rules a change must keep:
+- A password never shows: neither in a repr nor in an error.
+- A session outlives its connection (`clean_start` false); a message is never retained.
+- Pure: no socket, no clock.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+import mqtt5
+
+from caas.errors import StartupError, UnavailableError
+
+KEEP_ALIVE_SECONDS: Final = 20
+PACKET_BYTES_MAX: Final = 16 * 1024
+
+_DEFAULT_PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
+
+
+class BrokerUnavailableError(UnavailableError):
+    """The MQTT broker cannot be reached; nothing was sent."""
+
+    code = "broker_unavailable"
+
+
+class UnconfirmedPublishError(UnavailableError):
+    """The MQTT broker did not confirm a message; it may have taken it all the same."""
+
+    code = "unconfirmed_publish"
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerAddress:
+    """Where the broker listens, and as whom we come."""
+
+    host: str
+    port: int
+    tls: bool
+    username: str | None
+    password: str | None
+
+    @classmethod
+    def from_url(cls, url: str) -> "BrokerAddress":
+        """Read `mqtt://user:password@host:port`, or `mqtts://` for TLS.
+
+        Raises:
+            StartupError: the address is of neither form.
+        """
+        parts = urlsplit(url)
+        if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
+            raise StartupError("A broker's address looks like mqtt://host:1883 or mqtts://host.")
+        return cls(
+            host=parts.hostname,
+            port=parts.port or _DEFAULT_PORTS[parts.scheme],
+            tls=parts.scheme == "mqtts",
+            username=unquote(parts.username) if parts.username else None,
+            password=unquote(parts.password) if parts.password else None,
+        )
+
+    def __repr__(self) -> str:
+        """Show everything but the password."""
+        return f"{'mqtts' if self.tls else 'mqtt'}://{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """Who we are to the broker, and how long it keeps our messages while we are away."""
+
+    client_id: str
+    expiry_seconds: int
+    unhandled_max: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Publication:
+    """A message to be published at least once, with the properties a command carries."""
+
+    topic: str
+    payload: bytes
+    expiry_seconds: int
+    response_topic: str
+    correlation_data: bytes
+
+
+def connect_packet(address: BrokerAddress, session: Session) -> bytes:
+    """Return CONNECT, which resumes our session."""
+    return mqtt5.ConnectPacket(
+        session.client_id,
+        username=address.username,
+        password=address.password.encode() if address.password is not None else None,
+        clean_start=False,
+        keep_alive=KEEP_ALIVE_SECONDS,
+        session_expiry_interval=session.expiry_seconds,
+        receive_max=session.unhandled_max,
+        max_packet_size=PACKET_BYTES_MAX,
+    ).write()
+
+
+def publish_packet(publication: Publication, packet_id: int) -> bytes:
+    """Return PUBLISH with QoS 1, not retained."""
+    return mqtt5.PublishPacket(
+        publication.topic,
+        publication.payload,
+        qos=mqtt5.QoS.AT_LEAST_ONCE,
+        packet_id=packet_id,
+        message_expiry_interval=publication.expiry_seconds,
+        response_topic=publication.response_topic,
+        correlation_data=publication.correlation_data,
+    ).write()

@@ -1,0 +1,152 @@
+"""One simulated vehicle of Diagram 4: what it remembers, how it behaves, what it says and signs.
+
+Rules a change must keep: plain data and pure functions; the wire's fields are those every vehicle
+has, and `Behaviour` is the only list of how a car can misbehave.
+"""
+
+import hashlib
+from collections import OrderedDict, deque
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal
+
+import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+LATE_SECONDS = 5.0
+
+
+class Behaviour(StrEnum):
+    """How a car takes a command and answers it."""
+
+    OBEYS = "obeys"
+    ASLEEP = "asleep"  # Hears nothing until woken; then what has not expired.
+    REFUSES = "refuses"  # REJECTED, not applied.
+    FAILS = "fails"  # FAILED, not applied.
+    LATE = "late"  # Applied at once, answered after a delay.
+    TWICE = "twice"  # The same answer two times.
+    SILENT = "silent"  # Applied, never answered: the acknowledgement was lost.
+    FORGES = "forges"  # The signature is not one.
+    FOREIGN_KEY = "foreign_key"  # Signed with a key that is not this car's.
+    OLD_EPOCH = "old_epoch"  # Well signed, for the epoch before.
+    WRONG_PAYMENT = "wrong_payment"  # Well signed, for another payment.
+    EARLY = "early"  # SUCCEEDED at once, alone, however long the car usually takes.
+    REVERSED = "reversed"  # SUCCEEDED first, then IN_PROGRESS.
+
+
+PERSONALITIES = {
+    "SLP": Behaviour.ASLEEP,
+    "REF": Behaviour.REFUSES,
+    "FAL": Behaviour.FAILS,
+    "LAT": Behaviour.LATE,
+    "TWC": Behaviour.TWICE,
+    "SNT": Behaviour.SILENT,
+    "FRG": Behaviour.FORGES,
+    "FKY": Behaviour.FOREIGN_KEY,
+    "EPC": Behaviour.OLD_EPOCH,
+    "PAY": Behaviour.WRONG_PAYMENT,
+    "ERL": Behaviour.EARLY,
+    "RVS": Behaviour.REVERSED,
+}
+
+
+class Manner(msgspec.Struct, frozen=True):
+    """A behaviour, and to which commands it applies: `only` one action, `times` commands."""
+
+    behaviour: Behaviour = Behaviour.OBEYS
+    reason: str = ""
+    delay_seconds: float = LATE_SECONDS
+    only: Literal["activate", "deactivate"] | None = None
+    times: int | None = None
+
+
+class Command(msgspec.Struct, frozen=True):
+    """The payload of a request."""
+
+    command_id: str
+    epoch: int
+    action: Literal["activate", "deactivate"]
+    payment_id: str
+    service: str
+    valid_until: str | None
+    deadline: str
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """The payload of a response, before and after it is signed."""
+
+    command_id: str
+    epoch: int
+    payment_id: str
+    service: str
+    status: str
+    status_reason: str | None
+    at: str
+    signature: str = ""
+
+
+@dataclass(slots=True)
+class Service:
+    """What one service really is in one car."""
+
+    epoch: int = -1
+    active: bool = False
+    payment_id: str = ""
+    command_id: str = ""
+    valid_until: str | None = None
+    applications: int = 0
+    deactivations: int = 0
+
+
+@dataclass(slots=True)
+class Car:
+    """One car: its manner, what it has applied, what it keeps while asleep."""
+
+    vin: str
+    manner: Manner
+    commands: int = 0
+    expired: int = 0
+    services: dict[str, Service] = field(default_factory=dict)
+    applied: "OrderedDict[str, str]" = field(default_factory=OrderedDict)
+    asleep: "deque[tuple[float, bytes]]" = field(default_factory=deque)
+    key: Ed25519PrivateKey | None = None
+    foreign_key: Ed25519PrivateKey | None = None
+
+
+def derived_key(text: str) -> Ed25519PrivateKey:
+    """Return the key that follows from a text."""
+    return Ed25519PrivateKey.from_private_bytes(hashlib.sha256(text.encode()).digest())
+
+
+def signed_text(car: Car, answer: Answer) -> bytes:
+    """Return what a car signs."""
+    return (
+        f"{car.vin}|{answer.command_id}|{answer.epoch}|{answer.payment_id}"
+        f"|{answer.service}|{answer.status}|{answer.at}"
+    ).encode()
+
+
+def answer_to(command: Command, status: str, reason: str | None, at: str) -> Answer:
+    """Return the unsigned answer to a command."""
+    return Answer(
+        command_id=command.command_id,
+        epoch=command.epoch,
+        payment_id=command.payment_id,
+        service=command.service,
+        status=status,
+        status_reason=reason,
+        at=at,
+    )
+
+
+def manner_for(car: Car, command: Command) -> Manner:
+    """Return how this command is taken; a manner for some commands only is used up by them."""
+    manner = car.manner
+    if manner.only is not None and manner.only != command.action:
+        return Manner()
+    if manner.times is not None:
+        if manner.times <= 0:
+            car.manner = Manner()
+            return car.manner
+        car.manner = msgspec.structs.replace(manner, times=manner.times - 1)
+    return manner

@@ -20,7 +20,7 @@ select k, s, db_now() + make_interval(secs => d), p, db_now()
   from unnest($1::text[], $2::uuid[], $3::double precision[], $4::jsonb[]) as w(k, s, d, p)
 on conflict (kind, subject) do update
    set due_at = least(o.due_at, excluded.due_at), payload = o.payload || excluded.payload,
-       parked_at = null
+       fence = o.fence + 1, lease_until = null, parked_at = null
 """
 CLAIM = """
 update open_work o set lease_until = db_now() + make_interval(secs => $2), fence = o.fence + 1,
@@ -46,8 +46,11 @@ update open_work set parked_at = db_now(), lease_until = null, last_error = $4
  where kind = $1 and subject = $2 and fence = $3
 """
 POSTPONE = """
-update open_work set due_at = db_now() + make_interval(secs => $3), last_error = $4
- where kind = $1 and subject = $2
+insert into open_work as o (kind, subject, due_at, last_error, created_at)
+values ($1, $2, db_now() + make_interval(secs => $3), $4, db_now())
+on conflict (kind, subject) do update
+   set due_at = excluded.due_at, last_error = excluded.last_error, fence = o.fence + 1,
+       lease_until = null
 """
 NEXT_DUE = """
 select extract(epoch from min(greatest(due_at, coalesce(lease_until, due_at))) - db_now())
@@ -140,7 +143,7 @@ class DueWorkRows:
     async def postpone(
         self, kind: str, subject: UUID, *, due_in: float, because: str | None = None
     ) -> None:
-        """Move the due time of work that the caller is doing itself, outside any claim."""
+        """Set when work that the caller was doing itself comes due, whether it is claimed or not."""
         await self._database.fetch(POSTPONE, kind, subject, due_in, because)
 
     async def seconds_to_next(self, kinds: Sequence[str]) -> float | None:

@@ -164,12 +164,16 @@ async def _ready(cluster: Path, *, keeper_pid: int) -> str | None:
     """Wait until the server takes connections; return why it does not."""
     deadline = asyncio.get_running_loop().time() + START_SECONDS_MAX
     while asyncio.get_running_loop().time() < deadline:
-        if keeper_pid and os.waitpid(keeper_pid, os.WNOHANG)[0]:
+        if keeper_pid and _has_ended(keeper_pid):
             return "it ended"
         if files.postmaster(cluster).status == "ready" and _listens(cluster):
             return None
         await asyncio.sleep(POLL_SECONDS)
     return f"not ready after {START_SECONDS_MAX:.0f} seconds"
+
+
+def _has_ended(keeper_pid: int) -> bool:
+    return os.waitpid(keeper_pid, os.WNOHANG)[0] != 0
 
 
 async def _stopped(cluster: Path) -> None:

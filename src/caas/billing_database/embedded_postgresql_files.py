@@ -162,7 +162,7 @@ def postmaster(cluster: Path) -> Postmaster:
     """Read the pid file: the server that runs, or the one that was killed."""
     try:
         lines = (cluster / PID_FILE).read_text().splitlines()
-        status = lines[7].strip() if len(lines) > 7 else ""
+        status = "".join(lines[7:8]).strip()
         return Postmaster(pid=int(lines[0]), socket_dir=Path(lines[4]), status=status)
     except (FileNotFoundError, IndexError, ValueError):
         return NO_POSTMASTER
@@ -272,7 +272,7 @@ def _namespaces_allowed() -> bool:
     if program_path is None:
         return False
     trial = [program_path, *NAMESPACE[1:], "true"]
-    return subprocess.run(trial, env=ENVIRONMENT, capture_output=True, check=False).returncode == 0  # noqa: S603, ASYNC221 - our own words
+    return subprocess.run(trial, env=ENVIRONMENT, capture_output=True, check=False).returncode == 0  # noqa: S603 - our words
 
 
 def _system_program(name: str) -> str:

@@ -18,7 +18,7 @@ def main(lock_path: str, command: list[str]) -> None:
     """Run the command until it ends by itself or nobody holds the lock any longer."""
     signal.signal(signal.SIGCHLD, lambda *_: sys.exit())
     lock = os.open(lock_path, os.O_RDWR)
-    server = os.posix_spawn(command[0], command, dict(os.environ))
+    server = os.posix_spawn(command[0], command, os.environ)  # noqa: TID251 - as it was given
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
     finally:

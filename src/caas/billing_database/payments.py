@@ -59,7 +59,7 @@ class NewPayment(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class Acceptance:
-    """The verdict, the payment it is about, and what is stored under the caller's key."""
+    """The verdict, the payment it is about, what is stored under the caller's key, and when."""
 
     verdict: Verdict
     payment_id: UUID | None
@@ -67,6 +67,7 @@ class Acceptance:
     answer_status: int | None
     answer_body: bytes | None
     key_created_at: datetime | None
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,7 @@ class Payment:
     disputed_amount: int
     created_at: datetime
     updated_at: datetime
+    age_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,12 @@ class TimelineEvent:
     at: datetime
 
 
-COLUMNS = ", ".join(Payment.__slots__)
+COLUMNS = (
+    "id, type, subject, customer, amount, currency, payment_method, return_url, state, outcome,"
+    " version, decline_code, gateway_transaction_id, hosted_page_url, capture_before,"
+    " authorised_amount, captured_amount, settled_amount, refunded_amount, disputed_amount,"
+    " created_at, updated_at, extract(epoch from db_now() - created_at)::float8 as age_seconds"
+)
 ONE = f"select {COLUMNS} from payments where id = $1"
 LISTED = f"""
 select {COLUMNS} from payments

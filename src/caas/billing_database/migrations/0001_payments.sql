@@ -165,13 +165,17 @@ create table open_work (
 create index open_work_due on open_work (due_at) where parked_at is null;
 create index open_work_of_subject on open_work (subject);
 
+-- One counter for all vehicles: a later command always has the higher epoch (decision 16).
+create sequence ota_epochs;
+
 create table ota_commands (
   command_id uuid primary key,
   subject uuid not null,
   vin text not null,
   service text not null,
   action text not null check (action in ('activate', 'deactivate')),
-  epoch bigint generated always as identity,
+  purpose text not null check (purpose in ('service payment', 'subscription')),
+  epoch bigint not null default nextval('ota_epochs') unique,
   valid_until timestamptz,
   deadline timestamptz not null,
   created_at timestamptz not null
@@ -239,13 +243,14 @@ create trigger never_removed before delete or truncate on payments
   for each statement execute function refuse_change();
 
 -- A payment row says what its last event says, and that event is a legal arrow.
-create function check_new_payments() returns trigger language plpgsql as $$
+create function check_new_payments() returns trigger language plpgsql
+set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
 declare v_id uuid;
 begin
   select n.id into v_id from new_rows n
-   where not exists (select from caas.payment_events e where e.payment_id = n.id
-     and e.seq = n.version and e.to_state = n.state and e.hash = n.event_hash)
-      or n.state not in ('Initiated', 'Pending') limit 1;
+    left join caas.payment_events e on e.payment_id = n.id and e.seq = n.version
+     and e.to_state = n.state and e.hash = n.event_hash
+   where e.payment_id is null or n.state not in ('Initiated', 'Pending') limit 1;
   if found then
     raise exception 'payment % does not begin as Diagram 9 begins', v_id
       using errcode = 'check_violation';
@@ -302,7 +307,7 @@ create trigger is_for_one_thing
   for each row execute function refuse_rewrite();
 
 create function check_new_entries() returns trigger language plpgsql
-set enable_hashjoin = off set enable_mergejoin = off as $$
+set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
 declare v_id uuid;
 begin
   select n.payment_id into v_id from new_rows n
@@ -323,7 +328,8 @@ create trigger belongs_to_a_payment after insert on ledger_entries
 -- becomes a payment, or says which earlier call or which live payment stands in its way.
 create function accept_payments(p_payments jsonb)
 returns table (i bigint, verdict text, payment_id uuid, request_hash bytea,
-               answer_status integer, answer_body bytea, key_created_at timestamptz)
+               answer_status integer, answer_body bytea, key_created_at timestamptz,
+               at timestamptz)
 language plpgsql security definer
 set search_path = caas, pg_temp set plan_cache_mode = force_generic_plan
 set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
@@ -331,59 +337,65 @@ set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as
 begin
   return query
   with w as materialized (
-    select r.*, now_.at from rows from (jsonb_to_recordset(p_payments) as (
+    select r.id, r.type, r.subject, r.customer, r.amount, r.currency, r.payment_method,
+           r.return_url, coalesce(r.facts, '{}') as facts, r.caller, r.key_hash, r.request_hash,
+           r.work_kind, r.due_in, r.pending, r.i, now_.at,
+           event_digest(''::bytea, r.id, 1, 'Customer submits payment', 'Initiated', 'accept',
+                        coalesce(r.facts, '{}'), now_.at) as hash
+      from rows from (jsonb_to_recordset(p_payments) as (
       id uuid, type text, subject uuid, customer uuid, amount bigint, currency text,
       payment_method text, return_url text, facts jsonb, caller text, key_hash bytea,
       request_hash bytea, work_kind text, due_in double precision, pending boolean))
       with ordinality as r(id, type, subject, customer, amount, currency, payment_method,
         return_url, facts, caller, key_hash, request_hash, work_kind, due_in, pending, i)
-    cross join (select db_now() as at) now_
+    cross join (select db_now() as at offset 0) now_
   ), keyed as (
     insert into idempotency_keys as k (caller, key_hash, request_hash, payment_id, created_at)
     select w.caller, w.key_hash, w.request_hash, w.id, w.at from w where w.caller is not null
     on conflict do nothing
     returning k.payment_id
-  ), first_events as materialized (
-    select w.i, w.id, w.at, coalesce(w.facts, '{}') as facts,
-           event_digest(''::bytea, w.id, 1, 'Customer submits payment', 'Initiated', 'accept',
-                        coalesce(w.facts, '{}'), w.at) as hash
-      from w where w.caller is null or exists (select from keyed k where k.payment_id = w.id)
-  ), second_events as materialized (
-    select f.i, f.id, f.at,
-           event_digest(f.hash, f.id, 2, 'Gateway processing', 'Pending', 'intent', '{}', f.at)
-             as hash
-      from first_events f join w on w.i = f.i where w.pending
+  ), fresh as materialized (
+    select w.*, w.caller is null or w.id in (select k.payment_id from keyed k) as is_fresh,
+           event_digest(w.hash, w.id, 2, 'Gateway processing', 'Pending', 'intent', '{}', w.at)
+             as second_hash
+      from w
   ), accepted as (
     insert into payments as p (id, type, subject, customer, amount, currency, payment_method,
         return_url, state, version, event_hash, created_at, updated_at)
-    select w.id, w.type, w.subject, w.customer, w.amount, w.currency, w.payment_method,
-        w.return_url, case when s.i is null then 'Initiated' else 'Pending' end,
-        case when s.i is null then 1 else 2 end, coalesce(s.hash, f.hash), w.at, w.at
-      from first_events f join w on w.i = f.i left join second_events s on s.i = f.i
+    select f.id, f.type, f.subject, f.customer, f.amount, f.currency, f.payment_method,
+        f.return_url, case when f.pending then 'Pending' else 'Initiated' end,
+        case when f.pending then 2 else 1 end,
+        case when f.pending then f.second_hash else f.hash end, f.at, f.at
+      from fresh f where f.is_fresh
     on conflict do nothing
     returning p.id
+  ), going as materialized (
+    select f.*, f.id in (select a.id from accepted a) as goes from fresh f
   ), events as (
     insert into payment_events
-    select f.id, 1, 'Customer submits payment', null, 'Initiated', 'accept', f.facts, f.at, f.hash
-      from first_events f join accepted a on a.id = f.id
+    select g.id, 1, 'Customer submits payment', null, 'Initiated', 'accept', g.facts, g.at, g.hash
+      from going g where g.goes
     union all
-    select s.id, 2, 'Gateway processing', 'Initiated', 'Pending', 'intent', '{}', s.at, s.hash
-      from second_events s join accepted a on a.id = s.id
+    select g.id, 2, 'Gateway processing', 'Initiated', 'Pending', 'intent', '{}', g.at,
+           g.second_hash
+      from going g where g.goes and g.pending
   ), work as (
-    insert into open_work (kind, subject, due_at, created_at)
-    select w.work_kind, w.id, w.at + make_interval(secs => w.due_in), w.at
-      from w join accepted a on a.id = w.id where w.work_kind is not null
+    insert into open_work (kind, subject, due_at, payload, created_at)
+    select g.work_kind, g.id, g.at + make_interval(secs => g.due_in),
+           jsonb_build_object('maybe_sent', g.due_in > 0), g.at
+      from going g where g.goes and g.work_kind is not null
   )
-  select w.i,
-         case when a.id is not null then 'accepted'
-              when f.i is null then 'key used' else 'live payment' end,
-         coalesce(a.id, k.payment_id, l.id), k.request_hash, k.answer_status, k.answer_body,
-         k.created_at
-    from w
-    left join accepted a on a.id = w.id
-    left join first_events f on f.i = w.i
-    left join idempotency_keys k on k.caller = w.caller and k.key_hash = w.key_hash
-    left join payments l on a.id is null and l.subject = w.subject and l.type = w.type and l.live;
+  select g.i, case when g.goes then 'accepted' when g.is_fresh then 'live payment'
+                   else 'key used' end,
+         case when g.goes then g.id else coalesce(k.payment_id, l.id) end,
+         k.request_hash, k.answer_status, k.answer_body, k.created_at, g.at
+    from going g
+    left join lateral (select * from idempotency_keys k
+      where k.caller = g.caller and k.key_hash = g.key_hash and not g.goes and not g.is_fresh
+      limit 1) k on true
+    left join lateral (select p.id from payments p
+      where p.subject = g.subject and p.type = g.type and p.live and not g.goes and g.is_fresh
+      limit 1) l on true;
 end $$;
 
 -- Moves payments: guarded state, event, claim, evidence, entries, work done and work next, all
@@ -408,29 +420,35 @@ begin
         outcome, gateway_transaction_id, hosted_page_url, decline_code, capture_before,
         authorised, captured, settled, refunded, disputed,
         claim, evidence, command, entries, done, next, i)
-    cross join (select db_now() as at) now_
-  ), locked as materialized (
-    select p.id, p.version, p.event_hash, p.type, p.currency, w.i
-      from w join payments p on p.id = w.payment_id and p.state = w.from_state
-       and (w.if_version is null or p.version = w.if_version)
-     where not exists (select from payment_events e
-                        where e.payment_id = w.payment_id and e.source = w.source)
-     order by p.id for update of p
+    cross join (select db_now() as at offset 0) now_
+  ), looked as materialized (
+    select w.*, l.id, l.version + 1 as seq, l.event_hash as hash_before, l.type, l.currency
+      from (select * from w order by w.payment_id) w
+      left join lateral (
+        select p.id, p.version, p.event_hash, p.type, p.currency from payments p
+         where p.id = w.payment_id and p.state = w.from_state
+           and (w.if_version is null or p.version = w.if_version)
+           and not exists (select from payment_events e
+                            where e.payment_id = p.id and e.source = w.source)
+           for update) l on true
   ), claimed as (
     insert into resolution_claims as c (payment_id, payment_type, kind, reason, evidence_id,
         evidence_kind, proves_delivery, claimed_at)
-    select l.id, l.type, w.claim->>'kind', w.claim->>'reason', (w.claim->>'evidence_id')::uuid,
-           w.claim->>'evidence_kind',
-           case when w.claim->>'evidence_id' is not null then true end, w.at
-      from locked l join w on w.i = l.i where w.claim is not null
+    select l.id, l.type, l.claim->>'kind', l.claim->>'reason', (l.claim->>'evidence_id')::uuid,
+           l.claim->>'evidence_kind',
+           case when l.claim->>'evidence_id' is not null then true end, l.at
+      from looked l where l.id is not null and l.claim is not null
     on conflict do nothing
     returning c.payment_id
   ), going as materialized (
-    select l.id, l.version + 1 as seq, l.currency, w.*,
-           event_digest(l.event_hash, l.id, l.version + 1, w.event, w.to_state, w.source,
-                        coalesce(w.facts, '{}'), w.at) as hash
-      from locked l join w on w.i = l.i
-     where w.claim is null or exists (select from claimed c where c.payment_id = l.id)
+    select l.*, l.id is not null
+             and (l.claim is null or l.id in (select c.payment_id from claimed c)) as goes,
+           case when l.command is not null then nextval('ota_epochs') end as epoch,
+           l.at + make_interval(secs => (l.command->>'deadline_in')::float8) as deadline,
+           l.at + make_interval(secs => (l.command->>'valid_for')::float8) as valid_until,
+           event_digest(l.hash_before, l.id, l.seq, l.event, l.to_state, l.source,
+                        coalesce(l.facts, '{}'), l.at) as hash
+      from looked l
   ), moved as (
     update payments p set
         state = g.to_state, version = g.seq, event_hash = g.hash, updated_at = g.at,
@@ -444,13 +462,12 @@ begin
         settled_amount = p.settled_amount + coalesce(g.settled, 0),
         refunded_amount = p.refunded_amount + coalesce(g.refunded, 0),
         disputed_amount = p.disputed_amount + coalesce(g.disputed, 0)
-      from going g where p.id = g.id
-    returning g.i, p.id, p.state, p.version
+      from going g where g.goes and p.id = g.id
   ), events as (
     insert into payment_events
     select g.id, g.seq, g.event, g.from_state, g.to_state, g.source, coalesce(g.facts, '{}'),
            g.at, g.hash
-      from going g
+      from going g where g.goes
   ), evidence as (
     insert into delivery_evidence (id, subject, kind, command_id, epoch, vin, service, status,
         status_reason, at, signature, verified, recorded_at)
@@ -459,42 +476,37 @@ begin
       from going g cross join lateral jsonb_to_record(g.evidence) as e(
         id uuid, kind text, command_id uuid, epoch bigint, vin text, service text, status text,
         status_reason text, at text, signature text)
-     where g.evidence is not null
+     where g.goes and g.evidence is not null
   ), commands as (
-    insert into ota_commands as o (command_id, subject, vin, service, action, valid_until, deadline,
-        created_at)
-    select c.command_id, g.id, c.vin, c.service, c.action,
-           g.at + make_interval(secs => c.valid_for), g.at + make_interval(secs => c.deadline_in),
-           g.at
-      from going g cross join lateral jsonb_to_record(g.command) as c(
-        command_id uuid, vin text, service text, action text, valid_for double precision,
-        deadline_in double precision)
-     where g.command is not null
-    returning o.subject, o.epoch, o.deadline, o.valid_until
+    insert into ota_commands (command_id, subject, vin, service, action, purpose, epoch,
+        valid_until, deadline, created_at)
+    select (g.command->>'command_id')::uuid, g.id, g.command->>'vin', g.command->>'service',
+           g.command->>'action', 'service payment', g.epoch, g.valid_until, g.deadline, g.at
+      from going g where g.goes and g.command is not null
   ), entries as (
     insert into ledger_entries (payment_id, seq, debit, credit, amount, currency, at)
     select g.id, g.seq, e.entry->>0, e.entry->>1, (e.entry->>2)::bigint, g.currency, g.at
       from going g cross join lateral jsonb_array_elements(g.entries) as e(entry)
-     where g.entries is not null
+     where g.goes and g.entries is not null
   ), done as (
     delete from open_work o using going g
-     where o.subject = g.id and o.kind = any (g.done)
+     where g.goes and o.subject = g.id and o.kind = any (g.done)
        and not exists (select from jsonb_array_elements(g.next) n where n->>'kind' = o.kind)
   ), next as (
     insert into open_work as o (kind, subject, due_at, payload, created_at)
     select n.kind, g.id, g.at + make_interval(secs => n.due_in), coalesce(n.payload, '{}'), g.at
       from going g cross join lateral jsonb_to_recordset(g.next) as n(
         kind text, due_in double precision, payload jsonb)
-     where g.next is not null
+     where g.goes and g.next is not null
     on conflict (kind, subject) do update
        set due_at = excluded.due_at, payload = excluded.payload, attempts = 0,
-           lease_until = null, parked_at = null, last_error = null
+           fence = o.fence + 1, lease_until = null, parked_at = null, last_error = null
   )
-  select w.i, m.i is not null, coalesce(m.state, p.state), coalesce(m.version, p.version), c.kind,
-         o.epoch, o.deadline, o.valid_until
-    from w
-    left join moved m on m.i = w.i
-    left join commands o on o.subject = m.id
-    left join payments p on p.id = w.payment_id
-    left join resolution_claims c on c.payment_id = w.payment_id;
+  select g.i, g.goes, case when g.goes then g.to_state else p.state end,
+         case when g.goes then g.seq else p.version end,
+         (select c.kind from resolution_claims c where c.payment_id = g.payment_id),
+         case when g.goes then g.epoch end, g.deadline, g.valid_until
+    from going g
+    left join lateral (select p.state, p.version from payments p
+                        where p.id = g.payment_id and not g.goes limit 1) p on true;
 end $$;

@@ -1,0 +1,154 @@
+"""Commands to vehicles and what vehicles answered, as rows (OTA Activation Engine).
+
+Rules a change must keep: both tables are append-only; an acknowledgement that does not prove
+anything is kept with the reason; reads of the hot path are joined like its writes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from caas.billing_database.batching import Batcher
+from caas.billing_database.connection import Connection, Database
+from caas.billing_database.identifiers import new_id
+
+COLUMNS: Final = """
+select command_id, subject, vin, service, action, purpose, epoch, valid_until, deadline,
+       created_at, deadline <= db_now() as overdue,
+       exists (select from resolution_claims c where c.payment_id = k.subject) as resolved
+  from ota_commands k
+"""
+BY_ID: Final = COLUMNS + " where command_id = any ($1)"
+LAST_OF_SUBJECT: Final = (
+    COLUMNS + " where subject = $1 and action = $2 order by epoch desc limit 1"
+)
+ADD: Final = """
+insert into ota_commands (command_id, subject, vin, service, action, purpose, valid_until,
+    deadline, created_at)
+values ($1, $2, $3, $4, $5, $6, db_now() + make_interval(secs => $7),
+    db_now() + make_interval(secs => $8), db_now())
+on conflict (command_id) do nothing
+"""
+RECORD: Final = """
+insert into delivery_evidence (id, subject, kind, command_id, epoch, vin, service, status,
+    status_reason, at, signature, verified, refused_because, recorded_at)
+values ($1, $2, 'vehicle_acknowledgement', $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, db_now())
+on conflict do nothing returning id
+"""
+ANSWERS: Final = """
+select command_id, status, status_reason, at, signature, verified, refused_because, recorded_at
+  from delivery_evidence where subject = $1 order by recorded_at limit 100
+"""
+PUBLIC_KEYS: Final = "select vin, public_key from vehicles where vin = any ($1)"
+
+
+@dataclass(frozen=True, slots=True)
+class OtaCommand:
+    """A command for a vehicle, as it was recorded before it was sent."""
+
+    command_id: UUID
+    subject: UUID
+    vin: str
+    service: str
+    action: str
+    purpose: str
+    epoch: int
+    valid_until: datetime | None
+    deadline: datetime
+    created_at: datetime
+    overdue: bool
+    resolved: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VehicleAnswer:
+    """What a vehicle said, verified or refused with the reason."""
+
+    subject: UUID
+    command_id: UUID | None
+    epoch: int | None
+    vin: str
+    service: str
+    status: str
+    status_reason: str | None
+    at: str
+    signature: bytes
+    refused_because: str | None = None
+
+
+class OtaCommands:
+    """The tables of commands and acknowledgements."""
+
+    def __init__(self, database: Database) -> None:
+        """Read and write through this database."""
+        self._database = database
+        self._commands: Batcher[UUID, OtaCommand | None] = Batcher(self._read_commands)
+        self._keys: Batcher[str, bytes | None] = Batcher(self._read_keys)
+
+    async def command(self, command_id: UUID) -> OtaCommand | None:
+        """Return a command, or None when we never made it."""
+        return await self._commands.write(command_id, key=new_id())
+
+    async def public_key(self, vin: str) -> bytes | None:
+        """Return the vehicle's public key, or None when we know none."""
+        return await self._keys.write(vin, key=new_id())
+
+    async def last_of(self, subject: UUID, action: str) -> OtaCommand | None:
+        """Return the newest command of a subject."""
+        row = await self._database.fetchrow(LAST_OF_SUBJECT, subject, action)
+        return None if row is None else OtaCommand(**dict(row))
+
+    async def add(
+        self,
+        *,
+        command_id: UUID,
+        subject: UUID,
+        vin: str,
+        service: str,
+        action: str,
+        purpose: str,
+        deadline_in: float,
+        valid_for: float | None = None,
+        within: Connection | None = None,
+    ) -> None:
+        """Record a command before it is sent; the same command id is recorded once."""
+        await (within or self._database).fetch(
+            ADD, command_id, subject, vin, service, action, purpose, valid_for, deadline_in
+        )
+
+    async def record(
+        self, answer: VehicleAnswer, *, within: Connection | None = None
+    ) -> UUID | None:
+        """Keep what a vehicle said; None when exactly this was kept already."""
+        row = await (within or self._database).fetchrow(
+            RECORD,
+            new_id(),
+            answer.subject,
+            answer.command_id,
+            answer.epoch,
+            answer.vin,
+            answer.service,
+            answer.status,
+            answer.status_reason,
+            answer.at,
+            answer.signature,
+            answer.refused_because is None,
+            answer.refused_because,
+        )
+        return None if row is None else row["id"]
+
+    async def answers(self, subject: UUID) -> list[dict[str, object]]:
+        """Return everything vehicles said about a subject, in order."""
+        return [dict(row) for row in await self._database.fetch(ANSWERS, subject)]
+
+    async def _read_commands(self, ids: Sequence[UUID]) -> list[OtaCommand | None]:
+        rows = await self._database.fetch(BY_ID, list(ids))
+        found = {row["command_id"]: OtaCommand(**dict(row)) for row in rows}
+        return [found.get(command_id) for command_id in ids]
+
+    async def _read_keys(self, vins: Sequence[str]) -> list[bytes | None]:
+        rows = await self._database.fetch(PUBLIC_KEYS, list(vins))
+        found = {row["vin"]: row["public_key"] for row in rows}
+        return [found.get(vin) for vin in vins]

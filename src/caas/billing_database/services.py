@@ -1,0 +1,155 @@
+"""Services and service orders as rows (Service Catalog)."""
+
+import dataclasses
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from caas.billing_database.connection import Database
+
+PAGE_ROWS_MAX: Final = 200
+
+PUT_SERVICE = """
+insert into services (code, name, kind, currency, prices, monthly_fee, metered, offered, updated_at)
+values ($1, $2, $3, $4, $5, $6, $7, $8, db_now())
+on conflict (code) do update set name = excluded.name, kind = excluded.kind,
+  currency = excluded.currency, prices = excluded.prices, monthly_fee = excluded.monthly_fee,
+  metered = excluded.metered, offered = excluded.offered, updated_at = excluded.updated_at
+"""
+SERVICE = """
+select code, name, kind, currency, prices, monthly_fee, metered, offered from services
+ where code = $1
+"""
+SERVICES = """
+select code, name, kind, currency, prices, monthly_fee, metered, offered from services
+ where offered order by code limit $1
+"""
+ADD_ORDER = """
+insert into service_orders (id, customer, vin, service, duration_days, amount, currency, created_at)
+values ($1, $2, $3, $4, $5, $6, $7, db_now()) returning created_at
+"""
+ORDER_COLUMNS = """
+select id, customer, vin, service, duration_days, amount, currency, created_at, state, payment_id,
+       active_from, active_until from service_order_states
+"""
+ORDER = ORDER_COLUMNS + " where id = $1"
+ORDERS = ORDER_COLUMNS + """
+ where ($1::uuid is null or customer = $1) and ($2::text is null or vin = $2)
+   and ($3::uuid is null or id < $3) order by id desc limit $4
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A service of the catalogue; money in minor units of `currency`.
+
+    `prices` of a one-time service: `[{"duration_days": 30, "amount": 1299}]`. `metered` of a
+    subscription: `[{"unit": "kWh", "unit_price": 12}]`.
+    """
+
+    code: str
+    name: str
+    kind: str
+    currency: str
+    prices: list[dict[str, Any]]
+    monthly_fee: int | None
+    metered: list[dict[str, Any]]
+    offered: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewServiceOrder:
+    """A service order to write; its price is the catalogue's of this moment."""
+
+    id: UUID
+    customer: UUID
+    vin: str
+    service: str
+    duration_days: int
+    amount: int
+    currency: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceOrder:
+    """A one-time service that a customer wants in a vehicle, and where it stands."""
+
+    id: UUID
+    customer: UUID
+    vin: str
+    service: str
+    duration_days: int
+    amount: int
+    currency: str
+    created_at: datetime
+    state: str = "awaiting payment"
+    payment_id: UUID | None = None
+    active_from: datetime | None = None
+    active_until: datetime | None = None
+
+
+class Services:
+    """The tables of the Service Catalog."""
+
+    def __init__(self, database: Database) -> None:
+        """Read and write through this database."""
+        self._database = database
+
+    async def put(self, service: Service) -> None:
+        """Write a service, new or changed."""
+        await self._database.fetch(
+            PUT_SERVICE,
+            service.code,
+            service.name,
+            service.kind,
+            service.currency,
+            service.prices,
+            service.monthly_fee,
+            service.metered,
+            service.offered,
+        )
+
+    async def service(self, code: str) -> Service | None:
+        """Return a service, or None."""
+        row = await self._database.fetchrow(SERVICE, code)
+        return None if row is None else Service(**dict(row))
+
+    async def offered(self) -> list[Service]:
+        """Return what is on offer."""
+        rows = await self._database.fetch(SERVICES, PAGE_ROWS_MAX)
+        return [Service(**dict(row)) for row in rows]
+
+    async def add_order(self, order: NewServiceOrder) -> ServiceOrder:
+        """Write a new service order."""
+        row = await self._database.fetchrow(
+            ADD_ORDER,
+            order.id,
+            order.customer,
+            order.vin,
+            order.service,
+            order.duration_days,
+            order.amount,
+            order.currency,
+        )
+        assert row is not None, "an insert without conflict returns its row"
+        return ServiceOrder(**dataclasses.asdict(order), created_at=row["created_at"])
+
+    async def order(self, order_id: UUID) -> ServiceOrder | None:
+        """Return a service order as it stands, or None."""
+        row = await self._database.fetchrow(ORDER, order_id)
+        return None if row is None else ServiceOrder(**dict(row))
+
+    async def orders(
+        self,
+        *,
+        customer: UUID | None = None,
+        vin: str | None = None,
+        before: UUID | None = None,
+        rows_max: int = PAGE_ROWS_MAX,
+    ) -> list[ServiceOrder]:
+        """Return service orders, newest first, at most a page of them."""
+        rows = await self._database.fetch(
+            ORDERS, customer, vin, before, min(rows_max, PAGE_ROWS_MAX)
+        )
+        return [ServiceOrder(**dict(row)) for row in rows]

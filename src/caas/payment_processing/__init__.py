@@ -1,0 +1,130 @@
+"""The Payment Processing Subsystem (Diagram 1): the seed's seven calls, and the two it needs besides.
+
+Each initiate call makes the intent durable, asks the gateway, and answers with the payment as it
+stands then: definitive, or still open and carried on by a worker.
+
+Rules a change must keep: the names of these functions are the seed's, in Python's spelling; no
+channel and no subsystem reaches a flow, the gateway or the ledger but through them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from uuid import UUID
+
+from caas.billing_database.books import Books
+from caas.billing_database.idempotency import StoredAnswer
+from caas.billing_database.payments import Payment, TimelineEvent
+from caas.errors import ConflictError
+from caas.open_work import OpenWork
+from caas.payment_processing.charges import CaptureWonError, Charges
+from caas.payment_processing.flow import Flow
+from caas.payment_processing.gateway_calls import SYNCHRONOUS_PATIENCE_SECONDS
+from caas.payment_processing.initiation import Accepted, CallerKey, PaymentRequest, accept
+from caas.payment_processing.service_payment import ServicePayment
+from caas.payment_processing.unknown_outcomes import UnknownOutcomes
+from caas.rules.pace import Pace
+from caas.rules.payment_states import PaymentState
+from caas.rules.payment_types import PaymentType
+
+__all__ = ["CallerKey", "PaymentProcessing", "PaymentRequest", "PaymentStatus"]
+
+
+class NotAuthorisedYetError(ConflictError):
+    """The payment holds no funds yet, so there is nothing to void; ask again when it does."""
+
+    code = "not_authorised_yet"
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentStatus:
+    """A payment with everything that happened to it."""
+
+    payment: Payment
+    events: list[TimelineEvent]
+
+
+class PaymentProcessing:
+    """The seed's Internal Payment API as Python functions."""
+
+    def __init__(
+        self,
+        *,
+        books: Books,
+        charges: Charges,
+        flows: Mapping[PaymentType, Flow],
+        service_payment: ServicePayment,
+        unknown_outcomes: UnknownOutcomes,
+        pace: Pace,
+    ) -> None:
+        """Offer these flows."""
+        self._books = books
+        self._charges = charges
+        self._flows = flows
+        self._service_payment = service_payment
+        self._unknown_outcomes = unknown_outcomes
+        self._pace = pace
+
+    def register(self, open_work: OpenWork) -> None:
+        """Take all work that payments leave for later."""
+        self._unknown_outcomes.register(open_work)
+        self._service_payment.register(open_work)
+
+    async def initiate_reservation_payment(self, request: PaymentRequest) -> Payment | StoredAnswer:
+        """Process a reservation payment (Diagram 2); the caller waits for the answer."""
+        return await self._initiate(request, PaymentType.RESERVATION)
+
+    async def initiate_final_payment(self, request: PaymentRequest) -> Payment | StoredAnswer:
+        """Process the final vehicle payment (Diagram 3); the caller waits for the answer."""
+        return await self._initiate(request, PaymentType.FINAL)
+
+    async def initiate_service_payment(self, request: PaymentRequest) -> Payment | StoredAnswer:
+        """Process a one-time service payment (Diagram 4); settlement comes later."""
+        return await self._initiate(request, PaymentType.SERVICE)
+
+    async def initiate_subscription_payment(
+        self, request: PaymentRequest
+    ) -> Payment | StoredAnswer:
+        """Process a month's subscription charge (Diagram 6); settlement comes later."""
+        return await self._initiate(request, PaymentType.SUBSCRIPTION)
+
+    async def void_payment(self, payment_id: UUID, reason: str) -> Payment:
+        """Void a payment before its capture; voiding it again changes nothing.
+
+        Raises:
+            CaptureWonError: the charge was committed first; refund it instead.
+            NotAuthorisedYetError: no funds are held yet.
+        """
+        payment = await self._books.payments.get(payment_id)
+        if payment.state is PaymentState.VOIDED:
+            return payment
+        if payment.state in {PaymentState.INITIATED, PaymentState.PENDING}:
+            raise NotAuthorisedYetError(payment_id=str(payment_id))
+        if payment.state is not PaymentState.AUTHORIZED:
+            raise CaptureWonError(payment_id=str(payment_id), state=payment.state.value)
+        if payment.type is PaymentType.SERVICE:
+            return await self._service_payment.void_charge(payment, reason)
+        return await self._charges.void_charge(payment, reason)
+
+    async def query_payment_status(self, payment_id: UUID) -> PaymentStatus:
+        """Return a payment as it stands, with its timeline.
+
+        Raises:
+            PaymentNotFoundError: no payment has this id.
+        """
+        payment = await self._books.payments.get(payment_id)
+        return PaymentStatus(payment, await self._books.payments.timeline(payment_id))
+
+    async def _initiate(
+        self, request: PaymentRequest, payment_type: PaymentType
+    ) -> Payment | StoredAnswer:
+        accepted = await accept(self._books, request, payment_type, pace=self._pace)
+        if not isinstance(accepted, Accepted):
+            return accepted
+        if not accepted.fresh or request.respond_async:
+            return accepted.payment
+        return await self._charges.process_payment(
+            accepted.payment,
+            self._flows[payment_type],
+            patience_seconds=SYNCHRONOUS_PATIENCE_SECONDS,
+            maybe_sent=False,
+        )

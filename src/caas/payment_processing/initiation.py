@@ -1,0 +1,172 @@
+"""How a payment begins: what the seed's four initiate calls share.
+
+Rules a change must keep: the intent, the caller's key and the work behind it are one commit; the
+same key never makes a second payment; a retry with a new key for the same thing gets the payment
+that is live already, and a different request for the same thing is refused by name.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+from caas.billing_database.books import Books
+from caas.billing_database.idempotency import (
+    IN_FLIGHT_SECONDS_MAX,
+    InFlightError,
+    KeyReusedError,
+    StoredAnswer,
+)
+from caas.billing_database.identifiers import new_id
+from caas.billing_database.payments import Acceptance, NewPayment, Payment, Verdict
+from caas.errors import ConflictError
+from caas.payment_processing.gateway_calls import AUTHORISE, SAFETY_NET_SECONDS
+from caas.rules.money import Money
+from caas.rules.pace import Pace
+from caas.rules.payment_states import PaymentState
+from caas.rules.payment_types import PaymentType
+
+BOTH_FIRST_EVENTS: Final = 2
+
+
+class LivePaymentError(ConflictError):
+    """Another payment for the same thing is live already."""
+
+    code = "live_payment"
+
+
+@dataclass(frozen=True, slots=True)
+class CallerKey:
+    """The caller, its Idempotency-Key's digest, and the digest of its request."""
+
+    caller: str
+    key_hash: bytes
+    request_hash: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaymentRequest:
+    """What a caller asks to be charged; `amount` in minor units of `currency`.
+
+    Without a payment method the customer pays on the gateway's hosted page. With `respond_async`
+    the caller has its answer once the intent is durable, and a worker goes on.
+    """
+
+    subject: UUID
+    customer: UUID
+    amount: int
+    currency: str
+    payment_method: str | None = None
+    return_url: str | None = None
+    caller_key: CallerKey | None = None
+    respond_async: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A payment as it stands, and whether this very call made it."""
+
+    payment: Payment
+    fresh: bool
+
+
+async def accept(
+    books: Books, request: PaymentRequest, payment_type: PaymentType, *, pace: Pace
+) -> Accepted | StoredAnswer:
+    """Make the intent durable; a repeated call gets what the first one was given.
+
+    Raises:
+        KeyReusedError: the caller's key belongs to another request.
+        InFlightError: the first request with this key is still running.
+        LivePaymentError: a different payment for the same thing is live.
+    """
+    Money(request.amount, request.currency)
+    wanted = _new_payment(request, payment_type, pace)
+    acceptance = await books.payments.accept(wanted)
+    match acceptance.verdict:
+        case Verdict.ACCEPTED:
+            return Accepted(_as_accepted(wanted, acceptance), fresh=True)
+        case Verdict.KEY_USED:
+            return await _repeated(books, request, acceptance)
+        case Verdict.LIVE_PAYMENT:
+            return await _live(books, request, acceptance)
+
+
+def _new_payment(
+    request: PaymentRequest, payment_type: PaymentType, pace: Pace
+) -> NewPayment:
+    key = request.caller_key
+    return NewPayment(
+        id=new_id(),
+        type=payment_type,
+        subject=request.subject,
+        customer=request.customer,
+        amount=request.amount,
+        currency=request.currency,
+        payment_method=request.payment_method,
+        return_url=request.return_url,
+        caller=key.caller if key else None,
+        key_hash=rf"\x{key.key_hash.hex()}" if key else None,
+        request_hash=rf"\x{key.request_hash.hex()}" if key else None,
+        work_kind=AUTHORISE,
+        due_in=0.0 if request.respond_async else pace.seconds(SAFETY_NET_SECONDS),
+    )
+
+
+async def _repeated(
+    books: Books, request: PaymentRequest, acceptance: Acceptance
+) -> Accepted | StoredAnswer:
+    assert request.caller_key is not None, "only a key can have been used before"
+    if acceptance.request_hash != request.caller_key.request_hash:
+        raise KeyReusedError
+    if acceptance.answer_status is not None and acceptance.answer_body is not None:
+        return StoredAnswer(acceptance.answer_status, acceptance.answer_body)
+    assert acceptance.key_created_at is not None, "a used key was stored"
+    running = (acceptance.at - acceptance.key_created_at).total_seconds()
+    if acceptance.payment_id is None or running < IN_FLIGHT_SECONDS_MAX:
+        raise InFlightError
+    return Accepted(await books.payments.get(acceptance.payment_id), fresh=False)
+
+
+async def _live(
+    books: Books, request: PaymentRequest, acceptance: Acceptance
+) -> Accepted | StoredAnswer:
+    if acceptance.payment_id is None:  # it ended between our insert and our look
+        raise LivePaymentError("Another payment for the same thing has just ended; try again.")
+    live = await books.payments.get(acceptance.payment_id)
+    if (live.amount, live.currency, live.customer) != (
+        request.amount,
+        request.currency,
+        request.customer,
+    ):
+        raise LivePaymentError(
+            f"The payment {live.id} for the same thing is live, with another amount or customer.",
+            payment_id=str(live.id),
+        )
+    return Accepted(live, fresh=False)
+
+
+def _as_accepted(wanted: NewPayment, acceptance: Acceptance) -> Payment:
+    return Payment(
+        id=wanted.id,
+        type=wanted.type,
+        subject=wanted.subject,
+        customer=wanted.customer,
+        amount=wanted.amount,
+        currency=wanted.currency,
+        payment_method=wanted.payment_method,
+        return_url=wanted.return_url,
+        state=PaymentState.PENDING,
+        outcome="known",
+        version=BOTH_FIRST_EVENTS,
+        decline_code=None,
+        gateway_transaction_id=None,
+        hosted_page_url=None,
+        capture_before=None,
+        authorised_amount=0,
+        captured_amount=0,
+        settled_amount=0,
+        refunded_amount=0,
+        disputed_amount=0,
+        created_at=acceptance.at,
+        updated_at=acceptance.at,
+    )

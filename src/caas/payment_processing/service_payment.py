@@ -1,0 +1,156 @@
+"""One-Time Service Payment (Diagrams 4 and 8).
+
+Funds are held, the vehicle is told, and the charge is committed only with the vehicle's own
+signed word; if the activation fails the charge is voided. Nobody is charged for what was not
+delivered: the claim that leads to a capture cannot be written without that evidence.
+"""
+
+from typing import Final
+from uuid import UUID
+
+from caas.billing_database.books import Books
+from caas.billing_database.connection import Connection
+from caas.billing_database.due_work import DueWork
+from caas.billing_database.moves import Evidence, Work
+from caas.billing_database.payments import Payment
+from caas.notifications import Notifications
+from caas.ota_activation_engine import (
+    ACTIVATE,
+    DEACTIVATE,
+    RESEND_SECONDS,
+    OtaActivationEngine,
+    activation_command,
+    revoking_command,
+)
+from caas.open_work import Answer, Done, OpenWork
+from caas.payment_processing.charges import Charges
+from caas.payment_processing.flow import Step
+from caas.rules.pace import Pace
+from caas.rules.payment_states import PaymentState
+from caas.service_catalog import ServiceCatalog
+
+ACTIVATION_FAILED: Final = "OTA activation failed"
+GOODWILL: Final = "goodwill_delivery"
+TELL_ACTIVE: Final = "tell_service_active"
+
+
+class ServicePayment:
+    """The flow of a one-time service, from funds held to charge committed or voided."""
+
+    def __init__(
+        self,
+        *,
+        books: Books,
+        charges: Charges,
+        ota_activation_engine: OtaActivationEngine,
+        service_catalog: ServiceCatalog,
+        notifications: Notifications,
+        pace: Pace,
+    ) -> None:
+        """Work with these participants of the diagram."""
+        self._books = books
+        self._charges = charges
+        self._ota = ota_activation_engine
+        self._catalog = service_catalog
+        self._notifications = notifications
+        self._pace = pace
+
+    def register(self, open_work: OpenWork) -> None:
+        """Take the work this flow leaves for later."""
+        open_work.register(TELL_ACTIVE, self._notify_active)
+
+    async def when_failed(self, payment: Payment) -> Step:
+        """Cancel order, no activation (Diagram 7): the customer is told in the same commit."""
+        return Step(also=self._notify_failure)
+
+    async def when_authorised(self, payment: Payment) -> Step:
+        """Immediate delivery: the activation command is committed with the held funds."""
+        order = await self._catalog.service_order(payment.subject)
+        command = activation_command(
+            payment.id,
+            vin=order.vin,
+            service=order.service,
+            valid_days=order.duration_days,
+            pace=self._pace,
+        )
+        resend = Work(ACTIVATE, self._pace.seconds(RESEND_SECONDS))
+        return Step(command=command, next=(resend,))
+
+    async def carry_on(self, payment: Payment) -> Payment:
+        """Do the next thing: trigger the activation, or finish what was claimed."""
+        if payment.state is PaymentState.AUTHORIZED:
+            await self._ota.trigger_activation(payment.id)
+        elif payment.state is PaymentState.CAPTURING:
+            return await self._charges.capture(payment)
+        return payment
+
+    async def activation_succeeded(self, payment_id: UUID, evidence: Evidence) -> bool:
+        """Arrow 4a, then 5a: commit the charge; False when a void had come first."""
+        payment = await self._books.payments.get(payment_id)
+        if payment.state is not PaymentState.AUTHORIZED:
+            return payment.captured_amount > 0
+        committed = await self._charges.commit_charge(
+            payment, evidence, also=Step(next=(Work(TELL_ACTIVE),))
+        )
+        return committed.captured_amount > 0
+
+    async def activation_failed(self, payment_id: UUID, reason: str) -> None:
+        """Arrow 4b, then 5b: fence the vehicle off and void the charge."""
+        payment = await self._books.payments.get(payment_id)
+        if payment.state is PaymentState.AUTHORIZED:
+            await self.void_charge(payment, f"{ACTIVATION_FAILED}: {reason}")
+
+    async def void_charge(self, payment: Payment, reason: str) -> Payment:
+        """Void a charge that was not delivered, its fence in the same commit (decision 16)."""
+        activation = await self._ota.last_command(payment.id, ACTIVATE)
+        fence = revoking_command(activation, pace=self._pace) if activation else None
+        resend = Work(DEACTIVATE, self._pace.seconds(RESEND_SECONDS))
+        claimed = await self._charges.claim_void(
+            payment,
+            reason,
+            command=fence,
+            also=Step(next=(resend,) if fence else (), also=self._notify_not_charged),
+        )
+        if fence:
+            await self._ota.deactivate(payment.id)
+        return await self._charges.send_void(claimed, reason)
+
+    async def deactivated(self, payment_id: UUID, switched_off: bool) -> None:
+        """Count what could not be switched off: delivered out of goodwill, never charged."""
+        if not switched_off:
+            await self._notifications.alert(
+                GOODWILL,
+                payment_id,
+                "The vehicle kept a service nobody is charged for; it refused or missed the "
+                "deactivation.",
+            )
+
+    async def _notify_failure(self, connection: Connection, payment: Payment) -> None:
+        await self._tell("service_payment_failed", payment, within=connection)
+
+    async def _notify_not_charged(self, connection: Connection, payment: Payment) -> None:
+        await self._tell("service_not_activated_not_charged", payment, within=connection)
+
+    async def _notify_active(self, work: DueWork) -> Answer:
+        await self._tell("service_active", await self._books.payments.get(work.subject))
+        return Done()
+
+    async def _tell(
+        self, template: str, payment: Payment, *, within: Connection | None = None
+    ) -> None:
+        order = await self._catalog.service_order(payment.subject)
+        await self._notifications.tell(
+            audience="customer",
+            recipient=str(payment.customer),
+            template=template,
+            facts={
+                "service": order.service,
+                "vin": order.vin,
+                "duration_days": order.duration_days,
+                "amount": payment.amount,
+                "currency": payment.currency,
+                "decline_code": payment.decline_code or "",
+            },
+            subject=payment.id,
+            within=within,
+        )

@@ -1,0 +1,158 @@
+"""The Service Catalog Subsystem (Diagrams 1, 4 and 6): what can be bought for a vehicle, by whom.
+
+One-time services have a price for each duration; subscriptions a monthly fee and metered units.
+
+Rules a change must keep: a service order is written before its payment begins and never changes,
+its state is read off its payment; prices are taken from the catalogue, never from the caller.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final
+from uuid import UUID
+
+from caas.billing_database.books import Books
+from caas.billing_database.identifiers import new_id
+from caas.billing_database.services import NewServiceOrder, Service, ServiceOrder, Services
+from caas.errors import NotFoundError, RefusedError
+from caas.rules.money import Money
+
+ONE_TIME: Final = "one_time"
+SUBSCRIPTION: Final = "subscription"
+DURATION_DAYS_MAX: Final = 3660
+PRICES_MAX: Final = 50
+
+
+class ServiceNotFoundError(NotFoundError):
+    """The catalogue has no service with this code."""
+
+    code = "service_not_found"
+
+
+class ServiceOrderNotFoundError(NotFoundError):
+    """No service order has this id."""
+
+    code = "service_order_not_found"
+
+
+class NotSoldLikeThisError(RefusedError):
+    """The service is not sold in this way; look at its prices in the catalogue."""
+
+    code = "not_sold_like_this"
+
+
+class InvalidServiceError(RefusedError):
+    """The service is not described as the catalogue needs it."""
+
+    code = "invalid_service"
+
+
+class ServiceCatalog:
+    """The catalogue and its orders."""
+
+    def __init__(self, *, books: Books) -> None:
+        """Keep the catalogue in these books."""
+        self._services = Services(books.database)
+
+    async def put_service(
+        self,
+        *,
+        code: str,
+        name: str,
+        kind: str,
+        currency: str,
+        prices: Sequence[dict[str, Any]] = (),
+        monthly_fee: int | None = None,
+        metered: Sequence[dict[str, Any]] = (),
+        offered: bool = True,
+    ) -> Service:
+        """Put a service into the catalogue, or change it for those who buy from now on.
+
+        Raises:
+            InvalidServiceError: prices do not fit the kind of service.
+            UnknownCurrencyError: the currency is not one people pay in.
+        """
+        service = Service(
+            code, name, kind, currency, list(prices), monthly_fee, list(metered), offered
+        )
+        _check(service)
+        await self._services.put(service)
+        return service
+
+    async def service(self, code: str) -> Service:
+        """Return a service.
+
+        Raises:
+            ServiceNotFoundError: the catalogue has none with this code.
+        """
+        service = await self._services.service(code)
+        if service is None:
+            raise ServiceNotFoundError(f"The catalogue has no service '{code}'.")
+        return service
+
+    async def services(self) -> list[Service]:
+        """Return what is on offer."""
+        return await self._services.offered()
+
+    async def create_service_order(
+        self, *, customer: UUID, vin: str, service: str, duration_days: int
+    ) -> ServiceOrder:
+        """Write down that a customer wants a service in a vehicle ("Select Service + Duration").
+
+        Raises:
+            ServiceNotFoundError: the catalogue has no such service.
+            NotSoldLikeThisError: it is not sold once, or not for this duration.
+        """
+        offer = await self.service(service)
+        price = next(
+            (p["amount"] for p in offer.prices if p["duration_days"] == duration_days), None
+        )
+        if offer.kind != ONE_TIME or price is None or not offer.offered:
+            sold = ", ".join(str(p["duration_days"]) for p in offer.prices) or "none"
+            raise NotSoldLikeThisError(
+                f"'{service}' is not sold for {duration_days} days; durations on offer: {sold}."
+            )
+        return await self._services.add_order(
+            NewServiceOrder(
+                id=new_id(),
+                customer=customer,
+                vin=vin,
+                service=service,
+                duration_days=duration_days,
+                amount=price,
+                currency=offer.currency,
+            )
+        )
+
+    async def service_order(self, order_id: UUID) -> ServiceOrder:
+        """Return a service order as it stands.
+
+        Raises:
+            ServiceOrderNotFoundError: there is none with this id.
+        """
+        order = await self._services.order(order_id)
+        if order is None:
+            raise ServiceOrderNotFoundError(f"No service order has the id {order_id}.")
+        return order
+
+    async def service_orders(
+        self, *, customer: UUID | None = None, vin: str | None = None, before: UUID | None = None
+    ) -> list[ServiceOrder]:
+        """Return service orders, newest first."""
+        return await self._services.orders(customer=customer, vin=vin, before=before)
+
+
+def _check(service: Service) -> None:
+    if service.kind not in {ONE_TIME, SUBSCRIPTION}:
+        raise InvalidServiceError("A service is of the kind 'one_time' or 'subscription'.")
+    if len(service.prices) > PRICES_MAX or len(service.metered) > PRICES_MAX:
+        raise InvalidServiceError(f"A service has at most {PRICES_MAX} prices.")
+    if service.kind == ONE_TIME and (not service.prices or service.monthly_fee is not None):
+        raise InvalidServiceError("A one-time service has prices by duration and no monthly fee.")
+    if service.kind == SUBSCRIPTION and (service.prices or service.monthly_fee is None):
+        raise InvalidServiceError("A subscription has a monthly fee and no price by duration.")
+    for price in service.prices:
+        Money(price["amount"], service.currency)
+        if not 1 <= price["duration_days"] <= DURATION_DAYS_MAX or price["amount"] <= 0:
+            raise InvalidServiceError("A price is above zero, for 1 to 3660 days.")
+    for unit in service.metered:
+        Money(unit["unit_price"], service.currency)

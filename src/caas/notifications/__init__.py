@@ -12,7 +12,7 @@ twice after a crash, and never not at all.
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import structlog
@@ -26,11 +26,14 @@ from caas.billing_database.notification_rows import (
     Notification,
     NotificationRows,
 )
-from caas.errors import RefusedError
+from caas.external_systems.notification_channel import (
+    NotDeliveredError,
+    NotificationChannel,
+    OutgoingMessage,
+)
 from caas.notifications import texts
-from caas.open_work import Answer, Done, OpenWork, Park
+from caas.open_work import Again, Answer, Done, OpenWork
 from caas.rules.card_numbers import scrub
-from caas.rules.pace import Pace
 
 CUSTOMER: Final = "customer"
 DEALERSHIP: Final = "dealership"
@@ -38,29 +41,12 @@ OPERATIONS: Final = "operations"
 NOTIFY: Final = "notify"
 ALERT: Final = "alert"
 ERASED: Final = "the customer was erased"
+NOT_DELIVERED: Final = "notification_not_delivered"
+ATTEMPTS_BEFORE_CASE: Final = 12
+SEND_AGAIN_SECONDS: Final = 2.0
+SEND_AGAIN_SECONDS_MAX: Final = 600.0
 
 _log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutgoingMessage:
-    """A message ready to send; `email` is empty for a dealership and for operations."""
-
-    id: UUID
-    audience: str
-    recipient: str
-    name: str
-    email: str
-    language: str
-    title: str
-    text: str
-
-
-class NotificationChannel(Protocol):
-    """What carries messages to people."""
-
-    async def send(self, message: OutgoingMessage) -> None:
-        """Send one message."""
 
 
 class Address(NamedTuple):
@@ -100,7 +86,6 @@ class Notifications:
         address_of: AddressOf,
         zone: tzinfo,
         language: str = "es",
-        pace: Pace,
     ) -> None:
         """Send through this channel; whoever is no customer is spoken to in `language`."""
         self._books = books
@@ -109,7 +94,6 @@ class Notifications:
         self._address_of = address_of
         self._zone = zone
         self._language = language
-        self._pace = pace
 
     def register(self, open_work: OpenWork) -> None:
         """Take the work of sending."""
@@ -231,10 +215,17 @@ class Notifications:
         address = await self._addressed(row.audience, row.recipient)
         try:
             await self._channel.send(self._message(row, address))
-        except RefusedError as refusal:
-            return Park(refusal.sentence)
+        except NotDeliveredError as failure:
+            return await self._not_delivered(work, failure)
         await self._rows.ended(row.id)
         return Done()
+
+    async def _not_delivered(self, work: DueWork, failure: NotDeliveredError) -> Answer:
+        """Try again for ever, and let a person know when it has taken long."""
+        if work.attempts >= ATTEMPTS_BEFORE_CASE:
+            sentence = f"A notification was not delivered {work.attempts} times: {failure.sentence}"
+            await self._books.cases.open(NOT_DELIVERED, work.subject, sentence)
+        return Again(_wait(work.attempts), failure.sentence)
 
     async def _addressed(self, audience: str, recipient: str) -> Address:
         """Return whom to write to; who is no customer is named by the recipient itself."""
@@ -245,14 +236,11 @@ class Notifications:
     def _message(self, row: Notification, address: Address) -> OutgoingMessage:
         said = texts.words(row.template, row.facts, language=address.language, zone=self._zone)
         return OutgoingMessage(
-            id=row.id,
-            audience=row.audience,
-            recipient=row.recipient,
-            name=address.name,
-            email=address.email,
-            language=address.language,
-            title=said.title,
+            id=str(row.id),
+            recipient=address.email or row.recipient,
+            subject=said.title,
             text=texts.letter(said, name=address.name, language=address.language),
+            written_at=row.created_at,
         )
 
     def _written(self, row: Notification, language: str) -> Told:
@@ -267,3 +255,7 @@ class Notifications:
             row.sent_at,
             row.read_at,
         )
+
+
+def _wait(attempts: int) -> float:
+    return min(SEND_AGAIN_SECONDS * 2.0 ** (attempts - 1), SEND_AGAIN_SECONDS_MAX)

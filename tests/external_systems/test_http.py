@@ -5,13 +5,16 @@ first, never on the second (decision 3).
 """
 
 import asyncio
+import inspect
 import pickle
 import socket
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
 import pytest
+import uvloop
 
 from caas.errors import StartupError
 from caas.external_systems.http import (
@@ -185,6 +188,50 @@ async def test_a_trusted_certificate_is_spoken_to() -> None:
         await client.close()
 
     assert got.status == 200
+
+
+async def test_a_server_that_speaks_before_it_is_asked_is_never_asked() -> None:
+    def behave(served: ScriptedServer) -> Behaviour:
+        async def one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(b"SSH-2.0-OpenSSH_9.6\r\n" + http_answer(b'"authorized"'))
+            served.requests.append(await read_request(reader))
+
+        return one
+
+    async with scripted_server(behave) as server, client_of(server.url) as client:
+        with pytest.raises((NotSentError, OutcomeUnknownError)):
+            await client.send("POST", "/transactions", body=b"{}", key="k")
+
+
+async def test_a_server_that_hangs_up_at_once_gives_no_answer() -> None:
+    def behave(_served: ScriptedServer) -> Behaviour:
+        async def one(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.transport.abort()
+
+        return one
+
+    async with scripted_server(behave) as server, client_of(server.url) as client:
+        for _ in range(50):
+            with pytest.raises((NotSentError, OutcomeUnknownError)):
+                await client.send("POST", "/transactions", body=b"{}", key="k")
+
+
+async def test_the_whole_call_keeps_to_its_time() -> None:
+    """Waiting for a place, connecting and answering share one limit."""
+    limits = HttpLimits(total_seconds=0.3, connect_seconds=0.25, connections_max=1)
+    loop = asyncio.get_running_loop()
+    async with (
+        scripted_server(answering(b"", hang=True)) as server,
+        client_of(server.url, limits=limits) as client,
+    ):
+        started = loop.time()
+        ends = await asyncio.gather(
+            *(client.send("GET", "/x") for _ in range(3)), return_exceptions=True
+        )
+        taken = loop.time() - started
+
+    assert all(isinstance(end, NotSentError | OutcomeUnknownError) for end in ends)
+    assert taken < 0.6
 
 
 async def test_no_place_in_the_pool_is_known_not_to_be_sent() -> None:
@@ -378,6 +425,21 @@ async def test_more_callers_than_connections_all_get_their_own_answer() -> None:
 
     assert [answer.body for answer in got] == [f'"/{n}"'.encode() for n in range(200)]
     assert server.connections <= 4
+
+
+SCENARIOS = [
+    scenario
+    for name, scenario in list(globals().items())
+    if name.startswith("test_") and not inspect.signature(scenario).parameters
+]
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
+def test_it_is_the_same_on_the_event_loop_of_operation(
+    scenario: Callable[[], Coroutine[None, None, None]],
+) -> None:
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(uvloop.run, scenario()).result()
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504, 599])

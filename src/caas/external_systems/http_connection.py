@@ -36,23 +36,32 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, loop: asyncio.AbstractEventLoop, answer_bytes_max: int) -> None:
         """Wait for asyncio to connect it."""
-        self.open = False
         self.reusable = False
         self.idle_since = 0.0
+        self._transport: asyncio.Transport | None = None
         self._loop = loop
         self._answer_bytes_max = answer_bytes_max
         self._waiter: asyncio.Future[RawAnswer] | None = None
         self._forget_answer()
 
-    async def exchange(self, request: bytes, seconds: float) -> RawAnswer:
-        """Write one request and wait for its whole answer: status, headers, body."""
-        assert self.open
+    @property
+    def open(self) -> bool:
+        """Whether a request may be written."""
+        return self._transport is not None and not self._transport.is_closing()
+
+    async def exchange(self, request: bytes, deadline: float) -> RawAnswer:
+        """Write one request and wait for its whole answer: status, headers, body.
+
+        Raises:
+            UnusableAnswer: no whole answer came by the deadline, on the loop's clock.
+        """
+        assert self._transport is not None
         assert self._waiter is None
         self._forget_answer()
         waiter: asyncio.Future[RawAnswer] = self._loop.create_future()
         self._waiter = waiter
         self._transport.write(request)
-        timer = self._loop.call_later(seconds, self._fail, UnknownReason.TIMED_OUT)
+        timer = self._loop.call_at(deadline, self._fail, UnknownReason.TIMED_OUT)
         try:
             return await waiter
         except BaseException:
@@ -64,9 +73,9 @@ class Connection(asyncio.Protocol):
 
     def drop(self) -> None:
         """Close at once, whatever is under way."""
-        if self.open:
-            self.open = False
+        if self._transport is not None:
             self._transport.abort()
+        self._transport = None
         self.reusable = False
 
     def _forget_answer(self) -> None:
@@ -83,7 +92,6 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Note that it is open."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is of no such class
-        self.open = True
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser, unless nobody asked."""
@@ -102,7 +110,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, _error: Exception | None) -> None:
         """End the answer, or fail it: a cut is never an answer."""
-        self.open = False
+        self._transport = None
         self.reusable = False
         if self._ends_with_connection() and _error is None:
             self._finish()

@@ -16,7 +16,7 @@ from caas.billing_database.connection import Connection
 from caas.billing_database.moves import Command, Work
 from caas.billing_database.payments import Payment
 
-Alert = Callable[[str, UUID, str], Awaitable[None]]
+Alert = Callable[[str, UUID, str], Awaitable[object]]
 """Tell operations: a kind, the subject, and a sentence a person can act on."""
 
 

@@ -1,0 +1,118 @@
+"""A whole house for one test: real database, simulated gateway over a socket, cars in process."""
+
+import asyncio
+import base64
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from caas import app
+from caas.billing_database.connection import Database
+from caas.billing_database.customers import Customers
+from caas.billing_database.identifiers import new_id
+from caas.billing_database.payments import Payment
+from caas.billing_database.vehicles import NewVehicle, Vehicles
+from caas.external_systems.http import HttpClient, Secret
+from caas.external_systems.in_process_vehicle_link import InProcessVehicleLink
+from caas.external_systems.notification_channel import OutgoingMessage
+from caas.external_systems.seed_contract_gateway import SeedContractGateway
+from caas.rules.money import Money
+from caas.rules.pace import Pace
+from caas_simulators import payment_gateway
+from caas_simulators.gateway_world import GatewaySettings, GatewayWorld
+from caas_simulators.simulated_time import Clock
+from caas_simulators.vehicle_fleet import Fleet
+
+TIME_SCALE = 1000.0
+PATIENCE_SECONDS = 20.0
+VIN = "WVWZZZ1JZXW000001"
+
+
+@dataclass(slots=True)
+class Letterbox:
+    """A channel that keeps what it is given."""
+
+    letters: list[OutgoingMessage] = field(default_factory=list)
+
+    async def send(self, message: OutgoingMessage) -> None:
+        """Keep it."""
+        self.letters.append(message)
+
+    async def close(self) -> None:
+        """Nothing is held open."""
+
+
+@dataclass(slots=True)
+class House:
+    """The platform and the world around it."""
+
+    platform: app.Platform
+    gateway: GatewayWorld
+    gateway_url: str
+    fleet: Fleet
+    letterbox: Letterbox
+    database: Database
+
+    async def customer(self) -> UUID:
+        """Make a customer."""
+        customer = await Customers(self.database).add(
+            new_id(), name="Ana", email="ana@example.com", language="es"
+        )
+        return customer.id
+
+    async def car(self, vin: str = VIN) -> str:
+        """Put a car on the road and into the books."""
+        key = base64.b64decode(self.fleet.public_key(self.fleet.add(vin)))
+        async with self.database.transaction() as connection:
+            price = Money(3_000_000, "EUR")
+            car = NewVehicle(vin=vin, model="Uno", price=price, public_key=key, finished=True)
+            await Vehicles(self.database).put(car, within=connection)
+        return vin
+
+    async def until(
+        self, payment_id: UUID, condition: Callable[[Payment], bool]
+    ) -> Payment:
+        """Let open work run until the payment satisfies the condition."""
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while True:
+                payment = await self.platform.books.payments.get(payment_id)
+                if condition(payment):
+                    return payment
+                await self.platform.open_work.run_due()
+                await asyncio.sleep(0.005)
+
+    async def rest(self) -> None:
+        """Let everything that is due be done."""
+        while await self.platform.open_work.run_due():
+            pass
+
+
+@asynccontextmanager
+async def standing(
+    database: Database, *, scale: float = TIME_SCALE, settings: GatewaySettings | None = None
+) -> AsyncIterator[House]:
+    """Build a house and take it down afterwards."""
+    fleet = Fleet(1, clock=Clock(scale))
+    letterbox = Letterbox()
+    async with payment_gateway.running(
+        settings or GatewaySettings(seed=1, time_scale=scale)
+    ) as (server, world):
+        link = InProcessVehicleLink(fleet, now=app.now, on_refused=lambda *_: None)
+        http = HttpClient(server.url, partner="gateway", api_key=Secret("sk_simulated"))
+        platform = app.assemble(
+            database,
+            app.Partners(gateway=SeedContractGateway(http), vehicles=link, channel=letterbox),
+            market=app.Market(zone=ZoneInfo("Europe/Madrid")),
+            pace=Pace(scale),
+        )
+        await platform.ota_activation_engine.start()
+        try:
+            yield House(platform, world, server.url, fleet, letterbox, database)
+        finally:
+            await link.close()
+            await http.close()
+
+
+Room = Callable[[House], Awaitable[None]]

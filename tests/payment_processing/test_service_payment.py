@@ -1,0 +1,89 @@
+"""One-Time Service Payment: a path for each branch of Diagrams 4, 7 and 8."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from caas.billing_database.connection import Database
+from caas.billing_database.payments import Payment
+from caas.payment_processing import PaymentRequest
+from caas.rules.payment_states import PaymentState
+from caas_simulators.vehicle_car import Behaviour, Manner
+from tests.house import VIN, House, standing
+
+
+@pytest.fixture
+async def house(database: Database) -> AsyncIterator[House]:
+    """A house with a car and a service on offer."""
+    async with standing(database) as built:
+        await built.car()
+        await built.platform.service_catalog.put_service(
+            code="heated-seats",
+            name="Heated seats",
+            kind="one_time",
+            currency="EUR",
+            prices=[{"duration_days": 30, "amount": 1299}],
+        )
+        yield built
+
+
+async def bought(house: House, method: str = "pm_ok") -> Payment:
+    """Buy heated seats for a month."""
+    customer = await house.customer()
+    order = await house.platform.service_catalog.create_service_order(
+        customer=customer, vin=VIN, service="heated-seats", duration_days=30
+    )
+    payment = await house.platform.payment_processing.initiate_service_payment(
+        PaymentRequest(
+            subject=order.id,
+            customer=customer,
+            amount=order.amount,
+            currency="EUR",
+            payment_method=method,
+        )
+    )
+    assert isinstance(payment, Payment)
+    return payment
+
+
+async def test_the_charge_is_committed_when_the_vehicle_confirms(house: House) -> None:
+    payment = await bought(house)
+
+    captured = await house.until(payment.id, lambda p: p.state is PaymentState.CAPTURING)
+    await house.rest()
+
+    order = await house.platform.service_catalog.service_order(payment.subject)
+    assert captured.captured_amount == payment.amount
+    assert order.state == "active"
+    assert house.fleet.cars[VIN].services["heated-seats"].payment_id == str(payment.id)
+    assert [letter.recipient for letter in house.letterbox.letters] == ["ana@example.com"]
+
+
+async def test_a_declined_card_cancels_the_order_and_nothing_is_activated(house: House) -> None:
+    payment = await bought(house, "pm_declined")
+    await house.rest()
+
+    order = await house.platform.service_catalog.service_order(payment.subject)
+    assert (payment.state, payment.decline_code) == (PaymentState.FAILED, "card_declined")
+    assert order.state == "cancelled"
+    assert not house.fleet.cars[VIN].services
+
+
+async def test_the_charge_is_voided_when_the_vehicle_refuses(house: House) -> None:
+    house.fleet.add(VIN, Manner(Behaviour.REFUSES))
+
+    payment = await bought(house)
+    voided = await house.until(payment.id, lambda p: p.state is PaymentState.VOIDED)
+
+    assert voided.captured_amount == 0
+
+
+async def test_the_charge_is_voided_when_the_vehicle_stays_asleep(house: House) -> None:
+    house.fleet.add(VIN, Manner(Behaviour.ASLEEP))
+
+    payment = await bought(house)
+    voided = await house.until(payment.id, lambda p: p.state is PaymentState.VOIDED)
+
+    order = await house.platform.service_catalog.service_order(payment.subject)
+    assert voided.captured_amount == 0
+    assert order.state == "activation failed"

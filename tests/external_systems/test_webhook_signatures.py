@@ -255,6 +255,15 @@ def test_without_the_window_an_old_webhook_would_pass(monkeypatch: pytest.Monkey
     assert believed(WebhookVerifier([NEW]), BODY, headers)
 
 
+def test_without_the_comparison_a_forged_webhook_would_pass(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The test of the test: the protection of F-W6 switched off."""
+    monkeypatch.setattr(webhook_signatures.hmac, "compare_digest", lambda _ours, _theirs: True)
+
+    assert believed(WebhookVerifier([NEW]), b"forged", signed())
+
+
 def believed(verifier: WebhookVerifier, body: bytes, headers: dict[str, str]) -> bool:
     """Whether a webhook passes."""
     try:

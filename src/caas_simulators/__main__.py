@@ -7,6 +7,7 @@ whoever started it knows; it ends at SIGTERM or SIGINT.
 import argparse
 import asyncio
 import dataclasses
+import gc
 import json
 import signal
 import sys
@@ -24,6 +25,7 @@ from caas_simulators.webhook_sender import Target
 def main(arguments: list[str] | None = None) -> int:
     """Run the simulator the arguments name until it is told to stop."""
     options = _parser().parse_args(arguments)
+    gc.set_threshold(200_000, 20, 100)  # What is remembered is no garbage: look seldom.
     uvloop.run(_run_gateway(options) if options.simulator == "gateway" else _run_partners(options))
     return 0
 

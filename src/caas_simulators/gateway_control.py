@@ -24,7 +24,7 @@ _Body = TypeVar("_Body")
 
 PATHS = {
     "GET /_control/ledger": "the gateway's own books; ?reference= for one merchant reference",
-    "POST /_control/settle": "{reference?} let the bank answer for what is capturing",
+    "POST /_control/settle": "{reference?} let the bank answer for captures and refunds",
     "POST /_control/lines": "{date?, ...line} put a line into a report, whatever it says",
     "POST /_control/close-day": "{date?} close a day's report",
     "POST /_control/advance": "{seconds} let time pass, in seconds of the world",
@@ -115,6 +115,8 @@ class GatewayControl:
             return routed(self._routes, request)
         except Refusal as refusal:
             return problem(refusal.status, refusal.code, refusal.detail)
+        except msgspec.DecodeError as error:
+            return problem(422, "invalid_request", str(error))
 
     def _one(self, parts: list[str], request: Request) -> Answer:
         act = self._on_transaction.get(parts[-1])
@@ -133,15 +135,18 @@ class GatewayControl:
 
     def _settle(self, request: Request) -> Answer:
         reference = _decoded(request, SettleOrder).reference
-        capturing = [
-            booking
-            for booking in self._world.store.bookings.values()
-            if booking.transaction.status == "capturing"
-            and reference in (None, booking.transaction.reference)
-        ]
-        for booking in capturing:
-            self._world.settlements.settle_now(booking)
-        return json_answer(200, {"answered": len(capturing)})
+        settled = refunds = 0
+        for booking in self._named(reference):
+            if booking.transaction.status == "capturing":
+                self._world.settlements.settle_now(booking)
+                settled += 1
+            if booking.refund_ids:
+                refunds += self._world.refunds.complete_now(booking)
+        return json_answer(200, {"settlements": settled, "refunds": refunds})
+
+    def _named(self, reference: str | None) -> list[Booking]:
+        bookings = self._world.store.bookings.values()
+        return [one for one in bookings if reference in (None, one.transaction.reference)]
 
     def _book_line(self, request: Request) -> Answer:
         told = msgspec.structs.asdict(_decoded(request, LineOrder))
@@ -164,12 +169,7 @@ class GatewayControl:
         return json_answer(200, {"forgotten": self._world.keys.forget()})
 
     def _ledger(self, request: Request) -> Answer:
-        reference = request.query.get("reference")
-        bookings = [
-            booking
-            for booking in self._world.store.bookings.values()
-            if reference in (None, booking.transaction.reference)
-        ]
+        bookings = self._named(request.query.get("reference"))
         calls = [
             {"operation": operation, "key": key, "count": count}
             for (operation, key), count in self._calls.items()

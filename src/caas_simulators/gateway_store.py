@@ -37,7 +37,7 @@ class Terms:
     partial_percent: int = 60
     dispute_after_seconds: float = 10 * DAY
     dispute_verdict_seconds: float = 30 * DAY
-    refund_seconds: float = 0.0
+    refund_seconds: float = 3_600.0
     key_lifetime_seconds: float = DAY
 
 

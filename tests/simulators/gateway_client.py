@@ -107,6 +107,14 @@ class Gateway:
         """Wait until no webhook is on its way."""
         await self.control("POST", "/webhooks/idle")
 
+    async def called(self, operation: str) -> Json:
+        """Wait until a call has reached the gateway, and return the gateway's books then."""
+        async with asyncio.timeout(10):
+            while True:
+                ledger = await self.ledger()
+                if any(call["operation"] == operation for call in ledger["calls"]):
+                    return ledger
+
     async def ledger(self) -> Json:
         """Return the gateway's own books."""
         return await self.control("GET", "/ledger")
@@ -138,6 +146,14 @@ class Receiver:
         self.received.append(Received(json.loads(text), headers, text, _genuine(text, headers)))
         self.came.set()
         return web.Response(status=self.answers.pop(0) if self.answers else 200)
+
+    async def until(self, event_type: str) -> Json:
+        """Wait for the first webhook of a type and return its body."""
+        async with asyncio.timeout(10):
+            while event_type not in self.types:
+                self.came.clear()
+                await self.came.wait()
+        return next(one.body for one in self.received if one.body["type"] == event_type)
 
     @property
     def types(self) -> list[str]:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
+import aiohttp
+
 from caas import app
 from caas.billing_database.connection import Database
 from caas.billing_database.customers import Customers
@@ -82,6 +84,14 @@ class House:
                     return payment
                 await self.platform.open_work.run_due()
                 await asyncio.sleep(0.005)
+
+    async def gateway_does(self, what: str, **body: object) -> None:
+        """Say something to the gateway's control plane."""
+        async with (
+            aiohttp.ClientSession() as session,
+            session.post(f"{self.gateway_url}/_control/{what}", json=body) as answer,
+        ):
+            assert answer.ok, await answer.text()
 
     async def rest(self) -> None:
         """Let everything that is due be done."""

@@ -22,12 +22,13 @@ from caas.external_systems.iot_gateway import VehicleLink
 from caas.external_systems.notification_channel import NotificationChannel
 from caas.external_systems.payment_gateway import PaymentGateway, unsafe_pairs
 from caas.notifications import Address, AddressOf, Notifications
-from caas.open_work import OpenWork
+from caas.open_work import Answer, Done, OpenWork
 from caas.ota_activation_engine import SERVICE_PAYMENT, OtaActivationEngine, Upward
 from caas.payment_processing import PaymentProcessing
 from caas.payment_processing.charges import Charges
 from caas.payment_processing.flow import Flow
 from caas.payment_processing.service_payment import ServicePayment
+from caas.payment_processing.settlement import Settlement
 from caas.payment_processing.unknown_outcomes import UnknownOutcomes
 from caas.rules.pace import Pace
 from caas.rules.payment_types import PaymentType
@@ -94,6 +95,16 @@ def assemble(database: Database, partners: Partners, *, market: Market, pace: Pa
         pace=pace,
     )
     flows: Mapping[PaymentType, Flow] = {PaymentType.SERVICE: service_payment}
+    settlement = Settlement(
+        books=books,
+        gateway=partners.gateway,
+        charges=charges,
+        flows=flows,
+        alert=notifications.alert,
+        pace=pace,
+        on_refund=_nobody,
+        on_dispute=_nobody,
+    )
     payments = PaymentProcessing(
         books=books,
         charges=charges,
@@ -102,6 +113,7 @@ def assemble(database: Database, partners: Partners, *, market: Market, pace: Pa
         unknown_outcomes=UnknownOutcomes(
             books=books, gateway=partners.gateway, charges=charges, flows=flows, pace=pace
         ),
+        settlement=settlement,
         pace=pace,
     )
     ota.report_to(
@@ -123,6 +135,10 @@ def assemble(database: Database, partners: Partners, *, market: Market, pace: Pa
         ota_activation_engine=ota,
         payment_processing=payments,
     )
+
+
+async def _nobody(*_: object) -> Answer:
+    return Done()
 
 
 def now() -> datetime:

@@ -87,3 +87,13 @@ async def test_the_charge_is_voided_when_the_vehicle_stays_asleep(house: House) 
     order = await house.platform.service_catalog.service_order(payment.subject)
     assert voided.captured_amount == 0
     assert order.state == "activation failed"
+
+
+async def test_the_payment_settles_when_the_bank_confirms(house: House) -> None:
+    payment = await bought(house)
+    await house.until(payment.id, lambda p: p.state is PaymentState.CAPTURING)
+
+    await house.gateway_does("settle")
+    settled = await house.until(payment.id, lambda p: p.state is PaymentState.SETTLED)
+
+    assert settled.settled_amount == payment.amount

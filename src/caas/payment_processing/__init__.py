@@ -21,12 +21,13 @@ from caas.payment_processing.flow import Flow
 from caas.payment_processing.gateway_calls import SYNCHRONOUS_PATIENCE_SECONDS
 from caas.payment_processing.initiation import Accepted, CallerKey, PaymentRequest, accept
 from caas.payment_processing.service_payment import ServicePayment
+from caas.payment_processing.settlement import Settlement, SettlementNotice
 from caas.payment_processing.unknown_outcomes import UnknownOutcomes
 from caas.rules.pace import Pace
 from caas.rules.payment_states import PaymentState
 from caas.rules.payment_types import PaymentType
 
-__all__ = ["CallerKey", "PaymentProcessing", "PaymentRequest", "PaymentStatus"]
+__all__ = ["CallerKey", "PaymentProcessing", "PaymentRequest", "PaymentStatus", "SettlementNotice"]
 
 
 class NotAuthorisedYetError(ConflictError):
@@ -54,6 +55,7 @@ class PaymentProcessing:
         flows: Mapping[PaymentType, Flow],
         service_payment: ServicePayment,
         unknown_outcomes: UnknownOutcomes,
+        settlement: Settlement,
         pace: Pace,
     ) -> None:
         """Offer these flows."""
@@ -62,11 +64,13 @@ class PaymentProcessing:
         self._flows = flows
         self._service_payment = service_payment
         self._unknown_outcomes = unknown_outcomes
+        self._settlement = settlement
         self._pace = pace
 
     def register(self, open_work: OpenWork) -> None:
         """Take all work that payments leave for later."""
         self._unknown_outcomes.register(open_work)
+        self._settlement.register(open_work)
         self._service_payment.register(open_work)
 
     async def initiate_reservation_payment(self, request: PaymentRequest) -> Payment | StoredAnswer:
@@ -104,6 +108,14 @@ class PaymentProcessing:
         if payment.type is PaymentType.SERVICE:
             return await self._service_payment.void_charge(payment, reason)
         return await self._charges.void_charge(payment, reason)
+
+    async def record_settlement(self, payment_id: UUID, notice: SettlementNotice) -> Payment:
+        """Update a payment's settlement status; hearing the same notice again changes nothing.
+
+        Raises:
+            PaymentNotFoundError: no payment has this id.
+        """
+        return await self._settlement.record_settlement(payment_id, notice)
 
     async def query_payment_status(self, payment_id: UUID) -> PaymentStatus:
         """Return a payment as it stands, with its timeline.

@@ -51,6 +51,8 @@ from caas.rules.retry_strategy import GatewayErrorKind, decline_kind
 FIRST_PROBE_SECONDS: Final = 5.0
 HOSTED_PAGE_PROBE_SECONDS: Final = 30.0
 FIRST_POLL_SECONDS: Final = 3600.0
+HELD: Final = frozenset({TransactionStatus.AUTHORIZED})
+TAKEN: Final = frozenset({TransactionStatus.CAPTURING, TransactionStatus.SETTLED})
 NEVER_REACHED: Final = "gateway_unreachable"
 ABANDONED: Final = "abandoned"
 
@@ -268,6 +270,24 @@ class Charges:
             done=(VOID, PROBE),
         )
         return (await self._apply(payment, move))[0]
+
+    async def undo(self, payment: Payment, transaction_id: str) -> bool:
+        """Give back what the gateway holds or took for a payment that ended; True when it has.
+
+        Raises:
+            GatewayFailure: the gateway gave no usable answer; say it again later.
+        """
+        transaction = await self._gateway.find(transaction_id)
+        if transaction is None or transaction.status not in HELD | TAKEN:
+            return True
+        reason = f"the payment is {payment.state}"
+        if transaction.status in HELD:
+            key = key_of(payment.id, "undo-void")
+            await self._gateway.void(transaction_id, reason, key=key)
+            return True
+        key = key_of(payment.id, "undo-refund")
+        await self._gateway.refund(transaction_id, transaction.captured_amount, reason, key=key)
+        return True
 
     async def apply(self, payment: Payment, move: Move, *, step: Step | None = None) -> Payment:
         """Apply a move with the step a flow adds to it; return the payment as it stands."""

@@ -17,7 +17,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
@@ -43,6 +43,7 @@ SETTINGS: Final[Mapping[str, str]] = {
 START_SECONDS_MAX: Final = 180.0  # the recovery of max_wal_size on a slow disk
 STOP_SECONDS_MAX: Final = 60.0
 ORPHANS_SECONDS_MAX: Final = 20.0  # busy backends outlive a killed server until they look up
+ORPHANS_PAUSE_SECONDS: Final = 0.1
 POLL_SECONDS: Final = 0.005
 
 
@@ -92,12 +93,12 @@ class EmbeddedPostgresql:
             self._release()
 
     async def _started(self, cluster: Path) -> str:
-        if not _listens(cluster):
+        joined = _listens(cluster) and await _ready(
+            cluster, has_ended=lambda: not _listens(cluster)
+        )
+        if not joined:
             await files.prepare(cluster)
             await self._launch(cluster)
-        failure = await _ready(cluster, keeper_pid=0)
-        if failure is not None:
-            raise StartupError(f"PostgreSQL in {cluster} does not answer: {failure}")
         return _dsn(cluster)
 
     async def _launch(self, cluster: Path) -> None:
@@ -106,22 +107,25 @@ class EmbeddedPostgresql:
         while True:
             log_start = files.log_size(cluster)
             self._keeper = _spawn_keeper(cluster, self._settings)
-            if await _ready(cluster, keeper_pid=self._keeper) is None:
+            if await _ready(cluster, has_ended=self._keeper_has_ended):
                 return
-            self._keeper = 0
             reason = files.last_failure(cluster, since=log_start)
             late = asyncio.get_running_loop().time() > deadline
             if late or "still in use" not in reason:
                 raise StartupError(f"PostgreSQL did not start in {cluster}: {reason}")
             files.end_orphans(cluster)
-            await asyncio.sleep(20 * POLL_SECONDS)
+            await asyncio.sleep(ORPHANS_PAUSE_SECONDS)
+
+    def _keeper_has_ended(self) -> bool:
+        if self._keeper and os.waitpid(self._keeper, os.WNOHANG)[0]:
+            self._keeper = 0
+        return self._keeper == 0
 
     def _release(self) -> None:
         """Let go of the server; a keeper whose server has ended is reaped."""
         if self._lock >= 0:
             os.close(self._lock)
-        if self._keeper:
-            os.waitpid(self._keeper, os.WNOHANG)
+        self._keeper_has_ended()
         self._cluster, self._lock, self._keeper = None, -1, 0
 
 
@@ -160,30 +164,22 @@ def _spawn_keeper(cluster: Path, settings: Mapping[str, str]) -> int:
         os.close(log)
 
 
-async def _ready(cluster: Path, *, keeper_pid: int) -> str | None:
-    """Wait until the server takes connections; return why it does not."""
-    deadline = asyncio.get_running_loop().time() + START_SECONDS_MAX
-    while asyncio.get_running_loop().time() < deadline:
-        if keeper_pid and _has_ended(keeper_pid):
-            return "it ended"
-        if files.postmaster(cluster).status == "ready" and _listens(cluster):
-            return None
-        await asyncio.sleep(POLL_SECONDS)
-    return f"not ready after {START_SECONDS_MAX:.0f} seconds"
+async def _ready(cluster: Path, *, has_ended: Callable[[], bool]) -> bool:
+    """Wait until the server takes connections; return whether it does."""
 
+    def is_ready() -> bool:
+        return files.postmaster(cluster).status == "ready" and _listens(cluster)
 
-def _has_ended(keeper_pid: int) -> bool:
-    return os.waitpid(keeper_pid, os.WNOHANG)[0] != 0
+    await _until(lambda: is_ready() or has_ended(), seconds_max=START_SECONDS_MAX)
+    return is_ready()
 
 
 async def _stopped(cluster: Path) -> None:
     """Ask for a fast shutdown, which loses nothing, and wait until it is over."""
-    if not _listens(cluster):
-        return
-    deadline = asyncio.get_running_loop().time() + STOP_SECONDS_MAX
-    os.kill(files.postmaster(cluster).pid, signal.SIGINT)
-    while (cluster / files.PID_FILE).exists() and asyncio.get_running_loop().time() < deadline:
-        await asyncio.sleep(POLL_SECONDS)
+    if _listens(cluster):
+        os.kill(files.postmaster(cluster).pid, signal.SIGINT)
+        pid_file = cluster / files.PID_FILE
+        await _until(lambda: not pid_file.exists(), seconds_max=STOP_SECONDS_MAX)
 
 
 def _listens(cluster: Path) -> bool:
@@ -204,16 +200,18 @@ def _dsn(cluster: Path) -> str:
 async def _locked(path: Path, kind: int) -> int:
     """Hold a lock on the file, waiting for a server that is just stopping or starting."""
     lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    deadline = asyncio.get_running_loop().time() + START_SECONDS_MAX
-    try:
-        while not _lock_now(lock, kind):
-            if asyncio.get_running_loop().time() > deadline:
-                raise TimeoutError(errno.ETIMEDOUT, "another process has locked it", str(path))
-            await asyncio.sleep(POLL_SECONDS)
-    except BaseException:
-        os.close(lock)
-        raise
-    return lock
+    if await _until(lambda: _lock_now(lock, kind), seconds_max=START_SECONDS_MAX):
+        return lock
+    os.close(lock)
+    raise TimeoutError(errno.ETIMEDOUT, "another process keeps it locked", str(path))
+
+
+async def _until(holds: Callable[[], bool], *, seconds_max: float) -> bool:
+    """Ask again and again, since other processes send no event; say whether it held in time."""
+    deadline = asyncio.get_running_loop().time() + seconds_max
+    while not (held := holds()) and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110 - no event comes from there
+        await asyncio.sleep(POLL_SECONDS)
+    return held
 
 
 def _lock_now(lock: int, kind: int) -> bool:

@@ -1,4 +1,4 @@
-"""Make an environment exactly what `uv.lock` says: by a pinned uv, or by pip where uv cannot be had.
+"""Make an environment exactly what `uv.lock` says: by a pinned uv, or by pip without it.
 
 Rules: the uv that is fetched is one version, one file for each platform, its sha256 written below;
 a fetched file gets its name when it is whole; uv installs into a Python that is there and never
@@ -17,6 +17,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
+from urllib.error import HTTPError
 
 from bootstrap.package_index import (
     PYPI,
@@ -118,13 +119,16 @@ def fetch_uv(target: Path, tags: str, sha256: str) -> None:
     """Download the wheel, check it, and move its one program into place.
 
     Raises:
-        CannotBeHadError: the index does not answer, or answers something else.
+        CannotBeHadError: the index has no such file, or not the pinned one.
+        CannotBeInstalledError: the index does not answer.
     """
     name = f"uv-{UV_VERSION}-py3-none-{tags}.whl"
     try:
         wheel = fetch(link_of(name, page_url=f"{index_url()}/uv/"))
-    except (OSError, ValueError) as failure:
-        raise CannotBeHadError(str(failure)) from failure
+    except (HTTPError, ValueError) as refusal:
+        raise CannotBeHadError(str(refusal)) from refusal
+    except OSError as failure:  # pip would find no network either, and take its time
+        raise CannotBeInstalledError(f"{_what_to_do('')}\n    {failure}") from failure
     if hashlib.sha256(wheel).hexdigest() != sha256:
         raise CannotBeHadError(f"{name} is not the file whose sha256 is pinned")
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -185,7 +189,7 @@ def install_with_pip(environment_dir: Path, *, developers: bool) -> None:
 
 def _run(command: list[str], environment: dict[str, str]) -> None:
     """Run one step; its own words are seen at a terminal, or when it fails."""
-    done = subprocess.run(  # noqa: S603 - the words are ours
+    done = subprocess.run(
         command,
         cwd=ROOT,
         env=environment,
@@ -226,7 +230,7 @@ def _has_cache_folder() -> bool:
 def _version(uv: str | Path) -> str:
     """Return which version a uv says it is; nothing when it does not run."""
     try:
-        said = subprocess.run([uv, "--version"], capture_output=True, text=True, check=False)  # noqa: S603
+        said = subprocess.run([uv, "--version"], capture_output=True, text=True, check=False)
     except OSError:
         return ""
     return said.stdout.split()[1] if said.stdout.startswith("uv ") else ""

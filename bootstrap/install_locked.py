@@ -38,7 +38,7 @@ def main() -> None:
         ]
         index = ["--index-url", os.environ["CAAS_INDEX"]]
         pip = [sys.executable, "-m", "pip", "install", *options, *index, "-r", listed.name]
-        raise SystemExit(subprocess.run(pip, check=False).returncode)  # noqa: S603
+        raise SystemExit(subprocess.run(pip, check=False).returncode)
 
 
 def requirements(lock: dict[str, Any], *, developers: bool) -> Iterator[str]:

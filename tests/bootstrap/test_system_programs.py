@@ -1,0 +1,58 @@
+"""The programs that only tests need: installed without starting a service, or named."""
+
+from pathlib import Path
+
+import pytest
+
+from bootstrap import system_programs
+
+
+@pytest.fixture
+def nothing_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A machine whose folders of programs are empty."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(system_programs, "SYSTEM_FOLDERS", str(tmp_path))
+
+
+@pytest.mark.usefixtures("nothing_installed")
+def test_what_is_missing_is_named() -> None:
+    notes: list[str] = []
+
+    system_programs.ensure([], note=notes.append)
+
+    assert notes == ["chromium and mosquitto not found: the tests that need them are skipped."]
+
+
+@pytest.mark.usefixtures("nothing_installed")
+def test_a_run_of_named_tests_installs_nothing() -> None:
+    notes: list[str] = []
+
+    system_programs.ensure([f"{__file__}::test_something"], note=notes.append)
+
+    assert notes == []
+
+
+def test_no_service_starts_while_programs_are_installed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    policy = tmp_path / "policy-rc.d"
+    monkeypatch.setattr(system_programs, "POLICY", policy)
+
+    with system_programs.no_service_starts():
+        answered = policy.read_text()
+
+    assert "exit 101" in answered
+    assert not policy.exists()
+
+
+def test_the_administrators_own_policy_stays(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    policy = tmp_path / "policy-rc.d"
+    policy.write_text("#!/bin/sh\nexit 0\n")
+    monkeypatch.setattr(system_programs, "POLICY", policy)
+
+    with system_programs.no_service_starts():
+        pass
+
+    assert policy.read_text() == "#!/bin/sh\nexit 0\n"

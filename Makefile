@@ -1,6 +1,6 @@
 # Short names for ./caas, which needs no make. Each check is defined in bootstrap/checks.py.
 .DEFAULT_GOAL := help
-.PHONY: help setup test check format bench demo up soak docs clean
+.PHONY: help setup test check coverage format bench demo up soak docs clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -13,6 +13,13 @@ test: ## every test (one file: ./caas test tests/...)
 
 check: ## format, lint, layers, types, dead code, dependencies, spelling, fast tests
 	@./caas check
+
+coverage: ## that every branch of the rules and of Payment Processing is run by a test
+	@./caas run coverage erase
+	@./caas run coverage run -m pytest -q
+	@./caas run coverage combine --quiet
+	@./caas run coverage report --fail-under=100 \
+	  --include='src/caas/rules/*,src/caas/payment_processing/*'
 
 format: ## put the sources into the one format
 	@./caas run ruff check --fix --quiet && ./caas run ruff format

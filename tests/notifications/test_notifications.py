@@ -165,6 +165,19 @@ async def test_no_name_and_no_address_is_stored(post: Post) -> None:
     assert not any("Ana" in row["row"] or "example.com" in row["row"] for row in rows)
 
 
+async def test_an_access_link_is_forgotten_once_it_was_sent(post: Post) -> None:
+    customer, link = customer_of(post), {"access_url": "https://caas.example/enter/s3cret"}
+    await post.tell(customer, new_id(), template="access_credentials", facts=link)
+
+    await post.work()
+
+    assert "https://caas.example/enter/s3cret" in post.channel.sent[0].text
+    rows = await post.books.database.fetch("select n::text as row from notifications n")
+    (entry,) = await post.notifications.inbox(customer)
+    assert "s3cret" not in rows[0]["row"]
+    assert "con el enlace que te hemos enviado." in entry.text
+
+
 async def test_the_inbox_shows_the_newest_first_and_forgets_no_page(post: Post) -> None:
     customer, other = customer_of(post), customer_of(post)
     subjects = [new_id() for _ in range(3)]

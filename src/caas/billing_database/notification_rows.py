@@ -1,7 +1,8 @@
 """Notifications as rows: told once, sent durably, read in an inbox.
 
 Rules a change must keep: a row and the work of sending it are one commit; telling the same again
-adds nothing; whoever reads or marks a row names the recipient it belongs to.
+adds nothing; whoever reads or marks a row names the recipient it belongs to; a link that opens an
+account stands in its row only until it was sent.
 """
 
 from collections.abc import Sequence
@@ -58,7 +59,8 @@ returning id
 """
 ENDED: Final = """
 update notifications n set sent_at = case when w.because is null then db_now() end,
-       not_sent_because = w.because
+       not_sent_because = w.because,
+       facts = case when n.facts ? 'access_url' then n.facts || '{"access_url": ""}' else n.facts end
   from unnest($1::uuid[], $2::text[]) as w(id, because) where n.id = w.id and n.sent_at is null
 """
 

@@ -23,6 +23,7 @@ import msgspec
 
 BODY_BYTES_MAX = 4 * 1024 * 1024
 HEADERS_MAX = 100
+REFUSED_SECONDS_MAX = 2.0
 PIPELINED_REQUESTS_MAX = 1000
 JSON = b"application/json"
 PROBLEM_JSON = b"application/problem+json"
@@ -124,6 +125,7 @@ class Connection(asyncio.Protocol):
         self._parts = _Parts()
         self._waiting: deque[tuple[Request, bool]] = deque()
         self._busy = False
+        self._refused = False
         self._task: asyncio.Task[None] | None = None
         self.transport: asyncio.Transport
         self.closed = asyncio.Event()
@@ -142,6 +144,8 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser; what is not HTTP ends the connection."""
+        if self._refused:
+            return
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserCallbackError:
@@ -178,7 +182,7 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         """Answer the request now, or after those that came before it."""
-        if self.transport.is_closing():
+        if self._refused or self.transport.is_closing():
             return
         request, keep_alive = self._request(), self._parser.should_keep_alive()
         if not self._busy:
@@ -231,9 +235,13 @@ class Connection(asyncio.Protocol):
             self.transport.close()
 
     def _refuse(self, answer: Answer) -> None:
-        if not self.transport.is_closing():
-            self.transport.write(rendered(answer, keep_alive=False))
-            self.transport.close()
+        """Answer and end our side; what still comes is thrown away, so that the answer arrives."""
+        if self._refused or self.transport.is_closing():
+            return
+        self._refused = True
+        self.transport.write(rendered(answer, keep_alive=False))
+        self.transport.write_eof()
+        asyncio.get_running_loop().call_later(REFUSED_SECONDS_MAX, self.transport.abort)
 
 
 @dataclass(slots=True)

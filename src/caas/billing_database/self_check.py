@@ -120,6 +120,8 @@ FREE_TEXT: Final = (
     "select id::text, concat_ws(' ', payment_method, return_url, decline_code) from payments",
     "select payment_id::text, facts::text from payment_events where facts <> '{}'",
     "select id::text, body::text from webhook_inbox",
+    "select id::text, concat_ws(' ', event_id, reason, body) from webhook_quarantine",
+    "select id::text, concat_ws(' ', name, dealership) from api_keys",
     "select id::text, concat_ws(' ', sentence, facts::text, resolution) from cases",
     "select subject::text, concat_ws(' ', payload::text, last_error) from open_work",
     "select id::text, concat_ws(' ', recipient, facts::text) from notifications",

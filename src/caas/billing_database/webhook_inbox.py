@@ -1,0 +1,158 @@
+"""Webhooks as rows: stored before they are answered, each once, with the work that applies them.
+
+A webhook is durable, together with its open work, before its sender hears 2xx (decision 31). Its
+sender's name and its event id make it one row for ever, so that a repetition changes nothing; the
+same id with another body is set aside in quarantine with a case, and never applied.
+
+Rules a change must keep: bodies come in free of card numbers; the digest is of the bytes as they
+were signed; a row and its open work are one commit.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from caas.billing_database.batching import Batcher
+from caas.billing_database.cases import Cases
+from caas.billing_database.connection import Connection, Database
+from caas.billing_database.identifiers import new_id
+from caas.errors import NotFoundError
+
+CONTRADICTION = "webhook_contradiction"
+UNREADABLE = "webhook_unreadable"
+
+STORE = """
+with w as materialized (
+  select r.*, now_.at
+    from unnest($1::uuid[], $2::text[], $3::text[], $4::bytea[], $5::text[], $6::text[])
+         with ordinality as r(id, gateway, event_id, body_hash, body, work_kind, i)
+   cross join (select db_now() as at) now_
+), stored as (
+  insert into webhook_inbox as n (id, gateway, event_id, body_hash, body, received_at)
+  select w.id, w.gateway, w.event_id, w.body_hash, w.body::jsonb, w.at from w
+  on conflict (gateway, event_id) do nothing
+  returning n.id
+), work as (
+  insert into open_work (kind, subject, due_at, created_at)
+  select w.work_kind, w.id, w.at, w.at from w join stored s on s.id = w.id
+)
+select s.id is not null as fresh, coalesce(s.id, k.id) as id, k.body_hash = w.body_hash as same
+  from w
+  left join stored s on s.id = w.id
+  left join webhook_inbox k on k.gateway = w.gateway and k.event_id = w.event_id
+ order by w.i
+"""
+GET = """
+select id, gateway, event_id, body::text as body, received_at from webhook_inbox where id = $1
+"""
+QUARANTINE = """
+insert into webhook_quarantine (id, gateway, event_id, contradicts, reason, body_hash, body,
+    received_at)
+values ($1, $2, $3, $4, $5, $6, $7, db_now())
+on conflict (gateway, event_id, body_hash) do nothing returning id
+"""
+
+
+class WebhookNotFoundError(NotFoundError):
+    """No stored webhook has this id."""
+
+    code = "webhook_not_found"
+
+
+class Storing(StrEnum):
+    """What became of a webhook that was to be stored."""
+
+    FRESH = "fresh"
+    DUPLICATE = "duplicate"
+    CONTRADICTION = "contradiction"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Incoming:
+    """A verified webhook: `body` is JSON text without card numbers, `body_hash` of what came."""
+
+    gateway: str
+    event_id: str
+    body_hash: bytes
+    body: str
+    work_kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """How it was stored, and the id of the row that holds the event."""
+
+    storing: Storing
+    id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class InboxRow:
+    """A webhook as it was stored, its body as JSON."""
+
+    id: UUID
+    gateway: str
+    event_id: str
+    body: bytes
+    received_at: datetime
+
+
+class WebhookInbox:
+    """The table of received webhooks."""
+
+    def __init__(self, database: Database) -> None:
+        """Read and write through this database."""
+        self._database = database
+        self._cases = Cases(database)
+        self._batcher = Batcher(self._store_batch)
+
+    async def store(self, incoming: Incoming) -> Stored:
+        """Make a webhook durable with the work that applies it, once."""
+        return await self._batcher.write(incoming, key=(incoming.gateway, incoming.event_id))
+
+    async def get(self, inbox_id: UUID, *, within: Connection | None = None) -> InboxRow:
+        """Return a stored webhook.
+
+        Raises:
+            WebhookNotFoundError: no webhook has this id.
+        """
+        row = await (within or self._database).fetchrow(GET, inbox_id)
+        if row is None:
+            raise WebhookNotFoundError(f"No stored webhook has the id {inbox_id}.")
+        return InboxRow(**{**row, "body": row["body"].encode()})
+
+    async def quarantine(
+        self, incoming: Incoming, *, reason: str, contradicts: UUID | None = None
+    ) -> None:
+        """Set a webhook aside that must not be applied, and open a case for a person to look."""
+        kind = UNREADABLE if contradicts is None else CONTRADICTION
+        sentence = f"The webhook {incoming.event_id} from {incoming.gateway} was set aside: {reason}"
+
+        async def together(connection: Connection) -> None:
+            quarantined = new_id()
+            row = await connection.fetchrow(
+                QUARANTINE, quarantined, incoming.gateway, incoming.event_id, contradicts,
+                reason, incoming.body_hash, incoming.body,
+            )  # fmt: skip
+            if row is not None:
+                subject = contradicts or quarantined
+                await self._cases.open(kind, subject, sentence, within=connection)
+
+        await self._database.in_transaction(together)
+
+    async def _store_batch(self, batch: Sequence[Incoming]) -> list[Stored]:
+        rows = [(new_id(), w.gateway, w.event_id, w.body_hash, w.body, w.work_kind) for w in batch]
+        columns = [list(column) for column in zip(*rows, strict=True)]
+        answers = await self._database.fetch(STORE, *columns)
+        if any(answer["id"] is None for answer in answers):
+            # Another process stored one of them while this statement ran; now it can be seen.
+            answers = await self._database.fetch(STORE, *columns)
+        return [_stored(**answer) for answer in answers]
+
+
+def _stored(*, fresh: bool, id: UUID, same: bool | None) -> Stored:  # noqa: A002  # a column
+    if fresh:
+        return Stored(Storing.FRESH, id)
+    return Stored(Storing.DUPLICATE if same else Storing.CONTRADICTION, id)

@@ -1,0 +1,159 @@
+"""Diagrams 2 and 3, seen from the vehicle: from stock to the customer's door, and back to stock.
+
+Theory of operation
+-------------------
+
+A vehicle that belongs to nobody's order is *sin asignar*: it is in stock and anyone may reserve it.
+The reservation payment marks it reserved, the factory confirms and builds it, it becomes ready,
+the final payment marks it fully paid; then matriculation, transport, delivery. A vehicle that
+stands finished in stock skips the factory: it goes from reserved to ready.
+
+Three things bring it back to stock: the reservation is lost because the final payment was declined
+(Diagram 3, "Mark Vehicle Sin Asignar"), the factory refuses the order (decision 22), or the
+customer withdraws (desistimiento). A delivered vehicle stands in the customer's street, so there
+desistimiento alone moves nothing: the vehicle is in stock again when it has been returned.
+
+`MOVES` are the arrows of the two diagrams, `BEYOND` those the diagrams do not draw, each event with
+its decision in `DECISIONS`. A ready vehicle that nobody has reserved stays sin asignar: a factory
+finishes what it began even when the reservation was lost meanwhile.
+
+Rules a change must keep:
+
+1. Whatever moves a vehicle is an arrow in one of the two literals.
+2. Only a decline or desistimiento takes a vehicle away from a customer. There is no arrow for an
+   unknown outcome, and none must be added (decision 19).
+3. From fully paid on, a payment cannot lose the vehicle any more.
+"""
+
+from enum import StrEnum
+from typing import Final
+
+from caas.errors import ConflictError
+
+
+class VehicleState(StrEnum):
+    """Where a vehicle is on its way to a customer."""
+
+    SIN_ASIGNAR = "sin asignar"
+    RESERVED = "reserved"
+    IN_PRODUCTION = "in production"
+    READY = "ready"
+    FULLY_PAID = "fully paid"
+    REGISTERED = "registered"
+    DELIVERY_SCHEDULED = "delivery scheduled"
+    DELIVERED = "delivered"
+
+
+class VehicleEvent(StrEnum):
+    """What happens to a vehicle, in the words of Diagrams 2 and 3 and then beyond them."""
+
+    MARK_VEHICLE_RESERVED = "Mark Vehicle Reserved"
+    ORDER_CONFIRMATION = "Order Confirmation"
+    VEHICLE_READY = "Vehicle Ready"
+    MARK_FULLY_PAID = "Mark Fully Paid"
+    REGISTRATION_COMPLETE = "Registration Complete"
+    SCHEDULE_DELIVERY = "Schedule Delivery"
+    MARK_VEHICLE_SIN_ASIGNAR = "Mark Vehicle Sin Asignar"
+    FACTORY_REFUSES_ORDER = "Factory refuses order"
+    DELIVERY_COMPLETED = "Delivery completed"
+    DESISTIMIENTO = "Desistimiento"
+    VEHICLE_RETURNED = "Vehicle returned"
+
+
+_S = VehicleState
+_E = VehicleEvent
+
+MOVES: Final[dict[VehicleState, dict[VehicleEvent, VehicleState]]] = {
+    _S.SIN_ASIGNAR: {_E.MARK_VEHICLE_RESERVED: _S.RESERVED},
+    _S.RESERVED: {
+        _E.ORDER_CONFIRMATION: _S.IN_PRODUCTION,
+        _E.VEHICLE_READY: _S.READY,
+        _E.MARK_VEHICLE_SIN_ASIGNAR: _S.SIN_ASIGNAR,
+    },
+    _S.IN_PRODUCTION: {
+        _E.VEHICLE_READY: _S.READY,
+        _E.MARK_VEHICLE_SIN_ASIGNAR: _S.SIN_ASIGNAR,
+    },
+    _S.READY: {_E.MARK_FULLY_PAID: _S.FULLY_PAID, _E.MARK_VEHICLE_SIN_ASIGNAR: _S.SIN_ASIGNAR},
+    _S.FULLY_PAID: {_E.REGISTRATION_COMPLETE: _S.REGISTERED},
+    _S.REGISTERED: {_E.SCHEDULE_DELIVERY: _S.DELIVERY_SCHEDULED},
+    _S.DELIVERY_SCHEDULED: {},
+    _S.DELIVERED: {},
+}
+
+BEYOND: Final[dict[VehicleState, dict[VehicleEvent, VehicleState]]] = {
+    _S.SIN_ASIGNAR: {_E.VEHICLE_READY: _S.SIN_ASIGNAR},
+    _S.RESERVED: {
+        _E.FACTORY_REFUSES_ORDER: _S.SIN_ASIGNAR,
+        _E.DESISTIMIENTO: _S.SIN_ASIGNAR,
+    },
+    _S.IN_PRODUCTION: {_E.DESISTIMIENTO: _S.SIN_ASIGNAR},
+    _S.READY: {_E.DESISTIMIENTO: _S.SIN_ASIGNAR},
+    _S.FULLY_PAID: {_E.DESISTIMIENTO: _S.SIN_ASIGNAR},
+    _S.REGISTERED: {_E.DESISTIMIENTO: _S.SIN_ASIGNAR},
+    _S.DELIVERY_SCHEDULED: {
+        _E.DELIVERY_COMPLETED: _S.DELIVERED,
+        _E.DESISTIMIENTO: _S.SIN_ASIGNAR,
+    },
+    _S.DELIVERED: {_E.VEHICLE_RETURNED: _S.SIN_ASIGNAR},
+}
+
+DECISIONS: Final[dict[VehicleEvent, tuple[int, ...]]] = {
+    _E.VEHICLE_READY: (19,),
+    _E.FACTORY_REFUSES_ORDER: (22,),
+    _E.DELIVERY_COMPLETED: (23,),
+    _E.DESISTIMIENTO: (5,),
+    _E.VEHICLE_RETURNED: (5,),
+}
+
+ASSIGNED: Final = frozenset(VehicleState) - {_S.SIN_ASIGNAR}
+"""States in which the vehicle has exactly one active assignment (decision 20, law 8)."""
+
+RESERVATION_CAN_BE_LOST: Final = frozenset(
+    state for state, row in MOVES.items() if _E.MARK_VEHICLE_SIN_ASIGNAR in row
+)
+"""States in which a declined final payment, or a late reservation failure, takes the vehicle."""
+
+
+class IllegalVehicleMoveError(ConflictError):
+    """The vehicle cannot make this move from the state it is in; nothing was changed."""
+
+    code = "illegal_vehicle_move"
+
+    def __init__(self, state: VehicleState, event: VehicleEvent) -> None:
+        """Keep the state and the event that do not go together."""
+        self.state = state
+        self.event = event
+        sentence = f'A vehicle that is {state} has no move "{event}"; nothing was changed.'
+        super().__init__(sentence, state=state.value, event=event.value)
+
+
+def next_state(state: VehicleState, event: VehicleEvent) -> VehicleState:
+    """Return the state this event leads to.
+
+    Raises:
+        IllegalVehicleMoveError: no arrow leaves this state with this event.
+    """
+    target = MOVES[state].get(event) or BEYOND[state].get(event)
+    if target is None:
+        raise IllegalVehicleMoveError(state, event)
+    return target
+
+
+def legal_arrows() -> list[tuple[VehicleState, VehicleEvent, VehicleState]]:
+    """List every move of both literals, the diagrams' own first."""
+    return [
+        (source, event, target)
+        for table in (MOVES, BEYOND)
+        for source, row in table.items()
+        for event, target in row.items()
+    ]
+
+
+def mermaid() -> str:
+    """Draw the vehicle's way as a Mermaid state diagram."""
+    ids = {state: state.value.title().replace(" ", "") for state in VehicleState}
+    lines = ["stateDiagram-v2", f"    [*] --> {ids[_S.SIN_ASIGNAR]}"]
+    lines += [f'    state "{state}" as {ids[state]}' for state in VehicleState]
+    lines += [f'    {ids[a]} --> {ids[b]}: "{event}"' for a, event, b in legal_arrows()]
+    return "\n".join(lines) + "\n"

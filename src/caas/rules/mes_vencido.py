@@ -1,0 +1,275 @@
+"""Mes vencido: the month that has ended, and what the service used in it costs (Diagram 6).
+
+A `Month` is a key such as 2026-11, never a distance between two timestamps. In a market's time zone
+it becomes a half-open interval of UTC instants, and the end of one month is the start of the next
+by construction, whatever the clocks did that night (decision 28).
+
+Only what was delivered is billed: from the vehicle's activation to its deactivation (decision 29).
+The fixed fee is shared out over the days of the month; a day on which the service was delivered at
+all counts whole, and counts once.
+
+Rounding, both times in whole minor units: a share of the fee is rounded down, so that the shares of
+one fee never come to more than the fee. IVA is taken once, on the sum of the lines, and rounded
+half up, which is what an EN 16931 invoice must show.
+
+Rules a change must keep:
+
+1. A month is over when the clock says so in the market's time zone. The clock is an argument.
+2. No line without delivered time: metered units are counted where `was_delivered` says so.
+"""
+
+import calendar
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta, tzinfo
+from enum import StrEnum
+from typing import Final, Self
+
+from caas.errors import RefusedError
+from caas.rules.money import Money, total
+
+BASIS_POINTS: Final = 10_000
+"""One whole, as tax rates are written: 21 % IVA is 2100."""
+
+_MONTH_KEY: Final = re.compile("([0-9]{4})-(0[1-9]|1[0-2])")
+_MONTHS_A_YEAR: Final = 12
+
+
+class InvalidMonthError(RefusedError):
+    """A month is written as its year and its number: 2026-11."""
+
+    code = "invalid_month"
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """The instants from `start` up to, but not including, `end`; both aware."""
+
+    start: datetime
+    end: datetime
+
+    def __contains__(self, instant: datetime) -> bool:
+        """Say whether the instant lies in it."""
+        return self.start <= instant < self.end
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveredInterval:
+    """A stretch of delivered service: activation evidence to deactivation evidence, if any yet."""
+
+    activated_at: datetime
+    deactivated_at: datetime | None = None
+
+    def within(self, interval: Interval) -> Interval | None:
+        """Return the part that falls into the interval, or None when nothing does."""
+        start = max(self.activated_at, interval.start)
+        end = min(self.deactivated_at or interval.end, interval.end)
+        return Interval(start, end) if start < end else None
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Month:
+    """The key of one month, the same all over the world; `interval` puts it into a time zone.
+
+    Raises:
+        InvalidMonthError: there is no such month.
+    """
+
+    year: int
+    number: int
+
+    def __post_init__(self) -> None:
+        """Refuse a thirteenth month."""
+        if not (date.min.year <= self.year < date.max.year and 1 <= self.number <= _MONTHS_A_YEAR):
+            raise InvalidMonthError(year=self.year, number=self.number)
+
+    @classmethod
+    def parse(cls, key: str) -> Self:
+        """Read "2026-11".
+
+        Raises:
+            InvalidMonthError: the text is not a month's key.
+        """
+        match = _MONTH_KEY.fullmatch(key)
+        if match is None:
+            raise InvalidMonthError(month=key)
+        return cls(int(match[1]), int(match[2]))
+
+    @classmethod
+    def containing(cls, instant: datetime, zone: tzinfo) -> Self:
+        """Return the month whose interval holds the instant."""
+        local = instant.astimezone(zone)
+        month = cls(local.year, local.month)
+        return month if instant < month.interval(zone).end else month.next()
+
+    @property
+    def days(self) -> int:
+        """How many days the calendar gives it."""
+        return calendar.monthrange(self.year, self.number)[1]
+
+    def next(self) -> Self:
+        """Return the month after it."""
+        return self._moved(1)
+
+    def previous(self) -> Self:
+        """Return the month before it."""
+        return self._moved(-1)
+
+    def interval(self, zone: tzinfo) -> Interval:
+        """Return its instants in the time zone, in UTC."""
+        return Interval(self.first_instant(zone), self.next().first_instant(zone))
+
+    def first_instant(self, zone: tzinfo) -> datetime:
+        """Return its first midnight; where that hour is skipped or repeated, the earliest of it."""
+        return datetime(self.year, self.number, 1, tzinfo=zone).astimezone(UTC)
+
+    def is_over(self, now: datetime, zone: tzinfo) -> bool:
+        """Say whether the end of the month is reached (Diagram 6), and it may be charged."""
+        return now >= self.interval(zone).end
+
+    def __str__(self) -> str:
+        """Write its key: "2026-11"."""
+        return f"{self.year:04}-{self.number:02}"
+
+    def _moved(self, months: int) -> Self:
+        """Count months forwards or backwards."""
+        years, number = divmod(self.number - 1 + months, _MONTHS_A_YEAR)
+        return type(self)(self.year + years, number + 1)
+
+
+class ChargeKind(StrEnum):
+    """What a line of a month's charges is for."""
+
+    FIXED_FEE = "fixed fee"
+    METERED_USAGE = "metered usage"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeteredUsage:
+    """So many units of something, each at one price."""
+
+    unit: str
+    quantity: int
+    unit_price: Money
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChargeLine:
+    """One line: `quantity` of `out_of` days of the fee, or `quantity` metered units."""
+
+    kind: ChargeKind
+    unit: str
+    quantity: int
+    out_of: int | None
+    unit_price: Money
+    net: Money
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageCharges:
+    """A month's charges: the lines, their sum, the IVA on the sum, and what is to be paid."""
+
+    month: Month
+    lines: tuple[ChargeLine, ...]
+    iva_basis_points: int
+    net: Money
+    iva: Money
+    gross: Money
+
+
+def calculate_usage_charges(
+    month: Month,
+    zone: tzinfo,
+    *,
+    fee: Money,
+    delivered: Sequence[DeliveredInterval],
+    usage: Iterable[MeteredUsage],
+    iva_basis_points: int,
+) -> UsageCharges:
+    """Work out what one subscription owes for the month (Diagram 6); nothing delivered, no fee."""
+    days = delivered_days(month, zone, delivered)
+    lines = (*_fee_lines(month, fee, days), *map(_usage_line, usage))
+    net = total((line.net for line in lines), fee.currency)
+    iva = iva_on(net, iva_basis_points)
+    return UsageCharges(
+        month=month,
+        lines=lines,
+        iva_basis_points=iva_basis_points,
+        net=net,
+        iva=iva,
+        gross=net + iva,
+    )
+
+
+def delivered_days(month: Month, zone: tzinfo, delivered: Iterable[DeliveredInterval]) -> int:
+    """Count the days of the month on which the service was delivered, if only for a moment."""
+    days: set[int] = set()
+    for stretch in delivered:
+        part = stretch.within(month.interval(zone))
+        if part is not None:
+            last_moment = part.end - timedelta.resolution
+            first, last = _day(part.start, month, zone), _day(last_moment, month, zone)
+            days.update(range(first, last + 1))
+    return len(days)
+
+
+def was_delivered(at: datetime, delivered: Iterable[DeliveredInterval]) -> bool:
+    """Say whether the service was delivered at this instant, so that its use can be billed."""
+    return any(
+        stretch.activated_at <= at
+        and (stretch.deactivated_at is None or at < stretch.deactivated_at)
+        for stretch in delivered
+    )
+
+
+def prorate(fee: Money, *, days: int, out_of: int) -> Money:
+    """Share the fee out by days, rounded down to the minor unit.
+
+    Raises:
+        ValueError: the days are not from none to all, or the fee is less than nothing.
+    """
+    if not 0 <= days <= out_of or fee.amount < 0:
+        message = f"{days} of {out_of} days of {fee} is no share of a fee"
+        raise ValueError(message)
+    return Money(fee.amount * days // out_of, fee.currency)
+
+
+def iva_on(net: Money, basis_points: int) -> Money:
+    """Return the IVA on a net sum, rounded half up; on a credit it is the same with a minus."""
+    doubled = 2 * abs(net.amount) * basis_points
+    iva = (doubled + BASIS_POINTS) // (2 * BASIS_POINTS)
+    return Money(-iva if net.amount < 0 else iva, net.currency)
+
+
+def _fee_lines(month: Month, fee: Money, days: int) -> tuple[ChargeLine, ...]:
+    """Make the line of the fixed fee, when there is a fee and the service was delivered."""
+    if not days or not fee.amount:
+        return ()
+    line = ChargeLine(
+        kind=ChargeKind.FIXED_FEE,
+        unit="day",
+        quantity=days,
+        out_of=month.days,
+        unit_price=fee,
+        net=prorate(fee, days=days, out_of=month.days),
+    )
+    return (line,)
+
+
+def _usage_line(usage: MeteredUsage) -> ChargeLine:
+    """Make the line of one kind of metered unit."""
+    return ChargeLine(
+        kind=ChargeKind.METERED_USAGE,
+        unit=usage.unit,
+        quantity=usage.quantity,
+        out_of=None,
+        unit_price=usage.unit_price,
+        net=Money(usage.unit_price.amount * usage.quantity, usage.unit_price.currency),
+    )
+
+
+def _day(instant: datetime, month: Month, zone: tzinfo) -> int:
+    """Return the day of the month; an hour repeated from the month before belongs to the first."""
+    local = instant.astimezone(zone)
+    return local.day if local.month == month.number else 1

@@ -1,0 +1,110 @@
+"""Diagram 10's discrepancies: the seed's four, decision 34's, and what may be done about each."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from caas.rules.discrepancies import (
+    ALLOWED,
+    COMMON_SCENARIOS,
+    DUE_DAYS,
+    DUE_DAYS_OF_A_LARGE_AMOUNT,
+    RESOLVES_ITSELF,
+    SECOND_APPROVER_ABOVE,
+    DiscrepancyKind,
+    Resolution,
+    due_days,
+    is_allowed,
+    needs_second_approver,
+)
+from caas.rules.money import EXPONENTS, Money
+
+K = DiscrepancyKind
+R = Resolution
+
+SEED_SCENARIOS = [
+    "Delayed Settlement",
+    "Chargebacks",
+    "Partial Settlements",
+    "Failed Settlements",
+]
+DECISION_34 = {
+    "missing at gateway", "missing in book", "amount", "currency", "duplicate line",
+    "settled though voided", "state conflict", "refund mismatch", "fee drift",
+    "captured not delivered", "delivered not captured",
+}  # fmt: skip
+
+kinds = st.sampled_from(DiscrepancyKind)
+moneys = st.builds(Money, st.integers(-(10**9), 10**9), st.sampled_from(sorted(EXPONENTS)))
+
+
+def test_the_first_four_kinds_are_the_seeds_scenarios() -> None:
+    spoken = [kind.value.replace("_", " ") for kind in COMMON_SCENARIOS]
+
+    assert spoken == [scenario.lower().removesuffix("s") for scenario in SEED_SCENARIOS]
+
+
+def test_the_other_kinds_are_those_of_decision_34() -> None:
+    others = {kind.value.replace("_", " ") for kind in set(DiscrepancyKind) - set(COMMON_SCENARIOS)}
+
+    assert others == DECISION_34
+
+
+def test_every_kind_has_a_way_out_and_its_days() -> None:
+    assert set(ALLOWED) == set(DUE_DAYS) == set(DiscrepancyKind)
+    assert all(ALLOWED.values())
+    assert all(days >= DUE_DAYS_OF_A_LARGE_AMOUNT for days in DUE_DAYS.values())
+
+
+def test_every_resolution_fits_some_kind() -> None:
+    assert frozenset().union(*ALLOWED.values()) == set(Resolution)
+
+
+@pytest.mark.parametrize("kind", [K.CAPTURED_NOT_DELIVERED, K.SETTLED_THOUGH_VOIDED])
+def test_money_taken_for_nothing_can_only_go_back_to_the_customer(kind: DiscrepancyKind) -> None:
+    assert ALLOWED[kind] == {R.REFUND_THE_CUSTOMER}
+    assert due_days(kind, Money(1, "EUR")) == 1
+
+
+def test_what_was_delivered_and_not_captured_is_a_loss_and_never_a_new_charge() -> None:
+    assert ALLOWED[K.DELIVERED_NOT_CAPTURED] == {R.ACCEPT_LOSS, R.WRITE_OFF}
+
+
+def test_the_loss_of_a_chargeback_may_be_accepted() -> None:
+    assert is_allowed(K.CHARGEBACK, R.ACCEPT_LOSS)
+    assert not is_allowed(K.CHARGEBACK, R.REFUND_THE_CUSTOMER)
+
+
+def test_what_resolves_itself_may_be_waited_for() -> None:
+    assert all(is_allowed(kind, R.WAIT) for kind in RESOLVES_ITSELF)
+
+
+@pytest.mark.parametrize(
+    ("amount", "second"),
+    [
+        (Money(500_00, "EUR"), False),
+        (Money(500_01, "EUR"), True),
+        (Money(-500_01, "EUR"), True),
+        (Money(80_000, "JPY"), False),
+        (Money(1, "KWD"), True),
+        (Money(0, "KWD"), False),
+    ],
+)
+def test_above_the_limit_of_the_currency_a_second_person_must_agree(
+    amount: Money, *, second: bool
+) -> None:
+    assert needs_second_approver(R.WRITE_OFF, amount) is second
+
+
+@given(moneys)
+def test_waiting_needs_nobodys_agreement(amount: Money) -> None:
+    assert not needs_second_approver(R.WAIT, amount)
+
+
+@given(kind=kinds, amount=moneys)
+def test_more_at_stake_is_never_due_later(kind: DiscrepancyKind, amount: Money) -> None:
+    assert due_days(kind, amount) <= due_days(kind, Money(0, amount.currency))
+
+
+def test_limits_are_in_currencies_that_exist() -> None:
+    assert set(SECOND_APPROVER_ABOVE) <= set(EXPONENTS)

@@ -1,5 +1,7 @@
 """Diagram 7 leaf by leaf."""
 
+from typing import cast
+
 import pytest
 
 from caas.rules.payment_failures import (
@@ -48,3 +50,12 @@ def test_no_car_and_no_service_is_lost_because_a_payment_was_never_sent(
     payment_type: PaymentType, consequence: NotSentConsequence
 ) -> None:
     assert not_sent_consequence(payment_type) is consequence
+
+
+def test_a_payment_type_without_a_leaf_is_a_bug_and_not_a_default() -> None:
+    gift = cast("PaymentType", "gift")
+
+    with pytest.raises(AssertionError):
+        consequence_of_failure(gift, ota_already_activated=True)
+    with pytest.raises(AssertionError):
+        not_sent_consequence(gift)

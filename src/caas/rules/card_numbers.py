@@ -11,7 +11,7 @@ signatures, coordinates, telephone numbers, ordinary amounts. Hence the rules of
 - A number may touch letters ("card4111..."), but not letters mixed with digits (an id).
 - Split up, it is either printed as cards print it (4-4-4-4, 4-6-5, ...), or split by one and the
   same separator throughout. Two amounts beside each other are neither.
-- UUIDs, dates, decimal fractions and what follows a "+" like a telephone number are set aside.
+- UUIDs, decimal fractions and what follows a "+" like a telephone number are set aside.
 
 Rules a change must keep:
 
@@ -92,8 +92,6 @@ _GROUP: Final = re.compile("[0-9]+")
 _SET_ASIDE: Final = re.compile(
     r"""
       (?<![0-9A-Za-z]) [0-9a-f]{8} (?:-[0-9a-f]{4}){3} -[0-9a-f]{12} (?![0-9A-Za-z])     # a UUID
-    | (?<![0-9])(?<![0-9][-/.]) (?:19|20)[0-9]{2}([-/.])[01]?[0-9]\1[0-3]?[0-9] (?![-/.]?[0-9])
-    | (?<![0-9])(?<![0-9][-/.]) [0-3]?[0-9]([-/.])[01]?[0-9]\2(?:19|20)[0-9]{2} (?![-/.]?[0-9])
     | (?<![0-9])(?<![0-9][-/._]) [0-9]{1,9}\.[0-9]{5,18} (?![-/._]?[0-9])      # a decimal fraction
     """,
     re.VERBOSE | re.IGNORECASE | re.ASCII,

@@ -1,0 +1,97 @@
+"""Every movement of money has its entries, and what one posts its opposite takes back."""
+
+from collections import Counter
+from collections.abc import Iterable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from caas.rules import postings
+from caas.rules.payment_types import PaymentType
+
+amounts = st.integers(0, 10**13)
+types = st.sampled_from(PaymentType)
+
+
+def _balances(entries: Iterable[postings.Entry]) -> dict[str, int]:
+    balances: Counter[str] = Counter()
+    for debit, credit, amount in entries:
+        balances[debit] += amount
+        balances[credit] -= amount
+    return {account: balance for account, balance in balances.items() if balance}
+
+
+def test_every_payment_type_earns_on_an_account_of_its_own() -> None:
+    assert set(postings.EARNED) == set(PaymentType)
+    assert len(set(postings.EARNED.values())) == len(PaymentType)
+
+
+@given(amount=amounts, payment_type=types)
+def test_what_one_movement_posts_its_opposite_takes_back(
+    amount: int, payment_type: PaymentType
+) -> None:
+    undone = [
+        postings.authorised(amount) + postings.released(amount),
+        postings.refund_requested(payment_type, amount)
+        + postings.refund_failed(payment_type, amount),
+        postings.dispute_opened(amount) + postings.dispute_won(amount),
+    ]
+
+    assert [_balances(entries) for entries in undone] == [{}, {}, {}]
+
+
+@given(held=amounts, amount=amounts, payment_type=types)
+def test_a_capture_ends_the_hold_and_makes_the_gateway_owe_us(
+    held: int, amount: int, payment_type: PaymentType
+) -> None:
+    entries = postings.authorised(held) + postings.captured(payment_type, amount, held=held)
+
+    earned = postings.EARNED[payment_type]
+    expected = {postings.GATEWAY_RECEIVABLE: amount, earned: -amount} if amount else {}
+    assert _balances(entries) == expected
+
+
+def test_a_settled_and_paid_out_payment_leaves_money_at_the_bank_and_its_fee() -> None:
+    entries = (
+        postings.captured(PaymentType.SERVICE, 100_00, held=0)
+        + postings.settled(100_00)
+        + postings.paid_out(net=98_50, fee=1_50)
+    )
+
+    assert _balances(entries) == {
+        "bank": 98_50,
+        "gateway_fees": 1_50,
+        "service_revenue": -100_00,
+    }
+
+
+@pytest.mark.parametrize(
+    ("entries", "account"),
+    [
+        (postings.lost_before_settlement("capture_refused", 5), "risk_loss:capture_refused"),
+        (postings.reversed_after_settlement("bank_reverses", 5), "risk_loss:bank_reverses"),
+        (postings.dispute_lost(5), "risk_loss:chargeback"),
+    ],
+)
+def test_a_loss_is_booked_by_its_cause(entries: tuple[postings.Entry, ...], account: str) -> None:
+    assert _balances(entries)[account] == 5
+
+
+def test_a_refund_that_succeeded_is_owed_to_nobody() -> None:
+    entries = postings.refund_requested(PaymentType.SERVICE, 7) + postings.refund_succeeded(7)
+
+    assert _balances(entries) == {"service_revenue": 7, "settled_funds": -7}
+
+
+def test_a_lost_reservations_deposit_is_parked() -> None:
+    assert _balances(postings.deposit_held(9)) == {"customer_deposits": 9, "reservation_held": -9}
+
+
+def test_a_movement_of_nothing_has_no_entry() -> None:
+    assert postings.authorised(0) == ()
+
+
+def test_money_never_moves_backwards() -> None:
+    with pytest.raises(AssertionError):
+        postings.authorised(-1)

@@ -37,7 +37,9 @@ EUROS = 100
 
 months = st.builds(Month, st.integers(1970, 2100), st.integers(1, 12))
 zones = st.sampled_from(ZONES).map(ZoneInfo)
-instants = st.datetimes(datetime(1970, 1, 2), datetime(2100, 12, 30), timezones=st.just(UTC))
+instants = st.integers(0, 131 * 365 * 86_400).map(
+    lambda second: datetime.fromtimestamp(second, UTC)
+)
 
 
 def _at(text: str) -> datetime:
@@ -282,4 +284,4 @@ def test_use_outside_delivered_time_is_not_billed(at: str, *, counted: bool) -> 
 
 def test_an_instant_without_a_time_zone_is_a_mistake() -> None:
     with pytest.raises(TypeError):
-        Month.containing(datetime(2026, 11, 1), MADRID)
+        Month.containing(_at("2026-11-01T00:00").replace(tzinfo=None), MADRID)

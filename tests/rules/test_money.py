@@ -33,7 +33,7 @@ def _published_exponents() -> dict[str, int]:
     """Read the list one of ISO 4217: no funds, nothing without a minor unit."""
     table = resources.files("iso4217").joinpath("table.xml").read_text(encoding="utf-8")
     published = {}
-    for entry in ET.fromstring(table).iter("CcyNtry"):
+    for entry in ET.fromstring(table).iter("CcyNtry"):  # noqa: S314 - a file of the package
         code, decimals, name = (entry.find(t) for t in ("Ccy", "CcyMnrUnts", "CcyNm"))
         if code is None or decimals is None or name is None or name.get("IsFund") == "true":
             continue

@@ -15,9 +15,7 @@ from typing import Final
 
 from caas.rules.plain_digits import read_plainly
 
-STRUCTURES: Final[Mapping[str, str]] = dict(
-    row.split(":")
-    for row in """
+_REGISTRY: Final = """
     AD:8n12c AE:19n AL:8n16c AT:16n AZ:4a20c BA:16n BE:12n BG:4a6n8c BH:4a14c BI:23n BR:23n1a1c
     BY:4c4n16c CH:5n12c CR:18n CY:8n16c CZ:20n DE:18n DJ:23n DK:14n DO:4c20n EE:16n EG:25n ES:20n
     FI:14n FK:2a12n FO:14n FR:10n11c2n GB:4a14n GE:2a16n GI:4a15c GL:14n GR:7n16c GT:24c HN:4a20n
@@ -27,8 +25,8 @@ STRUCTURES: Final[Mapping[str, str]] = dict(
     PL:24n PS:4a21c PT:21n QA:4a21c RO:4a16c RS:18n RU:14n15c SA:2n18c SC:4a20n3a SD:14n SE:20n
     SI:15n SK:20n SM:1a10n12c SO:19n ST:21n SV:4a20n TL:19n TN:20n TR:6n16c UA:6n19c VA:18n
     VG:4a16n XK:16n YE:4a4n18c
-    """.split()
-)
+"""
+STRUCTURES: Final[Mapping[str, str]] = dict(row.split(":") for row in _REGISTRY.split())
 """By country, the account part after the check digits: n digits, a letters, c either."""
 
 _KINDS: Final = {"n": "[0-9]", "a": "[A-Z]", "c": "[0-9A-Z]"}

@@ -87,7 +87,7 @@ _LAST_GROUP_MAX: Final = 5
 _SPLIT_LENGTHS: Final = frozenset({14, 15, 16, 19})
 """Lengths that may be split in any way; 12, 13, 17 and 18 digits are mostly telephone numbers."""
 
-_RUN: Final = re.compile(rf"[0-9](?:[ \-./_+]{{0,3}}[0-9]){{{_DIGITS_MIN - 1},}}")
+_RUN: Final = re.compile(rf"(?<![0-9])[0-9](?:[ \-./_+]{{0,3}}+[0-9]){{{_DIGITS_MIN - 1},}}+")
 _GROUP: Final = re.compile("[0-9]+")
 _SET_ASIDE: Final = re.compile(
     r"""

@@ -85,6 +85,7 @@ def partner_settings(options: argparse.Namespace) -> PartnerSettings:
         factory_webhooks=Target(options.factory_webhook_url, options.webhook_secret),
         transport_webhooks=Target(options.transport_webhook_url, options.webhook_secret),
         fleet_url=options.fleet_url,
+        state_file=options.state_file,
         control=options.control,
     )
 
@@ -104,7 +105,6 @@ def _add_gateway(gateway: argparse.ArgumentParser) -> None:
     gateway.add_argument("--api-key", action="append", help="accepted key (repeat for several)")
     gateway.add_argument("--public-url", help="where customers reach the hosted pages")
     gateway.add_argument("--merchant", default="CaaS", help="the name customers pay to")
-    gateway.add_argument("--state-file", type=Path, help="journal that survives a restart")
     gateway.add_argument("--webhook-url", help="where webhooks go")
     gateway.add_argument("--webhook-type", action="append", default=[], help="wanted type")
     for field in dataclasses.fields(Terms):
@@ -131,6 +131,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=int, default=0, help="0: any free port")
     parser.add_argument("--seed", type=int, help="the same seed gives the same ids and faults")
     parser.add_argument("--time-scale", type=float, default=1.0, help="spans are divided by it")
+    parser.add_argument("--state-file", type=Path, help="journal that survives a restart")
     parser.add_argument("--webhook-secret", action="append", default=[], help="whsec_...")
     parser.add_argument(
         "--control",

@@ -138,7 +138,7 @@ def _told(delivery: Delivery) -> dict[str, object]:
     return {
         "id": delivery.event.id,
         "type": delivery.event.type,
-        "transaction_id": delivery.event.transaction_id,
+        "subject_id": delivery.event.subject_id,
         "reference": delivery.event.reference,
         "state": delivery.state,
         "answers": delivery.answers,

@@ -11,6 +11,8 @@ from typing import Literal
 
 import msgspec
 
+from caas_simulators.journal import ClockMoved, Delivered, Event, StoredAnswer
+
 Status = Literal[
     "requires_action",
     "pending",
@@ -164,42 +166,10 @@ class Booking(msgspec.Struct, kw_only=True, tag_field="record", tag="booking"):
     dispute_ids: list[str] = []
 
 
-class StoredAnswer(msgspec.Struct, kw_only=True, tag_field="record", tag="answer"):
-    """The answer that a key stands for until it is forgotten."""
-
-    key: str
-    fingerprint: str
-    status: int
-    body: str
-    forgotten_at: float
-
-
-class Event(msgspec.Struct, kw_only=True, tag_field="record", tag="event"):
-    """A webhook to be delivered at least once."""
-
-    id: str
-    type: str
-    transaction_id: str
-    reference: str
-    body: str
-
-
-class Delivered(msgspec.Struct, kw_only=True, tag_field="record", tag="delivered"):
-    """An event that needs no further delivery."""
-
-    event_id: str
-
-
 class DayClosed(msgspec.Struct, kw_only=True, tag_field="record", tag="day_closed"):
     """A settlement report that takes no further line."""
 
     date: str
-
-
-class ClockMoved(msgspec.Struct, kw_only=True, tag_field="record", tag="clock_moved"):
-    """The world's clock was moved forward by this much in all."""
-
-    seconds: float
 
 
 Record = (

@@ -13,11 +13,11 @@ import msgspec
 from caas_simulators.gateway_records import (
     Booking,
     DisputeBooking,
-    Event,
+    Record,
     RefundBooking,
     Transaction,
 )
-from caas_simulators.journal import Journal
+from caas_simulators.journal import Event, Journal
 from caas_simulators.simulated_time import Agenda, rfc3339
 
 DAY = 86_400.0
@@ -58,7 +58,7 @@ class Store:
     def __init__(
         self,
         agenda: Agenda,
-        journal: Journal,
+        journal: Journal[Record],
         chance: random.Random,
         send: Callable[[Event], object],
     ) -> None:
@@ -129,7 +129,7 @@ class Store:
         event = Event(
             id=event_id,
             type=event_type,
-            transaction_id=booking.transaction.id,
+            subject_id=booking.transaction.id,
             reference=booking.transaction.reference,
             body=_ENCODER.encode(body).decode(),
         )

@@ -12,26 +12,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from caas_simulators.banking_network import BankingNetwork
 from caas_simulators.faults import Faults
 from caas_simulators.gateway_records import (
     BookedLine,
     Booking,
-    ClockMoved,
     DayClosed,
-    Delivered,
     DisputeBooking,
-    Event,
     Record,
     RefundBooking,
-    StoredAnswer,
 )
 from caas_simulators.gateway_refunds import Refunds
 from caas_simulators.gateway_settlements import Settlements
 from caas_simulators.gateway_store import Store, Terms
 from caas_simulators.gateway_transactions import Transactions
 from caas_simulators.idempotency_keys import StoredAnswers
-from caas_simulators.journal import Journal
+from caas_simulators.journal import ClockMoved, Delivered, Event, Journal, StoredAnswer
 from caas_simulators.settlement_report import SettlementReports
 from caas_simulators.simulated_time import Agenda, Clock
 from caas_simulators.webhook_sender import Target, WebhookSender
@@ -62,12 +60,14 @@ class GatewayWorld:
         self.settings = settings
         self.clock = Clock(settings.time_scale)
         self.agenda = Agenda(self.clock)
-        self.journal = Journal(settings.state_file)
+        self.journal = Journal(settings.state_file, msgspec.json.Decoder(Record))
         self.chance = random.Random(settings.seed)
         self.faults = Faults(self.chance, OPERATIONS)
         self.sender = WebhookSender(self.clock, self.faults, self._delivered)
         self.store = Store(self.agenda, self.journal, self.chance, self._send)
-        self.keys = StoredAnswers(self.clock, self.journal, settings.terms.key_lifetime_seconds)
+        self.keys = StoredAnswers(
+            self.clock, self.journal.write, settings.terms.key_lifetime_seconds
+        )
         self.reports = SettlementReports(self.store)
         self.bank = BankingNetwork(self.store, settings.terms)
         self.transactions = Transactions(

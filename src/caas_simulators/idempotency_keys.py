@@ -12,9 +12,8 @@ from typing import TypeVar
 import msgspec
 
 from caas_simulators.faults import Action
-from caas_simulators.gateway_records import StoredAnswer
 from caas_simulators.http_server import PROBLEM_JSON, Answer, Request, problem
-from caas_simulators.journal import Journal
+from caas_simulators.journal import StoredAnswer
 from caas_simulators.simulated_time import Clock
 
 HTTP_ERROR = 400
@@ -37,10 +36,12 @@ def fingerprint(path: str, body: bytes) -> str:
 class StoredAnswers:
     """The answers that keys stand for."""
 
-    def __init__(self, clock: Clock, journal: Journal, lifetime_seconds: float) -> None:
-        """Forget each key after its lifetime, in seconds of the world."""
+    def __init__(
+        self, clock: Clock, write: Callable[[StoredAnswer], None], lifetime_seconds: float
+    ) -> None:
+        """Hand each answer to `write`; forget a key after its lifetime, in the world's seconds."""
         self._clock = clock
-        self._journal = journal
+        self._write = write
         self.lifetime_seconds = lifetime_seconds
         self._stored: dict[str, StoredAnswer] = {}
 
@@ -76,7 +77,7 @@ class StoredAnswers:
             body=answer.body.decode(),
             forgotten_at=self._clock.now() + self._clock.span(lifetime),
         )
-        self._journal.write(stored)
+        self._write(stored)
         self.remember(stored)
 
     def remember(self, stored: StoredAnswer) -> None:

@@ -1,4 +1,4 @@
-"""An append-only file of JSON lines, so that a restarted gateway remembers its transactions.
+"""An append-only file of JSON lines, so that a restarted simulator remembers what it did.
 
 Rules: a record is written before the answer that tells of it; a last line cut short by a crash is
 dropped, anything else that cannot be read is an error.
@@ -6,28 +6,59 @@ dropped, anything else that cannot be read is an error.
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import msgspec
 
-from caas_simulators.gateway_records import Record
-
+_Record = TypeVar("_Record")
 _ENCODER = msgspec.json.Encoder()
-_DECODER = msgspec.json.Decoder(Record)
 
 
-class Journal:
-    """The records of one gateway; without a path nothing is kept."""
+class StoredAnswer(msgspec.Struct, kw_only=True, tag_field="record", tag="answer"):
+    """The answer that a key stands for until it is forgotten."""
 
-    def __init__(self, path: Path | None) -> None:
+    key: str
+    fingerprint: str
+    status: int
+    body: str
+    forgotten_at: float
+
+
+class Event(msgspec.Struct, kw_only=True, tag_field="record", tag="event"):
+    """A webhook to be delivered at least once."""
+
+    id: str
+    type: str
+    subject_id: str
+    reference: str
+    body: str
+
+
+class Delivered(msgspec.Struct, kw_only=True, tag_field="record", tag="delivered"):
+    """An event that needs no further delivery."""
+
+    event_id: str
+
+
+class ClockMoved(msgspec.Struct, kw_only=True, tag_field="record", tag="clock_moved"):
+    """The world's clock was moved forward by this much in all."""
+
+    seconds: float
+
+
+class Journal(Generic[_Record]):
+    """The records of one simulator; without a path nothing is kept."""
+
+    def __init__(self, path: Path | None, decoder: msgspec.json.Decoder[_Record]) -> None:
         """Open the file for appending, unless there is none."""
-        self._path = path
+        self._decoder = decoder
         self.records_read = 0
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
         self._file = None if path is None else path.open("r+b", buffering=0)
 
-    def replay(self) -> Iterator[Record]:
+    def replay(self) -> Iterator[_Record]:
         """Yield what was written before, and be ready to go on behind it."""
         if self._file is None:
             return
@@ -37,11 +68,11 @@ class Journal:
                 break
             whole_bytes += len(line)
             self.records_read += 1
-            yield _DECODER.decode(line)
+            yield self._decoder.decode(line)
         self._file.truncate(whole_bytes)
         self._file.seek(whole_bytes)
 
-    def write(self, *records: Record) -> None:
+    def write(self, *records: _Record) -> None:
         """Append records; they survive the end of this process from here on."""
         if self._file is not None:
             self._file.write(b"".join(_ENCODER.encode(record) + b"\n" for record in records))

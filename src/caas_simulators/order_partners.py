@@ -62,8 +62,7 @@ class OrderPartners:
         self.world = world
         self.calls: Counter[tuple[str, str]] = Counter()
         self._control = PartnerControl(world, self.calls)
-        self._ids_by_key: dict[tuple[str, str], str] = {}
-        self._do: dict[str, Callable[[Any, Action], PartnerRecord]] = {
+        self._do: dict[str, Callable[[Any, str, Action], PartnerRecord]] = {
             "orders": world.order,
             "registrations": world.register,
             "deliveries": world.schedule,
@@ -110,30 +109,27 @@ class OrderPartners:
         )
 
     def _done(self, call: Call, asked: msgspec.Struct, action: Action) -> Answer:
-        record = self._do[call.collection](asked, action)
-        self._ids_by_key[call.collection, call.key] = _id_of(record)
-        return json_answer(201, record)
+        return json_answer(201, self._do[call.collection](asked, call.key, action))
 
     def _found(self, call: Call) -> Answer:
-        record = self.world.records[call.collection].get(call.record_id)
-        if record is None:
+        booked = self.world.store.collection(call.collection).get(call.record_id)
+        if booked is None:
             return problem(404, "not_found", "There is no record with this id.")
-        return json_answer(200, record)
+        return json_answer(200, booked.told)
 
     def _searched(self, call: Call, action: Action) -> Answer:
         if action.no_lookup is not None:
             return problem(action.no_lookup, "no_lookup", "There is no lookup.")
-        records = self.world.records[call.collection]
         query = call.request.query
-        if "idempotency_key" in query:
-            found_id = self._ids_by_key.get((call.collection, query["idempotency_key"]))
-            return json_answer(200, {"data": [records[found_id]] if found_id else []})
-        if "reference" not in query:
+        if not query.keys() & {"reference", "idempotency_key"}:
             return problem(400, "reference_missing", "Say which reference or idempotency_key.")
-        wanted = query["reference"]
-        return json_answer(
-            200, {"data": [record for record in records.values() if record.reference == wanted]}
-        )
+        found = [
+            booked.told
+            for booked in self.world.store.collection(call.collection).values()
+            if query.get("reference", booked.told.reference) == booked.told.reference
+            and query.get("idempotency_key", booked.key) == booked.key
+        ]
+        return json_answer(200, {"data": found})
 
     def _occasion(self, call: Call) -> Occasion:
         if call.request.method == "GET":
@@ -143,11 +139,6 @@ class OrderPartners:
         except msgspec.DecodeError:
             return Occasion(call.collection)
         return Occasion(call.collection, asked.reference)
-
-
-def _id_of(record: PartnerRecord) -> str:
-    name = record.__struct_fields__[0]
-    return str(getattr(record, name))
 
 
 @contextlib.asynccontextmanager

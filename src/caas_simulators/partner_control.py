@@ -11,7 +11,6 @@ import msgspec
 
 from caas_simulators.control import Route, SharedControl, routed
 from caas_simulators.http_server import Answer, Request, json_answer, problem, unknown_path
-from caas_simulators.partner_records import FactoryOrder, ScheduledDelivery
 from caas_simulators.partner_world import OPERATIONS, PartnerWorld
 
 Calls = Counter[tuple[str, str]]
@@ -68,26 +67,26 @@ class PartnerControl:
         return routed(self._routes, request)
 
     async def _ready(self, order_id: str, request: Request) -> Answer:
-        order = self._world.records["orders"].get(order_id)
-        if not isinstance(order, FactoryOrder):
+        order = self._world.store.orders.get(order_id)
+        if order is None:
             return problem(404, "not_found", "There is no factory order with this id.")
         try:
             told = msgspec.json.decode(request.body or b"{}", type=ReadyOrder)
         except msgspec.DecodeError as error:
             return problem(422, "invalid_request", str(error))
         await self._world.make_ready(order, told.public_key)
-        return json_answer(200, order)
+        return json_answer(200, order.told)
 
     def _completed(self, delivery_id: str) -> Answer:
-        delivery = self._world.records["deliveries"].get(delivery_id)
-        if not isinstance(delivery, ScheduledDelivery):
+        delivery = self._world.store.deliveries.get(delivery_id)
+        if delivery is None:
             return problem(404, "not_found", "There is no delivery with this id.")
         self._world.complete(delivery)
-        return json_answer(200, delivery)
+        return json_answer(200, delivery.told)
 
     def _advance(self, request: Request) -> Answer:
         seconds = msgspec.json.decode(request.body, type=AdvanceOrder).seconds
-        self._world.agenda.advance(seconds)
+        self._world.advance(seconds)
         return json_answer(200, {"seconds": seconds})
 
     def _forget_keys(self, request: Request) -> Answer:
@@ -97,8 +96,12 @@ class PartnerControl:
     def _ledger(self, request: Request) -> Answer:
         reference = request.query.get("reference")
         told: dict[str, object] = {
-            name: [one for one in records.values() if reference in (None, one.reference)]
-            for name, records in self._world.records.items()
+            name: [
+                booked.told
+                for booked in self._world.store.collection(name).values()
+                if reference in (None, booked.told.reference)
+            ]
+            for name in ("orders", "registrations", "deliveries")
         }
         told["calls"] = [
             {"operation": operation, "key": key, "count": count}

@@ -6,6 +6,8 @@ that was never answered.
 
 import msgspec
 
+from caas_simulators.journal import ClockMoved, Delivered, Event, StoredAnswer
+
 
 class FactoryOrderRequest(msgspec.Struct, kw_only=True):
     """The body of the factory's `POST /orders`; without a VIN the factory gives one."""
@@ -72,6 +74,33 @@ class ScheduledDelivery(msgspec.Struct, kw_only=True):
 
 
 PartnerRecord = FactoryOrder | Registration | ScheduledDelivery
+
+
+class BookedOrder(msgspec.Struct, kw_only=True, tag_field="record", tag="order"):
+    """A factory order with what only the factory knows: its key, and when it will be ready."""
+
+    told: FactoryOrder
+    key: str
+    due_at: float | None = None
+
+
+class BookedRegistration(msgspec.Struct, kw_only=True, tag_field="record", tag="registration"):
+    """A registration with the key it was asked with."""
+
+    told: Registration
+    key: str
+
+
+class BookedDelivery(msgspec.Struct, kw_only=True, tag_field="record", tag="delivery"):
+    """A delivery with what only the transport knows: its key, and when it will be completed."""
+
+    told: ScheduledDelivery
+    key: str
+    due_at: float | None = None
+
+
+Booked = BookedOrder | BookedRegistration | BookedDelivery
+Record = Booked | StoredAnswer | Event | Delivered | ClockMoved
 PLATE_LETTERS = "BCDFGHJKLMNPRSTVWXYZ"
 VIN_SIGNS = "ABCDEFGHJKLMNPRSTUVWXYZ0123456789"
 

@@ -3,41 +3,41 @@
 Diagrams 2 and 3: the factory takes an order and tells later that the vehicle is ready; the
 administration registers it; the transport brings it, and tells so.
 
-Rules: a partner does what it accepted, later and by itself, unless a fault says never; each tells
-of it by a signed webhook of its own; what is done twice shows as two records.
+Rules: a partner does what it accepted, later and by itself, also after a restart, unless a fault
+says never; each tells of it by a signed webhook of its own; what is done twice shows as two
+records.
 """
 
 import asyncio
 import random
-import sys
-from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
-import aiohttp
 import msgspec
 
 from caas_simulators.faults import Action, Faults
-from caas_simulators.gateway_records import Event
+from caas_simulators.fleet_entry import key_from_fleet
 from caas_simulators.idempotency_keys import StoredAnswers
-from caas_simulators.journal import Journal
+from caas_simulators.journal import ClockMoved, Delivered, Event, Journal
 from caas_simulators.partner_records import (
-    VIN_SIGNS,
+    BookedDelivery,
+    BookedOrder,
+    BookedRegistration,
     DeliveryRequest,
     FactoryOrder,
     FactoryOrderRequest,
-    PartnerRecord,
+    Record,
     Registration,
     RegistrationRequest,
     ScheduledDelivery,
     plate,
 )
+from caas_simulators.partner_store import PartnerStore
 from caas_simulators.simulated_time import Agenda, Clock, rfc3339
 from caas_simulators.webhook_sender import Target, WebhookSender
 
 OPERATIONS = frozenset({"orders", "registrations", "deliveries", "find"})
 DAY = 86_400.0
-FLEET_SECONDS_MAX = 5.0
-_ENCODER = msgspec.json.Encoder()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -52,13 +52,8 @@ class PartnerSettings:
     factory_webhooks: Target = field(default_factory=Target)
     transport_webhooks: Target = field(default_factory=Target)
     fleet_url: str | None = None
+    state_file: Path | None = None
     control: bool = True
-
-
-class NewCar(msgspec.Struct):
-    """What the fleet tells of a car it took in."""
-
-    public_key: str
 
 
 class PartnerWorld:
@@ -69,63 +64,70 @@ class PartnerWorld:
         self.settings = settings
         self.clock = Clock(settings.time_scale)
         self.agenda = Agenda(self.clock)
+        self.journal = Journal(settings.state_file, msgspec.json.Decoder(Record))
         self.chance = random.Random(settings.seed)
         self.faults = Faults(self.chance, OPERATIONS)
-        self.sender = WebhookSender(self.clock, self.faults, lambda _event: None)
-        self.keys = StoredAnswers(self.clock, Journal(None), settings.key_lifetime_seconds)
-        self.records: dict[str, dict[str, PartnerRecord]] = {
-            "orders": {},
-            "registrations": {},
-            "deliveries": {},
-        }
+        self.store = PartnerStore(self.clock, self.journal, self.chance)
+        self.sender = WebhookSender(self.clock, self.faults, self._delivered)
+        self.store.sender = self.sender
+        self.keys = StoredAnswers(self.clock, self.journal.write, settings.key_lifetime_seconds)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._plates = self.chance.randrange(10_000_000, 60_000_000)
+        self._first_plate = self.chance.randrange(10_000_000, 60_000_000)
         self.agenda.register("ready", self._ready_when_due)
         self.agenda.register("completed", self._completed_when_due)
+        self._replay()
+
+    def advance(self, world_seconds: float) -> None:
+        """Move the world's clock forward; what becomes due happens on the way."""
+        self.agenda.advance(world_seconds)
+        self.journal.write(ClockMoved(seconds=self.clock.moved_seconds))
 
     async def close(self) -> None:
-        """Stop everything."""
+        """Stop everything; the journal stays."""
         self.agenda.stop()
         for task in tuple(self._tasks):
             task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.sender.close()
+        self.journal.close()
 
-    def order(self, request: FactoryOrderRequest, action: Action) -> FactoryOrder:
+    def order(self, request: FactoryOrderRequest, key: str, action: Action) -> FactoryOrder:
         """Take an order; the vehicle is ready when it is built."""
         order = FactoryOrder(
-            factory_order_id=self._new_id("fac"),
+            factory_order_id=self.store.new_id("fac"),
             reference=request.reference,
             status="in_production",
-            vin=request.vin or self._new_vin(),
+            vin=request.vin or self.store.new_vin(),
             model=request.model,
             dealership=request.dealership,
             created_at=rfc3339(self.clock.now()),
         )
-        self.records["orders"][order.factory_order_id] = order
-        self._note("ready", order.factory_order_id, self.settings.build_seconds, action)
+        due_at = self._due_at(self.settings.build_seconds, action)
+        booked = BookedOrder(told=order, key=key, due_at=due_at)
+        self.store.keep(booked)
+        self._note("ready", order.factory_order_id, due_at)
         return order
 
-    def register(self, request: RegistrationRequest, action: Action) -> Registration:
+    def register(self, request: RegistrationRequest, key: str, action: Action) -> Registration:
         """Matriculate a vehicle: it has its plate at once."""
         del action
-        self._plates += 1
         registration = Registration(
-            registration_id=self._new_id("mat"),
+            registration_id=self.store.new_id("mat"),
             reference=request.reference,
             vin=request.vin,
             order_id=request.order_id,
             customer_reference=request.customer_reference,
-            plate=plate(self._plates),
+            plate=plate(self._first_plate + len(self.store.registrations)),
             registered_at=rfc3339(self.clock.now()),
         )
-        self.records["registrations"][registration.registration_id] = registration
+        self.store.keep(BookedRegistration(told=registration, key=key))
         return registration
 
-    def schedule(self, request: DeliveryRequest, action: Action) -> ScheduledDelivery:
+    def schedule(self, request: DeliveryRequest, key: str, action: Action) -> ScheduledDelivery:
         """Schedule a delivery; it is completed when its time has come."""
         span = self.clock.span(self.settings.delivery_seconds)
         delivery = ScheduledDelivery(
-            delivery_id=self._new_id("del"),
+            delivery_id=self.store.new_id("del"),
             reference=request.reference,
             status="scheduled",
             vin=request.vin,
@@ -133,13 +135,17 @@ class PartnerWorld:
             destination=request.destination,
             scheduled_for=rfc3339(self.clock.now() + span),
         )
-        self.records["deliveries"][delivery.delivery_id] = delivery
-        self._note("completed", delivery.delivery_id, self.settings.delivery_seconds, action)
+        due_at = self._due_at(self.settings.delivery_seconds, action)
+        booked = BookedDelivery(told=delivery, key=key, due_at=due_at)
+        self.store.keep(booked)
+        self._note("completed", delivery.delivery_id, due_at)
         return delivery
 
-    async def make_ready(self, order: FactoryOrder, public_key: str | None = None) -> None:
+    async def make_ready(self, booked: BookedOrder, public_key: str | None = None) -> None:
         """Finish a vehicle, hand it to the fleet it drives with, and tell that it is ready."""
-        order.public_key = public_key or order.public_key or await self._key_from_fleet(order.vin)
+        order = booked.told
+        known = public_key or order.public_key
+        order.public_key = known or await key_from_fleet(self.settings.fleet_url, order.vin)
         order.status = "ready"
         told = {
             "factory_order_id": order.factory_order_id,
@@ -148,10 +154,11 @@ class PartnerWorld:
             "vin": order.vin,
             "public_key": order.public_key,
         }
-        self._tell("vehicle.ready", order.reference, told, self.settings.factory_webhooks)
+        self.store.tell("vehicle.ready", booked, told, self.settings.factory_webhooks)
 
-    def complete(self, delivery: ScheduledDelivery) -> None:
+    def complete(self, booked: BookedDelivery) -> None:
         """Bring a vehicle to its destination, and tell so."""
+        delivery = booked.told
         delivery.status = "completed"
         told = {
             "delivery_id": delivery.delivery_id,
@@ -160,67 +167,45 @@ class PartnerWorld:
             "vin": delivery.vin,
             "delivered_at": rfc3339(self.clock.now()),
         }
-        self._tell("delivery.completed", delivery.reference, told, self.settings.transport_webhooks)
+        self.store.tell("delivery.completed", booked, told, self.settings.transport_webhooks)
 
-    def _note(self, kind: str, subject_id: str, usual_seconds: float, action: Action) -> None:
+    def _due_at(self, usual_seconds: float, action: Action) -> float | None:
         if action.never_ready:
-            return
+            return None
         scripted = action.done_after_seconds
-        span = self.clock.span(usual_seconds if scripted is None else scripted)
-        self.agenda.note(self.clock.now() + span, kind, subject_id)
+        return self.clock.now() + self.clock.span(usual_seconds if scripted is None else scripted)
+
+    def _note(self, kind: str, subject_id: str, due_at: float | None) -> None:
+        if due_at is not None:
+            self.agenda.note(due_at, kind, subject_id)
 
     def _ready_when_due(self, order_id: str) -> None:
-        order = self.records["orders"][order_id]
-        assert isinstance(order, FactoryOrder)
-        if order.status != "ready":
-            task = asyncio.get_running_loop().create_task(self.make_ready(order))
+        booked = self.store.orders[order_id]
+        if booked.told.status != "ready":
+            task = asyncio.get_running_loop().create_task(self.make_ready(booked))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
     def _completed_when_due(self, delivery_id: str) -> None:
-        delivery = self.records["deliveries"][delivery_id]
-        assert isinstance(delivery, ScheduledDelivery)
-        if delivery.status != "completed":
-            self.complete(delivery)
+        booked = self.store.deliveries[delivery_id]
+        if booked.told.status != "completed":
+            self.complete(booked)
 
-    async def _key_from_fleet(self, vin: str) -> str | None:
-        """Let the fleet take in a new car and return the key it signs with, if there is one."""
-        if self.settings.fleet_url is None:
-            return None
-        url = f"{self.settings.fleet_url}/_control/vehicles"
-        timeout = aiohttp.ClientTimeout(total=FLEET_SECONDS_MAX)
-        try:
-            async with (
-                aiohttp.ClientSession(timeout=timeout) as session,
-                session.post(url, json={"vin": vin}) as answer,
-            ):
-                car = msgspec.json.decode(await answer.read(), type=NewCar)
-        except (aiohttp.ClientError, TimeoutError, msgspec.DecodeError) as error:
-            sys.stderr.write(f"The fleet did not take in {vin}: {error!r}\n")
-            return None
-        return car.public_key
+    def _delivered(self, event: Event) -> None:
+        self.journal.write(Delivered(event_id=event.id))
 
-    def _tell(
-        self, event_type: str, reference: str, told: Mapping[str, str | None], target: Target
-    ) -> None:
-        event_id = self._new_id("evt")
-        body = {
-            "id": event_id,
-            "type": event_type,
-            "occurred_at": rfc3339(self.clock.now()),
-            "data": told,
-        }
-        event = Event(
-            id=event_id,
-            type=event_type,
-            transaction_id="",
-            reference=reference,
-            body=_ENCODER.encode(body).decode(),
-        )
-        self.sender.send(event, target)
-
-    def _new_id(self, prefix: str) -> str:
-        return f"{prefix}_{self.chance.getrandbits(64):016x}"
-
-    def _new_vin(self) -> str:
-        return "VSS" + "".join(self.chance.choices(VIN_SIGNS, k=14))
+    def _replay(self) -> None:
+        undelivered = self.store.replay(self.keys.remember)
+        if self.journal.records_read and self.settings.seed is not None:
+            self.chance.seed(f"{self.settings.seed}:{self.journal.records_read}")
+        for order_id, order in self.store.orders.items():
+            if order.told.status != "ready":
+                self._note("ready", order_id, order.due_at)
+        for delivery_id, delivery in self.store.deliveries.items():
+            if delivery.told.status != "completed":
+                self._note("completed", delivery_id, delivery.due_at)
+        for event in undelivered:
+            from_factory = event.type == "vehicle.ready"
+            settings = self.settings
+            target = settings.factory_webhooks if from_factory else settings.transport_webhooks
+            self.sender.send(event, target)

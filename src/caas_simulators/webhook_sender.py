@@ -20,7 +20,7 @@ import msgspec
 from standardwebhooks import Webhook
 
 from caas_simulators.faults import FORGER_SECRET, NO_ACTION, Action, Faults, Occasion
-from caas_simulators.gateway_records import Event
+from caas_simulators.journal import Event
 from caas_simulators.simulated_time import Clock
 
 ATTEMPTS_MAX = 12

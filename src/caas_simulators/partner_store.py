@@ -1,0 +1,107 @@
+"""What the order partners remember: orders, registrations, deliveries, and the events of each.
+
+Rules: a change is journalled together with the event that tells of it, before anybody is told; ids
+come from the seed.
+"""
+
+import random
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from caas_simulators.journal import ClockMoved, Delivered, Event, Journal, StoredAnswer
+from caas_simulators.partner_records import (
+    VIN_SIGNS,
+    Booked,
+    BookedDelivery,
+    BookedOrder,
+    BookedRegistration,
+    Record,
+)
+from caas_simulators.simulated_time import Clock, rfc3339
+from caas_simulators.webhook_sender import Target, WebhookSender
+
+_ENCODER = msgspec.json.Encoder()
+
+
+class PartnerStore:
+    """The partners' records in memory, and the journal behind them."""
+
+    def __init__(self, clock: Clock, journal: Journal[Record], chance: random.Random) -> None:
+        """Draw ids from `chance`; `sender` is set before the first event."""
+        self._clock = clock
+        self.journal = journal
+        self._chance = chance
+        self.sender: WebhookSender
+        self.orders: dict[str, BookedOrder] = {}
+        self.registrations: dict[str, BookedRegistration] = {}
+        self.deliveries: dict[str, BookedDelivery] = {}
+
+    def collection(self, name: str) -> Mapping[str, Booked]:
+        """Return what one partner has done, by id."""
+        collections: dict[str, Mapping[str, Booked]] = {
+            "orders": self.orders,
+            "registrations": self.registrations,
+            "deliveries": self.deliveries,
+        }
+        return collections[name]
+
+    def keep(self, booked: Booked) -> None:
+        """Take a record in, and journal it."""
+        self._enter(booked)
+        self.journal.write(booked)
+
+    def tell(
+        self, event_type: str, booked: Booked, told: Mapping[str, str | None], target: Target
+    ) -> None:
+        """Journal what changed together with its event, then send the event."""
+        event_id = self.new_id("evt")
+        body = {
+            "id": event_id,
+            "type": event_type,
+            "occurred_at": rfc3339(self._clock.now()),
+            "data": told,
+        }
+        event = Event(
+            id=event_id,
+            type=event_type,
+            subject_id=next(iter(told.values())) or "",
+            reference=booked.told.reference,
+            body=_ENCODER.encode(body).decode(),
+        )
+        self.journal.write(booked, event)
+        self.sender.send(event, target)
+
+    def new_id(self, prefix: str) -> str:
+        """Return an id nobody else has."""
+        return f"{prefix}_{self._chance.getrandbits(64):016x}"
+
+    def new_vin(self) -> str:
+        """Return the VIN of a car that had none."""
+        return "VSS" + "".join(self._chance.choices(VIN_SIGNS, k=14))
+
+    def replay(self, remember: Callable[[StoredAnswer], None]) -> list[Event]:
+        """Take back what was written before; return the events that never arrived."""
+        undelivered: dict[str, Event] = {}
+        take_back: dict[type[Record], Callable[[Any], object]] = {
+            BookedOrder: self._enter,
+            BookedRegistration: self._enter,
+            BookedDelivery: self._enter,
+            StoredAnswer: remember,
+            Event: lambda one: undelivered.update({one.id: one}),
+            Delivered: lambda one: undelivered.pop(one.event_id, None),
+            ClockMoved: lambda one: setattr(self._clock, "moved_seconds", one.seconds),
+        }
+        for record in self.journal.replay():
+            take_back[type(record)](record)
+        return list(undelivered.values())
+
+    def _enter(self, booked: Booked) -> None:
+        match booked:
+            case BookedOrder():
+                self.orders[booked.told.factory_order_id] = booked
+            case BookedRegistration():
+                self.registrations[booked.told.registration_id] = booked
+            case BookedDelivery():
+                self.deliveries[booked.told.delivery_id] = booked

@@ -16,6 +16,7 @@ Rules a change must keep:
 import asyncio
 import ssl
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Final
@@ -110,8 +111,9 @@ class HttpClient:
         api_key: Secret | None = None,
         limits: HttpLimits | None = None,
         tls: ssl.SSLContext | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
-        """Name the external system; nothing is connected before the first request."""
+        """Name the external system and the headers it wants beside, or instead of, ours."""
         parts = urlsplit(checked_base_url(base_url))
         secure = parts.scheme == "https"
         self.partner = partner
@@ -122,7 +124,8 @@ class HttpClient:
         self._limits = limits or HttpLimits()
         self._idle: deque[Connection] = deque()
         self._places = asyncio.Semaphore(self._limits.connections_max)
-        lines = {"Host": parts.netloc, **standing_headers(api_key)}
+        lines = {"Host": parts.netloc, **standing_headers(api_key), **(headers or {})}
+        assert all(name.isascii() and value.isprintable() for name, value in lines.items())
         self._head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
 
     async def send(

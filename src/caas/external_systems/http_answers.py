@@ -182,7 +182,7 @@ def checked(answer: HttpAnswer, *, expected: frozenset[int] = OK_OR_CREATED) -> 
         if answer.content_type == "application/json":
             return answer
         raise answer.unknown(UnknownReason.MALFORMED, f"not JSON but {answer.content_type!r:.60}")
-    raise _failure_of(answer)
+    raise failure_of(answer)
 
 
 def decoded(answer: HttpAnswer, decoder: msgspec.json.Decoder[T]) -> T:
@@ -203,7 +203,8 @@ def excerpt(body: bytes) -> str:
     return scrub(body[: EXCERPT_CHARS_MAX * 4].decode("utf-8", "replace"))[:EXCERPT_CHARS_MAX]
 
 
-def _failure_of(answer: HttpAnswer) -> GatewayFailure:
+def failure_of(answer: HttpAnswer) -> GatewayFailure:
+    """Return what an answer means that was not expected, by its status and its problem."""
     status = answer.status
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return answer.unknown(UnknownReason.SERVER_ERROR)

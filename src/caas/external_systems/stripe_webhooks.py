@@ -1,0 +1,173 @@
+"""Stripe's webhooks: its own signature, and what its events mean for a transaction.
+
+Seed: the settlement webhook of Diagram 4; decision 31.
+
+Rules a change must keep:
+- As in `webhook_signatures`: the raw bytes, a window on both sides, constant time, several secrets.
+- An event that tells nothing of a payment is read as None, and is no error.
+"""
+
+import hmac
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Final
+
+import msgspec
+
+from caas.errors import StartupError
+from caas.external_systems.http import Secret
+from caas.external_systems.payment_gateway import (
+    DisputeStatus,
+    GatewayDispute,
+    GatewayEvent,
+    GatewayRefund,
+    GatewayTransaction,
+)
+from caas.external_systems.stripe_wire import (
+    Currency,
+    Id,
+    PaymentIntent,
+    Positive,
+    Refund,
+    Seconds,
+    moment,
+)
+from caas.external_systems.webhook_signatures import (
+    SECRETS_MAX,
+    SIGNATURES_MAX,
+    TOLERANCE_SECONDS,
+    WEBHOOK_BODY_BYTES_MAX,
+    WebhookBodyTooLargeError,
+    WebhookHeadersError,
+    WebhookSignatureError,
+    WebhookTimestampError,
+)
+
+_TIMESTAMP: Final = re.compile(r"[1-9][0-9]{0,11}")
+TRANSACTION_EVENTS: Final[Mapping[str, str]] = {
+    "payment_intent.amount_capturable_updated": "transaction.authorized",
+    "payment_intent.payment_failed": "transaction.failed",
+    "payment_intent.succeeded": "transaction.capturing",
+    "payment_intent.canceled": "transaction.voided",
+}
+REFUND_EVENTS: Final = frozenset({"refund.created", "refund.updated", "refund.failed"})
+DISPUTE_EVENTS: Final = frozenset({"charge.dispute.created", "charge.dispute.closed"})
+_DISPUTE_STATUS_OF: Final = {
+    "needs_response": DisputeStatus.OPENED,
+    "under_review": DisputeStatus.OPENED,
+    "warning_needs_response": DisputeStatus.OPENED,
+    "won": DisputeStatus.WON,
+    "lost": DisputeStatus.LOST,
+}
+
+
+class StripeWebhookVerifier:
+    """Verifies Stripe's webhooks with the endpoint's active secrets, the newest first."""
+
+    def __init__(self, secrets: Sequence[Secret]) -> None:
+        """Hold one secret, or several while they are being rolled.
+
+        Raises:
+            StartupError: there is none, or there are too many.
+        """
+        if not 0 < len(secrets) <= SECRETS_MAX:
+            raise StartupError(f"Give 1 to {SECRETS_MAX} endpoint secrets, the newest first.")
+        self._keys = tuple(secret.reveal().encode() for secret in secrets)
+
+    def verify(self, body: bytes, headers: Mapping[str, str], *, now: datetime) -> datetime:
+        """Return when the body was signed; header names are in lower case.
+
+        Raises:
+            WebhookRefusedError: it is not shown to be Stripe's, or not of now.
+        """
+        if len(body) > WEBHOOK_BODY_BYTES_MAX:
+            raise WebhookBodyTooLargeError
+        parts = [part.partition("=") for part in headers.get("stripe-signature", "").split(",")]
+        times = [value for name, _, value in parts if name == "t"]
+        given = [value.encode() for name, _, value in parts if name == "v1"]
+        if len(times) != 1 or not _TIMESTAMP.fullmatch(times[0]) or len(given) > SIGNATURES_MAX:
+            raise WebhookHeadersError("Send one Stripe-Signature with one t and a v1.")
+        if abs(now.timestamp() - int(times[0])) > TOLERANCE_SECONDS:
+            raise WebhookTimestampError(timestamp=times[0])
+        signed = times[0].encode() + b"." + body
+        expected = [hmac.digest(key, signed, "sha256").hex().encode() for key in self._keys]
+        if not any(hmac.compare_digest(ours, theirs) for ours in expected for theirs in given):
+            raise WebhookSignatureError
+        return datetime.fromtimestamp(int(times[0]), UTC)
+
+
+class Dispute(msgspec.Struct, frozen=True):
+    """A dispute as Stripe writes it."""
+
+    id: Id
+    payment_intent: Id
+    amount: Positive
+    currency: Currency
+    status: str
+    reason: Annotated[str, msgspec.Meta(max_length=100)] = ""
+
+
+class EventContent(msgspec.Struct, frozen=True):
+    """What an event is about, still undecoded."""
+
+    object: msgspec.Raw
+
+
+class Event(msgspec.Struct, frozen=True):
+    """An event as Stripe writes it."""
+
+    id: Id
+    type: str
+    created: Seconds
+    data: EventContent
+
+
+_EVENT_DECODER: Final = msgspec.json.Decoder(Event)
+_INTENT_DECODER: Final = msgspec.json.Decoder(PaymentIntent)
+_REFUND_DECODER: Final = msgspec.json.Decoder(Refund)
+_DISPUTE_DECODER: Final = msgspec.json.Decoder(Dispute)
+
+
+def read_event(body: bytes) -> GatewayEvent | None:
+    """Decode a verified webhook into what it means here, or None when it means nothing.
+
+    A PaymentIntent in an event does not hold its charge: what is settled of it, and until when its
+    funds are held, is asked of the gateway; the event is the hint to ask.
+
+    Raises:
+        ValueError: it is not of Stripe's form; store it, park it, do not apply it.
+    """
+    event = _EVENT_DECODER.decode(body)
+    content = event.data.object
+    if event.type in TRANSACTION_EVENTS:
+        intent = _INTENT_DECODER.decode(content)
+        if not intent.metadata.get("reference"):
+            return None
+        return _told(event, TRANSACTION_EVENTS[event.type], intent.as_transaction())
+    if event.type in REFUND_EVENTS:
+        refund = _REFUND_DECODER.decode(content).as_refund()
+        return _told(event, f"refund.{refund.status}", refund)
+    if event.type in DISPUTE_EVENTS:
+        dispute = _as_dispute(_DISPUTE_DECODER.decode(content))
+        return _told(event, f"dispute.{dispute.status}", dispute)
+    return None
+
+
+def _told(
+    event: Event, type_: str, subject: GatewayTransaction | GatewayRefund | GatewayDispute
+) -> GatewayEvent:
+    return GatewayEvent(id=event.id, type=type_, occurred_at=moment(event.created), subject=subject)
+
+
+def _as_dispute(dispute: Dispute) -> GatewayDispute:
+    if dispute.status not in _DISPUTE_STATUS_OF:
+        raise ValueError(f"a dispute that is {dispute.status!r}")
+    return GatewayDispute(
+        id=dispute.id,
+        transaction_id=dispute.payment_intent,
+        amount=dispute.amount,
+        currency=dispute.currency.upper(),
+        status=_DISPUTE_STATUS_OF[dispute.status],
+        reason=dispute.reason,
+    )

@@ -1,0 +1,263 @@
+"""Stripe's PaymentIntents on the wire: strict structs, and their way into the port's types.
+
+Seed: the payment gateway is an external provider; this is one that exists.
+
+Rules a change must keep:
+- Our reference travels in the metadata; an object without it is none of ours.
+- A PaymentIntent that waits for another payment method is a decline only if it names an error.
+- Captured is not settled: settled is what its balance transaction calls available.
+"""
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated, Final
+
+import msgspec
+
+from caas.external_systems.payment_gateway import (
+    GatewayRefund,
+    GatewayTransaction,
+    RefundStatus,
+    TransactionStatus,
+)
+from caas.rules.retry_strategy import GatewayErrorKind, decline_kind
+
+Id = Annotated[str, msgspec.Meta(pattern=r"\A[a-z]{2,5}_[A-Za-z0-9_]{1,190}\Z")]
+Code = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9][A-Za-z0-9 _.-]{0,63}\Z")]
+Currency = Annotated[str, msgspec.Meta(pattern=r"\A[a-z]{3}\Z")]
+Amount = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+Positive = Annotated[int, msgspec.Meta(gt=0, le=2**63 - 1)]
+Signed = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+Seconds = Annotated[int, msgspec.Meta(ge=0, le=2**40)]
+Url = Annotated[str, msgspec.Meta(pattern=r"\Ahttps?://[!-~]{1,2000}\Z")]
+
+
+class IntentStatus(StrEnum):
+    """The states of a PaymentIntent."""
+
+    REQUIRES_PAYMENT_METHOD = "requires_payment_method"
+    REQUIRES_CONFIRMATION = "requires_confirmation"
+    REQUIRES_ACTION = "requires_action"
+    PROCESSING = "processing"
+    REQUIRES_CAPTURE = "requires_capture"
+    CANCELED = "canceled"
+    SUCCEEDED = "succeeded"
+
+
+_STATUS_OF: Final = {
+    IntentStatus.REQUIRES_CONFIRMATION: TransactionStatus.PENDING,
+    IntentStatus.REQUIRES_ACTION: TransactionStatus.REQUIRES_ACTION,
+    IntentStatus.PROCESSING: TransactionStatus.PENDING,
+    IntentStatus.REQUIRES_CAPTURE: TransactionStatus.AUTHORIZED,
+    IntentStatus.CANCELED: TransactionStatus.VOIDED,
+}
+_REFUND_STATUS_OF: Final = {
+    "pending": RefundStatus.PENDING,
+    "requires_action": RefundStatus.PENDING,
+    "succeeded": RefundStatus.SUCCEEDED,
+    "failed": RefundStatus.FAILED,
+    "canceled": RefundStatus.FAILED,
+}
+
+
+class PaymentError(msgspec.Struct, frozen=True):
+    """Why a card was declined: a code, and the issuer's own where it gives one."""
+
+    code: Code | None = None
+    decline_code: Code | None = None
+
+    def as_decline_code(self) -> str | None:
+        """Return the code that the retry table knows, the issuer's before Stripe's."""
+        told = [code for code in (self.decline_code, self.code) if code is not None]
+        known = [it for it in told if decline_kind(it) is not GatewayErrorKind.UNRECOGNISED]
+        return next(iter(known or told), None)
+
+
+class BalanceStatus(msgspec.Struct, frozen=True):
+    """Whether the money of a charge has arrived."""
+
+    status: str
+
+
+class CardDetails(msgspec.Struct, frozen=True):
+    """Until when held funds can be captured."""
+
+    capture_before: Seconds | None = None
+
+
+class MethodDetails(msgspec.Struct, frozen=True):
+    """What is told of the method that was charged."""
+
+    card: CardDetails | None = None
+
+
+class Charge(msgspec.Struct, frozen=True):
+    """The charge behind a PaymentIntent, expanded."""
+
+    amount: Positive
+    captured: bool
+    amount_refunded: Amount
+    amount_captured: Amount | None = None
+    balance_transaction: BalanceStatus | str | None = None
+    payment_method_details: MethodDetails | None = None
+
+    @property
+    def captured_amount(self) -> int:
+        """What was captured; older versions of the API only tell whether."""
+        if not self.captured:
+            return 0
+        return self.amount if self.amount_captured is None else self.amount_captured
+
+    @property
+    def available(self) -> bool:
+        """Whether the bank has paid."""
+        told = self.balance_transaction
+        return isinstance(told, BalanceStatus) and told.status == "available"
+
+    @property
+    def capture_before(self) -> datetime | None:
+        """Until when the funds are held."""
+        card = self.payment_method_details and self.payment_method_details.card
+        return moment(card.capture_before) if card and card.capture_before else None
+
+
+class RedirectTarget(msgspec.Struct, frozen=True):
+    """Where a customer confirms."""
+
+    url: Url
+
+
+class NextAction(msgspec.Struct, frozen=True):
+    """What the customer must do."""
+
+    redirect_to_url: RedirectTarget | None = None
+
+
+class PaymentIntent(msgspec.Struct, frozen=True):
+    """A PaymentIntent as Stripe writes it, with its charge expanded."""
+
+    id: Id
+    status: IntentStatus
+    amount: Positive
+    currency: Currency
+    created: Seconds
+    metadata: dict[str, str]
+    amount_received: Amount = 0
+    latest_charge: Charge | str | None = None
+    last_payment_error: PaymentError | None = None
+    next_action: NextAction | None = None
+    cancellation_reason: str | None = None
+
+    @property
+    def charge(self) -> Charge | None:
+        """The charge, where it was expanded."""
+        return self.latest_charge if isinstance(self.latest_charge, Charge) else None
+
+    def as_transaction(self) -> GatewayTransaction:
+        """Return the port's value.
+
+        Raises:
+            ValueError: it is none of ours, or contradicts itself.
+        """
+        if not self.metadata.get("reference"):
+            raise ValueError("a PaymentIntent without our reference")
+        charge, captured = self.charge, self._captured_amount()
+        status = self._status(captured)
+        settled = captured if charge is not None and charge.available else 0
+        page = self.next_action and self.next_action.redirect_to_url
+        return GatewayTransaction(
+            id=self.id,
+            reference=self.metadata["reference"],
+            status=status,
+            amount=self.amount,
+            currency=self.currency.upper(),
+            captured_amount=captured,
+            settled_amount=settled,
+            refunded_amount=min(charge.amount_refunded, captured) if charge else 0,
+            decline_code=self._decline_code(status),
+            capture_before=charge.capture_before if charge else None,
+            hosted_page_url=page.url if page else None,
+            created_at=moment(self.created),
+        )
+
+    def _status(self, captured: int) -> TransactionStatus:
+        if self.status is IntentStatus.REQUIRES_PAYMENT_METHOD:
+            declined = self.last_payment_error is not None
+            return TransactionStatus.FAILED if declined else TransactionStatus.PENDING
+        if self.status is not IntentStatus.SUCCEEDED:
+            return _STATUS_OF[self.status]
+        if self.charge is None:
+            return TransactionStatus.CAPTURING
+        if self.charge.amount_refunded >= captured:
+            return TransactionStatus.REFUNDED
+        return TransactionStatus.SETTLED if self.charge.available else TransactionStatus.CAPTURING
+
+    def _captured_amount(self) -> int:
+        captured = self.charge.captured_amount if self.charge else self.amount_received
+        if captured > self.amount:
+            raise ValueError("more is captured than was asked for")
+        if bool(captured) is not (self.status is IntentStatus.SUCCEEDED):
+            raise ValueError(f"captured {captured} though the status is {self.status}")
+        return captured
+
+    def _decline_code(self, status: TransactionStatus) -> str | None:
+        if status is not TransactionStatus.FAILED or self.last_payment_error is None:
+            return None
+        return self.last_payment_error.as_decline_code()
+
+
+class StripeError(msgspec.Struct, frozen=True):
+    """What Stripe says of a request it did not do."""
+
+    type: str
+    code: Code | None = None
+    message: str = ""
+    payment_intent: PaymentIntent | None = None
+
+
+class ErrorAnswer(msgspec.Struct, frozen=True):
+    """The envelope of an error."""
+
+    error: StripeError
+
+
+class Refund(msgspec.Struct, frozen=True):
+    """A refund as Stripe writes it."""
+
+    id: Id
+    payment_intent: Id
+    amount: Positive
+    status: str
+
+    def as_refund(self) -> GatewayRefund:
+        """Return the port's value.
+
+        Raises:
+            ValueError: its status is unknown.
+        """
+        if self.status not in _REFUND_STATUS_OF:
+            raise ValueError(f"a refund that is {self.status!r}")
+        return GatewayRefund(
+            id=self.id,
+            transaction_id=self.payment_intent,
+            amount=self.amount,
+            status=_REFUND_STATUS_OF[self.status],
+        )
+
+
+class RefundList(msgspec.Struct, frozen=True):
+    """A page of refunds."""
+
+    data: Annotated[list[Refund], msgspec.Meta(max_length=100)]
+    has_more: bool
+
+
+INTENT_DECODER: Final = msgspec.json.Decoder(PaymentIntent)
+ERROR_DECODER: Final = msgspec.json.Decoder(ErrorAnswer)
+REFUND_DECODER: Final = msgspec.json.Decoder(Refund)
+REFUND_LIST_DECODER: Final = msgspec.json.Decoder(RefundList)
+
+
+def moment(seconds: int) -> datetime:
+    """Return a moment in UTC."""
+    return datetime.fromtimestamp(seconds, UTC)

@@ -45,6 +45,7 @@ PARK = """
 update open_work set parked_at = db_now(), lease_until = null, last_error = $4
  where kind = $1 and subject = $2 and fence = $3
 """
+END = "delete from open_work where kind = $1 and subject = $2"
 POSTPONE = """
 insert into open_work as o (kind, subject, due_at, last_error, created_at)
 values ($1, $2, db_now() + make_interval(secs => $3), $4, db_now())
@@ -145,6 +146,10 @@ class DueWorkRows:
     ) -> None:
         """Set when work that the caller was doing itself comes due, whether it is claimed or not."""
         await self._database.fetch(POSTPONE, kind, subject, due_in, because)
+
+    async def end(self, kind: str, subject: UUID, *, within: Connection) -> None:
+        """End work that the caller's own transaction has just done."""
+        await within.execute(END, kind, subject)
 
     async def seconds_to_next(self, kinds: Sequence[str]) -> float | None:
         """Return how long until something of these kinds is due, None when nothing waits."""

@@ -119,6 +119,7 @@ COLUMNS = (
     " created_at, updated_at, extract(epoch from db_now() - created_at)::float8 as age_seconds"
 )
 ONE = f"select {COLUMNS} from payments where id = $1"
+BY_TRANSACTION = f"select {COLUMNS} from payments where gateway_transaction_id = $1"
 LISTED = f"""
 select {COLUMNS} from payments
  where ($1::uuid is null or subject = $1) and ($2::text is null or state = $2)
@@ -160,6 +161,11 @@ class Payments:
             raise PaymentNotFoundError(f"No payment has the id {payment_id}.")
         return _payment(row)
 
+    async def by_transaction(self, gateway_transaction_id: str) -> Payment | None:
+        """Return the payment of a gateway's transaction, or None."""
+        row = await self._database.fetchrow(BY_TRANSACTION, gateway_transaction_id)
+        return None if row is None else _payment(row)
+
     async def listed(
         self,
         *,
@@ -168,9 +174,10 @@ class Payments:
         customer: UUID | None = None,
         before: UUID | None = None,
         rows_max: int = PAGE_ROWS_MAX,
+        within: Connection | None = None,
     ) -> list[Payment]:
         """Return payments, newest first, at most a page of them; `before` is the last id seen."""
-        rows = await self._database.fetch(
+        rows = await (within or self._database).fetch(
             LISTED, subject, state, customer, before, min(rows_max, PAGE_ROWS_MAX)
         )
         return [_payment(row) for row in rows]

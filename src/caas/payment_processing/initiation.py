@@ -6,10 +6,11 @@ that is live already, and a different request for the same thing is refused by n
 """
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 from uuid import UUID
 
 from caas.billing_database.books import Books
+from caas.billing_database.connection import Connection
 from caas.billing_database.idempotency import (
     IN_FLIGHT_SECONDS_MAX,
     InFlightError,
@@ -61,6 +62,13 @@ class PaymentRequest:
     respond_async: bool = False
 
 
+class Check(Protocol):
+    """Refuses, by raising, a payment that is not due."""
+
+    async def __call__(self, request: PaymentRequest, *, within: Connection) -> None:
+        """Look, in the transaction that would accept the payment."""
+
+
 @dataclass(frozen=True, slots=True)
 class Accepted:
     """A payment as it stands, and whether this very call made it."""
@@ -70,9 +78,17 @@ class Accepted:
 
 
 async def accept(
-    books: Books, request: PaymentRequest, payment_type: PaymentType, *, pace: Pace
+    books: Books,
+    request: PaymentRequest,
+    payment_type: PaymentType,
+    *,
+    pace: Pace,
+    check: Check | None = None,
 ) -> Accepted | StoredAnswer:
     """Make the intent durable; a repeated call gets what the first one was given.
+
+    What `check` refuses is not accepted: it looks in the same transaction, and only at a payment
+    that would be a new one.
 
     Raises:
         KeyReusedError: the caller's key belongs to another request.
@@ -81,7 +97,7 @@ async def accept(
     """
     Money(request.amount, request.currency)
     wanted = _new_payment(request, payment_type, pace)
-    acceptance = await books.payments.accept(wanted)
+    acceptance = await _accepted(books, wanted, request, check)
     match acceptance.verdict:
         case Verdict.ACCEPTED:
             return Accepted(_as_accepted(wanted, acceptance), fresh=True)
@@ -89,6 +105,25 @@ async def accept(
             return await _repeated(books, request, acceptance)
         case Verdict.LIVE_PAYMENT:
             return await _live(books, request, acceptance)
+
+
+async def _accepted(
+    books: Books, wanted: NewPayment, request: PaymentRequest, check: Check | None
+) -> Acceptance:
+    if check is None:
+        return await books.payments.accept(wanted)
+
+    async def together(connection: Connection) -> Acceptance:
+        acceptance = await books.payments.accept(wanted, within=connection)
+        if acceptance.verdict is Verdict.ACCEPTED:
+            await check(request, within=connection)
+        return acceptance
+
+    acceptance = await books.database.in_transaction(together)
+    if acceptance.verdict is Verdict.LIVE_PAYMENT and acceptance.payment_id is None:
+        # the live payment was committed after this statement began to look: now it can be seen
+        acceptance = await books.database.in_transaction(together)
+    return acceptance
 
 
 def _new_payment(

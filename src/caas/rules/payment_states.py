@@ -111,6 +111,8 @@ class Remark(StrEnum):
     DISPUTE_REVERSED = "Dispute reversed"
     LOSS_BOOKED = "Loss booked"
     LATE_TRUTH = "Late truth"
+    DEPOSIT_HELD = "Deposit held"
+    DEPOSIT_DECIDED = "Deposit decided"
 
 
 AnyEvent = PaymentEvent | BeyondEvent | Remark

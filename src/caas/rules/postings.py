@@ -109,9 +109,19 @@ def dispute_lost(amount: int) -> tuple[Entry, ...]:
     return _transfer(risk_loss("chargeback"), DISPUTED_FUNDS, amount)
 
 
+def dispute_reversed(amount: int) -> tuple[Entry, ...]:
+    """The bank gives a lost chargeback back; the loss is undone."""
+    return _transfer(SETTLED_FUNDS, risk_loss("chargeback"), amount)
+
+
 def deposit_held(amount: int) -> tuple[Entry, ...]:
     """A lost reservation's deposit is parked until a person decides (decision 21)."""
     return _transfer(EARNED[PaymentType.RESERVATION], RESERVATION_HELD, amount)
+
+
+def deposit_released(amount: int) -> tuple[Entry, ...]:
+    """A person decided what becomes of a held deposit: it stands where it stood before."""
+    return _transfer(RESERVATION_HELD, EARNED[PaymentType.RESERVATION], amount)
 
 
 def _transfer(debit: str, credit: str, amount: int) -> tuple[Entry, ...]:

@@ -1,0 +1,119 @@
+"""Customers as rows, and the links by which they get access: the only personal data there is.
+
+Payments, orders and assignments know a customer by a pseudonymous id (decision 43).
+
+Rules a change must keep: a name and an address stand here and nowhere else, so that erasing them
+leaves the books whole; of an access link only the digest is stored, it works once and not for ever.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from caas.billing_database.connection import Connection, Database
+from caas.errors import NotFoundError
+
+ADD: Final = """
+insert into customers (id, name, email, language, created_at) values ($1, $2, $3, $4, db_now())
+returning id, name, email, language, created_at, erased_at
+"""
+ONE: Final = "select id, name, email, language, created_at, erased_at from customers where id = $1"
+ERASE: Final = """
+update customers set name = null, email = null, erased_at = coalesce(erased_at, db_now())
+ where id = $1 returning id, name, email, language, created_at, erased_at
+"""
+REVOKE_LINKS: Final = """
+update access_credentials set used_at = db_now() where customer = $1 and used_at is null
+"""
+ADD_LINK: Final = """
+insert into access_credentials (token_hash, customer, order_id, expires_at, created_at)
+values ($1, $2, $3, db_now() + make_interval(secs => $4), db_now())
+"""
+USE_LINK: Final = """
+update access_credentials set used_at = db_now()
+ where token_hash = $1 and used_at is null and expires_at > db_now()
+returning customer, order_id
+"""
+
+
+class CustomerNotFoundError(NotFoundError):
+    """No customer has this id."""
+
+    code = "customer_not_found"
+
+
+@dataclass(frozen=True, slots=True)
+class Customer:
+    """A customer; without name and email once erased."""
+
+    id: UUID
+    name: str | None
+    email: str | None
+    language: str
+    created_at: datetime
+    erased_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What an access link opened: this customer's account, because of this order."""
+
+    customer: UUID
+    order_id: UUID
+
+
+class Customers:
+    """The table of customers."""
+
+    def __init__(self, database: Database) -> None:
+        """Read and write through this database."""
+        self._database = database
+
+    async def add(self, customer_id: UUID, *, name: str, email: str, language: str) -> Customer:
+        """Write down a customer."""
+        row = await self._database.fetchrow(ADD, customer_id, name, email, language)
+        assert row is not None, "an insert returns its row"
+        return Customer(**dict(row))
+
+    async def get(self, customer_id: UUID, *, within: Connection | None = None) -> Customer:
+        """Return a customer.
+
+        Raises:
+            CustomerNotFoundError: no customer has this id.
+        """
+        row = await (within or self._database).fetchrow(ONE, customer_id)
+        if row is None:
+            raise CustomerNotFoundError(f"No customer has the id {customer_id}.")
+        return Customer(**dict(row))
+
+    async def erase(self, customer_id: UUID, *, within: Connection) -> Customer:
+        """Forget who the customer is, and every link that would still open the account.
+
+        Raises:
+            CustomerNotFoundError: no customer has this id.
+        """
+        row = await within.fetchrow(ERASE, customer_id)
+        if row is None:
+            raise CustomerNotFoundError(f"No customer has the id {customer_id}.")
+        await within.execute(REVOKE_LINKS, customer_id)
+        return Customer(**dict(row))
+
+    async def add_link(
+        self, token: str, access: Access, *, valid_seconds: float, within: Connection
+    ) -> None:
+        """Store the digest of a new access link's token."""
+        await within.execute(
+            ADD_LINK, digest(token), access.customer, access.order_id, valid_seconds
+        )
+
+    async def use_link(self, token: str) -> Access | None:
+        """Use up an access link; None when it is unknown, used, or too old."""
+        row = await self._database.fetchrow(USE_LINK, digest(token))
+        return None if row is None else Access(**dict(row))
+
+
+def digest(token: str) -> bytes:
+    """Return what is stored of a token."""
+    return hashlib.sha256(token.encode()).digest()

@@ -1,0 +1,278 @@
+"""Vehicles and their assignments as rows: where each is on its way, and who has it.
+
+Rules a change must keep: a vehicle moves only from the state it is believed to be in, and the
+database refuses any move that is no arrow; a second active assignment of a vehicle cannot be
+written; what ended stays as history.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from caas.billing_database.connection import Connection, Database, Row
+from caas.billing_database.identifiers import new_id
+from caas.errors import NotFoundError
+from caas.rules.money import Money
+from caas.rules.vehicle_states import VehicleEvent, VehicleState, next_state
+
+PAGE_ROWS_MAX: Final = 200
+
+PUT_MODEL: Final = """
+insert into vehicle_models (model, price, currency, updated_at) values ($1, $2, $3, db_now())
+on conflict (model) do update
+   set price = excluded.price, currency = excluded.currency, updated_at = excluded.updated_at
+"""
+KNOW_MODEL: Final = """
+insert into vehicle_models (model, price, currency, updated_at) values ($1, $2, $3, db_now())
+on conflict (model) do nothing
+"""
+PRICE_OF_MODEL: Final = "select price, currency from vehicle_models where model = $1"
+PUT: Final = """
+insert into vehicles as v (vin, model, price, currency, public_key, finished, in_stock_since,
+                           created_at, updated_at)
+values ($1, $2, $3, $4, $5, $6, db_now(), db_now(), db_now())
+on conflict (vin) do update
+   set price = excluded.price, currency = excluded.currency,
+       public_key = coalesce(excluded.public_key, v.public_key),
+       finished = v.finished or excluded.finished, updated_at = excluded.updated_at
+ where v.model = excluded.model
+returning vin
+"""
+COLUMNS: Final = """
+select vin, model, price, currency, public_key, finished, factory_order_id, state, version,
+       in_stock_since, created_at, updated_at from vehicles
+"""
+ONE: Final = COLUMNS + " where vin = $1"
+LOCKED: Final = COLUMNS + " where vin = $1 for update"
+LISTED: Final = (
+    COLUMNS
+    + """
+ where ($1::text is null or state = $1) and ($2::text is null or model = $2)
+   and ($3::text is null or vin > $3) order by vin limit $4
+"""
+)
+FROM_STOCK: Final = (
+    COLUMNS
+    + """
+ where model = $1 and state = 'sin asignar' order by finished desc, in_stock_since limit 1
+   for update skip locked
+"""
+)
+MOVE: Final = """
+update vehicles set state = $3, event = $4, version = version + 1, moved_for = $5,
+       finished = finished or $4 = 'Vehicle Ready',
+       public_key = coalesce(public_key, $6),
+       factory_order_id = case when $3 = 'sin asignar' and finished then null
+                               else coalesce($7, factory_order_id) end,
+       in_stock_since = case when $3 = 'sin asignar' then in_stock_since end,
+       updated_at = db_now()
+ where vin = $1 and state = $2
+returning vin
+"""
+ADD_TO_STOCK: Final = """
+update vehicles set in_stock_since = db_now()
+ where vin = $1 and state = 'sin asignar' and in_stock_since is null
+"""
+HISTORY: Final = """
+select version, event, from_state, to_state, order_id, at from vehicle_events
+ where vin = $1 order by version
+"""
+ASSIGN: Final = """
+insert into vehicle_assignments (id, vin, order_id, customer, since)
+values ($1, $2, $3, $4, db_now()) on conflict do nothing returning id
+"""
+END: Final = """
+update vehicle_assignments set active = false, until = db_now(), ended_because = $2
+ where vin = $1 and active returning order_id
+"""
+ACTIVE: Final = """
+select vin, order_id, customer, since, until, ended_because from vehicle_assignments
+ where vin = $1 and active
+"""
+ASSIGNMENTS: Final = """
+select vin, order_id, customer, since, until, ended_because from vehicle_assignments
+ where ($1::text is null or vin = $1) and ($2::uuid is null or customer = $2)
+   and (not $3 or active) order by since desc, id desc limit $4
+"""
+
+
+class VehicleNotFoundError(NotFoundError):
+    """No vehicle has this VIN."""
+
+    code = "vehicle_not_found"
+
+
+@dataclass(frozen=True, slots=True)
+class Vehicle:
+    """A vehicle as it stands; `finished` once the factory said that it is ready."""
+
+    vin: str
+    model: str
+    price: Money
+    public_key: bytes | None
+    finished: bool
+    factory_order_id: str | None
+    state: VehicleState
+    version: int
+    in_stock_since: datetime | None
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewVehicle:
+    """A vehicle to put into the books; what is known already stays unless it is given."""
+
+    vin: str
+    model: str
+    price: Money
+    public_key: bytes | None = None
+    finished: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class VehicleMoved:
+    """One move of a vehicle's history, and the order it was made for."""
+
+    version: int
+    event: str
+    from_state: str | None
+    to_state: str
+    order_id: UUID | None
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """Who has a vehicle, or had it until `until`."""
+
+    vin: str
+    order_id: UUID
+    customer: UUID
+    since: datetime
+    until: datetime | None
+    ended_because: str | None
+
+
+class Vehicles:
+    """The tables of vehicles, their models and their assignments."""
+
+    def __init__(self, database: Database) -> None:
+        """Read and write through this database."""
+        self._database = database
+
+    async def put_model(self, model: str, price: Money) -> None:
+        """Say what a model costs from now on."""
+        await self._database.fetch(PUT_MODEL, model, price.amount, price.currency)
+
+    async def price_of_model(self, model: str) -> Money | None:
+        """Return what a model costs, None when it is not sold."""
+        row = await self._database.fetchrow(PRICE_OF_MODEL, model)
+        return None if row is None else Money(row["price"], row["currency"])
+
+    async def put(self, vehicle: NewVehicle, *, within: Connection) -> bool:
+        """Put a vehicle into stock, or tell more of a known one; False when its model differs."""
+        price = vehicle.price
+        await within.execute(KNOW_MODEL, vehicle.model, price.amount, price.currency)
+        row = await within.fetchrow(
+            PUT,
+            vehicle.vin,
+            vehicle.model,
+            price.amount,
+            price.currency,
+            vehicle.public_key,
+            vehicle.finished,
+        )
+        return row is not None
+
+    async def get(self, vin: str, *, within: Connection | None = None) -> Vehicle:
+        """Return a vehicle.
+
+        Raises:
+            VehicleNotFoundError: no vehicle has this VIN.
+        """
+        row = await (within or self._database).fetchrow(ONE, vin)
+        if row is None:
+            raise VehicleNotFoundError(f"No vehicle has the VIN {vin}.")
+        return _vehicle(row)
+
+    async def locked(self, vin: str, *, within: Connection) -> Vehicle | None:
+        """Return a vehicle that nobody else moves until the transaction ends; None if unknown."""
+        row = await within.fetchrow(LOCKED, vin)
+        return None if row is None else _vehicle(row)
+
+    async def from_stock(self, model: str, *, within: Connection) -> Vehicle | None:
+        """Return a vehicle of the model that is sin asignar, locked, a finished one first."""
+        row = await within.fetchrow(FROM_STOCK, model)
+        return None if row is None else _vehicle(row)
+
+    async def listed(
+        self,
+        *,
+        state: VehicleState | None = None,
+        model: str | None = None,
+        after: str | None = None,
+        rows_max: int = PAGE_ROWS_MAX,
+    ) -> list[Vehicle]:
+        """Return vehicles by VIN, at most a page of them; `after` is the last VIN seen."""
+        rows = await self._database.fetch(LISTED, state, model, after, min(rows_max, PAGE_ROWS_MAX))
+        return [_vehicle(row) for row in rows]
+
+    async def move(
+        self,
+        vehicle: Vehicle,
+        event: VehicleEvent,
+        *,
+        order_id: UUID | None,
+        within: Connection,
+        told: tuple[bytes | None, str | None] = (None, None),
+    ) -> Vehicle:
+        """Move a locked vehicle; `told` is the public key and the factory's id of its order.
+
+        Raises:
+            IllegalVehicleMoveError: no arrow leaves its state with this event.
+        """
+        target = next_state(vehicle.state, event)
+        row = await within.fetchrow(
+            MOVE, vehicle.vin, vehicle.state, target, event, order_id, *told
+        )
+        assert row is not None, "a locked vehicle is where it was seen"
+        return await self.get(vehicle.vin, within=within)
+
+    async def add_to_stock(self, vin: str, *, within: Connection) -> None:
+        """Put a vehicle that is sin asignar where anybody can buy it."""
+        await within.execute(ADD_TO_STOCK, vin)
+
+    async def history(self, vin: str) -> list[VehicleMoved]:
+        """Return every move of a vehicle, in order."""
+        return [VehicleMoved(**dict(row)) for row in await self._database.fetch(HISTORY, vin)]
+
+    async def assign(self, vin: str, *, order_id: UUID, customer: UUID, within: Connection) -> bool:
+        """Give a vehicle to an order; False when somebody has it already."""
+        row = await within.fetchrow(ASSIGN, new_id(), vin, order_id, customer)
+        return row is not None
+
+    async def end_assignment(self, vin: str, *, because: str, within: Connection) -> UUID | None:
+        """End a vehicle's active assignment and return whose order it was."""
+        row = await within.fetchrow(END, vin, because)
+        return None if row is None else row["order_id"]
+
+    async def assignment(self, vin: str, *, within: Connection | None = None) -> Assignment | None:
+        """Return who has a vehicle, None when it is sin asignar."""
+        row = await (within or self._database).fetchrow(ACTIVE, vin)
+        return None if row is None else Assignment(**dict(row))
+
+    async def assignments(
+        self, *, vin: str | None = None, customer: UUID | None = None, active_only: bool = False
+    ) -> list[Assignment]:
+        """Return who had a vehicle, or which vehicles a customer had, newest first."""
+        rows = await self._database.fetch(ASSIGNMENTS, vin, customer, active_only, PAGE_ROWS_MAX)
+        return [Assignment(**dict(row)) for row in rows]
+
+
+def _vehicle(row: Row) -> Vehicle:
+    values = dict(row)
+    values["price"] = Money(values["price"], values.pop("currency"))
+    values["state"] = VehicleState(values["state"])
+    return Vehicle(**values)

@@ -1,0 +1,141 @@
+"""Order Management and the factory (Diagram 2, "Place Factory Order"; decision 22).
+
+Rules a change must keep: one order of ours is one factory order (F-R3); a factory that refuses
+ends the order, gives the vehicle back to stock and the money back to the customer, in one commit
+with the work of giving it back; a factory that does not answer ends nothing.
+"""
+
+from uuid import UUID
+
+from caas.billing_database.connection import Connection
+from caas.billing_database.due_work import DueWork
+from caas.billing_database.orders import Learnt, Order
+from caas.external_systems.factory import Factory, FactoryOrder, FactoryOrderConfirmation
+from caas.open_work import Answer, Done
+from caas.order_management import partner_calls
+from caas.order_management.giving_back import FACTORY_REFUSED, GivingBack
+from caas.order_management.order_books import OrderBooks, amount_of
+from caas.order_management.partner_calls import Confirmed, Refused
+from caas.order_management.reservation import PLACE_FACTORY_ORDER, Reservation
+from caas.rules.order_states import OrderEvent, OrderState
+from caas.rules.vehicle_states import VehicleEvent
+
+
+class FactoryOrders:
+    """Places factory orders, now or durably later."""
+
+    def __init__(
+        self,
+        order_books: OrderBooks,
+        *,
+        factory: Factory,
+        reservation: Reservation,
+        giving_back: GivingBack,
+    ) -> None:
+        """Order from this factory."""
+        self._books = order_books
+        self._factory = factory
+        self._reservation = reservation
+        self._giving_back = giving_back
+
+    async def place(self, order_id: UUID) -> None:
+        """Place the factory order of a reserved vehicle at once; if that fails, later again."""
+        answer = await self._placed(order_id, attempt=partner_calls.FIRST_ATTEMPT)
+        await partner_calls.put_off(self._books, PLACE_FACTORY_ORDER, order_id, answer)
+
+    async def due(self, work: DueWork) -> Answer:
+        """Place a factory order that is still open."""
+        return await self._placed(work.subject, attempt=work.attempts + 1)
+
+    async def _placed(self, order_id: UUID, *, attempt: int) -> Answer:
+        order = await self._books.orders.get(order_id)
+        if order.state is not OrderState.RESERVED:
+            return Done()
+        wanted = FactoryOrder(
+            order_id=str(order.id), model=order.model, vin=order.vin, dealership=order.dealership
+        )
+        told = await partner_calls.ask(
+            lambda: self._factory.place_factory_order(wanted),
+            lambda: self._factory.find_factory_orders(wanted.order_id),
+            attempt=attempt,
+        )
+        match told:
+            case Refused(because):
+                await self._refused(order_id, because)
+            case Confirmed(confirmation, copies):
+                await self._confirmed(order_id, confirmation, copies=copies)
+            case _:
+                return await partner_calls.again_or_alert(
+                    self._books,
+                    PLACE_FACTORY_ORDER,
+                    order_id,
+                    attempt=attempt,
+                    because=told.because,
+                )
+        return Done()
+
+    async def _confirmed(
+        self, order_id: UUID, confirmation: FactoryOrderConfirmation, *, copies: int
+    ) -> None:
+        """Order Confirmation: the vehicle is in production, the reservation complete."""
+
+        async def confirm(connection: Connection) -> None:
+            order = await self._books.orders.get_locked(order_id, within=connection)
+            await self._books.books.work.end(PLACE_FACTORY_ORDER, order_id, within=connection)
+            if order.state is OrderState.RESERVED:
+                await self._in_production(order, confirmation, within=connection)
+                return
+            await self._books.orders.remember_factory_order(
+                order_id, confirmation.factory_order_id, within=connection
+            )
+
+        await self._books.books.database.in_transaction(confirm)
+        if copies > 1:
+            await self._books.alert(
+                "factory_order_twice",
+                order_id,
+                f"The factory has {copies} orders for the order {order_id}; one is one too many.",
+            )
+
+    async def _in_production(
+        self, order: Order, confirmation: FactoryOrderConfirmation, *, within: Connection
+    ) -> None:
+        factory_order_id = confirmation.factory_order_id
+        if order.vin is not None:
+            vehicle = await self._books.vehicles.locked(order.vin, within=within)
+            assert vehicle is not None, "an order's vehicle is in the books"
+            await self._books.vehicles.move(
+                vehicle,
+                VehicleEvent.ORDER_CONFIRMATION,
+                order_id=order.id,
+                told=(None, factory_order_id),
+                within=within,
+            )
+        order = await self._books.orders.move(
+            order,
+            OrderEvent.ORDER_CONFIRMATION,
+            learnt=Learnt(factory_order_id=factory_order_id),
+            within=within,
+        )
+        await self._reservation.reservation_complete(order, within=within)
+
+    async def _refused(self, order_id: UUID, because: str) -> None:
+        """Compensate: vehicle released, customer and dealership told, money given back."""
+
+        async def end(connection: Connection) -> None:
+            order = await self._books.orders.get_locked(order_id, within=connection)
+            await self._books.books.work.end(PLACE_FACTORY_ORDER, order_id, within=connection)
+            if order.state is not OrderState.RESERVED:
+                return
+            order = await self._books.orders.move(
+                order, OrderEvent.FACTORY_REFUSES_ORDER, within=connection
+            )
+            await self._books.release(order, VehicleEvent.FACTORY_REFUSES_ORDER, within=connection)
+            deposit = amount_of(order.deposit)
+            await self._books.tell_customer(order, FACTORY_REFUSED, within=connection, **deposit)
+            await self._books.tell_dealership(order, FACTORY_REFUSED, within=connection, **deposit)
+            await self._giving_back.will_give_back(order, FACTORY_REFUSED, within=connection)
+
+        await self._books.books.database.in_transaction(end)
+        await self._giving_back.give_back(order_id, FACTORY_REFUSED)
+        await self._books.alert(FACTORY_REFUSED, order_id, because, case=False)

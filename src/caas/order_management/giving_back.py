@@ -1,0 +1,89 @@
+"""Giving a customer's money back: a refused factory order, a lost reservation, desistimiento.
+
+Order Management decides that money goes back; the refund itself is Payment Processing's, reached
+through a callable, because it lies a floor above.
+
+Rules a change must keep: what must be given back is open work in the commit that makes it
+necessary; it is read off the payments each time, and the same reason refunds a payment once, so
+that giving back twice gives back once.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+from uuid import UUID
+
+from caas.billing_database.connection import Connection
+from caas.billing_database.due_work import DueWork
+from caas.billing_database.orders import Order
+from caas.billing_database.payments import Payment
+from caas.errors import CaasError, UnavailableError
+from caas.open_work import Again, Answer, Done
+from caas.order_management.order_books import OrderBooks
+from caas.order_management.partner_calls import put_off
+from caas.rules.payment_states import PaymentState
+
+GIVE_BACK: Final = "give_back"
+FACTORY_REFUSED: Final = "factory_refused"
+RESERVATION_LOST: Final = "reservation_lost"
+DESISTIMIENTO: Final = "desistimiento"
+SAFETY_NET_SECONDS: Final = 75.0
+LOOK_AGAIN_SECONDS: Final = 3600.0
+
+WITH_US: Final = frozenset({PaymentState.CAPTURING, PaymentState.SETTLED})
+"""States in which money is with us or on its way to us."""
+
+Refund = Callable[[UUID, int, str], Awaitable[object]]
+"""Refund so many minor units of a payment, for a reason; the same reason refunds once."""
+
+
+class GivingBack:
+    """Refunds what an order's payments have brought, as far as it has arrived."""
+
+    def __init__(self, order_books: OrderBooks, *, refund: Refund) -> None:
+        """Refund through this door."""
+        self._books = order_books
+        self._refund = refund
+
+    async def will_give_back(self, order: Order, reason: str, *, within: Connection) -> None:
+        """Commit that the order's money goes back."""
+        await self._books.books.work.add(
+            GIVE_BACK,
+            order.id,
+            due_in=self._books.pace.seconds(SAFETY_NET_SECONDS),
+            payload={"reason": reason},
+            within=within,
+        )
+
+    async def give_back(self, order_id: UUID, reason: str) -> None:
+        """Give back at once what can be; the rest is open work."""
+        answer = await self._given_back(order_id, reason)
+        await put_off(self._books, GIVE_BACK, order_id, answer)
+
+    async def due(self, work: DueWork) -> Answer:
+        """Give back what is still with us."""
+        return await self._given_back(work.subject, str(work.payload["reason"]))
+
+    async def _given_back(self, order_id: UUID, reason: str) -> Answer:
+        order = await self._books.orders.get(order_id)
+        payments = await self._books.payments_of(order)
+        given_back = [await self._is_given_back(payment, reason) for payment in payments]
+        if all(given_back):
+            return Done()
+        return Again(LOOK_AGAIN_SECONDS, "not all the money could be given back yet")
+
+    async def _is_given_back(self, payment: Payment, reason: str) -> bool:
+        """Hand one payment's money over to its refund; False while that cannot be done yet."""
+        if payment.state in {PaymentState.AUTHORIZED, PaymentState.REFUNDING}:
+            return False
+        received = max(payment.captured_amount, payment.settled_amount)
+        left = received - payment.refunded_amount - payment.disputed_amount
+        if payment.state not in WITH_US or left <= 0:
+            return True
+        try:
+            await self._refund(payment.id, left, reason)
+        except UnavailableError:
+            return False
+        except CaasError as refusal:
+            await self._books.alert("refund_refused", payment.id, refusal.sentence)
+            return False
+        return True

@@ -1,0 +1,226 @@
+"""From the final payment to the customer's door (Diagram 3): matriculation, transport, delivery.
+
+Rules a change must keep: an order is fully paid in the transaction of its final payment; whatever
+fails after that is tried again durably and then given to a person, and never touches the payment
+(decision 23); each step leaves the work of the next one in its own commit.
+"""
+
+from typing import Final
+from uuid import UUID
+
+from caas.billing_database.connection import Connection
+from caas.billing_database.due_work import DueWork
+from caas.billing_database.orders import Learnt, Order
+from caas.errors import ConflictError
+from caas.external_systems.admin_registration import (
+    AdminRegistration,
+    Matriculation,
+    MatriculationRequest,
+)
+from caas.external_systems.transport_system import (
+    DeliveryRequest,
+    ScheduledDelivery,
+    TransportSystem,
+)
+from caas.open_work import Answer, Done
+from caas.order_management import partner_calls
+from caas.order_management.order_books import OrderBooks
+from caas.order_management.partner_calls import Confirmed, Refused, Unanswered
+from caas.order_management.reservation import NotDueError, check_sum
+from caas.rules.money import Money
+from caas.rules.order_states import OrderEvent, OrderState
+from caas.rules.vehicle_states import VehicleEvent
+
+REGISTER_VEHICLE: Final = "register_vehicle"
+SCHEDULE_DELIVERY: Final = "schedule_delivery"
+SAFETY_NET_SECONDS: Final = 75.0
+
+
+class VehicleNotReadyError(ConflictError):
+    """The final payment is due when the vehicle is ready, and it is not."""
+
+    code = "vehicle_not_ready"
+
+
+class ReservationLostError(ConflictError):
+    """The final payment failed and the reservation is lost; there is no second attempt."""
+
+    code = "reservation_lost"
+
+
+class HandingOver:
+    """Takes a paid order through matriculation and transport, now or durably later."""
+
+    def __init__(
+        self,
+        order_books: OrderBooks,
+        *,
+        admin_registration: AdminRegistration,
+        transport_system: TransportSystem,
+    ) -> None:
+        """Register and transport with these partners."""
+        self._books = order_books
+        self._admin = admin_registration
+        self._transport = transport_system
+
+    async def check_due(
+        self, order_id: UUID, *, customer: UUID, amount: Money, within: Connection
+    ) -> None:
+        """Let a final payment begin only for a ready vehicle, and only for what is due.
+
+        Raises:
+            OrderNotFoundError: no such order.
+            ReservationLostError: the final payment failed before.
+            VehicleNotReadyError: there is nothing to pay for yet; NotDueError: not any more.
+            NotTheSumDueError: another amount, currency or customer.
+        """
+        order = await self._books.orders.get_locked(order_id, within=within)
+        match order.state:
+            case OrderState.READY:
+                check_sum(order, order.rest, customer=customer, amount=amount)
+            case OrderState.RESERVATION_LOST:
+                raise ReservationLostError(order=str(order_id))
+            case OrderState.RESERVED | OrderState.FACTORY_ORDER_PLACED:
+                raise VehicleNotReadyError(order=str(order_id))
+            case _:
+                raise NotDueError(f"The order {order_id} is {order.state}; no payment is due.")
+
+    async def mark_fully_paid(self, order_id: UUID, *, paid: Money, within: Connection) -> bool:
+        """Mark Fully Paid; False when the order is no longer there to be paid."""
+        order = await self._books.orders.locked(order_id, within=within)
+        if order is None or order.state is not OrderState.READY or paid != order.rest:
+            return False
+        await self._move(
+            order, OrderEvent.MARK_FULLY_PAID, VehicleEvent.MARK_FULLY_PAID, within=within
+        )
+        await self._add_work(REGISTER_VEHICLE, order_id, within=within)
+        return True
+
+    async def register_vehicle(self, order_id: UUID) -> None:
+        """Register Vehicle (Matriculation) at once, and then its delivery; if not, later again."""
+        answer = await self._registered(order_id, attempt=partner_calls.FIRST_ATTEMPT)
+        await partner_calls.put_off(self._books, REGISTER_VEHICLE, order_id, answer)
+
+    async def registration_due(self, work: DueWork) -> Answer:
+        """Register a vehicle that is still to be registered."""
+        return await self._registered(work.subject, attempt=work.attempts + 1)
+
+    async def schedule_delivery(self, order_id: UUID) -> None:
+        """Schedule Delivery at once; if that fails, later again."""
+        answer = await self._scheduled(order_id, attempt=partner_calls.FIRST_ATTEMPT)
+        await partner_calls.put_off(self._books, SCHEDULE_DELIVERY, order_id, answer)
+
+    async def delivery_due(self, work: DueWork) -> Answer:
+        """Schedule a delivery that is still to be scheduled."""
+        return await self._scheduled(work.subject, attempt=work.attempts + 1)
+
+    async def _registered(self, order_id: UUID, *, attempt: int) -> Answer:
+        order = await self._books.orders.get(order_id)
+        if order.state is not OrderState.FULLY_PAID:
+            return Done()
+        assert order.vin is not None, "what is fully paid has its vehicle"
+        request = MatriculationRequest(
+            order_id=str(order.id), vin=order.vin, customer_reference=str(order.customer)
+        )
+        told = await partner_calls.ask(
+            lambda: self._admin.register_vehicle(request),
+            lambda: self._admin.find_matriculations(request.order_id),
+            attempt=attempt,
+        )
+        if isinstance(told, Confirmed):
+            await self._registration_complete(order_id, told.told)
+            await self.schedule_delivery(order_id)
+            return Done()
+        return await self._not_done(REGISTER_VEHICLE, order_id, told, attempt=attempt)
+
+    async def _scheduled(self, order_id: UUID, *, attempt: int) -> Answer:
+        order = await self._books.orders.get(order_id)
+        if order.state is not OrderState.REGISTERED:
+            return Done()
+        assert order.vin is not None, "what is registered has its vehicle"
+        request = DeliveryRequest(
+            order_id=str(order.id), vin=order.vin, destination=order.dealership
+        )
+        told = await partner_calls.ask(
+            lambda: self._transport.schedule_delivery(request),
+            lambda: self._transport.find_deliveries(request.order_id),
+            attempt=attempt,
+        )
+        if isinstance(told, Confirmed):
+            await self._delivery_scheduled(order_id, told.told)
+            return Done()
+        return await self._not_done(SCHEDULE_DELIVERY, order_id, told, attempt=attempt)
+
+    async def _not_done(
+        self, kind: str, order_id: UUID, told: Refused | Unanswered, *, attempt: int
+    ) -> Answer:
+        if isinstance(told, Refused):
+            return await partner_calls.alert_and_park(
+                self._books, kind, order_id, because=told.because
+            )
+        return await partner_calls.again_or_alert(
+            self._books, kind, order_id, attempt=attempt, because=told.because
+        )
+
+    async def _registration_complete(self, order_id: UUID, told: Matriculation) -> None:
+        async def complete(connection: Connection) -> None:
+            order = await self._books.orders.get_locked(order_id, within=connection)
+            await self._books.books.work.end(REGISTER_VEHICLE, order_id, within=connection)
+            if order.state is not OrderState.FULLY_PAID:
+                return
+            learnt = Learnt(plate=told.plate, registered_at=told.registered_at)
+            await self._move(
+                order,
+                OrderEvent.REGISTRATION_COMPLETE,
+                VehicleEvent.REGISTRATION_COMPLETE,
+                learnt=learnt,
+                within=connection,
+            )
+            await self._add_work(SCHEDULE_DELIVERY, order_id, within=connection)
+
+        await self._books.books.database.in_transaction(complete)
+
+    async def _delivery_scheduled(self, order_id: UUID, told: ScheduledDelivery) -> None:
+        async def scheduled(connection: Connection) -> None:
+            order = await self._books.orders.get_locked(order_id, within=connection)
+            await self._books.books.work.end(SCHEDULE_DELIVERY, order_id, within=connection)
+            if order.state is not OrderState.REGISTERED:
+                return
+            learnt = Learnt(delivery_id=told.delivery_id, delivery_scheduled_for=told.scheduled_for)
+            order = await self._move(
+                order,
+                OrderEvent.SCHEDULE_DELIVERY,
+                VehicleEvent.SCHEDULE_DELIVERY,
+                learnt=learnt,
+                within=connection,
+            )
+            await self._books.tell_customer(
+                order,
+                "delivery_scheduled",
+                within=connection,
+                vin=order.vin,
+                scheduled_for=told.scheduled_for.isoformat(),
+            )
+
+        await self._books.books.database.in_transaction(scheduled)
+
+    async def _move(
+        self,
+        order: Order,
+        event: OrderEvent,
+        vehicle_event: VehicleEvent,
+        *,
+        within: Connection,
+        learnt: Learnt | None = None,
+    ) -> Order:
+        """Move an order and the vehicle it has, which walk together."""
+        assert order.vin is not None, "an order whose vehicle is ready has its vehicle"
+        vehicle = await self._books.vehicles.locked(order.vin, within=within)
+        assert vehicle is not None, "an order's vehicle is in the books"
+        await self._books.vehicles.move(vehicle, vehicle_event, order_id=order.id, within=within)
+        return await self._books.orders.move(order, event, learnt=learnt or Learnt(), within=within)
+
+    async def _add_work(self, kind: str, order_id: UUID, *, within: Connection) -> None:
+        await self._books.books.work.add(
+            kind, order_id, due_in=self._books.pace.seconds(SAFETY_NET_SECONDS), within=within
+        )

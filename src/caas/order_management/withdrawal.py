@@ -1,0 +1,132 @@
+"""Desistimiento: the customer withdraws from an order (Key States, "Refunded").
+
+Until the legal window after the delivery has passed, a customer may withdraw; the vehicle goes back
+to stock and everything that was paid is given back.
+
+Rules a change must keep: while the outcome of the final payment is not known the vehicle is held,
+so there is no withdrawal then (decision 19); a delivered vehicle is in stock again only when it has
+been returned; a lost reservation is no withdrawal.
+"""
+
+from typing import Final
+from uuid import UUID
+
+from caas.billing_database.connection import Connection
+from caas.billing_database.orders import Order
+from caas.billing_database.vehicles import Vehicle
+from caas.errors import ConflictError
+from caas.order_management.giving_back import DESISTIMIENTO, GivingBack
+from caas.order_management.order_books import OrderBooks
+from caas.rules.order_states import OrderEvent, OrderState, can
+from caas.rules.payment_states import PaymentState
+from caas.rules.payment_types import PaymentType
+from caas.rules.vehicle_states import VehicleEvent, VehicleState
+
+WITHDRAWAL_WINDOW_SECONDS: Final = 14 * 24 * 3600.0
+OPEN: Final = frozenset({PaymentState.INITIATED, PaymentState.PENDING})
+UNDER_WAY: Final = frozenset(
+    {OrderState.REGISTERED, OrderState.DELIVERY_SCHEDULED, OrderState.DELIVERED}
+)
+
+
+class CannotWithdrawError(ConflictError):
+    """The order has ended, or the time in which a customer may withdraw is over."""
+
+    code = "cannot_withdraw"
+
+
+class FinalPaymentOpenError(ConflictError):
+    """The outcome of the final payment is not known yet; withdraw when it is."""
+
+    code = "final_payment_open"
+
+
+class NotReturnableError(ConflictError):
+    """Only a delivered vehicle of a withdrawn order can be returned."""
+
+    code = "not_returnable"
+
+
+class Withdrawal:
+    """Lets customers withdraw from their orders."""
+
+    def __init__(
+        self,
+        order_books: OrderBooks,
+        *,
+        giving_back: GivingBack,
+        window_seconds: float = WITHDRAWAL_WINDOW_SECONDS,
+    ) -> None:
+        """Allow it for so many seconds after the delivery."""
+        self._books = order_books
+        self._giving_back = giving_back
+        self._window_seconds = order_books.pace.seconds(window_seconds)
+
+    async def withdraw(self, order_id: UUID) -> Order:
+        """Withdraw from an order; the second time changes nothing.
+
+        Raises:
+            OrderNotFoundError: no such order.
+            CannotWithdrawError: it has ended, or the legal window is over.
+            FinalPaymentOpenError: ask again when the final payment is known.
+        """
+
+        async def end(connection: Connection) -> Order:
+            order = await self._books.orders.get_locked(order_id, within=connection)
+            if order.state is OrderState.WITHDRAWN:
+                return order
+            await self._check(order, within=connection)
+            return await self._end(order, within=connection)
+
+        order = await self._books.books.database.in_transaction(end)
+        await self._giving_back.give_back(order_id, DESISTIMIENTO)
+        return order
+
+    async def vehicle_returned(self, vin: str) -> Vehicle:
+        """Put a delivered vehicle of a withdrawn order back into stock.
+
+        Raises:
+            VehicleNotFoundError: no such vehicle; NotReturnableError: it is not one to return.
+        """
+
+        async def returned(connection: Connection) -> Vehicle:
+            vehicle = await self._books.vehicles.get(vin, within=connection)
+            assignment = await self._books.vehicles.assignment(vin, within=connection)
+            if assignment is None or vehicle.state is not VehicleState.DELIVERED:
+                raise NotReturnableError(vin=vin)
+            order = await self._books.orders.get_locked(assignment.order_id, within=connection)
+            if order.state is not OrderState.WITHDRAWN:
+                raise NotReturnableError(vin=vin, order=str(order.id))
+            await self._books.release(order, VehicleEvent.VEHICLE_RETURNED, within=connection)
+            return await self._books.vehicles.get(vin, within=connection)
+
+        return await self._books.books.database.in_transaction(returned)
+
+    async def _check(self, order: Order, *, within: Connection) -> None:
+        if not can(order.state, OrderEvent.DESISTIMIENTO):
+            raise CannotWithdrawError(f"The order {order.id} is {order.state} and has ended.")
+        if (order.delivered_seconds_ago or 0.0) > self._window_seconds:
+            raise CannotWithdrawError(
+                f"The order {order.id} was delivered longer ago than the law lets withdraw."
+            )
+        finals = await self._books.payments_of(order, PaymentType.FINAL, within=within)
+        if any(payment.state in OPEN for payment in finals):
+            raise FinalPaymentOpenError(order=str(order.id))
+
+    async def _end(self, order: Order, *, within: Connection) -> Order:
+        before = order.state
+        order = await self._books.orders.move(order, OrderEvent.DESISTIMIENTO, within=within)
+        if before is not OrderState.DELIVERED:
+            await self._books.release(order, VehicleEvent.DESISTIMIENTO, within=within)
+        await self._books.tell_customer(order, "order_withdrawn", within=within)
+        await self._books.tell_dealership(order, "order_withdrawn", within=within)
+        await self._giving_back.will_give_back(order, DESISTIMIENTO, within=within)
+        if before in UNDER_WAY:
+            await self._books.alert(
+                "withdrawn_after_registration",
+                order.id,
+                f"The order {order.id} was {before} when its customer withdrew; call off the "
+                f"transport and the matriculation of {order.vin}, or have it brought back.",
+                within=within,
+            )
+        return order

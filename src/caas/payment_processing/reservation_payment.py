@@ -1,0 +1,117 @@
+"""Reservation Payment (Diagram 2).
+
+The dealership waits while funds are held; the vehicle is reserved and the capture claimed in the
+same commit, so that nobody has paid for a vehicle that somebody else has.
+
+Rules a change must keep: an authorised reservation leaves its commit either with a vehicle and the
+capture claimed, or with the void claimed; the factory hears of it only after that commit.
+"""
+
+from typing import Final
+
+from caas.billing_database.books import Books
+from caas.billing_database.connection import Connection
+from caas.billing_database.identifiers import new_id
+from caas.billing_database.moves import Evidence
+from caas.billing_database.payments import Payment
+from caas.notifications import CUSTOMER, DEALERSHIP, Notifications
+from caas.order_management import OrderManagement
+from caas.payment_processing.charges import Charges
+from caas.payment_processing.flow import Step
+from caas.payment_processing.initiation import PaymentRequest
+from caas.rules.money import Money
+from caas.rules.payment_states import PaymentState
+
+RESERVATION_RECORDED: Final = "reservation_recorded"
+NOT_POSSIBLE: Final = "the vehicle cannot be reserved any more"
+
+
+class ReservationPayment:
+    """The flow of a reservation, from funds held to vehicle reserved, or to no reservation."""
+
+    def __init__(
+        self,
+        *,
+        books: Books,
+        charges: Charges,
+        order_management: OrderManagement,
+        notifications: Notifications,
+    ) -> None:
+        """Work with these participants of the diagram."""
+        self._books = books
+        self._charges = charges
+        self._orders = order_management
+        self._notifications = notifications
+
+    async def check_due(self, request: PaymentRequest, *, within: Connection) -> None:
+        """Let a payment begin only for an order that awaits its reservation.
+
+        Raises:
+            OrderNotFoundError: no such order.
+            NotDueError: no reservation payment is due.
+            NotTheSumDueError: another amount, currency or customer.
+        """
+        await self._orders.check_reservation_due(
+            request.subject,
+            customer=request.customer,
+            amount=Money(request.amount, request.currency),
+            within=within,
+        )
+
+    async def when_failed(self, payment: Payment) -> Step:  # noqa: ARG002 - as Flow has it
+        """No vehicle reservation, no factory order; customer and dealership hear of it."""
+        return Step(also=self._payment_failed)
+
+    async def when_authorised(self, payment: Payment) -> Step:  # noqa: ARG002 - as Flow has it
+        """Mark Vehicle Reserved, together with the held funds."""
+        return Step(also=self._mark_vehicle_reserved)
+
+    async def carry_on(self, payment: Payment) -> Payment:
+        """Do the next thing: give the funds back, or take them and place the factory order."""
+        payment = await self._books.payments.get(payment.id)
+        if payment.state is PaymentState.AUTHORIZED:
+            return await self._charges.send_void(payment, NOT_POSSIBLE)
+        if payment.state is PaymentState.CAPTURING:
+            payment = await self._charges.capture(payment)
+            await self._orders.place_factory_order(payment.subject)
+        return payment
+
+    async def _payment_failed(self, connection: Connection, payment: Payment) -> None:
+        await self._orders.payment_failed(payment.subject, within=connection)
+        await self._notify_failure("reservation_failed", payment, within=connection)
+
+    async def _mark_vehicle_reserved(self, connection: Connection, payment: Payment) -> None:
+        reserved = await self._orders.mark_vehicle_reserved(
+            payment.subject, paid=Money(payment.amount, payment.currency), within=connection
+        )
+        if not reserved:
+            await self._charges.claim_void(payment, NOT_POSSIBLE, within=connection)
+            await self._notify_failure("reservation_not_possible", payment, within=connection)
+            return
+        evidence = Evidence(id=new_id(), kind=RESERVATION_RECORDED)
+        await self._charges.claim_capture(
+            payment, evidence, reason=RESERVATION_RECORDED, within=connection
+        )
+
+    async def _notify_failure(self, template: str, payment: Payment, *, within: Connection) -> None:
+        """Tell the customer and the dealership of this attempt (Diagram 2, the lower half)."""
+        dealership = await self._orders.dealership_of(payment.subject, within=within)
+        for audience, recipient in ((CUSTOMER, payment.customer), (DEALERSHIP, dealership)):
+            if recipient is not None:
+                await self._notifications.tell(
+                    audience=audience,
+                    recipient=recipient,
+                    template=template,
+                    facts=_facts_of(payment),
+                    subject=payment.id,
+                    within=within,
+                )
+
+
+def _facts_of(payment: Payment) -> dict[str, object]:
+    return {
+        "order": str(payment.subject),
+        "amount": payment.amount,
+        "currency": payment.currency,
+        "decline_code": payment.decline_code or "",
+    }

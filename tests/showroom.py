@@ -1,0 +1,342 @@
+"""A showroom for one test: real database, simulated gateway and order partners over sockets.
+
+Only what the purchase of a vehicle needs, put together by hand, so that a test may kill a part of
+it and build it anew over the same database.
+"""
+
+import itertools
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+import aiohttp
+
+from caas.billing_database import books as billing_books
+from caas.billing_database.books import Books
+from caas.billing_database.connection import Database
+from caas.billing_database.orders import Order
+from caas.billing_database.payments import Payment
+from caas.external_systems.admin_registration import AdminRegistration
+from caas.external_systems.factory import Factory
+from caas.external_systems.http import HttpClient, HttpLimits, Secret
+from caas.external_systems.notification_channel import OutgoingMessage
+from caas.external_systems.payment_gateway import PaymentGateway
+from caas.external_systems.seed_contract_gateway import SeedContractGateway
+from caas.external_systems.transport_system import TransportSystem
+from caas.notifications import Address, Notifications
+from caas.open_work import OpenWork
+from caas.order_management import DepositOnLoss, OrderManagement, OrderPartners, Upward
+from caas.payment_processing.charges import Charges
+from caas.payment_processing.final_payment import FinalPayment
+from caas.payment_processing.gateway_calls import SYNCHRONOUS_PATIENCE_SECONDS
+from caas.payment_processing.initiation import Accepted, Check, PaymentRequest, accept
+from caas.payment_processing.refunds import Refunds
+from caas.payment_processing.reservation_payment import ReservationPayment
+from caas.payment_processing.unknown_outcomes import UnknownOutcomes
+from caas.rules.money import Money
+from caas.rules.pace import Pace
+from caas.rules.payment_types import PaymentType
+from caas_simulators import order_partners, payment_gateway
+from caas_simulators.gateway_world import GatewaySettings
+from caas_simulators.partner_world import PartnerSettings
+
+TIME_SCALE = 1000.0
+VIN = "WVWZZZ1JZXW000001"
+KEY = bytes(range(32))
+MODEL = "Uno"
+PRICE = Money(3_000_000, "EUR")
+DEPOSIT = Money(100_000, "EUR")
+DEALERSHIP = "Autos Sol"
+PACE = Pace(TIME_SCALE)
+_vins = (f"WVWZZZ1JZXX{number:06d}" for number in itertools.count(1))
+
+
+@dataclass(slots=True)
+class Letterbox:
+    """A channel that keeps what it is given."""
+
+    letters: list[OutgoingMessage] = field(default_factory=list)
+
+    async def send(self, message: OutgoingMessage) -> None:
+        self.letters.append(message)
+
+    async def close(self) -> None:
+        """Nothing is held open."""
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """The simulated gateway and partners, by their addresses."""
+
+    gateway_url: str
+    partners_url: str
+    http: aiohttp.ClientSession
+
+    async def gateway(self, method: str, what: str, body: object = None) -> Any:
+        return await self._control(self.gateway_url, method, what, body)
+
+    async def partners(self, method: str, what: str, body: object = None) -> Any:
+        return await self._control(self.partners_url, method, what, body)
+
+    async def gateway_fault(self, match: dict[str, object], **action: object) -> None:
+        await self.gateway("POST", "faults", {"match": match, "action": action})
+
+    async def partner_fault(self, match: dict[str, object], **action: object) -> None:
+        await self.partners("POST", "faults", {"match": match, "action": action})
+
+    async def _control(self, url: str, method: str, what: str, body: object) -> Any:
+        async with self.http.request(method, f"{url}/_control/{what}", json=body) as answer:
+            assert answer.ok, await answer.text()
+            return await answer.json()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Showroom:
+    """Order Management and the two flows of a vehicle purchase, over one database."""
+
+    database: Database
+    books: Books
+    world: World
+    gateway: PaymentGateway
+    partners: OrderPartners
+    open_work: OpenWork
+    notifications: Notifications
+    letterbox: Letterbox
+    orders: OrderManagement
+    charges: Charges
+    reservation: ReservationPayment
+    final: FinalPayment
+    access_tokens: list[str]
+
+    async def customer(self, name: str = "Ana") -> UUID:
+        customer = await self.orders.create_customer(
+            name=name, email=f"{name.lower()}@example.com", language="es"
+        )
+        return customer.id
+
+    async def stock(self, vin: str | None = None, *, finished: bool = False) -> str:
+        vehicle = await self.orders.put_vehicle(
+            vin=vin or next(_vins), model=MODEL, price=PRICE, public_key=None, finished=finished
+        )
+        return vehicle.vin
+
+    async def ordered(self, vin: str | None = None, *, customer: UUID | None = None) -> Order:
+        """Make an order of a vehicle, or of the model when no VIN is given."""
+        return await self.orders.create_order(
+            customer=customer or await self.customer(),
+            vin=vin,
+            model=None if vin else MODEL,
+            dealership=DEALERSHIP,
+            deposit=DEPOSIT,
+        )
+
+    async def reserve(self, order: Order, method: str | None = "pm_ok") -> Payment:
+        """Pay the reservation as the facade does."""
+        return await self.initiate(order, PaymentType.RESERVATION, order.deposit, method)
+
+    async def pay_rest(self, order: Order, method: str | None = "pm_ok") -> Payment:
+        """Pay the rest as the facade does."""
+        return await self.initiate(order, PaymentType.FINAL, order.rest, method)
+
+    async def initiate(
+        self, order: Order, payment_type: PaymentType, amount: Money, method: str | None
+    ) -> Payment:
+        flow = self.reservation if payment_type is PaymentType.RESERVATION else self.final
+        request = PaymentRequest(
+            subject=order.id,
+            customer=order.customer,
+            amount=amount.amount,
+            currency=amount.currency,
+            payment_method=method,
+        )
+        check: Check = flow.check_due
+        accepted = await accept(self.books, request, payment_type, pace=PACE, check=check)
+        assert isinstance(accepted, Accepted)
+        if not accepted.fresh:
+            return accepted.payment
+        return await self.charges.process_payment(
+            accepted.payment,
+            flow,
+            patience_seconds=SYNCHRONOUS_PATIENCE_SECONDS,
+            maybe_sent=False,
+        )
+
+    async def reserved(self, vin: str | None = None) -> Order:
+        """Return an order whose reservation is paid and whose factory order is placed."""
+        order = await self.ordered(vin)
+        await self.reserve(order)
+        return await self.orders.order(order.id)
+
+    async def ready(self, vin: str | None = None) -> Order:
+        """Return an order whose vehicle is ready."""
+        order = await self.reserved(vin or await self.stock())
+        assert order.vin is not None
+        return await self.orders.vehicle_ready(
+            vin=order.vin, public_key=KEY, factory_order_id=order.factory_order_id
+        )
+
+    async def told(self, recipient: str | UUID, audience: str = "customer") -> list[str]:
+        """Return the templates a recipient was told, oldest first."""
+        rows = await self.database.fetch(
+            "select template from notifications where recipient = $1 and audience = $2 order by id",
+            str(recipient), audience,
+        )  # fmt: skip
+        return [row["template"] for row in rows]
+
+    async def work_of(self, subject: UUID) -> set[str]:
+        rows = await self.database.fetch(
+            "select kind from open_work where subject = $1 and parked_at is null", subject
+        )
+        return {row["kind"] for row in rows}
+
+    async def pass_time(self, seconds: float) -> None:
+        """Move the database's clock, as only tests do."""
+        await self.as_owner(f"update caas.clock set moved = moved + interval '{seconds} seconds'")
+
+    async def as_owner(self, statement: str) -> None:
+        """Run a statement as the one who owns the schema, not as the application."""
+        async with self.database.connection() as connection:
+            await connection.execute("reset role")
+            try:
+                await connection.execute(statement)
+            finally:
+                await connection.execute("set role caas_app")
+
+    async def settle(self) -> None:
+        """Let the bank confirm what was captured, and the payments learn of it."""
+        await self.world.gateway("POST", "settle", {})
+
+
+@asynccontextmanager
+async def simulated_world(
+    partner_settings: PartnerSettings | None = None,
+) -> AsyncIterator[World]:
+    """Run the gateway and the order partners."""
+    async with AsyncExitStack() as stack:
+        gateway_server, _ = await stack.enter_async_context(
+            payment_gateway.running(GatewaySettings(seed=1, time_scale=TIME_SCALE))
+        )
+        partner_server, _ = await stack.enter_async_context(
+            order_partners.running(
+                partner_settings or PartnerSettings(seed=1, time_scale=TIME_SCALE)
+            )
+        )
+        session = await stack.enter_async_context(aiohttp.ClientSession())
+        yield World(gateway_server.url, partner_server.url, session)
+
+
+@asynccontextmanager
+async def opened(
+    database: Database,
+    world: World,
+    *,
+    reservation_deposit_on_loss: DepositOnLoss = DepositOnLoss.HOLD,
+    total_seconds: float = 2.0,
+) -> AsyncIterator[Showroom]:
+    """Build a showroom over a database that may have been used by another one before."""
+    limits = HttpLimits(total_seconds=total_seconds, connect_seconds=total_seconds / 2)
+    clients = [
+        HttpClient(url, partner=name, api_key=Secret("sk_simulated"), limits=limits)
+        for name, url in (
+            ("The payment gateway", world.gateway_url),
+            ("The factory", world.partners_url),
+            ("Admin Registration", world.partners_url),
+            ("The transport", world.partners_url),
+        )
+    ]
+    try:
+        yield _built(database, world, clients, reservation_deposit_on_loss)
+    finally:
+        for client in clients:
+            await client.close()
+
+
+def _built(
+    database: Database, world: World, clients: list[HttpClient], deposit_on_loss: DepositOnLoss
+) -> Showroom:
+    books = billing_books.opened(database)
+    open_work = OpenWork(books.work, books.cases, PACE)
+    letterbox = Letterbox()
+    tokens: list[str] = []
+
+    async def address_of(customer: UUID) -> Address | None:
+        found = await orders.customer(customer)
+        if found.name is None or found.email is None:
+            return None
+        return Address(found.name, found.email, found.language)
+
+    async def refund(payment_id: UUID, amount: int, reason: str) -> object:
+        return await refunds.request(
+            payment_id, amount=amount, reason=reason, key=reason, requested_by="order-management"
+        )
+
+    async def nobody(*_: object) -> None:
+        """A refund's own notification is not the matter of these tests."""
+
+    def access_url(token: str) -> str:
+        tokens.append(token)
+        return f"https://caas.example/access/{token}"
+
+    notifications = Notifications(
+        books=books,
+        channel=letterbox,
+        address_of=address_of,
+        zone=ZoneInfo("Europe/Madrid"),
+    )
+    gateway = SeedContractGateway(clients[0])
+    charges = Charges(books, gateway, pace=PACE, alert=notifications.alert)
+    refunds = Refunds(
+        books=books, gateway=gateway, pace=PACE, tell_refunded=nobody
+    )
+    partners = OrderPartners(
+        factory=Factory(clients[1]),
+        admin_registration=AdminRegistration(clients[2]),
+        transport_system=TransportSystem(clients[3]),
+    )
+    orders = OrderManagement(
+        books=books,
+        partners=partners,
+        upward=Upward(
+            tell=notifications.tell,
+            alert=notifications.alert,
+            refund=refund,
+            access_url=access_url,
+        ),
+        pace=PACE,
+        reservation_deposit_on_loss=deposit_on_loss,
+    )
+    participants = {
+        "books": books,
+        "charges": charges,
+        "order_management": orders,
+        "notifications": notifications,
+    }
+    reservation = ReservationPayment(**participants)
+    final = FinalPayment(**participants)
+    unknown = UnknownOutcomes(
+        books=books,
+        gateway=gateway,
+        charges=charges,
+        flows={PaymentType.RESERVATION: reservation, PaymentType.FINAL: final},
+        pace=PACE,
+    )
+    for room in (unknown, refunds, orders):
+        room.register(open_work)
+    return Showroom(
+        database=database,
+        books=books,
+        world=world,
+        gateway=gateway,
+        partners=partners,
+        open_work=open_work,
+        notifications=notifications,
+        letterbox=letterbox,
+        orders=orders,
+        charges=charges,
+        reservation=reservation,
+        final=final,
+        access_tokens=tokens,
+    )

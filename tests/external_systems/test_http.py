@@ -5,32 +5,26 @@ first, never on the second (decision 3).
 """
 
 import asyncio
-import inspect
 import pickle
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
 
 import pytest
-import uvloop
 
 from caas.errors import StartupError
 from caas.external_systems.http import (
+    HttpAnswer,
     HttpClient,
     HttpLimits,
     NotSentError,
     OutcomeUnknownError,
-    RefusedByPartnerError,
     Secret,
-    TooManyRequestsError,
     UnknownReason,
-    retry_after_seconds,
 )
-from caas.external_systems.http_answers import HttpAnswer, checked
+from caas.external_systems.http_answers import checked
 from caas.rules.retry_strategy import GatewayErrorKind
 from tests.external_systems.certificates import server_tls
+from tests.external_systems.http_client import QUICK, client_of
 from tests.external_systems.scripted_server import (
     Behaviour,
     ScriptedServer,
@@ -39,20 +33,6 @@ from tests.external_systems.scripted_server import (
     read_request,
     scripted_server,
 )
-
-QUICK = HttpLimits(total_seconds=0.5, connect_seconds=0.25, connections_max=4)
-
-
-@asynccontextmanager
-async def client_of(
-    url: str, *, limits: HttpLimits = QUICK, api_key: Secret | None = None
-) -> AsyncIterator[HttpClient]:
-    """A client that is closed again."""
-    client = HttpClient(url, partner="gateway", limits=limits, api_key=api_key)
-    try:
-        yield client
-    finally:
-        await client.close()
 
 
 async def unknown_of(
@@ -340,189 +320,6 @@ async def test_a_redirect_is_not_followed() -> None:
     assert caught.value.reason is UnknownReason.REDIRECTED
 
 
-async def test_hanging_up_on_a_kept_connection_after_reading_is_unknown() -> None:
-    """The second request was read, perhaps done, and never answered: not "not sent"."""
-
-    def behave(served: ScriptedServer) -> Behaviour:
-        async def one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            served.requests.append(await read_request(reader))
-            writer.write(http_answer(b"{}"))
-            served.requests.append(await read_request(reader))
-
-        return one
-
-    async with (
-        scripted_server(behave) as server,
-        client_of(server.url) as client,
-    ):
-        await client.send("POST", "/first", body=b"{}", key="1")
-        with pytest.raises(OutcomeUnknownError) as caught:
-            await client.send("POST", "/second", body=b"{}", key="2")
-        assert len(server.requests) == 2
-
-    assert caught.value.reason is UnknownReason.CUT
-
-
-async def test_a_connection_the_other_side_closed_while_idle_is_not_written_to() -> None:
-    async with (
-        scripted_server(answering(http_answer(b"{}"))) as server,
-        client_of(server.url) as client,
-    ):
-        await client.send("POST", "/first", body=b"{}", key="1")
-        await asyncio.sleep(0.05)
-        await client.send("POST", "/second", body=b"{}", key="2")
-
-    assert server.connections == 2
-
-
-async def test_a_second_answer_to_one_request_never_meets_the_next_request() -> None:
-    doubled = http_answer(b'"mine"') + http_answer(b'"smuggled"')
-    async with (
-        scripted_server(answering(doubled, hang=True)) as server,
-        client_of(server.url) as client,
-    ):
-        first = await client.send("GET", "/first")
-        second = await client.send("GET", "/second")
-
-    assert (first.body, second.body) == (b'"mine"', b'"mine"')
-    assert server.connections == 2
-
-
-async def test_an_answer_nobody_asked_for_never_meets_the_next_request() -> None:
-    async with (
-        scripted_server(_speaking_unasked) as server,
-        client_of(server.url) as client,
-    ):
-        await client.send("GET", "/first")
-        await asyncio.sleep(0.1)
-        second = await client.send("GET", "/second")
-
-    assert second.body == b'"answered"'
-
-
-async def test_a_caller_who_gives_up_leaves_no_answer_behind() -> None:
-    async with (
-        scripted_server(_answering_late) as server,
-        client_of(server.url) as client,
-    ):
-        waiting = asyncio.ensure_future(client.send("GET", "/first"))
-        await asyncio.sleep(0.05)
-        waiting.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await waiting
-        second = await client.send("GET", "/second")
-
-    assert second.body == b'"/second"'
-
-
-async def test_more_callers_than_connections_all_get_their_own_answer() -> None:
-    limits = HttpLimits(total_seconds=5.0, connect_seconds=2.0, connections_max=4)
-    async with (
-        scripted_server(_echoing) as server,
-        client_of(server.url, limits=limits) as client,
-    ):
-        got = await asyncio.gather(*(client.send("GET", f"/{n}") for n in range(200)))
-
-    assert [answer.body for answer in got] == [f'"/{n}"'.encode() for n in range(200)]
-    assert server.connections <= 4
-
-
-SCENARIOS = [
-    scenario
-    for name, scenario in list(globals().items())
-    if name.startswith("test_") and not inspect.signature(scenario).parameters
-]
-
-
-@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
-def test_it_is_the_same_on_the_event_loop_of_operation(
-    scenario: Callable[[], Coroutine[None, None, None]],
-) -> None:
-    with ThreadPoolExecutor(1) as thread:
-        thread.submit(uvloop.run, scenario()).result()
-
-
-@pytest.mark.parametrize("status", [500, 502, 503, 504, 599])
-def test_every_5xx_is_unknown_and_tried_again(status: int) -> None:
-    with pytest.raises(OutcomeUnknownError) as caught:
-        checked(HttpAnswer("gateway", "POST /x", status, "application/json", b"{}"))
-
-    assert caught.value.kind is GatewayErrorKind.GATEWAY_5XX_ERROR
-    assert caught.value.status == status
-
-
-def test_a_429_says_when_to_come_back() -> None:
-    with pytest.raises(TooManyRequestsError) as caught:
-        checked(HttpAnswer("gateway", "POST /x", 429, "text/plain", b"", 30.0))
-
-    assert caught.value.retry_after_seconds == 30.0
-    assert caught.value.kind is GatewayErrorKind.RATE_LIMITED
-
-
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 409, 410, 422])
-def test_a_4xx_with_a_problem_is_a_refusal_with_its_code(status: int) -> None:
-    body = b'{"type":"x","code":"no_such_thing","detail":"There is none."}'
-
-    with pytest.raises(RefusedByPartnerError) as caught:
-        checked(HttpAnswer("factory", "POST /x", status, "application/problem+json", body))
-
-    assert (caught.value.status, caught.value.refusal) == (status, "no_such_thing")
-    assert caught.value.problem == "There is none."
-
-
-@pytest.mark.parametrize(
-    ("status", "content_type", "body"),
-    [
-        (404, "text/html", b"<h1>Not Found</h1>"),
-        (400, "application/json", b'{"code":"refused"}'),
-        (409, "application/problem+json", b"{}"),
-        (422, "application/problem+json", b"not json"),
-        (422, "application/problem+json", b'{"code":7}'),
-        (409, "application/problem+json", b'{"code":"idempotency_in_progress"}'),
-        (408, "application/problem+json", b'{"code":"request_timeout"}'),
-        (425, "application/problem+json", b'{"code":"too_early"}'),
-        (304, "application/json", b""),
-        (204, "application/json", b""),
-        (206, "application/json", b"{}"),
-        (200, "text/html", b"<h1>It works</h1>"),
-        (200, "", b"{}"),
-        (200, "application/problem+json", b"{}"),
-    ],
-)
-def test_what_no_contract_promises_is_unknown(status: int, content_type: str, body: bytes) -> None:
-    with pytest.raises(OutcomeUnknownError):
-        checked(HttpAnswer("gateway", "POST /x", status, content_type, body))
-
-
-def test_a_card_number_in_a_refusal_does_not_survive() -> None:
-    body = b'{"code":"invalid","detail":"card 4242 4242 4242 4242 is wrong"}'
-
-    with pytest.raises(RefusedByPartnerError) as caught:
-        checked(HttpAnswer("gateway", "POST /x", 400, "application/problem+json", body))
-
-    assert "4242 4242" not in str(caught.value)
-    assert "4242 4242" not in caught.value.problem
-
-
-@pytest.mark.parametrize(
-    ("retry_after", "date", "seconds"),
-    [
-        (None, None, None),
-        ("12", None, 12.0),
-        ("999999999999999999999", None, 3600.0),
-        ("-1", None, None),
-        ("soon", None, None),
-        ("Fri, 20 Nov 2026 10:00:30 GMT", "Fri, 20 Nov 2026 10:00:00 GMT", 30.0),
-        ("Fri, 20 Nov 2026 10:00:00 GMT", "Fri, 20 Nov 2026 10:00:30 GMT", 0.0),
-        ("Fri, 20 Nov 2026 10:00:30 GMT", None, None),
-    ],
-)
-def test_retry_after_is_a_number_a_date_or_nothing(
-    retry_after: str | None, date: str | None, seconds: float | None
-) -> None:
-    assert retry_after_seconds(retry_after, date) == seconds
-
-
 def test_a_secret_shows_itself_only_when_asked() -> None:
     secret = Secret("sk_live_1234")
 
@@ -560,34 +357,3 @@ def test_the_default_tls_verifies() -> None:
     assert client._tls is not None
     assert client._tls.verify_mode is ssl.CERT_REQUIRED
     assert client._tls.check_hostname
-
-
-def _echoing(_served: ScriptedServer) -> Behaviour:
-    async def one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while True:
-            request = await read_request(reader)
-            target = request.split(b" ")[1]
-            writer.write(http_answer(b'"' + target + b'"'))
-
-    return one
-
-
-def _answering_late(_served: ScriptedServer) -> Behaviour:
-    async def one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        target = (await read_request(reader)).split(b" ")[1]
-        await asyncio.sleep(0.1)
-        writer.write(http_answer(b'"' + target + b'"'))
-        await reader.read()
-
-    return one
-
-
-def _speaking_unasked(_served: ScriptedServer) -> Behaviour:
-    async def one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await read_request(reader)
-        writer.write(http_answer(b'"answered"'))
-        await asyncio.sleep(0.05)
-        writer.write(http_answer(b'"unasked"'))
-        await reader.read()
-
-    return one

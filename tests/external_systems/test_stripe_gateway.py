@@ -1,10 +1,8 @@
 """What the Stripe adapter sends, and what it makes of Stripe's answers."""
 
-import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from dataclasses import replace
-from datetime import UTC, date, datetime
-from typing import TypeVar
+from datetime import UTC, datetime
 from urllib.parse import parse_qs
 
 import pytest
@@ -12,10 +10,8 @@ import pytest
 from caas.external_systems.http import (
     GatewayFailure,
     HttpClient,
-    HttpLimits,
     OutcomeUnknownError,
     RefusedByPartnerError,
-    UnknownReason,
 )
 from caas.external_systems.payment_gateway import (
     AlreadyCapturedError,
@@ -23,13 +19,10 @@ from caas.external_systems.payment_gateway import (
     AuthorizationExpiredError,
     GatewayTransaction,
     PaymentGateway,
-    ReportStatus,
-    SettlementLineType,
     TransactionStatus,
     unsafe_pairs,
 )
 from caas.external_systems.stripe_gateway import HEADERS, StripeGateway
-from tests.external_systems.scripted_server import answering, http_answer, scripted_server
 from tests.external_systems.stripe_answers import (
     CREATED,
     REQUEST,
@@ -38,34 +31,8 @@ from tests.external_systems.stripe_answers import (
     declined_intent,
     error,
     intent,
-    movement,
 )
-
-Answer = TypeVar("Answer")
-Ask = Callable[[PaymentGateway], Awaitable[Answer]]
-QUICK = HttpLimits(total_seconds=0.5, connect_seconds=0.25)
-NOW = datetime(2026, 11, 25, tzinfo=UTC)
-DAY = date(2025, 11, 24)
-
-
-async def told(
-    ask: Ask[Answer],
-    *answers: object,
-    status: str = "200 OK",
-    content_type: str = "application/json",
-) -> tuple[Answer, list[bytes]]:
-    """What a Stripe that answers with exactly this leads to, and what it was asked."""
-    written = [
-        http_answer(json.dumps(answer).encode(), status=status, content_type=content_type)
-        for answer in answers
-    ]
-    async with scripted_server(answering(*written)) as server:
-        http = HttpClient(server.url, partner="stripe", limits=QUICK, headers=HEADERS)
-        gateway = StripeGateway(http, clock=lambda: NOW)
-        try:
-            return await ask(gateway), server.requests
-        finally:
-            await gateway.close()
+from tests.external_systems.stripe_asked import NOW, Ask, told
 
 
 def initiating(gateway: PaymentGateway) -> Awaitable[GatewayTransaction]:
@@ -399,52 +366,3 @@ async def test_another_refund_than_was_asked_for_is_unknown(facts: dict[str, obj
 
     with pytest.raises(OutcomeUnknownError):
         await told(lambda gateway: gateway.refund("pi_1", 500, "desistimiento", key="k"), refund)
-
-
-async def test_a_day_s_movements_become_one_report_the_oldest_first() -> None:
-    newest = {
-        "data": [
-            movement(
-                id="txn_3", reporting_category="refund", amount=-500, fee=0, net=-500, source="re_1"
-            ),
-            movement(id="txn_2", reporting_category="payout", amount=-9, fee=0, net=-9),
-        ],
-        "has_more": True,
-    }
-    oldest = {"data": [movement()], "has_more": False}
-
-    report, requests = await told(lambda gateway: gateway.settlements(DAY), newest, oldest)
-
-    assert [line.type for line in report.lines] == [
-        SettlementLineType.SETTLEMENT,
-        SettlementLineType.REFUND,
-    ]
-    assert [line.line_no for line in report.lines] == [1, 2]
-    assert (report.lines[0].transaction_id, report.lines[0].reference) == ("pi_1", "pay-1")
-    assert (report.line_count, report.gross_total, report.net_total) == (2, 12_000, 11_600)
-    assert report.status is ReportStatus.CLOSED
-    assert b"created%5Bgte%5D=1763942400&created%5Blt%5D=1764028800" in requests[0]
-    assert b"&starting_after=txn_2 " in requests[1]
-
-
-async def test_the_report_of_today_is_still_open() -> None:
-    report, _ = await told(
-        lambda gateway: gateway.settlements(NOW.date()), {"data": [], "has_more": False}
-    )
-
-    assert report.status is ReportStatus.OPEN
-
-
-async def test_a_movement_that_does_not_add_up_is_quarantined() -> None:
-    page = {"data": [movement(net=1), movement()], "has_more": False}
-
-    report, _ = await told(lambda gateway: gateway.settlements(DAY), page)
-
-    assert (len(report.lines), len(report.quarantined)) == (1, 1)
-
-
-async def test_a_page_that_cannot_be_continued_is_unknown() -> None:
-    with pytest.raises(OutcomeUnknownError) as caught:
-        await told(lambda gateway: gateway.settlements(DAY), {"data": [{}], "has_more": True})
-
-    assert caught.value.reason is UnknownReason.MALFORMED

@@ -5,6 +5,7 @@ Rules: it greets every client unless told otherwise; what came stays in `packets
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
@@ -70,10 +71,12 @@ class Client(asyncio.Protocol):
 
 
 @contextlib.asynccontextmanager
-async def scripted_broker(broker: ScriptedBroker) -> AsyncIterator[ScriptedBroker]:
+async def scripted_broker(
+    broker: ScriptedBroker, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[ScriptedBroker]:
     """Listen until the block is left."""
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: Client(broker), "127.0.0.1", broker.port)
+    server = await loop.create_server(lambda: Client(broker), "127.0.0.1", broker.port, ssl=tls)
     broker.port = server.sockets[0].getsockname()[1]
     try:
         yield broker

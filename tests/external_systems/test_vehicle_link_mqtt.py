@@ -25,6 +25,7 @@ from caas.external_systems.mqtt_packets import BrokerAddress, Publication, Sessi
 from caas_simulators.vehicle_connection import Gateway
 from caas_simulators.vehicle_fleet import Fleet
 from tests.external_systems import scripted_broker as script
+from tests.external_systems.certificates import server_tls
 from tests.external_systems.scripted_broker import Reaction, ScriptedBroker, scripted_broker
 from tests.external_systems.vehicle_world import VIN, Recorder, command, now
 from tests.mqtt_broker import PROGRAMS
@@ -330,7 +331,8 @@ async def test_a_lost_connection_wakes_whoever_waits_for_the_window(
     await until(lambda: any(isinstance(one, mqtt5.PublishPacket) for one in slow.packets))
 
     slow.clients[0].transport.abort()
-    ended = await asyncio.gather(*sending, return_exceptions=True)
+    async with asyncio.timeout(mqtt_connection.ANSWER_SECONDS_MAX / 2):
+        ended = await asyncio.gather(*sending, return_exceptions=True)
 
     assert type(ended[0]) is VehicleCommandUnconfirmedError
     assert [type(one) for one in ended[1:]] == [VehicleLinkUnavailableError] * 2
@@ -380,6 +382,67 @@ async def test_a_handler_that_never_succeeds_is_given_up_and_told(
 
     assert "Given up after 10 attempts" in recorder.refused[0][1]
     assert [one.command_id for one in recorder.came] == ["command-2"]
+
+
+async def test_a_command_waits_in_the_broker_for_cars_that_are_away_but_not_past_its_deadline(
+    broker: LocalBroker, stack: AsyncExitStack
+) -> None:
+    fleet, recorder = Fleet(seed=1), Recorder()
+    fleet.add(VIN)
+    before = Gateway(broker.url, fleet, client_id="cars")
+    await before.start()
+    link = await link_to(broker.url, recorder, stack)
+    await before.close()
+
+    await link.send(command(1, service="short-lived", deadline=now() + timedelta(seconds=0.5)))
+    await link.send(command(2))
+    await asyncio.sleep(2.5)  # mosquitto counts in whole seconds, and may be one late.
+    after = Gateway(broker.url, fleet, client_id="cars")
+    stack.push_async_callback(after.close)
+    await after.start()
+    await recorder.has(2)
+
+    assert {one.command_id for one in recorder.came} == {"command-2"}
+    assert fleet.cars[VIN].commands == 1
+
+
+async def test_thousands_of_cars_answer_through_one_broker_and_none_is_lost(
+    broker: LocalBroker, stack: AsyncExitStack
+) -> None:
+    fleet, recorder = await fleet_at(broker.url, stack), Recorder()
+    fleet.add_many(3000)
+    link = await link_to(broker.url, recorder, stack)
+
+    await asyncio.gather(
+        *(link.send(command(number, vin=vin)) for number, vin in enumerate(fleet.cars))
+    )
+    await recorder.has(2 * len(fleet.cars))
+
+    done = [one.vin for one in recorder.came if one.status is SUCCEEDED]
+    assert sorted(done) == sorted(fleet.cars)
+
+
+async def test_over_tls_a_broker_is_believed_only_with_a_certificate_that_is_trusted(
+    stack: AsyncExitStack,
+) -> None:
+    pair = server_tls()
+    listening = await stack.enter_async_context(
+        scripted_broker(ScriptedBroker(script.confirm), pair.server)
+    )
+    url = f"mqtts://localhost:{listening.port}"
+    doubting = await link_to(url, Recorder(), stack)
+    trusting = MqttVehicleLink(
+        url,
+        client_id="caas-2",
+        now=now,
+        on_refused=Recorder().refuse,
+        tls_context=pair.client,
+    )
+    stack.push_async_callback(trusting.close)
+    await trusting.start(Recorder().acknowledge)
+
+    await trusting.send(command())
+    assert not doubting.connected
 
 
 @pytest.mark.parametrize("url", ["http://broker:1883", "mqtt://", "broker:1883", ""])

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
+import mqtt5
 import pytest
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -18,9 +19,29 @@ from caas_simulators import vehicle_connection
 from caas_simulators.vehicle_car import PERSONALITIES, Behaviour, Manner
 from caas_simulators.vehicle_fleet import Fleet
 from caas_simulators.vehicles import Vehicles, VehicleSettings, serving, settings_from
+from tests.external_systems.scripted_broker import (
+    ScriptedBroker,
+    confirm,
+    keep_silent,
+    scripted_broker,
+)
 from tests.mqtt_broker import broker as broker  # noqa: PLC0414  # A fixture.
 
 VIN = "WVWZZZ1JZXW000001"
+
+
+def request(number: int, **changes: str) -> bytes:
+    """Write the payload of a command whose epoch is its number."""
+    fields = {
+        "command_id": f"command-{number}",
+        "epoch": number,
+        "action": "activate",
+        "payment_id": f"payment-{number}",
+        "service": "heated-seats",
+        "valid_until": "2026-12-24T00:00:00Z",
+        "deadline": "2026-11-24T00:00:00Z",
+    }
+    return json.dumps({**fields, **changes}).encode()
 
 
 class Platform:
@@ -45,17 +66,9 @@ class Platform:
     ) -> None:
         """Send a command whose epoch is its number."""
         identity = command_id or f"command-{number}"
-        request = {
-            "command_id": identity,
-            "epoch": number,
-            "action": action,
-            "payment_id": f"payment-{number}",
-            "service": service,
-            "valid_until": "2026-12-24T00:00:00Z",
-            "deadline": "2026-11-24T00:00:00Z",
-        }
+        payload = request(number, command_id=identity, action=action, service=service)
         topic = f"caas/v1/vehicles/{vin}/commands/{identity}/request"
-        self.fleet.receive(topic, json.dumps(request).encode(), expiry_seconds)
+        self.fleet.receive(topic, payload, expiry_seconds)
 
     @property
     def said(self) -> list[str | int | None]:
@@ -324,6 +337,36 @@ def test_the_command_line_names_the_cars_and_the_broker(tmp_path: Path) -> None:
 
     assert settings.cars == ((VIN, Manner(Behaviour.LATE)), ("B", None))
     assert (settings.mqtt_url, settings.count, settings.seed) == ("mqtt://b", 5, 3)
+
+
+async def test_answers_the_broker_did_not_confirm_go_out_again_and_never_too_many_at_once() -> None:
+    fleet = Fleet()
+    fleet.add(VIN)
+    narrow = ScriptedBroker(keep_silent, receive_max=2)
+
+    def published() -> list[str]:
+        return [one.topic for one in narrow.packets if isinstance(one, mqtt5.PublishPacket)]
+
+    async with scripted_broker(narrow):
+        gateway = vehicle_connection.Gateway(narrow.url, fleet, client_id="cars")
+        await gateway.start()
+        for number in (1, 2):
+            topic = f"caas/v1/vehicles/{VIN}/commands/command-{number}/request"
+            narrow.clients[0].send(mqtt5.PublishPacket(topic, request(number)))
+        async with asyncio.timeout(10):
+            while len(published()) < 2:
+                await asyncio.sleep(0.01)
+        assert len(published()) == 2
+
+        narrow.on_publish = confirm
+        narrow.clients[0].transport.abort()
+        async with asyncio.timeout(10):
+            while len(published()) < 6:
+                await asyncio.sleep(0.01)
+        await gateway.close()
+
+    numbers = [topic.split("/")[5] for topic in published()]
+    assert numbers == ["command-1"] * 4 + ["command-2"] * 2
 
 
 async def test_cars_without_a_broker_say_so_in_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,10 +8,12 @@ What the broker guarantees, and what it does not:
 - The session (`clean_start` false, one client id per process, the same after a restart) outlives a
   dead process: an acknowledgement that was not confirmed by us is delivered again when the same
   client id comes back. MQTT delivers again only then, so a handler that fails is called again here.
-- Platform processes share the load with `$share/`. A broker such as mosquitto goes on giving a dead
-  member its share until its session ends, and does not hand that share to another: sessions are
-  therefore short. What is lost so comes back because an unanswered command is sent again and the
-  vehicle answers again. The database, not the broker, remembers that a command is unanswered.
+- Platform processes share the load with `$share/`. mosquitto goes on giving a dead member its share
+  until its session ends (with one of two dead, the other gets 10 of 20), and hands none of that
+  share to others: sessions are therefore short. What is lost so comes back because an unanswered
+  command is sent again and the vehicle answers again. The database, not the broker, remembers that
+  a command is unanswered.
+- A broker drops a command at its deadline; mosquitto counts whole seconds and may be one late.
 - Acknowledgements of one command may be handled in any order, and twice.
 
 Rules a change must keep:
@@ -23,6 +25,7 @@ Rules a change must keep:
 import asyncio
 import functools
 import math
+import ssl
 from collections.abc import Callable
 from datetime import datetime
 from typing import Final, Protocol
@@ -66,7 +69,7 @@ __all__ = [
 ]
 
 SHARED_SUBSCRIPTION: Final = f"$share/caas/{vehicle_messages.ALL_RESPONSES}"
-SESSION_EXPIRY_SECONDS: Final = 300
+SESSION_EXPIRY_SECONDS: Final = 60
 UNHANDLED_MAX: Final = 500
 RECONNECT_WAIT_SECONDS: Final = (0.05, 10.0)
 STEADY_SECONDS: Final = 10.0
@@ -134,8 +137,10 @@ class MqttVehicleLink:
         now: Callable[[], datetime],
         on_refused: OnRefused,
         session_expiry_seconds: int = SESSION_EXPIRY_SECONDS,
+        tls_context: ssl.SSLContext | None = None,
     ) -> None:
         """Keep where to connect; `client_id` is this process's own, the same after a restart."""
+        self._tls_context = tls_context
         self._address = BrokerAddress.from_url(url)
         self._session = Session(
             client_id=client_id, expiry_seconds=session_expiry_seconds, unhandled_max=UNHANDLED_MAX
@@ -220,7 +225,9 @@ class MqttVehicleLink:
         _log.warning("vehicle_link.lost", reason=reason)
 
     async def _connect(self) -> MqttConnection:
-        connection = await mqtt_connection.connect(self._address, self._session, self._receive)
+        connection = await mqtt_connection.connect(
+            self._address, self._session, self._receive, tls_context=self._tls_context
+        )
         try:
             await connection.subscribe(SHARED_SUBSCRIPTION)
         except BaseException:

@@ -246,13 +246,15 @@ async def connect(
     address: BrokerAddress,
     session: Session,
     on_message: OnMessage,
+    *,
+    tls_context: ssl.SSLContext | None = None,
 ) -> MqttConnection:
-    """Connect to the broker and resume our session there.
+    """Connect to the broker and resume our session; TLS trusts what the machine trusts.
 
     Raises:
         BrokerUnavailableError: the broker cannot be reached or refused us.
     """
-    context = ssl.create_default_context() if address.tls else None
+    context = (tls_context or ssl.create_default_context()) if address.tls else None
     try:
         async with asyncio.timeout(ANSWER_SECONDS_MAX):
             _, connection = await asyncio.get_running_loop().create_connection(

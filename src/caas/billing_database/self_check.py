@@ -11,6 +11,7 @@ from typing import Final
 
 from caas.billing_database.connection import Connection, Database
 from caas.rules.card_numbers import contains_card_number
+from caas.rules.order_states import VEHICLE_OF
 from caas.rules.payment_states import AT_REST
 
 BROKEN_ROWS_SHOWN_MAX: Final = 20
@@ -36,6 +37,9 @@ class Finding:
 
 
 _AT_REST = ", ".join(f"'{state.value}'" for state in sorted(AT_REST))
+
+_SIDE_BY_SIDE = ", ".join(f"('{order}', '{vehicle}')" for order, vehicle in VEHICLE_OF.items())
+_HOLDING = ", ".join(f"'{order}'" for order in VEHICLE_OF)
 
 LAWS: Final = (
     Law(
@@ -103,7 +107,13 @@ LAWS: Final = (
         "never_more_back_than_received",
         "Refunds that have not failed and lost disputes never exceed what was received.",
         """select id from payments
-            where refunded_amount + disputed_amount > greatest(captured_amount, settled_amount)""",
+            where refunded_amount + disputed_amount > greatest(captured_amount, settled_amount)
+           union all
+           select p.id from payments p where p.captured_amount <
+             (select coalesce(sum(amount), 0) from refunds r
+               where r.payment_id = p.id and r.state <> 'failed')
+             + (select coalesce(sum(amount), 0) from disputes d
+                 where d.payment_id = p.id and d.state in ('opened', 'lost'))""",
     ),
     Law(
         "nothing_is_forgotten",
@@ -111,7 +121,61 @@ LAWS: Final = (
         f"""select p.id from payments p where p.state not in ({_AT_REST})
               and not exists (select from open_work o
                                where o.subject = p.id and o.parked_at is null)
+              and not exists (select from refunds r join open_work o on o.subject = r.id
+                               where r.payment_id = p.id and o.parked_at is null)
               and not exists (select from cases c where c.subject = p.id and c.status = 'open')""",
+    ),
+    Law(
+        "one_owner_per_vehicle",
+        "A vehicle is sin asignar and in stock, or exactly one order has it (decision 20).",
+        """select v.vin from vehicles v
+            where (select count(*) from vehicle_assignments a where a.vin = v.vin and a.active)
+               <> case when v.state = 'sin asignar' then 0 else 1 end
+               or (v.state = 'sin asignar') <> (v.in_stock_since is not null)""",
+    ),
+    Law(
+        "order_and_vehicle_walk_together",
+        "The order that has a vehicle and the vehicle are at the same place of their way.",
+        f"""select o.id from vehicle_assignments a join orders o on o.id = a.order_id
+              join vehicles v on v.vin = a.vin
+             where a.active and (o.customer <> a.customer or o.vin <> a.vin
+               or (o.state, v.state) not in ({_SIDE_BY_SIDE}, ('withdrawn', 'delivered')))
+            union all
+            select o.id from orders o where o.vin is not null
+               and o.state in ({_HOLDING})
+               and not exists (select from vehicle_assignments a
+                                where a.order_id = o.id and a.vin = o.vin and a.active)""",  # noqa: S608 - states
+    ),
+    Law(
+        "vehicles_are_paid_for",
+        "An order that holds a vehicle was paid for it, and nobody paid for what was never theirs.",
+        f"""select o.id from orders o where o.state in ({_HOLDING}) and not exists (
+              select from payments p where p.subject = o.id and p.type = 'reservation'
+                 and p.captured_amount > 0)
+            union all
+            select e.order_id from order_events e where e.to_state = 'fully paid' and not exists (
+              select from payments p where p.subject = e.order_id and p.type = 'final'
+                 and p.captured_amount > 0)
+            union all
+            select p.id from payments p join orders o on o.id = p.subject
+             where p.captured_amount > 0 and not exists (
+               select from order_events e where e.order_id = o.id and e.to_state =
+                 case p.type when 'reservation' then 'reserved' else 'fully paid' end)""",  # noqa: S608 - states
+    ),
+    Law(
+        "only_a_decline_loses_a_reservation",
+        "A lost reservation has a final payment that was declined (decision 19).",
+        """select o.id from orders o where o.state = 'reservation lost' and not exists (
+             select from payments p where p.subject = o.id and p.type = 'final'
+                and p.state = 'Failed' and p.decline_code is not null)""",
+    ),
+    Law(
+        "no_order_is_forgotten",
+        "An order that waits for us to ask a partner has open work, or an open case.",
+        """select o.id from orders o where o.state in ('reserved', 'fully paid', 'registered')
+              and not exists (select from open_work w
+                               where w.subject = o.id and w.parked_at is null)
+              and not exists (select from cases c where c.subject = o.id and c.status = 'open')""",
     ),
 )
 
@@ -125,6 +189,8 @@ FREE_TEXT: Final = (
     "select id::text, concat_ws(' ', sentence, facts::text, resolution) from cases",
     "select subject::text, concat_ws(' ', payload::text, last_error) from open_work",
     "select id::text, concat_ws(' ', recipient, facts::text) from notifications",
+    "select id::text, concat_ws(' ', name, email, language) from customers",
+    "select id::text, concat_ws(' ', model, dealership, factory_order_id, plate) from orders",
 )
 NO_CARD_NUMBER: Final = Law("no_card_number", "No card number stands anywhere.", "")
 

@@ -10,6 +10,7 @@ import socket
 import stat
 import subprocess
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -39,9 +40,21 @@ asyncio.run(main())
 """
 
 
+_STARTED: list[LocalBroker] = []
+
+
+@pytest.fixture(autouse=True)
+async def _nothing_left_running() -> AsyncIterator[None]:
+    """Stop what a failed test left running; to stop twice does no harm."""
+    yield
+    while _STARTED:
+        await _STARTED.pop().stop()
+
+
 async def started(folder: Path, port: int = 0) -> LocalBroker:
     broker = await start_local_broker(folder, port=port, programs=PROGRAMS)
     assert isinstance(broker, LocalBroker)
+    _STARTED.append(broker)
     return broker
 
 

@@ -18,6 +18,7 @@ from uuid import UUID
 import structlog
 
 from caas.billing_database.books import Books
+from caas.billing_database.connection import Connection
 from caas.billing_database.due_work import DueWork
 from caas.billing_database.identifiers import derived_id, new_id
 from caas.billing_database.moves import Command, Evidence
@@ -139,6 +140,28 @@ class OtaActivationEngine:
         await self._books.work.add(DEACTIVATE, activation.subject, due_in=resend)
         await self.deactivate(activation.subject)
 
+    async def order_activation(
+        self, subject: UUID, *, vin: str, service: str, purpose: str, within: Connection
+    ) -> None:
+        """Record an activation without end in the caller's transaction; send it afterwards."""
+        activation = activation_command(
+            subject, vin=vin, service=service, valid_days=None, pace=self._pace
+        )
+        await self._order(subject, activation, purpose=purpose, within=within)
+
+    async def order_switching_off(
+        self, subject: UUID, *, vin: str, service: str, purpose: str, within: Connection
+    ) -> None:
+        """Record a deactivation in the caller's transaction; send it afterwards."""
+        deactivation = Command(
+            command_id=derived_id(subject, DEACTIVATE),
+            vin=vin,
+            service=service,
+            action=DEACTIVATE,
+            deadline_in=self._pace.seconds(DEACTIVATION_SECONDS_MAX),
+        )
+        await self._order(subject, deactivation, purpose=purpose, within=within)
+
     async def acknowledged(self, acknowledgement: Acknowledgement) -> None:
         """Hear one acknowledgement from the vehicle link; what is refused is recorded."""
         try:
@@ -244,6 +267,22 @@ class OtaActivationEngine:
         await self._commands.record(_answer(acknowledgement, command))
         switched_off = acknowledgement.status is AcknowledgementStatus.SUCCEEDED
         await self._upward[command.purpose].deactivated(command.subject, switched_off)
+
+    async def _order(
+        self, subject: UUID, command: Command, *, purpose: str, within: Connection
+    ) -> None:
+        await self._commands.add(
+            command_id=command.command_id,
+            subject=subject,
+            vin=command.vin,
+            service=command.service,
+            action=command.action,
+            purpose=purpose,
+            deadline_in=command.deadline_in,
+            within=within,
+        )
+        resend = self._pace.seconds(RESEND_SECONDS)
+        await self._books.work.add(command.action, subject, due_in=resend, within=within)
 
     async def _send_last(self, subject: UUID, action: str) -> OtaCommand | None:
         command = await self._commands.last_of(subject, action)

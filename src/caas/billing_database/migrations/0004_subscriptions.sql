@@ -1,0 +1,229 @@
+-- Subscriptions, what is used of them, and the invoices of their months (Diagram 6, mes vencido).
+--
+-- Read in this order: subscription_arrows (the ways of a subscription as data), subscriptions,
+-- usage_records, invoice_series (the counters), invoices (what a month costs, for ever),
+-- written_off_invoices (what is never charged again), billing_runs (how far a month end is).
+--
+-- Rules a change must keep: a subscription is active only by a vehicle's verified acknowledgement;
+-- an invoice never changes, there is one for a subscription and a month, and numbers have no gap;
+-- use of a service stands on one invoice at most.
+
+create table subscription_arrows (
+  from_state text not null,
+  event text not null,
+  to_state text not null,
+  primary key (from_state, event)
+);
+insert into subscription_arrows (from_state, event, to_state) values
+  ('activating', 'Service Active', 'active'),
+  ('active', 'Continue Subscription', 'active'),
+  ('active', 'Mark Subscription Cancelled', 'cancelled'),
+  ('cancelled', 'Mark Subscription Cancelled', 'cancelled'),
+  ('verifying payment method', 'Payment method verified', 'activating'),
+  ('verifying payment method', 'Payment method refused', 'payment method refused'),
+  ('verifying payment method', 'Customer ends subscription', 'cancelled'),
+  ('activating', 'Activation failed', 'not activated'),
+  ('activating', 'Customer ends subscription', 'cancelled'),
+  ('active', 'Customer ends subscription', 'cancelled');
+
+-- A subscription, with the terms it was made at; `moved_for` is the payment of its last event.
+create table subscriptions (
+  id uuid primary key,
+  customer uuid not null,
+  vin text not null,
+  service text not null references services,
+  currency text not null check (currency ~ '^[A-Z]{3}$'),
+  monthly_fee bigint not null check (monthly_fee >= 0),
+  metered jsonb not null default '[]',
+  payment_method text not null check (length(payment_method) between 1 and 200),
+  state text not null default 'verifying payment method',
+  event text not null default 'Subscribe to Monthly Service',
+  version integer not null default 1,
+  moved_for uuid,
+  activation_evidence uuid,
+  evidence_kind text generated always as
+    (case when activation_evidence is not null then 'vehicle_acknowledgement' end) stored,
+  proves_delivery boolean generated always as
+    (case when activation_evidence is not null then true end) stored,
+  activated_at timestamptz,
+  deactivated_at timestamptz,
+  cancelled_at timestamptz,
+  cancelled_because text check (cancelled_because in ('customer', 'payment failed')),
+  created_at timestamptz not null,
+  updated_at timestamptz not null,
+  check ((activated_at is null) = (activation_evidence is null)),
+  check (state <> 'active' or activated_at is not null),
+  check ((state = 'cancelled') = (cancelled_at is not null)),
+  check ((cancelled_at is null) = (cancelled_because is null)),
+  foreign key (id, activation_evidence, evidence_kind, proves_delivery)
+    references delivery_evidence (subject, id, kind, proves_delivery)
+) with (fillfactor = 80);
+create unique index one_live_subscription_per_service on subscriptions (vin, service)
+  where state in ('verifying payment method', 'activating', 'active');
+create index subscriptions_of_customer on subscriptions (customer, id);
+
+create table subscription_events (
+  subscription uuid not null,
+  version integer not null,
+  event text not null,
+  from_state text,
+  to_state text not null,
+  payment_id uuid,
+  at timestamptz not null,
+  primary key (subscription, version)
+);
+
+-- Metered use; the same source counts once. `invoice` is set once, by the invoice that bills it.
+create table usage_records (
+  subscription uuid not null references subscriptions,
+  source_id text not null check (length(source_id) between 1 and 200),
+  unit text not null,
+  quantity bigint not null check (quantity between 1 and 1000000000000),
+  at timestamptz not null,
+  recorded_at timestamptz not null,
+  invoice uuid,
+  primary key (subscription, source_id)
+) with (fillfactor = 80);
+create index usage_not_invoiced on usage_records (subscription) where invoice is null;
+
+-- The next number of each series; whoever issues locks the row, so that numbers have no gap.
+create table invoice_series (
+  series text primary key check (series ~ '^R?[0-9]{4}$'),
+  next bigint not null default 1 check (next > 0)
+);
+
+-- What a month costs, and what was corrected since; amounts of a credit note are negative.
+-- `lines` is the immutable snapshot of what was delivered and used.
+create table invoices (
+  id uuid primary key,
+  series text not null references invoice_series,
+  number bigint not null check (number > 0),
+  kind text not null check (kind in ('invoice', 'credit note')),
+  subscription uuid not null references subscriptions,
+  customer uuid not null,
+  month text not null check (month ~ '^[0-9]{4}-(0[1-9]|1[0-2])$'),
+  service text not null,
+  vin text not null,
+  currency text not null check (currency ~ '^[A-Z]{3}$'),
+  lines jsonb not null,
+  net bigint not null,
+  iva_basis_points integer not null check (iva_basis_points between 0 and 10000),
+  iva bigint not null,
+  gross bigint not null,
+  payment_id uuid,
+  corrects uuid references invoices,
+  reason text check (length(reason) between 1 and 200),
+  issued_at timestamptz not null,
+  unique (series, number),
+  check (gross = net + iva),
+  check (case kind when 'invoice' then net >= 0 and iva >= 0 and corrects is null and reason is null
+                     and series !~ '^R' and (payment_id is null) = (gross = 0)
+                   else net <= 0 and iva <= 0 and gross < 0 and corrects is not null
+                     and reason is not null and series ~ '^R' and payment_id is null end)
+);
+create unique index one_invoice_per_month on invoices (subscription, month)
+  where kind = 'invoice';
+create index invoices_of_customer on invoices (customer, id);
+create index credit_notes_of_invoice on invoices (corrects) where corrects is not null;
+
+-- An invoice whose payment failed for good: a loss of CaaS, never charged again (decision 26).
+create table written_off_invoices (
+  invoice uuid primary key references invoices,
+  payment_id uuid not null,
+  because text not null check (because in ('payment failed', 'settlement failed')),
+  at timestamptz not null
+);
+
+-- How far the run of a month is; it begins at `first_number` of `series`, and goes on where it was.
+create table billing_runs (
+  month text primary key check (month ~ '^[0-9]{4}-(0[1-9]|1[0-2])$'),
+  series text not null,
+  first_number bigint not null,
+  subscriptions bigint not null,
+  seen_through uuid,
+  seen bigint not null default 0,
+  invoices bigint not null default 0,
+  invoiced_at timestamptz,
+  charged_series text not null,
+  charged_number bigint not null,
+  charges bigint not null default 0,
+  started_at timestamptz not null,
+  finished_at timestamptz,
+  check (finished_at is null or invoiced_at is not null)
+);
+
+-- A UUIDv7 (RFC 9562) for rows that are made by a statement.
+create function new_id(p_at timestamptz) returns uuid language sql volatile as
+$$ select encode(set_bit(set_bit(overlay(uuid_send(gen_random_uuid())
+     placing substring(int8send((extract(epoch from p_at) * 1000)::bigint) from 3)
+     from 1 for 6), 52, 1), 53, 1), 'hex')::uuid $$;
+
+-- Guards. They hold for every session, whoever it belongs to.
+
+create function write_subscription_move() returns trigger language plpgsql security definer
+set search_path = caas, pg_temp as $$
+begin
+  if tg_op = 'INSERT' then
+    if new.state <> 'verifying payment method' or new.version <> 1 then
+      raise exception 'subscription % does not begin with its payment method', new.id
+        using errcode = 'check_violation';
+    end if;
+    insert into subscription_events values
+      (new.id, 1, new.event, null, new.state, new.moved_for, new.created_at);
+    return null;
+  end if;
+  if new.version <> old.version + 1 or not exists (
+    select from subscription_arrows a
+     where a.from_state = old.state and a.event = new.event and a.to_state = new.state) then
+    raise exception 'illegal move of subscription % from % to % by "%"',
+      new.id, old.state, new.state, new.event using errcode = 'check_violation';
+  end if;
+  insert into subscription_events values
+    (new.id, new.version, new.event, old.state, new.state, new.moved_for, new.updated_at);
+  return null;
+end $$;
+create trigger begins_unverified after insert on subscriptions
+  for each row execute function write_subscription_move();
+create trigger moves_as_drawn after update on subscriptions for each row
+  when (old.state <> new.state or old.event <> new.event or old.version <> new.version)
+  execute function write_subscription_move();
+
+create function refuse_other_subscription() returns trigger language plpgsql as $$
+begin
+  raise exception 'subscription %: its terms and what proved its delivery never change', old.id
+    using errcode = 'check_violation';
+end $$;
+create trigger keeps_its_terms before update on subscriptions for each row
+  when ((old.id, old.customer, old.vin, old.service, old.currency, old.monthly_fee, old.metered,
+         old.created_at)
+        is distinct from (new.id, new.customer, new.vin, new.service, new.currency,
+         new.monthly_fee, new.metered, new.created_at)
+     or old.activated_at is not null and (new.activated_at, new.activation_evidence)
+        is distinct from (old.activated_at, old.activation_evidence)
+     or old.deactivated_at is not null and new.deactivated_at is distinct from old.deactivated_at
+     or old.cancelled_at is not null and new.cancelled_at is distinct from old.cancelled_at)
+  execute function refuse_other_subscription();
+
+create function refuse_other_usage() returns trigger language plpgsql as $$
+begin
+  raise exception 'usage % of subscription % is billed once and changes in no other way',
+    old.source_id, old.subscription using errcode = 'check_violation';
+end $$;
+create trigger is_billed_once before update on usage_records for each row
+  when (old.invoice is not null or (old.subscription, old.source_id, old.unit, old.quantity,
+         old.at, old.recorded_at) is distinct from (new.subscription, new.source_id, new.unit,
+         new.quantity, new.at, new.recorded_at))
+  execute function refuse_other_usage();
+
+create trigger never_removed before delete or truncate on subscriptions
+  for each statement execute function refuse_change();
+create trigger never_removed before delete or truncate on usage_records
+  for each statement execute function refuse_change();
+create trigger append_only before update or delete or truncate on subscription_events
+  for each statement execute function refuse_change();
+create trigger append_only before update or delete or truncate on invoices
+  for each statement execute function refuse_change();
+create trigger append_only before update or delete or truncate on written_off_invoices
+  for each statement execute function refuse_change();
+create trigger never_removed before delete or truncate on invoice_series
+  for each statement execute function refuse_change();

@@ -1,0 +1,247 @@
+"""Subscriptions and metered use as rows (Diagram 6).
+
+Rules a change must keep: a subscription moves only along an arrow, from the state it was seen in;
+the same source of use counts once; what was billed is never changed.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from caas.billing_database.connection import Connection, Database, Row
+from caas.errors import NotFoundError
+from caas.rules.subscription_states import SubscriptionEvent, SubscriptionState, next_state
+
+PAGE_ROWS_MAX: Final = 200
+CLOCKS_DIFFER_SECONDS_MAX: Final = 300
+
+ADD: Final = """
+insert into subscriptions (id, customer, vin, service, currency, monthly_fee, metered,
+    payment_method, created_at, updated_at)
+values ($1, $2, $3, $4, $5, $6, $7, $8, db_now(), db_now())
+on conflict (vin, service) where state in ('verifying payment method', 'activating', 'active')
+do nothing returning *
+"""
+ONE: Final = "select * from subscriptions where id = $1"
+LOCKED: Final = "select * from subscriptions where id = $1 for update"
+LISTED: Final = """
+select * from subscriptions
+ where ($1::uuid is null or customer = $1) and ($2::text is null or vin = $2)
+   and ($3::text is null or state = $3) and ($4::uuid is null or id < $4)
+ order by id desc limit $5
+"""
+MOVE: Final = """
+update subscriptions set state = $3, event = $4, version = version + 1, moved_for = $5,
+       updated_at = db_now(),
+       activation_evidence = coalesce($6, activation_evidence),
+       activated_at = case when $6::uuid is null then activated_at else db_now() end,
+       cancelled_because = coalesce($7, cancelled_because),
+       cancelled_at = coalesce(cancelled_at, case when $7::text is not null then db_now() end)
+ where id = $1 and state = $2 returning *
+"""
+DEACTIVATED: Final = """
+update subscriptions set deactivated_at = db_now()
+ where id = $1 and state = 'cancelled' and activated_at is not null and deactivated_at is null
+returning id
+"""
+DONE: Final = "delete from open_work where kind = $1 and subject = $2"
+EVENTS: Final = """
+select event, from_state, to_state, payment_id, at from subscription_events
+ where subscription = $1 order by version
+"""
+USE: Final = """
+insert into usage_records (subscription, source_id, unit, quantity, at, recorded_at)
+select $1, $2, $3, $4, $5, db_now() where $5 <= db_now() + make_interval(secs => $6)
+on conflict do nothing returning source_id
+"""
+STORED_USE: Final = """
+select source_id, unit, quantity, at, invoice from usage_records
+ where subscription = $1 and source_id = $2
+"""
+USED: Final = """
+select source_id, unit, quantity, at, invoice from usage_records
+ where subscription = $1 and ($2::timestamptz is null or at < $2) order by at desc limit $3
+"""
+
+
+class SubscriptionNotFoundError(NotFoundError):
+    """No subscription has this id."""
+
+    code = "subscription_not_found"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewSubscription:
+    """A subscription to write, with the terms of this moment."""
+
+    id: UUID
+    customer: UUID
+    vin: str
+    service: str
+    currency: str
+    monthly_fee: int
+    metered: list[dict[str, Any]]
+    payment_method: str
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """A subscription as it stands; money in minor units of `currency`."""
+
+    id: UUID
+    customer: UUID
+    vin: str
+    service: str
+    currency: str
+    monthly_fee: int
+    metered: list[dict[str, Any]]
+    payment_method: str
+    state: SubscriptionState
+    activated_at: datetime | None
+    deactivated_at: datetime | None
+    cancelled_at: datetime | None
+    cancelled_because: str | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """So many units used at one moment; `invoice` is the one that bills them, if any yet."""
+
+    source_id: str
+    unit: str
+    quantity: int
+    at: datetime
+    invoice: UUID | None = None
+
+
+class SubscriptionRows:
+    """The tables of subscriptions and use."""
+
+    def __init__(self, database: Database) -> None:
+        """Read and write through this database."""
+        self._database = database
+
+    async def add(self, new: NewSubscription, *, within: Connection) -> Subscription | None:
+        """Write a subscription; None when the vehicle has a live one to the same service."""
+        row = await within.fetchrow(
+            ADD,
+            new.id,
+            new.customer,
+            new.vin,
+            new.service,
+            new.currency,
+            new.monthly_fee,
+            new.metered,
+            new.payment_method,
+        )
+        return None if row is None else _subscription(row)
+
+    async def find(self, subscription_id: UUID) -> Subscription | None:
+        """Return a subscription, or None."""
+        row = await self._database.fetchrow(ONE, subscription_id)
+        return None if row is None else _subscription(row)
+
+    async def get(self, subscription_id: UUID) -> Subscription:
+        """Return a subscription as it stands.
+
+        Raises:
+            SubscriptionNotFoundError: there is none with this id.
+        """
+        return _found(await self._database.fetchrow(ONE, subscription_id), subscription_id)
+
+    async def locked(self, subscription_id: UUID, *, within: Connection) -> Subscription:
+        """Return a subscription that nobody else moves until the transaction ends.
+
+        Raises:
+            SubscriptionNotFoundError: there is none with this id.
+        """
+        return _found(await within.fetchrow(LOCKED, subscription_id), subscription_id)
+
+    async def listed(
+        self,
+        *,
+        customer: UUID | None = None,
+        vin: str | None = None,
+        state: SubscriptionState | None = None,
+        before: UUID | None = None,
+    ) -> list[Subscription]:
+        """Return subscriptions, newest first, at most a page of them."""
+        rows = await self._database.fetch(LISTED, customer, vin, state, before, PAGE_ROWS_MAX)
+        return [_subscription(row) for row in rows]
+
+    async def move(
+        self,
+        subscription: Subscription,
+        event: SubscriptionEvent,
+        *,
+        within: Connection,
+        payment_id: UUID | None = None,
+        evidence_id: UUID | None = None,
+        cancelled_because: str | None = None,
+    ) -> Subscription | None:
+        """Move a subscription along an arrow; None when none leaves the state it is in."""
+        target = next_state(subscription.state, event)
+        if target is None:
+            return None
+        row = await within.fetchrow(
+            MOVE,
+            subscription.id,
+            subscription.state.value,
+            target.value,
+            event.value,
+            payment_id,
+            evidence_id,
+            cancelled_because,
+        )
+        return None if row is None else _subscription(row)
+
+    async def deactivated(self, subscription_id: UUID) -> bool:
+        """Record that the vehicle has switched the service off; once."""
+        return await self._database.fetchrow(DEACTIVATED, subscription_id) is not None
+
+    async def work_done(self, kind: str, subscription_id: UUID, *, within: Connection) -> None:
+        """End open work that an answer has made needless."""
+        await within.execute(DONE, kind, subscription_id)
+
+    async def events(self, subscription_id: UUID) -> list[dict[str, Any]]:
+        """Return everything that happened to a subscription, in order."""
+        return [dict(row) for row in await self._database.fetch(EVENTS, subscription_id)]
+
+    async def use(self, subscription_id: UUID, use: Use) -> tuple[bool, Use | None]:
+        """Write use down once; return whether this was the first time, and what is stored.
+
+        Nothing is stored when the moment of use lies in the future.
+        """
+        row = await self._database.fetchrow(
+            USE,
+            subscription_id,
+            use.source_id,
+            use.unit,
+            use.quantity,
+            use.at,
+            CLOCKS_DIFFER_SECONDS_MAX,
+        )
+        if row is not None:
+            return True, use
+        stored = await self._database.fetchrow(STORED_USE, subscription_id, use.source_id)
+        return False, None if stored is None else Use(**dict(stored))
+
+    async def used(self, subscription_id: UUID, *, before: datetime | None = None) -> list[Use]:
+        """Return what was used, newest first, at most a page of it."""
+        rows = await self._database.fetch(USED, subscription_id, before, PAGE_ROWS_MAX)
+        return [Use(**dict(row)) for row in rows]
+
+
+def _found(row: Row | None, subscription_id: UUID) -> Subscription:
+    if row is None:
+        raise SubscriptionNotFoundError(f"No subscription has the id {subscription_id}.")
+    return _subscription(row)
+
+
+def _subscription(row: Row) -> Subscription:
+    values = {field.name: row[field.name] for field in dataclasses.fields(Subscription)}
+    values["state"] = SubscriptionState(values["state"])
+    return Subscription(**values)

@@ -1,0 +1,225 @@
+"""Subscriptions of the Service Catalog (Diagram 6): subscribe, continue, cancel, end.
+
+A subscription begins when its payment method is verified and its vehicle says so; it ends by the
+customer, or by a month that cannot be charged. Money is the business of the floors above: they
+verify and charge, and say here what follows.
+
+Rules a change must keep: nothing is activated before the payment method is verified (decision 27);
+whatever ends a subscription orders its deactivation in the same commit; an unknown outcome ends
+nothing (decision 25).
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+from uuid import UUID
+
+from caas.billing_database.books import Books
+from caas.billing_database.connection import Connection
+from caas.billing_database.identifiers import new_id
+from caas.billing_database.subscriptions import (
+    NewSubscription,
+    Subscription,
+    SubscriptionRows,
+)
+from caas.errors import ConflictError, RefusedError
+from caas.rules.card_numbers import contains_card_number
+from caas.rules.pace import Pace
+from caas.rules.subscription_states import SubscriptionEvent, SubscriptionState
+from caas.service_catalog import SUBSCRIPTION, NotSoldLikeThisError, ServiceCatalog
+from caas.service_catalog.subscription_delivery import SubscriptionDelivery
+
+VERIFY_PAYMENT_METHOD: Final = "verify_payment_method"
+SAFETY_NET_SECONDS: Final = 75.0
+BY_CUSTOMER: Final = "customer"
+PAYMENT_FAILED: Final = "payment failed"
+
+Verify = Callable[[UUID], Awaitable[None]]
+"""Ask the gateway whether a subscription's payment method is good."""
+
+
+class AlreadySubscribedError(ConflictError):
+    """The vehicle has a live subscription to this service already."""
+
+    code = "already_subscribed"
+
+
+class InvalidPaymentMethodError(RefusedError):
+    """A subscription needs the gateway's token of a payment method, and nothing else."""
+
+    code = "invalid_payment_method"
+
+
+class Subscriptions:
+    """Diagram 6's Service Catalog."""
+
+    def __init__(
+        self,
+        *,
+        books: Books,
+        service_catalog: ServiceCatalog,
+        delivery: SubscriptionDelivery,
+        pace: Pace,
+    ) -> None:
+        """Sell what the catalogue offers and deliver it through `delivery`."""
+        self._books = books
+        self._catalog = service_catalog
+        self._delivery = delivery
+        self._pace = pace
+        self._rows = SubscriptionRows(books.database)
+        self._verify: Verify | None = None
+
+    def verify_with(self, verify: Verify) -> None:
+        """Say who asks the gateway about payment methods."""
+        self._verify = verify
+
+    async def subscribe(
+        self, *, customer: UUID, vin: str, service: str, payment_method: str
+    ) -> Subscription:
+        """Subscribe to a monthly service; it is active when the vehicle has said so.
+
+        Raises:
+            ServiceNotFoundError: the catalogue has no such service.
+            NotSoldLikeThisError: it is no subscription, or not on offer.
+            InvalidPaymentMethodError: there is no token, or it is a card number.
+            AlreadySubscribedError: the vehicle has this subscription already.
+        """
+        if not payment_method.strip() or contains_card_number(payment_method):
+            raise InvalidPaymentMethodError
+        new = await self._on_these_terms(customer, vin, service, payment_method)
+
+        async def write(connection: Connection) -> None:
+            if await self._rows.add(new, within=connection) is None:
+                raise AlreadySubscribedError(vin=vin, service=service)
+            due_in = self._pace.seconds(SAFETY_NET_SECONDS)
+            await self._books.work.add(
+                VERIFY_PAYMENT_METHOD, new.id, due_in=due_in, within=connection
+            )
+
+        await self._books.database.in_transaction(write)
+        assert self._verify is not None, "verify_with comes before the first subscription"
+        await self._verify(new.id)
+        return await self._rows.get(new.id)
+
+    async def end_subscription(self, subscription_id: UUID) -> Subscription:
+        """End a subscription by the customer's wish; ending it again changes nothing.
+
+        Raises:
+            SubscriptionNotFoundError: there is none with this id.
+        """
+
+        async def end(connection: Connection) -> bool:
+            before = await self._rows.locked(subscription_id, within=connection)
+            event = SubscriptionEvent.CUSTOMER_ENDS_SUBSCRIPTION
+            ended = await self._rows.move(
+                before, event, within=connection, cancelled_because=BY_CUSTOMER
+            )
+            if ended is None:
+                return False
+            await self._delivery.tell_customer("subscription_ended", ended, within=connection)
+            if before.state is SubscriptionState.VERIFYING:
+                return False
+            await self._delivery.order_deactivation(ended, within=connection)
+            return True
+
+        if await self._books.database.in_transaction(end):
+            await self._delivery.deactivate_service(subscription_id)
+        return await self._rows.get(subscription_id)
+
+    async def subscription(self, subscription_id: UUID) -> Subscription:
+        """Return a subscription as it stands.
+
+        Raises:
+            SubscriptionNotFoundError: there is none with this id.
+        """
+        return await self._rows.get(subscription_id)
+
+    async def find(self, subscription_id: UUID) -> Subscription | None:
+        """Return a subscription, or None when nothing has this id."""
+        return await self._rows.find(subscription_id)
+
+    async def subscriptions(
+        self,
+        *,
+        customer: UUID | None = None,
+        vin: str | None = None,
+        state: SubscriptionState | None = None,
+        before: UUID | None = None,
+    ) -> list[Subscription]:
+        """Return subscriptions, newest first."""
+        return await self._rows.listed(customer=customer, vin=vin, state=state, before=before)
+
+    async def events(self, subscription_id: UUID) -> list[dict[str, Any]]:
+        """Return everything that happened to a subscription, in order."""
+        return await self._rows.events(subscription_id)
+
+    async def payment_method_verified(
+        self, subscription_id: UUID, payment_id: UUID, *, within: Connection
+    ) -> None:
+        """Order the activation, unless the customer has ended the subscription meanwhile."""
+        event = SubscriptionEvent.PAYMENT_METHOD_VERIFIED
+        activating = await self._moved(subscription_id, event, payment_id, within)
+        if activating is not None:
+            await self._delivery.order_activation(activating, within=within)
+
+    async def payment_method_refused(
+        self, subscription_id: UUID, payment_id: UUID, *, within: Connection
+    ) -> None:
+        """End what never began: no verified payment method, no activation."""
+        event = SubscriptionEvent.PAYMENT_METHOD_REFUSED
+        refused = await self._moved(subscription_id, event, payment_id, within)
+        if refused is not None:
+            template = "subscription_not_activated"
+            await self._delivery.tell_customer(template, refused, within=within)
+
+    async def activate_service(self, subscription_id: UUID) -> None:
+        """Send the activation that was ordered, while it is still wanted."""
+        subscription = await self._rows.get(subscription_id)
+        if subscription.state is SubscriptionState.ACTIVATING:
+            await self._delivery.activate_service(subscription_id)
+
+    async def continue_subscription(
+        self, subscription_id: UUID, payment_id: UUID, *, within: Connection
+    ) -> None:
+        """Write down that a month was paid; what has ended meanwhile stays ended."""
+        event = SubscriptionEvent.CONTINUE_SUBSCRIPTION
+        await self._moved(subscription_id, event, payment_id, within)
+
+    async def mark_subscription_cancelled(
+        self, subscription_id: UUID, payment_id: UUID, *, within: Connection
+    ) -> Subscription:
+        """Cancel because a month cannot be charged, and order the service switched off."""
+        before = await self._rows.locked(subscription_id, within=within)
+        event = SubscriptionEvent.MARK_SUBSCRIPTION_CANCELLED
+        cancelled = await self._rows.move(
+            before, event, within=within, payment_id=payment_id, cancelled_because=PAYMENT_FAILED
+        )
+        if cancelled is not None and before.state is SubscriptionState.ACTIVE:
+            await self._delivery.order_deactivation(cancelled, within=within)
+        return cancelled or before
+
+    async def deactivate_service(self, subscription_id: UUID) -> None:
+        """Send the deactivation that was ordered."""
+        await self._delivery.deactivate_service(subscription_id)
+
+    async def _moved(
+        self, subscription_id: UUID, event: SubscriptionEvent, payment_id: UUID, within: Connection
+    ) -> Subscription | None:
+        before = await self._rows.locked(subscription_id, within=within)
+        return await self._rows.move(before, event, within=within, payment_id=payment_id)
+
+    async def _on_these_terms(
+        self, customer: UUID, vin: str, service: str, payment_method: str
+    ) -> NewSubscription:
+        offer = await self._catalog.service(service)
+        if offer.kind != SUBSCRIPTION or offer.monthly_fee is None or not offer.offered:
+            raise NotSoldLikeThisError(f"'{service}' is not sold as a subscription.")
+        return NewSubscription(
+            id=new_id(),
+            customer=customer,
+            vin=vin,
+            service=service,
+            currency=offer.currency,
+            monthly_fee=offer.monthly_fee,
+            metered=offer.metered,
+            payment_method=payment_method,
+        )

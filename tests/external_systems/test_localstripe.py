@@ -6,13 +6,11 @@ ignores idempotency keys, and its declines carry no PaymentIntent, which we righ
 
 import asyncio
 import json
-import os
 import socket
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 
@@ -37,14 +35,13 @@ ASKED = replace(REQUEST, description="", return_url=None)
 
 
 @pytest.fixture
-async def url(tmp_path: Path) -> AsyncIterator[str]:
+async def url() -> AsyncIterator[str]:
     """A localstripe of our own."""
     with socket.socket(socket.AF_INET6) as taken:
         taken.bind(("::", 0))
         port = taken.getsockname()[1]
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "localstripe", "--port", str(port), "--from-scratch"),
-        env=os.environ | {"TMPDIR": str(tmp_path)},
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.DEVNULL,
     )

@@ -20,8 +20,11 @@ from caas.external_systems.http import HttpClient, Secret
 from caas.external_systems.in_process_vehicle_link import InProcessVehicleLink
 from caas.external_systems.notification_channel import OutgoingMessage
 from caas.external_systems.seed_contract_gateway import SeedContractGateway
+from caas.payment_processing import PaymentRequest
 from caas.rules.money import Money
 from caas.rules.pace import Pace
+from caas.rules.payment_states import PaymentState
+from caas.settings import Market
 from caas_simulators import payment_gateway
 from caas_simulators.gateway_world import GatewaySettings, GatewayWorld
 from caas_simulators.simulated_time import Clock
@@ -73,6 +76,42 @@ class House:
             await Vehicles(self.database).put(car, within=connection)
         return vin
 
+    async def offer_heated_seats(self) -> None:
+        """Put a one-time service into the catalogue: a month for 12.99 EUR."""
+        await self.platform.service_catalog.put_service(
+            code="heated-seats",
+            name="Heated seats",
+            kind="one_time",
+            currency="EUR",
+            prices=[{"duration_days": 30, "amount": 1299}],
+        )
+
+    async def buys(self, method: str | None = "pm_ok", **more: object) -> Payment:
+        """Buy heated seats for a month, as a new customer."""
+        customer = await self.customer()
+        order = await self.platform.service_catalog.create_service_order(
+            customer=customer, vin=VIN, service="heated-seats", duration_days=30
+        )
+        payment = await self.platform.payment_processing.initiate_service_payment(
+            PaymentRequest(
+                subject=order.id,
+                customer=customer,
+                amount=order.amount,
+                currency=order.currency,
+                payment_method=method,
+                **more,  # type: ignore[arg-type]
+            )
+        )
+        assert isinstance(payment, Payment)
+        return payment
+
+    async def settled(self, method: str = "pm_ok") -> Payment:
+        """Buy, activate and wait for the bank."""
+        payment = await self.buys(method)
+        await self.until(payment.id, lambda p: p.state is PaymentState.CAPTURING)
+        await self.gateway_does("settle")
+        return await self.until(payment.id, lambda p: p.state is PaymentState.SETTLED)
+
     async def until(
         self, payment_id: UUID, condition: Callable[[Payment], bool]
     ) -> Payment:
@@ -114,7 +153,7 @@ async def standing(
         platform = app.assemble(
             database,
             app.Partners(gateway=SeedContractGateway(http), vehicles=link, channel=letterbox),
-            market=app.Market(zone=ZoneInfo("Europe/Madrid")),
+            market=Market(zone=ZoneInfo("Europe/Madrid"), currency="EUR", language="es"),
             pace=Pace(scale),
         )
         await platform.ota_activation_engine.start()
@@ -125,4 +164,3 @@ async def standing(
             await http.close()
 
 
-Room = Callable[[House], Awaitable[None]]

@@ -1,53 +1,12 @@
 """One-Time Service Payment: a path for each branch of Diagrams 4, 7 and 8."""
 
-from collections.abc import AsyncIterator
-
-import pytest
-
-from caas.billing_database.connection import Database
-from caas.billing_database.payments import Payment
-from caas.payment_processing import PaymentRequest
 from caas.rules.payment_states import PaymentState
 from caas_simulators.vehicle_car import Behaviour, Manner
-from tests.house import VIN, House, standing
-
-
-@pytest.fixture
-async def house(database: Database) -> AsyncIterator[House]:
-    """A house with a car and a service on offer."""
-    async with standing(database) as built:
-        await built.car()
-        await built.platform.service_catalog.put_service(
-            code="heated-seats",
-            name="Heated seats",
-            kind="one_time",
-            currency="EUR",
-            prices=[{"duration_days": 30, "amount": 1299}],
-        )
-        yield built
-
-
-async def bought(house: House, method: str = "pm_ok") -> Payment:
-    """Buy heated seats for a month."""
-    customer = await house.customer()
-    order = await house.platform.service_catalog.create_service_order(
-        customer=customer, vin=VIN, service="heated-seats", duration_days=30
-    )
-    payment = await house.platform.payment_processing.initiate_service_payment(
-        PaymentRequest(
-            subject=order.id,
-            customer=customer,
-            amount=order.amount,
-            currency="EUR",
-            payment_method=method,
-        )
-    )
-    assert isinstance(payment, Payment)
-    return payment
+from tests.house import VIN, House
 
 
 async def test_the_charge_is_committed_when_the_vehicle_confirms(house: House) -> None:
-    payment = await bought(house)
+    payment = await house.buys()
 
     captured = await house.until(payment.id, lambda p: p.state is PaymentState.CAPTURING)
     await house.rest()
@@ -60,7 +19,7 @@ async def test_the_charge_is_committed_when_the_vehicle_confirms(house: House) -
 
 
 async def test_a_declined_card_cancels_the_order_and_nothing_is_activated(house: House) -> None:
-    payment = await bought(house, "pm_declined")
+    payment = await house.buys("pm_declined")
     await house.rest()
 
     order = await house.platform.service_catalog.service_order(payment.subject)
@@ -72,7 +31,7 @@ async def test_a_declined_card_cancels_the_order_and_nothing_is_activated(house:
 async def test_the_charge_is_voided_when_the_vehicle_refuses(house: House) -> None:
     house.fleet.add(VIN, Manner(Behaviour.REFUSES))
 
-    payment = await bought(house)
+    payment = await house.buys()
     voided = await house.until(payment.id, lambda p: p.state is PaymentState.VOIDED)
 
     assert voided.captured_amount == 0
@@ -81,7 +40,7 @@ async def test_the_charge_is_voided_when_the_vehicle_refuses(house: House) -> No
 async def test_the_charge_is_voided_when_the_vehicle_stays_asleep(house: House) -> None:
     house.fleet.add(VIN, Manner(Behaviour.ASLEEP))
 
-    payment = await bought(house)
+    payment = await house.buys()
     voided = await house.until(payment.id, lambda p: p.state is PaymentState.VOIDED)
 
     order = await house.platform.service_catalog.service_order(payment.subject)
@@ -90,7 +49,7 @@ async def test_the_charge_is_voided_when_the_vehicle_stays_asleep(house: House) 
 
 
 async def test_the_payment_settles_when_the_bank_confirms(house: House) -> None:
-    payment = await bought(house)
+    payment = await house.buys()
     await house.until(payment.id, lambda p: p.state is PaymentState.CAPTURING)
 
     await house.gateway_does("settle")

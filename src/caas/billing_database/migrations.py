@@ -29,25 +29,52 @@ def files() -> dict[str, str]:
     return {name: (folder / name).read_text("utf-8") for name in names}
 
 
+async def check(dsn: str) -> None:
+    """Make sure that every migration of this code, and none of a newer one, has run.
+
+    Raises:
+        StartupError: the database cannot be reached, or its schema is not this code's.
+    """
+    connection = await _connect(dsn)
+    try:
+        exists = await connection.fetchval("select to_regclass('caas.migrations')")
+        rows = await connection.fetch("table caas.migrations") if exists else []
+    finally:
+        await connection.close()
+    done = {row["name"]: row["checksum"] for row in rows}
+    known = files()
+    _refuse_strangers(known, done)
+    missing = [name for name in known if name not in done]
+    if missing:
+        raise StartupError(
+            f"The Billing Database lacks {len(missing)} migrations, the first is {missing[0]}. "
+            "Run './caas migrate' first."
+        )
+
+
 async def migrate(dsn: str) -> list[str]:
     """Run every migration that has not run yet and return their names.
 
     Raises:
         StartupError: the database cannot be reached, or its schema is not one of ours.
     """
+    connection = await _connect(dsn)
     try:
-        connection = await asyncpg.connect(dsn, timeout=ACQUIRE_TIMEOUT_SECONDS)
+        await connection.execute(f"select pg_advisory_lock({ADVISORY_LOCK})")
+        return await _run_missing(connection)
+    finally:
+        await connection.close()
+
+
+async def _connect(dsn: str) -> asyncpg.Connection:
+    try:
+        return await asyncpg.connect(dsn, timeout=ACQUIRE_TIMEOUT_SECONDS)
     except (TimeoutError, ValueError, asyncpg.PostgresError, *UNREACHABLE) as error:
         where = dsn.rpartition("@")[2]
         raise StartupError(
             f"The Billing Database at {where} cannot be opened ({error}). "
             "Check CAAS_DATABASE_URL and that the server is running."
         ) from error
-    try:
-        await connection.execute(f"select pg_advisory_lock({ADVISORY_LOCK})")
-        return await _run_missing(connection)
-    finally:
-        await connection.close()
 
 
 async def _run_missing(connection: Connection) -> list[str]:

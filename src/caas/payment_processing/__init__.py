@@ -14,12 +14,23 @@ from uuid import UUID
 from caas.billing_database.books import Books
 from caas.billing_database.idempotency import StoredAnswer
 from caas.billing_database.payments import Payment, TimelineEvent
+from caas.billing_database.refunds import Dispute, Refund
 from caas.errors import ConflictError
+from caas.external_systems.vehicle_messages import Acknowledgement
 from caas.open_work import OpenWork
+from caas.ota_activation_engine import OtaActivationEngine
 from caas.payment_processing.charges import CaptureWonError, Charges
+from caas.payment_processing.disputes import Disputes
 from caas.payment_processing.flow import Flow
 from caas.payment_processing.gateway_calls import SYNCHRONOUS_PATIENCE_SECONDS
-from caas.payment_processing.initiation import Accepted, CallerKey, PaymentRequest, accept
+from caas.payment_processing.initiation import (
+    Accepted,
+    CallerKey,
+    Check,
+    PaymentRequest,
+    accept,
+)
+from caas.payment_processing.refunds import Refunds
 from caas.payment_processing.service_payment import ServicePayment
 from caas.payment_processing.settlement import Settlement, SettlementNotice
 from caas.payment_processing.unknown_outcomes import UnknownOutcomes
@@ -42,6 +53,8 @@ class PaymentStatus:
 
     payment: Payment
     events: list[TimelineEvent]
+    refunds: list[Refund]
+    disputes: list[Dispute]
 
 
 class PaymentProcessing:
@@ -56,21 +69,30 @@ class PaymentProcessing:
         service_payment: ServicePayment,
         unknown_outcomes: UnknownOutcomes,
         settlement: Settlement,
+        refunds: Refunds,
+        disputes: Disputes,
+        ota_activation_engine: OtaActivationEngine,
         pace: Pace,
+        checks: Mapping[PaymentType, Check] | None = None,
     ) -> None:
-        """Offer these flows."""
+        """Offer these flows; `checks` refuse what is not due before it is accepted."""
+        self._checks = checks or {}
         self._books = books
         self._charges = charges
         self._flows = flows
         self._service_payment = service_payment
         self._unknown_outcomes = unknown_outcomes
         self._settlement = settlement
+        self._refunds = refunds
+        self._disputes = disputes
+        self._ota = ota_activation_engine
         self._pace = pace
 
     def register(self, open_work: OpenWork) -> None:
         """Take all work that payments leave for later."""
         self._unknown_outcomes.register(open_work)
         self._settlement.register(open_work)
+        self._refunds.register(open_work)
         self._service_payment.register(open_work)
 
     async def initiate_reservation_payment(self, request: PaymentRequest) -> Payment | StoredAnswer:
@@ -124,12 +146,45 @@ class PaymentProcessing:
             PaymentNotFoundError: no payment has this id.
         """
         payment = await self._books.payments.get(payment_id)
-        return PaymentStatus(payment, await self._books.payments.timeline(payment_id))
+        return PaymentStatus(
+            payment,
+            await self._books.payments.timeline(payment_id),
+            await self._refunds.of(payment_id),
+            await self._disputes.of(payment),
+        )
+
+    async def confirm_delivery(self, payment_id: UUID, evidence: Acknowledgement) -> Payment:
+        """Judge a vehicle's acknowledgement; what it proves commits the charge (decision 15).
+
+        Raises:
+            EvidenceRefusedError: it proves nothing; it was recorded with the reason.
+        """
+        await self._ota.confirm(evidence)
+        return await self._books.payments.get(payment_id)
+
+    async def refund_payment(
+        self, payment_id: UUID, *, amount: int, reason: str, key: str, requested_by: str
+    ) -> Refund:
+        """Give settled money back, whole or in part; the same key is the same refund.
+
+        Raises:
+            NothingToRefundError: the payment took no money.
+            RefundTooLargeError: more than is left of it.
+        """
+        return await self._refunds.request(
+            payment_id, amount=amount, reason=reason, key=key, requested_by=requested_by
+        )
 
     async def _initiate(
         self, request: PaymentRequest, payment_type: PaymentType
     ) -> Payment | StoredAnswer:
-        accepted = await accept(self._books, request, payment_type, pace=self._pace)
+        accepted = await accept(
+            self._books,
+            request,
+            payment_type,
+            pace=self._pace,
+            check=self._checks.get(payment_type),
+        )
         if not isinstance(accepted, Accepted):
             return accepted
         if not accepted.fresh or request.respond_async:

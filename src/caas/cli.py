@@ -1,0 +1,171 @@
+"""The command line: every way to start the platform, and what operations ask of it.
+
+Exit status: 0 done, 1 findings (a broken law, a failed scenario), 2 wrong usage, 3 the environment
+does not allow it; the sentence on stderr says what to do.
+"""
+
+import asyncio
+import contextlib
+import signal
+import sys
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack
+from typing import Annotated, Any, Final
+
+import msgspec
+import typer
+
+from caas import app, local_machine
+from caas.billing_database import connection, migrations
+from caas.billing_database import self_check as laws
+from caas.errors import CaasError, StartupError
+from caas.settings import SettingError, read_settings
+
+FINDINGS: Final = 1
+ENVIRONMENT: Final = 3
+PORT: Final = 8080
+
+program = typer.Typer(
+    name="caas", help=__doc__, no_args_is_help=True, add_completion=False,
+    pretty_exceptions_enable=False,
+)  # fmt: skip
+
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON document instead of a table.")]
+Port = Annotated[int, typer.Option(help="Where the API and the channels listen.")]
+
+
+@program.command()
+def up(port: Port = PORT) -> None:
+    """Start everything on this machine and leave it running."""
+    _run(_up(port))
+
+
+@program.command()
+def serve(port: Port = PORT, host: str = "127.0.0.1") -> None:
+    """Serve the API and the channels; any number of these share one database."""
+    _run(_serve(host, port))
+
+
+@program.command()
+def work() -> None:
+    """Do open work; any number of these share one database."""
+    _run(_work())
+
+
+@program.command()
+def migrate() -> None:
+    """Bring the database to this program's schema."""
+    for name in asyncio.run(_guarded(migrations.migrate(_database_url()))):
+        typer.echo(f"ran {name}")
+
+
+@program.command(name="self-check")
+def self_check(*, as_json: AsJson = False) -> None:
+    """Check the laws of the whole database; exit status 1 when one is broken."""
+    findings = asyncio.run(_guarded(_self_check()))
+    if as_json:
+        typer.echo(msgspec.json.encode(findings).decode())
+    else:
+        for found in findings:
+            mark = "holds " if not found.broken else f"BROKEN by {found.broken}"
+            typer.echo(f"{mark:>8}  {found.law.sentence}")
+            for example in found.examples:
+                typer.echo(f"          {example}")
+    if any(found.broken for found in findings):
+        raise typer.Exit(FINDINGS)
+
+
+async def _up(port: int) -> None:
+    async with AsyncExitStack() as stack:
+        world = await local_machine.start(
+            stack, app.environment(), public_url=f"http://127.0.0.1:{port}"
+        )
+        settings = read_settings(world.environment)
+        await migrations.migrate(settings.database_url)
+        platform = await stack.enter_async_context(app.opened(settings))
+        working = asyncio.create_task(platform.open_work.run())
+        stack.callback(working.cancel)
+        typer.echo(_welcome(port, world))
+        await app.serving(platform, settings, host="127.0.0.1", port=port)
+
+
+def _welcome(port: int, world: local_machine.LocalWorld) -> str:
+    lines = [
+        f"The platform is up at http://127.0.0.1:{port} (Ctrl-C stops it, the data stays).",
+        f"  API           http://127.0.0.1:{port}/docs",
+        *(f"  {name:<13} {url}/_control/" for name, url in world.controls.items()),
+        "Keys by scope, as `Authorization: Bearer <key>`:",
+        *(f"  {scope:<17} {key}" for scope, key in world.keys.items()),
+    ]
+    if world.without_broker:
+        lines.append(f"Without a broker, the cars are in this process: {world.without_broker}")
+    return "\n".join(lines)
+
+
+async def _serve(host: str, port: int) -> None:
+    settings = read_settings(app.environment())
+    async with app.opened(settings) as platform:
+        await app.serving(platform, settings, host=host, port=port)
+
+
+async def _work() -> None:
+    async with app.opened(read_settings(app.environment())) as platform:
+        stopped = asyncio.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+        working = asyncio.create_task(platform.open_work.run())
+        waiting = asyncio.create_task(stopped.wait())
+        await asyncio.wait({working, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        working.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await working
+
+
+async def _self_check() -> list[laws.Finding]:
+    database = await connection.connect(_database_url())
+    try:
+        return await laws.self_check(database)
+    finally:
+        await database.close()
+
+
+def _database_url() -> str:
+    """Return the database of the environment, or the running one of this machine."""
+    environment = app.environment()
+    url = environment.get("CAAS_DATABASE_URL") or local_machine.running_database(environment)
+    if url is None:
+        raise SettingError(
+            "CAAS_DATABASE_URL is not set and no platform is up on this machine. "
+            "Set it, or start './caas up'."
+        )
+    return url
+
+
+def _run(work: Coroutine[Any, Any, None]) -> None:
+    import uvloop  # noqa: PLC0415  # an import that only the long-running commands pay for
+
+    uvloop.run(_guarded(work))
+
+
+async def _guarded(work: Coroutine[Any, Any, Any]) -> Any:
+    try:
+        return await work
+    except StartupError as error:
+        typer.echo(f"caas: {error.sentence}", err=True)
+        raise typer.Exit(ENVIRONMENT) from error
+    except CaasError as error:
+        typer.echo(f"caas: {error.sentence}", err=True)
+        raise typer.Exit(FINDINGS) from error
+
+
+def main() -> None:
+    """Run the command line."""
+    try:
+        program()
+    except StartupError as error:
+        typer.echo(f"caas: {error.sentence}", err=True)
+        sys.exit(ENVIRONMENT)
+
+
+if __name__ == "__main__":
+    main()

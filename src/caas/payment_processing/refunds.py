@@ -1,0 +1,280 @@
+"""Refunds: settled money given back (desistimiento), several and in part (decision 5).
+
+A refund is written down under its payment's lock, so that refunds and disputes together never
+exceed what was received. One at a time is with the gateway; one that comes before the bank has
+confirmed waits for it, because nothing can be given back that never came (decision 6).
+
+Rules a change must keep: the gateway's key follows from the refund; a refund whose outcome is
+unknown is asked for again under the same key and counts as given back until it is known to have
+failed; the payment is Refunding only while one is with the gateway.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+from uuid import UUID
+
+from caas.billing_database.books import Books
+from caas.billing_database.connection import Connection
+from caas.billing_database.due_work import DueWork
+from caas.billing_database.identifiers import derived_id
+from caas.billing_database.moves import Move, move_of
+from caas.billing_database.payments import Payment
+from caas.billing_database.refunds import Refund
+from caas.billing_database.refunds import Refunds as RefundRows
+from caas.errors import ConflictError, RefusedError
+from caas.external_systems.http_answers import GatewayFailure, RefusedByPartnerError
+from caas.external_systems.payment_gateway import GatewayRefund, PaymentGateway, RefundStatus
+from caas.open_work import Again, Answer, Done, OpenWork
+from caas.payment_processing.gateway_calls import Unanswered, key_of, persist
+from caas.rules import postings
+from caas.rules.pace import Pace
+from caas.rules.payment_states import BeyondEvent, PaymentEvent, PaymentState
+
+REFUND: Final = "refund"
+WAIT_FOR_SETTLEMENT_SECONDS: Final = 3600.0
+WAIT_FOR_ANOTHER_SECONDS: Final = 5.0
+ASK_AGAIN_SECONDS: Final = 30.0
+REFUNDABLE: Final = frozenset(
+    {PaymentState.CAPTURING, PaymentState.SETTLED, PaymentState.REFUNDING}
+)
+
+TellRefunded = Callable[[Payment, Refund], Awaitable[object]]
+
+
+class NothingToRefundError(ConflictError):
+    """Nothing was charged that could be given back."""
+
+    code = "nothing_to_refund"
+
+
+class RefundTooLargeError(RefusedError):
+    """The refund is more than what is left of the payment."""
+
+    code = "refund_too_large"
+
+
+class Refunds:
+    """Gives money back through the gateway that took it."""
+
+    def __init__(
+        self,
+        *,
+        books: Books,
+        gateway: PaymentGateway,
+        pace: Pace,
+        tell_refunded: TellRefunded,
+    ) -> None:
+        """Refund through this gateway; `tell_refunded` tells the customer."""
+        self._books = books
+        self._gateway = gateway
+        self._pace = pace
+        self._tell_refunded = tell_refunded
+        self._rows = RefundRows(books.database)
+
+    def register(self, open_work: OpenWork) -> None:
+        """Take the refunds that are not ended."""
+        open_work.register(REFUND, self._refund_due)
+
+    async def of(self, payment_id: UUID) -> list[Refund]:
+        """Return a payment's refunds, oldest first."""
+        return await self._rows.of_payment(payment_id)
+
+    async def request(
+        self, payment_id: UUID, *, amount: int, reason: str, key: str, requested_by: str
+    ) -> Refund:
+        """Promise a refund and begin it; the same key is the same refund.
+
+        Raises:
+            NothingToRefundError: the payment took no money.
+            RefundTooLargeError: more than is left of it.
+        """
+        refund_id = derived_id(payment_id, REFUND, key)
+
+        async def promise(connection: Connection) -> None:
+            given_back = await self._rows.given_back(payment_id, within=connection)
+            if await self._rows.get(refund_id, within=connection) is not None:
+                return
+            payment = await self._books.payments.get(payment_id, within=connection)
+            _refuse_impossible(payment, amount, given_back)
+            await self._rows.add(
+                refund_id,
+                payment_id,
+                amount=amount,
+                currency=payment.currency,
+                reason=reason,
+                requested_by=requested_by,
+                within=connection,
+            )
+            net = self._pace.seconds(WAIT_FOR_ANOTHER_SECONDS)
+            await self._books.work.add(REFUND, refund_id, due_in=net, within=connection)
+
+        await self._books.database.in_transaction(promise)
+        await self.carry_on(refund_id)
+        return await self._known(refund_id)
+
+    async def carry_on(self, refund_id: UUID) -> Answer:
+        """Do the next thing for a refund, whatever was done before."""
+        refund = await self._known(refund_id)
+        payment = await self._books.payments.get(refund.payment_id)
+        if refund.state in {"succeeded", "failed"}:
+            return Done()
+        if refund.state == "sent":
+            return await self._ask(payment, refund)
+        match payment.state:
+            case PaymentState.CAPTURING:
+                return Again(WAIT_FOR_SETTLEMENT_SECONDS, "the bank has not confirmed yet")
+            case PaymentState.REFUNDING:
+                return Again(WAIT_FOR_ANOTHER_SECONDS, "another refund is with the gateway")
+            case PaymentState.SETTLED:
+                return await self._begin(payment, refund)
+            case _:
+                await self._rows.set(
+                    refund.id, "failed", failed_because=f"the payment is {payment.state}"
+                )
+                return Done()
+
+    async def gateway_says(self, told: GatewayRefund) -> Answer:
+        """Follow what the gateway says of a refund, by webhook or by answer."""
+        refund = await self._rows.by_gateway_id(told.id)
+        if refund is None:
+            return Again(WAIT_FOR_ANOTHER_SECONDS, "the refund is not known here yet")
+        if told.amount != refund.amount:
+            await self._books.cases.open(
+                "gateway_contradiction",
+                refund.payment_id,
+                f"The gateway speaks of a refund of {told.amount}, not {refund.amount}.",
+            )
+            return Done()
+        payment = await self._books.payments.get(refund.payment_id)
+        return await self._said(payment, refund, told)
+
+    async def _refund_due(self, work: DueWork) -> Answer:
+        return await self.carry_on(work.subject)
+
+    async def _known(self, refund_id: UUID) -> Refund:
+        refund = await self._rows.get(refund_id)
+        assert refund is not None, "open work names a refund that was written down"
+        return refund
+
+    async def _begin(self, payment: Payment, refund: Refund) -> Answer:
+        """Settled becomes Refunding and the refund is sent, in one commit before the call."""
+        move = move_of(
+            payment,
+            BeyondEvent.REFUND_REQUESTED,
+            source=f"refund:{refund.id}",
+            if_version=payment.version,
+            facts={"refund": str(refund.id), "amount": refund.amount, "reason": refund.reason},
+            entries=postings.refund_requested(payment.type, refund.amount),
+        )
+
+        async def together(connection: Connection) -> bool:
+            moved = await self._books.moves.apply(move, within=connection)
+            if moved.moved:
+                await self._rows.set(refund.id, "sent", within=connection)
+            return moved.moved
+
+        if not await self._books.database.in_transaction(together):
+            return Again(WAIT_FOR_ANOTHER_SECONDS, "the payment moved meanwhile")
+        return await self._send(
+            await self._books.payments.get(payment.id), await self._known(refund.id)
+        )
+
+    async def _ask(self, payment: Payment, refund: Refund) -> Answer:
+        """A refund that the gateway has: look it up; one it never told of is sent again."""
+        if refund.gateway_refund_id is None or not self._gateway.capabilities.lookup_of_refunds:
+            return await self._send(payment, refund)
+        assert payment.gateway_transaction_id is not None, "what was settled has an id"
+        try:
+            known = await self._gateway.find_refunds(payment.gateway_transaction_id)
+        except GatewayFailure as failure:
+            return Again(ASK_AGAIN_SECONDS, failure.sentence)
+        told = next((one for one in known if one.id == refund.gateway_refund_id), None)
+        if told is None:
+            return Again(ASK_AGAIN_SECONDS, "the gateway does not know the refund")
+        return await self._said(payment, refund, told)
+
+    async def _send(self, payment: Payment, refund: Refund) -> Answer:
+        assert payment.gateway_transaction_id is not None, "what was settled has an id"
+        transaction_id = payment.gateway_transaction_id
+        key = key_of(payment.id, f"{REFUND}:{refund.id}")
+        try:
+            told = await persist(
+                lambda: self._gateway.refund(
+                    transaction_id, refund.amount, refund.reason, key=key
+                ),
+                pace=self._pace,
+            )
+        except RefusedByPartnerError as refusal:
+            return await self._failed(payment, refund, refusal.sentence)
+        if isinstance(told, Unanswered):
+            await self._rows.set(refund.id, "sent", outcome="unknown")
+            return Again(ASK_AGAIN_SECONDS, told.because)
+        await self._rows.set(refund.id, "sent", gateway_refund_id=told.id)
+        return await self._said(payment, refund, told)
+
+    async def _said(self, payment: Payment, refund: Refund, told: GatewayRefund) -> Answer:
+        match told.status:
+            case RefundStatus.PENDING:
+                return Again(ASK_AGAIN_SECONDS, "the gateway has it")
+            case RefundStatus.FAILED:
+                return await self._failed(payment, refund, "the gateway says failed")
+            case RefundStatus.SUCCEEDED:
+                return await self._succeeded(payment, refund)
+
+    async def _succeeded(self, payment: Payment, refund: Refund) -> Answer:
+        left = payment.settled_amount - payment.refunded_amount - refund.amount
+        move = move_of(
+            payment,
+            BeyondEvent.REFUND_LEAVES_REMAINDER if left else PaymentEvent.REFUND_COMPLETE,
+            source=f"refund-done:{refund.id}",
+            facts={"refund": str(refund.id)},
+            refunded=refund.amount,
+            entries=postings.refund_succeeded(refund.amount),
+        )
+        if await self._end(refund, "succeeded", move):
+            await self._tell_refunded(payment, refund)
+        return Done()
+
+    async def _failed(self, payment: Payment, refund: Refund, because: str) -> Answer:
+        move = move_of(
+            payment,
+            BeyondEvent.REFUND_FAILED,
+            source=f"refund-failed:{refund.id}",
+            facts={"refund": str(refund.id), "because": because},
+            entries=postings.refund_failed(payment.type, refund.amount),
+        )
+        if await self._end(refund, "failed", move, because=because):
+            await self._books.cases.open(
+                "refund_failed", payment.id, f"A refund could not be made: {because}"
+            )
+        return Done()
+
+    async def _end(
+        self, refund: Refund, state: str, move: Move, *, because: str | None = None
+    ) -> bool:
+        """End a refund and move its payment in one commit; False when it had ended before."""
+
+        async def together(connection: Connection) -> bool:
+            if not await self._rows.set(
+                refund.id, state, failed_because=because, within=connection
+            ):
+                return False
+            moved = await self._books.moves.apply(move, within=connection)
+            assert moved.moved, "while a refund is with the gateway its payment is Refunding"
+            return True
+
+        return await self._books.database.in_transaction(together)
+
+
+def _refuse_impossible(payment: Payment, amount: int, given_back: int) -> None:
+    if payment.state not in REFUNDABLE:
+        raise NothingToRefundError(
+            f"A payment that is {payment.state} took no money that could be given back.",
+            state=payment.state.value,
+        )
+    left = payment.captured_amount - given_back
+    if not 0 < amount <= left:
+        raise RefundTooLargeError(
+            f"At most {left} minor units {payment.currency} of this payment can be refunded.",
+            refundable=left,
+        )

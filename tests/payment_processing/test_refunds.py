@@ -1,0 +1,128 @@
+"""Refunds and disputes: money given back, never more than was received."""
+
+import asyncio
+
+import pytest
+
+from caas.billing_database.payments import Payment
+from caas.billing_database.refunds import Refund, Refunds
+from caas.errors import RefusedError
+from caas.external_systems.payment_gateway import DisputeStatus, GatewayDispute
+from caas.payment_processing.disputes import Disputes
+from caas.payment_processing.refunds import NothingToRefundError, RefundTooLargeError
+from caas.rules.payment_states import PaymentState
+from tests.house import House
+
+
+async def ask_back(house: House, payment: Payment, amount: int, key: str = "one") -> Refund:
+    """Ask for a refund, as desistimiento."""
+    return await house.platform.payment_processing.refund_payment(
+        payment.id, amount=amount, reason="desistimiento", key=key, requested_by="operations"
+    )
+
+
+async def give_back(house: House, payment: Payment, amount: int, key: str = "one") -> Refund:
+    """Refund some of a payment and wait until the gateway has done it."""
+    refund = await ask_back(house, payment, amount, key)
+    before = payment.refunded_amount
+    await house.until(payment.id, lambda p: p.refunded_amount > before)
+    return next(r for r in await Refunds(house.database).of_payment(payment.id) if r.id == refund.id)
+
+
+def dispute(payment: Payment, status: DisputeStatus, amount: int | None = None) -> GatewayDispute:
+    """What the gateway says of a dispute."""
+    assert payment.gateway_transaction_id is not None
+    return GatewayDispute(
+        id="dp_1",
+        transaction_id=payment.gateway_transaction_id,
+        amount=amount or payment.amount,
+        currency=payment.currency,
+        status=status,
+    )
+
+
+async def test_a_whole_refund_ends_in_refunded(house: House) -> None:
+    payment = await house.settled()
+
+    refund = await give_back(house, payment, payment.amount)
+
+    now = await house.platform.books.payments.get(payment.id)
+    assert (refund.state, now.state) == ("succeeded", PaymentState.REFUNDED)
+    assert now.refunded_amount == payment.amount
+
+
+async def test_partial_refunds_leave_a_remainder_until_nothing_is_left(house: House) -> None:
+    payment = await house.settled()
+
+    await give_back(house, payment, 299, "first")
+    between = await house.platform.books.payments.get(payment.id)
+    await give_back(house, between, 1000, "second")
+
+    after = await house.platform.books.payments.get(payment.id)
+    assert (between.state, between.refunded_amount) == (PaymentState.SETTLED, 299)
+    assert (after.state, after.refunded_amount) == (PaymentState.REFUNDED, 1299)
+
+
+async def test_the_same_key_refunds_once(house: House) -> None:
+    payment = await house.settled()
+
+    refunds = await asyncio.gather(*(give_back(house, payment, 500) for _ in range(16)))
+
+    assert len({refund.id for refund in refunds}) == 1
+    now = await house.platform.books.payments.get(payment.id)
+    assert now.refunded_amount == 500
+
+
+async def test_many_refunds_at_once_never_exceed_what_was_received(house: House) -> None:
+    payment = await house.settled()
+
+    answers = await asyncio.gather(
+        *(ask_back(house, payment, 500, f"key-{n}") for n in range(8)), return_exceptions=True
+    )
+    done = await house.until(payment.id, lambda p: p.refunded_amount == 1000)
+
+    assert sum(isinstance(answer, RefundTooLargeError) for answer in answers) == 6
+    assert done.state is PaymentState.SETTLED
+
+
+async def test_a_refund_before_settlement_waits_for_the_bank(house: House) -> None:
+    payment = await house.buys()
+    await house.until(payment.id, lambda p: p.state is PaymentState.CAPTURING)
+
+    refund = await ask_back(house, payment, payment.amount)
+    await house.gateway_does("settle")
+
+    assert refund.state == "waiting"
+    await house.until(payment.id, lambda p: p.state is PaymentState.REFUNDED)
+
+
+async def test_a_declined_payment_has_nothing_to_refund(house: House) -> None:
+    payment = await house.buys("pm_declined")
+
+    with pytest.raises(NothingToRefundError):
+        await ask_back(house, payment, 100)
+
+
+async def test_a_lost_dispute_is_booked_once_whatever_the_order_of_words(house: House) -> None:
+    payment = await house.settled()
+    desk = Disputes(house.platform.books)
+
+    for status in (DisputeStatus.LOST, DisputeStatus.OPENED, DisputeStatus.LOST):
+        await desk.gateway_says(dispute(payment, status), "dispute")
+
+    now = await house.platform.books.payments.get(payment.id)
+    assert now.disputed_amount == payment.amount
+    with pytest.raises(RefusedError):
+        await ask_back(house, now, 1)
+
+
+async def test_a_won_dispute_leaves_the_payment_refundable(house: House) -> None:
+    payment = await house.settled()
+    desk = Disputes(house.platform.books)
+
+    await desk.gateway_says(dispute(payment, DisputeStatus.OPENED), "dispute")
+    with pytest.raises(RefundTooLargeError):
+        await ask_back(house, payment, payment.amount)
+    await desk.gateway_says(dispute(payment, DisputeStatus.WON), "dispute")
+
+    assert (await give_back(house, payment, payment.amount, "again")).state == "succeeded"

@@ -14,11 +14,13 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
+import asyncpg
+
 from caas.billing_database.batching import Batcher
 from caas.billing_database.cases import Cases
 from caas.billing_database.connection import Connection, Database
 from caas.billing_database.identifiers import new_id
-from caas.errors import NotFoundError
+from caas.errors import NotFoundError, RefusedError
 
 CONTRADICTION = "webhook_contradiction"
 UNREADABLE = "webhook_unreadable"
@@ -59,6 +61,12 @@ class WebhookNotFoundError(NotFoundError):
     """No stored webhook has this id."""
 
     code = "webhook_not_found"
+
+
+class UnstorableWebhookError(RefusedError):
+    """The webhook is JSON that PostgreSQL cannot hold, a number beyond all bounds perhaps."""
+
+    code = "webhook_unstorable"
 
 
 class Storing(StrEnum):
@@ -109,8 +117,15 @@ class WebhookInbox:
         self._batcher = Batcher(self._store_batch)
 
     async def store(self, incoming: Incoming) -> Stored:
-        """Make a webhook durable with the work that applies it, once."""
-        return await self._batcher.write(incoming, key=(incoming.gateway, incoming.event_id))
+        """Make a webhook durable with the work that applies it, once.
+
+        Raises:
+            UnstorableWebhookError: the database cannot hold its body; nothing was stored.
+        """
+        try:
+            return await self._batcher.write(incoming, key=(incoming.gateway, incoming.event_id))
+        except asyncpg.DataError as error:
+            raise UnstorableWebhookError from error
 
     async def get(self, inbox_id: UUID, *, within: Connection | None = None) -> InboxRow:
         """Return a stored webhook.

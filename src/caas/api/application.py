@@ -1,0 +1,140 @@
+"""The API as one ASGI application: every call of every file, behind one front door.
+
+Litestar matches addresses and methods and runs the lifespan; the calls themselves know nothing of
+it. The hottest calls are answered in front of it, by the same functions.
+
+Rule a change must keep: a call is reachable exactly when it is in `OPERATIONS`, and is documented
+exactly then.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from litestar import Litestar, Request, Response
+from litestar.enums import HttpMethod
+from litestar.exceptions import HTTPException, MethodNotAllowedException
+from litestar.handlers import HTTPRouteHandler
+
+from caas.api.answers import Answer, answer_to_error
+from caas.api.authentication import Authentication
+from caas.api.call import SCOPE_KEY, Call
+from caas.api.documentation import documentation_operations
+from caas.api.front_door import DirectCall, FrontDoor, told
+from caas.api.metrics import Metrics
+from caas.api.operation import Operation
+from caas.api.own_state import STATE_OPERATIONS
+from caas.api.partner_webhooks import FACTORY, TRANSPORT
+from caas.api.payments import PAYMENT_OPERATIONS
+from caas.api.problem_pages import PROBLEM_OPERATIONS
+from caas.api.problems import MethodNotAllowedError, NoSuchRouteError
+from caas.api.rooms import Api, Rooms
+from caas.api.settings import ApiSettings
+from caas.api.webhook_handler import GATEWAY, WEBHOOK_OPERATIONS
+from caas.billing_database.api_keys import ApiKeys
+from caas.billing_database.webhook_inbox import WebhookInbox
+from caas.errors import CaasError
+from caas.external_systems.webhook_signatures import WebhookVerifier
+
+OPERATIONS: Final[tuple[Operation, ...]] = (
+    *PAYMENT_OPERATIONS,
+    *WEBHOOK_OPERATIONS,
+    *STATE_OPERATIONS,
+    *PROBLEM_OPERATIONS,
+)
+ANSWERED_DIRECTLY: Final = frozenset({"initiateServicePayment", "gatewayWebhook"})
+
+_NOT_FOUND: Final = 404
+
+
+def build_api(rooms: Rooms, settings: ApiSettings) -> FrontDoor:
+    """Build the API over the rooms; its lifespan makes the keys of the settings valid."""
+    authentication = Authentication(ApiKeys(rooms.books.database))
+    metrics = Metrics(settings.registry)
+    api = Api(
+        rooms=rooms,
+        settings=settings,
+        authentication=authentication,
+        metrics=metrics,
+        inbox=WebhookInbox(rooms.books.database),
+        verifiers=_verifiers(settings),
+    )
+    operations = (*OPERATIONS, *documentation_operations(OPERATIONS))
+    return FrontDoor(
+        behind=_framework(api, operations),
+        direct=_direct(api, operations),
+        authentication=authentication,
+        metrics=metrics,
+    )
+
+
+def _verifiers(settings: ApiSettings) -> dict[str, WebhookVerifier]:
+    secrets = {
+        GATEWAY: settings.gateway_webhook_secrets,
+        FACTORY: settings.factory_webhook_secrets,
+        TRANSPORT: settings.transport_webhook_secrets,
+    }
+    return {sender: WebhookVerifier(known) for sender, known in secrets.items() if known}
+
+
+def _direct(api: Api, operations: tuple[Operation, ...]) -> Mapping[tuple[str, str], DirectCall]:
+    def directly(operation: Operation) -> DirectCall:
+        async def answer(call: Call) -> Answer:
+            return await operation.answer(api, call)
+
+        return answer
+
+    return {
+        (operation.method, operation.path): directly(operation)
+        for operation in operations
+        if operation.id in ANSWERED_DIRECTLY
+    }
+
+
+def _framework(api: Api, operations: tuple[Operation, ...]) -> Any:  # noqa: ANN401  # ASGI
+    async def bootstrap() -> None:
+        await api.authentication.bootstrap(api.settings.api_keys)
+
+    return Litestar(
+        route_handlers=[_handler(api, operation) for operation in operations],
+        on_startup=[bootstrap],
+        exception_handlers={HTTPException: _refused, Exception: _failed},
+        openapi_config=None,
+        logging_config=None,
+    )
+
+
+def _handler(api: Api, operation: Operation) -> HTTPRouteHandler:
+    async def handle(request: Request[Any, Any, Any]) -> Response[bytes]:
+        call: Call = request.scope["state"][SCOPE_KEY]
+        call.ids = request.path_params
+        try:
+            answer = await operation.answer(api, call)
+        except CaasError as error:
+            answer = told(call, error)
+        return _response(answer)
+
+    return HTTPRouteHandler(operation.path, http_method=HttpMethod(operation.method))(handle)
+
+
+def _refused(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
+    call: Call = request.scope["state"][SCOPE_KEY]
+    known: CaasError
+    if isinstance(error, MethodNotAllowedException):
+        allowed = (error.headers or {}).get("Allow", "")
+        known = MethodNotAllowedError(headers=((b"allow", allowed.encode()),))
+    elif error.status_code == _NOT_FOUND:
+        known = NoSuchRouteError()
+    else:
+        return _response(told(call, error))
+    return _response(answer_to_error(known, request_id=call.request_id))
+
+
+def _failed(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    call: Call = request.scope["state"][SCOPE_KEY]
+    return _response(told(call, error))
+
+
+def _response(answer: Answer) -> Response[bytes]:
+    headers = {name.decode(): value.decode("latin-1") for name, value in answer.headers}
+    media_type = headers.pop("content-type", "application/json")
+    return Response(answer.body, status_code=answer.status, headers=headers, media_type=media_type)

@@ -1,0 +1,197 @@
+"""Who is calling, and what they may do: `Authorization: Bearer <key>` and scopes.
+
+The seed's "Caller" column is a scope of the caller's key (decision 18). Keys are random, of 256
+bits, so that their SHA-256 is all that needs to be stored. They come into the Billing Database from
+the setting CAAS_API_KEYS when the API starts:
+
+    CAAS_API_KEYS = name:scope+scope:key, name:scope:key, ...
+
+- name: letters, digits, ".", "_", "-"; the caller's name in logs and for its idempotency keys. Two
+  keys may have one name, so that a key can be replaced without a gap.
+- scope: order-management, service-catalog, billing, ota-engine, webhook-handler, operations, or
+  any (every call). `customer=<id>` or `dealership=<name>` among them narrows the key: it then sees
+  and touches what belongs to that customer or dealership, and nothing else.
+- key: 32 characters or more.
+
+Taking a key out of the setting does not revoke it, because other processes may still start with
+it; `ApiKeys.revoke` does, for ever, and within seconds everywhere.
+
+Rules a change must keep: a key is compared by its digest, in constant time; a key is looked up
+again after `REMEMBERED_SECONDS`; what the key is never reaches a log.
+"""
+
+import asyncio
+import hashlib
+import hmac
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+from uuid import UUID
+
+from caas.api.problems import ScopeMissingError, UnauthenticatedError
+from caas.billing_database.api_keys import ApiKey, ApiKeys
+from caas.errors import StartupError
+
+REMEMBERED_SECONDS: Final = 2.0
+REMEMBERED_KEYS_MAX: Final = 10_000
+KEY_CHARS_MIN: Final = 32
+KEY_CHARS_MAX: Final = 256
+_BEARER: Final = re.compile(rb"[Bb]earer +([!-~]{%d,%d})" % (KEY_CHARS_MIN, KEY_CHARS_MAX))
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+class Scope(StrEnum):
+    """What a key allows: the callers of the seed's Internal Payment API, and operations."""
+
+    ORDER_MANAGEMENT = "order-management"
+    SERVICE_CATALOG = "service-catalog"
+    BILLING = "billing"
+    OTA_ENGINE = "ota-engine"
+    WEBHOOK_HANDLER = "webhook-handler"
+    OPERATIONS = "operations"
+    ANY = "any"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who made a request; with a customer or a dealership it acts for that one only."""
+
+    name: str
+    scopes: frozenset[str]
+    customer: UUID | None = None
+    dealership: str | None = None
+
+    @property
+    def is_restricted(self) -> bool:
+        """Whether the caller sees only what belongs to its customer or dealership."""
+        return self.customer is not None or self.dealership is not None
+
+    def require(self, allowed: frozenset[str]) -> None:
+        """Refuse the call unless the key has one of these scopes (none named: any key will do).
+
+        Raises:
+            ScopeMissingError: it has none of them; the sentence names them.
+        """
+        if allowed and not (self.scopes & allowed or Scope.ANY in self.scopes):
+            needed = " or ".join(sorted(allowed))
+            raise ScopeMissingError(f"This call needs a key with the scope {needed}.")
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class ConfiguredKey:
+    """A key as the settings list it."""
+
+    name: str
+    key: str
+    scopes: frozenset[str]
+    customer: UUID | None = None
+    dealership: str | None = None
+
+
+class Authentication:
+    """Tells who is calling from the key they send."""
+
+    def __init__(self, keys: ApiKeys) -> None:
+        """Look keys up here."""
+        self._keys = keys
+        self._remembered: dict[bytes, tuple[float, ApiKey | None, Caller | None]] = {}
+        self._looking: dict[bytes, asyncio.Task[Caller | None]] = {}
+
+    async def caller(self, authorization: bytes | None) -> Caller:
+        """Return whose key this Authorization header carries.
+
+        Raises:
+            UnauthenticatedError: there is no header, or no valid key in it.
+        """
+        match = _BEARER.fullmatch(authorization or b"")
+        if match is None:
+            raise UnauthenticatedError
+        digest = hashlib.sha256(match[1]).digest()
+        remembered = self._remembered.get(digest)
+        if remembered is not None and remembered[0] > asyncio.get_running_loop().time():
+            caller = remembered[2] if _is_same(remembered[1], digest) else None
+        else:
+            caller = await self._look_up_once(digest)
+        if caller is None:
+            raise UnauthenticatedError
+        return caller
+
+    async def bootstrap(self, configured: Iterable[ConfiguredKey]) -> None:
+        """Make the keys of the settings valid, except those that were revoked."""
+        for key in configured:
+            await self._keys.put(
+                key_hash=hashlib.sha256(key.key.encode()).digest(),
+                name=key.name,
+                scopes=key.scopes,
+                customer=key.customer,
+                dealership=key.dealership,
+            )
+
+    async def _look_up_once(self, digest: bytes) -> Caller | None:
+        """Look the key up once for all who ask for it at this moment."""
+        looking = self._looking.get(digest)
+        if looking is None:
+            looking = asyncio.get_running_loop().create_task(self._look_up(digest))
+            self._looking[digest] = looking
+            looking.add_done_callback(lambda _: self._looking.pop(digest, None))
+        return await asyncio.shield(looking)
+
+    async def _look_up(self, digest: bytes) -> Caller | None:
+        key = await self._keys.find(digest)
+        caller = None
+        if key is not None and _is_same(key, digest):
+            caller = Caller(key.name, key.scopes, key.customer, key.dealership)
+        if len(self._remembered) >= REMEMBERED_KEYS_MAX:
+            self._remembered.clear()
+        until = asyncio.get_running_loop().time() + REMEMBERED_SECONDS
+        self._remembered[digest] = (until, key, caller)
+        return caller
+
+
+def parse_api_keys(text: str) -> tuple[ConfiguredKey, ...]:
+    """Read CAAS_API_KEYS.
+
+    Raises:
+        StartupError: an entry is not `name:scope+scope:key`; the sentence says which, not its key.
+    """
+    entries = [entry.strip() for entry in text.split(",") if entry.strip()]
+    return tuple(_configured(number, entry) for number, entry in enumerate(entries, start=1))
+
+
+def _is_same(key: ApiKey | None, digest: bytes) -> bool:
+    return key is not None and hmac.compare_digest(key.key_hash, digest)
+
+
+def _configured(number: int, entry: str) -> ConfiguredKey:
+    name, _, rest = entry.partition(":")
+    scopes_text, _, key = rest.partition(":")
+    if not _NAME.fullmatch(name):
+        raise StartupError(f"CAAS_API_KEYS, entry {number}: it must be name:scope+scope:key.")
+    if _BEARER.fullmatch(b"Bearer " + key.encode()) is None:
+        raise StartupError(
+            f"CAAS_API_KEYS, entry {number} ({name}): the key must be {KEY_CHARS_MIN} to "
+            f"{KEY_CHARS_MAX} visible ASCII characters."
+        )
+    parts = [part for part in scopes_text.split("+") if part]
+    scopes = frozenset(part for part in parts if "=" not in part)
+    narrowed = dict(part.split("=", 1) for part in parts if "=" in part)
+    return _checked(number, ConfiguredKey(name, key, scopes), narrowed)
+
+
+def _checked(number: int, key: ConfiguredKey, narrowed: dict[str, str]) -> ConfiguredKey:
+    where = f"CAAS_API_KEYS, entry {number} ({key.name})"
+    unknown = sorted(key.scopes - frozenset(Scope))
+    if unknown or not key.scopes:
+        raise StartupError(
+            f"{where}: {', '.join(unknown) or 'no scope'} is not a scope; the scopes are "
+            f"{', '.join(Scope)}."
+        )
+    if not narrowed.keys() <= {"customer", "dealership"}:
+        raise StartupError(f"{where}: a key is narrowed by customer=<id> or dealership=<name>.")
+    try:
+        customer = UUID(narrowed["customer"]) if "customer" in narrowed else None
+    except ValueError as error:
+        raise StartupError(f"{where}: customer= needs a customer's id.") from error
+    return ConfiguredKey(key.name, key.key, key.scopes, customer, narrowed.get("dealership"))

@@ -1,0 +1,67 @@
+"""Reads a request's body into the struct of its call: decoding is validation.
+
+Rules a change must keep:
+
+1. Types are strict: an amount as text, as a fraction or as a truth value is refused, and so is a
+   field nobody asked for.
+2. A body comes out of here without a card number in any text of it, or not at all.
+3. Depth needs no limit of its own: a struct's fields say how deep it is, and nothing is skipped.
+"""
+
+import re
+from typing import Final, Generic, TypeVar
+
+import msgspec
+
+from caas.api.card_refusal import CardNumberRefusedError, holds_one, refuse_in_values
+from caas.api.problems import FieldError, InvalidBodyError, MalformedRequestError
+
+DETAIL_CHARS_MAX: Final = 300
+_PLACE: Final = re.compile(r"(.*) - at `(.{1,100})`", re.DOTALL)
+
+Content = TypeVar("Content", bound=msgspec.Struct)
+
+
+class BodyOf(Generic[Content]):
+    """The decoder of one kind of body."""
+
+    def __init__(self, content: type[Content]) -> None:
+        """Read bodies of this struct."""
+        assert content.__struct_config__.forbid_unknown_fields, f"{content} takes unknown fields"
+        self.content = content
+        self._decoder = msgspec.json.Decoder(content)
+
+    def read(self, body: bytes) -> Content:
+        """Return the body's content; an empty body counts as `{}`.
+
+        Raises:
+            MalformedRequestError: it is not JSON.
+            InvalidBodyError: it is JSON, but not what this call takes.
+            CardNumberRefusedError: there is a card number in it.
+        """
+        try:
+            content = self._decoder.decode(body or b"{}")
+        except msgspec.ValidationError as error:
+            _refuse_written_out(body)
+            raise _invalid(error) from error
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            _refuse_written_out(body)
+            raise MalformedRequestError("The body is not valid JSON.") from error
+        refuse_in_values(msgspec.structs.astuple(content))
+        return content
+
+
+def _invalid(error: msgspec.ValidationError) -> InvalidBodyError:
+    found = _PLACE.fullmatch(str(error))
+    detail = (found[1] if found else str(error))[:DETAIL_CHARS_MAX]
+    at = found[2] if found else "$"
+    return InvalidBodyError(
+        f"The body is JSON, but not what this call takes: {detail} (at {at}).",
+        errors=(FieldError(at, detail),),
+    )
+
+
+def _refuse_written_out(body: bytes) -> None:
+    """Say what matters most about a body that cannot be read: the card number in it."""
+    if holds_one(body.decode("utf-8", "replace")):
+        raise CardNumberRefusedError

@@ -1,0 +1,55 @@
+"""One request as every part of the API sees it: who, what, under which id.
+
+`route` is the address as a template, and `ids` are the values of its places.
+
+Rule a change must keep: the request id of a caller is taken over only when it is harmless in a log
+line and in a header.
+"""
+
+import os
+import re
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from caas.api.authentication import Caller
+
+SCOPE_KEY: Final = "caas.call"
+UNMATCHED: Final = "unmatched"
+_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._-]{7,63}")
+_RANDOM_BYTES: Final = 12
+
+Scope = dict[str, Any]
+
+
+@dataclass(slots=True)
+class Call:
+    """A request under way; the front door fills in what it learns."""
+
+    scope: Scope
+    method: str
+    path: str
+    headers: dict[bytes, bytes]
+    request_id: str
+    body: bytes = b""
+    caller: Caller | None = None
+    route: str = UNMATCHED
+    ids: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def by(self) -> Caller:
+        """The caller, of whom the front door made sure."""
+        assert self.caller is not None, "a call that needs a caller passed the authentication"
+        return self.caller
+
+
+def call_of(scope: Scope) -> Call:
+    """Begin a call from the request's head."""
+    headers = dict(scope["headers"])
+    return Call(scope, scope["method"], scope["path"], headers, _request_id(headers))
+
+
+def _request_id(headers: dict[bytes, bytes]) -> str:
+    given = headers.get(b"x-request-id")
+    if given is not None and _REQUEST_ID.fullmatch(given):
+        return given.decode("ascii")
+    return os.urandom(_RANDOM_BYTES).hex()

@@ -1,0 +1,117 @@
+"""Refuses every request that carries a card number or a full IBAN, wherever it stands.
+
+Card data belongs on the gateway's hosted page (decision 24); here it would bring every log, dump
+and backup into the scope of PCI-DSS. So the path, the query, the headers and every text of the
+body are read before anything is done with them; what is found is neither stored nor echoed.
+
+Most requests hold nothing that looks like either, and that is found out first, at little cost:
+without twelve digits in a row, separators taken out, there is no card number; without a country's
+two letters and two digits at the beginning of a word there is no IBAN.
+
+Rules a change must keep: the quick look may only say "perhaps" too often, never too seldom; text
+is read as a decoder will read it; only headers with secrets or signatures are left out.
+"""
+
+import re
+from collections.abc import Iterable
+from typing import Final
+from urllib.parse import unquote_plus
+
+import msgspec
+
+from caas.api.problems import CallRefusedError
+from caas.rules.bank_accounts import STRUCTURES
+from caas.rules.card_numbers import contains_card_number, contains_iban
+
+TEXT_CHARS_MIN: Final = 12
+"""No card number and no IBAN is shorter than this."""
+
+_NOT_SCANNED: Final = frozenset({
+    b"authorization", b"cookie", b"webhook-signature", b"webhook-timestamp", b"content-length",
+    b"host", b"user-agent", b"accept", b"content-type", b"connection", b"accept-encoding", b"date",
+    b"accept-language", b"prefer", b"expect",
+})  # fmt: skip
+_ESCAPES: Final = (b"\\", b"%20")
+_CARD_SEPARATORS: Final = b" -./_+"
+_DENSE: Final = re.compile(rb"[0-9]{12}")
+_COUNTRIES: Final = frozenset(country.encode() for country in STRUCTURES)
+_WORD_BEGINS: Final = re.compile(rb"[,-]aa-{0,3}0-{0,3}0")
+
+
+def _kind(byte: int) -> int:
+    """Return what a byte is to an IBAN: a letter, a digit, a separator, or something else."""
+    character = chr(byte)
+    if byte.bit_length() <= 7 and character.isalnum():  # noqa: PLR2004  # ASCII has seven bits
+        return ord("0" if character.isdigit() else "a")
+    return ord("-" if character in " -./_" else ",")
+
+
+_KINDS: Final = bytes(_kind(byte) for byte in range(256))
+
+
+class CardNumberRefusedError(CallRefusedError):
+    """The request holds a card number or an IBAN; send the gateway's token for it instead."""
+
+    code = "card_number_refused"
+
+
+def refuse_card_numbers(text: str) -> None:
+    """Refuse text with a card number or an IBAN in it.
+
+    Raises:
+        CardNumberRefusedError: there is one.
+    """
+    if may_hold_one(text.encode("utf-8", "replace")) and holds_one(text):
+        raise CardNumberRefusedError
+
+
+def refuse_in_values(values: Iterable[object]) -> None:
+    """Refuse the decoded values of a body when a text among them, however deep, is one.
+
+    Raises:
+        CardNumberRefusedError: there is one.
+    """
+    for value in values:
+        if isinstance(value, str):
+            if len(value) >= TEXT_CHARS_MIN:
+                refuse_card_numbers(value)
+        elif isinstance(value, msgspec.Struct):
+            refuse_in_values(msgspec.structs.astuple(value))
+        elif isinstance(value, (list, tuple)):
+            refuse_in_values(value)
+        elif isinstance(value, dict):
+            refuse_in_values(value)
+            refuse_in_values(value.values())
+
+
+def refuse_in_head(path: str, query: bytes, headers: Iterable[tuple[bytes, bytes]]) -> None:
+    """Refuse a path, a query or a header with a card number in it.
+
+    Raises:
+        CardNumberRefusedError: there is one.
+    """
+    if len(path) >= TEXT_CHARS_MIN:
+        refuse_card_numbers(path)
+    if query:
+        refuse_card_numbers(unquote_plus(query.decode("latin-1")))
+    for name, value in headers:
+        if len(value) >= TEXT_CHARS_MIN and name not in _NOT_SCANNED and may_hold_one(value):
+            refuse_card_numbers(value.decode("utf-8", "replace"))
+
+
+def may_hold_one(text: bytes) -> bool:
+    """Look quickly: False is certain, True means that it must be read properly."""
+    if not text.isascii() or any(escape in text for escape in _ESCAPES):
+        return True
+    if _DENSE.search(text.translate(None, _CARD_SEPARATORS)):
+        return True
+    kinds = (b"," + text).translate(_KINDS)
+    return any(
+        text[begins.start() : begins.start() + 2].upper() in _COUNTRIES
+        for begins in _WORD_BEGINS.finditer(kinds)
+    )
+
+
+def holds_one(text: str) -> bool:
+    """Say whether a card number or an IBAN stands anywhere in the text."""
+    return contains_card_number(text) or contains_iban(text)

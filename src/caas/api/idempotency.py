@@ -1,0 +1,113 @@
+"""`Idempotency-Key`: every POST is done once, however often it is sent.
+
+A key is 16 to 255 visible ASCII characters, chosen by the caller for one request and kept for its
+repetitions; a UUID will do. It belongs to the caller's name. What is compared is the request as it
+was understood: method, path and content, not the order of fields or the blanks between them.
+
+| the key | the answer |
+|---|---|
+| missing, or not of that shape | 400 |
+| was used for another request | 422 |
+| its first request is still running | 409 and Retry-After |
+| its first request was answered | that answer, and `Idempotency-Replayed: true` |
+
+Rules a change must keep: a request that was refused changed nothing and gives its key back; one
+that failed in an unknown way keeps it, until the first is certainly over.
+"""
+
+import hashlib
+import re
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import msgspec
+
+from caas.api.answers import ERRORS_FROM, JSON, PROBLEM, Answer, encode
+from caas.api.call import Call
+from caas.api.problems import CallRefusedError, RawHeader
+from caas.billing_database.idempotency import IdempotencyKeys, StoredAnswer
+from caas.errors import RefusedError, UnavailableError
+
+HEADER: Final = b"idempotency-key"
+KEY_CHARS_MIN: Final = 16
+KEY_CHARS_MAX: Final = 255
+KEY_PATTERN: Final = f"^[!-~]{{{KEY_CHARS_MIN},{KEY_CHARS_MAX}}}$"
+REPLAYED: Final[RawHeader] = (b"idempotency-replayed", b"true")
+_KEY: Final = re.compile(rb"[!-~]{%d,%d}" % (KEY_CHARS_MIN, KEY_CHARS_MAX))
+
+
+class IdempotencyKeyMissingError(CallRefusedError):
+    """Send an Idempotency-Key: a new one for each request, the same one when you repeat it."""
+
+    code = "idempotency_key_missing"
+    http_status = 400
+
+
+class IdempotencyKeyMalformedError(CallRefusedError):
+    """An Idempotency-Key is 16 to 255 visible ASCII characters; a UUID will do."""
+
+    code = "idempotency_key_malformed"
+    http_status = 400
+
+
+class Linked(msgspec.Struct, frozen=True):
+    """As much of a stored answer as says where its object lies."""
+
+    links: dict[str, str] = {}
+
+
+_LINKED: Final = msgspec.json.Decoder(Linked)
+
+
+def key_of(call: Call) -> str:
+    """Return the caller's Idempotency-Key.
+
+    Raises:
+        IdempotencyKeyMissingError: there is none.
+        IdempotencyKeyMalformedError: it is too short, too long, or not visible ASCII.
+    """
+    key = call.headers.get(HEADER)
+    if not key:
+        raise IdempotencyKeyMissingError
+    if _KEY.fullmatch(key) is None:
+        raise IdempotencyKeyMalformedError
+    return key.decode("ascii")
+
+
+def request_digest(call: Call, content: msgspec.Struct, *, more: bytes = b"") -> bytes:
+    """Return the digest of the request as it was understood."""
+    head = f"{call.method} {call.path}\n".encode()
+    return hashlib.sha256(head + more + encode(content)).digest()
+
+
+async def once(
+    keys: IdempotencyKeys,
+    call: Call,
+    content: msgspec.Struct,
+    work: Callable[[], Awaitable[Answer]],
+) -> Answer:
+    """Do the work of a POST, unless its key says that it was done; then return that answer.
+
+    Raises:
+        KeyReusedError: the key was used for another request.
+        InFlightError: the first request with this key is still running.
+    """
+    caller, key = call.by.name, key_of(call)
+    stored = await keys.begin(caller, key, request_digest(call, content))
+    if stored is not None:
+        return replayed(stored)
+    try:
+        answer = await work()
+    except (RefusedError, UnavailableError):
+        await keys.forget(caller, key)
+        raise
+    await keys.end(caller, key, StoredAnswer(answer.status, answer.body))
+    return answer
+
+
+def replayed(stored: StoredAnswer) -> Answer:
+    """Return the answer that the first request with this key was given."""
+    kind = PROBLEM if stored.status >= ERRORS_FROM else JSON
+    location = _LINKED.decode(stored.body).links.get("self") if stored.body else None
+    where = () if location is None else ((b"location", location.encode()),)
+    return Answer(stored.status, stored.body, (kind, *where, REPLAYED))

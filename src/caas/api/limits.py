@@ -1,0 +1,92 @@
+"""How much of a request this API reads, and when it stops reading (fault F-W8).
+
+Rules a change must keep: every limit has a name here; what is too large is refused before it is
+held in memory; nothing is ever decompressed.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from caas.api.call import Call
+from caas.api.problems import (
+    BodyTooLargeError,
+    MalformedRequestError,
+    RequestTooSlowError,
+    UnsupportedMediaTypeError,
+)
+from caas.errors import UnavailableError
+
+BODY_BYTES_MAX: Final = 64 * 1024
+HEADER_BYTES_MAX: Final = 16 * 1024
+HEADERS_MAX: Final = 64
+ARRIVAL_SECONDS_MAX: Final = 10.0
+IDLE_SECONDS_MAX: Final = 30
+CALLS_UNDER_WAY_MAX: Final = 2_000
+PAGE_ROWS_MAX: Final = 100
+PAGE_ROWS: Final = 50
+
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+
+_WITHOUT_BODY: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_JSON: Final = b"application/json"
+_UTF_8: Final = frozenset({b"charset=utf-8", b'charset="utf-8"'})
+
+
+class TooManyCallsError(UnavailableError):
+    """Too many requests are under way at this moment; try again shortly."""
+
+    code = "too_many_calls"
+
+
+async def read_body(call: Call, receive: Receive) -> bytes:
+    """Return the body of a request, at most `BODY_BYTES_MAX` of it.
+
+    Raises:
+        BodyTooLargeError: it is longer; it was not read to its end.
+        UnsupportedMediaTypeError: it is something else than plain JSON.
+    """
+    if call.method in _WITHOUT_BODY:
+        return b""
+    _refuse_by_length(call.headers.get(b"content-length"))
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    if message.get("more_body", False):
+        body = await _read_on(body, receive)
+    elif message["type"] == "http.disconnect":
+        raise RequestTooSlowError
+    if len(body) > BODY_BYTES_MAX:
+        raise BodyTooLargeError
+    if body:
+        _refuse_by_type(call.headers)
+    return body
+
+
+async def _read_on(begun: bytes, receive: Receive) -> bytes:
+    body = bytearray(begun)
+    more = True
+    while more:
+        if len(body) > BODY_BYTES_MAX:
+            raise BodyTooLargeError
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise RequestTooSlowError
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+    return bytes(body)
+
+
+def _refuse_by_length(declared: bytes | None) -> None:
+    if declared is None:
+        return
+    if not declared.isdigit():
+        raise MalformedRequestError
+    if int(declared) > BODY_BYTES_MAX:
+        raise BodyTooLargeError
+
+
+def _refuse_by_type(headers: dict[bytes, bytes]) -> None:
+    media_type, _, parameters = headers.get(b"content-type", b"").lower().partition(b";")
+    if media_type.strip() != _JSON or headers.get(b"content-encoding", b"identity") != b"identity":
+        raise UnsupportedMediaTypeError
+    if parameters.strip() and parameters.strip() not in _UTF_8:
+        raise UnsupportedMediaTypeError

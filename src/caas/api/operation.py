@@ -1,0 +1,59 @@
+"""One call of the API as a value: its address, who may make it, what it takes, how it answers.
+
+Routing, authorisation and the OpenAPI document are all read off these values, so that what is
+documented is what is enforced. Each file of calls ends in a table of them.
+
+Rules a change must keep: an operation's id is public (the seed's function names are such ids); a
+status that a call can be answered with stands in `answers`, or among those every call has.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from caas.api.answers import Answer
+from caas.api.bodies import BodyOf
+from caas.api.call import Call
+from caas.api.queries import QueryOf
+from caas.api.rooms import Api
+
+Handle = Callable[[Api, Call], Awaitable[Answer]]
+
+ANY_KEY: Final[frozenset[str]] = frozenset()
+JSON: Final = "application/json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """One call; `answers` maps each status of its own to the struct it is answered with."""
+
+    id: str
+    tag: str
+    method: str
+    path: str
+    handle: Handle
+    answers: Mapping[int, type | None]
+    scopes: frozenset[str] = ANY_KEY
+    body: BodyOf[Any] | None = None
+    query: QueryOf[Any] | None = None
+    media_type: str = JSON
+    needs_key: bool = True
+
+    @property
+    def summary(self) -> str:
+        """What the call does, in the words of the function that does it."""
+        text = (self.handle.__doc__ or "").partition("\n")[0].strip()
+        assert text, f"{self.id} says what it does"
+        return text
+
+    @property
+    def is_idempotent_post(self) -> bool:
+        """Whether it is done once for each Idempotency-Key."""
+        return self.method == "POST" and self.needs_key
+
+    async def answer(self, api: Api, call: Call) -> Answer:
+        """Answer a call that came in at this address, if its key allows it."""
+        call.route = self.path
+        if self.needs_key:
+            call.by.require(self.scopes)
+        return await self.handle(api, call)

@@ -1,0 +1,96 @@
+"""What the API tells about itself: alive, ready, its laws, its metrics.
+
+Rules a change must keep: liveness asks nobody; readiness asks the database and compares schemas;
+the laws are read by one request at a time, because they read the whole database.
+"""
+
+from typing import Final
+
+import msgspec
+
+from caas.api.answers import Answer, answer_of
+from caas.api.authentication import Scope
+from caas.api.call import Call
+from caas.api.operation import Operation
+from caas.api.problems import NotReadyError, Problem
+from caas.api.rooms import Api
+from caas.billing_database import schema_state, self_check
+from caas.errors import UnavailableError
+
+TAG: Final = "own state"
+METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class StateAnswer(msgspec.Struct, frozen=True):
+    """How the process is."""
+
+    status: str
+
+
+class LawAnswer(msgspec.Struct, frozen=True):
+    """A law, and how many rows break it."""
+
+    name: str
+    sentence: str
+    broken: int
+    examples: list[str]
+
+
+class SelfCheckAnswer(msgspec.Struct, frozen=True):
+    """Whether every law of the database holds, and each of them."""
+
+    holds: bool
+    laws: list[LawAnswer]
+
+
+async def health(_api: Api, _call: Call) -> Answer:
+    """Say that the process lives; asks nobody."""
+    return answer_of(200, StateAnswer("alive"))
+
+
+async def ready(api: Api, _call: Call) -> Answer:
+    """Say whether calls can be served: the database answers and has this version's schema."""
+    try:
+        different = await schema_state.differences(api.rooms.books.database)
+    except UnavailableError as error:
+        raise NotReadyError(error.sentence) from error
+    if different:
+        raise NotReadyError(f"The database's schema is not this version's: {different[0]}.")
+    return answer_of(200, StateAnswer("ready"))
+
+
+async def laws(api: Api, _call: Call) -> Answer:
+    """Check the laws over the whole database: each with its count of broken rows."""
+    async with api.checking:
+        findings = await self_check.self_check(api.rooms.books.database)
+    told = [
+        LawAnswer(found.law.name, found.law.sentence, found.broken, list(found.examples))
+        for found in findings
+    ]
+    return answer_of(200, SelfCheckAnswer(not any(law.broken for law in told), told))
+
+
+async def metrics(api: Api, _call: Call) -> Answer:
+    """Return counts and durations as Prometheus reads them."""
+    return Answer(200, api.metrics.text(), ((b"content-type", METRICS_TYPE.encode()),))
+
+
+STATE_OPERATIONS: Final = (
+    Operation(
+        id="health", tag=TAG, method="GET", path="/health", needs_key=False,
+        answers={200: StateAnswer}, handle=health,
+    ),
+    Operation(
+        id="ready", tag=TAG, method="GET", path="/ready", needs_key=False,
+        answers={200: StateAnswer, 503: Problem}, handle=ready,
+    ),
+    Operation(
+        id="selfCheck", tag=TAG, method="GET", path="/v1/self-check",
+        scopes=frozenset({Scope.OPERATIONS}), answers={200: SelfCheckAnswer}, handle=laws,
+    ),
+    Operation(
+        id="metrics", tag=TAG, method="GET", path="/metrics",
+        scopes=frozenset({Scope.OPERATIONS}), answers={200: str}, media_type="text/plain",
+        handle=metrics,
+    ),
+)  # fmt: skip

@@ -1,0 +1,78 @@
+"""What the factory and the transport system tell, applied from the inbox (Diagrams 2 and 3).
+
+Rules a change must keep: news that is ahead of what we know comes again later, a bounded number of
+times, and is then parked with a case; applying the same news twice is harmless below.
+"""
+
+import base64
+from typing import Final
+from uuid import UUID
+
+from caas.billing_database.due_work import DueWork
+from caas.billing_database.webhook_inbox import InboxRow, WebhookInbox
+from caas.errors import ConflictError, NotFoundError
+from caas.external_systems.factory import VehicleReady, read_vehicle_ready
+from caas.external_systems.transport_system import DeliveryCompleted, read_delivery_completed
+from caas.open_work import Again, Answer, Done, OpenWork, Park
+from caas.order_management import OrderManagement
+
+FACTORY: Final = "factory"
+TRANSPORT: Final = "transport"
+APPLY_PARTNER_WEBHOOK: Final = "apply_partner_webhook"
+EARLY_SECONDS: Final = 5.0
+EARLY_ATTEMPTS_MAX: Final = 10
+
+
+class PartnerWebhooks:
+    """The open work of partners' webhooks."""
+
+    def __init__(self, *, inbox: WebhookInbox, order_management: OrderManagement) -> None:
+        """Apply what is in the inbox to the orders."""
+        self._inbox = inbox
+        self._order_management = order_management
+
+    def register(self, open_work: OpenWork) -> None:
+        """Take the partners' webhooks that were stored."""
+        open_work.register(APPLY_PARTNER_WEBHOOK, self._apply)
+
+    async def _apply(self, work: DueWork) -> Answer:
+        row = await self._inbox.get(work.subject)
+        try:
+            await self._tell(read_partner_event(row.gateway, row.body))
+        except (NotFoundError, ConflictError) as early:
+            if work.attempts < EARLY_ATTEMPTS_MAX:
+                return Again(EARLY_SECONDS * work.attempts, early.sentence)
+            return Park(_nowhere(row, early.sentence))
+        return Done()
+
+    async def _tell(self, event: VehicleReady | DeliveryCompleted) -> None:
+        if isinstance(event, DeliveryCompleted):
+            await self._order_management.delivery_completed(event.delivery_id)
+            return
+        await self._order_management.vehicle_ready(
+            vin=event.vin,
+            public_key=base64.b64decode(event.public_key) if event.public_key else None,
+            factory_order_id=event.factory_order_id,
+            order_id=_order_id(event.order_id),
+        )
+
+
+def read_partner_event(partner: str, body: bytes) -> VehicleReady | DeliveryCompleted:
+    """Decode a partner's webhook.
+
+    Raises:
+        msgspec.MsgspecError: it is not what was agreed.
+    """
+    return read_vehicle_ready(body) if partner == FACTORY else read_delivery_completed(body)
+
+
+def _order_id(reference: str | None) -> UUID | None:
+    """Return our order's id, when the partner's reference is one."""
+    try:
+        return UUID(reference) if reference else None
+    except ValueError:
+        return None
+
+
+def _nowhere(row: InboxRow, because: str) -> str:
+    return f"The webhook {row.event_id} from {row.gateway} cannot be applied: {because}"

@@ -1,0 +1,196 @@
+"""A payment as the API tells it (Internal Payment API Endpoints; interfaces: Payment API).
+
+Rules a change must keep: fields are added, never renamed or removed; states are the seed's ten
+names; amounts are minor units of the payment's currency; nothing of the inside goes out, no
+payment method and no name of a table or a worker.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from caas.billing_database.payments import Payment, TimelineEvent
+from caas.billing_database.refunds import Dispute, Refund
+from caas.rules.payment_states import PaymentState
+from caas.rules.payment_types import PaymentType
+
+
+class Amounts(msgspec.Struct, frozen=True, kw_only=True):
+    """What has become of the money so far, in minor units."""
+
+    authorised: int
+    captured: int
+    settled: int
+    refunded: int
+    disputed: int
+
+
+class EventAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """One event of the timeline (Diagram 9's arrows and what was remarked beside them)."""
+
+    seq: int
+    event: str
+    state: PaymentState
+    at: datetime
+
+
+class RefundAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """Money given back of a payment, or on its way back."""
+
+    id: UUID
+    payment: UUID
+    amount: int
+    currency: str
+    reason: str
+    state: str
+    outcome: str
+    failed_because: str | None
+    created_at: datetime
+    updated_at: datetime
+
+
+class DisputeAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """A chargeback that the customer's bank raised; the id is the gateway's."""
+
+    id: str
+    amount: int
+    currency: str
+    state: str
+    reason: str
+    opened_at: datetime
+    updated_at: datetime
+
+
+class PaymentLinks(msgspec.Struct, frozen=True, kw_only=True, rename={"itself": "self"}):
+    """Where the payment and what can be done with it are found."""
+
+    itself: str
+    void: str
+    refunds: str
+
+
+class PaymentSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """A payment as it stands, without its timeline."""
+
+    id: UUID
+    type: PaymentType
+    state: PaymentState
+    outcome: str
+    subject: UUID
+    customer: UUID
+    amount: int
+    currency: str
+    amounts: Amounts
+    decline_code: str | None
+    hosted_page_url: str | None
+    gateway_transaction_id: str | None
+    capture_before: datetime | None
+    created_at: datetime
+    updated_at: datetime
+    links: PaymentLinks
+
+
+class PaymentAnswer(PaymentSummary, frozen=True, kw_only=True):
+    """A payment as it stands, with everything that happened to it."""
+
+    events: list[EventAnswer]
+    refunds: list[RefundAnswer] = []
+    disputes: list[DisputeAnswer] = []
+
+
+class PaymentPage(msgspec.Struct, frozen=True, kw_only=True):
+    """Payments, newest first; `next_cursor` asks for those before them, null at the end."""
+
+    data: list[PaymentSummary]
+    next_cursor: str | None
+
+
+def payment_answer(
+    payment: Payment,
+    events: Sequence[TimelineEvent],
+    *,
+    refunds: Sequence[Refund] = (),
+    disputes: Sequence[Dispute] = (),
+) -> PaymentAnswer:
+    """Return the payment with its timeline as the API tells it."""
+    told = [
+        EventAnswer(
+            seq=event.seq, event=event.event, state=PaymentState(event.to_state), at=event.at
+        )
+        for event in events
+    ]
+    return PaymentAnswer(
+        **_facts(payment),
+        events=told,
+        refunds=[refund_answer(refund) for refund in refunds],
+        disputes=[_dispute_answer(dispute) for dispute in disputes],
+    )
+
+
+def payment_summary(payment: Payment) -> PaymentSummary:
+    """Return the payment as a list shows it."""
+    return PaymentSummary(**_facts(payment))
+
+
+def refund_answer(refund: Refund) -> RefundAnswer:
+    """Return a refund as the API tells it."""
+    return RefundAnswer(
+        id=refund.id,
+        payment=refund.payment_id,
+        amount=refund.amount,
+        currency=refund.currency,
+        reason=refund.reason,
+        state=refund.state,
+        outcome=refund.outcome,
+        failed_because=refund.failed_because,
+        created_at=refund.created_at,
+        updated_at=refund.updated_at,
+    )
+
+
+def path_of(payment_id: UUID) -> str:
+    """Return where a payment is found."""
+    return f"/v1/payments/{payment_id}"
+
+
+def _dispute_answer(dispute: Dispute) -> DisputeAnswer:
+    return DisputeAnswer(
+        id=dispute.id,
+        amount=dispute.amount,
+        currency=dispute.currency,
+        state=dispute.state,
+        reason=dispute.reason,
+        opened_at=dispute.opened_at,
+        updated_at=dispute.updated_at,
+    )
+
+
+def _facts(payment: Payment) -> dict[str, Any]:
+    path = path_of(payment.id)
+    return {
+        "id": payment.id,
+        "type": payment.type,
+        "state": payment.state,
+        "outcome": payment.outcome,
+        "subject": payment.subject,
+        "customer": payment.customer,
+        "amount": payment.amount,
+        "currency": payment.currency,
+        "amounts": Amounts(
+            authorised=payment.authorised_amount,
+            captured=payment.captured_amount,
+            settled=payment.settled_amount,
+            refunded=payment.refunded_amount,
+            disputed=payment.disputed_amount,
+        ),
+        "decline_code": payment.decline_code,
+        "hosted_page_url": payment.hosted_page_url,
+        "gateway_transaction_id": payment.gateway_transaction_id,
+        "capture_before": payment.capture_before,
+        "created_at": payment.created_at,
+        "updated_at": payment.updated_at,
+        "links": PaymentLinks(itself=path, void=f"{path}/void", refunds=f"{path}/refunds"),
+    }

@@ -1,0 +1,104 @@
+"""What is done with a payment after its first answer: void, settlement, delivery, refund.
+
+Rules a change must keep: each is done once for each Idempotency-Key; each looks first whether the
+payment is the caller's; what may be done is decided by Payment Processing.
+"""
+
+from typing import Final
+
+from caas.api.answers import RETRY_AFTER, Answer, answer_of
+from caas.api.bodies import BodyOf
+from caas.api.call import Call
+from caas.api.first_answers import ACCEPTED, CREATED
+from caas.api.idempotency import key_of, once
+from caas.api.ownership import own_payment
+from caas.api.payment_answers import path_of, payment_answer, refund_answer
+from caas.api.payment_bodies import DeliveryBody, RefundBody, SettlementBody, VoidBody
+from caas.api.rooms import Api
+from caas.billing_database.idempotency import hashed
+from caas.billing_database.payments import Payment
+from caas.payment_processing import SettlementNotice
+from caas.rules.payment_states import PaymentState
+
+OK: Final = 200
+REFUND_PENDING: Final = "pending"
+VOID: Final = BodyOf(VoidBody)
+SETTLEMENT: Final = BodyOf(SettlementBody)
+DELIVERY: Final = BodyOf(DeliveryBody)
+REFUND: Final = BodyOf(RefundBody)
+
+
+async def void_payment(api: Api, call: Call) -> Answer:
+    """Void a payment before its capture; voiding it again changes nothing."""
+    body = VOID.read(call.body)
+    payment_id = call.ids["payment_id"]
+
+    async def void() -> Answer:
+        await own_payment(api.rooms, call.by, payment_id)
+        payment = await api.rooms.payment_processing.void_payment(payment_id, body.reason)
+        done = payment.state is PaymentState.VOIDED
+        return await _told(api, payment, OK if done else ACCEPTED)
+
+    return await once(api.rooms.books.keys, call, body, void)
+
+
+async def record_settlement(api: Api, call: Call) -> Answer:
+    """Update settlement status with the bank's word; the same notice counts once."""
+    body = SETTLEMENT.read(call.body)
+    payment_id = call.ids["payment_id"]
+
+    async def record() -> Answer:
+        await own_payment(api.rooms, call.by, payment_id)
+        notice = SettlementNotice(
+            settlement_id=body.settlement_id,
+            settled=body.settled,
+            settled_amount=body.settled_amount,
+            currency=body.currency,
+        )
+        return await _told(
+            api, await api.rooms.payment_processing.record_settlement(payment_id, notice), OK
+        )
+
+    return await once(api.rooms.books.keys, call, body, record)
+
+
+async def refund_payment(api: Api, call: Call) -> Answer:
+    """Give money back that was received: desistimiento, and whatever else needs it."""
+    body = REFUND.read(call.body)
+    payment_id = call.ids["payment_id"]
+
+    async def refund() -> Answer:
+        await own_payment(api.rooms, call.by, payment_id)
+        given_back = await api.rooms.payment_processing.refund_payment(
+            payment_id,
+            amount=body.amount,
+            reason=body.reason,
+            key=f"{call.by.name}:{hashed(key_of(call)).hex()}",
+            requested_by=call.by.name,
+        )
+        location = (b"location", path_of(payment_id).encode())
+        status = ACCEPTED if given_back.state == REFUND_PENDING else CREATED
+        return answer_of(status, refund_answer(given_back), location)
+
+    return await once(api.rooms.books.keys, call, body, refund)
+
+
+async def confirm_delivery(api: Api, call: Call) -> Answer:
+    """Judge a vehicle's signed acknowledgement; what it proves commits the charge."""
+    body = DELIVERY.read(call.body)
+    payment_id = call.ids["payment_id"]
+
+    async def confirm() -> Answer:
+        await own_payment(api.rooms, call.by, payment_id)
+        payment = await api.rooms.payment_processing.confirm_delivery(
+            payment_id, body.as_acknowledgement(payment_id)
+        )
+        return await _told(api, payment, OK)
+
+    return await once(api.rooms.books.keys, call, body, confirm)
+
+
+async def _told(api: Api, payment: Payment, status: int) -> Answer:
+    events = await api.rooms.books.payments.timeline(payment.id)
+    more = (RETRY_AFTER,) if status == ACCEPTED else ()
+    return answer_of(status, payment_answer(payment, events), *more)

@@ -1,0 +1,226 @@
+"""The Internal Payment API (seed: Internal Payment API Endpoints): its seven calls, and two more.
+
+`confirmDelivery` and `refundPayment` are the two the seed needs besides (decisions 5 and 15). A
+caller gets the first definitive answer within its deadline, or an answer that says it is still
+open (decision 4); a decline is an answer with a problem inside, not a failure.
+
+Rules a change must keep: ids of operations are the seed's function names; the caller's
+Idempotency-Key goes down with an initiate call and is committed together with the payment; nothing
+here decides anything about a payment.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from caas.api.answers import Answer, answer_of
+from caas.api.authentication import Scope
+from caas.api.bodies import BodyOf
+from caas.api.call import Call
+from caas.api.first_answers import FIRST_ANSWERS, first_answer
+from caas.api.idempotency import key_of, replayed, request_digest
+from caas.api.operation import Operation
+from caas.api.ownership import (
+    own_payment,
+    owns_order,
+    refuse_foreign_subject,
+    refuse_other_customer,
+)
+from caas.api.payment_answers import (
+    PaymentAnswer,
+    PaymentPage,
+    RefundAnswer,
+    payment_answer,
+    payment_summary,
+)
+from caas.api.payment_bodies import (
+    InitiateBody,
+    PaymentQuery,
+)
+from caas.api.payment_steps import (
+    DELIVERY,
+    REFUND,
+    SETTLEMENT,
+    VOID,
+    confirm_delivery,
+    record_settlement,
+    refund_payment,
+    void_payment,
+)
+from caas.api.problems import NotYoursError, Problem, RawHeader
+from caas.api.queries import QueryOf
+from caas.api.rooms import Api
+from caas.billing_database.idempotency import StoredAnswer, hashed
+from caas.billing_database.payments import Payment
+from caas.payment_processing import CallerKey, PaymentRequest
+from caas.payment_processing.initiation import LivePaymentError
+from caas.rules.money import payment_amount
+from caas.rules.payment_types import PaymentType
+
+TAG: Final = "payments"
+RESPOND_ASYNC: Final = b"respond-async"
+PREFERENCE_APPLIED: Final[RawHeader] = (b"preference-applied", RESPOND_ASYNC)
+
+
+INITIATE: Final = BodyOf(InitiateBody)
+LISTED: Final = QueryOf(PaymentQuery)
+
+
+async def initiate_reservation_payment(api: Api, call: Call) -> Answer:
+    """Process the reservation signal of a vehicle; the caller waits for the answer."""
+    return await _initiate(
+        api,
+        call,
+        PaymentType.RESERVATION,
+        api.rooms.payment_processing.initiate_reservation_payment,
+    )
+
+
+async def initiate_final_payment(api: Api, call: Call) -> Answer:
+    """Process the final vehicle payment; the caller waits for the answer."""
+    return await _initiate(
+        api, call, PaymentType.FINAL, api.rooms.payment_processing.initiate_final_payment
+    )
+
+
+async def initiate_service_payment(api: Api, call: Call) -> Answer:
+    """Process a one-time service payment; activation and settlement come later."""
+    return await _initiate(
+        api, call, PaymentType.SERVICE, api.rooms.payment_processing.initiate_service_payment
+    )
+
+
+async def initiate_subscription_payment(api: Api, call: Call) -> Answer:
+    """Process a month's subscription charge (mes vencido); settlement comes later."""
+    return await _initiate(
+        api, call, PaymentType.SUBSCRIPTION,
+        api.rooms.payment_processing.initiate_subscription_payment,
+    )  # fmt: skip
+
+
+async def query_payment_status(api: Api, call: Call) -> Answer:
+    """Return a payment as it stands, with its timeline."""
+    payment_id = call.ids["payment_id"]
+    await own_payment(api.rooms, call.by, payment_id)
+    status = await api.rooms.payment_processing.query_payment_status(payment_id)
+    told = payment_answer(
+        status.payment, status.events, refunds=status.refunds, disputes=status.disputes
+    )
+    return answer_of(200, told)
+
+
+async def list_payments(api: Api, call: Call) -> Answer:
+    """List payments, newest first; a narrowed key sees its own."""
+    query = LISTED.read(call.scope["query_string"])
+    customer = query.customer
+    if customer is not None:
+        refuse_other_customer(call.by, customer)
+    if call.by.dealership is not None and (
+        query.subject is None or not await owns_order(api.rooms, call.by, query.subject)
+    ):
+        raise NotYoursError(
+            "A dealership's key lists the payments of one of its orders: ?subject=."
+        )
+    page = await api.rooms.books.payments.listed(
+        subject=query.subject, state=query.state, customer=customer or call.by.customer,
+        before=query.cursor, rows_max=query.limit + 1,
+    )  # fmt: skip
+    shown = page[: query.limit]
+    more = str(shown[-1].id) if len(page) > query.limit else None
+    return answer_of(
+        200, PaymentPage(data=[payment_summary(payment) for payment in shown], next_cursor=more)
+    )
+
+
+async def _initiate(
+    api: Api,
+    call: Call,
+    payment_type: PaymentType,
+    initiate: Callable[[PaymentRequest], Awaitable[Payment | StoredAnswer]],
+) -> Answer:
+    key = key_of(call)
+    body = INITIATE.read(call.body)
+    respond_async = call.headers.get(b"prefer", b"").strip().lower() == RESPOND_ASYNC
+    request = PaymentRequest(
+        subject=body.subject,
+        customer=body.customer,
+        amount=payment_amount(body.amount, body.currency).amount,
+        currency=body.currency,
+        payment_method=body.payment_method,
+        return_url=body.return_url,
+        caller_key=CallerKey(
+            call.by.name,
+            hashed(key),
+            request_digest(call, body, more=b"async" if respond_async else b""),
+        ),
+        respond_async=respond_async,
+    )
+    if call.by.is_restricted:
+        await refuse_foreign_subject(
+            api.rooms, call.by, payment_type, customer=body.customer, subject=body.subject
+        )
+    try:
+        payment = await initiate(request)
+    except LivePaymentError:
+        await api.rooms.books.keys.forget(call.by.name, key)
+        raise
+    if isinstance(payment, StoredAnswer):
+        return replayed(payment)
+    applied = (PREFERENCE_APPLIED,) if respond_async else ()
+    answer = await first_answer(api, call, payment, *applied)
+    await api.rooms.books.keys.end(call.by.name, key, StoredAnswer(answer.status, answer.body))
+    return answer
+
+
+_DONE: Final = {200: PaymentAnswer, 404: Problem, 409: Problem}
+
+PAYMENT_OPERATIONS: Final = (
+    Operation(
+        id="initiateReservationPayment", tag=TAG, method="POST", path="/v1/payments/reservation",
+        scopes=frozenset({Scope.ORDER_MANAGEMENT}), body=INITIATE, answers=FIRST_ANSWERS,
+        handle=initiate_reservation_payment,
+    ),
+    Operation(
+        id="initiateFinalPayment", tag=TAG, method="POST", path="/v1/payments/final",
+        scopes=frozenset({Scope.ORDER_MANAGEMENT}), body=INITIATE, answers=FIRST_ANSWERS,
+        handle=initiate_final_payment,
+    ),
+    Operation(
+        id="initiateServicePayment", tag=TAG, method="POST", path="/v1/payments/service",
+        scopes=frozenset({Scope.SERVICE_CATALOG}), body=INITIATE, answers=FIRST_ANSWERS,
+        handle=initiate_service_payment,
+    ),
+    Operation(
+        id="initiateSubscriptionPayment", tag=TAG, method="POST",
+        path="/v1/payments/subscription", scopes=frozenset({Scope.BILLING}), body=INITIATE,
+        answers=FIRST_ANSWERS, handle=initiate_subscription_payment,
+    ),
+    Operation(
+        id="voidPayment", tag=TAG, method="POST", path="/v1/payments/{payment_id:uuid}/void",
+        scopes=frozenset({Scope.OTA_ENGINE}), body=VOID,
+        answers={**_DONE, 202: PaymentAnswer}, handle=void_payment,
+    ),
+    Operation(
+        id="queryPaymentStatus", tag=TAG, method="GET", path="/v1/payments/{payment_id:uuid}",
+        answers={200: PaymentAnswer, 404: Problem}, handle=query_payment_status,
+    ),
+    Operation(
+        id="listPayments", tag=TAG, method="GET", path="/v1/payments", query=LISTED,
+        answers={200: PaymentPage}, handle=list_payments,
+    ),
+    Operation(
+        id="recordSettlement", tag=TAG, method="POST",
+        path="/v1/payments/{payment_id:uuid}/settlements",
+        scopes=frozenset({Scope.WEBHOOK_HANDLER}), body=SETTLEMENT, answers=_DONE,
+        handle=record_settlement,
+    ),
+    Operation(
+        id="confirmDelivery", tag=TAG, method="POST",
+        path="/v1/payments/{payment_id:uuid}/delivery", scopes=frozenset({Scope.OTA_ENGINE}),
+        body=DELIVERY, answers=_DONE, handle=confirm_delivery,
+    ),
+    Operation(
+        id="refundPayment", tag=TAG, method="POST", path="/v1/payments/{payment_id:uuid}/refunds",
+        scopes=frozenset({Scope.ORDER_MANAGEMENT, Scope.SERVICE_CATALOG, Scope.OPERATIONS}),
+        body=REFUND, answers={201: RefundAnswer, 202: RefundAnswer}, handle=refund_payment,
+    ),
+)  # fmt: skip

@@ -1,0 +1,84 @@
+"""GET /problems/{code}: what a problem means, as the page behind its `type` (RFC 9457).
+
+The pages are read off the errors themselves, so that every code has one.
+"""
+
+from html import escape
+from typing import Final
+
+from caas.api.answers import Answer
+from caas.api.call import Call
+from caas.api.operation import Operation
+from caas.api.pages import HTML, page
+from caas.api.problems import NoSuchRouteError, Problem, is_tellable_class, title_of, type_uri
+from caas.api.rooms import Api
+from caas.errors import CaasError
+
+TAG: Final = "documentation"
+_ADVICE: Final = {
+    400: "Mend the request and send it again.",
+    401: "Send valid credentials.",
+    402: "Nothing was charged. Ask the customer for another way to pay.",
+    403: "Use a key that may do this.",
+    404: "Check the id or the address.",
+    405: "Use a method from the Allow header.",
+    408: "Send it again, in one piece.",
+    409: "Look at how things stand now, then decide; nothing was changed by this request.",
+    413: "Send less.",
+    415: "Send JSON.",
+    422: "Mend the request; the same one will be refused again.",
+    431: "Send fewer or shorter headers.",
+    500: "Quote the instance to an operator. The outcome of a payment is found by its id or key.",
+    503: "Wait as long as Retry-After says and send the same request with the same key again.",
+}
+
+
+def known_errors() -> dict[str, type[CaasError]]:
+    """Return every error a caller may be told of, by its code."""
+    found: dict[str, type[CaasError]] = {}
+    families: list[type[CaasError]] = [CaasError]
+    while families:
+        family = families.pop()
+        families += family.__subclasses__()
+        if is_tellable_class(family):
+            found.setdefault(family.code, family)
+    return dict(sorted(found.items()))
+
+
+async def problem_list(_api: Api, _call: Call) -> Answer:
+    """List every problem this API may tell of."""
+    rows = "".join(
+        f'<li><a href="{type_uri(code)}"><code>{escape(code)}</code></a> '
+        f"{error.http_status}: {escape(_meaning(error))}</li>"
+        for code, error in known_errors().items()
+    )
+    return page("Problems", f"<ul>{rows}</ul>")
+
+
+async def problem_page(_api: Api, call: Call) -> Answer:
+    """Explain one problem."""
+    error = known_errors().get(call.ids["code"])
+    if error is None:
+        raise NoSuchRouteError("No problem has this code; GET /problems lists them.")
+    advice = _ADVICE.get(error.http_status, "")
+    body = (
+        f"<p><strong>{error.http_status}</strong> <code>{escape(error.code)}</code></p>"
+        f"<p>{escape(_meaning(error))}</p><p>{escape(advice)}</p>"
+    )
+    return page(title_of(error.code), body)
+
+
+def _meaning(error: type[CaasError]) -> str:
+    return " ".join((error.__doc__ or "").split())
+
+
+PROBLEM_OPERATIONS: Final = (
+    Operation(
+        id="listProblems", tag=TAG, method="GET", path="/problems", needs_key=False,
+        answers={200: str}, media_type=HTML, handle=problem_list,
+    ),
+    Operation(
+        id="explainProblem", tag=TAG, method="GET", path="/problems/{code:str}", needs_key=False,
+        answers={200: str, 404: Problem}, media_type=HTML, handle=problem_page,
+    ),
+)  # fmt: skip

@@ -1,0 +1,40 @@
+"""The rooms of the house that the API opens its doors to, and what it keeps for itself.
+
+The API takes no decision: each call checks who asks and what, and asks the room of that name.
+"""
+
+import asyncio
+from dataclasses import dataclass, field
+
+from caas.api.authentication import Authentication
+from caas.api.metrics import Metrics
+from caas.api.settings import ApiSettings
+from caas.billing_database.books import Books
+from caas.billing_database.webhook_inbox import WebhookInbox
+from caas.external_systems.webhook_signatures import WebhookVerifier
+from caas.order_management import OrderManagement
+from caas.payment_processing import PaymentProcessing
+from caas.service_catalog import ServiceCatalog
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rooms:
+    """The subsystems of Diagram 1, each built once."""
+
+    books: Books
+    payment_processing: PaymentProcessing
+    order_management: OrderManagement
+    service_catalog: ServiceCatalog
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Api:
+    """What the calls of the API work with."""
+
+    rooms: Rooms
+    settings: ApiSettings
+    authentication: Authentication
+    metrics: Metrics
+    inbox: WebhookInbox
+    verifiers: dict[str, WebhookVerifier]
+    checking: asyncio.Lock = field(default_factory=asyncio.Lock)

@@ -1,0 +1,29 @@
+"""What the API is told when it is built; nothing here is read from the environment by itself."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from prometheus_client import CollectorRegistry
+
+from caas.api.authentication import ConfiguredKey
+from caas.external_systems.http import Secret
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiSettings:
+    """Keys, webhook secrets (newest first), the clock and the registry of metrics.
+
+    `now` is the clock against which webhook timestamps are compared. Without secrets for a sender
+    its webhooks are refused. `on_webhook` is called after a webhook was stored, so that a worker
+    in the same process looks at once.
+    """
+
+    now: Callable[[], datetime]
+    api_keys: Sequence[ConfiguredKey] = ()
+    gateway_name: str = "gateway"
+    gateway_webhook_secrets: Sequence[Secret] = ()
+    factory_webhook_secrets: Sequence[Secret] = ()
+    transport_webhook_secrets: Sequence[Secret] = ()
+    on_webhook: Callable[[], None] = field(default=lambda: None)
+    registry: CollectorRegistry = field(default_factory=CollectorRegistry)

@@ -1,0 +1,61 @@
+"""The kinds of values that bodies and queries are made of, each with its limits.
+
+Rules a change must keep: every text has a length; a text that goes into a path, a log line or
+another system's field has an alphabet; amounts are whole minor units within `rules.money`.
+"""
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from caas.rules.money import AMOUNT_MAX, TOTAL_MAX
+
+# \A and \Z, not ^ and $: a trailing line feed must not pass.
+PositiveAmount = Annotated[
+    int, Meta(gt=0, le=AMOUNT_MAX, description="Minor units of the currency (cents for EUR).")
+]
+Amount = Annotated[
+    int, Meta(ge=0, le=AMOUNT_MAX, description="Minor units of the currency (cents for EUR).")
+]
+Quantity = Annotated[int, Meta(gt=0, le=TOTAL_MAX // AMOUNT_MAX)]
+Currency = Annotated[str, Meta(pattern=r"^[A-Z]{3}\Z", description="ISO 4217, for example EUR.")]
+PaymentMethod = Annotated[
+    str,
+    Meta(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,199}\Z",
+        description="A token of the gateway; without one the customer pays on its hosted page.",
+    ),
+]
+ReturnUrl = Annotated[
+    str,
+    Meta(
+        pattern=r"^https?://[!-~]{1,2000}\Z",
+        description="Where the gateway's page sends the customer back to.",
+    ),
+]
+Reason = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+\Z")]
+Reference = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,199}\Z")]
+Name = Annotated[str, Meta(min_length=1, max_length=120, pattern=r"^[^\x00-\x1f\x7f]+\Z")]
+Vin = Annotated[str, Meta(pattern=r"^[A-Z0-9][A-Z0-9-]{2,31}\Z")]
+ServiceCode = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,63}\Z")]
+Epoch = Annotated[int, Meta(ge=0, le=TOTAL_MAX)]
+Remark = Annotated[str, Meta(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*\Z")]
+Instant = Annotated[
+    str,
+    Meta(
+        pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?"
+        r"(Z|[+-][0-9]{2}:[0-9]{2})\Z",
+        description="RFC 3339, character by character as it was signed.",
+    ),
+]
+Signature = Annotated[str, Meta(pattern=r"^[A-Za-z0-9+/]{86}==\Z", description="Base64.")]
+PublicKey = Annotated[str, Meta(pattern=r"^[A-Za-z0-9+/]{43}=\Z", description="Base64.")]
+Days = Annotated[int, Meta(ge=1, le=3660)]
+
+
+class MoneyBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An amount of money: minor units and ISO 4217 currency."""
+
+    amount: PositiveAmount
+    currency: Currency

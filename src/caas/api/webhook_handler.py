@@ -1,0 +1,168 @@
+"""The Webhook Handler (seed: Internal Payment API Endpoints, Caller; Diagram 4, lower half).
+
+A webhook is verified over its raw bytes, rid of card numbers, stored with the work that applies it,
+and only then answered (decision 31):
+
+| what came | the answer |
+|---|---|
+| a signature that is not theirs, or of another time | 401, nothing is stored |
+| a new event | 204, after it is durable |
+| the same event again | 200, nothing changes |
+| the same event id with another body, or a body nobody can read | 200, set aside with a case |
+
+Rules a change must keep: nothing is applied while the sender waits; nothing that was signed is
+lost; what a webhook says is believed no further than `payment_processing.settlement` does.
+"""
+
+import hashlib
+from typing import Final
+
+import msgspec
+
+from caas.api.answers import Answer, answer_of
+from caas.api.call import Call
+from caas.api.card_refusal import may_hold_one
+from caas.api.operation import Operation
+from caas.api.partner_webhooks import APPLY_PARTNER_WEBHOOK, FACTORY, TRANSPORT, read_partner_event
+from caas.api.problems import CallRefusedError, Problem
+from caas.api.rooms import Api
+from caas.billing_database.webhook_inbox import Incoming, Storing, UnstorableWebhookError
+from caas.external_systems.seed_contract_wire import read_event
+from caas.external_systems.webhook_signatures import WebhookRefusedError
+from caas.payment_processing.settlement import APPLY_WEBHOOK
+from caas.rules.card_numbers import scrub
+
+WEBHOOK_TAG: Final = "webhooks"
+GATEWAY: Final = "gateway"
+SIGNATURE_CHALLENGE: Final = (b"www-authenticate", b"Webhook-Signature")
+SIGNED_HEADERS: Final = (b"webhook-id", b"webhook-timestamp", b"webhook-signature")
+OTHER_BODY: Final = "another body came under the same event id"
+REASON_CHARS_MAX: Final = 200
+_ESCAPE: Final = "\\"
+_NUL: Final = "\\u0000"
+
+
+class WebhookReceipt(msgspec.Struct, frozen=True):
+    """What became of a webhook that was not new."""
+
+    status: str
+
+
+class WebhookNotTheirsError(CallRefusedError):
+    """The webhook is not shown to come from its sender; nothing was stored of it."""
+
+    code = "webhook_not_theirs"
+    http_status = 401
+    standing_headers = (SIGNATURE_CHALLENGE,)
+
+
+async def gateway_webhook(api: Api, call: Call) -> Answer:
+    """Take an event of the payment gateway: settlements, refunds, disputes."""
+    return await _take(api, call, GATEWAY)
+
+
+async def factory_webhook(api: Api, call: Call) -> Answer:
+    """Take an event of the factory: `vehicle.ready`."""
+    return await _take(api, call, FACTORY)
+
+
+async def transport_webhook(api: Api, call: Call) -> Answer:
+    """Take an event of the transport system: `delivery.completed`."""
+    return await _take(api, call, TRANSPORT)
+
+
+async def _take(api: Api, call: Call, sender: str) -> Answer:
+    event_id = _verified(api, call, sender)
+    incoming, unreadable = _incoming(api, call, sender, event_id)
+    if unreadable is not None:
+        await api.inbox.quarantine(incoming, reason=unreadable)
+        return answer_of(200, WebhookReceipt("set aside"))
+    try:
+        stored = await api.inbox.store(incoming)
+    except UnstorableWebhookError as error:
+        await api.inbox.quarantine(incoming, reason=error.sentence)
+        return answer_of(200, WebhookReceipt("set aside"))
+    if stored.storing is Storing.FRESH:
+        api.settings.on_webhook()
+        return Answer(204)
+    if stored.storing is Storing.CONTRADICTION:
+        await api.inbox.quarantine(incoming, reason=OTHER_BODY, contradicts=stored.id)
+        return answer_of(200, WebhookReceipt("set aside"))
+    return answer_of(200, WebhookReceipt("known"))
+
+
+def _verified(api: Api, call: Call, sender: str) -> str:
+    """Return the event's id once the signature over the raw bytes is the sender's.
+
+    Raises:
+        WebhookNotTheirsError: it is not, or we hold no secret of theirs.
+        WebhookRefusedError: the headers are incomplete.
+    """
+    verifier = api.verifiers.get(sender)
+    headers = {
+        name.decode(): call.headers.get(name, b"").decode("latin-1") for name in SIGNED_HEADERS
+    }
+    if verifier is None:
+        raise WebhookNotTheirsError(f"No webhook secret of the {sender} is configured here.")
+    try:
+        return verifier.verify(call.body, headers, now=api.settings.now()).id
+    except WebhookRefusedError as refusal:
+        if refusal.http_status == WebhookNotTheirsError.http_status:
+            raise WebhookNotTheirsError(refusal.sentence) from refusal
+        raise
+
+
+def _incoming(api: Api, call: Call, sender: str, event_id: str) -> tuple[Incoming, str | None]:
+    """Return what is stored of a webhook, and why it must be set aside, if it must."""
+    body, unreadable = _readable(call.body, sender, event_id)
+    incoming = Incoming(
+        gateway=api.settings.gateway_name if sender == GATEWAY else sender,
+        event_id=event_id,
+        body_hash=hashlib.sha256(call.body).digest(),
+        body=body,
+        work_kind=APPLY_WEBHOOK if sender == GATEWAY else APPLY_PARTNER_WEBHOOK,
+    )
+    return incoming, unreadable
+
+
+def _readable(body: bytes, sender: str, event_id: str) -> tuple[str, str | None]:
+    """Return the body as text without card numbers, and why nobody can read it, if so."""
+    text = body.decode("utf-8", "replace").replace("\0", "")
+    if may_hold_one(body):
+        text = scrub(text)
+    try:
+        if sender == GATEWAY:
+            told_id = read_event(text.encode()).id
+        else:
+            told_id = read_partner_event(sender, text.encode()).event_id
+        told = msgspec.json.decode(text) if _ESCAPE in text else None
+    except (msgspec.MsgspecError, RecursionError) as error:
+        return text, f"it cannot be read ({scrub(str(error))[:REASON_CHARS_MAX]})"
+    if told_id != event_id:
+        return text, "its body names another event than its signed id"
+    if told is not None:
+        text = _storable(told)
+    return text, None
+
+
+def _storable(told: object) -> str:
+    """Return JSON as PostgreSQL stores it: escapes undone, without the NUL it cannot hold."""
+    return scrub(msgspec.json.encode(told).decode().replace(_NUL, ""))
+
+
+_TAKEN: Final = {200: WebhookReceipt, 204: None, 401: Problem}
+
+WEBHOOK_OPERATIONS: Final = (
+    Operation(
+        id="gatewayWebhook", tag=WEBHOOK_TAG, method="POST", path="/webhooks/gateway",
+        needs_key=False, answers=_TAKEN, handle=gateway_webhook,
+    ),
+    Operation(
+        id="factoryWebhook", tag=WEBHOOK_TAG, method="POST", path="/webhooks/factory",
+        needs_key=False, answers=_TAKEN, handle=factory_webhook,
+    ),
+    Operation(
+        id="transportWebhook", tag=WEBHOOK_TAG, method="POST", path="/webhooks/transport",
+        needs_key=False, answers=_TAKEN, handle=transport_webhook,
+    ),
+)  # fmt: skip

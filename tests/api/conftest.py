@@ -1,0 +1,165 @@
+"""What the tests of the API share: a house whose doors stand open on a real socket."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+import aiohttp
+import pytest
+import uvicorn
+
+from caas.api import ApiSettings, PartnerWebhooks, Rooms, build_api, parse_api_keys, server_config
+from caas.billing_database.connection import Database
+from caas.billing_database.webhook_inbox import WebhookInbox
+from caas.external_systems.http import Secret
+from tests.house import House, standing
+
+ADMIN_KEY = "k" * 43
+GATEWAY_SECRET = Secret("whsec_" + "Z2F0ZXdheS1zZWNyZXQtb2YtdGhlLXRlc3Rz")
+OLD_GATEWAY_SECRET = Secret("whsec_" + "b2xkLWdhdGV3YXktc2VjcmV0LW9mLXRlc3Rz")
+PARTNER_SECRET = Secret("whsec_" + "cGFydG5lci1zZWNyZXQtb2YtdGhlLXRlc3Rz")
+JSON = "application/json"
+
+
+def now() -> datetime:
+    """The clock of the tests."""
+    return datetime.now(UTC)
+
+
+def key(name: str) -> str:
+    """The key of a caller of this name."""
+    return (name + "-" + "x" * 43)[:43]
+
+
+KEYS = ",".join(
+    f"{name}:{scope}:{key(name)}"
+    for name, scope in {
+        "orders": "order-management",
+        "services": "service-catalog",
+        "billing": "billing",
+        "ota": "ota-engine",
+        "webhooks": "webhook-handler",
+        "operators": "operations",
+    }.items()
+) + f",admin:any:{ADMIN_KEY}"  # fmt: skip
+
+
+@dataclass(slots=True)
+class Reply:
+    """An answer, read to its end."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        """The body as JSON."""
+        import msgspec  # noqa: PLC0415
+
+        return msgspec.json.decode(self.body)
+
+
+@dataclass(slots=True)
+class Doors:
+    """The API of a house on a socket, and a client of it."""
+
+    house: House
+    url: str
+    port: int
+    settings: ApiSettings
+    session: aiohttp.ClientSession
+    woken: list[None] = field(default_factory=list)
+
+    async def call(
+        self, method: str, path: str, *, caller: str | None = "admin", **more: Any
+    ) -> Reply:
+        """Make a call as this caller and read the answer."""
+        headers = dict(more.pop("headers", {}))
+        if caller is not None:
+            secret = ADMIN_KEY if caller == "admin" else key(caller)
+            headers.setdefault("authorization", f"Bearer {secret}")
+        async with self.session.request(
+            method, self.url + path, headers=headers, **more
+        ) as answer:
+            return Reply(
+                answer.status,
+                {name.lower(): value for name, value in answer.headers.items()},
+                await answer.read(),
+            )
+
+    async def get(self, path: str, **more: Any) -> Reply:
+        """GET."""
+        return await self.call("GET", path, **more)
+
+    async def post(self, path: str, body: object, **more: Any) -> Reply:
+        """POST with a fresh Idempotency-Key, unless one is given."""
+        headers = {"idempotency-key": str(uuid4()), **more.pop("headers", {})}
+        return await self.call("POST", path, json=body, headers=headers, **more)
+
+
+@contextlib.asynccontextmanager
+async def listening(app: Any) -> AsyncIterator[int]:
+    """Serve an application on a free port until the block is left."""
+    server = uvicorn.Server(server_config(app))
+    listener = socket.create_server(("127.0.0.1", 0))
+    serving = asyncio.get_running_loop().create_task(server.serve(sockets=[listener]))
+    while not server.started:
+        await asyncio.sleep(0.005)
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        server.should_exit = True
+        await serving
+        listener.close()
+
+
+def settings_of_tests(**more: Any) -> ApiSettings:
+    """Settings with every key and secret the tests use."""
+    return ApiSettings(
+        now=now,
+        api_keys=parse_api_keys(KEYS),
+        gateway_webhook_secrets=(GATEWAY_SECRET, OLD_GATEWAY_SECRET),
+        factory_webhook_secrets=(PARTNER_SECRET,),
+        transport_webhook_secrets=(PARTNER_SECRET,),
+        **more,
+    )
+
+
+def rooms_of(house: House) -> Rooms:
+    """The rooms of a house as the API needs them."""
+    return Rooms(
+        books=house.platform.books,
+        payment_processing=house.platform.payment_processing,
+        order_management=getattr(house.platform, "order_management", None),  # type: ignore[arg-type]
+        service_catalog=house.platform.service_catalog,
+    )
+
+
+@pytest.fixture
+async def house(database: Database) -> AsyncIterator[House]:
+    """A house with a car and a service on offer, its partners' webhooks applied."""
+    async with standing(database) as built:
+        await built.car()
+        await built.offer_heated_seats()
+        yield built
+
+
+@pytest.fixture
+async def doors(house: House) -> AsyncIterator[Doors]:
+    """The API of the house on a socket."""
+    woken: list[None] = []
+    settings = settings_of_tests(on_webhook=lambda: woken.append(None))
+    async with (
+        listening(build_api(rooms_of(house), settings)) as port,
+        aiohttp.ClientSession() as session,
+    ):
+        yield Doors(house, f"http://127.0.0.1:{port}", port, settings, session, woken)
+
+
+Do = Callable[[Doors], Awaitable[Reply]]

@@ -8,8 +8,9 @@ Rules: a fleet that is away keeps no vehicle from being ready; it is said so on 
 
 import sys
 
-import aiohttp
 import msgspec
+
+from caas_simulators.http_client import HttpClient, NoAnswerError
 
 FLEET_SECONDS_MAX = 5.0
 
@@ -24,14 +25,17 @@ async def key_from_fleet(fleet_url: str | None, vin: str) -> str | None:
     """Let the fleet take in a new car; return the key it signs with, if there is a fleet."""
     if fleet_url is None:
         return None
-    timeout = aiohttp.ClientTimeout(total=FLEET_SECONDS_MAX)
+    client = HttpClient()
     try:
-        async with (
-            aiohttp.ClientSession(timeout=timeout) as session,
-            session.post(f"{fleet_url}/_control/vehicles", json={"vin": vin}) as answer,
-        ):
-            car = msgspec.json.decode(await answer.read(), type=NewCar)
-    except (aiohttp.ClientError, TimeoutError, msgspec.DecodeError) as error:
+        reply = await client.post(
+            f"{fleet_url}/_control/vehicles",
+            msgspec.json.encode({"vin": vin}),
+            {"content-type": "application/json"},
+            seconds_max=FLEET_SECONDS_MAX,
+        )
+        return msgspec.json.decode(reply.body, type=NewCar).public_key
+    except (NoAnswerError, msgspec.DecodeError) as error:
         sys.stderr.write(f"The fleet did not take in {vin}: {error!r}\n")
         return None
-    return car.public_key
+    finally:
+        client.close()

@@ -15,11 +15,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-import aiohttp
 import msgspec
 from standardwebhooks import Webhook
 
 from caas_simulators.faults import FORGER_SECRET, NO_ACTION, Action, Faults, Occasion
+from caas_simulators.http_client import HttpClient, NoAnswerError
 from caas_simulators.journal import Event
 from caas_simulators.simulated_time import Clock
 
@@ -62,7 +62,7 @@ class WebhookSender:
         self._clock = clock
         self._faults = faults
         self._done = done
-        self._session: aiohttp.ClientSession | None = None
+        self._client = HttpClient()
         self._queue: deque[Delivery] = deque()
         self._held: list[Delivery] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -106,8 +106,7 @@ class WebhookSender:
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._session is not None:
-            await self._session.close()
+        self._client.close()
 
     def _schedule(self, delivery: Delivery) -> None:
         action = delivery.action
@@ -180,20 +179,16 @@ class WebhookSender:
 
     async def _post(self, delivery: Delivery) -> str:
         assert delivery.target.url is not None
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                timeout=aiohttp.ClientTimeout(total=ANSWER_SECONDS_MAX)
-            )
         try:
-            async with self._session.post(
+            reply = await self._client.post(
                 delivery.target.url,
-                data=delivery.body,
-                headers=self._headers(delivery),
-                allow_redirects=False,
-            ) as answer:
-                return str(answer.status)
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            return type(error).__name__
+                delivery.body,
+                self._headers(delivery),
+                seconds_max=ANSWER_SECONDS_MAX,
+            )
+        except NoAnswerError as error:
+            return str(error)
+        return str(reply.status)
 
     def _headers(self, delivery: Delivery) -> dict[str, str]:
         age = delivery.action.old_timestamp_seconds

@@ -147,6 +147,10 @@ class Receiver:
         self.came.set()
         return web.Response(status=self.answers.pop(0) if self.answers else 200)
 
+    async def welcome(self, request: web.Request) -> web.Response:
+        """Take back a customer."""
+        return web.Response(text=f"Welcome back at {request.path}.")
+
     async def until(self, event_type: str) -> Json:
         """Wait for the first webhook of a type and return its body."""
         async with asyncio.timeout(10):
@@ -175,6 +179,7 @@ async def receiving() -> AsyncIterator[Receiver]:
     receiver = Receiver()
     application = web.Application()
     application.router.add_post("/{tail:.*}", receiver.receive)
+    application.router.add_get("/back", receiver.welcome)
     runner = web.AppRunner(application)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)

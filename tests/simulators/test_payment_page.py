@@ -300,7 +300,7 @@ async def test_a_finished_page_offers_no_form(gateway: Gateway) -> None:
 
     shown = await gateway.get(page)
 
-    assert "The payment is made." in shown.text
+    assert "The payment has been accepted." in shown.text
     assert 'href="https://shop.example/back"' in shown.text
     assert "<form" not in shown.text
 

@@ -36,9 +36,10 @@ def test_what_one_movement_posts_its_opposite_takes_back(
         postings.refund_requested(payment_type, amount)
         + postings.refund_failed(payment_type, amount),
         postings.dispute_opened(amount) + postings.dispute_won(amount),
+        postings.deposit_held(amount) + postings.deposit_released(amount),
     ]
 
-    assert [_balances(entries) for entries in undone] == [{}, {}, {}]
+    assert [_balances(entries) for entries in undone] == [{}, {}, {}, {}]
 
 
 @given(held=amounts, amount=amounts, payment_type=types)

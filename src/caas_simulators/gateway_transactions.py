@@ -27,16 +27,23 @@ _HOST = re.compile(r"(?:[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 class Transactions:
     """Opens transactions and brings them as far as their capture."""
 
-    def __init__(self, store: Store, bank: BankingNetwork, terms: Terms, public_url: str) -> None:
-        """Send captured transactions to the bank; put hosted pages under `public_url`."""
+    def __init__(self, store: Store, bank: BankingNetwork, terms: Terms) -> None:
+        """Send captured transactions to the bank; pages have no address before they are shown."""
         self._store = store
         self._bank = bank
         self._terms = terms
-        self.public_url = public_url
+        self.public_url = ""
         agenda = store.agenda
         agenda.register("expire", self._expire_when_due)
         agenda.register("leave", self._leave_when_due)
         agenda.register("bank_debit", self._authorize_bank_debit)
+
+    def show_pages_at(self, public_url: str) -> None:
+        """Put the hosted pages, also those that are open already, under this address."""
+        self.public_url = public_url
+        for booking in self._store.bookings.values():
+            if booking.transaction.status == "requires_action":
+                booking.transaction.hosted_page_url = self._page_of(booking)
 
     def initiate(self, request: InitiateRequest, decline_code: str | None = None) -> Booking:
         """Open a transaction and do with it what its payment method says.
@@ -178,9 +185,12 @@ class Transactions:
     def _ask_customer(self, booking: Booking) -> None:
         transaction = booking.transaction
         transaction.status = "requires_action"
-        transaction.hosted_page_url = f"{self.public_url}/pay/{transaction.id}"
+        transaction.hosted_page_url = self._page_of(booking)
         self._due_in(booking, self._terms.page_seconds, "leave")
         self._store.keep(booking)
+
+    def _page_of(self, booking: Booking) -> str:
+        return f"{self.public_url}/pay/{booking.transaction.id}"
 
     def _wait_for_bank(self, booking: Booking) -> None:
         booking.transaction.status = "pending"

@@ -70,9 +70,7 @@ class GatewayWorld:
         )
         self.reports = SettlementReports(self.store)
         self.bank = BankingNetwork(self.store, settings.terms)
-        self.transactions = Transactions(
-            self.store, self.bank, settings.terms, settings.public_url or ""
-        )
+        self.transactions = Transactions(self.store, self.bank, settings.terms)
         self.settlements = Settlements(self.store, self.bank, self.reports, settings.terms)
         self.refunds = Refunds(self.store, self.reports, settings.terms)
         self.settlements.settlement_known = self.refunds.settlement_known

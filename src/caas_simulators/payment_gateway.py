@@ -278,8 +278,7 @@ async def running(
     gateway = PaymentGateway(world)
     try:
         async with listening(gateway.handle, host=host, port=port) as server:
-            if settings.public_url is None:
-                world.transactions.public_url = server.url
+            world.transactions.show_pages_at(settings.public_url or server.url)
             yield server, world
     finally:
         await world.close()

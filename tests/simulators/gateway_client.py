@@ -6,8 +6,8 @@ Rules: nothing here knows how the simulator works inside; every request is a rea
 import asyncio
 import itertools
 import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -198,6 +198,3 @@ async def gateway_running(settings: GatewaySettings) -> AsyncIterator[Gateway]:
         aiohttp.ClientSession(headers=headers) as session,
     ):
         yield Gateway(server.url, session)
-
-
-Start = Callable[[GatewaySettings], AbstractAsyncContextManager[Gateway]]

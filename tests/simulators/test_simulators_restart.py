@@ -117,6 +117,19 @@ async def test_killed_partners_remember_what_they_have_to_do(
     assert completed["data"]["delivery_id"] == delivery.body["delivery_id"]
 
 
+async def test_an_open_page_is_found_at_the_new_address(tmp_path: Path) -> None:
+    state = ("--state-file", str(tmp_path / "gateway.jsonl"))
+    async with process("gateway", *state) as gateway:
+        asked = (await gateway.initiate(None)).body["id"]
+
+    async with process("gateway", *state) as gateway:
+        page = (await gateway.find(asked))["hosted_page_url"]
+        shown = await gateway.get(page.removeprefix(gateway.url))
+
+    assert page.startswith(gateway.url)
+    assert shown.status == 200
+
+
 async def test_partners_send_again_what_did_not_arrive(tmp_path: Path, receiver: Receiver) -> None:
     state = ("--state-file", str(tmp_path / "partners.jsonl"), "--webhook-secret", SECRET)
     async with process("partners", *state, "--factory-webhook-url", "http://127.0.0.1:1") as one:

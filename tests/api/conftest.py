@@ -2,23 +2,37 @@
 
 import asyncio
 import contextlib
+import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
 import aiohttp
+import asyncpg
+import msgspec
 import pytest
 import uvicorn
 
-from caas.api import ApiSettings, PartnerWebhooks, Rooms, build_api, parse_api_keys, server_config
+from caas.api import ApiSettings, Rooms, build_api, parse_api_keys, server_config
+from caas.billing_database import connection
 from caas.billing_database.connection import Database
-from caas.billing_database.webhook_inbox import WebhookInbox
+from caas.billing_database.vehicles import NewVehicle, Vehicles
 from caas.external_systems.http import Secret
+from caas.rules.money import Money
+from tests.conftest import named
 from tests.house import House, standing
 
+SOMEBODYS_PAYMENT: dict[str, object] = {
+    "subject": "01a20737-8baa-7443-b3c7-3e6890dce6ea",
+    "customer": "01a20737-8baa-7443-b3c7-3e6890dce6eb",
+    "amount": 1299,
+    "currency": "EUR",
+    "payment_method": "pm_ok",
+}
+ASLEEP = "WVWZZZ1JZXWASLEEP"
 ADMIN_KEY = "k" * 43
 GATEWAY_SECRET = Secret("whsec_" + "Z2F0ZXdheS1zZWNyZXQtb2YtdGhlLXRlc3Rz")
 OLD_GATEWAY_SECRET = Secret("whsec_" + "b2xkLWdhdGV3YXktc2VjcmV0LW9mLXRlc3Rz")
@@ -60,8 +74,6 @@ class Reply:
     @property
     def json(self) -> Any:
         """The body as JSON."""
-        import msgspec  # noqa: PLC0415
-
         return msgspec.json.decode(self.body)
 
 
@@ -75,6 +87,14 @@ class Doors:
     settings: ApiSettings
     session: aiohttp.ClientSession
     woken: list[None] = field(default_factory=list)
+
+    async def car_that_never_wakes(self) -> None:
+        """Put a car into the books that answers no command."""
+        async with self.house.database.transaction() as connection:
+            car = NewVehicle(
+                vin=ASLEEP, model="Uno", price=Money(3_000_000, "EUR"), public_key=b"k" * 32
+            )
+            await Vehicles(self.house.database).put(car, within=connection)
 
     async def call(
         self, method: str, path: str, *, caller: str | None = "admin", **more: Any
@@ -150,9 +170,9 @@ async def house(database: Database) -> AsyncIterator[House]:
         yield built
 
 
-@pytest.fixture
-async def doors(house: House) -> AsyncIterator[Doors]:
-    """The API of the house on a socket."""
+@contextlib.asynccontextmanager
+async def standing_open(house: House) -> AsyncIterator[Doors]:
+    """Open the doors of a house on a socket."""
     woken: list[None] = []
     settings = settings_of_tests(on_webhook=lambda: woken.append(None))
     async with (
@@ -162,4 +182,24 @@ async def doors(house: House) -> AsyncIterator[Doors]:
         yield Doors(house, f"http://127.0.0.1:{port}", port, settings, session, woken)
 
 
-Do = Callable[[Doors], Awaitable[Reply]]
+@pytest.fixture
+async def doors(house: House) -> AsyncIterator[Doors]:
+    """The API of the house on a socket."""
+    async with standing_open(house) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+async def quiet_doors(server_dsn: str) -> AsyncIterator[Doors]:
+    """One house for all tests whose requests change nothing; it is still empty at the end."""
+    admin = await asyncpg.connect(server_dsn)
+    name = f"caas_quiet_{os.getpid()}"
+    await admin.execute(f"create database {name} template caas_template")
+    database = await connection.connect(named(server_dsn, name))
+    async with standing(database) as house, standing_open(house) as opened:
+        yield opened
+    payments = await database.fetch("select id from payments union all select id from webhook_inbox")
+    await database.close()
+    await admin.execute(f"drop database {name} with (force)")
+    await admin.close()
+    assert not payments, "a request that was refused changed something"

@@ -1,29 +1,38 @@
 """The Internal Payment API over a socket, with a real house behind it."""
 
+import asyncio
 from uuid import UUID, uuid4
 
+import pytest
+
 from caas.rules.payment_states import PaymentState
-from tests.api.conftest import Doors, Reply
+from tests.api.conftest import ASLEEP, SOMEBODYS_PAYMENT, Doors, Reply
+from tests.house import VIN
 
 
-async def bought(doors: Doors, method: str | None = "pm_ok", **more: object) -> dict[str, object]:
+async def wanted(
+    doors: Doors, method: str | None = "pm_ok", *, vin: str = VIN
+) -> dict[str, object]:
     """The body of an initiate call for heated seats."""
     customer = await doors.house.customer()
     order = await doors.house.platform.service_catalog.create_service_order(
-        customer=customer, vin="WVWZZZ1JZXW000001", service="heated-seats", duration_days=30
+        customer=customer, vin=vin, service="heated-seats", duration_days=30
     )
     body: dict[str, object] = {
         "subject": str(order.id), "customer": str(customer), "amount": 1299, "currency": "EUR",
-        **more,
     }  # fmt: skip
     return body if method is None else {**body, "payment_method": method}
 
 
-async def pays(doors: Doors, method: str | None = "pm_ok", **more: object) -> Reply:
+async def pays(doors: Doors, method: str | None = "pm_ok", **headers: str) -> Reply:
     """Initiate a service payment."""
-    return await doors.post(
-        "/v1/payments/service", await bought(doors, method), caller="services", **more
-    )
+    body = await wanted(doors, method)
+    return await doors.post("/v1/payments/service", body, caller="services", headers=headers)
+
+
+async def count(doors: Doors, table: str) -> int:
+    """How many rows a table has."""
+    return int((await doors.house.database.fetch(f"select count(*) from {table}"))[0][0])
 
 
 async def test_a_service_payment_is_answered_once_its_funds_are_held(doors: Doors) -> None:
@@ -37,3 +46,308 @@ async def test_a_service_payment_is_answered_once_its_funds_are_held(doors: Door
     assert payment["events"][0]["event"] == "Customer submits payment"
     assert answer.headers["location"] == f"/v1/payments/{payment['id']}"
     assert (await doors.get(answer.headers["location"])).status == 200
+
+
+async def test_a_decline_is_a_problem_with_the_payment_inside(doors: Doors) -> None:
+    answer = await pays(doors, "pm_insufficient_funds")
+
+    assert (answer.status, answer.headers["content-type"]) == (402, "application/problem+json")
+    problem = answer.json
+    assert (problem["code"], problem["type"]) == ("payment_declined", "/problems/payment_declined")
+    assert problem["payment"]["state"] == "Failed"
+    assert problem["payment"]["decline_code"] == "insufficient_funds"
+    assert "insufficient funds" in problem["detail"]
+
+
+async def test_respond_async_answers_202_as_soon_as_the_payment_is_durable(doors: Doors) -> None:
+    answer = await pays(doors, prefer="respond-async")
+
+    assert answer.status == 202
+    assert answer.headers["preference-applied"] == "respond-async"
+    assert answer.headers["retry-after"]
+    payment = answer.json
+    assert payment["state"] == "Pending"
+    assert [event["event"] for event in payment["events"]] == [
+        "Customer submits payment", "Gateway processing",
+    ]  # fmt: skip
+    assert await count(doors, "payments") == 1
+
+
+async def test_without_a_payment_method_the_customer_is_sent_to_the_hosted_page(
+    doors: Doors,
+) -> None:
+    answer = await pays(doors, None)
+
+    assert answer.status == 202
+    assert answer.json["hosted_page_url"].startswith("http")
+    assert answer.json["state"] == "Pending"
+
+
+async def test_an_unknown_outcome_is_202_and_never_an_error(doors: Doors) -> None:
+    await doors.house.gateway_does(
+        "faults", action={"status": 500, "apply_first": True}, match={"operation": "initiate"}
+    )
+
+    answer = await pays(doors)
+
+    assert answer.status == 202
+    assert (answer.json["state"], answer.json["outcome"]) == ("Pending", "unknown")
+
+
+async def test_the_same_key_gives_the_stored_answer_again(doors: Doors) -> None:
+    body, key = await wanted(doors), str(uuid4())
+
+    first = await doors.post("/v1/payments/service", body, headers={"idempotency-key": key})
+    second = await doors.post("/v1/payments/service", body, headers={"idempotency-key": key})
+
+    assert (first.status, second.status) == (201, 201)
+    assert second.body == first.body
+    assert second.headers["location"] == first.headers["location"]
+    assert second.headers["idempotency-replayed"] == "true"
+    assert "idempotency-replayed" not in first.headers
+    assert await count(doors, "payments") == 1
+
+
+async def test_a_stored_decline_is_replayed_as_a_problem(doors: Doors) -> None:
+    body, key = await wanted(doors, "pm_declined"), str(uuid4())
+
+    first = await doors.post("/v1/payments/service", body, headers={"idempotency-key": key})
+    second = await doors.post("/v1/payments/service", body, headers={"idempotency-key": key})
+
+    assert (first.status, second.status) == (402, 402)
+    assert second.headers["content-type"] == "application/problem+json"
+    assert second.body == first.body
+
+
+async def test_the_same_key_with_another_body_is_refused_and_changes_nothing(
+    doors: Doors,
+) -> None:
+    body, key = await wanted(doors), {"idempotency-key": str(uuid4())}
+    await doors.post("/v1/payments/service", body, headers=key)
+
+    for change in ({"amount": 1300}, {"currency": "USD"}, {"payment_method": "pm_declined"},
+                   {"subject": str(uuid4())}, {"customer": str(uuid4())}):  # fmt: skip
+        other = await doors.post("/v1/payments/service", {**body, **change}, headers=key)
+        assert (other.status, other.json["code"]) == (422, "idempotency_key_reused"), change
+
+    assert await count(doors, "payments") == 1
+
+
+async def test_the_same_request_written_otherwise_is_the_same_request(doors: Doors) -> None:
+    body, key = await wanted(doors), {"idempotency-key": str(uuid4())}
+    await doors.post("/v1/payments/service", body, headers=key)
+
+    turned = dict(reversed(body.items()))
+    again = await doors.post("/v1/payments/service", turned, headers=key)
+
+    assert (again.status, again.headers["idempotency-replayed"]) == (201, "true")
+
+
+async def test_sixty_four_at_once_with_one_key_make_one_payment(doors: Doors) -> None:
+    body, key = await wanted(doors), {"idempotency-key": str(uuid4())}
+
+    answers = await asyncio.gather(
+        *(doors.post("/v1/payments/service", body, headers=key) for _ in range(64))
+    )
+
+    statuses = {answer.status for answer in answers}
+    assert statuses <= {201, 409}
+    assert 201 in statuses
+    assert len({answer.body for answer in answers if answer.status == 201}) == 1
+    in_flight = [answer for answer in answers if answer.status == 409]
+    assert all(answer.headers["retry-after"] for answer in in_flight)
+    assert await count(doors, "payments") == 1
+
+
+async def test_another_caller_with_the_same_key_is_not_answered_with_mine(doors: Doors) -> None:
+    mine, theirs = await wanted(doors), await wanted(doors)
+    key = {"idempotency-key": str(uuid4())}
+
+    first = await doors.post("/v1/payments/service", mine, headers=key, caller="admin")
+    second = await doors.post("/v1/payments/service", theirs, headers=key, caller="services")
+
+    assert (first.status, second.status) == (201, 201)
+    assert first.json["id"] != second.json["id"]
+
+
+async def test_a_retry_with_a_new_key_gets_the_live_payment(doors: Doors) -> None:
+    body = await wanted(doors, None)
+
+    first = await doors.post("/v1/payments/service", body)
+    second = await doors.post("/v1/payments/service", body)
+
+    assert first.json["id"] == second.json["id"]
+    assert await count(doors, "payments") == 1
+
+
+async def test_a_refused_request_gives_its_key_back(doors: Doors) -> None:
+    body, key = await wanted(doors, None), {"idempotency-key": str(uuid4())}
+    await doors.post("/v1/payments/service", body)
+
+    refused = await doors.post("/v1/payments/service", {**body, "amount": 1300}, headers=key)
+    again = await doors.post("/v1/payments/service", await wanted(doors), headers=key)
+
+    assert (refused.status, refused.json["code"]) == (409, "live_payment")
+    assert again.status == 201, again.body
+
+
+@pytest.mark.parametrize(
+    ("key", "code"),
+    [
+        (None, "idempotency_key_missing"),
+        ("", "idempotency_key_missing"),
+        ("short", "idempotency_key_malformed"),
+        ("with a blank in the middle", "idempotency_key_malformed"),
+        ("x" * 256, "idempotency_key_malformed"),
+        ("clave-con-eñe-y-más-cosas", "idempotency_key_malformed"),
+    ],
+)
+async def test_every_post_needs_a_key_of_the_right_shape(
+    quiet_doors: Doors, key: str | None, code: str
+) -> None:
+    headers = {} if key is None else {"idempotency-key": key}
+
+    answer = await quiet_doors.call(
+        "POST", "/v1/payments/service", json=SOMEBODYS_PAYMENT, headers=headers
+    )
+
+    assert (answer.status, answer.json["code"]) == (400, code)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"amount": "1299"},
+        {"amount": 12.99},
+        {"amount": 1299.0},
+        {"amount": True},
+        {"amount": 0},
+        {"amount": -1},
+        {"amount": 10**14},
+        {"amount": None},
+        {"currency": "eur"},
+        {"currency": "EURO"},
+        {"currency": "EUR\n"},
+        {"currency": "ZZZ"},
+        {"customer": "somebody"},
+        {"subject": 7},
+        {"payment_method": "pm ok"},
+        {"payment_method": ""},
+        {"return_url": "javascript:alert(1)"},
+        {"return_url": "ftp://example.com"},
+        {"cvv": "123"},
+        {"amount_minor": 1},
+    ],
+    ids=str,
+)
+async def test_a_field_of_the_wrong_kind_or_unknown_is_refused(
+    quiet_doors: Doors, wrong: dict[str, object]
+) -> None:
+    answer = await quiet_doors.post("/v1/payments/service", {**SOMEBODYS_PAYMENT, **wrong})
+
+    assert answer.status == 422, answer.body
+    assert answer.json["code"] in {"invalid_body", "unknown_currency"}
+    assert await count(quiet_doors, "payments") == 0
+    assert await count(quiet_doors, "idempotency_keys") == 0
+
+
+async def test_a_payment_is_voided_once_and_says_so(doors: Doors) -> None:
+    await doors.car_that_never_wakes()
+    body = await wanted(doors, vin=ASLEEP)
+    payment = (await doors.post("/v1/payments/service", body)).json
+    assert payment["state"] == "Authorized"
+
+    answer = await doors.post(
+        f"/v1/payments/{payment['id']}/void", {"reason": "activation failed"}, caller="ota"
+    )
+
+    assert (answer.status, answer.json["state"]) == (200, "Voided"), answer.body
+    again = await doors.post(f"/v1/payments/{payment['id']}/void", {"reason": "again"})
+    assert (again.status, again.json["state"]) == (200, "Voided")
+
+
+async def test_voiding_what_was_captured_is_a_conflict_with_advice(doors: Doors) -> None:
+    payment = await doors.house.settled()
+
+    answer = await doors.post(f"/v1/payments/{payment.id}/void", {"reason": "too late"})
+
+    assert (answer.status, answer.json["code"]) == (409, "capture_won")
+
+
+async def test_a_settlement_is_recorded_by_the_webhook_handler(doors: Doors) -> None:
+    payment = (await pays(doors)).json
+    await doors.house.until(UUID(payment["id"]), lambda p: p.state is PaymentState.CAPTURING)
+    notice = {"settlement_id": "st_1", "settled": True, "settled_amount": 1299, "currency": "EUR"}
+    path = f"/v1/payments/{payment['id']}/settlements"
+
+    first = await doors.post(path, notice, caller="webhooks")
+    again = await doors.post(path, notice, caller="webhooks")
+
+    assert (first.status, first.json["state"]) == (200, "Settled"), first.body
+    assert again.json["amounts"]["settled"] == 1299
+
+
+async def test_settled_money_is_given_back_and_never_more_than_it_was(doors: Doors) -> None:
+    payment = await doors.house.settled()
+    path = f"/v1/payments/{payment.id}/refunds"
+
+    some = await doors.post(path, {"amount": 1000, "reason": "desistimiento"}, caller="operators")
+    more = await doors.post(path, {"amount": 300, "reason": "desistimiento"}, caller="operators")
+
+    assert some.status in {201, 202}, some.body
+    assert (some.json["amount"], some.json["payment"]) == (1000, str(payment.id))
+    assert more.status in {409, 422}
+    seen = (await doors.get(f"/v1/payments/{payment.id}")).json
+    assert [refund["amount"] for refund in seen["refunds"]] == [1000]
+
+
+async def test_a_forged_acknowledgement_proves_nothing(doors: Doors) -> None:
+    payment = (await pays(doors)).json
+    forged = {
+        "vin": VIN, "command_id": str(uuid4()), "epoch": 1,
+        "service": "heated-seats", "status": "SUCCEEDED", "at": "2026-11-23T10:00:00Z",
+        "signature": "A" * 86 + "==",
+    }  # fmt: skip
+
+    answer = await doors.post(f"/v1/payments/{payment['id']}/delivery", forged, caller="ota")
+
+    assert (answer.status, answer.json["code"]) == (422, "evidence_refused")
+
+
+async def test_payments_are_listed_a_page_at_a_time_newest_first(doors: Doors) -> None:
+    made = [(await pays(doors)).json["id"] for _ in range(5)]
+
+    first = (await doors.get("/v1/payments?limit=3")).json
+    second = (await doors.get(f"/v1/payments?limit=3&cursor={first['next_cursor']}")).json
+
+    assert [payment["id"] for payment in first["data"] + second["data"]] == made[::-1]
+    assert second["next_cursor"] is None
+    assert "events" not in first["data"][0]
+
+
+async def test_lists_are_filtered_by_subject_and_state(doors: Doors) -> None:
+    declined = (await pays(doors, "pm_declined")).json["payment"]
+    await pays(doors)
+
+    failed = (await doors.get("/v1/payments?state=Failed")).json["data"]
+    of_subject = (await doors.get(f"/v1/payments?subject={declined['subject']}")).json["data"]
+
+    assert [payment["id"] for payment in failed] == [declined["id"]]
+    assert [payment["id"] for payment in of_subject] == [declined["id"]]
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["limit=0", "limit=101", "limit=many", "state=failed", "cursor=x", "subject=1", "stat=Failed",
+     "limit=1&limit=2", "limit", "&", "limit=1%00", "%ff=1"],
+)  # fmt: skip
+async def test_a_query_that_is_not_understood_is_refused(quiet_doors: Doors, query: str) -> None:
+    answer = await quiet_doors.get(f"/v1/payments?{query}")
+
+    assert (answer.status, answer.json["code"]) == (422, "invalid_parameter")
+
+
+async def test_a_payment_nobody_made_is_not_found(quiet_doors: Doors) -> None:
+    answer = await quiet_doors.get(f"/v1/payments/{uuid4()}")
+
+    assert (answer.status, answer.json["code"]) == (404, "payment_not_found")

@@ -5,9 +5,12 @@ ends its key here. A key belongs to its caller; only its hash is stored.
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
+from caas.billing_database.batching import Batcher
 from caas.billing_database.connection import Connection, Database
 from caas.errors import RefusedError
 
@@ -27,12 +30,16 @@ update idempotency_keys set created_at = db_now()
    and created_at < db_now() - make_interval(secs => $3) returning 1
 """
 END = """
-update idempotency_keys set answer_status = $3, answer_body = $4
- where caller = $1 and key_hash = $2 and answer_status is null
+update idempotency_keys k set answer_status = w.status, answer_body = w.body
+  from unnest($1::text[], $2::bytea[], $3::integer[], $4::bytea[])
+       as w(caller, key_hash, status, body)
+ where k.caller = w.caller and k.key_hash = w.key_hash and k.answer_status is null
 """
+# A key taken for a payment that was then not accepted names a payment that never was.
 FORGET = """
-delete from idempotency_keys
- where caller = $1 and key_hash = $2 and answer_status is null and payment_id is null
+delete from idempotency_keys k
+ where k.caller = $1 and k.key_hash = $2 and k.answer_status is null
+   and not exists (select from payments p where p.id = k.payment_id)
 """
 
 
@@ -57,6 +64,13 @@ class StoredAnswer:
     body: bytes
 
 
+class _Ended(NamedTuple):
+    caller: str
+    key_hash: bytes
+    status: int
+    body: bytes
+
+
 def hashed(text: str | bytes) -> bytes:
     """Return the digest under which a key or a request body is kept."""
     return hashlib.sha256(text.encode() if isinstance(text, str) else text).digest()
@@ -68,6 +82,7 @@ class IdempotencyKeys:
     def __init__(self, database: Database) -> None:
         """Read and write through this database."""
         self._database = database
+        self._batcher: Batcher[_Ended, None] = Batcher(self._end_batch)
 
     async def begin(self, caller: str, key: str, request: bytes) -> StoredAnswer | None:
         """Take the key for this request, or return the answer it already has.
@@ -98,17 +113,28 @@ class IdempotencyKeys:
         within: Connection | None = None,
     ) -> None:
         """Keep the answer for whoever asks again."""
-        await (within or self._database).fetch(
-            END, caller, hashed(key), answer.status, answer.body
-        )
+        ended = _Ended(caller, hashed(key), answer.status, answer.body)
+        if within is not None:
+            await _end(within, [ended])
+        else:
+            await self._batcher.write(ended, key=(caller, ended.key_hash))
 
     async def forget(self, caller: str, key: str) -> None:
         """Give the key back after a request that changed nothing."""
         await self._database.fetch(FORGET, caller, hashed(key))
 
+    async def _end_batch(self, batch: Sequence[_Ended]) -> list[None]:
+        async with self._database.connection() as connection:
+            await _end(connection, batch)
+        return [None] * len(batch)
+
     async def _take_over(self, caller: str, digest: bytes) -> bool:
         row = await self._database.fetchrow(TAKE_OVER, caller, digest, IN_FLIGHT_SECONDS_MAX)
         return row is not None
+
+
+async def _end(connection: Connection, batch: Sequence[_Ended]) -> None:
+    await connection.fetch(END, *(list(column) for column in zip(*batch, strict=True)))
 
 
 def is_abandoned(created_at: datetime, now: datetime) -> bool:

@@ -3,7 +3,7 @@
 import asyncio
 import base64
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -16,17 +16,22 @@ from caas.billing_database.customers import Customers
 from caas.billing_database.identifiers import new_id
 from caas.billing_database.payments import Payment
 from caas.billing_database.vehicles import NewVehicle, Vehicles
+from caas.external_systems.admin_registration import AdminRegistration
+from caas.external_systems.factory import Factory
 from caas.external_systems.http import HttpClient, Secret
 from caas.external_systems.in_process_vehicle_link import InProcessVehicleLink
 from caas.external_systems.notification_channel import OutgoingMessage
 from caas.external_systems.seed_contract_gateway import SeedContractGateway
+from caas.external_systems.transport_system import TransportSystem
+from caas.order_management import OrderPartners
 from caas.payment_processing import PaymentRequest
 from caas.rules.money import Money
 from caas.rules.pace import Pace
 from caas.rules.payment_states import PaymentState
 from caas.settings import Market
-from caas_simulators import payment_gateway
+from caas_simulators import order_partners, payment_gateway
 from caas_simulators.gateway_world import GatewaySettings, GatewayWorld
+from caas_simulators.partner_world import PartnerSettings
 from caas_simulators.simulated_time import Clock
 from caas_simulators.vehicle_fleet import Fleet
 
@@ -145,16 +150,33 @@ async def standing(
     """Build a house and take it down afterwards."""
     fleet = Fleet(1, clock=Clock(scale))
     letterbox = Letterbox()
-    async with payment_gateway.running(
-        settings or GatewaySettings(seed=1, time_scale=scale)
-    ) as (server, world):
+    async with AsyncExitStack() as stack:
+        server, world = await stack.enter_async_context(
+            payment_gateway.running(settings or GatewaySettings(seed=1, time_scale=scale))
+        )
+        partners, _ = await stack.enter_async_context(
+            order_partners.running(PartnerSettings(seed=1, time_scale=scale))
+        )
         link = InProcessVehicleLink(fleet, now=app.now, on_refused=lambda *_: None)
         http = HttpClient(server.url, partner="gateway", api_key=Secret("sk_simulated"))
+        partner_http = HttpClient(partners.url, partner="partners")
         platform = app.assemble(
             database,
-            app.Partners(gateway=SeedContractGateway(http), vehicles=link, channel=letterbox),
-            market=Market(zone=ZoneInfo("Europe/Madrid"), currency="EUR", language="es"),
-            pace=Pace(scale),
+            app.Partners(
+                gateway=SeedContractGateway(http),
+                vehicles=link,
+                order_partners=OrderPartners(
+                    factory=Factory(partner_http),
+                    admin_registration=AdminRegistration(partner_http),
+                    transport_system=TransportSystem(partner_http),
+                ),
+                channel=letterbox,
+            ),
+            app.Terms(
+                market=Market(zone=ZoneInfo("Europe/Madrid"), currency="EUR", language="es"),
+                pace=Pace(scale),
+                public_url="http://caas.example",
+            ),
         )
         await platform.ota_activation_engine.start()
         try:
@@ -162,5 +184,6 @@ async def standing(
         finally:
             await link.close()
             await http.close()
+            await partner_http.close()
 
 

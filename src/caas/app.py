@@ -17,8 +17,17 @@ from pathlib import Path
 from uuid import UUID
 
 import structlog
+import uvicorn
 
 from caas import local_machine
+from caas.api import (
+    ApiSettings,
+    PartnerWebhooks,
+    Rooms,
+    build_api,
+    parse_api_keys,
+    server_config,
+)
 from caas.billing_database import books as billing_books
 from caas.billing_database import connection, migrations
 from caas.billing_database.books import Books
@@ -26,8 +35,11 @@ from caas.billing_database.connection import Database
 from caas.billing_database.customers import Customers
 from caas.billing_database.payments import Payment
 from caas.billing_database.refunds import Refund
+from caas.billing_database.webhook_inbox import WebhookInbox
 from caas.errors import StartupError
+from caas.external_systems.admin_registration import AdminRegistration
 from caas.external_systems.apprise_channel import AppriseChannel
+from caas.external_systems.factory import Factory
 from caas.external_systems.http import HttpClient, Secret
 from caas.external_systems.in_process_vehicle_link import InProcessVehicleLink
 from caas.external_systems.iot_gateway import MqttVehicleLink, VehicleLink
@@ -35,14 +47,20 @@ from caas.external_systems.local_outbox import LocalOutbox
 from caas.external_systems.notification_channel import NotificationChannel
 from caas.external_systems.payment_gateway import PaymentGateway, unsafe_pairs
 from caas.external_systems.seed_contract_gateway import SeedContractGateway
+from caas.external_systems.transport_system import TransportSystem
 from caas.notifications import Address, AddressOf, Notifications
 from caas.open_work import OpenWork
+from caas.order_management import OrderManagement, OrderPartners
+from caas.order_management import Upward as OrdersUpward
+from caas.order_management.giving_back import Refund as RefundOfOrders
 from caas.ota_activation_engine import SERVICE_PAYMENT, OtaActivationEngine, Upward
 from caas.payment_processing import PaymentProcessing
 from caas.payment_processing.charges import Charges
+from caas.payment_processing.final_payment import FinalPayment
 from caas.payment_processing.flow import Flow
 from caas.payment_processing.disputes import Disputes
 from caas.payment_processing.refunds import Refunds, TellRefunded
+from caas.payment_processing.reservation_payment import ReservationPayment
 from caas.payment_processing.service_payment import ServicePayment
 from caas.payment_processing.settlement import Settlement
 from caas.payment_processing.unknown_outcomes import UnknownOutcomes
@@ -62,6 +80,7 @@ class Partners:
 
     gateway: PaymentGateway
     vehicles: VehicleLink
+    order_partners: OrderPartners
     channel: NotificationChannel
 
 
@@ -72,71 +91,117 @@ class Platform:
     books: Books
     open_work: OpenWork
     notifications: Notifications
+    order_management: OrderManagement
     service_catalog: ServiceCatalog
     ota_activation_engine: OtaActivationEngine
     payment_processing: PaymentProcessing
 
 
-def assemble(database: Database, partners: Partners, *, market: Market, pace: Pace) -> Platform:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What the platform is run under: market, pace, and the address its links lead to."""
+
+    market: Market
+    pace: Pace
+    public_url: str
+
+
+def assemble(database: Database, partners: Partners, terms: Terms) -> Platform:
     """Build every room over one database and one set of partners.
 
     Raises:
         StartupError: the gateway cannot carry a payment type safely.
     """
     _refuse_unsafe(partners.gateway)
+    pace = terms.pace
     books = billing_books.opened(database)
     open_work = OpenWork(books.work, books.cases, pace)
     notifications = Notifications(
         books=books,
         channel=partners.channel,
         address_of=_addresses(database),
-        zone=market.zone,
-        language=market.language,
+        zone=terms.market.zone,
+        language=terms.market.language,
     )
-    catalog = ServiceCatalog(books=books)
-    ota = OtaActivationEngine(books=books, link=partners.vehicles, pace=pace)
-    charges = Charges(books, partners.gateway, pace=pace, alert=notifications.alert)
-    service_payment = ServicePayment(
-        books=books,
-        charges=charges,
-        ota_activation_engine=ota,
-        service_catalog=catalog,
-        notifications=notifications,
-        pace=pace,
-    )
-    flows: Mapping[PaymentType, Flow] = {PaymentType.SERVICE: service_payment}
     refunds = Refunds(
         books=books,
         gateway=partners.gateway,
         pace=pace,
         tell_refunded=_refund_teller(notifications),
     )
-    disputes = Disputes(books)
-    settlement = Settlement(
+    orders = OrderManagement(
         books=books,
-        gateway=partners.gateway,
-        charges=charges,
-        flows=flows,
-        alert=notifications.alert,
-        pace=pace,
-        on_refund=refunds.gateway_says,
-        on_dispute=disputes.gateway_says,
-    )
-    payments = PaymentProcessing(
-        books=books,
-        charges=charges,
-        flows=flows,
-        service_payment=service_payment,
-        unknown_outcomes=UnknownOutcomes(
-            books=books, gateway=partners.gateway, charges=charges, flows=flows, pace=pace
+        partners=partners.order_partners,
+        upward=OrdersUpward(
+            tell=notifications.tell,
+            alert=notifications.alert,
+            refund=_orders_refund(refunds),
+            access_url=lambda token: f"{terms.public_url}/access/{token}",
         ),
-        settlement=settlement,
-        refunds=refunds,
-        disputes=disputes,
-        ota_activation_engine=ota,
         pace=pace,
     )
-    ota.report_to(
+    catalog = ServiceCatalog(books=books)
+    ota = OtaActivationEngine(books=books, link=partners.vehicles, pace=pace)
+    payments = _payment_processing(
+        Neighbours(books, notifications, orders, catalog, ota, refunds), partners.gateway, pace
+    )
+    for room in (notifications, orders, ota, payments):
+        room.register(open_work)
+    PartnerWebhooks(inbox=WebhookInbox(database), order_management=orders).register(open_work)
+    return Platform(
+        books=books,
+        open_work=open_work,
+        notifications=notifications,
+        order_management=orders,
+        service_catalog=catalog,
+        ota_activation_engine=ota,
+        payment_processing=payments,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbours:
+    """The rooms that Payment Processing works with."""
+
+    books: Books
+    notifications: Notifications
+    order_management: OrderManagement
+    service_catalog: ServiceCatalog
+    ota_activation_engine: OtaActivationEngine
+    refunds: Refunds
+
+
+def _payment_processing(
+    rooms: Neighbours, gateway: PaymentGateway, pace: Pace
+) -> PaymentProcessing:
+    books, alert = rooms.books, rooms.notifications.alert
+    charges = Charges(books, gateway, pace=pace, alert=alert)
+    service_payment = ServicePayment(
+        books=books,
+        charges=charges,
+        ota_activation_engine=rooms.ota_activation_engine,
+        service_catalog=rooms.service_catalog,
+        notifications=rooms.notifications,
+        pace=pace,
+    )
+    reservation_payment = ReservationPayment(
+        books=books,
+        charges=charges,
+        order_management=rooms.order_management,
+        notifications=rooms.notifications,
+    )
+    final_payment = FinalPayment(
+        books=books,
+        charges=charges,
+        order_management=rooms.order_management,
+        notifications=rooms.notifications,
+    )
+    flows: Mapping[PaymentType, Flow] = {
+        PaymentType.RESERVATION: reservation_payment,
+        PaymentType.FINAL: final_payment,
+        PaymentType.SERVICE: service_payment,
+    }
+    rooms.ota_activation_engine.report_to(
         {
             SERVICE_PAYMENT: Upward(
                 service_payment.activation_succeeded,
@@ -145,15 +210,33 @@ def assemble(database: Database, partners: Partners, *, market: Market, pace: Pa
             )
         }
     )
-    for room in (notifications, ota, payments):
-        room.register(open_work)
-    return Platform(
+    disputes = Disputes(books)
+    return PaymentProcessing(
         books=books,
-        open_work=open_work,
-        notifications=notifications,
-        service_catalog=catalog,
-        ota_activation_engine=ota,
-        payment_processing=payments,
+        charges=charges,
+        flows=flows,
+        checks={
+            PaymentType.RESERVATION: reservation_payment.check_due,
+            PaymentType.FINAL: final_payment.check_due,
+        },
+        service_payment=service_payment,
+        unknown_outcomes=UnknownOutcomes(
+            books=books, gateway=gateway, charges=charges, flows=flows, pace=pace
+        ),
+        settlement=Settlement(
+            books=books,
+            gateway=gateway,
+            charges=charges,
+            flows=flows,
+            alert=alert,
+            pace=pace,
+            on_refund=rooms.refunds.gateway_says,
+            on_dispute=disputes.gateway_says,
+        ),
+        refunds=rooms.refunds,
+        disputes=disputes,
+        ota_activation_engine=rooms.ota_activation_engine,
+        pace=pace,
     )
 
 
@@ -180,12 +263,61 @@ async def opened(settings: Settings) -> AsyncIterator[Platform]:
         database = await connection.connect(settings.database_url)
         stack.push_async_callback(database.close)
         partners = await _partners(stack, settings)
-        platform = assemble(
-            database, partners, market=settings.market, pace=Pace(settings.time_scale)
+        terms = Terms(
+            market=settings.market,
+            pace=Pace(settings.time_scale),
+            public_url=settings.public_url,
         )
+        platform = assemble(database, partners, terms)
         await platform.ota_activation_engine.start()
         stack.push_async_callback(partners.vehicles.close)
         yield platform
+
+
+async def serving(platform: Platform, settings: Settings, *, host: str, port: int) -> None:
+    """Serve the API until the process is told to stop.
+
+    Raises:
+        StartupError: the port is in use, or may not be used.
+    """
+    rooms = Rooms(
+        books=platform.books,
+        payment_processing=platform.payment_processing,
+        order_management=platform.order_management,
+        service_catalog=platform.service_catalog,
+    )
+    partner_secrets = settings.partner_webhook_secrets
+    built = build_api(
+        rooms,
+        ApiSettings(
+            now=now,
+            api_keys=parse_api_keys(settings.api_keys),
+            gateway_webhook_secrets=settings.gateway_webhook_secrets,
+            factory_webhook_secrets=partner_secrets,
+            transport_webhook_secrets=partner_secrets,
+            on_webhook=platform.open_work.wake,
+        ),
+    )
+    with listening(host, port) as listener:
+        await uvicorn.Server(server_config(built)).serve(sockets=[listener])
+
+
+def listening(host: str, port: int) -> socket.socket:
+    """Take the port the platform is served on.
+
+    Raises:
+        StartupError: it is in use, or may not be used.
+    """
+    listener = socket.socket(socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise StartupError(
+            f"Port {port} on {host} cannot be used ({error.strerror}). Choose another with --port."
+        ) from error
+    return listener
 
 
 async def _partners(stack: AsyncExitStack, settings: Settings) -> Partners:
@@ -199,8 +331,23 @@ async def _partners(stack: AsyncExitStack, settings: Settings) -> Partners:
         else LocalOutbox(settings.data_dir / "outbox")
     )
     stack.push_async_callback(channel.close)
+    clients = [
+        HttpClient(url, partner=name)
+        for name, url in (
+            ("The factory", settings.factory_url),
+            ("Admin Registration", settings.registration_url),
+            ("The transport", settings.transport_url),
+        )
+    ]
+    for client in clients:
+        stack.push_async_callback(client.close)
     return Partners(
         gateway=SeedContractGateway(gateway_http),
+        order_partners=OrderPartners(
+            factory=Factory(clients[0]),
+            admin_registration=AdminRegistration(clients[1]),
+            transport_system=TransportSystem(clients[2]),
+        ),
         vehicles=_vehicle_link(settings),
         channel=channel,
     )
@@ -230,6 +377,15 @@ def _refuse_unsafe(gateway: PaymentGateway) -> None:
             f"The gateway '{gateway.name}' cannot be used safely: {'; '.join(unsafe)}. "
             "Choose another adapter, or switch the payment type off."
         )
+
+
+def _orders_refund(refunds: Refunds) -> RefundOfOrders:
+    async def refund(payment_id: UUID, amount: int, reason: str) -> object:
+        return await refunds.request(
+            payment_id, amount=amount, reason=reason, key=reason, requested_by="order-management"
+        )
+
+    return refund
 
 
 def _refund_teller(notifications: Notifications) -> TellRefunded:

@@ -19,7 +19,7 @@ from caas import app, local_machine
 from caas.billing_database import connection, migrations
 from caas.billing_database import self_check as laws
 from caas.errors import CaasError, StartupError
-from caas.settings import SettingError, read_settings
+from caas.settings import read_settings
 
 FINDINGS: Final = 1
 ENVIRONMENT: Final = 3
@@ -55,7 +55,7 @@ def work() -> None:
 @program.command()
 def migrate() -> None:
     """Bring the database to this program's schema."""
-    for name in asyncio.run(_guarded(migrations.migrate(_database_url()))):
+    for name in asyncio.run(_guarded(_migrate())):
         typer.echo(f"ran {name}")
 
 
@@ -121,24 +121,18 @@ async def _work() -> None:
             await working
 
 
+async def _migrate() -> list[str]:
+    async with local_machine.database(app.environment()) as dsn:
+        return await migrations.migrate(dsn)
+
+
 async def _self_check() -> list[laws.Finding]:
-    database = await connection.connect(_database_url())
-    try:
-        return await laws.self_check(database)
-    finally:
-        await database.close()
-
-
-def _database_url() -> str:
-    """Return the database of the environment, or the running one of this machine."""
-    environment = app.environment()
-    url = environment.get("CAAS_DATABASE_URL") or local_machine.running_database(environment)
-    if url is None:
-        raise SettingError(
-            "CAAS_DATABASE_URL is not set and no platform is up on this machine. "
-            "Set it, or start './caas up'."
-        )
-    return url
+    async with local_machine.database(app.environment()) as dsn:
+        database = await connection.connect(dsn)
+        try:
+            return await laws.self_check(database)
+        finally:
+            await database.close()
 
 
 def _run(work: Coroutine[Any, Any, None]) -> None:

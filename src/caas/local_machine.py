@@ -13,10 +13,11 @@ import fcntl
 import importlib
 import json
 import os
+import re
 import secrets
 import sys
-from collections.abc import Mapping
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -33,6 +34,7 @@ SCOPES: Final = (
     "order-management", "service-catalog", "billing", "ota-engine", "webhook-handler", "operations",
 )  # fmt: skip
 WEBHOOK_SECRET_BYTES: Final = 24
+ADDRESS: Final = re.compile(r"http://[^\s\"]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +96,24 @@ def vehicles_at_hand(scale: float) -> Any:
     fleet = importlib.import_module("caas_simulators.vehicle_fleet")
     clock = importlib.import_module("caas_simulators.simulated_time")
     return fleet.Fleet(FLEET_SEED, clock=clock.Clock(scale), takes_in_strangers=True)
+
+
+@asynccontextmanager
+async def database(environment: Mapping[str, str]) -> AsyncIterator[str]:
+    """Lend the environment's database, or this machine's own, started if need be.
+
+    Raises:
+        StartupError: it cannot be started.
+    """
+    if environment.get("CAAS_DATABASE_URL"):
+        yield environment["CAAS_DATABASE_URL"]
+        return
+    server = EmbeddedPostgresql()
+    dsn = await server.start(data_dir(environment))
+    try:
+        yield dsn
+    finally:
+        await server.stop()
 
 
 async def _start_vehicles(
@@ -162,8 +182,10 @@ async def _spawn(stack: AsyncExitStack, module: str, *arguments: str) -> str:
     try:
         async with asyncio.timeout(START_SECONDS_MAX):
             line = await process.stdout.readline()
-        return str(json.loads(line)["url"])
-    except (TimeoutError, ValueError, KeyError) as error:
+        address = ADDRESS.search(line.decode())
+        assert address is not None
+        return address[0]
+    except (TimeoutError, AssertionError) as error:
         raise StartupError(f"The simulator {module} {arguments[0]} did not start.") from error
 
 

@@ -25,6 +25,7 @@ SERVICES = """
 select code, name, kind, currency, prices, monthly_fee, metered, offered from services
  where offered order by code limit $1
 """
+CAN_BE_REACHED = "select 1 from vehicles where vin = $1 and public_key is not null"
 ADD_ORDER = """
 insert into service_orders (id, customer, vin, service, duration_days, amount, currency, created_at)
 values ($1, $2, $3, $4, $5, $6, $7, db_now()) returning created_at
@@ -119,6 +120,10 @@ class Services:
         """Return what is on offer."""
         rows = await self._database.fetch(SERVICES, PAGE_ROWS_MAX)
         return [Service(**dict(row)) for row in rows]
+
+    async def can_be_reached(self, vin: str) -> bool:
+        """Whether the vehicle is known with a key of its own."""
+        return await self._database.fetchrow(CAN_BE_REACHED, vin) is not None
 
     async def add_order(self, order: NewServiceOrder) -> ServiceOrder:
         """Write a new service order."""

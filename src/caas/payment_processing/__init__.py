@@ -66,6 +66,7 @@ class PaymentProcessing:
         books: Books,
         charges: Charges,
         flows: Mapping[PaymentType, Flow],
+        checks: Mapping[PaymentType, Check],
         service_payment: ServicePayment,
         unknown_outcomes: UnknownOutcomes,
         settlement: Settlement,
@@ -73,10 +74,9 @@ class PaymentProcessing:
         disputes: Disputes,
         ota_activation_engine: OtaActivationEngine,
         pace: Pace,
-        checks: Mapping[PaymentType, Check] | None = None,
     ) -> None:
         """Offer these flows; `checks` refuse what is not due before it is accepted."""
-        self._checks = checks or {}
+        self._checks = checks
         self._books = books
         self._charges = charges
         self._flows = flows
@@ -105,6 +105,7 @@ class PaymentProcessing:
 
     async def initiate_service_payment(self, request: PaymentRequest) -> Payment | StoredAnswer:
         """Process a one-time service payment (Diagram 4); settlement comes later."""
+        await self._service_payment.check_due(request)
         return await self._initiate(request, PaymentType.SERVICE)
 
     async def initiate_subscription_payment(

@@ -13,6 +13,7 @@ from caas.billing_database.connection import Connection
 from caas.billing_database.due_work import DueWork
 from caas.billing_database.moves import Evidence, Work
 from caas.billing_database.payments import Payment
+from caas.errors import RefusedError
 from caas.notifications import Notifications
 from caas.ota_activation_engine import (
     ACTIVATE,
@@ -25,6 +26,7 @@ from caas.ota_activation_engine import (
 from caas.open_work import Answer, Done, OpenWork
 from caas.payment_processing.charges import Charges
 from caas.payment_processing.flow import Step
+from caas.payment_processing.initiation import PaymentRequest
 from caas.rules.pace import Pace
 from caas.rules.payment_states import PaymentState
 from caas.service_catalog import ServiceCatalog
@@ -32,6 +34,12 @@ from caas.service_catalog import ServiceCatalog
 ACTIVATION_FAILED: Final = "OTA activation failed"
 GOODWILL: Final = "goodwill_delivery"
 TELL_ACTIVE: Final = "tell_service_active"
+
+
+class NotTheSumDueError(RefusedError):
+    """The payment is not what the service order is for."""
+
+    code = "not_the_sum_due"
 
 
 class ServicePayment:
@@ -58,6 +66,21 @@ class ServicePayment:
     def register(self, open_work: OpenWork) -> None:
         """Take the work this flow leaves for later."""
         open_work.register(TELL_ACTIVE, self._notify_active)
+
+    async def check_due(self, request: PaymentRequest) -> None:
+        """Let a payment begin only for a service order, its customer and its price.
+
+        Raises:
+            ServiceOrderNotFoundError: there is no such order.
+            NotTheSumDueError: another amount, currency or customer.
+        """
+        order = await self._catalog.service_order(request.subject)
+        due = (order.customer, order.amount, order.currency)
+        if due != (request.customer, request.amount, request.currency):
+            raise NotTheSumDueError(
+                f"Due is {order.amount} minor units {order.currency} from the customer who "
+                "ordered the service."
+            )
 
     async def when_failed(self, payment: Payment) -> Step:
         """Cancel order, no activation (Diagram 7): the customer is told in the same commit."""

@@ -40,6 +40,12 @@ class NotSoldLikeThisError(RefusedError):
     code = "not_sold_like_this"
 
 
+class VehicleNotConnectedError(RefusedError):
+    """The vehicle is not known here with a key, so it could not confirm a service."""
+
+    code = "vehicle_not_connected"
+
+
 class InvalidServiceError(RefusedError):
     """The service is not described as the catalogue needs it."""
 
@@ -101,7 +107,12 @@ class ServiceCatalog:
         Raises:
             ServiceNotFoundError: the catalogue has no such service.
             NotSoldLikeThisError: it is not sold once, or not for this duration.
+            VehicleNotConnectedError: the vehicle could not confirm anything.
         """
+        if not await self._services.can_be_reached(vin):
+            raise VehicleNotConnectedError(
+                f"No vehicle {vin} with a key of its own is known; it could not confirm a service."
+            )
         offer = await self.service(service)
         price = next(
             (p["amount"] for p in offer.prices if p["duration_days"] == duration_days), None

@@ -125,17 +125,21 @@ class Subscriptions:
             await self._delivery.deactivate_service(subscription_id)
         return await self._rows.get(subscription_id)
 
-    async def subscription(self, subscription_id: UUID) -> Subscription:
+    async def subscription(
+        self, subscription_id: UUID, *, within: Connection | None = None
+    ) -> Subscription:
         """Return a subscription as it stands.
 
         Raises:
             SubscriptionNotFoundError: there is none with this id.
         """
-        return await self._rows.get(subscription_id)
+        return await self._rows.get(subscription_id, within=within)
 
-    async def find(self, subscription_id: UUID) -> Subscription | None:
+    async def find(
+        self, subscription_id: UUID, *, within: Connection | None = None
+    ) -> Subscription | None:
         """Return a subscription, or None when nothing has this id."""
-        return await self._rows.find(subscription_id)
+        return await self._rows.find(subscription_id, within=within)
 
     async def subscriptions(
         self,
@@ -213,6 +217,8 @@ class Subscriptions:
         offer = await self._catalog.service(service)
         if offer.kind != SUBSCRIPTION or offer.monthly_fee is None or not offer.offered:
             raise NotSoldLikeThisError(f"'{service}' is not sold as a subscription.")
+        if len({metered["unit"] for metered in offer.metered}) != len(offer.metered):
+            raise NotSoldLikeThisError(f"'{service}' has two prices for one unit.")
         return NewSubscription(
             id=new_id(),
             customer=customer,

@@ -167,7 +167,7 @@ def _is_same(key: ApiKey | None, digest: bytes) -> bool:
 def _configured(number: int, entry: str) -> ConfiguredKey:
     name, _, rest = entry.partition(":")
     scopes_text, _, key = rest.partition(":")
-    if not _NAME.fullmatch(name):
+    if not _NAME.fullmatch(name) or not key:
         raise StartupError(f"CAAS_API_KEYS, entry {number}: it must be name:scope+scope:key.")
     if _BEARER.fullmatch(b"Bearer " + key.encode()) is None:
         raise StartupError(

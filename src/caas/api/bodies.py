@@ -62,6 +62,9 @@ def _invalid(error: msgspec.ValidationError) -> InvalidBodyError:
 
 
 def _refuse_written_out(body: bytes) -> None:
-    """Say what matters most about a body that cannot be read: the card number in it."""
-    if holds_one(body.decode("utf-8", "replace")):
+    r"""Say what matters most about a body that cannot be read: the card number in it.
+
+    `\/` is the one escape of JSON that the reader of card numbers leaves alone.
+    """
+    if holds_one(body.decode("utf-8", "replace").replace("\\/", "/")):
         raise CardNumberRefusedError

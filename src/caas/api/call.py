@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from caas.api.authentication import Caller
+from caas.api.card_refusal import may_hold_one
 
 SCOPE_KEY: Final = "caas.call"
 UNMATCHED: Final = "unmatched"
@@ -50,6 +51,6 @@ def call_of(scope: Scope) -> Call:
 
 def _request_id(headers: dict[bytes, bytes]) -> str:
     given = headers.get(b"x-request-id")
-    if given is not None and _REQUEST_ID.fullmatch(given):
+    if given is not None and _REQUEST_ID.fullmatch(given) and not may_hold_one(given):
         return given.decode("ascii")
     return os.urandom(_RANDOM_BYTES).hex()

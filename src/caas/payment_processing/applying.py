@@ -1,0 +1,129 @@
+"""How every payment's next step is applied, whichever call to the gateway it came from.
+
+A move is applied alone or, with what a flow adds to it, in one transaction; what could not be
+asked of the gateway is put off, and what it did not answer is written down as unknown.
+
+Rules a change must keep: a payment is described by what was committed, never by what was hoped; an
+outcome nobody knows is a remark and a probe, never another state (decision 3).
+"""
+
+import dataclasses
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from caas.billing_database.books import Books
+from caas.billing_database.connection import Connection
+from caas.billing_database.moves import Move, Moved, Work, move_of
+from caas.billing_database.payments import Payment
+from caas.external_systems.payment_gateway import PaymentGateway
+from caas.payment_processing.flow import Alert, Step
+from caas.payment_processing.gateway_calls import PROBE, Unanswered
+from caas.rules.pace import Pace
+from caas.rules.payment_states import Remark
+
+FIRST_PROBE_SECONDS: Final = 5.0
+
+
+class Applying:
+    """What authorising, committing and voiding share: the books, the gateway, and how to move."""
+
+    def __init__(self, books: Books, gateway: PaymentGateway, *, pace: Pace, alert: Alert) -> None:
+        """Charge through this gateway and record in these books."""
+        self._books = books
+        self._gateway = gateway
+        self._pace = pace
+        self._alert = alert
+
+    async def apply(self, payment: Payment, move: Move, *, step: Step | None = None) -> Payment:
+        """Apply a move with the step a flow adds to it; return the payment as it stands."""
+        if step is None:
+            return (await self._apply(payment, move))[0]
+        move = _with_step(move, step)
+        return (await self._apply(payment, move, also=step.also))[0]
+
+    async def _apply(
+        self,
+        payment: Payment,
+        move: Move,
+        *,
+        within: Connection | None = None,
+        also: Callable[[Connection, Payment], Awaitable[None]] | None = None,
+    ) -> tuple[Payment, Moved]:
+        if within is not None or also is None:
+            moved = await self._books.moves.apply(move, within=within)
+            after = await self._after(payment, move, moved, within=within)
+            if also is not None and within is not None and moved.moved:
+                await also(within, after)
+            return after, moved
+
+        async def together(connection: Connection) -> tuple[Payment, Moved]:
+            return await self._apply(payment, move, within=connection, also=also)
+
+        return await self._books.database.in_transaction(together)
+
+    async def _after(
+        self, payment: Payment, move: Move, moved: Moved, *, within: Connection | None
+    ) -> Payment:
+        if not moved.moved:
+            return await self._books.payments.get(payment.id, within=within)
+        changes = {
+            name: value
+            for name in ("gateway_transaction_id", "hosted_page_url", "decline_code",
+                         "capture_before", "outcome")
+            if (value := getattr(move, name)) is not None
+        }  # fmt: skip
+        return dataclasses.replace(
+            payment,
+            state=moved.state,
+            version=moved.version,
+            authorised_amount=payment.authorised_amount + (move.authorised or 0),
+            captured_amount=payment.captured_amount + (move.captured or 0),
+            settled_amount=payment.settled_amount + (move.settled or 0),
+            refunded_amount=payment.refunded_amount + (move.refunded or 0),
+            disputed_amount=payment.disputed_amount + (move.disputed or 0),
+            **changes,
+        )
+
+    async def _unanswered(
+        self,
+        payment: Payment,
+        operation: str,
+        unanswered: Unanswered,
+        transaction_id: str | None = None,
+    ) -> Payment:
+        """Put the operation off to its next retry, or record that its outcome is unknown."""
+        if unanswered.wait_seconds is not None:
+            due_in = self._pace.seconds(unanswered.wait_seconds)
+            await self._books.work.postpone(
+                operation, payment.id, due_in=due_in, because=unanswered.because
+            )
+            return payment
+        await self._alert("gateway_outcome_unknown", payment.id, unanswered.because)
+        first_probe = self._pace.seconds(FIRST_PROBE_SECONDS)
+        if payment.outcome == "unknown":
+            await self._books.work.postpone(PROBE, payment.id, due_in=first_probe)
+            return payment
+        move = move_of(
+            payment,
+            Remark.OUTCOME_UNKNOWN,
+            source=f"unknown:{operation}:{payment.version}",
+            outcome="unknown",
+            facts={"operation": operation, "because": unanswered.because},
+            gateway_transaction_id=transaction_id,
+            done=(operation,),
+            next=(Work(PROBE, first_probe, {"operation": operation}),),
+        )
+        return (await self._apply(payment, move))[0]
+
+
+def _with_step(move: Move, step: Step) -> Move:
+    """Add what a flow commits to the move that every payment makes."""
+    return Move(
+        **{
+            **{name: getattr(move, name) for name in Move.__struct_fields__},
+            "facts": {**(move.facts or {}), **step.facts},
+            "done": (*(move.done or ()), *step.done),
+            "next": (*(move.next or ()), *step.next),
+            "command": step.command or move.command,
+        }
+    )

@@ -1,0 +1,179 @@
+"""Authorising a charge: the funds are asked for and held, or they are not (Diagrams 2 to 6).
+
+What the gateway's answer means for a pending payment is decided here, whether it came from the
+call, a lookup, a webhook or a settlement line.
+
+Rules a change must keep: the intent is committed before the call and its outcome after it; only
+evidence turns a payment into Failed; a decline code nobody knows decides nothing.
+"""
+
+from typing import Final
+
+from caas.billing_database.moves import Work, move_of
+from caas.billing_database.payments import Payment
+from caas.external_systems.payment_gateway import (
+    CaptureMode,
+    GatewayTransaction,
+    TransactionRequest,
+    TransactionStatus,
+)
+from caas.payment_processing.applying import Applying
+from caas.payment_processing.flow import Flow
+from caas.payment_processing.gateway_calls import (
+    AUTHORISE,
+    NO_PATIENCE,
+    PROBE,
+    Unanswered,
+    key_of,
+    persist,
+)
+from caas.rules import postings
+from caas.rules.payment_failures import NotSentConsequence, not_sent_consequence
+from caas.rules.payment_states import AnyEvent, BeyondEvent, PaymentEvent, PaymentState, Remark
+from caas.rules.retry_strategy import GatewayErrorKind, decline_kind
+
+HOSTED_PAGE_PROBE_SECONDS: Final = 30.0
+NEVER_REACHED: Final = "gateway_unreachable"
+ABANDONED: Final = "abandoned"
+
+
+class Authorising(Applying):
+    """Asks for funds and follows the answer."""
+
+    async def process_payment(
+        self,
+        payment: Payment,
+        flow: Flow,
+        *,
+        patience_seconds: float = NO_PATIENCE,
+        earlier_attempts: int = 0,
+        maybe_sent: bool = True,
+        issue: int = 1,
+    ) -> Payment:
+        """Ask the gateway for a pending payment's funds and follow its answer (Diagrams 2-6)."""
+        assert payment.state is PaymentState.PENDING, "only an intent that is committed is sent"
+        request = _request_for(payment)
+        key = key_of(payment.id, AUTHORISE, issue=issue)
+        answer = await persist(
+            lambda: self._gateway.initiate(request, key=key),
+            pace=self._pace,
+            patience_seconds=patience_seconds,
+            earlier_attempts=earlier_attempts,
+            maybe_sent=maybe_sent,
+        )
+        if isinstance(answer, Unanswered):
+            return await self._authorisation_unanswered(payment, flow, answer)
+        return await self.authorisation_answered(payment, answer, flow, source="gateway")
+
+    async def authorisation_answered(
+        self, payment: Payment, transaction: GatewayTransaction, flow: Flow, *, source: str
+    ) -> Payment:
+        """Follow what the gateway says of a pending payment's transaction."""
+        assert payment.state is PaymentState.PENDING, "later answers are late truths"
+        match transaction.status:
+            case TransactionStatus.REQUIRES_ACTION | TransactionStatus.PENDING:
+                return await self._still_open(payment, transaction)
+            case TransactionStatus.FAILED:
+                return await self._declined(payment, transaction, flow, source=source)
+            case TransactionStatus.VOIDED:
+                return await self.fail(
+                    payment, BeyondEvent.CUSTOMER_ABANDONS, flow, ABANDONED, transaction.id
+                )
+            case _:
+                return await self._funds_reserved(payment, transaction, flow, source=source)
+
+    async def fail(
+        self,
+        payment: Payment,
+        event: AnyEvent,
+        flow: Flow,
+        code: str,
+        transaction_id: str | None = None,
+        **facts: object,
+    ) -> Payment:
+        """End an attempt that is known not to have charged anybody (Diagram 7 follows)."""
+        step = await flow.when_failed(payment)
+        move = move_of(
+            payment,
+            event,
+            source="failed",
+            outcome="known",
+            decline_code=code,
+            facts=facts,
+            gateway_transaction_id=transaction_id,
+            done=(AUTHORISE, PROBE),
+        )
+        after = await self.apply(payment, move, step=step)
+        return await flow.carry_on(after)
+
+    async def _funds_reserved(
+        self, payment: Payment, transaction: GatewayTransaction, flow: Flow, *, source: str
+    ) -> Payment:
+        step = await flow.when_authorised(payment)
+        move = move_of(
+            payment,
+            PaymentEvent.FUNDS_RESERVED,
+            source="authorised",
+            outcome="known",
+            facts={"told_by": source},
+            gateway_transaction_id=transaction.id,
+            capture_before=transaction.capture_before,
+            authorised=payment.amount,
+            entries=postings.authorised(payment.amount),
+            done=(AUTHORISE, PROBE),
+        )
+        after = await self.apply(payment, move, step=step)
+        return await flow.carry_on(after)
+
+    async def _declined(
+        self, payment: Payment, transaction: GatewayTransaction, flow: Flow, *, source: str
+    ) -> Payment:
+        code = transaction.decline_code or ""
+        if decline_kind(code) is GatewayErrorKind.UNRECOGNISED:
+            unanswered = Unanswered(
+                GatewayErrorKind.UNRECOGNISED, None, True,
+                f"The gateway says failed with a code nobody knows: {code or 'none'}.",
+            )  # fmt: skip
+            return await self._unanswered(payment, AUTHORISE, unanswered, transaction.id)
+        return await self.fail(
+            payment, PaymentEvent.GATEWAY_REJECTION, flow, code, transaction.id, told_by=source
+        )
+
+    async def _still_open(self, payment: Payment, transaction: GatewayTransaction) -> Payment:
+        probe = Work(PROBE, self._pace.seconds(HOSTED_PAGE_PROBE_SECONDS))
+        move = move_of(
+            payment,
+            Remark.CUSTOMER_ACTION_REQUIRED
+            if transaction.status is TransactionStatus.REQUIRES_ACTION
+            else Remark.GATEWAY_CALLED,
+            source=f"open:{transaction.status}",
+            outcome="known",
+            gateway_transaction_id=transaction.id,
+            hosted_page_url=transaction.hosted_page_url,
+            done=(AUTHORISE,),
+            next=(probe,),
+        )
+        return (await self._apply(payment, move))[0]
+
+    async def _authorisation_unanswered(
+        self, payment: Payment, flow: Flow, unanswered: Unanswered
+    ) -> Payment:
+        never_reached = unanswered.wait_seconds is None and not unanswered.maybe_sent
+        may_fail = not_sent_consequence(payment.type) is NotSentConsequence.FAIL_PAYMENT
+        if never_reached and may_fail:
+            await self._alert("gateway_unreachable", payment.id, unanswered.because)
+            return await self.fail(payment, BeyondEvent.NEVER_SENT, flow, NEVER_REACHED)
+        return await self._unanswered(payment, AUTHORISE, unanswered)
+
+
+def _request_for(payment: Payment) -> TransactionRequest:
+    return TransactionRequest(
+        reference=str(payment.id),
+        amount=payment.amount,
+        currency=payment.currency,
+        capture=CaptureMode.MANUAL,
+        customer_reference=str(payment.customer),
+        description=f"CaaS {payment.type} {payment.subject}",
+        payment_method=payment.payment_method,
+        return_url=payment.return_url,
+    )

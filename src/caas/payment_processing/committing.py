@@ -1,0 +1,127 @@
+"""Committing a charge: claimed with its evidence, then captured (Diagram 8, arrow 5a).
+
+Rules a change must keep: the capture is claimed in the commit that records its evidence, before
+the gateway hears of it; a capture that is refused after delivery is never charged again, its loss
+is booked (decision 17).
+"""
+
+from typing import Final
+
+from caas.billing_database.connection import Connection
+from caas.billing_database.moves import Claim, Evidence, Work, move_of
+from caas.billing_database.payments import Payment
+from caas.external_systems.http_answers import RefusedByPartnerError
+from caas.external_systems.payment_gateway import (
+    AlreadyCapturedError,
+    AlreadyVoidedError,
+    AuthorizationExpiredError,
+)
+from caas.payment_processing.applying import Applying
+from caas.payment_processing.flow import Step
+from caas.payment_processing.gateway_calls import (
+    CAPTURE,
+    NO_PATIENCE,
+    POLL_SETTLEMENT,
+    PROBE,
+    SAFETY_NET_SECONDS,
+    Unanswered,
+    key_of,
+    persist,
+)
+from caas.rules import postings
+from caas.rules.payment_states import BeyondEvent, PaymentEvent, PaymentState, Remark
+
+FIRST_POLL_SECONDS: Final = 3600.0
+
+
+class Committing(Applying):
+    """Takes what is held, once there is proof of what it is for."""
+
+    async def commit_charge(
+        self, payment: Payment, evidence: Evidence, *, also: Step | None = None
+    ) -> Payment:
+        """Claim the capture with its evidence, then tell the gateway (Diagram 8, arrow 5a).
+
+        When the authorisation was voided first, nothing is charged and the payment says so.
+        """
+        moved = await self.claim_capture(payment, evidence, also=also)
+        return await self.capture(moved) if moved.state is PaymentState.CAPTURING else moved
+
+    async def claim_capture(
+        self,
+        payment: Payment,
+        evidence: Evidence,
+        *,
+        reason: str = "delivered",
+        within: Connection | None = None,
+        also: Step | None = None,
+    ) -> Payment:
+        """Commit evidence, claim and Capturing together; the gateway is told afterwards.
+
+        When the authorisation was voided first, nothing is charged and the payment says so.
+        """
+        step = also or Step()
+        move = move_of(
+            payment,
+            PaymentEvent.INITIATE_SETTLEMENT,
+            source="capture",
+            captured=payment.amount,
+            claim=Claim("capture", reason, evidence.id, evidence.kind),
+            evidence=evidence,
+            entries=postings.captured(payment.type, payment.amount, held=payment.authorised_amount),
+            done=("activate", *step.done),
+            next=(Work(CAPTURE, self._pace.seconds(SAFETY_NET_SECONDS)), *step.next),
+        )
+        return (await self._apply(payment, move, within=within, also=step.also))[0]
+
+    async def capture(
+        self,
+        payment: Payment,
+        *,
+        patience_seconds: float = NO_PATIENCE,
+        earlier_attempts: int = 0,
+    ) -> Payment:
+        """Tell the gateway to capture what was claimed; safe to say twice."""
+        assert payment.gateway_transaction_id is not None, "what is captured was authorised"
+        transaction_id = payment.gateway_transaction_id
+        key = key_of(payment.id, CAPTURE)
+        try:
+            answer = await persist(
+                lambda: self._gateway.capture(transaction_id, payment.amount, key=key),
+                pace=self._pace,
+                patience_seconds=patience_seconds,
+                earlier_attempts=earlier_attempts,
+            )
+        except AlreadyCapturedError:
+            return await self.capture_accepted(payment)
+        except (AlreadyVoidedError, AuthorizationExpiredError) as refusal:
+            return await self._capture_refused(payment, refusal)
+        if isinstance(answer, Unanswered):
+            return await self._unanswered(payment, CAPTURE, answer)
+        return await self.capture_accepted(payment)
+
+    async def capture_accepted(self, payment: Payment) -> Payment:
+        """Record that the gateway has the capture; the bank's word comes later."""
+        move = move_of(
+            payment,
+            Remark.CAPTURE_ACCEPTED,
+            source="captured",
+            outcome="known",
+            done=(CAPTURE, PROBE),
+            next=(Work(POLL_SETTLEMENT, self._pace.seconds(FIRST_POLL_SECONDS)),),
+        )
+        return (await self._apply(payment, move))[0]
+
+    async def _capture_refused(self, payment: Payment, refusal: RefusedByPartnerError) -> Payment:
+        """Delivered, and the gateway will not pay: never charged again, CaaS takes the loss."""
+        move = move_of(
+            payment,
+            BeyondEvent.CAPTURE_REFUSED,
+            source="capture-refused",
+            outcome="known",
+            facts={"because": refusal.refusal},
+            entries=postings.lost_before_settlement(refusal.refusal, payment.amount),
+            done=(CAPTURE, PROBE, POLL_SETTLEMENT),
+        )
+        await self._alert("capture_refused", payment.id, refusal.sentence)
+        return (await self._apply(payment, move))[0]

@@ -1,0 +1,177 @@
+"""Voiding a charge: claimed, then told to the gateway until there is proof (Diagram 8, arrow 5b).
+
+What the gateway took all the same, or took for a payment that had ended, is given back here.
+
+Rules a change must keep: a void is claimed before the gateway hears of it and never beside a
+capture (decision 7); it is repeated until the gateway's answer or the expiry of the authorisation
+shows that nothing is held; money taken instead is refunded at once, with a case (decision 8).
+"""
+
+from typing import Any
+
+from caas.billing_database.connection import Connection
+from caas.billing_database.moves import Claim, Command, Work, move_of
+from caas.billing_database.payments import Payment
+from caas.errors import ConflictError
+from caas.external_systems.payment_gateway import (
+    AlreadyCapturedError,
+    AlreadyVoidedError,
+    AuthorizationExpiredError,
+    TransactionStatus,
+)
+from caas.payment_processing.applying import Applying
+from caas.payment_processing.flow import Step
+from caas.payment_processing.gateway_calls import (
+    NO_PATIENCE,
+    PROBE,
+    SAFETY_NET_SECONDS,
+    VOID,
+    Unanswered,
+    key_of,
+    persist,
+)
+from caas.rules import postings
+from caas.rules.payment_states import AnyEvent, BeyondEvent, PaymentEvent, PaymentState, Remark
+
+HELD = frozenset({TransactionStatus.AUTHORIZED})
+TAKEN = frozenset({TransactionStatus.CAPTURING, TransactionStatus.SETTLED})
+
+
+class CaptureWonError(ConflictError):
+    """The charge was committed before it could be voided; refund it instead."""
+
+    code = "capture_won"
+
+
+class Voiding(Applying):
+    """Lets go of what is held."""
+
+    async def void_charge(
+        self, payment: Payment, reason: str, *, command: Command | None = None
+    ) -> Payment:
+        """Claim the void, then tell the gateway (Diagram 8, arrow 5b).
+
+        Raises:
+            CaptureWonError: the charge was committed first.
+        """
+        claimed = await self.claim_void(payment, reason, command=command)
+        return await self.send_void(claimed, reason)
+
+    async def claim_void(
+        self,
+        payment: Payment,
+        reason: str,
+        *,
+        command: Command | None = None,
+        within: Connection | None = None,
+        also: Step | None = None,
+    ) -> Payment:
+        """Commit the void claim, with the fence's command to the vehicle when there is one.
+
+        Raises:
+            CaptureWonError: the charge was committed first.
+        """
+        step = also or Step()
+        move = move_of(
+            payment,
+            Remark.VOID_REQUESTED,
+            source="void",
+            facts={"reason": reason},
+            claim=Claim("void", reason),
+            command=command,
+            done=("activate", *step.done),
+            next=(
+                Work(VOID, self._pace.seconds(SAFETY_NET_SECONDS), {"reason": reason}),
+                *step.next,
+            ),
+        )
+        after, moved = await self._apply(payment, move, within=within, also=step.also)
+        if not moved.moved and moved.claim == "capture":
+            raise CaptureWonError(payment_id=str(payment.id))
+        return after
+
+    async def send_void(
+        self,
+        payment: Payment,
+        reason: str,
+        *,
+        patience_seconds: float = NO_PATIENCE,
+        earlier_attempts: int = 0,
+    ) -> Payment:
+        """Tell the gateway to void what was claimed, until there is evidence (decision 8)."""
+        if payment.state is not PaymentState.AUTHORIZED:
+            return payment
+        assert payment.gateway_transaction_id is not None, "what is voided was authorised"
+        transaction_id = payment.gateway_transaction_id
+        try:
+            answer = await persist(
+                lambda: self._gateway.void(transaction_id, reason, key=key_of(payment.id, VOID)),
+                pace=self._pace,
+                patience_seconds=patience_seconds,
+                earlier_attempts=earlier_attempts,
+            )
+        except AlreadyVoidedError:
+            return await self.voided(payment)
+        except AuthorizationExpiredError:
+            return await self.voided(payment, event=BeyondEvent.AUTHORIZATION_EXPIRED)
+        except AlreadyCapturedError:
+            return await self._captured_behind_our_back(payment)
+        if isinstance(answer, Unanswered):
+            return await self._unanswered(payment, VOID, answer)
+        return await self.voided(payment)
+
+    async def voided(
+        self,
+        payment: Payment,
+        *,
+        event: AnyEvent = PaymentEvent.CANCEL_BEFORE_CAPTURE,
+        facts: dict[str, Any] | None = None,
+    ) -> Payment:
+        """Record that the gateway holds nothing any more for a payment claimed for void."""
+        move = move_of(
+            payment,
+            event,
+            source="voided",
+            outcome="known",
+            facts=facts,
+            entries=postings.released(payment.authorised_amount),
+            done=(VOID, PROBE),
+        )
+        return (await self._apply(payment, move))[0]
+
+    async def undo(self, payment: Payment, transaction_id: str) -> bool:
+        """Give back what the gateway holds or took for a payment that ended; True when it has.
+
+        Raises:
+            GatewayFailure: the gateway gave no usable answer; say it again later.
+        """
+        transaction = await self._gateway.find(transaction_id)
+        if transaction is None or transaction.status not in HELD | TAKEN:
+            return True
+        reason = f"the payment is {payment.state}"
+        if transaction.status in HELD:
+            key = key_of(payment.id, "undo-void")
+            await self._gateway.void(transaction_id, reason, key=key)
+            return True
+        key = key_of(payment.id, "undo-refund")
+        await self._gateway.refund(transaction_id, transaction.captured_amount, reason, key=key)
+        return True
+
+    async def _captured_behind_our_back(self, payment: Payment) -> Payment:
+        """The gateway captured what we void: give it back at once and open a case (decision 8)."""
+        assert payment.gateway_transaction_id is not None
+        await self._books.cases.open(
+            "captured_instead_of_voided",
+            payment.id,
+            "The gateway had captured a charge that was voided; it is being refunded.",
+        )
+        transaction_id = payment.gateway_transaction_id
+        key = key_of(payment.id, "refund-of-void")
+        reason = "captured instead of voided"
+        answer = await persist(
+            lambda: self._gateway.refund(transaction_id, payment.amount, reason, key=key),
+            pace=self._pace,
+        )
+        if isinstance(answer, Unanswered):
+            return await self._unanswered(payment, VOID, answer)
+        return await self.voided(payment, facts={"given_back_by": "refund", "refund": answer.id})

@@ -20,7 +20,7 @@ FACTS = {
     "service": "heated-seats",
     "decline_code": "insufficient_funds",
     "scheduled_for": "2026-11-30T09:00:00Z",
-    "retry_at": datetime(2026, 12, 3, 23, 30, tzinfo=UTC),
+    "until": datetime(2026, 12, 3, 23, 30, tzinfo=UTC),
     "number": "2026-000007",
     "invoice": "2026-000001",
     "month": "2026-10",

@@ -146,8 +146,12 @@ class Payments:
             return (await _accept(within, [payment]))[0]
         return await self._batcher.write(payment, key=payment.id)
 
-    async def accept_all(self, payments: Sequence[NewPayment]) -> list[Acceptance]:
+    async def accept_all(
+        self, payments: Sequence[NewPayment], *, within: Connection | None = None
+    ) -> list[Acceptance]:
         """Accept many at once, in one commit (month end)."""
+        if within is not None:
+            return await _accept(within, payments)
         return await self._accept_batch(payments)
 
     async def get(self, payment_id: UUID, *, within: Connection | None = None) -> Payment:

@@ -177,6 +177,51 @@ LAWS: Final = (
                                where w.subject = o.id and w.parked_at is null)
               and not exists (select from cases c where c.subject = o.id and c.status = 'open')""",
     ),
+    Law(
+        "one_invoice_per_month",
+        "A subscription has at most one invoice for a month.",
+        """select min(id::text) from invoices where kind = 'invoice'
+            group by subscription, month having count(*) > 1""",
+    ),
+    Law(
+        "no_gap_in_invoice_numbers",
+        "The invoice numbers of a series run from one to the last without a gap.",
+        """select s.series from invoice_series s left join (
+             select series, count(*) as n, max(number) as last from invoices group by series) i
+             on i.series = s.series
+            where coalesce(i.n, 0) <> s.next - 1 or coalesce(i.last, 0) <> s.next - 1""",
+    ),
+    Law(
+        "usage_is_billed_as_recorded",
+        "What an invoice bills as use is what was recorded, each use on one invoice.",
+        """select i.id from invoices i left join (
+             select invoice, sum(quantity) as used from usage_records
+              where invoice is not null group by invoice) u on u.invoice = i.id
+            where i.kind = 'invoice' and coalesce(u.used, 0) <> coalesce((
+              select sum((l->>'quantity')::numeric) from jsonb_array_elements(i.lines) l
+               where l->>'kind' = 'metered usage'), 0)""",
+    ),
+    Law(
+        "every_invoice_is_charged",
+        "Once a month's run is finished, every invoice of it with an amount has a payment.",
+        """select i.id from invoices i join billing_runs r on r.month = i.month
+            where i.kind = 'invoice' and i.gross > 0 and r.finished_at is not null
+              and not exists (select from payments p where p.subject = i.id)""",
+    ),
+    Law(
+        "what_is_written_off_is_never_charged",
+        "No money was taken for an invoice whose payment failed for good (decision 26).",
+        """select w.invoice from written_off_invoices w join payments p on p.subject = w.invoice
+            where w.because = 'payment failed' and p.captured_amount > 0""",
+    ),
+    Law(
+        "a_subscription_is_active_by_its_vehicle",
+        "A subscription was activated by the verified word of its vehicle on its activation.",
+        """select s.id from subscriptions s where s.activated_at is not null and not exists (
+             select from delivery_evidence e join ota_commands k on k.command_id = e.command_id
+              where e.id = s.activation_evidence and e.proves_delivery
+                and k.subject = s.id and k.action = 'activate')""",
+    ),
 )
 
 # Every column that holds words from outside; law ten reads them all.
@@ -191,6 +236,9 @@ FREE_TEXT: Final = (
     "select id::text, concat_ws(' ', recipient, facts::text) from notifications",
     "select id::text, concat_ws(' ', name, email, language) from customers",
     "select id::text, concat_ws(' ', model, dealership, factory_order_id, plate) from orders",
+    "select id::text, payment_method from subscriptions",
+    "select subscription::text, concat_ws(' ', source_id, unit) from usage_records",
+    "select id::text, reason from invoices where reason is not null",
 )
 NO_CARD_NUMBER: Final = Law("no_card_number", "No card number stands anywhere.", "")
 

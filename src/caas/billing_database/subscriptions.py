@@ -139,18 +139,21 @@ class SubscriptionRows:
         )
         return None if row is None else _subscription(row)
 
-    async def find(self, subscription_id: UUID) -> Subscription | None:
+    async def find(
+        self, subscription_id: UUID, *, within: Connection | None = None
+    ) -> Subscription | None:
         """Return a subscription, or None."""
-        row = await self._database.fetchrow(ONE, subscription_id)
+        row = await (within or self._database).fetchrow(ONE, subscription_id)
         return None if row is None else _subscription(row)
 
-    async def get(self, subscription_id: UUID) -> Subscription:
+    async def get(self, subscription_id: UUID, *, within: Connection | None = None) -> Subscription:
         """Return a subscription as it stands.
 
         Raises:
             SubscriptionNotFoundError: there is none with this id.
         """
-        return _found(await self._database.fetchrow(ONE, subscription_id), subscription_id)
+        row = await (within or self._database).fetchrow(ONE, subscription_id)
+        return _found(row, subscription_id)
 
     async def locked(self, subscription_id: UUID, *, within: Connection) -> Subscription:
         """Return a subscription that nobody else moves until the transaction ends.

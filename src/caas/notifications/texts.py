@@ -55,7 +55,8 @@ TEMPLATES: Final[Mapping[str, frozenset[str]]] = {
     "subscription_not_activated": frozenset({"service", "vin"}),
     "subscription_ended": frozenset({"service", "vin"}),
     "invoice_sent": OF_AN_INVOICE,
-    "subscription_payment_retried": OF_AN_INVOICE | {"service", "decline_code", "retry_at"},
+    "subscription_payment_retried": OF_AN_INVOICE | {"service", "decline_code", "until"},
+    "subscription_payment_in_grace": OF_AN_INVOICE | {"service", "decline_code", "until"},
     "subscription_cancelled_payment_failed": OF_A_SERVICE | {"month", "decline_code"},
     "credit_note_sent": OF_AN_INVOICE | {"invoice"},
     # What the diagrams do not draw

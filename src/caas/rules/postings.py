@@ -74,6 +74,11 @@ def lost_before_settlement(cause: str, amount: int) -> tuple[Entry, ...]:
     return _transfer(risk_loss(cause), GATEWAY_RECEIVABLE, amount)
 
 
+def written_off(payment_type: PaymentType, cause: str, amount: int) -> tuple[Entry, ...]:
+    """What was delivered is never charged: earned, and lost beside it, so that both can be seen."""
+    return _transfer(risk_loss(cause), EARNED[payment_type], amount)
+
+
 def reversed_after_settlement(cause: str, amount: int) -> tuple[Entry, ...]:
     """The bank takes back what it had confirmed."""
     return _transfer(risk_loss(cause), SETTLED_FUNDS, amount)

@@ -33,7 +33,7 @@ create table subscriptions (
   vin text not null,
   service text not null references services,
   currency text not null check (currency ~ '^[A-Z]{3}$'),
-  monthly_fee bigint not null check (monthly_fee >= 0),
+  monthly_fee bigint not null check (monthly_fee between 0 and 10000000000000),
   metered jsonb not null default '[]',
   payment_method text not null check (length(payment_method) between 1 and 200),
   state text not null default 'verifying payment method',
@@ -227,3 +227,22 @@ create trigger append_only before update or delete or truncate on written_off_in
   for each statement execute function refuse_change();
 create trigger never_removed before delete or truncate on invoice_series
   for each statement execute function refuse_change();
+
+-- Where an invoice stands, read off its last payment; `credited` is what its credit notes take back.
+create view invoice_states as
+  select i.*, p.id as last_payment, p.state as payment_state, p.decline_code,
+         coalesce(c.credited, 0) as credited,
+         case when i.kind = 'credit note' then 'credit note'
+              when i.gross = 0 then 'nothing to pay'
+              when w.invoice is not null then 'written off'
+              when p.captured_amount > 0 then 'paid'
+              when p.state = 'Failed' then 'declined'
+              else 'open' end as state
+    from invoices i
+    left join lateral (
+      select id, state, decline_code, captured_amount from payments p
+       where p.subject = i.id and p.type = 'subscription'
+       order by p.captured_amount > 0 desc, p.created_at desc limit 1) p on true
+    left join written_off_invoices w on w.invoice = i.id
+    left join lateral (
+      select -sum(n.gross)::bigint as credited from invoices n where n.corrects = i.id) c on true;

@@ -1,0 +1,203 @@
+"""The Billing Subsystem (Diagram 6): "End of Month Reached", "Calculate Usage Charges", charge.
+
+A month's run issues an invoice for every subscription that was delivered or used, and then charges
+them. Both halves go in batches, each one commit with the run's new position: a run may be stopped
+at any point, carried on by any machine or by several at once, and repeated without effect.
+
+Rules a change must keep: a month is billed when it is over in the market's time zone, never
+earlier (decision 28); an invoice is issued before its charge, and never without one; what a run
+does is a function of the books, not of who runs it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from caas.billing_database.billing_runs import BillingRun, BillingRuns, Terms
+from caas.billing_database.books import Books
+from caas.billing_database.connection import Connection
+from caas.billing_database.due_work import DueWork
+from caas.billing_database.identifiers import derived_id
+from caas.errors import NotFoundError, RefusedError
+from caas.notifications import Notifications
+from caas.open_work import Again, Answer, Done, OpenWork
+from caas.payment_processing.subscription_payment import SubscriptionPayment
+from caas.rules.mes_vencido import Month
+
+BILL_MONTH: Final = "bill_month"
+TOO_LARGE: Final = "month_too_large"
+INVOICED_AT_ONCE: Final = 5000
+CHARGED_AT_ONCE: Final = 2000
+BATCHES_AT_ONCE_MAX: Final = 20
+LOOK_AGAIN_SECONDS_MAX: Final = 6 * 3600.0
+IVA_BASIS_POINTS: Final = 2100
+
+Progress = Callable[[BillingRun], None]
+
+
+class MonthNotOverError(RefusedError):
+    """The month is not over in the market's time zone; it is billed when it is."""
+
+    code = "month_not_over"
+
+
+class RunNotFoundError(NotFoundError):
+    """The month has not been billed yet."""
+
+    code = "billing_run_not_found"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BillingTerms:
+    """What a market's invoices share: its time zone and its IVA, in basis points."""
+
+    zone: ZoneInfo
+    iva_basis_points: int = IVA_BASIS_POINTS
+
+
+class Billing:
+    """The monthly billing cycle."""
+
+    def __init__(
+        self,
+        *,
+        books: Books,
+        subscription_payment: SubscriptionPayment,
+        notifications: Notifications,
+        terms: BillingTerms,
+    ) -> None:
+        """Bill by these terms; charge through Payment Processing."""
+        self._books = books
+        self._payment = subscription_payment
+        self._notifications = notifications
+        self._terms = terms
+        self._runs = BillingRuns(books.database)
+
+    def register(self, open_work: OpenWork) -> None:
+        """Take the months that are to be billed."""
+        open_work.register(BILL_MONTH, self._month_due)
+
+    async def schedule(self) -> Month:
+        """Make sure that the month that runs now is billed when it is over; return it."""
+        now = await self._runs.now()
+        month = Month.containing(now, self._terms.zone)
+        await self._schedule(month, now)
+        return month
+
+    async def run_month(self, month: Month, *, progress: Progress | None = None) -> BillingRun:
+        """Bill a month that is over, from wherever its run is; a finished run stays as it is.
+
+        Raises:
+            MonthNotOverError: the end of the month is not reached.
+        """
+        await self._begin(month)
+        run = await self._carry_on(month)
+        while run.finished_at is None:
+            if progress is not None:
+                progress(run)
+            run = await self._carry_on(month)
+        if progress is not None:
+            progress(run)
+        return run
+
+    async def run(self, month: Month) -> BillingRun:
+        """Return how far a month's run is.
+
+        Raises:
+            RunNotFoundError: it has not begun.
+        """
+        run = await self._runs.find(month)
+        if run is None:
+            raise RunNotFoundError(month=str(month))
+        return run
+
+    async def runs(self) -> list[BillingRun]:
+        """Return the runs, the newest month first."""
+        return await self._runs.listed()
+
+    async def _begin(self, month: Month) -> None:
+        now = await self._runs.now()
+        if not month.is_over(now, self._terms.zone):
+            end = month.interval(self._terms.zone).end
+            raise MonthNotOverError(f"{month} is over at {end.isoformat()}; it is billed then.")
+        await self._runs.begin(month, series=self._series(now))
+
+    async def _carry_on(self, month: Month) -> BillingRun:
+        """Do the next batch of a run, as one commit."""
+
+        async def batch(connection: Connection) -> BillingRun:
+            run = await self._runs.locked(month, within=connection)
+            if run.finished_at is not None:
+                return run
+            if run.invoiced_at is None:
+                return await self._calculate_usage_charges(run, month, connection)
+            return await self._charge_mes_vencido(run, connection)
+
+        return await self._books.database.in_transaction(batch)
+
+    async def _calculate_usage_charges(
+        self, run: BillingRun, month: Month, connection: Connection
+    ) -> BillingRun:
+        terms = Terms(
+            month=month,
+            interval=month.interval(self._terms.zone),
+            zone=self._terms.zone.key,
+            iva_basis_points=self._terms.iva_basis_points,
+            series=self._series(await self._runs.now(within=connection)),
+        )
+        after, too_large = await self._runs.invoice_batch(
+            run, terms, rows_max=INVOICED_AT_ONCE, within=connection
+        )
+        for subscription in too_large:
+            await self._say_too_large(subscription, month, connection)
+        return after
+
+    async def _charge_mes_vencido(self, run: BillingRun, connection: Connection) -> BillingRun:
+        charges = await self._runs.uncharged(run, rows_max=CHARGED_AT_ONCE, within=connection)
+        made = await self._payment.charge_mes_vencido(charges, within=connection) if charges else 0
+        last = charges[-1] if charges else None
+        return await self._runs.charged(run, last, made=made, within=connection)
+
+    async def _say_too_large(
+        self, subscription: UUID, month: Month, connection: Connection
+    ) -> None:
+        await self._notifications.alert(
+            TOO_LARGE,
+            subscription,
+            f"A subscription owes more for {month} than a payment may be; it has no invoice. "
+            "Look at what was recorded of its use.",
+            within=connection,
+        )
+
+    async def _month_due(self, work: DueWork) -> Answer:
+        """Bill a month that is over, some batches at a time, and schedule the month after it."""
+        month = Month.parse(work.payload["month"])
+        now = await self._runs.now()
+        interval = month.interval(self._terms.zone)
+        if now < interval.end:
+            wait = min((interval.end - now).total_seconds(), LOOK_AGAIN_SECONDS_MAX)
+            return Again(wait, "the month is not over")
+        await self._schedule(month.next(), now)
+        await self._begin(month)
+        for _ in range(BATCHES_AT_ONCE_MAX):
+            run = await self._carry_on(month)
+            if run.finished_at is not None:
+                return Done()
+        return Again(0.0, "more of the month is to be billed")
+
+    async def _schedule(self, month: Month, now: datetime) -> None:
+        """Months are the market's own time: no pace hurries them."""
+        wait = (month.interval(self._terms.zone).end - now).total_seconds()
+        await self._books.work.add(
+            BILL_MONTH,
+            derived_id(BILL_MONTH, month),
+            due_in=max(wait, 0.0),
+            payload={"month": str(month)},
+        )
+
+    def _series(self, now: datetime) -> str:
+        """Invoices are numbered by the year they are issued in."""
+        return f"{Month.containing(now, self._terms.zone).year:04}"

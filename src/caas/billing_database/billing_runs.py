@@ -1,0 +1,250 @@
+"""The monthly billing cycle as set-based statements (Diagram 6, decision 28).
+
+`INVOICE_BATCH` is `rules.mes_vencido` in SQL: the rules are the specification, and a test holds
+the two against each other. One statement works out the charges of thousands of subscriptions,
+takes their numbers, writes their invoices and marks the use they bill.
+
+Rules a change must keep: whoever bills holds the lock of the month's run, then that of the series;
+a batch and the run's new position are one commit; a subscription that has its invoice of the month
+is passed over, so that a run may be stopped and repeated anywhere.
+"""
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Final
+from uuid import UUID
+
+from caas.billing_database.connection import Connection, Database, Row
+from caas.rules.mes_vencido import Interval, Month
+from caas.rules.money import AMOUNT_MAX
+
+ONE: Final = "select * from billing_runs where month = $1"
+LOCKED: Final = "select * from billing_runs where month = $1 for update"
+LISTED: Final = "select * from billing_runs order by month desc limit 120"
+NOW: Final = "select db_now()"
+BEGIN: Final = """
+with counter as (
+  insert into invoice_series as s (series) values ($2)
+  on conflict (series) do update set next = s.next returning next)
+insert into billing_runs (month, series, first_number, subscriptions, charged_series,
+    charged_number, started_at)
+select $1, $2, next, (select count(*) from subscriptions), $2, next - 1, db_now() from counter
+on conflict do nothing
+"""
+LOCK_SERIES: Final = """
+insert into invoice_series as s (series) values ($1)
+on conflict (series) do update set next = s.next returning next
+"""
+INVOICE_BATCH: Final = """
+with batch as materialized (
+  select s.id, s.customer, s.vin, s.service, s.currency, s.monthly_fee, s.metered,
+         s.activated_at, least(s.cancelled_at, s.deactivated_at) as ended_at,
+         s.activated_at is not null and s.cancelled_because is distinct from 'payment failed'
+           and not exists (select from invoices i where i.subscription = s.id
+             and i.month = $1 and i.kind = 'invoice') as due
+    from subscriptions s where $2::uuid is null or s.id > $2 order by s.id limit $3
+), delivered as materialized (
+  select b.*, greatest(activated_at, $4) as start_at, least(ended_at, $5) as end_at
+    from batch b where due and activated_at < $5
+), counted as materialized (
+  select d.*, case when start_at < end_at then
+           greatest(((end_at - interval '1 microsecond') at time zone $6)::date, $7)
+           - greatest((start_at at time zone $6)::date, $7) + 1 else 0 end as days
+    from delivered d
+), totals as materialized (
+  select u.subscription, u.unit, sum(u.quantity) as quantity
+    from counted c join usage_records u on u.subscription = c.id and u.invoice is null
+   where u.at < $5 and u.at >= c.activated_at and (c.ended_at is null or u.at < c.ended_at)
+   group by u.subscription, u.unit
+), used as materialized (
+  select c.id, sum(t.quantity * (m.metered->>'unit_price')::bigint) as net,
+         jsonb_agg(jsonb_build_object('kind', 'metered usage', 'unit', t.unit,
+           'quantity', t.quantity, 'out_of', null, 'unit_price', m.metered->'unit_price',
+           'net', t.quantity * (m.metered->>'unit_price')::bigint) order by m.place) as lines
+    from counted c
+    cross join lateral jsonb_array_elements(c.metered) with ordinality as m(metered, place)
+    join totals t on t.subscription = c.id and t.unit = m.metered->>'unit'
+   group by c.id
+), charged as materialized (
+  select c.id, c.customer, c.vin, c.service, c.currency,
+         (c.monthly_fee * c.days / $8 + coalesce(u.net, 0))::numeric as net,
+         case when c.days > 0 and c.monthly_fee > 0 then jsonb_build_array(jsonb_build_object(
+           'kind', 'fixed fee', 'unit', 'day', 'quantity', c.days, 'out_of', $8::integer,
+           'unit_price', c.monthly_fee, 'net', c.monthly_fee * c.days / $8)) else '[]' end
+         || coalesce(u.lines, '[]') as lines
+    from counted c left join used u on u.id = c.id
+   where c.days > 0 and c.monthly_fee > 0 or u.id is not null
+), issued as materialized (
+  select c.id, c.customer, c.vin, c.service, c.currency, c.lines, c.net::bigint as net,
+         (2 * c.net::bigint * $9 + 10000) / 20000 as iva, now_.at,
+         new_id(now_.at) as invoice_id, new_id(now_.at) as payment_id,
+         row_number() over (order by c.id) + $11 - 1 as number
+    from charged c cross join (select db_now() as at offset 0) now_ where c.net <= $12
+), written as (
+  insert into invoices (id, series, number, kind, subscription, customer, month, service, vin,
+      currency, lines, net, iva_basis_points, iva, gross, payment_id, issued_at)
+  select invoice_id, $10, number, 'invoice', id, customer, $1, service, vin, currency, lines, net,
+         $9, iva, net + iva, case when net > 0 then payment_id end, at from issued
+), marked as (
+  update usage_records u set invoice = i.invoice_id
+    from issued i join counted c on c.id = i.id
+   where u.subscription = i.id and u.invoice is null
+     and u.at < $5 and u.at >= c.activated_at and (c.ended_at is null or u.at < c.ended_at)
+)
+select (select count(*) from batch) as seen, (select max(id::text)::uuid from batch) as last,
+       (select count(*) from issued) as issued,
+       (select array_agg(id) from charged where net > $12) as too_large
+"""
+ADVANCE: Final = """
+with counter as (update invoice_series set next = next + $3 where series = $2)
+update billing_runs set seen_through = coalesce($4, seen_through), seen = seen + $5,
+       invoices = invoices + $3, invoiced_at = case when $5 = 0 then db_now() end
+ where month = $1 returning *
+"""
+UNCHARGED: Final = """
+select i.id, i.series, i.number, i.payment_id, i.customer, i.gross, i.currency, s.payment_method
+  from invoices i join subscriptions s on s.id = i.subscription
+ where (i.series, i.number) > ($2, $3) and i.month = $1 and i.kind = 'invoice' and i.gross > 0
+ order by i.series, i.number limit $4
+"""
+CHARGED: Final = """
+update billing_runs set charged_series = coalesce($2, charged_series),
+       charged_number = coalesce($3, charged_number), charges = charges + $4,
+       finished_at = case when $2::text is null then db_now() end
+ where month = $1 returning *
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class BillingRun:
+    """How far the run of a month is; `seen` of `subscriptions` are worked out."""
+
+    month: str
+    series: str
+    subscriptions: int
+    seen_through: UUID | None
+    seen: int
+    invoices: int
+    invoiced_at: datetime | None
+    charged_series: str
+    charged_number: int
+    charges: int
+    started_at: datetime
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What all invoices of a run share."""
+
+    month: Month
+    interval: Interval
+    zone: str
+    iva_basis_points: int
+    series: str
+
+
+@dataclass(frozen=True, slots=True)
+class MonthCharge:
+    """A month's invoice that is to be charged."""
+
+    invoice: UUID
+    series: str
+    number: int
+    payment_id: UUID
+    customer: UUID
+    amount: int
+    currency: str
+    payment_method: str
+
+
+class BillingRuns:
+    """The table of runs, and the statements that carry one forward."""
+
+    def __init__(self, database: Database) -> None:
+        """Read and write through this database."""
+        self._database = database
+
+    async def find(self, month: Month) -> BillingRun | None:
+        """Return the run of a month, or None when it has not begun."""
+        row = await self._database.fetchrow(ONE, str(month))
+        return None if row is None else _run(row)
+
+    async def listed(self) -> list[BillingRun]:
+        """Return the runs, the newest month first."""
+        return [_run(row) for row in await self._database.fetch(LISTED)]
+
+    async def now(self, *, within: Connection | None = None) -> datetime:
+        """Return the database's time."""
+        row = await (within or self._database).fetchrow(NOW)
+        assert row is not None, "the time is one row"
+        moment: datetime = row[0]
+        return moment
+
+    async def begin(self, month: Month, *, series: str) -> None:
+        """Make sure that the month has a run."""
+        await self._database.fetch(BEGIN, str(month), series)
+
+    async def locked(self, month: Month, *, within: Connection) -> BillingRun:
+        """Return the month's run, which nobody else carries on until the transaction ends."""
+        row = await within.fetchrow(LOCKED, str(month))
+        assert row is not None, "a run is begun before it is carried on"
+        return _run(row)
+
+    async def invoice_batch(
+        self, run: BillingRun, terms: Terms, *, rows_max: int, within: Connection
+    ) -> tuple[BillingRun, list[UUID]]:
+        """Issue the invoices of the next subscriptions; return the run as it is then.
+
+        The ids are of subscriptions that owe more than any payment may be; they have no invoice.
+        """
+        first = await within.fetchval(LOCK_SERIES, terms.series)
+        batch = await within.fetchrow(
+            INVOICE_BATCH,
+            str(terms.month),
+            run.seen_through,
+            rows_max,
+            terms.interval.start,
+            terms.interval.end,
+            terms.zone,
+            first_day(terms.month),
+            terms.month.days,
+            terms.iva_basis_points,
+            terms.series,
+            first,
+            AMOUNT_MAX // 2,
+        )
+        assert batch is not None, "a batch is one row"
+        after = await within.fetchrow(
+            ADVANCE, run.month, terms.series, batch["issued"], batch["last"], batch["seen"]
+        )
+        assert after is not None, "the run is locked and there"
+        return _run(after), batch["too_large"] or []
+
+    async def uncharged(
+        self, run: BillingRun, *, rows_max: int, within: Connection
+    ) -> list[MonthCharge]:
+        """Return the next invoices of the run that are to be charged."""
+        rows = await within.fetch(
+            UNCHARGED, run.month, run.charged_series, run.charged_number, rows_max
+        )
+        return [MonthCharge(*row.values()) for row in rows]
+
+    async def charged(
+        self, run: BillingRun, last: MonthCharge | None, *, made: int, within: Connection
+    ) -> BillingRun:
+        """Move the run behind what was charged; without a last one it is finished."""
+        series, number = (last.series, last.number) if last else (None, None)
+        row = await within.fetchrow(CHARGED, run.month, series, number, made)
+        assert row is not None, "the run is locked and there"
+        return _run(row)
+
+
+def first_day(month: Month) -> date:
+    """Return the first date of a month."""
+    return date(month.year, month.number, 1)
+
+
+def _run(row: Row) -> BillingRun:
+    names = BillingRun.__dataclass_fields__
+    return BillingRun(**{name: row[name] for name in names})

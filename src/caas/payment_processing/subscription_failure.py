@@ -1,0 +1,203 @@
+"""A month that cannot be charged (Diagram 6, the `else`; Diagram 7, "Cancel subscription").
+
+By the seed's rule the first declined charge cancels; a market's dunning policy may charge again or
+leave the service on for a while (decision 25). In the end the month is written off to the losses of
+CaaS, the subscription is cancelled and its service switched off, all in one commit.
+
+Rules a change must keep: only a charge that was declined counts; a month is written off once and
+never charged again; the running month is not billed (decision 26).
+"""
+
+from datetime import timedelta
+from typing import Final
+from uuid import UUID
+
+from caas.billing_database.books import Books
+from caas.billing_database.connection import Connection
+from caas.billing_database.due_work import DueWork
+from caas.billing_database.identifiers import derived_id
+from caas.billing_database.invoices import Invoice, InvoiceRows
+from caas.billing_database.moves import move_of
+from caas.billing_database.payments import NewPayment, Payment
+from caas.notifications import Notifications
+from caas.open_work import Answer, Done, OpenWork
+from caas.payment_processing.gateway_calls import AUTHORISE
+from caas.rules import postings
+from caas.rules.dunning import Cancel, ChargeAgain, DunningPolicy, after_decline
+from caas.rules.pace import Pace
+from caas.rules.payment_states import Remark
+from caas.rules.payment_types import PaymentType
+from caas.rules.subscription_states import SubscriptionState
+from caas.service_catalog.subscriptions import Subscriptions
+
+CHARGE_AGAIN: Final = "charge_month_again"
+END_OF_GRACE: Final = "end_of_grace"
+DECLINED: Final = "payment failed"
+NOT_SETTLED: Final = "settlement failed"
+LOSS_CAUSE: Final = "subscription_declined"
+SECONDS_IN_A_DAY: Final = 86400.0
+
+TEMPLATES: Final = {
+    CHARGE_AGAIN: "subscription_payment_retried",
+    END_OF_GRACE: "subscription_payment_in_grace",
+}
+
+
+class SubscriptionFailure:
+    """What follows when a month's charge fails."""
+
+    def __init__(
+        self,
+        *,
+        books: Books,
+        subscriptions: Subscriptions,
+        notifications: Notifications,
+        pace: Pace,
+        dunning: DunningPolicy | None = None,
+    ) -> None:
+        """Work with these participants; without a dunning policy the seed's rule holds."""
+        self._books = books
+        self._subscriptions = subscriptions
+        self._notifications = notifications
+        self._pace = pace
+        self._dunning = dunning or DunningPolicy()
+        self._invoices = InvoiceRows(books.database)
+
+    def register(self, open_work: OpenWork) -> None:
+        """Take further charges and ends of grace."""
+        open_work.register(CHARGE_AGAIN, self._charge_again)
+        open_work.register(END_OF_GRACE, self._grace_ended)
+
+    async def payment_failed(
+        self, invoice: Invoice, payment: Payment, *, within: Connection
+    ) -> None:
+        """Follow a declined charge: charge again, wait, or cancel, as the policy says."""
+        declines = await self._invoices.declines(invoice.id, within=within)
+        match after_decline(self._dunning, declines):
+            case ChargeAgain(in_days):
+                await self._put_off(CHARGE_AGAIN, invoice, payment, in_days, within)
+            case Cancel(in_days) if in_days:
+                await self._put_off(END_OF_GRACE, invoice, payment, in_days, within)
+            case Cancel():
+                await self._give_up(invoice, payment, within)
+
+    async def settlement_failed(
+        self, invoice: Invoice, payment: Payment, *, within: Connection
+    ) -> None:
+        """Cancel when the bank rejects a captured month; its loss is booked by the settlement."""
+        if await self._invoices.write_off(
+            invoice.id, payment.id, because=NOT_SETTLED, within=within
+        ):
+            await self._cancel(invoice, payment, within)
+
+    async def deactivate_service(self, invoice: Invoice) -> None:
+        """Send the deactivation, when the subscription of this invoice was cancelled."""
+        subscription = await self._subscriptions.subscription(invoice.subscription)
+        if subscription.state is SubscriptionState.CANCELLED:
+            await self._subscriptions.deactivate_service(subscription.id)
+
+    async def _give_up(self, invoice: Invoice, payment: Payment, within: Connection) -> None:
+        if not await self._invoices.write_off(
+            invoice.id, payment.id, because=DECLINED, within=within
+        ):
+            return
+        loss = move_of(
+            payment,
+            Remark.LOSS_BOOKED,
+            source="written-off",
+            facts={"invoice": invoice.full_number},
+            entries=postings.written_off(payment.type, LOSS_CAUSE, payment.amount),
+        )
+        moved = await self._books.moves.apply(loss, within=within)
+        assert moved.moved, "a loss is booked in the commit that writes the invoice off"
+        await self._cancel(invoice, payment, within)
+
+    async def _cancel(self, invoice: Invoice, payment: Payment, within: Connection) -> None:
+        await self._subscriptions.mark_subscription_cancelled(
+            invoice.subscription, payment.id, within=within
+        )
+        template = "subscription_cancelled_payment_failed"
+        await self._tell(template, invoice, payment, within)
+
+    async def _put_off(
+        self, kind: str, invoice: Invoice, payment: Payment, in_days: int, within: Connection
+    ) -> None:
+        due_in = self._pace.seconds(in_days * SECONDS_IN_A_DAY)
+        payload = {"payment_id": str(payment.id)}
+        await self._books.work.add(kind, invoice.id, due_in=due_in, payload=payload, within=within)
+        await self._tell(TEMPLATES[kind], invoice, payment, within, in_days=in_days)
+
+    async def _charge_again(self, work: DueWork) -> Answer:
+        """Charge a month once more, as a new payment; the same attempt is the same payment."""
+
+        async def charge(connection: Connection) -> None:
+            invoice = await self._invoices.get(work.subject, within=connection)
+            if await self._invoices.chargeable(invoice.id, within=connection):
+                again = await self._next_charge(invoice, connection)
+                await self._books.payments.accept(again, within=connection)
+
+        await self._books.database.in_transaction(charge)
+        return Done()
+
+    async def _next_charge(self, invoice: Invoice, within: Connection) -> NewPayment:
+        declines = await self._invoices.declines(invoice.id, within=within)
+        subscription = await self._subscriptions.subscription(invoice.subscription, within=within)
+        return NewPayment(
+            id=derived_id(invoice.id, "charge", declines + 1),
+            type=PaymentType.SUBSCRIPTION,
+            subject=invoice.id,
+            customer=invoice.customer,
+            amount=invoice.gross,
+            currency=invoice.currency,
+            payment_method=subscription.payment_method,
+            work_kind=AUTHORISE,
+        )
+
+    async def _grace_ended(self, work: DueWork) -> Answer:
+        async def give_up(connection: Connection) -> Invoice:
+            invoice = await self._invoices.get(work.subject, within=connection)
+            payment = await self._books.payments.get(
+                UUID(work.payload["payment_id"]), within=connection
+            )
+            if await self._invoices.chargeable(invoice.id, within=connection):
+                await self._give_up(invoice, payment, connection)
+            return invoice
+
+        await self.deactivate_service(await self._books.database.in_transaction(give_up))
+        return Done()
+
+    async def _tell(
+        self,
+        template: str,
+        invoice: Invoice,
+        payment: Payment,
+        within: Connection,
+        *,
+        in_days: int = 0,
+    ) -> None:
+        now = await self._invoices.now(within=within)
+        await self._notifications.tell(
+            audience="customer",
+            recipient=invoice.customer,
+            template=template,
+            facts={
+                **invoice_facts(invoice),
+                "decline_code": payment.decline_code or "",
+                "until": now + timedelta(days=in_days),
+            },
+            subject=payment.id,
+            within=within,
+        )
+
+
+def invoice_facts(invoice: Invoice) -> dict[str, object]:
+    """Return what the customer is told of an invoice."""
+    return {
+        "number": invoice.full_number,
+        "invoice": str(invoice.id),
+        "month": invoice.month,
+        "service": invoice.service,
+        "vin": invoice.vin,
+        "amount": invoice.gross,
+        "currency": invoice.currency,
+    }

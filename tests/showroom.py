@@ -5,7 +5,7 @@ it and build it anew over the same database.
 """
 
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,23 +27,28 @@ from caas.external_systems.payment_gateway import PaymentGateway
 from caas.external_systems.seed_contract_gateway import SeedContractGateway
 from caas.external_systems.transport_system import TransportSystem
 from caas.notifications import Address, Notifications
-from caas.open_work import OpenWork
+from caas.open_work import Answer, Done, OpenWork
 from caas.order_management import DepositOnLoss, OrderManagement, OrderPartners, Upward
 from caas.payment_processing.charges import Charges
 from caas.payment_processing.final_payment import FinalPayment
+from caas.payment_processing.flow import Flow
 from caas.payment_processing.gateway_calls import SYNCHRONOUS_PATIENCE_SECONDS
 from caas.payment_processing.initiation import Accepted, Check, PaymentRequest, accept
 from caas.payment_processing.refunds import Refunds
 from caas.payment_processing.reservation_payment import ReservationPayment
+from caas.payment_processing.settlement import Settlement
 from caas.payment_processing.unknown_outcomes import UnknownOutcomes
 from caas.rules.money import Money
+from caas.rules.order_states import OrderState
 from caas.rules.pace import Pace
+from caas.rules.payment_states import PaymentState
 from caas.rules.payment_types import PaymentType
 from caas_simulators import order_partners, payment_gateway
 from caas_simulators.gateway_world import GatewaySettings
 from caas_simulators.partner_world import PartnerSettings
 
 TIME_SCALE = 1000.0
+ROUNDS_MAX = 200
 VIN = "WVWZZZ1JZXW000001"
 KEY = bytes(range(32))
 MODEL = "Uno"
@@ -81,10 +86,10 @@ class World:
     async def partners(self, method: str, what: str, body: object = None) -> Any:
         return await self._control(self.partners_url, method, what, body)
 
-    async def gateway_fault(self, match: dict[str, object], **action: object) -> None:
+    async def gateway_fault(self, match: Mapping[str, object], **action: object) -> None:
         await self.gateway("POST", "faults", {"match": match, "action": action})
 
-    async def partner_fault(self, match: dict[str, object], **action: object) -> None:
+    async def partner_fault(self, match: Mapping[str, object], **action: object) -> None:
         await self.partners("POST", "faults", {"match": match, "action": action})
 
     async def _control(self, url: str, method: str, what: str, body: object) -> Any:
@@ -199,15 +204,42 @@ class Showroom:
     async def as_owner(self, statement: str) -> None:
         """Run a statement as the one who owns the schema, not as the application."""
         async with self.database.connection() as connection:
-            await connection.execute("reset role")
+            await connection.execute("set role none")
             try:
                 await connection.execute(statement)
             finally:
                 await connection.execute("set role caas_app")
 
-    async def settle(self) -> None:
-        """Let the bank confirm what was captured, and the payments learn of it."""
-        await self.world.gateway("POST", "settle", {})
+    async def work_until(self, condition: Callable[[], Awaitable[bool]]) -> None:
+        """Let workers work, and the database's time pass, until the condition holds."""
+        for _ in range(ROUNDS_MAX):
+            if await condition():
+                return
+            if not await self.open_work.run_due():
+                await self.pass_time(1)
+        raise AssertionError("it never came about")
+
+    async def work_until_order(self, order_id: UUID, state: OrderState) -> Order:
+        """Let workers work until an order is in a state."""
+
+        async def there() -> bool:
+            return (await self.orders.order(order_id)).state is state
+
+        await self.work_until(there)
+        return await self.orders.order(order_id)
+
+    async def work_until_payment(self, payment_id: UUID, state: PaymentState) -> Payment:
+        """Let workers work until a payment is in a state."""
+
+        async def there() -> bool:
+            return (await self.books.payments.get(payment_id)).state is state
+
+        await self.work_until(there)
+        return await self.books.payments.get(payment_id)
+
+    async def cases(self) -> list[str]:
+        """Return the kinds of all open cases."""
+        return sorted(case.kind for case in await self.books.cases.listed())
 
 
 @asynccontextmanager
@@ -273,8 +305,9 @@ def _built(
             payment_id, amount=amount, reason=reason, key=reason, requested_by="order-management"
         )
 
-    async def nobody(*_: object) -> None:
-        """A refund's own notification is not the matter of these tests."""
+    async def nobody(*_: object) -> Answer:
+        """Refund letters and chargebacks are not the matter of these tests."""
+        return Done()
 
     def access_url(token: str) -> str:
         tokens.append(token)
@@ -288,9 +321,7 @@ def _built(
     )
     gateway = SeedContractGateway(clients[0])
     charges = Charges(books, gateway, pace=PACE, alert=notifications.alert)
-    refunds = Refunds(
-        books=books, gateway=gateway, pace=PACE, tell_refunded=nobody
-    )
+    refunds = Refunds(books=books, gateway=gateway, pace=PACE, tell_refunded=nobody)
     partners = OrderPartners(
         factory=Factory(clients[1]),
         admin_registration=AdminRegistration(clients[2]),
@@ -308,22 +339,28 @@ def _built(
         pace=PACE,
         reservation_deposit_on_loss=deposit_on_loss,
     )
-    participants = {
-        "books": books,
-        "charges": charges,
-        "order_management": orders,
-        "notifications": notifications,
+    reservation = ReservationPayment(
+        books=books, charges=charges, order_management=orders, notifications=notifications
+    )
+    final = FinalPayment(
+        books=books, charges=charges, order_management=orders, notifications=notifications
+    )
+    flows: dict[PaymentType, Flow] = {
+        PaymentType.RESERVATION: reservation,
+        PaymentType.FINAL: final,
     }
-    reservation = ReservationPayment(**participants)
-    final = FinalPayment(**participants)
-    unknown = UnknownOutcomes(
+    unknown = UnknownOutcomes(books=books, gateway=gateway, charges=charges, flows=flows, pace=PACE)
+    settlement = Settlement(
         books=books,
         gateway=gateway,
         charges=charges,
-        flows={PaymentType.RESERVATION: reservation, PaymentType.FINAL: final},
+        flows=flows,
+        alert=notifications.alert,
         pace=PACE,
+        on_refund=refunds.gateway_says,
+        on_dispute=nobody,
     )
-    for room in (unknown, refunds, orders):
+    for room in (unknown, settlement, refunds, orders):
         room.register(open_work)
     return Showroom(
         database=database,

@@ -1,14 +1,31 @@
 """Reservation Payment: a path for each arrow and each branch of Diagram 2."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from tests.showroom import DEALERSHIP, DEPOSIT, VIN, Showroom, opened, simulated_world
 
 from caas.billing_database.connection import Database
+from caas.order_management.reservation import NotDueError, NotTheSumDueError
+from caas.order_management.sale import AccessLinkError, VehicleNotFreeError
+from caas.rules.money import Money
 from caas.rules.order_states import OrderState
 from caas.rules.payment_states import PaymentState
+from caas.rules.payment_types import PaymentType
 from caas.rules.vehicle_states import VehicleState
+from tests.showroom import (
+    DEALERSHIP,
+    DEPOSIT,
+    KEY,
+    MODEL,
+    PRICE,
+    VIN,
+    Showroom,
+    opened,
+    simulated_world,
+)
+
+DEALERS = 64
 
 
 @pytest.fixture
@@ -38,3 +55,188 @@ async def test_a_paid_reservation_blocks_the_vehicle_and_places_the_factory_orde
     assert (assignment.order_id, assignment.customer) == (order.id, order.customer)
     assert await showroom.told(DEALERSHIP, "dealership") == ["reservation_complete"]
     assert await showroom.told(order.customer) == ["access_credentials"]
+
+
+async def test_the_gateway_holds_one_charge_and_the_claim_names_its_evidence(
+    showroom: Showroom,
+) -> None:
+    order = await showroom.ordered(await showroom.stock())
+
+    payment = await showroom.reserve(order)
+
+    ledger = await showroom.world.gateway("GET", "ledger")
+    claim = await showroom.database.fetchrow("select kind, evidence_kind from resolution_claims")
+    assert [t["captured"] for t in ledger["transactions"]] == [DEPOSIT.amount]
+    assert dict(claim or {}) == {"kind": "capture", "evidence_kind": "reservation_recorded"}
+    assert [event.event for event in await showroom.books.payments.timeline(payment.id)] == [
+        "Customer submits payment", "Gateway processing", "Funds reserved", "Initiate settlement",
+        "Capture accepted",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("method", ["pm_declined", "pm_insufficient_funds", "pm_invalid"])
+async def test_a_failed_payment_makes_no_reservation_and_no_factory_order(
+    showroom: Showroom, method: str
+) -> None:
+    vin = await showroom.stock()
+    order = await showroom.ordered(vin)
+
+    payment = await showroom.reserve(order, method)
+
+    assert payment.state is PaymentState.FAILED
+    assert (await showroom.orders.order(order.id)).state is OrderState.RESERVATION_FAILED
+    assert (await showroom.orders.vehicle(vin)).state is VehicleState.SIN_ASIGNAR
+    assert await showroom.orders.assignments(vin=vin, active_only=False) == []
+    assert (await showroom.world.partners("GET", "ledger"))["orders"] == []
+    assert await showroom.told(DEALERSHIP, "dealership") == ["reservation_failed"]
+    assert await showroom.told(order.customer) == ["reservation_failed"]
+
+
+async def test_after_a_failed_payment_a_new_one_may_reserve(showroom: Showroom) -> None:
+    """Decision 12: failed ends an attempt; a new attempt is a new payment."""
+    order = await showroom.ordered(await showroom.stock())
+    failed = await showroom.reserve(order, "pm_declined")
+    await showroom.reserve(order, "pm_insufficient_funds")
+
+    paid = await showroom.reserve(order)
+
+    assert paid.id != failed.id
+    assert (await showroom.orders.order(order.id)).state is OrderState.FACTORY_ORDER_PLACED
+    assert (await showroom.told(order.customer)) == [
+        "reservation_failed", "reservation_failed", "access_credentials",
+    ]  # fmt: skip
+
+
+async def test_sixty_four_dealers_and_one_vehicle_leave_one_reserved_and_nobody_else_charged(
+    showroom: Showroom,
+) -> None:
+    """Fault F-R2."""
+    vin = await showroom.stock(VIN)
+    customer = await showroom.customer()
+    orders = [await showroom.ordered(vin, customer=customer) for _ in range(DEALERS)]
+
+    payments = await asyncio.gather(*(showroom.reserve(order) for order in orders))
+
+    states = [payment.state for payment in payments]
+    ledger = await showroom.world.gateway("GET", "ledger")
+    captured = [t for t in ledger["transactions"] if t["captured"]]
+    assert states.count(PaymentState.CAPTURING) == 1
+    assert states.count(PaymentState.VOIDED) == DEALERS - 1
+    assert len(captured) == ledger["charges_executed"] == 1
+    assert [t["status"] for t in ledger["transactions"]].count("voided") == DEALERS - 1
+    assert len((await showroom.world.partners("GET", "ledger"))["orders"]) == 1
+    assert len(await showroom.orders.assignments(vin=vin, active_only=False)) == 1
+    told = await showroom.told(DEALERSHIP, "dealership")
+    assert told.count("reservation_not_possible") == DEALERS - 1
+    assert told.count("reservation_complete") == 1
+
+
+async def test_a_dealer_who_asks_again_with_a_new_key_gets_the_same_payment(
+    showroom: Showroom,
+) -> None:
+    """Fault F-R4: the dealer's own time-out was no failure."""
+    order = await showroom.ordered(await showroom.stock())
+
+    first = await showroom.reserve(order)
+    again = await showroom.reserve(order)
+
+    ledger = await showroom.world.gateway("GET", "ledger")
+    assert first.id == again.id
+    assert len(ledger["transactions"]) == 1
+
+
+async def test_a_vehicle_that_is_reserved_cannot_be_ordered(showroom: Showroom) -> None:
+    order = await showroom.reserved(await showroom.stock())
+
+    with pytest.raises(VehicleNotFreeError):
+        await showroom.ordered(order.vin)
+
+
+async def test_only_the_deposit_is_due(showroom: Showroom) -> None:
+    order = await showroom.ordered(await showroom.stock())
+
+    with pytest.raises(NotTheSumDueError):
+        await showroom.initiate(order, PaymentType.RESERVATION, Money(1, "EUR"), "pm_ok")
+
+    assert await showroom.books.payments.listed(subject=order.id) == []
+
+
+async def test_a_withdrawn_order_awaits_no_reservation(showroom: Showroom) -> None:
+    order = await showroom.ordered(await showroom.stock())
+    await showroom.orders.withdraw(order.id)
+
+    with pytest.raises(NotDueError):
+        await showroom.reserve(order)
+
+    assert await showroom.books.payments.listed(subject=order.id) == []
+
+
+async def test_an_order_of_a_model_takes_a_vehicle_from_stock(showroom: Showroom) -> None:
+    await showroom.stock()
+    finished = await showroom.stock(finished=True)
+    order = await showroom.ordered()
+
+    await showroom.reserve(order)
+
+    taken = await showroom.orders.order(order.id)
+    assert (taken.vin, taken.state) == (finished, OrderState.READY)
+    assert (await showroom.world.partners("GET", "ledger"))["orders"] == []
+    assert await showroom.told(order.customer) == ["access_credentials", "vehicle_ready"]
+
+
+async def test_an_order_of_a_model_without_stock_is_built_by_the_factory(
+    showroom: Showroom,
+) -> None:
+    await showroom.orders.put_model(MODEL, PRICE)
+    order = await showroom.ordered()
+    await showroom.reserve(order)
+    placed = await showroom.orders.order(order.id)
+
+    ready = await showroom.orders.vehicle_ready(
+        vin=VIN, public_key=KEY, factory_order_id=placed.factory_order_id
+    )
+
+    vehicle = await showroom.orders.vehicle(VIN)
+    assert (placed.state, placed.vin) == (OrderState.FACTORY_ORDER_PLACED, None)
+    assert (ready.state, ready.vin) == (OrderState.READY, VIN)
+    assert (vehicle.state, vehicle.public_key) == (VehicleState.READY, KEY)
+    assert [assignment.order_id for assignment in await showroom.orders.assignments(vin=VIN)] == [
+        order.id
+    ]
+
+
+async def test_two_orders_of_a_model_and_one_vehicle_in_stock_both_get_theirs(
+    showroom: Showroom,
+) -> None:
+    vin = await showroom.stock()
+    orders = [await showroom.ordered(), await showroom.ordered()]
+
+    await asyncio.gather(*(showroom.reserve(order) for order in orders))
+
+    vins = [(await showroom.orders.order(order.id)).vin for order in orders]
+    assert sorted(vins, key=str) == [None, vin] or sorted(vins, key=str) == [vin, None]
+    assert len((await showroom.world.partners("GET", "ledger"))["orders"]) == 2
+
+
+async def test_the_access_link_works_once_and_only_its_digest_is_kept(showroom: Showroom) -> None:
+    order = await showroom.reserved(await showroom.stock())
+    [token] = showroom.access_tokens
+
+    access = await showroom.orders.open_access(token)
+
+    assert (access.customer, access.order_id) == (order.customer, order.id)
+    with pytest.raises(AccessLinkError):
+        await showroom.orders.open_access(token)
+    kept = await showroom.database.fetch("select encode(token_hash, 'hex') as h from"
+                                         " access_credentials")  # fmt: skip
+    assert token not in str([row["h"] for row in kept])
+
+
+async def test_an_access_link_grows_too_old(showroom: Showroom) -> None:
+    await showroom.reserved(await showroom.stock())
+    [token] = showroom.access_tokens
+
+    await showroom.pass_time(8 * 24 * 3600)
+
+    with pytest.raises(AccessLinkError):
+        await showroom.orders.open_access(token)

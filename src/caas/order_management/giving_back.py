@@ -44,12 +44,19 @@ class GivingBack:
         self._books = order_books
         self._refund = refund
 
-    async def will_give_back(self, order: Order, reason: str, *, within: Connection) -> None:
-        """Commit that the order's money goes back."""
+    async def will_give_back(
+        self,
+        order: Order,
+        reason: str,
+        *,
+        due_in: float = SAFETY_NET_SECONDS,
+        within: Connection,
+    ) -> None:
+        """Commit that the order's money goes back; `due_in` real seconds a worker sees to it."""
         await self._books.books.work.add(
             GIVE_BACK,
             order.id,
-            due_in=self._books.pace.seconds(SAFETY_NET_SECONDS),
+            due_in=self._books.pace.seconds(due_in),
             payload={"reason": reason},
             within=within,
         )

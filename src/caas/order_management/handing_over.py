@@ -154,7 +154,7 @@ class HandingOver:
     async def _not_done(
         self, kind: str, order_id: UUID, told: Refused | Unanswered, *, attempt: int
     ) -> Answer:
-        if isinstance(told, Refused):
+        if isinstance(told, Refused) and attempt > partner_calls.FIRST_ATTEMPT:
             return await partner_calls.alert_and_park(
                 self._books, kind, order_id, because=told.because
             )

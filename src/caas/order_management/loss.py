@@ -107,7 +107,9 @@ class Loss:
         if deposit is None or self._policy is DepositOnLoss.KEEP:
             return
         if self._policy is DepositOnLoss.REFUND:
-            await self._giving_back.will_give_back(order, RESERVATION_LOST, within=within)
+            await self._giving_back.will_give_back(
+                order, RESERVATION_LOST, due_in=0.0, within=within
+            )
             return
         entries = postings.deposit_held(deposit.captured_amount)
         await self._remark(deposit, Remark.DEPOSIT_HELD, entries, within=within)

@@ -1,0 +1,182 @@
+"""Desistimiento: a customer withdraws from an order, at every place of its way."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from caas.billing_database.connection import Database
+from caas.billing_database.orders import Order
+from caas.order_management.withdrawal import (
+    CannotWithdrawError,
+    FinalPaymentOpenError,
+    NotReturnableError,
+)
+from caas.rules.order_states import OrderState
+from caas.rules.payment_states import PaymentState
+from caas.rules.vehicle_states import VehicleState
+from tests.showroom import DEALERSHIP, DEPOSIT, Showroom, opened, simulated_world
+
+DAY = 24 * 3600
+SCALED_WINDOW_SECONDS = 14 * DAY / 1000
+
+
+@pytest.fixture
+async def showroom(database: Database) -> AsyncIterator[Showroom]:
+    """A showroom with everything at hand."""
+    async with (
+        simulated_world() as world,
+        opened(database, world, total_seconds=0.4) as built,
+    ):
+        yield built
+
+
+async def test_whoever_withdraws_before_the_final_payment_has_the_deposit_back(
+    showroom: Showroom,
+) -> None:
+    order = await showroom.ready()
+    vin = order.vin or ""
+
+    withdrawn = await showroom.orders.withdraw(order.id)
+
+    vehicle = await showroom.orders.vehicle(vin)
+    assert withdrawn.state is OrderState.WITHDRAWN
+    assert (vehicle.state, vehicle.finished) == (VehicleState.SIN_ASIGNAR, True)
+    assert await showroom.orders.assignments(vin=vin) == []
+    assert await refunded(showroom) == [DEPOSIT.amount]
+    assert (await showroom.told(order.customer))[-1] == "order_withdrawn"
+    assert (await showroom.told(DEALERSHIP, "dealership"))[-1] == "order_withdrawn"
+
+
+async def test_whoever_withdraws_after_the_final_payment_has_all_of_it_back(
+    showroom: Showroom,
+) -> None:
+    order = await showroom.ready()
+    await showroom.pay_rest(order)
+
+    await showroom.orders.withdraw(order.id)
+
+    assert sorted(await refunded(showroom)) == sorted([DEPOSIT.amount, order.rest.amount])
+    assert (await showroom.orders.vehicle(order.vin or "")).state is VehicleState.SIN_ASIGNAR
+    assert await showroom.cases() == ["withdrawn_after_registration"]
+
+
+async def test_withdrawing_twice_gives_back_once(showroom: Showroom) -> None:
+    order = await showroom.reserved(await showroom.stock())
+
+    first = await showroom.orders.withdraw(order.id)
+    second = await showroom.orders.withdraw(order.id)
+    await showroom.pass_time(1)
+    await showroom.open_work.run_due()
+
+    assert first.version == second.version
+    assert await refunded(showroom) == [DEPOSIT.amount]
+
+
+async def test_an_unpaid_order_is_withdrawn_without_any_money(showroom: Showroom) -> None:
+    order = await showroom.ordered(await showroom.stock())
+
+    await showroom.orders.withdraw(order.id)
+
+    assert await refunded(showroom) == []
+
+
+async def test_a_payment_that_is_authorised_after_the_withdrawal_is_voided(
+    showroom: Showroom,
+) -> None:
+    """Late truth (decision 10): the hosted page is paid although the order is gone."""
+    order = await showroom.ordered(await showroom.stock())
+    payment = await showroom.reserve(order, None)
+    await showroom.orders.withdraw(order.id)
+
+    await pay_on_the_page(showroom, payment.hosted_page_url or "")
+    voided = await showroom.work_until_payment(payment.id, PaymentState.VOIDED)
+
+    assert voided.captured_amount == 0
+    assert (await showroom.orders.order(order.id)).state is OrderState.WITHDRAWN
+    assert (await showroom.told(order.customer))[-1] == "reservation_not_possible"
+
+
+async def test_nobody_withdraws_while_the_final_payment_is_not_known(showroom: Showroom) -> None:
+    """Decision 19: an unknown outcome holds the vehicle."""
+    order = await showroom.ready()
+    await showroom.world.gateway_fault({"operation": "initiate"}, hang_after_apply=3)
+    payment = await showroom.pay_rest(order)
+    assert payment.state is PaymentState.PENDING
+
+    with pytest.raises(FinalPaymentOpenError):
+        await showroom.orders.withdraw(order.id)
+
+    assert (await showroom.orders.vehicle(order.vin or "")).state is VehicleState.READY
+
+
+async def test_a_lost_reservation_cannot_be_withdrawn(showroom: Showroom) -> None:
+    order = await showroom.ready()
+    await showroom.pay_rest(order, "pm_declined")
+
+    with pytest.raises(CannotWithdrawError):
+        await showroom.orders.withdraw(order.id)
+
+
+async def test_a_delivered_vehicle_is_stock_again_when_it_has_been_returned(
+    showroom: Showroom,
+) -> None:
+    order = await delivered(showroom)
+    vin = order.vin or ""
+
+    await showroom.orders.withdraw(order.id)
+    before = await showroom.orders.vehicle(vin)
+    after = await showroom.orders.vehicle_returned(vin)
+
+    assert before.state is VehicleState.DELIVERED
+    assert after.state is VehicleState.SIN_ASIGNAR
+    assert sum(await refunded(showroom)) == order.price.amount
+    with pytest.raises(NotReturnableError):
+        await showroom.orders.vehicle_returned(vin)
+
+
+async def test_a_vehicle_that_nobody_withdrew_from_is_not_returned(showroom: Showroom) -> None:
+    order = await delivered(showroom)
+
+    with pytest.raises(NotReturnableError):
+        await showroom.orders.vehicle_returned(order.vin or "")
+
+
+async def test_after_the_legal_window_nobody_withdraws(showroom: Showroom) -> None:
+    order = await delivered(showroom)
+
+    await showroom.pass_time(SCALED_WINDOW_SECONDS + 1)
+
+    with pytest.raises(CannotWithdrawError):
+        await showroom.orders.withdraw(order.id)
+
+
+async def test_a_vehicle_delivered_after_its_withdrawal_is_a_case(showroom: Showroom) -> None:
+    order = await showroom.ready()
+    await showroom.pay_rest(order)
+    scheduled = await showroom.orders.order(order.id)
+    await showroom.orders.withdraw(order.id)
+
+    news = await showroom.orders.delivery_completed(scheduled.delivery_id or "")
+
+    assert news.state is OrderState.WITHDRAWN
+    assert "delivered_after_withdrawal" in await showroom.cases()
+
+
+async def delivered(showroom: Showroom) -> Order:
+    """Return an order whose vehicle is with its customer."""
+    order = await showroom.ready()
+    await showroom.pay_rest(order)
+    scheduled = await showroom.orders.order(order.id)
+    return await showroom.orders.delivery_completed(scheduled.delivery_id or "")
+
+
+async def refunded(showroom: Showroom) -> list[int]:
+    """Return what was asked to be given back."""
+    return [row["amount"] for row in await showroom.database.fetch("select amount from refunds")]
+
+
+async def pay_on_the_page(showroom: Showroom, url: str) -> None:
+    """Type a good card into the gateway's own page."""
+    form = {"action": "pay", "number": "4242 4242 4242 4242", "expiry": "12/39", "cvc": "123"}
+    async with showroom.world.http.post(url, data=form, allow_redirects=False) as answer:
+        assert answer.status < 400, await answer.text()

@@ -1,0 +1,232 @@
+"""Final Payment: a path for each arrow and each branch of Diagram 3."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from caas.billing_database.connection import Database
+from caas.order_management.handing_over import ReservationLostError, VehicleNotReadyError
+from caas.order_management.loss import DepositOnLoss
+from caas.order_management.reservation import NotDueError, NotTheSumDueError
+from caas.rules.money import Money
+from caas.rules.order_states import OrderState
+from caas.rules.payment_states import PaymentState
+from caas.rules.payment_types import PaymentType
+from caas.rules.vehicle_states import VehicleState
+from tests.showroom import DEPOSIT, PRICE, Showroom, opened, simulated_world
+
+
+@pytest.fixture
+async def showroom(database: Database) -> AsyncIterator[Showroom]:
+    """A showroom with everything at hand."""
+    async with simulated_world() as world, opened(database, world) as built:
+        yield built
+
+
+async def test_a_paid_rest_registers_the_vehicle_and_schedules_its_delivery(
+    showroom: Showroom,
+) -> None:
+    order = await showroom.ready()
+
+    payment = await showroom.pay_rest(order)
+
+    paid = await showroom.orders.order(order.id)
+    partners = await showroom.world.partners("GET", "ledger")
+    [registration], [delivery] = partners["registrations"], partners["deliveries"]
+    assert payment.state is PaymentState.CAPTURING
+    assert payment.amount == PRICE.amount - DEPOSIT.amount
+    assert paid.state is OrderState.DELIVERY_SCHEDULED
+    assert (paid.plate, paid.delivery_id) == (registration["plate"], delivery["delivery_id"])
+    assert registration["customer_reference"] == str(order.customer)
+    assert (await showroom.orders.vehicle(order.vin or "")).state is VehicleState.DELIVERY_SCHEDULED
+    assert (await showroom.told(order.customer))[-3:] == [
+        "vehicle_ready", "payment_confirmed", "delivery_scheduled",
+    ]  # fmt: skip
+    assert [moved.event for moved in await showroom.orders.order_timeline(order.id)] == [
+        "Order created", "Mark Vehicle Reserved", "Order Confirmation", "Vehicle Ready",
+        "Mark Fully Paid", "Registration Complete", "Schedule Delivery",
+    ]  # fmt: skip
+
+
+async def test_a_delivered_vehicle_ends_the_order(showroom: Showroom) -> None:
+    order = await showroom.ready()
+    await showroom.pay_rest(order)
+    delivery_id = (await showroom.orders.order(order.id)).delivery_id or ""
+
+    delivered = await showroom.orders.delivery_completed(delivery_id)
+    again = await showroom.orders.delivery_completed(delivery_id)
+
+    assert delivered.state is again.state is OrderState.DELIVERED
+    assert delivered.version == again.version
+    assert (await showroom.told(order.customer))[-1] == "vehicle_delivered"
+
+
+async def test_a_declined_final_payment_loses_the_reservation_at_once(showroom: Showroom) -> None:
+    order = await showroom.ready()
+    vin = order.vin or ""
+
+    payment = await showroom.pay_rest(order, "pm_declined")
+
+    vehicle = await showroom.orders.vehicle(vin)
+    assert (payment.state, payment.decline_code) == (PaymentState.FAILED, "card_declined")
+    assert (await showroom.orders.order(order.id)).state is OrderState.RESERVATION_LOST
+    assert vehicle.state is VehicleState.SIN_ASIGNAR
+    assert vehicle.in_stock_since is not None
+    assert await showroom.orders.assignments(vin=vin) == []
+    assert (await showroom.told(order.customer))[-1] == "reservation_lost"
+    assert (await showroom.world.partners("GET", "ledger"))["registrations"] == []
+
+
+async def test_the_lost_vehicle_is_sold_to_another_customer_at_once(showroom: Showroom) -> None:
+    lost = await showroom.ready()
+    vin = lost.vin or ""
+    await showroom.pay_rest(lost, "pm_insufficient_funds")
+
+    bought = await showroom.ordered(vin, customer=await showroom.customer("Bea"))
+    await showroom.reserve(bought)
+    ready = await showroom.orders.order(bought.id)
+    payment = await showroom.pay_rest(ready)
+
+    [assignment] = await showroom.orders.assignments(vin=vin)
+    everybody = await showroom.orders.assignments(vin=vin, active_only=False)
+    factory_orders = (await showroom.world.partners("GET", "ledger"))["orders"]
+    assert ready.state is OrderState.READY, "a finished vehicle is not built again"
+    assert len(factory_orders) == 1
+    assert payment.state is PaymentState.CAPTURING
+    assert assignment.customer == bought.customer
+    assert {(one.order_id, one.ended_because) for one in everybody} == {
+        (lost.id, "Mark Vehicle Sin Asignar"), (bought.id, None),
+    }  # fmt: skip
+
+
+async def test_after_a_declined_final_payment_there_is_no_second_one(showroom: Showroom) -> None:
+    order = await showroom.ready()
+    await showroom.pay_rest(order, "pm_declined")
+
+    with pytest.raises(ReservationLostError):
+        await showroom.pay_rest(order)
+
+    payments = await showroom.books.payments.listed(subject=order.id)
+    assert [p.type for p in payments] == [PaymentType.FINAL, PaymentType.RESERVATION]
+
+
+async def test_nothing_is_due_before_the_vehicle_is_ready(showroom: Showroom) -> None:
+    order = await showroom.reserved(await showroom.stock())
+
+    with pytest.raises(VehicleNotReadyError):
+        await showroom.pay_rest(order)
+
+    assert len(await showroom.books.payments.listed(subject=order.id)) == 1
+
+
+async def test_nothing_is_due_before_the_reservation(showroom: Showroom) -> None:
+    order = await showroom.ordered(await showroom.stock())
+
+    with pytest.raises(NotDueError):
+        await showroom.pay_rest(order)
+
+
+async def test_only_the_whole_rest_can_be_paid(showroom: Showroom) -> None:
+    order = await showroom.ready()
+    too_little = Money(order.rest.amount - 1, "EUR")
+
+    with pytest.raises(NotTheSumDueError):
+        await showroom.initiate(order, PaymentType.FINAL, too_little, "pm_ok")
+
+
+async def test_web_and_mobile_at_once_make_one_payment(showroom: Showroom) -> None:
+    """Fault F-F3: the same customer pays on two devices."""
+    order = await showroom.ready()
+
+    web, mobile = await asyncio.gather(showroom.pay_rest(order), showroom.pay_rest(order))
+
+    ledger = await showroom.world.gateway("GET", "ledger")
+    captured = [t for t in ledger["transactions"] if t["reference"] == str(web.id)]
+    assert web.id == mobile.id
+    assert len(captured) == 1
+    assert captured[0]["captured"] == order.rest.amount
+
+
+async def test_web_and_mobile_at_once_with_a_declined_card_lose_once(showroom: Showroom) -> None:
+    order = await showroom.ready()
+
+    answers = await asyncio.gather(
+        showroom.pay_rest(order, "pm_declined"),
+        showroom.pay_rest(order, "pm_declined"),
+        return_exceptions=True,
+    )
+
+    payments = await showroom.books.payments.listed(subject=order.id)
+    assert [p.type for p in payments].count(PaymentType.FINAL) == 1
+    assert (await showroom.orders.order(order.id)).state is OrderState.RESERVATION_LOST
+    assert all(getattr(answer, "id", payments[0].id) == payments[0].id for answer in answers)
+
+
+async def test_a_page_that_was_left_takes_no_vehicle_away(showroom: Showroom) -> None:
+    """Decision 19: only a decline loses the reservation; nobody declined anything here."""
+    order = await showroom.ready()
+    payment = await showroom.pay_rest(order, None)
+    await showroom.world.gateway("POST", "advance", {"seconds": 8 * 24 * 3600})
+
+    await showroom.pass_time(60)
+    await showroom.open_work.run_due()
+
+    left = await showroom.books.payments.get(payment.id)
+    assert payment.hosted_page_url is not None
+    assert left.state is PaymentState.FAILED
+    assert (await showroom.orders.order(order.id)).state is OrderState.READY
+    assert (await showroom.pay_rest(order)).state is PaymentState.CAPTURING
+
+
+@pytest.mark.parametrize("policy", list(DepositOnLoss))
+async def test_the_deposit_of_a_lost_reservation_follows_the_policy(
+    database: Database, policy: DepositOnLoss
+) -> None:
+    """Decision 21: held until a person decides, given back, or kept."""
+    async with (
+        simulated_world() as world,
+        opened(database, world, reservation_deposit_on_loss=policy) as showroom,
+    ):
+        order = await showroom.ready()
+        await showroom.pay_rest(order, "pm_declined")
+
+        await showroom.open_work.run_due()
+        balances = await balances_of(showroom, order.id)
+        refunds = await database.fetch("select amount, reason from refunds")
+        [deposit] = [p for p in await showroom.books.payments.listed(subject=order.id)
+                     if p.type is PaymentType.RESERVATION]  # fmt: skip
+        cases = [case.kind for case in await showroom.books.cases.listed(subject=deposit.id)]
+
+    held = DEPOSIT.amount if policy is DepositOnLoss.HOLD else 0
+    assert -balances.get("reservation_held", 0) == held
+    assert -balances.get("customer_deposits", 0) == DEPOSIT.amount - held
+    assert ("deposit_held" in cases) == (policy is DepositOnLoss.HOLD)
+    assert [dict(row) for row in refunds] == (
+        [{"amount": DEPOSIT.amount, "reason": "reservation_lost"}]
+        if policy is DepositOnLoss.REFUND
+        else []
+    )
+
+
+async def test_a_person_gives_a_held_deposit_back(showroom: Showroom) -> None:
+    order = await showroom.ready()
+    await showroom.pay_rest(order, "pm_declined")
+
+    await showroom.orders.decide_deposit(order.id, DepositOnLoss.REFUND, owner="Carla")
+
+    refunds = await showroom.database.fetch("select amount from refunds")
+    balances = await balances_of(showroom, order.id)
+    assert [row["amount"] for row in refunds] == [DEPOSIT.amount]
+    assert balances.get("reservation_held", 0) == 0
+    assert await showroom.books.cases.listed(status="open") == []
+
+
+async def balances_of(showroom: Showroom, order_id: object) -> dict[str, int]:
+    """Return what stands on each account for the payments of an order."""
+    rows = await showroom.database.fetch(
+        "select l.account, sum(l.amount)::bigint as amount from ledger_lines l"
+        " join payments p on p.id = l.payment_id where p.subject = $1 group by l.account",
+        order_id,
+    )
+    return {row["account"]: row["amount"] for row in rows}

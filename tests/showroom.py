@@ -8,7 +8,7 @@ import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple, cast
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -46,6 +46,7 @@ from caas.rules.payment_types import PaymentType
 from caas_simulators import order_partners, payment_gateway
 from caas_simulators.gateway_world import GatewaySettings
 from caas_simulators.partner_world import PartnerSettings
+from tests.mortal import Fuse, Mortal, MortalDatabase
 
 TIME_SCALE = 1000.0
 ROUNDS_MAX = 200
@@ -267,8 +268,9 @@ async def opened(
     *,
     reservation_deposit_on_loss: DepositOnLoss = DepositOnLoss.HOLD,
     total_seconds: float = 2.0,
+    fuse: Fuse | None = None,
 ) -> AsyncIterator[Showroom]:
-    """Build a showroom over a database that may have been used by another one before."""
+    """Build a showroom over a database that another one may have used; a fuse makes it mortal."""
     limits = HttpLimits(total_seconds=total_seconds, connect_seconds=total_seconds / 2)
     clients = [
         HttpClient(url, partner=name, api_key=Secret("sk_simulated"), limits=limits)
@@ -279,15 +281,37 @@ async def opened(
             ("The transport", world.partners_url),
         )
     ]
+    outside = _outside(clients)
+    if fuse is not None:
+        outside = Outside(*(cast("Any", Mortal(client, fuse)) for client in outside))
+        database = MortalDatabase(database, fuse)
     try:
-        yield _built(database, world, clients, reservation_deposit_on_loss)
+        yield _built(database, world, outside, reservation_deposit_on_loss)
     finally:
         for client in clients:
             await client.close()
 
 
+class Outside(NamedTuple):
+    """The clients of everything outside."""
+
+    gateway: PaymentGateway
+    factory: Factory
+    admin_registration: AdminRegistration
+    transport_system: TransportSystem
+
+
+def _outside(clients: list[HttpClient]) -> Outside:
+    return Outside(
+        SeedContractGateway(clients[0]),
+        Factory(clients[1]),
+        AdminRegistration(clients[2]),
+        TransportSystem(clients[3]),
+    )
+
+
 def _built(
-    database: Database, world: World, clients: list[HttpClient], deposit_on_loss: DepositOnLoss
+    database: Database, world: World, outside: Outside, deposit_on_loss: DepositOnLoss
 ) -> Showroom:
     books = billing_books.opened(database)
     open_work = OpenWork(books.work, books.cases, PACE)
@@ -319,13 +343,13 @@ def _built(
         address_of=address_of,
         zone=ZoneInfo("Europe/Madrid"),
     )
-    gateway = SeedContractGateway(clients[0])
+    gateway = outside.gateway
     charges = Charges(books, gateway, pace=PACE, alert=notifications.alert)
     refunds = Refunds(books=books, gateway=gateway, pace=PACE, tell_refunded=nobody)
     partners = OrderPartners(
-        factory=Factory(clients[1]),
-        admin_registration=AdminRegistration(clients[2]),
-        transport_system=TransportSystem(clients[3]),
+        factory=outside.factory,
+        admin_registration=outside.admin_registration,
+        transport_system=outside.transport_system,
     )
     orders = OrderManagement(
         books=books,

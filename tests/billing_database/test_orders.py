@@ -145,6 +145,12 @@ async def test_nothing_of_a_purchase_is_ever_removed(showroom: Showroom, table: 
         await showroom.as_owner(f"delete from {table}")
 
 
+@pytest.mark.parametrize("table", ["vehicle_events", "order_events", "order_arrows"])
+async def test_the_application_cannot_write_history_itself(database: Database, table: str) -> None:
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await database.fetch(f"insert into {table} default values")
+
+
 async def test_every_move_is_written_down_by_the_trigger_that_allows_it(
     showroom: Showroom,
 ) -> None:

@@ -144,6 +144,7 @@ create index orders_of_customer on orders (customer, id);
 create index orders_of_dealership on orders (dealership, id);
 create index orders_of_factory_order on orders (factory_order_id);
 create index orders_of_vehicle on orders (vin);
+create index orders_of_state on orders (state, id);
 
 create table order_events (
   order_id uuid not null,

@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -18,6 +19,13 @@ import typer
 from caas import app, local_machine
 from caas.billing_database import connection, migrations
 from caas.billing_database import self_check as laws
+from caas.billing_database.event_chain import (
+    BrokenLink,
+    ChainChecker,
+    ChainLine,
+    broken_links,
+    exported,
+)
 from caas.errors import CaasError, StartupError
 from caas.settings import read_settings
 
@@ -73,6 +81,50 @@ def self_check(*, as_json: AsJson = False) -> None:
                 typer.echo(f"          {example}")
     if any(found.broken for found in findings):
         raise typer.Exit(FINDINGS)
+
+
+@program.command()
+def verify(
+    export: Annotated[Path | None, typer.Option(help="Write every event to this file.")] = None,
+    file: Annotated[Path | None, typer.Option(help="Check an export instead.")] = None,
+) -> None:
+    """Check the hash chain of the events, offline or from the database."""
+    checked, broken = (
+        _verify_file(file) if file else asyncio.run(_guarded(_verify_database(export)))
+    )
+    for link in broken:
+        typer.echo(f"broken at event {link.seq} of payment {link.payment_id}: {link.because}")
+    typer.echo(f"{checked} events checked, {len(broken)} broken links")
+    if broken:
+        raise typer.Exit(FINDINGS)
+
+
+def _verify_file(file: Path) -> tuple[int, list[BrokenLink]]:
+    try:
+        lines = [
+            msgspec.json.decode(line, type=ChainLine) for line in file.read_bytes().splitlines()
+        ]
+    except (OSError, msgspec.MsgspecError) as error:
+        typer.echo(f"caas: {file} is no export of events: {error}", err=True)
+        raise typer.Exit(ENVIRONMENT) from error
+    return len(lines), list(broken_links(lines))
+
+
+async def _verify_database(export: Path | None) -> tuple[int, list[BrokenLink]]:
+    checker, checked, broken = ChainChecker(), 0, []
+    async with AsyncExitStack() as stack:
+        dsn = await stack.enter_async_context(local_machine.database(app.environment()))
+        database = await connection.connect(dsn)
+        stack.push_async_callback(database.close)
+        written = stack.enter_context(export.open("wb")) if export else None
+        async for line in exported(database):
+            checked += 1
+            link = checker.take(line)
+            if link is not None:
+                broken.append(link)
+            if written:
+                written.write(msgspec.json.encode(line) + b"\n")
+    return checked, broken
 
 
 async def _up(port: int) -> None:

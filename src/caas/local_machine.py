@@ -85,7 +85,7 @@ async def start(
     if not found.get("CAAS_GATEWAY_URL"):
         await _start_gateway(stack, found, folder, kept, controls)
     if not found.get("CAAS_FACTORY_URL"):
-        await _start_partners(stack, found, kept, controls)
+        await _start_partners(stack, found, folder, kept, controls)
     return LocalWorld(
         environment=found, controls=controls, keys=kept.api_keys, without_broker=without_broker
     )
@@ -154,7 +154,11 @@ async def _start_gateway(
 
 
 async def _start_partners(
-    stack: AsyncExitStack, found: dict[str, str], kept: _Secrets, controls: dict[str, str]
+    stack: AsyncExitStack,
+    found: dict[str, str],
+    folder: Path,
+    kept: _Secrets,
+    controls: dict[str, str],
 ) -> None:
     fleet = [f"--fleet-url={controls['vehicles']}"] if "vehicles" in controls else []
     url = await _spawn(
@@ -164,6 +168,7 @@ async def _start_partners(
         f"--webhook-secret={kept.partner_webhook_secret}",
         f"--factory-webhook-url={found['CAAS_PUBLIC_URL']}/webhooks/factory",
         f"--transport-webhook-url={found['CAAS_PUBLIC_URL']}/webhooks/transport",
+        f"--state-file={folder / 'partners.jsonl'}",
         f"--time-scale={time_scale(found)}",
         *fleet,
     )

@@ -16,7 +16,7 @@ from caas.billing_database.connection import (
     Connection,
 )
 from caas.errors import StartupError
-from caas.rules.payment_states import Remark, legal_arrows
+from caas.rules.payment_states import PaymentState, Remark, legal_arrows
 
 ADVISORY_LOCK = 0x63616173
 LOCK_TIMEOUT = "10s"
@@ -125,7 +125,7 @@ async def _write_legal_arrows(connection: Connection) -> None:
         await connection.execute("delete from legal_arrows")
         await connection.executemany(
             "insert into legal_arrows (from_state, event, to_state) values ($1, $2, $3)",
-            [*legal_arrows(), *((None, remark, None) for remark in Remark)],
+            [*legal_arrows(), *((s, remark, s) for s in PaymentState for remark in Remark)],
         )
 
 
@@ -143,8 +143,11 @@ async def _grant(connection: Connection) -> None:
         await connection.execute(statement.format(role=APPLICATION_ROLE))
 
 
-# Tables of the payment's life that no session of the application may write but through a door.
-BEHIND_DOORS = "payments, payment_events, resolution_claims, legal_arrows, clock, migrations"
+# Tables that no session of the application may write but through a door, or a trigger.
+BEHIND_DOORS = (
+    "payments, payment_events, resolution_claims, legal_arrows, clock, migrations, "
+    "vehicle_arrows, vehicle_events, order_arrows, order_events"
+)
 APPEND_ONLY = "ledger_entries, delivery_evidence, webhook_inbox, ota_commands"
 
 GRANTS = (

@@ -14,6 +14,8 @@ from caas.billing_database.batching import Batcher
 from caas.billing_database.connection import Connection, Database
 from caas.billing_database.identifiers import new_id
 
+KEYS_KNOWN_MAX: Final = 50_000
+
 COLUMNS: Final = """
 select command_id, subject, vin, service, action, purpose, epoch, valid_until, deadline,
        created_at, deadline <= db_now() as overdue,
@@ -21,8 +23,15 @@ select command_id, subject, vin, service, action, purpose, epoch, valid_until, d
   from ota_commands k
 """
 BY_ID: Final = COLUMNS + " where command_id = any ($1)"
-LAST_OF_SUBJECT: Final = (
-    COLUMNS + " where subject = $1 and action = $2 order by epoch desc limit 1"
+LAST_OF_SUBJECTS: Final = (
+    COLUMNS
+    + """
+ where (subject, action, epoch) in (
+   select k.subject, k.action, max(k.epoch) from ota_commands k
+     join unnest($1::uuid[], $2::text[]) as w(subject, action)
+       on w.subject = k.subject and w.action = k.action
+    group by k.subject, k.action)
+"""
 )
 ADD: Final = """
 insert into ota_commands (command_id, subject, vin, service, action, purpose, valid_until,
@@ -85,20 +94,29 @@ class OtaCommands:
         """Read and write through this database."""
         self._database = database
         self._commands: Batcher[UUID, OtaCommand | None] = Batcher(self._read_commands)
+        self._last: Batcher[tuple[UUID, str], OtaCommand | None] = Batcher(self._read_last)
         self._keys: Batcher[str, bytes | None] = Batcher(self._read_keys)
+        self._known_keys: dict[str, bytes] = {}
 
     async def command(self, command_id: UUID) -> OtaCommand | None:
         """Return a command, or None when we never made it."""
-        return await self._commands.write(command_id, key=new_id())
+        return await self._commands.write(command_id, key=object())
 
     async def public_key(self, vin: str) -> bytes | None:
-        """Return the vehicle's public key, or None when we know none."""
-        return await self._keys.write(vin, key=new_id())
+        """Return the vehicle's public key, or None when we know none; a known key never changes."""
+        known = self._known_keys.get(vin)
+        if known is not None:
+            return known
+        key = await self._keys.write(vin, key=object())
+        if key is not None:
+            if len(self._known_keys) >= KEYS_KNOWN_MAX:
+                self._known_keys.clear()
+            self._known_keys[vin] = key
+        return key
 
     async def last_of(self, subject: UUID, action: str) -> OtaCommand | None:
         """Return the newest command of a subject."""
-        row = await self._database.fetchrow(LAST_OF_SUBJECT, subject, action)
-        return None if row is None else OtaCommand(**dict(row))
+        return await self._last.write((subject, action), key=object())
 
     async def add(
         self,
@@ -147,6 +165,12 @@ class OtaCommands:
         rows = await self._database.fetch(BY_ID, list(ids))
         found = {row["command_id"]: OtaCommand(**dict(row)) for row in rows}
         return [found.get(command_id) for command_id in ids]
+
+    async def _read_last(self, wanted: Sequence[tuple[UUID, str]]) -> list[OtaCommand | None]:
+        subjects, actions = zip(*wanted, strict=True)
+        rows = await self._database.fetch(LAST_OF_SUBJECTS, list(subjects), list(actions))
+        found = {(row["subject"], row["action"]): OtaCommand(**dict(row)) for row in rows}
+        return [found.get(one) for one in wanted]
 
     async def _read_keys(self, vins: Sequence[str]) -> list[bytes | None]:
         rows = await self._database.fetch(PUBLIC_KEYS, list(vins))

@@ -120,6 +120,7 @@ COLUMNS = (
 )
 ONE = f"select {COLUMNS} from payments where id = $1"
 BY_TRANSACTION = f"select {COLUMNS} from payments where gateway_transaction_id = $1"
+SEVERAL = f"select {COLUMNS} from payments where id = any ($1)"
 LISTED = f"""
 select {COLUMNS} from payments
  where ($1::uuid is null or subject = $1) and ($2::text is null or state = $2)
@@ -139,6 +140,7 @@ class Payments:
         """Read and write through this database."""
         self._database = database
         self._batcher = Batcher(self._accept_batch)
+        self._reader: Batcher[UUID, Payment | None] = Batcher(self._get_batch)
 
     async def accept(self, payment: NewPayment, *, within: Connection | None = None) -> Acceptance:
         """Make the intent to charge durable, or say what stands in its way."""
@@ -160,10 +162,14 @@ class Payments:
         Raises:
             PaymentNotFoundError: no payment has this id.
         """
-        row = await (within or self._database).fetchrow(ONE, payment_id)
-        if row is None:
+        if within is None:
+            payment = await self._reader.write(payment_id, key=object())
+        else:
+            row = await within.fetchrow(ONE, payment_id)
+            payment = None if row is None else _payment(row)
+        if payment is None:
             raise PaymentNotFoundError(f"No payment has the id {payment_id}.")
-        return _payment(row)
+        return payment
 
     async def by_transaction(self, gateway_transaction_id: str) -> Payment | None:
         """Return the payment of a gateway's transaction, or None."""
@@ -190,6 +196,10 @@ class Payments:
         """Return every event of the payment in order."""
         rows = await self._database.fetch(TIMELINE, payment_id)
         return [TimelineEvent(**dict(row)) for row in rows]
+
+    async def _get_batch(self, ids: Sequence[UUID]) -> list[Payment | None]:
+        found = {row["id"]: _payment(row) for row in await self._database.fetch(SEVERAL, list(ids))}
+        return [found.get(payment_id) for payment_id in ids]
 
     async def _accept_batch(self, payments: Sequence[NewPayment]) -> list[Acceptance]:
         async with self._database.connection() as connection:

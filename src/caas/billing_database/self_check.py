@@ -91,9 +91,8 @@ LAWS: Final = (
            select e.payment_id from payment_events e left join payment_events b
              on b.payment_id = e.payment_id and b.seq = e.seq - 1
             where e.from_state is distinct from b.to_state
-               or (e.seq > 1 and not exists (select from legal_arrows a where a.event = e.event
-                and (a.from_state = e.from_state and a.to_state = e.to_state
-                     or a.from_state is null and e.from_state = e.to_state)))""",
+               or (e.seq > 1 and not exists (select from legal_arrows a
+                where (a.event, a.from_state, a.to_state) = (e.event, e.from_state, e.to_state)))""",
     ),
     Law(
         "event_chain_holds",

@@ -1,11 +1,13 @@
 """Services and service orders as rows (Service Catalog)."""
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
+from caas.billing_database.batching import Batcher
 from caas.billing_database.connection import Database
 
 PAGE_ROWS_MAX: Final = 200
@@ -35,10 +37,17 @@ select id, customer, vin, service, duration_days, amount, currency, created_at, 
        active_from, active_until from service_order_states
 """
 ORDER = ORDER_COLUMNS + " where id = $1"
-ORDERS = ORDER_COLUMNS + """
+WANTED = """
+select id, customer, vin, service, duration_days, amount, currency from service_orders
+ where id = any ($1)
+"""
+ORDERS = (
+    ORDER_COLUMNS
+    + """
  where ($1::uuid is null or customer = $1) and ($2::text is null or vin = $2)
    and ($3::uuid is null or id < $3) order by id desc limit $4
 """
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +69,8 @@ class Service:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NewServiceOrder:
-    """A service order to write; its price is the catalogue's of this moment."""
+class WantedService:
+    """What a service order asks for, and at which price; it never changes."""
 
     id: UUID
     customer: UUID
@@ -96,6 +105,7 @@ class Services:
     def __init__(self, database: Database) -> None:
         """Read and write through this database."""
         self._database = database
+        self._wanted: Batcher[UUID, WantedService | None] = Batcher(self._read_wanted)
 
     async def put(self, service: Service) -> None:
         """Write a service, new or changed."""
@@ -125,7 +135,7 @@ class Services:
         """Whether the vehicle is known with a key of its own."""
         return await self._database.fetchrow(CAN_BE_REACHED, vin) is not None
 
-    async def add_order(self, order: NewServiceOrder) -> ServiceOrder:
+    async def add_order(self, order: WantedService) -> ServiceOrder:
         """Write a new service order."""
         row = await self._database.fetchrow(
             ADD_ORDER,
@@ -139,6 +149,10 @@ class Services:
         )
         assert row is not None, "an insert without conflict returns its row"
         return ServiceOrder(**dataclasses.asdict(order), created_at=row["created_at"])
+
+    async def wanted(self, order_id: UUID) -> WantedService | None:
+        """Return what a service order asks for, or None; cheaper than where it stands."""
+        return await self._wanted.write(order_id, key=object())
 
     async def order(self, order_id: UUID) -> ServiceOrder | None:
         """Return a service order as it stands, or None."""
@@ -158,3 +172,10 @@ class Services:
             ORDERS, customer, vin, before, min(rows_max, PAGE_ROWS_MAX)
         )
         return [ServiceOrder(**dict(row)) for row in rows]
+
+    async def _read_wanted(self, ids: Sequence[UUID]) -> list[WantedService | None]:
+        found = {
+            row["id"]: WantedService(**dict(row))
+            for row in await self._database.fetch(WANTED, list(ids))
+        }
+        return [found.get(order_id) for order_id in ids]

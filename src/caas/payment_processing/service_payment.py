@@ -74,7 +74,7 @@ class ServicePayment:
             ServiceOrderNotFoundError: there is no such order.
             NotTheSumDueError: another amount, currency or customer.
         """
-        order = await self._catalog.service_order(request.subject)
+        order = await self._catalog.wanted(request.subject)
         due = (order.customer, order.amount, order.currency)
         if due != (request.customer, request.amount, request.currency):
             raise NotTheSumDueError(
@@ -88,7 +88,7 @@ class ServicePayment:
 
     async def when_authorised(self, payment: Payment) -> Step:
         """Immediate delivery: the activation command is committed with the held funds."""
-        order = await self._catalog.service_order(payment.subject)
+        order = await self._catalog.wanted(payment.subject)
         command = activation_command(
             payment.id,
             vin=order.vin,
@@ -161,7 +161,7 @@ class ServicePayment:
     async def _tell(
         self, template: str, payment: Payment, *, within: Connection | None = None
     ) -> None:
-        order = await self._catalog.service_order(payment.subject)
+        order = await self._catalog.wanted(payment.subject)
         await self._notifications.tell(
             audience="customer",
             recipient=str(payment.customer),

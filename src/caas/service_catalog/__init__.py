@@ -12,7 +12,7 @@ from uuid import UUID
 
 from caas.billing_database.books import Books
 from caas.billing_database.identifiers import new_id
-from caas.billing_database.services import NewServiceOrder, Service, ServiceOrder, Services
+from caas.billing_database.services import WantedService, Service, ServiceOrder, Services
 from caas.errors import NotFoundError, RefusedError
 from caas.rules.money import Money
 
@@ -123,7 +123,7 @@ class ServiceCatalog:
                 f"'{service}' is not sold for {duration_days} days; durations on offer: {sold}."
             )
         return await self._services.add_order(
-            NewServiceOrder(
+            WantedService(
                 id=new_id(),
                 customer=customer,
                 vin=vin,
@@ -144,6 +144,17 @@ class ServiceCatalog:
         if order is None:
             raise ServiceOrderNotFoundError(f"No service order has the id {order_id}.")
         return order
+
+    async def wanted(self, order_id: UUID) -> WantedService:
+        """Return what a service order asks for; where it stands is `service_order`.
+
+        Raises:
+            ServiceOrderNotFoundError: there is none with this id.
+        """
+        wanted = await self._services.wanted(order_id)
+        if wanted is None:
+            raise ServiceOrderNotFoundError(f"No service order has the id {order_id}.")
+        return wanted
 
     async def service_orders(
         self, *, customer: UUID | None = None, vin: str | None = None, before: UUID | None = None

@@ -18,13 +18,12 @@ insert into clock default values;
 create function db_now() returns timestamptz language sql stable as
 $$ select clock_timestamp() + (select moved from caas.clock) $$;
 
--- Diagram 9 and the arrows beyond it; a remark (from_state null) leaves the state as it is.
+-- Diagram 9 and the arrows beyond it; a remark leads from each state to the same one.
 create table legal_arrows (
   event text not null,
-  from_state text,
-  to_state text,
-  check ((from_state is null) = (to_state is null)),
-  unique nulls not distinct (event, from_state)
+  from_state text not null,
+  to_state text not null,
+  primary key (event, from_state, to_state)
 );
 
 create table payments (
@@ -37,6 +36,7 @@ create table payments (
   payment_method text,
   return_url text,
   state text not null,
+  came_from text,
   outcome text not null default 'known' check (outcome in ('known', 'unknown')),
   version integer not null,
   event_hash bytea not null,
@@ -262,33 +262,29 @@ create trigger begins_as_drawn after insert on payments
 
 create function check_moved_payments() returns trigger language plpgsql
 set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
-declare v_id uuid; v_from text; v_to text;
+declare v_id uuid; v_from text; v_to text; v_legal boolean;
 begin
-  select n.id, b.to_state, n.state into v_id, v_from, v_to
+  select n.id, n.came_from, n.state, a.event is not null into v_id, v_from, v_to, v_legal
     from new_rows n
-    left join caas.payment_events b on b.payment_id = n.id and b.seq = n.version - 1
     left join caas.payment_events e on e.payment_id = n.id and e.seq = n.version
-     and e.hash = n.event_hash and e.from_state = b.to_state and e.to_state = n.state
-   where e.event is null or not exists (
-     select from caas.legal_arrows a where a.event = e.event
-        and (a.from_state = e.from_state and a.to_state = e.to_state
-             or a.from_state is null and e.from_state = e.to_state)) limit 1;
-  if found then
-    raise exception 'illegal move of payment % from % to %: no event of Diagram 9 leads there',
-      v_id, v_from, v_to using errcode = 'check_violation';
-  end if;
-  select n.id, n.state into v_id, v_to
-    from new_rows n
-    join caas.payment_events e
-      on e.payment_id = n.id and e.seq = n.version and e.from_state = 'Authorized'
-    left join caas.resolution_claims c on c.payment_id = n.id
-     and c.kind = case n.state when 'Capturing' then 'capture' else 'void' end
-   where n.state <> 'Authorized' and c.payment_id is null limit 1;
-  if found then
+     and e.hash = n.event_hash and e.from_state = n.came_from and e.to_state = n.state
+    left join caas.legal_arrows a
+      on a.event = e.event and a.from_state = e.from_state and a.to_state = e.to_state
+    left join lateral (
+      select c.kind from caas.resolution_claims c
+       where n.came_from = 'Authorized' and n.state <> 'Authorized' and c.payment_id = n.id
+       limit 1) c on true
+   where a.event is null or n.came_from = 'Authorized' and n.state <> 'Authorized'
+     and c.kind is distinct from case n.state when 'Capturing' then 'capture' else 'void' end
+   limit 1;
+  if not found then
+    return null;
+  elsif v_legal then
     raise exception 'payment % cannot become % without its claim', v_id, v_to
       using errcode = 'check_violation';
   end if;
-  return null;
+  raise exception 'illegal move of payment % from % to %: no event of Diagram 9 leads there',
+    v_id, v_from, v_to using errcode = 'check_violation';
 end $$;
 create trigger moves_as_drawn after update on payments
   referencing new table as new_rows for each statement execute function check_moved_payments();
@@ -299,7 +295,8 @@ begin
     old.id using errcode = 'check_violation';
 end $$;
 create trigger changes_only_by_a_move before update on payments for each row
-  when (new.version <> old.version + 1 or old.gateway_transaction_id is not null
+  when (new.version <> old.version + 1 or new.came_from is distinct from old.state
+        or old.gateway_transaction_id is not null
         and new.gateway_transaction_id is distinct from old.gateway_transaction_id)
   execute function refuse_rewrite();
 create trigger is_for_one_thing
@@ -451,7 +448,7 @@ begin
       from looked l
   ), moved as (
     update payments p set
-        state = g.to_state, version = g.seq, event_hash = g.hash, updated_at = g.at,
+        state = g.to_state, came_from = p.state, version = g.seq, event_hash = g.hash, updated_at = g.at,
         outcome = coalesce(g.outcome, p.outcome),
         gateway_transaction_id = coalesce(g.gateway_transaction_id, p.gateway_transaction_id),
         hosted_page_url = coalesce(g.hosted_page_url, p.hosted_page_url),
@@ -504,7 +501,8 @@ begin
   )
   select g.i, g.goes, case when g.goes then g.to_state else p.state end,
          case when g.goes then g.seq else p.version end,
-         (select c.kind from resolution_claims c where c.payment_id = g.payment_id),
+         case when not g.goes then
+           (select c.kind from resolution_claims c where c.payment_id = g.payment_id) end,
          case when g.goes then g.epoch end, g.deadline, g.valid_until
     from going g
     left join lateral (select p.state, p.version from payments p

@@ -1,0 +1,115 @@
+"""A payment gateway without a network, for what is measured without one (P1)."""
+
+import itertools
+from dataclasses import replace
+from datetime import date, timedelta
+from typing import Final
+
+from caas.external_systems.payment_gateway import (
+    Capabilities,
+    GatewayRefund,
+    GatewayTransaction,
+    RefundStatus,
+    ReportStatus,
+    SettlementPage,
+    TransactionRequest,
+    TransactionStatus,
+)
+
+CAPABILITIES: Final = Capabilities(
+    separate_capture=True,
+    void=True,
+    partial_capture=True,
+    refund=True,
+    lookup_by_reference=True,
+    lookup_of_refunds=True,
+    idempotency_key_lifetime=timedelta(days=1),
+    authorisation_lifetime=timedelta(days=7),
+)
+
+
+class GatewayAtHand:
+    """Says yes to everything, at once, and remembers it."""
+
+    name = "at-hand"
+    capabilities = CAPABILITIES
+
+    def __init__(self) -> None:
+        """Begin with no transaction."""
+        self._known: dict[str, GatewayTransaction] = {}
+        self._numbers = itertools.count(1)
+
+    async def initiate(self, request: TransactionRequest, *, key: str) -> GatewayTransaction:
+        """Hold the funds."""
+        del key
+        transaction = GatewayTransaction(
+            id=f"tx_{next(self._numbers)}",
+            reference=request.reference,
+            status=TransactionStatus.AUTHORIZED,
+            amount=request.amount,
+            currency=request.currency,
+        )
+        self._known[transaction.id] = transaction
+        return transaction
+
+    async def find(self, transaction_id: str) -> GatewayTransaction | None:
+        """Return what is known."""
+        return self._known.get(transaction_id)
+
+    async def find_by_reference(self, reference: str) -> tuple[GatewayTransaction, ...]:
+        """Return what is known of our reference."""
+        return tuple(t for t in self._known.values() if t.reference == reference)
+
+    async def capture(self, transaction_id: str, amount: int, *, key: str) -> GatewayTransaction:
+        """Take the money."""
+        del key
+        return self._put(transaction_id, TransactionStatus.CAPTURING, captured_amount=amount)
+
+    async def void(self, transaction_id: str, reason: str, *, key: str) -> GatewayTransaction:
+        """Let the funds go."""
+        del reason, key
+        return self._put(transaction_id, TransactionStatus.VOIDED)
+
+    async def refund(
+        self, transaction_id: str, amount: int, reason: str, *, key: str
+    ) -> GatewayRefund:
+        """Give money back."""
+        del reason
+        return GatewayRefund(
+            id=f"re_{key}",
+            transaction_id=transaction_id,
+            amount=amount,
+            status=RefundStatus.SUCCEEDED,
+        )
+
+    async def find_refunds(self, transaction_id: str) -> tuple[GatewayRefund, ...]:
+        """Refunds are not remembered."""
+        del transaction_id
+        return ()
+
+    async def settlements(self, day: date, cursor: str | None = None) -> SettlementPage:
+        """Report an empty day."""
+        del cursor
+        return SettlementPage(
+            report_id=f"none-{day}",
+            date=day,
+            status=ReportStatus.CLOSED,
+            line_count=0,
+            gross_total=0,
+            net_total=0,
+            lines=(),
+            quarantined=(),
+            next_cursor=None,
+        )
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+    def _put(
+        self, transaction_id: str, status: TransactionStatus, *, captured_amount: int = 0
+    ) -> GatewayTransaction:
+        changed = replace(
+            self._known[transaction_id], status=status, captured_amount=captured_amount
+        )
+        self._known[transaction_id] = changed
+        return changed

@@ -1,0 +1,68 @@
+"""P1: whole lifecycles of a one-time service, from accept to Settled, five commits each.
+
+The flow is the platform's own, car and all: its signature is made and verified. Gateway and car
+are in this process, so that what is measured is the flow and the database. What the flow leaves
+for workers (telling the customer) stays as open work.
+"""
+
+import asyncio
+from typing import Final
+from uuid import UUID
+
+from caas.bench.stage import AMOUNT, IN_FLIGHT, Stage, together
+from caas.billing_database.connection import Connection
+from caas.billing_database.moves import Move, Moved
+from caas.billing_database.payments import Payment
+from caas.payment_processing import PaymentRequest, SettlementNotice
+from caas.rules.payment_states import PaymentState, Remark
+
+CAPTURE_SECONDS_MAX: Final = 30.0
+
+
+class Lifecycles:
+    """Buys, delivers, captures and settles, as often as there is time."""
+
+    def __init__(self, stage: Stage) -> None:
+        """Watch the one door, because a capture ends in another task than its purchase."""
+        self._stage = stage
+        self._captured: dict[UUID, asyncio.Future[None]] = {}
+        self._apply = stage.platform.books.moves.apply
+        stage.platform.books.moves.apply = self._watched  # type: ignore[method-assign]
+
+    async def rate(self, seconds: float) -> float:
+        """Return lifecycles a second."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        done = await together(IN_FLIGHT, began + seconds, self._one)
+        return done / (loop.time() - began)
+
+    async def _watched(self, move: Move, *, within: Connection | None = None) -> Moved:
+        moved = await self._apply(move, within=within)
+        if move.event == Remark.CAPTURE_ACCEPTED:
+            self._waiting_for(move.payment_id).set_result(None)
+        return moved
+
+    def _waiting_for(self, payment_id: UUID) -> "asyncio.Future[None]":
+        loop = asyncio.get_running_loop()
+        return self._captured.setdefault(payment_id, loop.create_future())
+
+    async def _one(self) -> None:
+        processing = self._stage.platform.payment_processing
+        payment = await processing.initiate_service_payment(
+            PaymentRequest(
+                subject=self._stage.orders.pop(),
+                customer=self._stage.customer,
+                amount=AMOUNT,
+                currency="EUR",
+                payment_method="pm_ok",
+            )
+        )
+        assert isinstance(payment, Payment)
+        async with asyncio.timeout(CAPTURE_SECONDS_MAX):
+            await self._waiting_for(payment.id)
+        del self._captured[payment.id]
+        notice = SettlementNotice(
+            settlement_id=str(payment.id), settled=True, settled_amount=AMOUNT, currency="EUR"
+        )
+        settled = await processing.record_settlement(payment.id, notice)
+        assert settled.state is PaymentState.SETTLED, settled

@@ -1,0 +1,131 @@
+"""What the measurements of payments share: a platform over one database, and orders to pay for."""
+
+import asyncio
+import base64
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
+from uuid import UUID
+
+from caas import app
+from caas.billing_database import connection
+from caas.billing_database.connection import Database
+from caas.billing_database.identifiers import new_id
+from caas.external_systems.admin_registration import AdminRegistration
+from caas.external_systems.factory import Factory
+from caas.external_systems.http import HttpClient
+from caas.external_systems.in_process_vehicle_link import InProcessVehicleLink
+from caas.external_systems.local_outbox import LocalOutbox
+from caas.external_systems.payment_gateway import PaymentGateway
+from caas.external_systems.transport_system import TransportSystem
+from caas.local_machine import vehicles_at_hand
+from caas.order_management import OrderPartners
+from caas.rules.money import Money
+from caas.rules.pace import Pace
+from caas.settings import DEFAULT_MARKET, data_dir, read_market
+
+VEHICLES: Final = 200
+AMOUNT: Final = 1299
+SERVICE: Final = "heated-seats"
+DAYS: Final = 30
+IN_FLIGHT: Final = 64
+ORDERS_AT_ONCE: Final = 20_000
+
+ADD_ORDERS: Final = """
+insert into service_orders (id, customer, vin, service, duration_days, amount, currency, created_at)
+select o.id, $2, o.vin, $4, $5, $6, 'EUR', db_now() from unnest($1::uuid[], $3::text[]) as o(id, vin)
+"""
+
+
+@dataclass(slots=True)
+class Stage:
+    """A platform and orders that nobody has paid for yet."""
+
+    database: Database
+    platform: app.Platform
+    fleet: Any
+    customer: UUID
+    vins: list[str]
+    orders: list[UUID] = field(default_factory=list)
+
+    async def add_orders(self, count: int = ORDERS_AT_ONCE) -> None:
+        """Write down orders in one statement, outside what is measured."""
+        ids = [new_id() for _ in range(count)]
+        vins = [self.vins[n % len(self.vins)] for n in range(count)]
+        await self.database.fetch(ADD_ORDERS, ids, self.customer, vins, SERVICE, DAYS, AMOUNT)
+        self.orders.extend(ids)
+
+
+@asynccontextmanager
+async def standing(dsn: str, gateway: PaymentGateway) -> AsyncIterator[Stage]:
+    """Build a platform with cars and a gateway in this process."""
+    async with AsyncExitStack() as stack:
+        database = await connection.connect(dsn)
+        stack.push_async_callback(database.close)
+        fleet = vehicles_at_hand(1.0)
+        fleet.says_in_progress = False
+        link = InProcessVehicleLink(fleet, now=app.now, on_refused=_fail)
+        nobody = HttpClient("http://127.0.0.1:9", partner="nobody")
+        platform = app.assemble(
+            database,
+            app.Partners(
+                gateway=gateway,
+                vehicles=link,
+                order_partners=OrderPartners(
+                    factory=Factory(nobody),
+                    admin_registration=AdminRegistration(nobody),
+                    transport_system=TransportSystem(nobody),
+                ),
+                channel=LocalOutbox(data_dir({}) / "bench-outbox"),
+            ),
+            app.Terms(
+                market=read_market(DEFAULT_MARKET), pace=Pace(1.0), public_url="http://127.0.0.1"
+            ),
+        )
+        await platform.ota_activation_engine.start()
+        stack.push_async_callback(link.close)
+        yield await _furnished(database, platform, fleet)
+
+
+async def _furnished(database: Database, platform: app.Platform, fleet: Any) -> Stage:
+    fleet.add_many(VEHICLES)
+    vins = list(fleet.cars)
+    for vin in vins:
+        await platform.order_management.put_vehicle(
+            vin=vin,
+            model="Uno",
+            price=Money(3_000_000, "EUR"),
+            public_key=base64.b64decode(fleet.public_key(fleet.cars[vin])),
+            finished=True,
+        )
+    await platform.service_catalog.put_service(
+        code=SERVICE,
+        name="Heated seats",
+        kind="one_time",
+        currency="EUR",
+        prices=[{"duration_days": DAYS, "amount": AMOUNT}],
+    )
+    customer = await platform.order_management.create_customer(
+        name="Ana", email="ana@example.com", language="es"
+    )
+    return Stage(database, platform, fleet, customer.id, vins)
+
+
+def _fail(topic: str, reason: str) -> None:
+    raise AssertionError(f"a car was refused on {topic}: {reason}")
+
+
+async def together(in_flight: int, until: float, one: Any) -> int:
+    """Let so many callers do one thing after the other until a time of the loop's clock."""
+    loop = asyncio.get_running_loop()
+    done = 0
+
+    async def caller() -> None:
+        nonlocal done
+        while loop.time() < until:
+            await one()
+            done += 1
+
+    await asyncio.gather(*(caller() for _ in range(in_flight)))
+    return done

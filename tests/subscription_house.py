@@ -1,4 +1,4 @@
-"""A house with subscriptions for one test: real database, gateway over a socket, cars in process."""
+"""A house with subscriptions: real database, gateway over a socket, cars in process."""
 
 import asyncio
 import base64
@@ -178,6 +178,11 @@ class SubscriptionHouse:
         month = Month.containing(await self.billing._runs.now(), MADRID)
         await set_clock(self.database, month.interval(MADRID).end + timedelta(minutes=1))
         return month
+
+    async def days_pass(self, days: int) -> None:
+        """Move the clock on."""
+        now = await self.billing._runs.now()
+        await set_clock(self.database, now + timedelta(days=days))
 
     async def billed(self, subscription: Subscription) -> Invoice:
         """Let the month end, bill it, and return the subscription's invoice."""

@@ -25,7 +25,7 @@ from caas.payment_processing.gateway_calls import AUTHORISE
 from caas.rules import postings
 from caas.rules.dunning import Cancel, ChargeAgain, DunningPolicy, after_decline
 from caas.rules.pace import Pace
-from caas.rules.payment_states import Remark
+from caas.rules.payment_states import PaymentState, Remark
 from caas.rules.payment_types import PaymentType
 from caas.rules.subscription_states import SubscriptionState
 from caas.service_catalog.subscriptions import Subscriptions
@@ -81,20 +81,27 @@ class SubscriptionFailure:
             case Cancel():
                 await self._give_up(invoice, payment, within)
 
-    async def settlement_failed(
-        self, invoice: Invoice, payment: Payment, *, within: Connection
-    ) -> None:
-        """Cancel when the bank rejects a captured month; its loss is booked by the settlement."""
-        if await self._invoices.write_off(
-            invoice.id, payment.id, because=NOT_SETTLED, within=within
-        ):
-            await self._cancel(invoice, payment, within)
-
-    async def deactivate_service(self, invoice: Invoice) -> None:
-        """Send the deactivation, when the subscription of this invoice was cancelled."""
+    async def carry_on(self, payment: Payment) -> None:
+        """Do the next thing for a failed month: cancel if the bank rejected it, switch off."""
+        invoice = await self._invoices.find(payment.subject)
+        if invoice is None:
+            return
+        if payment.state is PaymentState.SETTLEMENT_FAILED:
+            await self._settlement_failed(invoice, payment)
         subscription = await self._subscriptions.subscription(invoice.subscription)
         if subscription.state is SubscriptionState.CANCELLED:
             await self._subscriptions.deactivate_service(subscription.id)
+
+    async def _settlement_failed(self, invoice: Invoice, payment: Payment) -> None:
+        """Cancel when the bank rejects a captured month; its loss is booked by the settlement."""
+
+        async def give_up(connection: Connection) -> None:
+            if await self._invoices.write_off(
+                invoice.id, payment.id, because=NOT_SETTLED, within=connection
+            ):
+                await self._cancel(invoice, payment, connection)
+
+        await self._books.database.in_transaction(give_up)
 
     async def _give_up(self, invoice: Invoice, payment: Payment, within: Connection) -> None:
         if not await self._invoices.write_off(
@@ -154,16 +161,16 @@ class SubscriptionFailure:
         )
 
     async def _grace_ended(self, work: DueWork) -> Answer:
-        async def give_up(connection: Connection) -> Invoice:
+        async def give_up(connection: Connection) -> Payment:
             invoice = await self._invoices.get(work.subject, within=connection)
             payment = await self._books.payments.get(
                 UUID(work.payload["payment_id"]), within=connection
             )
             if await self._invoices.chargeable(invoice.id, within=connection):
                 await self._give_up(invoice, payment, connection)
-            return invoice
+            return payment
 
-        await self.deactivate_service(await self._books.database.in_transaction(give_up))
+        await self.carry_on(await self._books.database.in_transaction(give_up))
         return Done()
 
     async def _tell(

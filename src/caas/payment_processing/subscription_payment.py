@@ -128,24 +128,20 @@ class SubscriptionPayment:
 
     async def when_failed(self, payment: Payment) -> Step:
         """Say what is committed with a declined charge: cancelled, written off, customer told."""
-        return Step(also=self._payment_failed)
+        is_a_month = await self._invoices.find(payment.subject) is not None
+        return Step(also=self._payment_failed if is_a_month else self._payment_method_refused)
 
     async def when_authorised(self, payment: Payment) -> Step:
         """Say what is committed with the funds: the claim on them, and what it means."""
-        return Step(also=self._payment_successful)
-
-    async def when_settlement_failed(self, payment: Payment) -> Step:
-        """Say what is committed when the bank rejects a month that was captured."""
-        return Step(also=self._settlement_failed)
+        is_a_month = await self._invoices.find(payment.subject) is not None
+        return Step(also=self._payment_successful if is_a_month else self._payment_method_verified)
 
     async def carry_on(self, payment: Payment) -> Payment:
         """Do the next thing: capture or let go at the gateway, switch on or off in the vehicle."""
         payment = await self._books.payments.get(payment.id)
         match payment.state:
             case PaymentState.FAILED | PaymentState.SETTLEMENT_FAILED:
-                invoice = await self._invoices.find(payment.subject)
-                if invoice is not None:
-                    await self._failure.deactivate_service(invoice)
+                await self._failure.carry_on(payment)
                 return payment
             case PaymentState.CAPTURING:
                 return await self._charges.capture(payment)
@@ -157,37 +153,32 @@ class SubscriptionPayment:
                 return payment
 
     async def _payment_failed(self, connection: Connection, payment: Payment) -> None:
-        invoice = await self._invoices.find(payment.subject, within=connection)
-        if invoice is None:
-            await self._payment_method_refused(connection, payment)
-            return
+        invoice = await self._invoices.get(payment.subject, within=connection)
         await self._failure.payment_failed(invoice, payment, within=connection)
 
     async def _payment_successful(self, connection: Connection, payment: Payment) -> None:
-        invoice = await self._invoices.find(payment.subject, within=connection)
-        if invoice is None:
-            await self._payment_method_verified(connection, payment)
-        elif not await self._invoices.chargeable(invoice.id, within=connection):
+        invoice = await self._invoices.get(payment.subject, within=connection)
+        if not await self._invoices.chargeable(invoice.id, within=connection):
             await self._charges.claim_void(payment, NOT_DUE, within=connection)
-        else:
-            evidence = _usage_snapshot(invoice)
-            await self._charges.claim_capture(payment, evidence, within=connection)
-            await self._subscriptions.continue_subscription(
-                invoice.subscription, payment.id, within=connection
-            )
-            await self._notifications.tell(
-                audience="customer",
-                recipient=invoice.customer,
-                template="invoice_sent",
-                facts=invoice_facts(invoice),
-                subject=payment.id,
-                within=connection,
-            )
+            return
+        evidence = _usage_snapshot(invoice)
+        await self._charges.claim_capture(payment, evidence, within=connection)
+        await self._subscriptions.continue_subscription(
+            invoice.subscription, payment.id, within=connection
+        )
+        await self._invoice_sent(connection, invoice, payment)
 
-    async def _settlement_failed(self, connection: Connection, payment: Payment) -> None:
-        invoice = await self._invoices.find(payment.subject, within=connection)
-        if invoice is not None:
-            await self._failure.settlement_failed(invoice, payment, within=connection)
+    async def _invoice_sent(
+        self, connection: Connection, invoice: Invoice, payment: Payment
+    ) -> None:
+        await self._notifications.tell(
+            audience="customer",
+            recipient=invoice.customer,
+            template="invoice_sent",
+            facts=invoice_facts(invoice),
+            subject=payment.id,
+            within=connection,
+        )
 
     # -- verifying a payment method ------------------------------------------------------------
 

@@ -1,0 +1,105 @@
+"""Subscriptions that are simply there, for tests of month ends: written as the database demands."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+import asyncpg
+
+from caas.billing_database.connection import Database
+from caas.billing_database.identifiers import new_id
+
+MADRID = ZoneInfo("Europe/Madrid")
+FEE = 3100
+
+ADD = """
+insert into subscriptions (id, customer, vin, service, currency, monthly_fee, metered,
+    payment_method, created_at, updated_at)
+select i, gen_random_uuid(), 'VIN' || i, 'range-plus', $2, f, m, $3, now(), now()
+  from unnest($1::uuid[], $4::bigint[], $5::jsonb[]) as s(i, f, m)
+"""
+VERIFY = """
+update subscriptions set state = 'activating', event = 'Payment method verified', version = 2
+ where id = any ($1)
+"""
+COMMAND = """
+insert into ota_commands (command_id, subject, vin, service, action, purpose, deadline, created_at)
+select i, i, 'VIN' || i, 'range-plus', 'activate', 'subscription', now(), now()
+  from unnest($1::uuid[]) as s(i)
+"""
+EVIDENCE = """
+insert into delivery_evidence (id, subject, kind, command_id, epoch, vin, service, status, at,
+    signature, verified, recorded_at)
+select i, i, 'vehicle_acknowledgement', i, 1, 'VIN' || i, 'range-plus', 'SUCCEEDED', 'then',
+       decode(repeat('00', 64), 'hex'), true, now()
+  from unnest($1::uuid[]) as s(i)
+"""
+ACTIVATE = """
+update subscriptions s set state = 'active', event = 'Service Active', version = 3,
+       activation_evidence = s.id, activated_at = w.a
+  from unnest($1::uuid[], $2::timestamptz[]) as w(i, a) where s.id = w.i
+"""
+CANCEL = """
+update subscriptions s set state = 'cancelled', version = 4, cancelled_at = w.c,
+       event = case w.b when 'customer' then 'Customer ends subscription'
+                        else 'Mark Subscription Cancelled' end,
+       cancelled_because = w.b, deactivated_at = w.d
+  from unnest($1::uuid[], $2::timestamptz[], $3::text[], $4::timestamptz[]) as w(i, c, b, d)
+ where s.id = w.i and w.c is not null
+"""
+USE = """
+insert into usage_records (subscription, source_id, unit, quantity, at, recorded_at)
+select s, gen_random_uuid()::text, u, q, a, now()
+  from unnest($1::uuid[], $2::text[], $3::bigint[], $4::timestamptz[]) as w(s, u, q, a)
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Past:
+    """What happened to one subscription before the month ended."""
+
+    activated_at: datetime
+    cancelled_at: datetime | None = None
+    cancelled_because: str = "customer"
+    deactivated_at: datetime | None = None
+    fee: int = FEE
+    metered: tuple[tuple[str, int], ...] = ()
+    used: tuple[tuple[str, int, datetime], ...] = ()
+    id: UUID = field(default_factory=new_id)
+
+
+async def put(
+    database: Database, pasts: list[Past], *, method: str = "pm_ok", currency: str = "EUR"
+) -> list[UUID]:
+    """Write subscriptions with their pasts; return their ids."""
+    admin = await asyncpg.connect(database.dsn, server_settings={"search_path": "caas,public"})
+    ids = [past.id for past in pasts]
+    metered = [
+        "[" + ",".join(f'{{"unit": "{u}", "unit_price": {p}}}' for u, p in past.metered) + "]"
+        for past in pasts
+    ]
+    async with admin.transaction():
+        await admin.execute(
+            "insert into services (code, name, kind, currency, monthly_fee, updated_at)"
+            " values ('range-plus', 'Range plus', 'subscription', $1, 0, now())"
+            " on conflict do nothing",
+            currency,
+        )
+        await admin.execute(ADD, ids, currency, method, [p.fee for p in pasts], metered)
+        await admin.execute(VERIFY, ids)
+        await admin.execute(COMMAND, ids)
+        await admin.execute(EVIDENCE, ids)
+        await admin.execute(ACTIVATE, ids, [past.activated_at for past in pasts])
+        await admin.execute(
+            CANCEL,
+            ids,
+            [past.cancelled_at for past in pasts],
+            [past.cancelled_because for past in pasts],
+            [past.deactivated_at for past in pasts],
+        )
+        used = [(past.id, *use) for past in pasts for use in past.used]
+        if used:
+            await admin.execute(USE, *map(list, zip(*used, strict=True)))
+    await admin.close()
+    return ids

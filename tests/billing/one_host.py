@@ -1,0 +1,59 @@
+"""One more machine that bills: a process of its own, to be killed. `python -m`, DSN, month.
+
+It says a line after every batch, so that whoever watches knows how far it is.
+"""
+
+import asyncio
+import sys
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import caas.billing
+from caas.billing import Billing, BillingTerms
+from caas.billing_database import connection
+from caas.billing_database.billing_runs import BillingRun
+from caas.billing_database.books import Books, opened
+from caas.payment_processing.subscription_payment import SubscriptionPayment
+from caas.rules.mes_vencido import Month
+from caas.rules.pace import Pace
+
+NOT_NEEDED: Any = None
+"""A participant that no month end calls."""
+
+
+def billing_of(books: Books) -> Billing:
+    """Build the Billing of one machine; it issues and accepts, and reaches nobody."""
+    payment = SubscriptionPayment(
+        books=books,
+        charges=NOT_NEEDED,
+        subscriptions=NOT_NEEDED,
+        subscription_failure=NOT_NEEDED,
+        notifications=NOT_NEEDED,
+        pace=Pace(),
+    )
+    return Billing(
+        books=books,
+        subscription_payment=payment,
+        notifications=NOT_NEEDED,
+        terms=BillingTerms(zone=ZoneInfo("Europe/Madrid")),
+    )
+
+
+def say(run: BillingRun) -> None:
+    """Say how far the run is."""
+    sys.stdout.write(f"{run.seen} {run.charges}\n")
+    sys.stdout.flush()
+
+
+async def bill(dsn: str, month: str) -> None:
+    """Bill a month in small pieces."""
+    caas.billing.INVOICED_AT_ONCE = 30  # type: ignore[misc]
+    caas.billing.CHARGED_AT_ONCE = 30  # type: ignore[misc]
+    database = await connection.connect(dsn)
+    billing = billing_of(opened(database))
+    await billing.run_month(Month.parse(month), progress=say)
+    await database.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(bill(sys.argv[1], sys.argv[2]))

@@ -1,0 +1,260 @@
+"""The run of a month: once for everybody, in any number of pieces, on any number of machines."""
+
+import asyncio
+import random
+import signal
+import sys
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pytest
+
+from caas.billing import BILL_MONTH, MonthNotOverError, RunNotFoundError
+from caas.billing_database import connection
+from caas.billing_database.billing_runs import BillingRun
+from caas.billing_database.books import opened
+from caas.billing_database.connection import Database
+from caas.rules.mes_vencido import Month
+from tests.billing.months import MADRID, Past, put
+from tests.billing.one_host import billing_of
+from tests.subscription_house import SubscriptionHouse, set_clock
+
+MARCH = Month.parse("2030-03")
+LONG_AGO = datetime(2029, 5, 5, tzinfo=UTC)
+COUNTS = """
+select (select count(*) from invoices where month = $1) as invoices,
+       (select count(distinct subscription) from invoices where month = $1) as subscriptions,
+       (select count(*) from payments where type = 'subscription') as payments,
+       (select count(*) from open_work where kind = 'authorise') as work,
+       (select max(number) from invoices) as last
+"""
+
+
+async def counted(database: Database) -> dict[str, int]:
+    """Count everything a run makes."""
+    row = await database.fetchrow(COUNTS, str(MARCH))
+    assert row is not None
+    return dict(row)
+
+
+async def march_is_over(database: Database, subscriptions: int) -> list[UUID]:
+    """Put subscriptions there and let the March of 2030 be over."""
+    ids = await put(database, [Past(activated_at=LONG_AGO) for _ in range(subscriptions)])
+    await set_clock(database, datetime(2030, 4, 1, 0, 0, 1, tzinfo=MADRID))
+    return ids
+
+
+async def test_a_month_is_billed_when_it_is_over_in_the_market(house: SubscriptionHouse) -> None:
+    await put(house.database, [Past(activated_at=LONG_AGO)])
+    await set_clock(house.database, datetime(2030, 3, 31, 23, 59, 59, tzinfo=MADRID))
+
+    with pytest.raises(MonthNotOverError, match=r"2030-03 is over at 2030-03-31T22:00:00\+00:00"):
+        await house.billing.run_month(MARCH)
+    await set_clock(house.database, datetime(2030, 4, 1, tzinfo=MADRID))
+    run = await house.billing.run_month(MARCH)
+
+    assert (run.invoices, run.charges) == (1, 1)
+
+
+async def test_every_subscription_has_one_invoice_and_one_charge(house: SubscriptionHouse) -> None:
+    await march_is_over(house.database, 300)
+
+    run = await house.billing.run_month(MARCH)
+
+    assert (run.subscriptions, run.seen, run.invoices, run.charges) == (300, 300, 300, 300)
+    assert await counted(house.database) == {
+        "invoices": 300, "subscriptions": 300, "payments": 300, "work": 300, "last": 300,
+    }  # fmt: skip
+
+
+async def test_running_a_month_again_changes_nothing(house: SubscriptionHouse) -> None:
+    await march_is_over(house.database, 50)
+    first = await house.billing.run_month(MARCH)
+
+    again = await house.billing.run_month(MARCH)
+
+    assert again == first
+    assert (await counted(house.database))["payments"] == 50
+
+
+async def test_a_declined_month_is_not_charged_again_by_a_second_run(
+    house: SubscriptionHouse,
+) -> None:
+    (subscription,) = await put(house.database, [Past(activated_at=LONG_AGO)], method="pm_declined")
+    await set_clock(house.database, datetime(2030, 4, 1, tzinfo=MADRID))
+    await house.billing.run_month(MARCH)
+    (invoice,) = await house.invoices.listed(subscription=subscription)
+    await house.charged(invoice)
+
+    await house.billing.run_month(MARCH)
+
+    assert len(await house.books.payments.listed(subject=invoice.id)) == 1
+
+
+async def test_ten_runs_at_once_on_two_machines_bill_everybody_once(
+    house: SubscriptionHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("caas.billing.INVOICED_AT_ONCE", 37)
+    monkeypatch.setattr("caas.billing.CHARGED_AT_ONCE", 41)
+    await march_is_over(house.database, 400)
+    other = await connection.connect(house.database.dsn)
+    machines = [billing_of(opened(database)) for database in (house.database, other)]
+
+    runs = await asyncio.gather(*(machines[i % 2].run_month(MARCH) for i in range(10)))
+
+    await other.close()
+    assert {(run.invoices, run.charges) for run in runs} == {(400, 400)}
+    assert await counted(house.database) == {
+        "invoices": 400, "subscriptions": 400, "payments": 400, "work": 400, "last": 400,
+    }  # fmt: skip
+
+
+async def test_a_run_that_is_stopped_anywhere_goes_on_where_it_was(
+    house: SubscriptionHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("caas.billing.INVOICED_AT_ONCE", 20)
+    monkeypatch.setattr("caas.billing.CHARGED_AT_ONCE", 20)
+    await march_is_over(house.database, 200)
+    chance = random.Random(7)
+    stops = 0
+
+    while True:
+        running = asyncio.create_task(house.billing.run_month(MARCH))
+        await asyncio.sleep(chance.uniform(0.001, 0.08))
+        if running.done():
+            break
+        running.cancel()
+        stops += 1
+        with pytest.raises(asyncio.CancelledError):
+            await running
+
+    run = await running
+    assert stops > 2
+    assert (run.invoices, run.charges) == (200, 200)
+    assert (await counted(house.database))["last"] == 200
+
+
+async def test_a_run_whose_process_is_killed_is_finished_by_another(
+    house: SubscriptionHouse,
+) -> None:
+    await march_is_over(house.database, 600)
+
+    for after in (2, 25):
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "tests.billing.one_host", house.database.dsn, str(MARCH),
+            stdout=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        assert process.stdout is not None
+        for _ in range(after):
+            assert await process.stdout.readline()
+        process.send_signal(signal.SIGKILL)
+        await process.wait()
+        half = await house.billing.run(MARCH)
+        assert half.finished_at is None
+
+    run = await house.billing.run_month(MARCH)
+    assert (run.invoices, run.charges) == (600, 600)
+    assert await counted(house.database) == {
+        "invoices": 600, "subscriptions": 600, "payments": 600, "work": 600, "last": 600,
+    }  # fmt: skip
+
+
+async def test_a_run_says_how_far_it_is(
+    house: SubscriptionHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("caas.billing.INVOICED_AT_ONCE", 40)
+    await march_is_over(house.database, 100)
+    said: list[BillingRun] = []
+
+    await house.billing.run_month(MARCH, progress=said.append)
+
+    assert [run.seen for run in said][:3] == [40, 80, 100]
+    assert said[-1].finished_at is not None
+    assert await house.billing.runs() == [said[-1]]
+
+
+async def test_a_month_that_nobody_billed_has_no_run(house: SubscriptionHouse) -> None:
+    with pytest.raises(RunNotFoundError):
+        await house.billing.run(MARCH)
+
+
+async def test_months_are_billed_by_themselves_one_after_the_other(
+    house: SubscriptionHouse,
+) -> None:
+    (subscription,) = await put(house.database, [Past(activated_at=LONG_AGO)])
+    await set_clock(house.database, datetime(2030, 3, 9, tzinfo=MADRID))
+
+    scheduled = await house.billing.schedule()
+    await house.rest()
+    before = await house.invoices.listed(subscription=subscription)
+    await set_clock(house.database, datetime(2030, 6, 2, tzinfo=MADRID))
+    async with asyncio.timeout(20):
+        while len(await house.billing.runs()) < 3:
+            await house.open_work.run_due()
+    await house.rest()
+
+    invoices = await house.invoices.listed(subscription=subscription)
+    assert (scheduled, before) == (MARCH, [])
+    assert sorted(invoice.month for invoice in invoices) == ["2030-03", "2030-04", "2030-05"]
+    assert await house.books.work.seconds_to_next([BILL_MONTH]) is not None
+
+
+async def test_scheduling_again_adds_nothing(house: SubscriptionHouse) -> None:
+    await asyncio.gather(*(house.billing.schedule() for _ in range(5)))
+
+    rows = await house.database.fetch("select 1 from open_work where kind = $1", BILL_MONTH)
+    assert len(rows) == 1
+
+
+async def test_invoice_numbers_begin_anew_with_the_year_they_are_issued_in(
+    house: SubscriptionHouse,
+) -> None:
+    await put(house.database, [Past(activated_at=LONG_AGO)])
+    for moment in (datetime(2030, 12, 31, 23, tzinfo=MADRID), datetime(2031, 1, 1, tzinfo=MADRID)):
+        await set_clock(house.database, moment)
+        month = Month.containing(moment, MADRID).previous()
+        await house.billing.run_month(month)
+
+    invoices = await house.invoices.listed()
+    assert [(one.month, one.full_number) for one in invoices] == [
+        ("2030-12", "2031-000001"),
+        ("2030-11", "2030-000001"),
+    ]
+
+
+async def test_a_month_without_delivery_has_no_invoice(house: SubscriptionHouse) -> None:
+    april = datetime(2030, 4, 1, tzinfo=MADRID)
+    await put(
+        house.database,
+        [
+            Past(activated_at=april),
+            Past(activated_at=LONG_AGO, cancelled_at=datetime(2030, 3, 1, tzinfo=MADRID)),
+            Past(activated_at=LONG_AGO, cancelled_at=april - timedelta(days=9),
+                 cancelled_because="payment failed"),
+        ],
+    )  # fmt: skip
+    await set_clock(house.database, april)
+
+    run = await house.billing.run_month(MARCH)
+
+    assert (run.seen, run.invoices, run.charges) == (3, 0, 0)
+
+
+async def test_what_costs_nothing_is_invoiced_and_not_charged(house: SubscriptionHouse) -> None:
+    past = Past(activated_at=datetime(2030, 3, 31, 12, tzinfo=MADRID), fee=1)
+    await put(house.database, [past])
+    await set_clock(house.database, datetime(2030, 4, 1, tzinfo=MADRID))
+
+    run = await house.billing.run_month(MARCH)
+
+    (invoice,) = await house.invoices.listed(subscription=past.id)
+    assert (run.invoices, run.charges) == (1, 0)
+    assert (invoice.gross, invoice.state) == (0, "nothing to pay")
+
+
+async def test_an_invoice_never_changes(house: SubscriptionHouse) -> None:
+    await march_is_over(house.database, 1)
+    await house.billing.run_month(MARCH)
+
+    with pytest.raises(Exception, match=r"append-only|permission denied"):
+        await house.database.fetch("update invoices set net = 0, iva = 0, gross = 0")

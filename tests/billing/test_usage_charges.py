@@ -1,0 +1,212 @@
+"""A month's charges in SQL are those of `rules.mes_vencido`, whatever the past and the zone.
+
+The rules are the specification, and the statement that bills a month is its fast twin.
+"""
+
+import random
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from caas.billing import Billing, BillingTerms
+from caas.billing_database.connection import Database
+from caas.billing_database.invoices import Invoice, InvoiceRows
+from caas.rules.mes_vencido import (
+    DeliveredInterval,
+    MeteredUsage,
+    Month,
+    UsageCharges,
+    calculate_usage_charges,
+    was_delivered,
+)
+from caas.rules.money import Money
+from tests.billing.months import MADRID, Past, put
+from tests.subscription_house import SubscriptionHouse, set_clock
+
+MONTHS = [
+    ("2030-02", "Europe/Madrid"),  # 28 days
+    ("2032-02", "Europe/Madrid"),  # a leap February
+    ("2030-03", "Europe/Madrid"),  # clocks go forward
+    ("2030-10", "Europe/Madrid"),  # clocks go back
+    ("2030-12", "Pacific/Auckland"),  # far ahead of UTC
+    ("2030-06", "America/Los_Angeles"),  # far behind it
+    ("2030-11", "America/Havana"),  # an hour repeated at midnight
+]
+UNITS = (("kWh", 12), ("km", 3))
+
+
+def billing_in(house: SubscriptionHouse, zone: ZoneInfo) -> Billing:
+    """The same Billing in another market."""
+    return Billing(
+        books=house.books,
+        subscription_payment=house.payment,
+        notifications=house.notifications,
+        terms=BillingTerms(zone=zone),
+    )
+
+
+def some_past(chance: random.Random, month: Month, zone: ZoneInfo) -> Past:
+    """A past whose edges lie anywhere around the month, often close to a midnight."""
+    start = month.previous().interval(zone).start
+    end = month.interval(zone).end
+
+    def moment() -> datetime:
+        some = start + (end + timedelta(days=3) - start) * chance.random()
+        near = chance.choice([month.interval(zone).start, end])
+        close = near + timedelta(seconds=chance.choice([-3600, -1, 0, 1, 3600]))
+        return chance.choice([some, close]).replace(microsecond=chance.choice([0, 999_999]))
+
+    activated, cancelled, deactivated = sorted(moment() for _ in range(3))
+    ends = chance.random()
+    return Past(
+        activated_at=activated,
+        cancelled_at=cancelled if ends < 0.6 else None,
+        deactivated_at=deactivated if ends < 0.4 else None,
+        fee=chance.choice([0, 1, 2990, 10_000_01]),
+        metered=UNITS,
+        used=tuple(
+            (chance.choice(["kWh", "km"]), chance.randint(1, 500), moment())
+            for _ in range(chance.randint(0, 4))
+        ),
+    )
+
+
+def expected(past: Past, month: Month, zone: ZoneInfo) -> UsageCharges:
+    """What the rules say of this past."""
+    ended = min((at for at in (past.cancelled_at, past.deactivated_at) if at), default=None)
+    delivered = [DeliveredInterval(past.activated_at, ended)]
+    end = month.interval(zone).end
+    used = [use for use in past.used if use[2] < end and was_delivered(use[2], delivered)]
+    metered = [
+        MeteredUsage(unit=unit, quantity=quantity, unit_price=Money(price, "EUR"))
+        for unit, price in UNITS
+        if (quantity := sum(use[1] for use in used if use[0] == unit))
+    ]
+    return calculate_usage_charges(
+        month,
+        zone,
+        fee=Money(past.fee, "EUR"),
+        delivered=delivered,
+        usage=metered,
+        iva_basis_points=2100,
+    )
+
+
+def as_rules_say(charges: UsageCharges) -> tuple[int, int, int, list[dict[str, Any]]]:
+    lines = [
+        {
+            "kind": line.kind.value, "unit": line.unit, "quantity": line.quantity,
+            "out_of": line.out_of, "unit_price": line.unit_price.amount, "net": line.net.amount,
+        }
+        for line in charges.lines
+    ]  # fmt: skip
+    return charges.net.amount, charges.iva.amount, charges.gross.amount, lines
+
+
+def as_issued(invoice: Invoice) -> tuple[int, int, int, list[dict[str, Any]]]:
+    return invoice.net, invoice.iva, invoice.gross, invoice.lines
+
+
+@pytest.mark.parametrize(("key", "zone_name"), MONTHS)
+async def test_the_statement_says_what_the_rules_say(
+    house: SubscriptionHouse, key: str, zone_name: str
+) -> None:
+    month, zone = Month.parse(key), ZoneInfo(zone_name)
+    chance = random.Random(key)
+    pasts = [some_past(chance, month, zone) for _ in range(300)]
+    await put(house.database, pasts)
+    await set_clock(house.database, month.interval(zone).end + timedelta(days=4))
+
+    await billing_in(house, zone).run_month(month)
+
+    issued: dict[Any, Invoice] = {}
+    for past in pasts:
+        for invoice in await InvoiceRows(house.database).listed(subscription=past.id):
+            issued[past.id] = invoice
+    said = {past.id: expected(past, month, zone) for past in pasts}
+    assert {i: as_issued(invoice) for i, invoice in issued.items()} == {
+        i: as_rules_say(charges) for i, charges in said.items() if charges.lines
+    }
+    assert 100 < len(issued) < 300
+
+
+async def invoice_after(database: Database, house: SubscriptionHouse, past: Past) -> Invoice:
+    """Bill the February of 2032 and return the invoice of this past."""
+    await put(database, [past])
+    await set_clock(database, datetime(2032, 3, 1, 12, tzinfo=MADRID))
+    await house.billing.run_month(Month.parse("2032-02"))
+    (invoice,) = await house.invoices.listed(subscription=past.id)
+    return invoice
+
+
+async def test_a_whole_month_costs_the_fee_and_iva(
+    database: Database, house: SubscriptionHouse
+) -> None:
+    past = Past(activated_at=datetime(2031, 5, 5, tzinfo=UTC), fee=2990)
+
+    invoice = await invoice_after(database, house, past)
+
+    assert (invoice.net, invoice.iva, invoice.gross) == (2990, 628, 3618)
+    assert invoice.lines == [
+        {"kind": "fixed fee", "unit": "day", "quantity": 29, "out_of": 29, "unit_price": 2990,
+         "net": 2990}
+    ]  # fmt: skip
+
+
+async def test_the_first_month_is_shared_out_by_its_days(
+    database: Database, house: SubscriptionHouse
+) -> None:
+    past = Past(activated_at=datetime(2032, 2, 20, 23, 59, tzinfo=MADRID), fee=2900)
+
+    invoice = await invoice_after(database, house, past)
+
+    assert invoice.lines[0]["quantity"] == 10
+    assert invoice.net == 1000
+
+
+async def test_the_last_month_ends_with_the_customers_word_not_with_a_slow_vehicle(
+    database: Database, house: SubscriptionHouse
+) -> None:
+    past = Past(
+        activated_at=datetime(2031, 5, 5, tzinfo=UTC),
+        cancelled_at=datetime(2032, 2, 10, 12, tzinfo=MADRID),
+        deactivated_at=datetime(2032, 2, 25, 12, tzinfo=MADRID),
+        fee=2900,
+    )
+
+    invoice = await invoice_after(database, house, past)
+
+    assert invoice.net == 1000
+
+
+async def test_use_told_late_stands_on_the_next_invoice(
+    database: Database, house: SubscriptionHouse
+) -> None:
+    past = Past(
+        activated_at=datetime(2031, 5, 5, tzinfo=UTC),
+        fee=2900,
+        metered=UNITS,
+        used=(("kWh", 7, datetime(2032, 1, 31, 22, tzinfo=UTC)),),
+    )
+
+    invoice = await invoice_after(database, house, past)
+
+    assert invoice.net == 2900 + 7 * 12
+
+
+async def test_what_is_owed_beyond_any_payment_is_a_case_and_no_invoice(
+    database: Database, house: SubscriptionHouse
+) -> None:
+    at = datetime(2032, 2, 3, tzinfo=UTC)
+    past = Past(activated_at=datetime(2031, 5, 5, tzinfo=UTC), metered=UNITS,
+                used=(("kWh", 10**12, at),))  # fmt: skip
+    good = Past(activated_at=datetime(2031, 5, 5, tzinfo=UTC))
+    await put(database, [past, good])
+    await set_clock(database, datetime(2032, 3, 1, 12, tzinfo=MADRID))
+
+    run = await house.billing.run_month(Month.parse("2032-02"))
+
+    (case,) = await house.books.cases.listed(subject=past.id)
+    assert (run.invoices, case.kind) == (1, "month_too_large")

@@ -1,0 +1,345 @@
+"""Subscription Payment: a path for each branch of Diagram 6, and for what it does not draw."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from caas.billing_database.connection import Database
+from caas.billing_database.identifiers import new_id
+from caas.billing_database.invoices import Invoice
+from caas.billing_database.moves import move_of
+from caas.billing_database.payments import NewPayment
+from caas.billing_database.subscriptions import Subscription
+from caas.payment_processing.gateway_calls import AUTHORISE
+from caas.payment_processing.initiation import PaymentRequest
+from caas.payment_processing.subscription_payment import NotDueError
+from caas.rules import postings
+from caas.rules.mes_vencido import Month
+from caas.rules.payment_states import PaymentEvent, PaymentState
+from caas.rules.payment_types import PaymentType
+from caas.rules.subscription_states import SubscriptionState
+from tests.subscription_house import MADRID, SERVICE, VIN, SubscriptionHouse, standing
+
+BALANCES = """
+select account, sum(amount)::bigint as balance from ledger_lines where payment_id = $1
+ group by account having sum(amount) <> 0
+"""
+
+
+@pytest.fixture
+async def house(database: Database) -> AsyncIterator[SubscriptionHouse]:
+    """A house with a car and a subscription on offer."""
+    async with standing(database) as built:
+        await built.car()
+        await built.offer()
+        yield built
+
+
+async def events_of(house: SubscriptionHouse, subscription: Subscription) -> list[str]:
+    """What happened to a subscription, by name."""
+    return [event["event"] for event in await house.subscriptions.events(subscription.id)]
+
+
+async def balances(house: SubscriptionHouse, invoice: Invoice) -> dict[str, int]:
+    """What the books say of an invoice's charge."""
+    rows = await house.database.fetch(BALANCES, invoice.payment_id)
+    return {row["account"]: row["balance"] for row in rows}
+
+
+async def declined(house: SubscriptionHouse) -> tuple[Subscription, Invoice]:
+    """Subscribe, use a month, and let its charge be declined."""
+    subscription = await house.active()
+    await house.from_now_on(decline_code="insufficient_funds")
+    invoice = await house.billed(subscription)
+    await house.charged(invoice)
+    return subscription, invoice
+
+
+async def test_a_paid_month_continues_the_subscription_and_sends_the_invoice(
+    house: SubscriptionHouse,
+) -> None:
+    subscription = await house.active()
+
+    invoice = await house.billed(subscription)
+    payment = await house.charged(invoice)
+    letter = await house.until_told(f"Invoice {invoice.full_number}")
+
+    assert payment.state is PaymentState.CAPTURING
+    assert payment.captured_amount == invoice.gross
+    assert (await house.invoice_of(subscription)).state == "paid"
+    assert (await events_of(house, subscription))[-1] == "Continue Subscription"
+    assert f"€{invoice.gross / 100:.2f}" in letter.text
+    assert (await house.subscriptions.subscription(subscription.id)).state == "active"
+
+
+async def test_the_capture_is_proved_by_what_was_used(house: SubscriptionHouse) -> None:
+    subscription = await house.active()
+
+    invoice = await house.billed(subscription)
+    await house.charged(invoice)
+
+    (proof,) = await house.database.fetch(
+        "select e.kind, e.command_id, e.status_reason, e.proves_delivery from resolution_claims c"
+        " join delivery_evidence e on e.id = c.evidence_id where c.payment_id = $1",
+        invoice.payment_id,
+    )
+    assert dict(proof) == {
+        "kind": "usage_snapshot", "command_id": invoice.id, "proves_delivery": True,
+        "status_reason": f"invoice {invoice.full_number}",
+    }  # fmt: skip
+
+
+async def test_a_month_settles_when_the_bank_confirms(house: SubscriptionHouse) -> None:
+    subscription = await house.active()
+    invoice = await house.billed(subscription)
+    await house.charged(invoice)
+    await house.rest()
+
+    await house.gateway_does("settle")
+    assert invoice.payment_id is not None
+    settled = await house.until_paid(invoice.payment_id, lambda p: p.state is PaymentState.SETTLED)
+
+    assert settled.settled_amount == invoice.gross
+
+
+async def test_a_declined_month_cancels_the_subscription_at_once(
+    house: SubscriptionHouse,
+) -> None:
+    subscription, invoice = await declined(house)
+
+    cancelled = await house.subscriptions.subscription(subscription.id)
+    assert cancelled.state is SubscriptionState.CANCELLED
+    assert cancelled.cancelled_because == "payment failed"
+    assert (await house.invoice_of(subscription)).state == "written off"
+    assert (await house.invoices.get(invoice.id)).decline_code == "insufficient_funds"
+
+
+async def test_a_declined_month_switches_the_service_off(house: SubscriptionHouse) -> None:
+    subscription, _ = await declined(house)
+
+    await house.until(subscription.id, lambda s: s.deactivated_at is not None)
+
+    assert not house.fleet.cars[VIN].services[SERVICE].active
+
+
+async def test_a_declined_month_is_told_with_its_reason(house: SubscriptionHouse) -> None:
+    await declined(house)
+
+    letter = await house.until_told("Subscription cancelled: the payment failed")
+
+    assert "there are not enough funds" in letter.text
+    assert "charged neither for that month nor for the current one" in letter.text
+
+
+async def test_a_declined_month_is_a_loss_of_caas(house: SubscriptionHouse) -> None:
+    _, invoice = await declined(house)
+
+    assert await balances(house, invoice) == {
+        "risk_loss:subscription_declined": invoice.gross,
+        "subscription_revenue": -invoice.gross,
+    }
+
+
+async def test_neither_the_failed_nor_the_running_month_is_ever_charged(
+    house: SubscriptionHouse,
+) -> None:
+    subscription, invoice = await declined(house)
+    await house.faults_end()
+
+    month = await house.month_ends()
+    await house.billing.run_month(month)
+    await house.rest()
+
+    assert [one.id for one in await house.invoices.listed(subscription=subscription.id)] == [
+        invoice.id
+    ]
+    assert len(await house.books.payments.listed(subject=invoice.id)) == 1
+
+
+async def test_an_unknown_outcome_never_cancels(house: SubscriptionHouse) -> None:
+    subscription = await house.active()
+    await house.from_now_on(status=503)
+
+    invoice = await house.billed(subscription)
+    assert invoice.payment_id is not None
+    unknown = await house.until_paid(invoice.payment_id, lambda p: p.outcome == "unknown")
+    await house.rest()
+
+    assert unknown.state is PaymentState.PENDING
+    assert (await house.subscriptions.subscription(subscription.id)).state == "active"
+    await house.faults_end()
+    paid = await house.charged(invoice)
+    assert paid.captured_amount == invoice.gross
+
+
+async def test_a_charge_that_was_done_and_not_answered_is_found_and_kept(
+    house: SubscriptionHouse,
+) -> None:
+    subscription = await house.active()
+    await house.from_now_on(drop_connection_after=True)
+
+    invoice = await house.billed(subscription)
+    paid = await house.charged(invoice)
+
+    assert paid.captured_amount == invoice.gross
+    assert (await house.subscriptions.subscription(subscription.id)).state == "active"
+
+
+async def test_a_code_nobody_knows_does_not_cancel(house: SubscriptionHouse) -> None:
+    subscription = await house.active()
+    await house.from_now_on(decline_code="code_4711")
+
+    invoice = await house.billed(subscription)
+    assert invoice.payment_id is not None
+    await house.until_paid(invoice.payment_id, lambda p: p.outcome == "unknown")
+
+    assert (await house.subscriptions.subscription(subscription.id)).state == "active"
+
+
+async def test_a_month_that_the_bank_rejects_cancels_too(house: SubscriptionHouse) -> None:
+    subscription = await house.active()
+    invoice = await house.billed(subscription)
+    payment = await house.charged(invoice)
+
+    rejected = move_of(
+        payment,
+        PaymentEvent.BANK_REJECTS,
+        source="bank-rejects",
+        entries=postings.lost_before_settlement("settlement_failed", payment.captured_amount),
+        done=("capture", "probe", "poll_settlement"),
+    )
+    assert (await house.books.moves.apply(rejected)).moved
+    for _ in range(2):
+        await house.payment.carry_on(payment)
+    await house.until(subscription.id, lambda s: s.deactivated_at is not None)
+
+    assert (await house.invoice_of(subscription)).state == "written off"
+    assert (await events_of(house, subscription)).count("Mark Subscription Cancelled") == 1
+    assert (await balances(house, invoice))["risk_loss:settlement_failed"] == invoice.gross
+
+
+async def test_a_month_declined_after_a_later_one_was_paid_cancels_and_keeps_the_paid_one(
+    house: SubscriptionHouse,
+) -> None:
+    subscription = await house.active()
+    await house.from_now_on(status=503)
+    unknown = await house.billed(subscription)
+    assert unknown.payment_id is not None
+    await house.until_paid(unknown.payment_id, lambda p: p.outcome == "unknown")
+    month = Month.parse(unknown.month).next()
+    reference = str(unknown.payment_id)
+    await house.faults_end()
+    await house.gateway_does("faults", match={"reference": reference}, action={"status": 503})
+    assert await house.month_ends() == month
+    await house.billing.run_month(month)
+    paid = await house.invoice_of(subscription)
+    await house.charged(paid)
+
+    await house.faults_end()
+    await house.from_now_on(decline_code="card_declined")
+    await house.until_paid(unknown.payment_id, lambda p: p.state is PaymentState.FAILED)
+
+    after = await house.subscriptions.subscription(subscription.id)
+    assert (after.state, after.cancelled_because) == ("cancelled", "payment failed")
+    assert (await house.invoices.get(paid.id)).state == "paid"
+
+
+async def test_what_a_customer_used_before_ending_is_charged(house: SubscriptionHouse) -> None:
+    subscription = await house.active()
+    await house.subscriptions.end_subscription(subscription.id)
+
+    invoice = await house.billed(subscription)
+    await house.charged(invoice)
+
+    assert (await house.invoice_of(subscription)).state == "paid"
+    assert invoice.lines[0]["quantity"] == 1
+    assert (await house.subscriptions.subscription(subscription.id)).state == "cancelled"
+
+
+async def test_a_last_month_that_is_declined_ends_what_the_customer_ended(
+    house: SubscriptionHouse,
+) -> None:
+    subscription = await house.active()
+    await house.subscriptions.end_subscription(subscription.id)
+    await house.from_now_on(decline_code="card_declined")
+
+    invoice = await house.billed(subscription)
+    await house.charged(invoice)
+
+    after = await house.subscriptions.subscription(subscription.id)
+    assert after.cancelled_because == "payment failed"
+    assert (await house.invoice_of(subscription)).state == "written off"
+
+
+async def test_a_charge_for_an_invoice_that_was_written_off_is_let_go(
+    house: SubscriptionHouse,
+) -> None:
+    _, invoice = await declined(house)
+    await house.faults_end()
+    late = NewPayment(
+        id=new_id(), type=PaymentType.SUBSCRIPTION, subject=invoice.id,
+        customer=invoice.customer, amount=invoice.gross, currency=invoice.currency,
+        payment_method="pm_ok", work_kind=AUTHORISE,
+    )  # fmt: skip
+
+    await house.books.payments.accept(late)
+    ended = await house.until_paid(late.id, lambda p: p.state is PaymentState.VOIDED)
+
+    assert ended.captured_amount == 0
+
+
+async def test_only_what_is_due_may_be_charged_by_the_seeds_call(
+    house: SubscriptionHouse,
+) -> None:
+    subscription, written_off = await declined(house)
+    due = PaymentRequest(
+        subject=written_off.id, customer=written_off.customer,
+        amount=written_off.gross, currency="EUR",
+    )  # fmt: skip
+    strange = PaymentRequest(
+        subject=subscription.id, customer=subscription.customer, amount=100, currency="EUR"
+    )
+
+    for request in (due, strange):
+        async with house.database.transaction() as connection:
+            with pytest.raises(NotDueError):
+                await house.payment.refuse_what_is_not_due(request, within=connection)
+
+
+async def test_two_workers_charge_a_month_once(house: SubscriptionHouse) -> None:
+    subscription = await house.active()
+    invoice = await house.billed(subscription)
+
+    await asyncio.gather(*(house.open_work.run_due() for _ in range(4)))
+    await house.charged(invoice)
+    await house.rest()
+
+    assert (await events_of(house, subscription)).count("Continue Subscription") == 1
+    assert house.letterbox.subjects.count(f"Invoice {invoice.full_number}") == 1
+
+
+@pytest.mark.parametrize("decline_code", [None, "card_declined"])
+async def test_a_worker_that_dies_anywhere_leaves_the_month_to_another(
+    house: SubscriptionHouse, decline_code: str | None
+) -> None:
+    subscription = await house.active()
+    if decline_code:
+        await house.from_now_on(decline_code=decline_code)
+    invoice = await house.billed(subscription)
+
+    for milliseconds in range(1, 40, 3):
+        dying = asyncio.create_task(house.open_work.run_due())
+        await asyncio.sleep(milliseconds / 1000)
+        dying.cancel()
+        await asyncio.gather(dying, return_exceptions=True)
+        await house.database.fetch("update open_work set lease_until = null, due_at = db_now()")
+    payment = await house.charged(invoice)
+    await house.rest()
+
+    expected = PaymentState.FAILED if decline_code else PaymentState.CAPTURING
+    assert payment.state is expected
+    assert (await house.invoice_of(subscription)).state == (
+        "written off" if decline_code else "paid"
+    )
+    assert Month.containing(invoice.issued_at, MADRID) == Month.parse(invoice.month).next()

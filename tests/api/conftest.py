@@ -156,7 +156,7 @@ def rooms_of(house: House) -> Rooms:
     return Rooms(
         books=house.platform.books,
         payment_processing=house.platform.payment_processing,
-        order_management=getattr(house.platform, "order_management", None),  # type: ignore[arg-type]
+        order_management=house.platform.order_management,
         service_catalog=house.platform.service_catalog,
     )
 

@@ -17,18 +17,24 @@ from litestar.handlers import HTTPRouteHandler
 
 from caas.api.answers import Answer, answer_to_error
 from caas.api.authentication import Authentication
+from caas.api.billing_runs import BILLING_OPERATIONS
 from caas.api.call import SCOPE_KEY, Call
+from caas.api.customers import CUSTOMER_OPERATIONS
 from caas.api.documentation import documentation_operations
 from caas.api.front_door import DirectCall, FrontDoor, told
 from caas.api.metrics import Metrics
 from caas.api.operation import Operation
+from caas.api.orders import ORDER_OPERATIONS
 from caas.api.own_state import STATE_OPERATIONS
 from caas.api.partner_webhooks import FACTORY, TRANSPORT
 from caas.api.payments import PAYMENT_OPERATIONS
 from caas.api.problem_pages import PROBLEM_OPERATIONS
 from caas.api.problems import MethodNotAllowedError, NoSuchRouteError
 from caas.api.rooms import Api, Rooms
+from caas.api.services import SERVICE_OPERATIONS
 from caas.api.settings import ApiSettings
+from caas.api.subscriptions import SUBSCRIPTION_OPERATIONS
+from caas.api.vehicles import VEHICLE_OPERATIONS
 from caas.api.webhook_handler import GATEWAY, WEBHOOK_OPERATIONS
 from caas.billing_database.api_keys import ApiKeys
 from caas.billing_database.webhook_inbox import WebhookInbox
@@ -37,12 +43,20 @@ from caas.external_systems.webhook_signatures import WebhookVerifier
 
 OPERATIONS: Final[tuple[Operation, ...]] = (
     *PAYMENT_OPERATIONS,
+    *CUSTOMER_OPERATIONS,
+    *VEHICLE_OPERATIONS,
+    *ORDER_OPERATIONS,
+    *SERVICE_OPERATIONS,
+    *SUBSCRIPTION_OPERATIONS,
+    *BILLING_OPERATIONS,
     *WEBHOOK_OPERATIONS,
     *STATE_OPERATIONS,
     *PROBLEM_OPERATIONS,
 )
 ANSWERED_DIRECTLY: Final = frozenset({"initiateServicePayment", "gatewayWebhook"})
 
+ANY_STATUS: Final = 200
+"""What the framework is told to expect; each answer carries its own."""
 _NOT_FOUND: Final = 404
 
 
@@ -113,7 +127,9 @@ def _handler(api: Api, operation: Operation) -> HTTPRouteHandler:
             answer = told(call, error)
         return _response(answer)
 
-    return HTTPRouteHandler(operation.path, http_method=HttpMethod(operation.method))(handle)
+    return HTTPRouteHandler(
+        operation.path, http_method=HttpMethod(operation.method), status_code=ANY_STATUS
+    )(handle)
 
 
 def _refused(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:

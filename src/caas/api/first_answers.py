@@ -27,7 +27,7 @@ ACCEPTED: Final = 202
 DECLINED: Final = 402
 FIRST_ANSWERS: Final = {CREATED: PaymentAnswer, ACCEPTED: PaymentAnswer, DECLINED: Problem}
 
-_OPEN: Final = frozenset({PaymentState.INITIATED, PaymentState.PENDING})
+OPEN: Final = frozenset({PaymentState.INITIATED, PaymentState.PENDING})
 
 
 async def first_answer(api: Api, call: Call, payment: Payment, *headers: RawHeader) -> Answer:
@@ -44,7 +44,7 @@ def answer_with(
     if payment.state is PaymentState.FAILED:
         return problem_answer(_declined(call, payment, content), *headers)
     location = (b"location", path_of(payment.id).encode())
-    if payment.state in _OPEN:
+    if payment.state in OPEN:
         return answer_of(ACCEPTED, content, location, RETRY_AFTER, *headers)
     return answer_of(CREATED, content, location, *headers)
 

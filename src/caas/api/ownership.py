@@ -6,16 +6,32 @@ else is answered as if it did not exist.
 Rule a change must keep: an object of a new kind is checked here before it is shown or changed.
 """
 
+from typing import Final
 from uuid import UUID
 
 from caas.api.authentication import Caller
 from caas.api.problems import NotYoursError
 from caas.api.rooms import Rooms
+from caas.billing_database.customers import CustomerNotFoundError
+from caas.billing_database.orders import Order, OrderNotFoundError
 from caas.billing_database.payments import Payment, PaymentNotFoundError
+from caas.billing_database.services import ServiceOrder
+from caas.billing_database.subscriptions import Subscription, SubscriptionNotFoundError
 from caas.errors import NotFoundError
 from caas.rules.payment_types import PaymentType
+from caas.service_catalog import ServiceOrderNotFoundError
 
-_OF_AN_ORDER = frozenset({PaymentType.RESERVATION, PaymentType.FINAL})
+_OF_AN_ORDER: Final = frozenset({PaymentType.RESERVATION, PaymentType.FINAL})
+
+
+def refuse_narrowed(caller: Caller) -> None:
+    """Refuse a call that is about everybody to a key that is for somebody.
+
+    Raises:
+        NotYoursError: the key is narrowed to a customer or a dealership.
+    """
+    if caller.is_restricted:
+        raise NotYoursError
 
 
 def refuse_other_customer(caller: Caller, customer: UUID) -> None:
@@ -49,12 +65,13 @@ async def refuse_foreign_subject(
     refuse_other_customer(caller, customer)
     if not caller.is_restricted:
         return
-    if payment_type in _OF_AN_ORDER:
-        owned = await owns_order(rooms, caller, subject)
-    else:
-        owned = await owns_service_order(rooms, caller, subject)
-    if not owned:
-        raise NotYoursError
+    try:
+        if payment_type in _OF_AN_ORDER:
+            await own_order(rooms, caller, subject)
+        else:
+            await own_service_order(rooms, caller, subject)
+    except NotFoundError:
+        raise NotYoursError from None
 
 
 async def own_payment(rooms: Rooms, caller: Caller, payment_id: UUID) -> Payment:
@@ -64,36 +81,74 @@ async def own_payment(rooms: Rooms, caller: Caller, payment_id: UUID) -> Payment
         PaymentNotFoundError: there is none with this id, or none of theirs.
     """
     payment = await rooms.books.payments.get(payment_id)
-    if caller.is_restricted and not await owns_payment(rooms, caller, payment):
+    if caller.is_restricted and not await _owns_payment(rooms, caller, payment):
         raise PaymentNotFoundError(f"No payment has the id {payment_id}.")
     return payment
 
 
-async def owns_payment(rooms: Rooms, caller: Caller, payment: Payment) -> bool:
-    """Say whether a payment is of the caller's customer and dealership."""
-    if caller.customer not in {None, payment.customer}:
-        return False
+async def own_order(rooms: Rooms, caller: Caller, order_id: UUID) -> Order:
+    """Return an order the caller may know of.
+
+    Raises:
+        OrderNotFoundError: there is none with this id, or none of theirs.
+    """
+    order = await rooms.order_management.order(order_id)
+    theirs = caller.customer in {None, order.customer}
+    if not (theirs and caller.dealership in {None, order.dealership}):
+        raise OrderNotFoundError(f"No order has the id {order_id}.")
+    return order
+
+
+async def own_service_order(rooms: Rooms, caller: Caller, order_id: UUID) -> ServiceOrder:
+    """Return a service order the caller may know of; dealerships have none.
+
+    Raises:
+        ServiceOrderNotFoundError: there is none with this id, or none of theirs.
+    """
+    order = await rooms.service_catalog.service_order(order_id)
+    if not _is_of(caller, order.customer):
+        raise ServiceOrderNotFoundError(f"No service order has the id {order_id}.")
+    return order
+
+
+async def own_subscription(rooms: Rooms, caller: Caller, subscription_id: UUID) -> Subscription:
+    """Return a subscription the caller may know of; dealerships have none.
+
+    Raises:
+        SubscriptionNotFoundError: there is none with this id, or none of theirs.
+    """
+    subscription = await rooms.subscriptions.subscription(subscription_id)
+    if not _is_of(caller, subscription.customer):
+        raise SubscriptionNotFoundError(f"No subscription has the id {subscription_id}.")
+    return subscription
+
+
+async def refuse_foreign_customer(rooms: Rooms, caller: Caller, customer: UUID) -> None:
+    """Refuse to show a customer who is neither the caller's nor a buyer at their dealership.
+
+    Raises:
+        CustomerNotFoundError: as if there were none.
+    """
+    theirs = caller.customer in {None, customer}
+    if theirs and caller.dealership is not None:
+        theirs = bool(
+            await rooms.order_management.orders(customer=customer, dealership=caller.dealership)
+        )
+    if not theirs:
+        raise CustomerNotFoundError(f"No customer has the id {customer}.")
+
+
+async def _owns_payment(rooms: Rooms, caller: Caller, payment: Payment) -> bool:
     if caller.dealership is None:
-        return True
-    return payment.type in _OF_AN_ORDER and await owns_order(rooms, caller, payment.subject)
-
-
-async def owns_order(rooms: Rooms, caller: Caller, order_id: UUID) -> bool:
-    """Say whether an order is of the caller's customer and dealership."""
+        return _is_of(caller, payment.customer)
+    if payment.type not in _OF_AN_ORDER:
+        return False
     try:
-        order = await rooms.order_management.order(order_id)
+        await own_order(rooms, caller, payment.subject)
     except NotFoundError:
         return False
-    return caller.customer in {None, order.customer} and caller.dealership in {
-        None,
-        order.dealership,
-    }
+    return True
 
 
-async def owns_service_order(rooms: Rooms, caller: Caller, order_id: UUID) -> bool:
-    """Say whether a service order is of the caller's customer; dealerships have none."""
-    try:
-        order = await rooms.service_catalog.service_order(order_id)
-    except NotFoundError:
-        return False
-    return caller.dealership is None and caller.customer in {None, order.customer}
+def _is_of(caller: Caller, customer: UUID) -> bool:
+    return caller.dealership is None and caller.customer in {None, customer}

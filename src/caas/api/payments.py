@@ -20,8 +20,8 @@ from caas.api.first_answers import FIRST_ANSWERS, first_answer
 from caas.api.idempotency import key_of, replayed, request_digest
 from caas.api.operation import Operation
 from caas.api.ownership import (
+    own_order,
     own_payment,
-    owns_order,
     refuse_foreign_subject,
     refuse_other_customer,
 )
@@ -114,12 +114,10 @@ async def list_payments(api: Api, call: Call) -> Answer:
     customer = query.customer
     if customer is not None:
         refuse_other_customer(call.by, customer)
-    if call.by.dealership is not None and (
-        query.subject is None or not await owns_order(api.rooms, call.by, query.subject)
-    ):
-        raise NotYoursError(
-            "A dealership's key lists the payments of one of its orders: ?subject=."
-        )
+    if call.by.dealership is not None:
+        if query.subject is None:
+            raise NotYoursError("A dealership's key lists the payments of an order: ?subject=.")
+        await own_order(api.rooms, call.by, query.subject)
     page = await api.rooms.books.payments.listed(
         subject=query.subject, state=query.state, customer=customer or call.by.customer,
         before=query.cursor, rows_max=query.limit + 1,

@@ -9,12 +9,15 @@ from dataclasses import dataclass, field
 from caas.api.authentication import Authentication
 from caas.api.metrics import Metrics
 from caas.api.settings import ApiSettings
+from caas.billing import Billing
 from caas.billing_database.books import Books
 from caas.billing_database.webhook_inbox import WebhookInbox
 from caas.external_systems.webhook_signatures import WebhookVerifier
 from caas.order_management import OrderManagement
 from caas.payment_processing import PaymentProcessing
 from caas.service_catalog import ServiceCatalog
+from caas.service_catalog.subscriptions import Subscriptions
+from caas.service_catalog.usage import Usage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +28,9 @@ class Rooms:
     payment_processing: PaymentProcessing
     order_management: OrderManagement
     service_catalog: ServiceCatalog
+    subscriptions: Subscriptions = None  # type: ignore[assignment]  # until assembled
+    usage: Usage = None  # type: ignore[assignment]  # until assembled
+    billing: Billing = None  # type: ignore[assignment]  # until assembled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

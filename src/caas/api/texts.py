@@ -4,7 +4,8 @@ Rules a change must keep: every text has a length; a text that goes into a path,
 another system's field has an alphabet; amounts are whole minor units within `rules.money`.
 """
 
-from typing import Annotated
+from datetime import datetime
+from typing import Annotated, Final
 
 import msgspec
 from msgspec import Meta
@@ -18,7 +19,6 @@ PositiveAmount = Annotated[
 Amount = Annotated[
     int, Meta(ge=0, le=AMOUNT_MAX, description="Minor units of the currency (cents for EUR).")
 ]
-Quantity = Annotated[int, Meta(gt=0, le=TOTAL_MAX // AMOUNT_MAX)]
 Currency = Annotated[str, Meta(pattern=r"^[A-Z]{3}\Z", description="ISO 4217, for example EUR.")]
 PaymentMethod = Annotated[
     str,
@@ -37,8 +37,22 @@ ReturnUrl = Annotated[
 Reason = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+\Z")]
 Reference = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,199}\Z")]
 Name = Annotated[str, Meta(min_length=1, max_length=120, pattern=r"^[^\x00-\x1f\x7f]+\Z")]
-Vin = Annotated[str, Meta(pattern=r"^[A-Z0-9][A-Z0-9-]{2,31}\Z")]
-ServiceCode = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,63}\Z")]
+PersonName = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+\Z")]
+Email = Annotated[
+    str, Meta(min_length=3, max_length=254, pattern=r"^[^@\s\x00-\x1f\x7f]+@[^@\s\x00-\x1f\x7f]+\Z")
+]
+Language = Annotated[str, Meta(pattern=r"^[a-z]{2}(-[A-Z]{2})?\Z")]
+VIN_PATTERN: Final = r"^(?=[0-9-]*[A-Z])[A-Z0-9][A-Z0-9-]{2,31}\Z"
+SERVICE_CODE_PATTERN: Final = r"^[a-z0-9][a-z0-9-]{0,63}\Z"
+MONTH_PATTERN: Final = r"^[0-9]{4}-(0[1-9]|1[0-2])\Z"
+Vin = Annotated[
+    str, Meta(pattern=VIN_PATTERN, description="Letters, digits and -, not all digits.")
+]
+ServiceCode = Annotated[str, Meta(pattern=SERVICE_CODE_PATTERN)]
+MonthKey = Annotated[str, Meta(pattern=MONTH_PATTERN, description="For example 2026-11.")]
+Unit = Annotated[str, Meta(min_length=1, max_length=40, pattern=r"^[^\x00-\x1f\x7f]+\Z")]
+UnitQuantity = Annotated[int, Meta(ge=1, le=10**12)]
+Moment = Annotated[datetime, Meta(tz=True)]
 Epoch = Annotated[int, Meta(ge=0, le=TOTAL_MAX)]
 Remark = Annotated[str, Meta(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*\Z")]
 Instant = Annotated[

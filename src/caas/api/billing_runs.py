@@ -1,0 +1,112 @@
+"""Month ends (Diagram 6, "End of Month Reached"): begin one, see how far it is.
+
+Rule a change must keep: a month is billed once; asking again carries on or changes nothing.
+"""
+
+import re
+from datetime import datetime
+from typing import Final
+
+import msgspec
+
+from caas.api.answers import Answer, answer_of
+from caas.api.authentication import Scope
+from caas.api.bodies import BodyOf
+from caas.api.call import Call
+from caas.api.idempotency import once
+from caas.api.operation import Operation
+from caas.api.ownership import refuse_narrowed
+from caas.api.problems import InvalidParameterError, Problem
+from caas.api.rooms import Api
+from caas.api.texts import MONTH_PATTERN, MonthKey
+from caas.billing_database.billing_runs import BillingRun
+from caas.rules.mes_vencido import Month
+
+TAG: Final = "billing"
+_MONTH: Final = re.compile(MONTH_PATTERN)
+
+
+class BillingRunBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which month is billed."""
+
+    month: MonthKey
+
+
+class BillingRunAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """How far the run of a month is."""
+
+    month: str
+    subscriptions: int
+    seen: int
+    invoices: int
+    charges: int
+    started_at: datetime
+    invoiced_at: datetime | None
+    finished_at: datetime | None
+    links: dict[str, str]
+
+
+class BillingRunList(msgspec.Struct, frozen=True):
+    """The runs, the newest month first."""
+
+    data: list[BillingRunAnswer]
+
+
+RUN: Final = BodyOf(BillingRunBody)
+
+
+async def run_month(api: Api, call: Call) -> Answer:
+    """Bill a month that is over; a finished run stays as it is."""
+    body = RUN.read(call.body)
+    refuse_narrowed(call.by)
+
+    async def run() -> Answer:
+        told = _told(await api.rooms.billing.run_month(Month.parse(body.month)))
+        return answer_of(201, told, (b"location", told.links["self"].encode()))
+
+    return await once(api.rooms.books.keys, call, body, run)
+
+
+async def get_run(api: Api, call: Call) -> Answer:
+    """Return how far a month's run is."""
+    month = str(call.ids["month"])
+    if _MONTH.match(month) is None:
+        raise InvalidParameterError("A month is written as 2026-11.")
+    return answer_of(200, _told(await api.rooms.billing.run(Month.parse(month))))
+
+
+async def list_runs(api: Api, _call: Call) -> Answer:
+    """List the runs, the newest month first."""
+    return answer_of(200, BillingRunList([_told(run) for run in await api.rooms.billing.runs()]))
+
+
+def _told(run: BillingRun) -> BillingRunAnswer:
+    return BillingRunAnswer(
+        month=run.month,
+        subscriptions=run.subscriptions,
+        seen=run.seen,
+        invoices=run.invoices,
+        charges=run.charges,
+        started_at=run.started_at,
+        invoiced_at=run.invoiced_at,
+        finished_at=run.finished_at,
+        links={"self": f"/v1/billing/runs/{run.month}"},
+    )
+
+
+_BILLERS: Final = frozenset({Scope.BILLING, Scope.OPERATIONS})
+
+BILLING_OPERATIONS: Final = (
+    Operation(
+        id="runBilling", tag=TAG, method="POST", path="/v1/billing/runs", scopes=_BILLERS,
+        body=RUN, answers={201: BillingRunAnswer}, handle=run_month,
+    ),
+    Operation(
+        id="getBillingRun", tag=TAG, method="GET", path="/v1/billing/runs/{month:str}",
+        scopes=_BILLERS, answers={200: BillingRunAnswer, 404: Problem}, handle=get_run,
+    ),
+    Operation(
+        id="listBillingRuns", tag=TAG, method="GET", path="/v1/billing/runs", scopes=_BILLERS,
+        answers={200: BillingRunList}, handle=list_runs,
+    ),
+)  # fmt: skip

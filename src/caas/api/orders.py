@@ -1,0 +1,186 @@
+"""Orders: reserve a vehicle, pay the rest, withdraw (Diagrams 2 and 3, desistimiento).
+
+Rules a change must keep: a caller names the deposit, never the price; the final payment's amount
+is what Order Management says is left; nothing is decided here.
+"""
+
+from typing import Final
+from uuid import UUID
+
+import msgspec
+
+from caas.api.answers import Answer, answer_of
+from caas.api.authentication import Scope
+from caas.api.bodies import BodyOf
+from caas.api.call import Call
+from caas.api.first_answers import FIRST_ANSWERS, first_answer
+from caas.api.idempotency import once, request_digest
+from caas.api.limits import PAGE_ROWS
+from caas.api.operation import Operation
+from caas.api.order_answers import OrderAnswer, OrderPage, order_answer, order_path, order_summary
+from caas.api.ownership import own_order, refuse_other_customer, refuse_other_dealership
+from caas.api.problems import Problem
+from caas.api.purchases import PaidWith, paid, payments_key, purchase_answer
+from caas.api.queries import Limit, QueryOf
+from caas.api.rooms import Api
+from caas.api.texts import MoneyBody, Name, Vin
+from caas.billing_database.payments import Payment
+from caas.payment_processing import PaymentRequest
+from caas.rules.money import payment_amount
+from caas.rules.order_states import OrderState
+
+TAG: Final = "orders"
+
+
+class OrderBody(PaidWith, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A vehicle by its VIN, or a model to be built; and the deposit that reserves it."""
+
+    customer: UUID
+    dealership: Name
+    deposit: MoneyBody
+    vin: Vin | None = None
+    model: Name | None = None
+
+
+class FinalPaymentBody(PaidWith, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the rest is paid with."""
+
+
+class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """No content: the call says it all."""
+
+
+class OrderQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which orders are listed."""
+
+    customer: UUID | None = None
+    dealership: Name | None = None
+    state: OrderState | None = None
+    cursor: UUID | None = None
+    limit: Limit = PAGE_ROWS
+
+
+NEW: Final = BodyOf(OrderBody)
+FINAL: Final = BodyOf(FinalPaymentBody)
+NOTHING: Final = BodyOf(Nothing)
+LISTED: Final = QueryOf(OrderQuery)
+
+
+async def create_order(api: Api, call: Call) -> Answer:
+    """Order a vehicle and pay the deposit that reserves it."""
+    body = NEW.read(call.body)
+    refuse_other_customer(call.by, body.customer)
+    refuse_other_dealership(call.by, body.dealership)
+    deposit = payment_amount(body.deposit.amount, body.deposit.currency)
+
+    async def order() -> Answer:
+        made = await api.rooms.order_management.create_order(
+            customer=body.customer, vin=body.vin, model=body.model, dealership=body.dealership,
+            deposit=deposit,
+        )  # fmt: skip
+        request = PaymentRequest(
+            subject=made.id, customer=made.customer, amount=deposit.amount,
+            currency=deposit.currency, payment_method=body.payment_method,
+            return_url=body.return_url, caller_key=payments_key(call, request_digest(call, body)),
+        )  # fmt: skip
+        payment = await paid(api.rooms.payment_processing.initiate_reservation_payment, request)
+        return await purchase_answer(api, call, payment, told)
+
+    async def told(payment: Payment) -> tuple[OrderAnswer, str]:
+        return await _told(api, payment.subject), order_path(payment.subject)
+
+    return await once(api.rooms.books.keys, call, body, order)
+
+
+async def pay_final(api: Api, call: Call) -> Answer:
+    """Pay what is left of a vehicle that is ready; a decline loses the reservation."""
+    body = FINAL.read(call.body)
+    order_id = call.ids["order_id"]
+
+    async def pay() -> Answer:
+        order = await own_order(api.rooms, call.by, order_id)
+        request = PaymentRequest(
+            subject=order.id, customer=order.customer, amount=order.rest.amount,
+            currency=order.rest.currency, payment_method=body.payment_method,
+            return_url=body.return_url, caller_key=payments_key(call, request_digest(call, body)),
+        )  # fmt: skip
+        payment = await paid(api.rooms.payment_processing.initiate_final_payment, request)
+        return await first_answer(api, call, payment)
+
+    return await once(api.rooms.books.keys, call, body, pay)
+
+
+async def withdraw_from_order(api: Api, call: Call) -> Answer:
+    """Withdraw from an order (desistimiento): the vehicle to stock, the money back."""
+    body = NOTHING.read(call.body)
+    order_id = call.ids["order_id"]
+
+    async def withdraw() -> Answer:
+        await own_order(api.rooms, call.by, order_id)
+        await api.rooms.order_management.withdraw(order_id)
+        return answer_of(200, await _told(api, order_id))
+
+    return await once(api.rooms.books.keys, call, body, withdraw)
+
+
+async def get_order(api: Api, call: Call) -> Answer:
+    """Return an order as it stands, with its timeline and its payments."""
+    order_id = call.ids["order_id"]
+    await own_order(api.rooms, call.by, order_id)
+    return answer_of(200, await _told(api, order_id))
+
+
+async def list_orders(api: Api, call: Call) -> Answer:
+    """List orders, newest first; a narrowed key sees its own."""
+    query = LISTED.read(call.scope["query_string"])
+    if query.customer is not None:
+        refuse_other_customer(call.by, query.customer)
+    if query.dealership is not None:
+        refuse_other_dealership(call.by, query.dealership)
+    page = await api.rooms.order_management.orders(
+        customer=query.customer or call.by.customer,
+        dealership=query.dealership or call.by.dealership,
+        state=query.state,
+        before=query.cursor,
+    )
+    shown = page[: query.limit]
+    more = str(shown[-1].id) if len(page) > query.limit else None
+    return answer_of(200, OrderPage(data=[order_summary(o) for o in shown], next_cursor=more))
+
+
+async def _told(api: Api, order_id: UUID) -> OrderAnswer:
+    return order_answer(
+        await api.rooms.order_management.order(order_id),
+        await api.rooms.order_management.order_timeline(order_id),
+        await api.rooms.books.payments.listed(subject=order_id),
+    )
+
+
+_PATH: Final = "/v1/orders/{order_id:uuid}"
+_SELLERS: Final = frozenset({Scope.ORDER_MANAGEMENT})
+_READERS: Final = frozenset({Scope.ORDER_MANAGEMENT, Scope.OPERATIONS})
+
+ORDER_OPERATIONS: Final = (
+    Operation(
+        id="createOrder", tag=TAG, method="POST", path="/v1/orders", scopes=_SELLERS, body=NEW,
+        answers={**FIRST_ANSWERS, 201: OrderAnswer, 202: OrderAnswer, 404: Problem},
+        handle=create_order,
+    ),
+    Operation(
+        id="payFinal", tag=TAG, method="POST", path=f"{_PATH}/final-payment", scopes=_SELLERS,
+        body=FINAL, answers={**FIRST_ANSWERS, 404: Problem}, handle=pay_final,
+    ),
+    Operation(
+        id="withdrawFromOrder", tag=TAG, method="POST", path=f"{_PATH}/withdrawal",
+        scopes=_READERS, body=NOTHING, answers={200: OrderAnswer, 404: Problem},
+        handle=withdraw_from_order,
+    ),
+    Operation(
+        id="getOrder", tag=TAG, method="GET", path=_PATH, scopes=_READERS,
+        answers={200: OrderAnswer, 404: Problem}, handle=get_order,
+    ),
+    Operation(
+        id="listOrders", tag=TAG, method="GET", path="/v1/orders", scopes=_READERS, query=LISTED,
+        answers={200: OrderPage}, handle=list_orders,
+    ),
+)  # fmt: skip

@@ -1,0 +1,164 @@
+"""Services, service orders and subscriptions as the API tells them."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+import msgspec
+
+from caas.api.payment_answers import PaymentSummary, payment_summary
+from caas.billing_database.payments import Payment
+from caas.billing_database.services import Service, ServiceOrder
+from caas.billing_database.subscriptions import Subscription
+from caas.rules.subscription_states import SubscriptionState
+
+
+class PriceAnswer(msgspec.Struct, frozen=True):
+    """What a one-time service costs for a duration, in minor units."""
+
+    duration_days: int
+    amount: int
+
+
+class MeteredAnswer(msgspec.Struct, frozen=True):
+    """What a unit of metered use costs, in minor units."""
+
+    unit: str
+    unit_price: int
+
+
+class ServiceAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """A service of the catalogue."""
+
+    code: str
+    name: str
+    kind: str
+    currency: str
+    prices: list[PriceAnswer]
+    monthly_fee: int | None
+    metered: list[MeteredAnswer]
+    offered: bool
+    links: dict[str, str]
+
+
+class ServiceList(msgspec.Struct, frozen=True):
+    """What is on offer."""
+
+    data: list[ServiceAnswer]
+
+
+class ServiceOrderAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """A one-time service in a vehicle, and where it stands."""
+
+    id: UUID
+    state: str
+    customer: UUID
+    vin: str
+    service: str
+    duration_days: int
+    amount: int
+    currency: str
+    payment: UUID | None
+    active_from: datetime | None
+    active_until: datetime | None
+    created_at: datetime
+    payments: list[PaymentSummary]
+    links: dict[str, str]
+
+
+class ServiceOrderPage(msgspec.Struct, frozen=True, kw_only=True):
+    """Service orders, newest first; `next_cursor` asks for those before them, null at the end."""
+
+    data: list[ServiceOrderAnswer]
+    next_cursor: str | None
+
+
+class SubscriptionAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """A subscription as it stands (mes vencido)."""
+
+    id: UUID
+    state: SubscriptionState
+    customer: UUID
+    vin: str
+    service: str
+    currency: str
+    monthly_fee: int
+    metered: list[MeteredAnswer]
+    activated_at: datetime | None
+    deactivated_at: datetime | None
+    cancelled_at: datetime | None
+    cancelled_because: str | None
+    created_at: datetime
+    links: dict[str, str]
+
+
+class SubscriptionPage(msgspec.Struct, frozen=True, kw_only=True):
+    """Subscriptions, newest first; `next_cursor` asks for those before them, null at the end."""
+
+    data: list[SubscriptionAnswer]
+    next_cursor: str | None
+
+
+def service_answer(service: Service) -> ServiceAnswer:
+    """Return a service as the API tells it."""
+    return ServiceAnswer(
+        code=service.code,
+        name=service.name,
+        kind=service.kind,
+        currency=service.currency,
+        prices=[PriceAnswer(price["duration_days"], price["amount"]) for price in service.prices],
+        monthly_fee=service.monthly_fee,
+        metered=[MeteredAnswer(it["unit"], it["unit_price"]) for it in service.metered],
+        offered=service.offered,
+        links={"self": f"/v1/services/{service.code}"},
+    )
+
+
+def service_order_answer(order: ServiceOrder, payments: Sequence[Payment]) -> ServiceOrderAnswer:
+    """Return a service order as the API tells it."""
+    path = service_order_path(order.id)
+    return ServiceOrderAnswer(
+        id=order.id,
+        state=order.state,
+        customer=order.customer,
+        vin=order.vin,
+        service=order.service,
+        duration_days=order.duration_days,
+        amount=order.amount,
+        currency=order.currency,
+        payment=order.payment_id,
+        active_from=order.active_from,
+        active_until=order.active_until,
+        created_at=order.created_at,
+        payments=[payment_summary(payment) for payment in payments],
+        links={
+            "self": path,
+            "withdrawal": f"{path}/withdrawal",
+            "payments": f"/v1/payments?subject={order.id}",
+        },
+    )
+
+
+def service_order_path(order_id: UUID) -> str:
+    """Return where a service order is found."""
+    return f"/v1/service-orders/{order_id}"
+
+
+def subscription_answer(subscription: Subscription) -> SubscriptionAnswer:
+    """Return a subscription as the API tells it; its payment method stays inside."""
+    return SubscriptionAnswer(
+        id=subscription.id,
+        state=subscription.state,
+        customer=subscription.customer,
+        vin=subscription.vin,
+        service=subscription.service,
+        currency=subscription.currency,
+        monthly_fee=subscription.monthly_fee,
+        metered=[MeteredAnswer(it["unit"], it["unit_price"]) for it in subscription.metered],
+        activated_at=subscription.activated_at,
+        deactivated_at=subscription.deactivated_at,
+        cancelled_at=subscription.cancelled_at,
+        cancelled_because=subscription.cancelled_because,
+        created_at=subscription.created_at,
+        links={"self": f"/v1/subscriptions/{subscription.id}"},
+    )

@@ -1,0 +1,227 @@
+"""The Service Catalog and one-time services (Diagrams 4 and 8): what is on offer, and buying it.
+
+Rules a change must keep: a caller names a service and a duration, never a price; a service order
+is answered with its payment, because its state is read off that.
+"""
+
+import re
+from typing import Annotated, Final
+from uuid import UUID
+
+import msgspec
+
+from caas.api.answers import Answer, answer_of
+from caas.api.authentication import Scope
+from caas.api.bodies import BodyOf
+from caas.api.call import Call
+from caas.api.first_answers import FIRST_ANSWERS
+from caas.api.idempotency import once, request_digest
+from caas.api.limits import PAGE_ROWS
+from caas.api.operation import Operation
+from caas.api.ownership import own_service_order, refuse_narrowed, refuse_other_customer
+from caas.api.problems import InvalidParameterError, Problem
+from caas.api.purchases import PaidWith, paid, payments_key, purchase_answer
+from caas.api.queries import Limit, QueryOf
+from caas.api.rooms import Api
+from caas.api.service_answers import (
+    ServiceAnswer,
+    ServiceList,
+    ServiceOrderAnswer,
+    ServiceOrderPage,
+    service_answer,
+    service_order_answer,
+    service_order_path,
+)
+from caas.api.texts import (
+    SERVICE_CODE_PATTERN,
+    Amount,
+    Currency,
+    Days,
+    PersonName,
+    PositiveAmount,
+    ServiceCode,
+    Unit,
+    Vin,
+)
+from caas.billing_database.payments import Payment
+from caas.payment_processing import PaymentRequest
+from caas.service_catalog import PRICES_MAX
+
+TAG: Final = "services"
+_CODE: Final = re.compile(SERVICE_CODE_PATTERN)
+
+
+class PriceBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a one-time service costs for a duration."""
+
+    duration_days: Days
+    amount: PositiveAmount
+
+
+class MeteredBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a unit of a subscription's metered use costs."""
+
+    unit: Unit
+    unit_price: Amount
+
+
+class ServiceBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A service: `one_time` with prices by duration, or `subscription` with a monthly fee."""
+
+    name: PersonName
+    kind: Annotated[str, msgspec.Meta(pattern=r"^(one_time|subscription)\Z")]
+    currency: Currency
+    prices: Annotated[list[PriceBody], msgspec.Meta(max_length=PRICES_MAX)] = []
+    monthly_fee: Amount | None = None
+    metered: Annotated[list[MeteredBody], msgspec.Meta(max_length=PRICES_MAX)] = []
+    offered: bool = True
+
+
+class ServiceOrderBody(PaidWith, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which service, in which vehicle, for how long ("Select Service + Duration")."""
+
+    customer: UUID
+    vin: Vin
+    service: ServiceCode
+    duration_days: Days
+
+
+class ServiceOrderQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which service orders are listed."""
+
+    customer: UUID | None = None
+    vin: Vin | None = None
+    cursor: UUID | None = None
+    limit: Limit = PAGE_ROWS
+
+
+PUT: Final = BodyOf(ServiceBody)
+NEW: Final = BodyOf(ServiceOrderBody)
+LISTED: Final = QueryOf(ServiceOrderQuery)
+
+
+async def put_service(api: Api, call: Call) -> Answer:
+    """Put a service into the catalogue, or change it for those who buy from now on."""
+    body = PUT.read(call.body)
+    refuse_narrowed(call.by)
+    service = await api.rooms.service_catalog.put_service(
+        code=code_of(call),
+        name=body.name,
+        kind=body.kind,
+        currency=body.currency,
+        prices=[msgspec.structs.asdict(price) for price in body.prices],
+        monthly_fee=body.monthly_fee,
+        metered=[msgspec.structs.asdict(metered) for metered in body.metered],
+        offered=body.offered,
+    )
+    return answer_of(200, service_answer(service))
+
+
+async def get_service(api: Api, call: Call) -> Answer:
+    """Return a service of the catalogue."""
+    return answer_of(200, service_answer(await api.rooms.service_catalog.service(code_of(call))))
+
+
+async def list_services(api: Api, _call: Call) -> Answer:
+    """List what is on offer."""
+    offered = await api.rooms.service_catalog.services()
+    return answer_of(200, ServiceList(data=[service_answer(service) for service in offered]))
+
+
+async def create_service_order(api: Api, call: Call) -> Answer:
+    """Buy a one-time service for a vehicle; it is charged when the vehicle has confirmed it."""
+    body = NEW.read(call.body)
+    refuse_other_customer(call.by, body.customer)
+    if call.by.dealership is not None:
+        refuse_narrowed(call.by)
+
+    async def buy() -> Answer:
+        order = await api.rooms.service_catalog.create_service_order(
+            customer=body.customer, vin=body.vin, service=body.service,
+            duration_days=body.duration_days,
+        )  # fmt: skip
+        request = PaymentRequest(
+            subject=order.id, customer=order.customer, amount=order.amount,
+            currency=order.currency, payment_method=body.payment_method,
+            return_url=body.return_url, caller_key=payments_key(call, request_digest(call, body)),
+        )  # fmt: skip
+        payment = await paid(api.rooms.payment_processing.initiate_service_payment, request)
+        return await purchase_answer(api, call, payment, told)
+
+    async def told(payment: Payment) -> tuple[ServiceOrderAnswer, str]:
+        return await _told(api, payment.subject), service_order_path(payment.subject)
+
+    return await once(api.rooms.books.keys, call, body, buy)
+
+
+async def get_service_order(api: Api, call: Call) -> Answer:
+    """Return a service order as it stands, with its payments."""
+    order_id = call.ids["order_id"]
+    await own_service_order(api.rooms, call.by, order_id)
+    return answer_of(200, await _told(api, order_id))
+
+
+async def list_service_orders(api: Api, call: Call) -> Answer:
+    """List service orders, newest first; a narrowed key sees its own."""
+    query = LISTED.read(call.scope["query_string"])
+    if query.customer is not None:
+        refuse_other_customer(call.by, query.customer)
+    if call.by.dealership is not None:
+        refuse_narrowed(call.by)
+    page = await api.rooms.service_catalog.service_orders(
+        customer=query.customer or call.by.customer, vin=query.vin, before=query.cursor
+    )
+    shown = page[: query.limit]
+    more = str(shown[-1].id) if len(page) > query.limit else None
+    told = [service_order_answer(order, ()) for order in shown]
+    return answer_of(200, ServiceOrderPage(data=told, next_cursor=more))
+
+
+def code_of(call: Call) -> str:
+    """Return the service code in the address.
+
+    Raises:
+        InvalidParameterError: it cannot be one.
+    """
+    code = str(call.ids["code"])
+    if _CODE.match(code) is None:
+        raise InvalidParameterError("A service's code is small letters, digits and -.")
+    return code
+
+
+async def _told(api: Api, order_id: UUID) -> ServiceOrderAnswer:
+    order = await api.rooms.service_catalog.service_order(order_id)
+    return service_order_answer(order, await api.rooms.books.payments.listed(subject=order_id))
+
+
+_SELLERS: Final = frozenset({Scope.SERVICE_CATALOG})
+_READERS: Final = frozenset({Scope.SERVICE_CATALOG, Scope.OPERATIONS})
+_PATH: Final = "/v1/service-orders/{order_id:uuid}"
+
+SERVICE_OPERATIONS: Final = (
+    Operation(
+        id="putService", tag=TAG, method="PUT", path="/v1/services/{code:str}", scopes=_READERS,
+        body=PUT, answers={200: ServiceAnswer}, handle=put_service,
+    ),
+    Operation(
+        id="getService", tag=TAG, method="GET", path="/v1/services/{code:str}",
+        answers={200: ServiceAnswer, 404: Problem}, handle=get_service,
+    ),
+    Operation(
+        id="listServices", tag=TAG, method="GET", path="/v1/services",
+        answers={200: ServiceList}, handle=list_services,
+    ),
+    Operation(
+        id="createServiceOrder", tag=TAG, method="POST", path="/v1/service-orders", body=NEW,
+        scopes=_SELLERS, handle=create_service_order,
+        answers={**FIRST_ANSWERS, 201: ServiceOrderAnswer, 202: ServiceOrderAnswer, 404: Problem},
+    ),
+    Operation(
+        id="getServiceOrder", tag=TAG, method="GET", path=_PATH, scopes=_READERS,
+        answers={200: ServiceOrderAnswer, 404: Problem}, handle=get_service_order,
+    ),
+    Operation(
+        id="listServiceOrders", tag=TAG, method="GET", path="/v1/service-orders", scopes=_READERS,
+        query=LISTED, answers={200: ServiceOrderPage}, handle=list_service_orders,
+    ),
+)  # fmt: skip

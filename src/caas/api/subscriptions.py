@@ -1,0 +1,184 @@
+"""Subscriptions and their metered use (Diagram 6, mes vencido).
+
+Rule a change must keep: nothing is charged here; the month's end does that.
+"""
+
+from datetime import UTC
+from typing import Final
+from uuid import UUID
+
+import msgspec
+
+from caas.api.answers import RETRY_AFTER, Answer, answer_of
+from caas.api.authentication import Scope
+from caas.api.bodies import BodyOf
+from caas.api.call import Call
+from caas.api.idempotency import once
+from caas.api.limits import PAGE_ROWS
+from caas.api.operation import Operation
+from caas.api.ownership import own_subscription, refuse_narrowed, refuse_other_customer
+from caas.api.problems import CallRefusedError, Problem
+from caas.api.queries import Limit, QueryOf
+from caas.api.rooms import Api
+from caas.api.service_answers import SubscriptionAnswer, SubscriptionPage, subscription_answer
+from caas.api.texts import Moment, PaymentMethod, Reference, ServiceCode, Unit, UnitQuantity, Vin
+from caas.rules.subscription_states import SubscriptionState
+
+TAG: Final = "subscriptions"
+
+
+class SubscriptionBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which service, in which vehicle, charged to which payment method at month's end."""
+
+    customer: UUID
+    vin: Vin
+    service: ServiceCode
+    payment_method: PaymentMethod
+
+
+class UsageBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """So many units used at a moment; the same `source_id` counts once."""
+
+    subscription: UUID
+    quantity: UnitQuantity
+    at: Moment
+    source_id: Reference
+    unit: Unit | None = None
+
+
+class UsageAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What was written down; `counted` is false when this source told the same before."""
+
+    subscription: UUID
+    source_id: str
+    quantity: int
+    counted: bool
+
+
+class SubscriptionQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which subscriptions are listed."""
+
+    customer: UUID | None = None
+    vin: Vin | None = None
+    state: SubscriptionState | None = None
+    cursor: UUID | None = None
+    limit: Limit = PAGE_ROWS
+
+
+class PaymentMethodRefusedError(CallRefusedError):
+    """The gateway refused the payment method, so that the subscription did not begin."""
+
+    code = "payment_method_refused"
+    http_status = 402
+
+
+NEW: Final = BodyOf(SubscriptionBody)
+USED: Final = BodyOf(UsageBody)
+LISTED: Final = QueryOf(SubscriptionQuery)
+
+
+async def subscribe(api: Api, call: Call) -> Answer:
+    """Subscribe to a monthly service; it is active when the vehicle has said so."""
+    body = NEW.read(call.body)
+    _refuse_others(call, body.customer)
+
+    async def begin() -> Answer:
+        subscription = await api.rooms.subscriptions.subscribe(
+            customer=body.customer, vin=body.vin, service=body.service,
+            payment_method=body.payment_method,
+        )  # fmt: skip
+        if subscription.state is SubscriptionState.REFUSED:
+            raise PaymentMethodRefusedError
+        told = subscription_answer(subscription)
+        location = (b"location", told.links["self"].encode())
+        if subscription.state is SubscriptionState.VERIFYING:
+            return answer_of(202, told, location, RETRY_AFTER)
+        return answer_of(201, told, location)
+
+    return await once(api.rooms.books.keys, call, body, begin)
+
+
+async def end_subscription(api: Api, call: Call) -> Answer:
+    """End a subscription by the customer's wish; ending it again changes nothing."""
+    subscription_id = call.ids["subscription_id"]
+    await own_subscription(api.rooms, call.by, subscription_id)
+    ended = await api.rooms.subscriptions.end_subscription(subscription_id)
+    return answer_of(200, subscription_answer(ended))
+
+
+async def get_subscription(api: Api, call: Call) -> Answer:
+    """Return a subscription as it stands."""
+    subscription = await own_subscription(api.rooms, call.by, call.ids["subscription_id"])
+    return answer_of(200, subscription_answer(subscription))
+
+
+async def list_subscriptions(api: Api, call: Call) -> Answer:
+    """List subscriptions, newest first; a narrowed key sees its own."""
+    query = LISTED.read(call.scope["query_string"])
+    if query.customer is not None:
+        refuse_other_customer(call.by, query.customer)
+    if call.by.dealership is not None:
+        refuse_narrowed(call.by)
+    page = await api.rooms.subscriptions.subscriptions(
+        customer=query.customer or call.by.customer, vin=query.vin, state=query.state,
+        before=query.cursor,
+    )  # fmt: skip
+    shown = page[: query.limit]
+    more = str(shown[-1].id) if len(page) > query.limit else None
+    told = [subscription_answer(subscription) for subscription in shown]
+    return answer_of(200, SubscriptionPage(data=told, next_cursor=more))
+
+
+async def record_usage(api: Api, call: Call) -> Answer:
+    """Write metered use down; it is billed at month's end."""
+    body = USED.read(call.body)
+
+    async def record() -> Answer:
+        await own_subscription(api.rooms, call.by, body.subscription)
+        counted = await api.rooms.usage.record_usage(
+            body.subscription, quantity=body.quantity, at=body.at.astimezone(UTC),
+            source_id=body.source_id, unit=body.unit,
+        )  # fmt: skip
+        told = UsageAnswer(
+            subscription=body.subscription, source_id=body.source_id, quantity=body.quantity,
+            counted=counted,
+        )  # fmt: skip
+        return answer_of(201 if counted else 200, told)
+
+    return await once(api.rooms.books.keys, call, body, record)
+
+
+def _refuse_others(call: Call, customer: UUID) -> None:
+    refuse_other_customer(call.by, customer)
+    if call.by.dealership is not None:
+        refuse_narrowed(call.by)
+
+
+_SELLERS: Final = frozenset({Scope.SERVICE_CATALOG})
+_READERS: Final = frozenset({Scope.SERVICE_CATALOG, Scope.BILLING, Scope.OPERATIONS})
+_PATH: Final = "/v1/subscriptions/{subscription_id:uuid}"
+
+SUBSCRIPTION_OPERATIONS: Final = (
+    Operation(
+        id="subscribe", tag=TAG, method="POST", path="/v1/subscriptions", scopes=_SELLERS,
+        body=NEW, handle=subscribe,
+        answers={201: SubscriptionAnswer, 202: SubscriptionAnswer, 402: Problem, 404: Problem},
+    ),
+    Operation(
+        id="endSubscription", tag=TAG, method="DELETE", path=_PATH, scopes=_SELLERS,
+        answers={200: SubscriptionAnswer, 404: Problem}, handle=end_subscription,
+    ),
+    Operation(
+        id="getSubscription", tag=TAG, method="GET", path=_PATH, scopes=_READERS,
+        answers={200: SubscriptionAnswer, 404: Problem}, handle=get_subscription,
+    ),
+    Operation(
+        id="listSubscriptions", tag=TAG, method="GET", path="/v1/subscriptions", scopes=_READERS,
+        query=LISTED, answers={200: SubscriptionPage}, handle=list_subscriptions,
+    ),
+    Operation(
+        id="recordUsage", tag=TAG, method="POST", path="/v1/usage",
+        scopes=frozenset({Scope.SERVICE_CATALOG, Scope.BILLING}), body=USED,
+        answers={200: UsageAnswer, 201: UsageAnswer, 404: Problem}, handle=record_usage,
+    ),
+)  # fmt: skip

@@ -1,0 +1,161 @@
+"""Vehicles: the stock, and where each vehicle is on its way (Diagrams 2 and 3).
+
+Rule a change must keep: a vehicle's public key is told by the factory or by operations, never by
+whoever sells or drives it, because its word decides what is charged.
+"""
+
+import base64
+import re
+from datetime import datetime
+from typing import Final
+
+import msgspec
+
+from caas.api.answers import Answer, answer_of
+from caas.api.authentication import Scope
+from caas.api.bodies import BodyOf
+from caas.api.call import Call
+from caas.api.limits import PAGE_ROWS
+from caas.api.operation import Operation
+from caas.api.ownership import refuse_narrowed
+from caas.api.problems import InvalidParameterError, Problem
+from caas.api.queries import Limit, QueryOf
+from caas.api.rooms import Api
+from caas.api.texts import VIN_PATTERN, MoneyBody, Name, PublicKey, Vin
+from caas.billing_database.vehicles import Vehicle
+from caas.rules.money import Money, payment_amount
+from caas.rules.vehicle_states import VehicleState
+
+TAG: Final = "vehicles"
+_VIN: Final = re.compile(VIN_PATTERN)
+
+
+class VehicleBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A vehicle for the stock; `finished` skips the factory."""
+
+    model: Name
+    price: MoneyBody
+    public_key: PublicKey | None = None
+    finished: bool = False
+
+
+class MoneyAnswer(msgspec.Struct, frozen=True):
+    """An amount of money: minor units and ISO 4217 currency."""
+
+    amount: int
+    currency: str
+
+
+class VehicleAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """A vehicle as it stands."""
+
+    vin: str
+    model: str
+    price: MoneyAnswer
+    public_key: str | None
+    finished: bool
+    state: VehicleState
+    in_stock_since: datetime | None
+    created_at: datetime
+    updated_at: datetime
+    links: dict[str, str]
+
+
+class VehiclePage(msgspec.Struct, frozen=True, kw_only=True):
+    """Vehicles by VIN; `next_cursor` asks for those behind them, null at the end."""
+
+    data: list[VehicleAnswer]
+    next_cursor: str | None
+
+
+class VehicleQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which vehicles are listed."""
+
+    state: VehicleState | None = None
+    model: Name | None = None
+    cursor: Vin | None = None
+    limit: Limit = PAGE_ROWS
+
+
+PUT: Final = BodyOf(VehicleBody)
+LISTED: Final = QueryOf(VehicleQuery)
+
+
+async def put_vehicle(api: Api, call: Call) -> Answer:
+    """Put a vehicle into stock, or tell more of a known one."""
+    body = PUT.read(call.body)
+    refuse_narrowed(call.by)
+    vehicle = await api.rooms.order_management.put_vehicle(
+        vin=vin_of(call),
+        model=body.model,
+        price=payment_amount(body.price.amount, body.price.currency),
+        public_key=base64.b64decode(body.public_key) if body.public_key else None,
+        finished=body.finished,
+    )
+    return answer_of(200, _told(vehicle))
+
+
+async def get_vehicle(api: Api, call: Call) -> Answer:
+    """Return a vehicle as it stands."""
+    return answer_of(200, _told(await api.rooms.order_management.vehicle(vin_of(call))))
+
+
+async def list_vehicles(api: Api, call: Call) -> Answer:
+    """List vehicles by VIN: the stock is `?state=sin asignar`."""
+    query = LISTED.read(call.scope["query_string"])
+    page = await api.rooms.order_management.vehicles(
+        state=query.state, model=query.model, after=query.cursor
+    )
+    shown = page[: query.limit]
+    more = shown[-1].vin if len(page) > query.limit else None
+    return answer_of(200, VehiclePage(data=[_told(vehicle) for vehicle in shown], next_cursor=more))
+
+
+def vin_of(call: Call) -> str:
+    """Return the VIN in the address.
+
+    Raises:
+        InvalidParameterError: it cannot be one.
+    """
+    vin = str(call.ids["vin"])
+    if _VIN.match(vin) is None:
+        raise InvalidParameterError("A VIN is 3 to 32 capital letters, digits and -.")
+    return vin
+
+
+def money_answer(money: Money) -> MoneyAnswer:
+    """Return money as the API tells it."""
+    return MoneyAnswer(money.amount, money.currency)
+
+
+def _told(vehicle: Vehicle) -> VehicleAnswer:
+    key = vehicle.public_key
+    return VehicleAnswer(
+        vin=vehicle.vin,
+        model=vehicle.model,
+        price=money_answer(vehicle.price),
+        public_key=base64.b64encode(key).decode() if key else None,
+        finished=vehicle.finished,
+        state=vehicle.state,
+        in_stock_since=vehicle.in_stock_since,
+        created_at=vehicle.created_at,
+        updated_at=vehicle.updated_at,
+        links={"self": f"/v1/vehicles/{vehicle.vin}"},
+    )
+
+
+VEHICLE_OPERATIONS: Final = (
+    Operation(
+        id="putVehicle", tag=TAG, method="PUT", path="/v1/vehicles/{vin:str}", body=PUT,
+        scopes=frozenset({Scope.ORDER_MANAGEMENT, Scope.OPERATIONS}),
+        answers={200: VehicleAnswer, 409: Problem}, handle=put_vehicle,
+    ),
+    Operation(
+        id="getVehicle", tag=TAG, method="GET", path="/v1/vehicles/{vin:str}",
+        answers={200: VehicleAnswer, 404: Problem}, handle=get_vehicle,
+    ),
+    Operation(
+        id="listVehicles", tag=TAG, method="GET", path="/v1/vehicles", query=LISTED,
+        answers={200: VehiclePage}, handle=list_vehicles,
+    ),
+)  # fmt: skip

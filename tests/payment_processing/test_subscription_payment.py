@@ -8,15 +8,13 @@ import pytest
 from caas.billing_database.connection import Database
 from caas.billing_database.identifiers import new_id
 from caas.billing_database.invoices import Invoice
-from caas.billing_database.moves import move_of
 from caas.billing_database.payments import NewPayment
 from caas.billing_database.subscriptions import Subscription
 from caas.payment_processing.gateway_calls import AUTHORISE
 from caas.payment_processing.initiation import PaymentRequest
 from caas.payment_processing.subscription_payment import NotDueError
-from caas.rules import postings
 from caas.rules.mes_vencido import Month
-from caas.rules.payment_states import PaymentEvent, PaymentState
+from caas.rules.payment_states import PaymentState
 from caas.rules.payment_types import PaymentType
 from caas.rules.subscription_states import SubscriptionState
 from tests.subscription_house import MADRID, SERVICE, VIN, SubscriptionHouse, standing
@@ -198,21 +196,14 @@ async def test_a_code_nobody_knows_does_not_cancel(house: SubscriptionHouse) -> 
 
 
 async def test_a_month_that_the_bank_rejects_cancels_too(house: SubscriptionHouse) -> None:
-    subscription = await house.active()
+    subscription = await house.active("pm_settlement_fails")
     invoice = await house.billed(subscription)
-    payment = await house.charged(invoice)
+    await house.charged(invoice)
+    await house.rest()
 
-    rejected = move_of(
-        payment,
-        PaymentEvent.BANK_REJECTS,
-        source="bank-rejects",
-        entries=postings.lost_before_settlement("settlement_failed", payment.captured_amount),
-        done=("capture", "probe", "poll_settlement"),
-    )
-    assert (await house.books.moves.apply(rejected)).moved
-    for _ in range(2):
-        await house.payment.carry_on(payment)
+    await house.gateway_does("settle")
     await house.until(subscription.id, lambda s: s.deactivated_at is not None)
+    await house.until_told("Subscription cancelled: the payment failed")
 
     assert (await house.invoice_of(subscription)).state == "written off"
     assert (await events_of(house, subscription)).count("Mark Subscription Cancelled") == 1

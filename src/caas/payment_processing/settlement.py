@@ -32,7 +32,7 @@ from caas.external_systems.seed_contract_wire import read_event
 from caas.open_work import Again, Answer, Done, OpenWork, Park
 from caas.payment_processing.charges import Charges
 from caas.payment_processing.flow import Alert, Flow
-from caas.payment_processing.gateway_calls import CAPTURE, POLL_SETTLEMENT, PROBE
+from caas.payment_processing.gateway_calls import AUTHORISE, CAPTURE, POLL_SETTLEMENT, PROBE
 from caas.rules import postings
 from caas.rules.pace import Pace
 from caas.rules.payment_states import BeyondEvent, PaymentEvent, PaymentState, Remark
@@ -229,6 +229,7 @@ class Settlement:
             facts={"told_by": source},
             entries=postings.lost_before_settlement("settlement_failed", lost),
             done=(CAPTURE, PROBE, POLL_SETTLEMENT),
+            next=(Work(AUTHORISE),),  # its flow carries on: a subscription ends (Diagram 7)
         )
         await self._alert(
             "settlement_failed", payment.id, "The bank rejected a settlement; the loss is booked."

@@ -1,0 +1,232 @@
+"""The blocks of the documents that are read off tables: states, failures, retries, laws, calls.
+
+Rules a change must keep: a block says what the code says, in its order; it reads the same values
+that are enforced, never a copy of them.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Final
+
+from caas.api.application import OPERATIONS
+from caas.billing_database import migrations
+from caas.billing_database.self_check import LAWS, NO_CARD_NUMBER
+from caas.notifications import texts
+from caas.rules import decline_codes as codes
+from caas.rules import order_states as of_orders
+from caas.rules import payment_states as of_payments
+from caas.rules import retry_strategy as strategy
+from caas.rules import subscription_states as of_subscriptions
+from caas.rules import vehicle_states as of_vehicles
+from caas.rules.payment_failures import consequence_of_failure, not_sent_consequence
+from caas.rules.payment_types import MATRIX, PaymentType
+
+DECISIONS: Final = Path(__file__).resolve().parent / "decisions"
+CREATED: Final = re.compile(
+    r"(?P<said>(?:^-- [^\n]*\n)*)^create (?P<kind>table|view) (?P<name>\w+)", re.MULTILINE
+)
+TRIGGER: Final = re.compile(
+    r"create (?:constraint )?trigger (?P<trigger>\w+)[^;]*?\son (?P<table>\w+)", re.DOTALL
+)
+SAID_HERE: Final = {
+    "payments": "A payment as it stands; its state is where its last event led.",
+    "payment_events": "Everything that happened to a payment, each event hashed onto the last.",
+    "ledger_lines": "Each entry as its two sides, so that sums can be read.",
+    "ota_commands": "What a vehicle was told to do, with its epoch and its deadline.",
+    "idempotency_keys": "A caller's key as a digest, the request it was for, the answer it got.",
+    "webhook_inbox": "Every webhook with a good signature, once, as it was taken in.",
+    "customers": "Name, address and language: the only personal data there is.",
+    "vehicle_arrows": "The legal moves of a vehicle.",
+    "order_arrows": "The legal moves of an order.",
+    "vehicle_events": "Every move of a vehicle, written by the trigger that allows it.",
+    "orders": "Who ordered what, from which dealership, and how far it has come.",
+    "order_events": "Every move of an order, written by the trigger that allows it.",
+    "services": "The catalogue: one-time services with prices, subscriptions with a fee.",
+    "subscription_arrows": "The legal moves of a subscription.",
+    "subscription_events": "Every move of a subscription, written by the trigger that allows it.",
+    "api_keys": "The digest of each caller's key, its scopes, and whom it may act for.",
+    "refunds": "Money given back of a payment, or on its way back.",
+    "disputes": "Chargebacks, with how far each has come.",
+    "notifications": "What was told to whom: facts and a template, no name and no address.",
+}
+"""For the tables of which their migration says nothing just above them."""
+
+
+def payment_type_matrix() -> str:
+    """Show the Payment Type Matrix with the evidence that opens each type's capture."""
+    head = ("payment type", "timing", "settlement model", "risk", "impact", "captured only with")
+    rows = [
+        (
+            kind.title, kind.timing, kind.settlement_model, kind.risk_level, kind.business_impact,
+            f"`{kind.evidence_kind}`",
+        )
+        for kind in MATRIX.values()
+    ]  # fmt: skip
+    return table(head, rows)
+
+
+def diagram_9() -> str:
+    """Draw the seed's Diagram 9, nothing added."""
+    return drawn(of_payments.mermaid(beyond=False))
+
+
+def payment_states() -> str:
+    """Draw every arrow of a payment."""
+    return drawn(of_payments.mermaid())
+
+
+def payment_arrows() -> str:
+    """List the states of a payment with the arrows that leave them."""
+    rows = []
+    for state in of_payments.PaymentState:
+        leaving = [
+            f"{event} → {target}"
+            for source, event, target in of_payments.legal_arrows()
+            if source is state
+        ]
+        marks = [
+            name
+            for name, states in (("at rest", of_payments.AT_REST), ("live", of_payments.LIVE))
+            if state in states
+        ]
+        rows.append((state, ", ".join(marks), "<br>".join(leaving) or "nothing leaves it"))
+    return table(("state", "it is", "what leads out of it"), rows)
+
+
+def vehicle_states() -> str:
+    """Draw the way of a vehicle."""
+    return drawn(of_vehicles.mermaid())
+
+
+def order_states() -> str:
+    """Draw the way of an order."""
+    return drawn(of_orders.mermaid())
+
+
+def subscription_states() -> str:
+    """Draw the way of a subscription."""
+    ids = {
+        state: state.value.title().replace(" ", "") for state in of_subscriptions.SubscriptionState
+    }
+    first = ids[of_subscriptions.SubscriptionState.VERIFYING]
+    lines = ["stateDiagram-v2", f"    [*] --> {first}"]
+    lines += [f'    state "{state}" as {name}' for state, name in ids.items()]
+    lines += [
+        f'    {ids[source]} --> {ids[target]}: "{event}"'
+        for source, event, target in of_subscriptions.legal_arrows()
+    ]
+    return drawn("\n".join(lines))
+
+
+def failure_matrix() -> str:
+    """Show the leaf of Diagram 7 for every case, and what follows when nothing was sent."""
+    rows = []
+    for payment_type in PaymentType:
+        for activated in (False, True) if payment_type is PaymentType.SERVICE else (False,):
+            leaf = consequence_of_failure(payment_type, ota_already_activated=activated)
+            asked = {True: "yes", False: "no"}[activated]
+            rows.append(
+                (
+                    MATRIX[payment_type].title,
+                    asked if payment_type is PaymentType.SERVICE else "not asked",
+                    leaf,
+                    not_sent_consequence(payment_type),
+                )
+            )
+    return table(("payment type", "OTA already activated?", "failed", "never sent"), rows)
+
+
+def retry_strategy() -> str:
+    """Show which errors are tried again, after which waits, and what each lets us conclude."""
+    rows = [
+        (
+            kind,
+            str(len(waits)),
+            ", ".join(f"{wait:g} s" for wait in waits) or "none",
+            strategy.KNOWLEDGE[kind],
+            strategy.CUSTOMER_IMPACT[kind],
+        )
+        for kind, waits in strategy.WAITS.items()
+    ]
+    return table(("error", "retries", "waits", "what is known", "customer impact"), rows)
+
+
+def decline_codes() -> str:
+    """List every code that is taken for a decline, by the row of the table it belongs to."""
+    kinds = (
+        ("Card declined", codes.CARD_DECLINED),
+        ("Insufficient funds", codes.INSUFFICIENT_FUNDS),
+        ("Invalid card data", codes.INVALID_CARD_DATA),
+    )
+    rows = [(kind, " ".join(f"`{code}`" for code in sorted(known))) for kind, known in kinds]
+    return table(("error", "codes"), rows)
+
+
+def tables() -> str:
+    """List the tables and views of the Billing Database with what guards each of them."""
+    rows = []
+    for name, sql in migrations.files().items():
+        guards: dict[str, list[str]] = {}
+        for found in TRIGGER.finditer(sql):
+            guards.setdefault(found["table"], []).append(f"`{found['trigger']}`")
+        for made in CREATED.finditer(sql):
+            said = " ".join(line[3:] for line in made["said"].splitlines())
+            said = said or SAID_HERE[made["name"]]
+            kept = ", ".join(guards.get(made["name"], ()))
+            rows.append((f"`{made['name']}`", name.removesuffix(".sql"), said, kept))
+    return table(("table or view", "migration", "what it is", "guards"), rows)
+
+
+def laws() -> str:
+    """List the laws of the whole database."""
+    return table(
+        ("law", "always true"),
+        [(f"`{law.name}`", law.sentence) for law in (*LAWS, NO_CARD_NUMBER)],
+    )
+
+
+def calls() -> str:
+    """List every call of the API with the scopes that may make it."""
+    rows = []
+    for operation in OPERATIONS:
+        scopes = ", ".join(sorted(operation.scopes)) or "any key"
+        path = re.sub(r"\{(\w+):\w+\}", r"{\1}", operation.path)
+        rows.append(
+            (
+                f"`{operation.id}`",
+                f"`{operation.method} {path}`",
+                scopes if operation.needs_key else "no key",
+            )
+        )
+    return table(("call", "address", "who may"), rows)
+
+
+def notifications() -> str:
+    """List what people are told: every template with the facts it needs."""
+    rows = [
+        (f"`{template}`", ", ".join(sorted(facts))) for template, facts in texts.TEMPLATES.items()
+    ]
+    return table(("template", "facts"), rows)
+
+
+def decisions() -> str:
+    """List the decision records by number and title."""
+    records = sorted(DECISIONS.glob("[0-9]*.md"))
+    titles = [(record.name, record.read_text("utf-8").partition("\n")[0]) for record in records]
+    return "\n".join(f"- [{title.lstrip('# ')}]({name})" for name, title in titles)
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Write a Markdown table."""
+    return "\n".join([row(head), f"|{'---|' * len(head)}", *map(row, rows)])
+
+
+def row(cells: Sequence[str]) -> str:
+    """Write a row of a Markdown table."""
+    return f"| {' | '.join(cells)} |"
+
+
+def drawn(mermaid: str) -> str:
+    """Fence a Mermaid diagram."""
+    return f"```mermaid\n{mermaid.strip()}\n```"

@@ -1,0 +1,77 @@
+"""Writes into the documents what can be read off the sources: `make docs`.
+
+A document is prose with blocks between two marks, and a block is made anew from the sources each
+time. A test compares what is committed with what would be made now.
+
+    <!-- made from the sources: failure-matrix -->
+    ...
+    <!-- end -->
+
+Rules a change must keep: nothing outside the marks is touched; the same sources make the same
+text; a mark that names no block is an error, and so is a block that no document holds.
+"""
+
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+from docs import blocks, source_map
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+MARKED: Final = re.compile(
+    r"(?P<begin><!-- made from the sources: (?P<name>[a-z-]+) -->\n).*?(?P<end><!-- end -->)",
+    re.DOTALL,
+)
+BLOCKS: Final[Mapping[str, Callable[[], str]]] = {
+    "participants": source_map.participants,
+    "modules": source_map.modules,
+    "open-work": source_map.open_work,
+    "payment-type-matrix": blocks.payment_type_matrix,
+    "diagram-9": blocks.diagram_9,
+    "payment-states": blocks.payment_states,
+    "payment-arrows": blocks.payment_arrows,
+    "vehicle-states": blocks.vehicle_states,
+    "order-states": blocks.order_states,
+    "subscription-states": blocks.subscription_states,
+    "failure-matrix": blocks.failure_matrix,
+    "retry-strategy": blocks.retry_strategy,
+    "decline-codes": blocks.decline_codes,
+    "tables": blocks.tables,
+    "laws": blocks.laws,
+    "calls": blocks.calls,
+    "notifications": blocks.notifications,
+    "decisions": blocks.decisions,
+}
+
+
+def main() -> int:
+    """Make every block of every document anew and say which documents changed."""
+    for path in documents():
+        text = path.read_text("utf-8")
+        made = filled(text)
+        if made != text:
+            path.write_text(made, "utf-8")
+            sys.stdout.write(f"{path.relative_to(ROOT)}\n")
+    return 0
+
+
+def documents() -> Iterator[Path]:
+    """Yield every document of the project, in the order of their names."""
+    yield from sorted(ROOT.glob("*.md"))
+    yield from sorted((ROOT / "docs").rglob("*.md"))
+
+
+def filled(text: str) -> str:
+    """Return the document with every block made anew."""
+    return MARKED.sub(lambda mark: f"{mark['begin']}{block(mark['name'])}{mark['end']}", text)
+
+
+def block(name: str) -> str:
+    """Make one block; it ends with a line's end."""
+    return f"\n{BLOCKS[name]().strip()}\n\n"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

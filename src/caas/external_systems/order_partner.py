@@ -20,7 +20,7 @@ from caas.external_systems.http import HttpClient
 from caas.external_systems.http_answers import OK_OR_CREATED, UnknownReason, checked, decoded
 
 Id = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9][A-Za-z0-9_.:-]{0,199}\Z")]
-Vin = Annotated[str, msgspec.Meta(pattern=r"\A[A-Z0-9]{17}\Z")]
+Vin = Annotated[str, msgspec.Meta(pattern=r"\A[A-Z0-9][A-Z0-9-]{2,31}\Z")]
 Plate = Annotated[str, msgspec.Meta(pattern=r"\A[A-Z0-9][A-Z0-9 -]{1,14}[A-Z0-9]\Z")]
 PublicKey = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9+/]{43}=\Z")]
 Utc = Annotated[datetime, msgspec.Meta(tz=True)]

@@ -81,6 +81,15 @@ async def test_another_vehicle_than_was_ordered_is_refused(showroom: Showroom) -
     assert (await showroom.orders.order(order.id)).state is OrderState.FACTORY_ORDER_PLACED
 
 
+async def test_another_factory_order_than_was_confirmed_is_refused(showroom: Showroom) -> None:
+    order = await showroom.reserved(await showroom.stock())
+
+    with pytest.raises(VehicleDiffersError):
+        await showroom.orders.vehicle_ready(
+            vin=order.vin or "", public_key=KEY, order_id=order.id, factory_order_id="fac_other"
+        )
+
+
 async def test_another_key_than_is_known_is_refused(showroom: Showroom) -> None:
     """Whoever holds the key decides what is charged: it is never replaced in silence."""
     order = await showroom.ready()

@@ -131,6 +131,47 @@ async def test_sixty_four_dealers_and_one_vehicle_leave_one_reserved_and_nobody_
     assert told.count("reservation_complete") == 1
 
 
+@pytest.mark.parametrize(
+    ("method", "decided"),
+    [("pm_ok", OrderState.FACTORY_ORDER_PLACED), ("pm_declined", OrderState.RESERVATION_FAILED)],
+)
+async def test_what_a_time_out_left_open_is_decided_by_the_gateway_alone(
+    database: Database, method: str, decided: OrderState
+) -> None:
+    """Fault F-G4: the gateway did it and hung up; nothing is reserved before that is known."""
+    async with simulated_world() as world, opened(database, world, total_seconds=0.3) as showroom:
+        await world.gateway_fault({"operation": "initiate", "times": 4}, hang_after_apply=2)
+        order = await showroom.ordered(await showroom.stock())
+
+        payment = await showroom.reserve(order, method)
+        held = await showroom.orders.vehicle(order.vin or "")
+        await showroom.work_until_order(order.id, decided)
+
+        ledger = await world.gateway("GET", "ledger")
+        assert (payment.state, payment.outcome) == (PaymentState.PENDING, "unknown")
+        assert held.state is VehicleState.SIN_ASIGNAR
+        assert ledger["charges_executed"] == (1 if method == "pm_ok" else 0)
+        assert len(ledger["transactions"]) == 1
+
+
+async def test_whoever_is_known_to_have_paid_first_has_the_vehicle(database: Database) -> None:
+    """A payment that was unknown meanwhile finds the vehicle taken, and is not charged."""
+    async with simulated_world() as world, opened(database, world, total_seconds=0.3) as showroom:
+        vin = await showroom.stock()
+        late, quick = await showroom.ordered(vin), await showroom.ordered(vin)
+        await world.gateway_fault({"operation": "initiate", "times": 4}, hang_after_apply=2)
+        payment = await showroom.reserve(late)
+        await world.gateway("DELETE", "faults")
+
+        await showroom.reserve(quick)
+        voided = await showroom.work_until_payment(payment.id, PaymentState.VOIDED)
+
+        [assignment] = await showroom.orders.assignments(vin=vin)
+        assert assignment.order_id == quick.id
+        assert voided.captured_amount == 0
+        assert (await showroom.told(late.customer)) == ["reservation_not_possible"]
+
+
 async def test_a_dealer_who_asks_again_with_a_new_key_gets_the_same_payment(
     showroom: Showroom,
 ) -> None:

@@ -112,10 +112,17 @@ class PartnerNews:
 
     async def _order_of(self, factory_order_id: str | None, order_id: UUID | None) -> Order:
         if order_id is not None:
-            return await self._books.orders.get(order_id)
-        known = await self._books.orders.of_factory_order(factory_order_id or "")
-        if known is None:
-            raise FactoryOrderNotFoundError(f"No order is known as {factory_order_id}.")
+            known = await self._books.orders.get(order_id)
+        else:
+            found = await self._books.orders.of_factory_order(factory_order_id or "")
+            if found is None:
+                raise FactoryOrderNotFoundError(f"No order is known as {factory_order_id}.")
+            known = found
+        if factory_order_id and known.factory_order_id not in (None, factory_order_id):
+            raise VehicleDiffersError(
+                f"The order {known.id} is {known.factory_order_id} at the factory, "
+                f"not {factory_order_id}."
+            )
         return known
 
     async def _built(

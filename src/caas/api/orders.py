@@ -73,18 +73,22 @@ async def create_order(api: Api, call: Call) -> Answer:
     refuse_other_dealership(call.by, body.dealership)
     deposit = payment_amount(body.deposit.amount, body.deposit.currency)
 
-    async def order() -> Answer:
+    key = payments_key(call, request_digest(call, body))
+
+    async def ordered() -> PaymentRequest:
         made = await api.rooms.order_management.create_order(
             customer=body.customer, vin=body.vin, model=body.model, dealership=body.dealership,
             deposit=deposit,
         )  # fmt: skip
-        request = PaymentRequest(
+        return PaymentRequest(
             subject=made.id, customer=made.customer, amount=deposit.amount,
             currency=deposit.currency, payment_method=body.payment_method,
-            return_url=body.return_url, caller_key=payments_key(call, request_digest(call, body)),
+            return_url=body.return_url, caller_key=key,
         )  # fmt: skip
-        payment = await paid(api.rooms.payment_processing.initiate_reservation_payment, request)
-        return await purchase_answer(api, call, payment, told)
+
+    async def order() -> Answer:
+        initiate = api.rooms.payment_processing.initiate_reservation_payment
+        return await purchase_answer(api, call, await paid(api, call, key, initiate, ordered), told)
 
     async def told(payment: Payment) -> tuple[OrderAnswer, str]:
         return await _told(api, payment.subject), order_path(payment.subject)
@@ -97,15 +101,19 @@ async def pay_final(api: Api, call: Call) -> Answer:
     body = FINAL.read(call.body)
     order_id = call.ids["order_id"]
 
-    async def pay() -> Answer:
+    key = payments_key(call, request_digest(call, body))
+
+    async def ordered() -> PaymentRequest:
         order = await own_order(api.rooms, call.by, order_id)
-        request = PaymentRequest(
+        return PaymentRequest(
             subject=order.id, customer=order.customer, amount=order.rest.amount,
             currency=order.rest.currency, payment_method=body.payment_method,
-            return_url=body.return_url, caller_key=payments_key(call, request_digest(call, body)),
+            return_url=body.return_url, caller_key=key,
         )  # fmt: skip
-        payment = await paid(api.rooms.payment_processing.initiate_final_payment, request)
-        return await first_answer(api, call, payment)
+
+    async def pay() -> Answer:
+        initiate = api.rooms.payment_processing.initiate_final_payment
+        return await first_answer(api, call, await paid(api, call, key, initiate, ordered))
 
     return await once(api.rooms.books.keys, call, body, pay)
 

@@ -1,13 +1,12 @@
 """Buying: an order of whatever kind, and its payment, as one call.
 
 The order is written down first, then its payment is asked for under a key that follows from the
-caller's, so that a call that was cut in between and is repeated never charges twice: the repeated
-call may write down another order, and is then answered with the payment of the first.
+caller's. A call that was cut and is repeated looks for that payment first, so that it never charges
+twice; an order that was left without a payment is charged to nobody.
 
 Rule a change must keep: what is answered is the order that the payment is for.
 """
 
-import hashlib
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -19,12 +18,13 @@ from caas.api.first_answers import ACCEPTED, CREATED, OPEN, first_answer
 from caas.api.idempotency import key_of
 from caas.api.rooms import Api
 from caas.api.texts import PaymentMethod, ReturnUrl
-from caas.billing_database.idempotency import StoredAnswer
+from caas.billing_database.idempotency import StoredAnswer, hashed
 from caas.billing_database.payments import Payment
 from caas.payment_processing import CallerKey, PaymentRequest
+from caas.payment_processing.initiation import LivePaymentError
 from caas.rules.payment_states import PaymentState
 
-_ITS_PAYMENT: Final = b"\npayment"
+_ITS_PAYMENT: Final = "\npayment"
 
 Initiate = Callable[[PaymentRequest], Awaitable[Payment | StoredAnswer]]
 
@@ -38,13 +38,25 @@ class PaidWith(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 def payments_key(call: Call, digest: bytes) -> CallerKey:
     """Return the key of the payment inside a call, which follows from the call's own key."""
-    key = hashlib.sha256(key_of(call).encode() + _ITS_PAYMENT).digest()
-    return CallerKey(call.by.name, key, digest)
+    return CallerKey(call.by.name, hashed(key_of(call) + _ITS_PAYMENT), digest)
 
 
-async def paid(initiate: Initiate, request: PaymentRequest) -> Payment:
-    """Ask for the payment of a purchase."""
-    payment = await initiate(request)
+async def paid(
+    api: Api,
+    call: Call,
+    key: CallerKey,
+    initiate: Initiate,
+    ordered: Callable[[], Awaitable[PaymentRequest]],
+) -> Payment:
+    """Write the order down and ask for its payment; a repeated call gets the payment it made."""
+    payment_id = await api.rooms.books.keys.payment_of(key.caller, key.key_hash)
+    if payment_id is not None:
+        return await api.rooms.books.payments.get(payment_id)
+    try:
+        payment = await initiate(await ordered())
+    except LivePaymentError:
+        await api.rooms.books.keys.forget(call.by.name, key_of(call) + _ITS_PAYMENT)
+        raise
     assert isinstance(payment, Payment), "the key inside a call has no answer of its own"
     return payment
 

@@ -135,18 +135,22 @@ async def create_service_order(api: Api, call: Call) -> Answer:
     if call.by.dealership is not None:
         refuse_narrowed(call.by)
 
-    async def buy() -> Answer:
+    key = payments_key(call, request_digest(call, body))
+
+    async def ordered() -> PaymentRequest:
         order = await api.rooms.service_catalog.create_service_order(
             customer=body.customer, vin=body.vin, service=body.service,
             duration_days=body.duration_days,
         )  # fmt: skip
-        request = PaymentRequest(
+        return PaymentRequest(
             subject=order.id, customer=order.customer, amount=order.amount,
             currency=order.currency, payment_method=body.payment_method,
-            return_url=body.return_url, caller_key=payments_key(call, request_digest(call, body)),
+            return_url=body.return_url, caller_key=key,
         )  # fmt: skip
-        payment = await paid(api.rooms.payment_processing.initiate_service_payment, request)
-        return await purchase_answer(api, call, payment, told)
+
+    async def buy() -> Answer:
+        initiate = api.rooms.payment_processing.initiate_service_payment
+        return await purchase_answer(api, call, await paid(api, call, key, initiate, ordered), told)
 
     async def told(payment: Payment) -> tuple[ServiceOrderAnswer, str]:
         return await _told(api, payment.subject), service_order_path(payment.subject)

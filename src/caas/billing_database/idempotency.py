@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
+from uuid import UUID
 
 from caas.billing_database.batching import Batcher
 from caas.billing_database.connection import Connection, Database
@@ -40,6 +41,12 @@ FORGET = """
 delete from idempotency_keys k
  where k.caller = $1 and k.key_hash = $2 and k.answer_status is null
    and not exists (select from payments p where p.id = k.payment_id)
+"""
+
+
+PAYMENT_OF = """
+select k.payment_id from idempotency_keys k join payments p on p.id = k.payment_id
+ where k.caller = $1 and k.key_hash = $2
 """
 
 
@@ -122,6 +129,11 @@ class IdempotencyKeys:
     async def forget(self, caller: str, key: str) -> None:
         """Give the key back after a request that changed nothing."""
         await self._database.fetch(FORGET, caller, hashed(key))
+
+    async def payment_of(self, caller: str, key_hash: bytes) -> UUID | None:
+        """Return the payment that was accepted under a key, if one was."""
+        row = await self._database.fetchrow(PAYMENT_OF, caller, key_hash)
+        return None if row is None else row["payment_id"]
 
     async def _end_batch(self, batch: Sequence[_Ended]) -> list[None]:
         async with self._database.connection() as connection:

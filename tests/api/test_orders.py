@@ -1,0 +1,225 @@
+"""Customers, vehicles and orders over a socket: Diagrams 2 and 3 as a channel drives them."""
+
+import asyncio
+from uuid import UUID, uuid4
+
+import pytest
+
+from caas.rules.order_states import OrderState
+from tests.api.conftest import Doors, Reply
+from tests.house import VIN
+
+EUR_500 = {"amount": 50_000, "currency": "EUR"}
+PATIENCE_SECONDS = 20.0
+
+
+async def customer(doors: Doors) -> str:
+    """The id of a new customer."""
+    body = {"name": "Ana Ruiz", "email": "ana@example.com", "language": "es"}
+    return str((await doors.post("/v1/customers", body, caller="orders")).json["id"])
+
+
+async def orders(doors: Doors, **more: object) -> Reply:
+    """Order the house's vehicle with a deposit of 500 EUR."""
+    body = {
+        "customer": await customer(doors), "vin": VIN, "dealership": "Madrid",
+        "deposit": EUR_500, "payment_method": "pm_ok",
+    }  # fmt: skip
+    return await doors.post("/v1/orders", {**body, **more}, caller="orders")
+
+
+async def until(doors: Doors, order_id: str, state: OrderState) -> None:
+    """Let open work run until the order is where it should be."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while True:
+            order = await doors.house.platform.order_management.order(UUID(order_id))
+            if order.state is state:
+                return
+            await doors.house.platform.open_work.run_due()
+            await asyncio.sleep(0.005)
+
+
+async def test_a_customer_is_known_by_a_pseudonymous_id_and_can_be_forgotten(doors: Doors) -> None:
+    made = await doors.post(
+        "/v1/customers", {"name": "Ana Ruiz", "email": "ana@example.com"}, caller="orders"
+    )
+    path = made.headers["location"]
+
+    seen = await doors.get(path, caller="orders")
+    erased = await doors.call("DELETE", path, caller="operators")
+
+    assert (made.status, seen.json["name"], seen.json["language"]) == (201, "Ana Ruiz", "es")
+    assert "ana" not in path.lower()
+    assert (erased.status, erased.json["name"], erased.json["email"]) == (200, None, None)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"email": "nobody"}, {"email": "a@b\n"}, {"name": ""}, {"name": "x" * 201}, {"name": "a\x00b"},
+     {"language": "spanish"}, {"phone": "1"}],
+    ids=str,
+)  # fmt: skip
+async def test_a_customer_described_wrongly_is_refused(
+    quiet_doors: Doors, wrong: dict[str, str]
+) -> None:
+    body = {"name": "Ana", "email": "ana@example.com", **wrong}
+
+    answer = await quiet_doors.post("/v1/customers", body)
+
+    assert (answer.status, answer.json["code"]) == (422, "invalid_body")
+
+
+async def test_the_stock_is_put_and_listed_by_state(doors: Doors) -> None:
+    price = {"amount": 2_500_000, "currency": "EUR"}
+    for number in range(3):
+        answer = await doors.call(
+            "PUT", f"/v1/vehicles/VSSZZZ{number}", json={"model": "Uno", "price": price}
+        )
+        assert answer.status == 200, answer.body
+
+    stock = (await doors.get("/v1/vehicles?state=sin%20asignar&limit=2")).json
+    rest = (await doors.get(f"/v1/vehicles?cursor={stock['next_cursor']}")).json
+
+    vins = [vehicle["vin"] for vehicle in stock["data"] + rest["data"]]
+    assert vins == ["VSSZZZ0", "VSSZZZ1", "VSSZZZ2", VIN]
+    assert stock["data"][0]["price"] == price
+
+
+async def test_a_vehicles_key_is_never_replaced_in_silence(doors: Doors) -> None:
+    body = {"model": "Uno", "price": EUR_500, "public_key": "A" * 43 + "="}
+
+    answer = await doors.call("PUT", f"/v1/vehicles/{VIN}", json=body)
+
+    assert (answer.status, answer.json["code"]) == (409, "vehicle_differs")
+
+
+@pytest.mark.parametrize("vin", ["lower", "123456", "AB", "X" * 33, "A_B", "A%20B"])
+async def test_an_address_that_cannot_be_a_vin_is_refused(quiet_doors: Doors, vin: str) -> None:
+    body = {"model": "Uno", "price": EUR_500}
+
+    answer = await quiet_doors.call("PUT", f"/v1/vehicles/{vin}", json=body)
+
+    assert (answer.status, answer.json["code"]) == (422, "invalid_parameter")
+
+
+async def test_reserving_answers_with_the_order_its_timeline_and_its_payment(
+    doors: Doors,
+) -> None:
+    answer = await orders(doors)
+
+    assert answer.status == 201, answer.body
+    order = answer.json
+    assert order["state"] in {"reserved", "ready"}
+    assert order["vin"] == VIN
+    assert order["rest"]["amount"] == order["price"]["amount"] - EUR_500["amount"]
+    assert [payment["type"] for payment in order["payments"]] == ["reservation"]
+    assert (await doors.get(answer.headers["location"], caller="orders")).json["id"] == order["id"]
+
+
+async def test_a_declined_deposit_is_402_and_nothing_is_reserved(doors: Doors) -> None:
+    answer = await orders(doors, payment_method="pm_declined")
+
+    assert (answer.status, answer.json["code"]) == (402, "payment_declined")
+    assert answer.json["payment"]["type"] == "reservation"
+    vehicle = await doors.get(f"/v1/vehicles/{VIN}")
+    assert vehicle.json["state"] == "sin asignar"
+
+
+async def test_an_order_without_a_token_waits_on_the_hosted_page(doors: Doors) -> None:
+    answer = await orders(doors, payment_method=None)
+
+    assert answer.status == 202
+    assert answer.json["payments"][0]["hosted_page_url"].startswith("http")
+
+
+async def test_the_same_order_sent_again_is_the_same_order(doors: Doors) -> None:
+    body = {"customer": await customer(doors), "vin": VIN, "dealership": "Madrid",
+            "deposit": EUR_500, "payment_method": "pm_ok"}  # fmt: skip
+    key = {"idempotency-key": str(uuid4())}
+
+    first = await doors.post("/v1/orders", body, headers=key)
+    second = await doors.post("/v1/orders", body, headers=key)
+
+    assert (second.status, second.body) == (first.status, first.body)
+    assert second.headers["idempotency-replayed"] == "true"
+    assert len((await doors.get("/v1/orders")).json["data"]) == 1
+
+
+async def test_a_cut_order_that_is_repeated_is_charged_once(doors: Doors) -> None:
+    body = {"customer": await customer(doors), "vin": VIN, "dealership": "Madrid",
+            "deposit": EUR_500, "payment_method": "pm_ok"}  # fmt: skip
+    key = {"idempotency-key": str(uuid4())}
+    first = await doors.post("/v1/orders", body, headers=key)
+    await doors.as_if_never_answered()
+
+    second = await doors.post("/v1/orders", body, headers=key)
+
+    assert second.json["payments"][0]["id"] == first.json["payments"][0]["id"]
+    assert second.json["id"] == first.json["id"]
+
+
+async def test_the_final_payment_is_what_is_left_and_can_be_made_once(doors: Doors) -> None:
+    order = (await orders(doors)).json
+    await until(doors, order["id"], OrderState.READY)
+    path = f"/v1/orders/{order['id']}/final-payment"
+
+    answer = await doors.post(path, {"payment_method": "pm_ok"}, caller="orders")
+
+    assert answer.status == 201, answer.body
+    assert (answer.json["type"], answer.json["amount"]) == ("final", order["rest"]["amount"])
+
+
+async def test_a_declined_final_payment_loses_the_reservation(doors: Doors) -> None:
+    order = (await orders(doors)).json
+    await until(doors, order["id"], OrderState.READY)
+
+    answer = await doors.post(
+        f"/v1/orders/{order['id']}/final-payment", {"payment_method": "pm_declined"}
+    )
+
+    assert answer.status == 402
+    seen = (await doors.get(f"/v1/orders/{order['id']}")).json
+    assert seen["state"] == "reservation lost"
+    assert (await doors.get(f"/v1/vehicles/{VIN}")).json["state"] == "sin asignar"
+
+
+async def test_a_customer_may_withdraw_without_giving_a_body(doors: Doors) -> None:
+    order = (await orders(doors)).json
+
+    answer = await doors.call(
+        "POST", f"/v1/orders/{order['id']}/withdrawal", caller="orders",
+        headers={"idempotency-key": str(uuid4())},
+    )  # fmt: skip
+
+    assert (answer.status, answer.json["state"]) == (200, "withdrawn"), answer.body
+
+
+@pytest.mark.parametrize(
+    ("wrong", "status"),
+    [
+        ({"customer": str(uuid4())}, 404),
+        ({"vin": "VINTHATISNOT"}, 404),
+        ({"vin": None}, 422),
+        ({"vin": None, "model": "Nobody builds this"}, 404),
+        ({"deposit": {"amount": 10**12, "currency": "EUR"}}, 422),
+        ({"deposit": {"amount": 50_000, "currency": "USD"}}, 422),
+        ({"deposit": 50_000}, 422),
+    ],
+    ids=str,
+)
+async def test_an_order_that_cannot_be_is_refused_before_any_payment(
+    doors: Doors, wrong: dict[str, object], status: int
+) -> None:
+    answer = await orders(doors, **wrong)
+
+    assert answer.status == status, answer.body
+    assert (await doors.get("/v1/payments")).json["data"] == []
+
+
+async def test_orders_are_listed_by_customer_dealership_and_state(doors: Doors) -> None:
+    order = (await orders(doors)).json
+
+    for query in (f"customer={order['customer']}", "dealership=Madrid", f"state={order['state']}"):
+        listed = (await doors.get(f"/v1/orders?{query}", caller="orders")).json["data"]
+        assert [found["id"] for found in listed] == [order["id"]], query
+    assert (await doors.get("/v1/orders?dealership=Vigo")).json["data"] == []

@@ -1,0 +1,262 @@
+"""The Webhook Handler over a socket: F-W1 to F-W7, and what is done with what was stored."""
+
+import asyncio
+import base64
+from datetime import datetime, timedelta
+from uuid import UUID, uuid4
+
+import msgspec
+import pytest
+
+from caas.billing_database.webhook_inbox import CONTRADICTION, UNREADABLE
+from caas.external_systems.http import Secret
+from caas.external_systems.webhook_signatures import sign
+from caas.rules.order_states import OrderState
+from caas.rules.payment_states import PaymentState
+from tests.api.conftest import (
+    GATEWAY_SECRET,
+    OLD_GATEWAY_SECRET,
+    PARTNER_SECRET,
+    Doors,
+    Reply,
+    now,
+)
+from tests.api.test_orders import orders, until
+from tests.api.test_payments import count, pays
+
+FORGER_SECRET = Secret("whsec_" + base64.b64encode(b"f" * 24).decode())
+PAN = "4111111111111111"
+
+
+def settled(event_id: str = "evt_1", **changes: object) -> bytes:
+    """An event of the gateway about a transaction that nobody here knows."""
+    data: dict[str, object] = {
+        "id": "txn_1", "reference": str(UUID(int=1)), "status": "settled", "amount": 1299,
+        "currency": "EUR", "captured_amount": 1299, "settled_amount": 1299, "refunded_amount": 0,
+        "created_at": "2026-11-23T10:00:00Z", **changes,
+    }  # fmt: skip
+    return msgspec.json.encode({
+        "id": event_id, "type": "transaction.settled", "occurred_at": "2026-11-23T10:00:00Z",
+        "data": data,
+    })  # fmt: skip
+
+
+async def tells(
+    doors: Doors,
+    body: bytes,
+    *,
+    event_id: str = "evt_1",
+    secret: Secret = GATEWAY_SECRET,
+    at: datetime | None = None,
+    path: str = "/webhooks/gateway",
+    **headers: str,
+) -> Reply:
+    """Send a webhook, signed over these bytes."""
+    signed = sign(secret, event_id=event_id, at=at or now(), body=body)
+    return await doors.call(
+        "POST", path, caller=None, data=body,
+        headers={"content-type": "application/json", **signed, **headers},
+    )  # fmt: skip
+
+
+async def test_a_new_event_is_stored_with_its_work_before_it_is_answered(doors: Doors) -> None:
+    answer = await tells(doors, settled())
+
+    assert (answer.status, answer.body) == (204, b"")
+    assert await count(doors, "webhook_inbox") == 1
+    assert await count(doors, "open_work") == 1
+    assert len(doors.woken) == 1
+
+
+async def test_the_same_event_a_hundred_times_is_stored_once(doors: Doors) -> None:
+    body = settled()
+
+    answers = await asyncio.gather(*(tells(doors, body) for _ in range(100)))
+
+    statuses = [answer.status for answer in answers]
+    assert (statuses.count(204), statuses.count(200)) == (1, 99)
+    assert await count(doors, "webhook_inbox") == 1
+    assert await count(doors, "open_work") == 1
+
+
+async def test_another_body_under_a_known_id_is_set_aside_with_a_case(doors: Doors) -> None:
+    await tells(doors, settled())
+
+    answer = await tells(doors, settled(amount=1300))
+    again = await tells(doors, settled(amount=1300))
+
+    assert [answer.json["status"], again.json["status"]] == ["set aside", "set aside"]
+    cases = await doors.house.platform.books.cases.listed()
+    assert [case.kind for case in cases] == [CONTRADICTION]
+    assert await count(doors, "open_work") == 1
+    assert await count(doors, "webhook_quarantine") == 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"not json",
+        b'{"id":"evt_1"}',
+        settled(status="teleported"),
+        settled(amount="1299"),
+        settled().replace(b"transaction.settled", b"planet.settled"),
+        settled("evt_another"),
+        b"\xff\xfe" + settled(),
+        settled(decline_code="\x00"),
+        b'{"id":"evt_1","type":"transaction.settled","x":' + b"[" * 20_000,
+    ],
+    ids=["empty", "text", "half", "status", "amount", "family", "other id", "bytes", "NUL", "deep"],
+)
+async def test_what_nobody_can_read_is_kept_with_a_case_and_not_sent_again(
+    doors: Doors, body: bytes
+) -> None:
+    answer = await tells(doors, body)
+
+    assert (answer.status, answer.json["status"]) == (200, "set aside")
+    cases = await doors.house.platform.books.cases.listed()
+    assert [case.kind for case in cases] == [UNREADABLE]
+    assert await count(doors, "webhook_inbox") == 0
+
+
+async def test_a_number_the_database_cannot_hold_does_not_come_back_for_ever(doors: Doors) -> None:
+    body = settled().replace(b'"data":{', b'"data":{"more":1e999999,')
+
+    answer = await tells(doors, body)
+
+    assert (answer.status, answer.json["status"]) == (200, "set aside")
+
+
+@pytest.mark.parametrize("away_seconds", [-301, 301, -86_400, 86_400])
+async def test_a_signature_of_another_time_is_refused_on_both_sides(
+    quiet_doors: Doors, away_seconds: int
+) -> None:
+    answer = await tells(quiet_doors, settled(), at=now() + timedelta(seconds=away_seconds))
+
+    assert (answer.status, answer.json["code"]) == (401, "webhook_not_theirs")
+
+
+async def test_a_webhook_of_nearly_five_minutes_ago_is_still_theirs(doors: Doors) -> None:
+    assert (await tells(doors, settled(), at=now() - timedelta(seconds=290))).status == 204
+
+
+async def test_both_secrets_are_good_while_they_are_rotated(doors: Doors) -> None:
+    assert (await tells(doors, settled(), secret=OLD_GATEWAY_SECRET)).status == 204
+
+
+@pytest.mark.parametrize("path", ["/webhooks/gateway", "/webhooks/factory", "/webhooks/transport"])
+async def test_a_forged_signature_stores_nothing(quiet_doors: Doors, path: str) -> None:
+    answer = await tells(quiet_doors, settled(), secret=FORGER_SECRET, path=path)
+
+    assert (answer.status, answer.json["code"]) == (401, "webhook_not_theirs")
+    assert answer.headers["www-authenticate"]
+
+
+async def test_a_senders_secret_is_not_good_for_another_sender(quiet_doors: Doors) -> None:
+    for path, secret in (("/webhooks/gateway", PARTNER_SECRET), ("/webhooks/factory", GATEWAY_SECRET)):
+        assert (await tells(quiet_doors, settled(), path=path, secret=secret)).status == 401
+
+
+async def test_a_body_written_again_is_not_the_body_that_was_signed(quiet_doors: Doors) -> None:
+    body = settled()
+    signed = sign(GATEWAY_SECRET, event_id="evt_1", at=now(), body=body)
+    written_again = msgspec.json.format(body)
+
+    answer = await quiet_doors.call(
+        "POST", "/webhooks/gateway", caller=None, data=written_again,
+        headers={"content-type": "application/json", **signed},
+    )  # fmt: skip
+
+    assert answer.status == 401
+
+
+@pytest.mark.parametrize("missing", ["webhook-id", "webhook-timestamp", "webhook-signature"])
+async def test_a_header_that_is_missing_is_named(quiet_doors: Doors, missing: str) -> None:
+    signed = sign(GATEWAY_SECRET, event_id="evt_1", at=now(), body=settled())
+    del signed[missing]
+
+    answer = await quiet_doors.call(
+        "POST", "/webhooks/gateway", caller=None, data=settled(),
+        headers={"content-type": "application/json", **signed},
+    )  # fmt: skip
+
+    assert answer.status in {400, 401}
+
+
+@pytest.mark.parametrize(
+    "secret_text", [PAN, "4111 1111 1111 1111", "\\u0034111111111111111", "4111\\/1111\\/1111\\/1111",
+                    "ES91 2100 0418 4502 0005 1332"],
+)  # fmt: skip
+async def test_a_card_number_in_a_webhook_is_cut_out_before_it_is_stored(
+    doors: Doors, secret_text: str
+) -> None:
+    body = settled().replace(b'"data":{', b'"data":{"note":"%b",' % secret_text.encode())
+
+    answer = await tells(doors, body)
+
+    assert answer.status == 204, answer.body
+    stored = await doors.house.database.fetch("select body::text as body from webhook_inbox")
+    assert PAN not in stored[0]["body"]
+    assert "removed]" in stored[0]["body"]
+
+
+async def test_a_webhook_larger_than_the_limit_is_not_read(quiet_doors: Doors) -> None:
+    answer = await tells(quiet_doors, b" " * 70_000)
+
+    assert (answer.status, answer.json["code"]) == (413, "body_too_large")
+
+
+async def test_a_settlement_webhook_settles_its_payment(doors: Doors) -> None:
+    payment = (await pays(doors)).json
+    house = doors.house
+    capturing = await house.until(
+        UUID(payment["id"]), lambda p: p.state is PaymentState.CAPTURING
+    )
+    body = settled(id=capturing.gateway_transaction_id, reference=payment["id"])
+
+    assert (await tells(doors, body)).status == 204
+
+    await house.until(capturing.id, lambda p: p.state is PaymentState.SETTLED)
+
+
+async def test_news_of_the_factory_and_the_transport_move_the_order(doors: Doors) -> None:
+    house = doors.house
+    management = house.platform.order_management
+    price = {"amount": 2_500_000, "currency": "EUR"}
+    await doors.call("PUT", "/v1/vehicles/VSSZZZ6KZXR000001", json={"model": "Dos", "price": price})
+    order = (await orders(doors, vin="VSSZZZ6KZXR000001", model="Dos")).json
+    await until(doors, order["id"], OrderState.FACTORY_ORDER_PLACED)
+    placed = await management.order(UUID(order["id"]))
+    ready = msgspec.json.encode({
+        "id": "evt_f", "type": "vehicle.ready", "occurred_at": "2026-11-23T10:00:00Z",
+        "data": {"factory_order_id": placed.factory_order_id, "vin": "VSSZZZ6KZXR000001",
+                 "reference": order["id"], "public_key": "A" * 43 + "="},
+    })  # fmt: skip
+
+    answer = await tells(
+        doors, ready, event_id="evt_f", secret=PARTNER_SECRET, path="/webhooks/factory"
+    )
+
+    assert answer.status == 204, answer.body
+    await until(doors, order["id"], OrderState.READY)
+
+
+async def test_news_that_overtakes_us_waits_and_is_parked_with_a_case_at_last(
+    doors: Doors,
+) -> None:
+    completed = msgspec.json.encode({
+        "id": "evt_t", "type": "delivery.completed", "occurred_at": "2026-11-23T10:00:00Z",
+        "data": {"delivery_id": "del_unknown", "vin": "VSSZZZ6KZXR000001",
+                 "reference": str(uuid4()), "delivered_at": "2026-11-23T10:00:00Z"},
+    })  # fmt: skip
+
+    answer = await tells(
+        doors, completed, event_id="evt_t", secret=PARTNER_SECRET, path="/webhooks/transport"
+    )
+
+    assert answer.status == 204, answer.body
+    async with asyncio.timeout(20):
+        while not (cases := await doors.house.platform.books.cases.listed()):
+            await doors.house.platform.open_work.run_due()
+            await asyncio.sleep(0.005)
+    assert "del_unknown" in cases[0].sentence

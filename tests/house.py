@@ -2,7 +2,7 @@
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from uuid import UUID
@@ -117,9 +117,7 @@ class House:
         await self.gateway_does("settle")
         return await self.until(payment.id, lambda p: p.state is PaymentState.SETTLED)
 
-    async def until(
-        self, payment_id: UUID, condition: Callable[[Payment], bool]
-    ) -> Payment:
+    async def until(self, payment_id: UUID, condition: Callable[[Payment], bool]) -> Payment:
         """Let open work run until the payment satisfies the condition."""
         async with asyncio.timeout(PATIENCE_SECONDS):
             while True:
@@ -185,5 +183,3 @@ async def standing(
             await link.close()
             await http.close()
             await partner_http.close()
-
-

@@ -12,14 +12,14 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
 from pathlib import Path
+from typing import Final
 from uuid import UUID
 
 import structlog
 import uvicorn
 
-from caas import local_machine
+from caas import channels, local_machine
 from caas.api import (
     ApiSettings,
     PartnerWebhooks,
@@ -28,6 +28,7 @@ from caas.api import (
     parse_api_keys,
     server_config,
 )
+from caas.api.front_door import FrontDoor
 from caas.billing_database import books as billing_books
 from caas.billing_database import connection, migrations
 from caas.billing_database.books import Books
@@ -36,6 +37,8 @@ from caas.billing_database.customers import Customers
 from caas.billing_database.payments import Payment
 from caas.billing_database.refunds import Refund
 from caas.billing_database.webhook_inbox import WebhookInbox
+from caas.channels import beside_api, build_channels
+from caas.channels.entrance import Entrance
 from caas.errors import StartupError
 from caas.external_systems.admin_registration import AdminRegistration
 from caas.external_systems.apprise_channel import AppriseChannel
@@ -56,9 +59,9 @@ from caas.order_management.giving_back import Refund as RefundOfOrders
 from caas.ota_activation_engine import SERVICE_PAYMENT, OtaActivationEngine, Upward
 from caas.payment_processing import PaymentProcessing
 from caas.payment_processing.charges import Charges
+from caas.payment_processing.disputes import Disputes
 from caas.payment_processing.final_payment import FinalPayment
 from caas.payment_processing.flow import Flow
-from caas.payment_processing.disputes import Disputes
 from caas.payment_processing.refunds import Refunds, TellRefunded
 from caas.payment_processing.reservation_payment import ReservationPayment
 from caas.payment_processing.service_payment import ServicePayment
@@ -275,11 +278,34 @@ async def opened(settings: Settings) -> AsyncIterator[Platform]:
 
 
 async def serving(platform: Platform, settings: Settings, *, host: str, port: int) -> None:
-    """Serve the API until the process is told to stop.
+    """Serve the API and the channels until the process is told to stop.
 
     Raises:
         StartupError: the port is in use, or may not be used.
     """
+    served = beside_api(_api(platform, settings), _channels(platform, settings))
+    with listening(host, port) as listener:
+        await uvicorn.Server(server_config(served)).serve(sockets=[listener])
+
+
+def _channels(platform: Platform, settings: Settings) -> Entrance:
+    return build_channels(
+        channels.Rooms(
+            books=platform.books,
+            payment_processing=platform.payment_processing,
+            order_management=platform.order_management,
+            service_catalog=platform.service_catalog,
+            notifications=platform.notifications,
+        ),
+        channels.ChannelSettings(
+            public_url=settings.public_url,
+            zone=settings.market.zone,
+            language=settings.market.language,
+        ),
+    )
+
+
+def _api(platform: Platform, settings: Settings) -> FrontDoor:
     rooms = Rooms(
         books=platform.books,
         payment_processing=platform.payment_processing,
@@ -287,7 +313,7 @@ async def serving(platform: Platform, settings: Settings, *, host: str, port: in
         service_catalog=platform.service_catalog,
     )
     partner_secrets = settings.partner_webhook_secrets
-    built = build_api(
+    return build_api(
         rooms,
         ApiSettings(
             now=now,
@@ -298,8 +324,6 @@ async def serving(platform: Platform, settings: Settings, *, host: str, port: in
             on_webhook=platform.open_work.wake,
         ),
     )
-    with listening(host, port) as listener:
-        await uvicorn.Server(server_config(built)).serve(sockets=[listener])
 
 
 def listening(host: str, port: int) -> socket.socket:

@@ -12,7 +12,7 @@ fenced off is deactivated again, and nobody is charged for it.
 import base64
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 from uuid import UUID
 
 import structlog
@@ -54,13 +54,20 @@ class EvidenceRefusedError(RefusedError):
     code = "evidence_refused"
 
 
+class Deactivated(Protocol):
+    """Hears how a deactivation ended."""
+
+    async def __call__(self, subject: UUID, /, *, switched_off: bool) -> None:
+        """`switched_off` is False when the vehicle refused, or never answered."""
+
+
 @dataclass(frozen=True, slots=True)
 class Upward:
     """Where the final results of one purpose go: arrows 4a, 4b, and what came too late."""
 
     succeeded: Callable[[UUID, Evidence], Awaitable[bool]]
     failed: Callable[[UUID, str], Awaitable[None]]
-    deactivated: Callable[[UUID, bool], Awaitable[None]]
+    deactivated: Deactivated
 
 
 def activation_command(
@@ -266,7 +273,7 @@ class OtaActivationEngine:
     ) -> None:
         await self._commands.record(_answer(acknowledgement, command))
         switched_off = acknowledgement.status is AcknowledgementStatus.SUCCEEDED
-        await self._upward[command.purpose].deactivated(command.subject, switched_off)
+        await self._upward[command.purpose].deactivated(command.subject, switched_off=switched_off)
 
     async def _order(
         self, subject: UUID, command: Command, *, purpose: str, within: Connection
@@ -318,7 +325,7 @@ class OtaActivationEngine:
         if final:
             return Done()
         if command.overdue:
-            await self._upward[command.purpose].deactivated(work.subject, False)  # noqa: FBT003
+            await self._upward[command.purpose].deactivated(work.subject, switched_off=False)
             return Done()
         await self._send(command)
         return Again(RESEND_SECONDS * min(work.attempts, 30), "the vehicle has not answered")
@@ -370,7 +377,7 @@ def _answer(
     acknowledgement: Acknowledgement, command: OtaCommand | None, *, refused: str | None = None
 ) -> VehicleAnswer:
     return VehicleAnswer(
-        subject=command.subject if command else derived_id("no command", acknowledgement.command_id),
+        subject=command.subject if command else _nobody(acknowledgement),
         command_id=command.command_id if command else None,
         epoch=acknowledgement.epoch,
         vin=acknowledgement.vin,
@@ -381,3 +388,8 @@ def _answer(
         signature=acknowledgement.signature,
         refused_because=refused,
     )
+
+
+def _nobody(acknowledgement: Acknowledgement) -> UUID:
+    """Return the subject under which what speaks of no command of ours is kept."""
+    return derived_id("no command", acknowledgement.command_id)

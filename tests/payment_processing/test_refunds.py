@@ -26,7 +26,9 @@ async def give_back(house: House, payment: Payment, amount: int, key: str = "one
     refund = await ask_back(house, payment, amount, key)
     before = payment.refunded_amount
     await house.until(payment.id, lambda p: p.refunded_amount > before)
-    return next(r for r in await Refunds(house.database).of_payment(payment.id) if r.id == refund.id)
+    return next(
+        r for r in await Refunds(house.database).of_payment(payment.id) if r.id == refund.id
+    )
 
 
 def dispute(payment: Payment, status: DisputeStatus, amount: int | None = None) -> GatewayDispute:

@@ -33,8 +33,10 @@ IN_FLIGHT: Final = 64
 ORDERS_AT_ONCE: Final = 20_000
 
 ADD_ORDERS: Final = """
-insert into service_orders (id, customer, vin, service, duration_days, amount, currency, created_at)
-select o.id, $2, o.vin, $4, $5, $6, 'EUR', db_now() from unnest($1::uuid[], $3::text[]) as o(id, vin)
+insert into service_orders
+  (id, customer, vin, service, duration_days, amount, currency, created_at)
+select o.id, $2, o.vin, $4, $5, $6, 'EUR', db_now()
+  from unnest($1::uuid[], $3::text[]) as o(id, vin)
 """
 
 

@@ -86,7 +86,7 @@ class DueWorkRows:
         payload: dict[str, Any] | None = None,
         within: Connection | None = None,
     ) -> None:
-        """Make sure something happens `due_in` seconds from now, or earlier if so agreed already."""
+        """Make sure something happens in `due_in` seconds, or earlier if so agreed already."""
         await self.add_all([(kind, subject, due_in, payload or {})], within=within)
 
     async def add_all(
@@ -144,7 +144,7 @@ class DueWorkRows:
     async def postpone(
         self, kind: str, subject: UUID, *, due_in: float, because: str | None = None
     ) -> None:
-        """Set when work that the caller was doing itself comes due, whether it is claimed or not."""
+        """Set when work that the caller was doing itself comes due, claimed or not."""
         await self._database.fetch(POSTPONE, kind, subject, due_in, because)
 
     async def end(self, kind: str, subject: UUID, *, within: Connection) -> None:

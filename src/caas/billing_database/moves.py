@@ -59,7 +59,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True):
-    """A command for a vehicle, its epoch given by the database; times in seconds from the commit."""
+    """A command for a vehicle, its epoch the database's; times in seconds from the commit."""
 
     command_id: UUID
     vin: str

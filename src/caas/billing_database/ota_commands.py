@@ -118,7 +118,7 @@ class OtaCommands:
         """Return the newest command of a subject."""
         return await self._last.write((subject, action), key=object())
 
-    async def add(
+    async def add(  # noqa: PLR0913  # the columns of a command
         self,
         *,
         command_id: UUID,

@@ -96,7 +96,7 @@ class Refunds:
         assert row is not None, "a sum is one row"
         return int(row["amount"])
 
-    async def add(
+    async def add(  # noqa: PLR0913  # the columns of a refund
         self,
         refund_id: UUID,
         payment_id: UUID,
@@ -143,7 +143,7 @@ class Refunds:
         )
         return row is not None
 
-    async def put_dispute(
+    async def put_dispute(  # noqa: PLR0913  # the columns of a dispute
         self,
         dispute_id: str,
         payment_id: UUID,

@@ -61,7 +61,8 @@ LAWS: Final = (
     Law(
         "one_live_payment",
         "A subject has at most one live payment of a type.",
-        "select min(id::text) from payments where live group by subject, type having count(*) > 1",
+        """select min(id::text) from payments where live
+            group by subject, type having count(*) > 1""",
     ),
     Law(
         "ledger_sums_to_zero",
@@ -92,7 +93,8 @@ LAWS: Final = (
              on b.payment_id = e.payment_id and b.seq = e.seq - 1
             where e.from_state is distinct from b.to_state
                or (e.seq > 1 and not exists (select from legal_arrows a
-                where (a.event, a.from_state, a.to_state) = (e.event, e.from_state, e.to_state)))""",
+                where a.event = e.event
+                  and a.from_state = e.from_state and a.to_state = e.to_state))""",
     ),
     Law(
         "event_chain_holds",
@@ -143,7 +145,7 @@ LAWS: Final = (
             select o.id from orders o where o.vin is not null
                and o.state in ({_HOLDING})
                and not exists (select from vehicle_assignments a
-                                where a.order_id = o.id and a.vin = o.vin and a.active)""",  # noqa: S608 - states
+                                where a.order_id = o.id and a.vin = o.vin and a.active)""",
     ),
     Law(
         "vehicles_are_paid_for",
@@ -159,7 +161,7 @@ LAWS: Final = (
             select p.id from payments p join orders o on o.id = p.subject
              where p.captured_amount > 0 and not exists (
                select from order_events e where e.order_id = o.id and e.to_state =
-                 case p.type when 'reservation' then 'reserved' else 'fully paid' end)""",  # noqa: S608 - states
+                 case p.type when 'reservation' then 'reserved' else 'fully paid' end)""",
     ),
     Law(
         "only_a_decline_loses_a_reservation",
@@ -189,6 +191,15 @@ LAWS: Final = (
              select series, count(*) as n, max(number) as last from invoices group by series) i
              on i.series = s.series
             where coalesce(i.n, 0) <> s.next - 1 or coalesce(i.last, 0) <> s.next - 1""",
+    ),
+    Law(
+        "every_invoice_has_its_subscription",
+        "An invoice is of a subscription, a credit note of an invoice of the same.",
+        """select i.id from invoices i left join subscriptions s on s.id = i.subscription
+             left join invoices c on c.id = i.corrects
+            where s.customer is distinct from i.customer
+               or i.corrects is not null and (c.subscription, c.month) is distinct from
+                                             (i.subscription, i.month)""",
     ),
     Law(
         "usage_is_billed_as_recorded",
@@ -260,7 +271,6 @@ async def _look_for_card_numbers(connection: Connection) -> Finding:
     found: list[str] = []
     async with connection.transaction(readonly=True):
         for query in FREE_TEXT:
-            async for row in connection.cursor(query, prefetch=1000):
-                if row[1] and contains_card_number(row[1]):
-                    found.append(row[0])
+            rows = connection.cursor(query, prefetch=1000)
+            found += [row[0] async for row in rows if row[1] and contains_card_number(row[1])]
     return Finding(NO_CARD_NUMBER, len(found), tuple(found[:BROKEN_ROWS_SHOWN_MAX]))

@@ -15,6 +15,7 @@ from caas.billing_database.moves import Evidence, Work
 from caas.billing_database.payments import Payment
 from caas.errors import RefusedError
 from caas.notifications import Notifications
+from caas.open_work import Answer, Done, OpenWork
 from caas.ota_activation_engine import (
     ACTIVATE,
     DEACTIVATE,
@@ -23,7 +24,6 @@ from caas.ota_activation_engine import (
     activation_command,
     revoking_command,
 )
-from caas.open_work import Answer, Done, OpenWork
 from caas.payment_processing.charges import Charges
 from caas.payment_processing.flow import Step
 from caas.payment_processing.initiation import PaymentRequest
@@ -82,7 +82,7 @@ class ServicePayment:
                 "ordered the service."
             )
 
-    async def when_failed(self, payment: Payment) -> Step:
+    async def when_failed(self, _payment: Payment) -> Step:
         """Cancel order, no activation (Diagram 7): the customer is told in the same commit."""
         return Step(also=self._notify_failure)
 
@@ -138,7 +138,7 @@ class ServicePayment:
             await self._ota.deactivate(payment.id)
         return await self._charges.send_void(claimed, reason)
 
-    async def deactivated(self, payment_id: UUID, switched_off: bool) -> None:
+    async def deactivated(self, payment_id: UUID, *, switched_off: bool) -> None:
         """Count what could not be switched off: delivered out of goodwill, never charged."""
         if not switched_off:
             await self._notifications.alert(

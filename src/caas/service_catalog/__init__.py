@@ -12,7 +12,7 @@ from uuid import UUID
 
 from caas.billing_database.books import Books
 from caas.billing_database.identifiers import new_id
-from caas.billing_database.services import WantedService, Service, ServiceOrder, Services
+from caas.billing_database.services import Service, ServiceOrder, Services, WantedService
 from caas.errors import NotFoundError, RefusedError
 from caas.rules.money import Money
 
@@ -59,7 +59,7 @@ class ServiceCatalog:
         """Keep the catalogue in these books."""
         self._services = Services(books.database)
 
-    async def put_service(
+    async def put_service(  # noqa: PLR0913  # the columns of the catalogue
         self,
         *,
         code: str,

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Final
 import msgspec
 import typer
 
-from caas import app, local_machine
+from caas import app, local_machine, logs
 from caas.billing_database import connection, migrations
 from caas.billing_database import self_check as laws
 from caas.billing_database.event_chain import (
@@ -27,7 +27,7 @@ from caas.billing_database.event_chain import (
     exported,
 )
 from caas.errors import CaasError, StartupError
-from caas.settings import read_settings
+from caas.settings import data_dir, read_settings
 
 FINDINGS: Final = 1
 ENVIRONMENT: Final = 3
@@ -128,6 +128,7 @@ async def _verify_database(export: Path | None) -> tuple[int, list[BrokenLink]]:
 
 
 async def _up(port: int) -> None:
+    logs.to_file(data_dir(app.environment()) / "caas.log")
     async with AsyncExitStack() as stack:
         world = await local_machine.start(
             stack, app.environment(), public_url=f"http://127.0.0.1:{port}"
@@ -155,12 +156,14 @@ def _welcome(port: int, world: local_machine.LocalWorld) -> str:
 
 
 async def _serve(host: str, port: int) -> None:
+    logs.to_stderr()
     settings = read_settings(app.environment())
     async with app.opened(settings) as platform:
         await app.serving(platform, settings, host=host, port=port)
 
 
 async def _work() -> None:
+    logs.to_stderr()
     async with app.opened(read_settings(app.environment())) as platform:
         stopped = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):

@@ -1,0 +1,52 @@
+"""How the platform's log is written: one event a line, ids and facts, never names of persons.
+
+`caas up` and `caas demo` leave the terminal to people and write to a file in the data folder;
+`serve` and `work` write JSON lines to stderr, for whatever collects them.
+"""
+
+import logging
+import sys
+from pathlib import Path
+from typing import Final, TextIO
+
+import structlog
+
+from caas.rules.card_numbers import scrub
+
+LEVEL: Final = logging.INFO
+
+
+def to_stderr() -> None:
+    """Write JSON lines to stderr."""
+    _configure(sys.stderr)
+
+
+def to_file(path: Path) -> None:
+    """Append JSON lines to a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _configure(path.open("a", encoding="utf-8", buffering=1))
+
+
+def _configure(stream: TextIO) -> None:
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            _without_card_numbers,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(LEVEL),
+        logger_factory=structlog.WriteLoggerFactory(stream),
+        cache_logger_on_first_use=True,
+    )
+
+
+def _without_card_numbers(
+    _logger: object, _method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """The one sink through which every line goes: no card number passes (decision 44)."""
+    return {
+        name: scrub(value) if isinstance(value, str) else value for name, value in event.items()
+    }

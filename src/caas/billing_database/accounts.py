@@ -1,0 +1,181 @@
+"""Accounts as rows: the people who may sign in, as customers, for a dealership or as operations.
+
+A customer's account holds no address: the customer is found by the e-mail address in `customers`,
+so that erasing the customer closes the account (decision 43).
+
+Rules a change must keep: a password comes here as its hash only; an account that is disabled, or
+whose customer was erased, is found by no sign-in and no session.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Final
+from uuid import UUID
+
+from caas.billing_database.connection import Connection, Database
+from caas.billing_database.customers import digest
+from caas.billing_database.identifiers import new_id
+
+SAME_ADDRESS_MAX: Final = 5
+"""So many accounts of one e-mail address are tried when somebody signs in."""
+
+BY_LOGIN: Final = """
+select a.id, a.role, a.customer, a.dealership, a.password_hash from accounts a
+  left join customers c on c.id = a.customer
+ where a.disabled_at is null and (a.login = $1 or lower(c.email) = $1)
+ order by a.password_set_at desc limit $2
+"""
+ONE: Final = """
+select id, role, customer, dealership, password_hash from accounts
+ where id = $1 and disabled_at is null
+"""
+PUT_CUSTOMER: Final = """
+insert into accounts (id, role, customer, password_hash, created_at, password_set_at)
+values ($1, 'customer', $2, $3, db_now(), db_now())
+on conflict (customer) do update set password_hash = excluded.password_hash,
+       password_set_at = excluded.password_set_at
+returning id
+"""
+ADD_STAFF: Final = """
+insert into accounts (id, role, dealership, login, password_hash, created_at, password_set_at)
+values ($1, $2, $3, $4, $5, db_now(), db_now()) on conflict (login) do nothing returning id
+"""
+STAFF: Final = """
+select login, role, dealership, disabled_at from accounts where role <> 'customer' order by login
+"""
+RESET: Final = """
+update accounts set password_hash = $2, password_set_at = db_now() where id = $1
+"""
+DISABLE: Final = """
+update accounts set disabled_at = db_now()
+ where login = $1 and disabled_at is null returning id
+"""
+OF_LINK: Final = """
+select l.customer, c.name, c.language,
+       exists (select from accounts a where a.customer = l.customer) as has_account
+  from access_credentials l join customers c on c.id = l.customer
+ where l.token_hash = $1 and l.used_at is null and l.expires_at > db_now()
+   and c.erased_at is null
+"""
+CUSTOMERS_OF_ADDRESS: Final = """
+select c.id as customer, o.id as order_id from customers c
+  join lateral (select id from orders where customer = c.id order by id desc limit 1) o on true
+ where lower(c.email) = $1 and c.erased_at is null
+   and exists (select from accounts a where a.customer = c.id and a.disabled_at is null)
+ order by c.created_at desc limit $2
+"""
+OF_DEALERSHIP: Final = """
+select c.id from customers c
+ where lower(c.email) = $1 and c.erased_at is null
+   and exists (select from orders o where o.customer = c.id and o.dealership = $2)
+ order by c.created_at desc limit 1
+"""
+
+
+class Role(StrEnum):
+    """What an account may do."""
+
+    CUSTOMER = "customer"
+    SALES = "sales"
+    OPERATIONS = "operations"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Account:
+    """Somebody who may sign in."""
+
+    id: UUID
+    role: Role
+    customer: UUID | None
+    dealership: str | None
+    password_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class StaffMember:
+    """An account of somebody who works here."""
+
+    login: str
+    role: Role
+    dealership: str | None
+    disabled_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LinkHolder:
+    """For whom an access link was made that still works."""
+
+    customer: UUID
+    name: str
+    language: str
+    has_account: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Reachable:
+    """A customer with an account, and the last order of theirs."""
+
+    customer: UUID
+    order_id: UUID
+
+
+class Accounts:
+    """The table of accounts."""
+
+    def __init__(self, database: Database) -> None:
+        """Read and write through this database."""
+        self._database = database
+
+    async def by_login(self, login: str) -> list[Account]:
+        """Return the accounts that a login, or a customer's e-mail address, may stand for."""
+        rows = await self._database.fetch(BY_LOGIN, login.lower(), SAME_ADDRESS_MAX)
+        return [Account(**{**row, "role": Role(row["role"])}) for row in rows]
+
+    async def get(self, account_id: UUID) -> Account | None:
+        """Return an account, None when there is none or it is disabled."""
+        row = await self._database.fetchrow(ONE, account_id)
+        return None if row is None else Account(**{**row, "role": Role(row["role"])})
+
+    async def put_customer(self, customer: UUID, password_hash: str) -> UUID:
+        """Give a customer an account, or the account another password; return its id."""
+        row = await self._database.fetchrow(PUT_CUSTOMER, new_id(), customer, password_hash)
+        assert row is not None, "an upsert returns its row"
+        return UUID(str(row["id"]))
+
+    async def add_staff(self, member: StaffMember, password_hash: str) -> bool:
+        """Add an account of staff; False when the login is taken, and nothing is changed."""
+        row = await self._database.fetchrow(
+            ADD_STAFF, new_id(), member.role, member.dealership, member.login, password_hash
+        )
+        return row is not None
+
+    async def staff(self) -> list[StaffMember]:
+        """Return every account of staff, the disabled ones too."""
+        rows = await self._database.fetch(STAFF)
+        return [StaffMember(**{**row, "role": Role(row["role"])}) for row in rows]
+
+    async def set_password(self, account_id: UUID, password_hash: str) -> None:
+        """Replace a password."""
+        await self._database.fetch(RESET, account_id, password_hash)
+
+    async def disable(self, login: str) -> bool:
+        """Close an account of staff at once; False when no open one has this login."""
+        return await self._database.fetchrow(DISABLE, login.lower()) is not None
+
+    async def of_link(self, token: str) -> LinkHolder | None:
+        """Return for whom an access link is, without using it up; None when it does not work."""
+        row = await self._database.fetchrow(OF_LINK, digest(token))
+        return None if row is None else LinkHolder(**dict(row))
+
+    async def reachable_at(self, email: str) -> list[Reachable]:
+        """Return the customers with an account who are known by this e-mail address."""
+        rows = await self._database.fetch(CUSTOMERS_OF_ADDRESS, email.lower(), SAME_ADDRESS_MAX)
+        return [Reachable(**dict(row)) for row in rows]
+
+    async def customer_of(
+        self, dealership: str, email: str, *, within: Connection | None = None
+    ) -> UUID | None:
+        """Return the dealership's own customer with this e-mail address, if it has one."""
+        row = await (within or self._database).fetchrow(OF_DEALERSHIP, email.lower(), dealership)
+        return None if row is None else UUID(str(row["id"]))

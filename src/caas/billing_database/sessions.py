@@ -1,0 +1,138 @@
+"""Sessions of the channels as rows, and the count of sign-ins that were refused.
+
+Rules a change must keep: of a session's token only the digest is stored; a session is valid until
+it was idle too long, and never longer than it was begun for; what is counted against an attacker
+is kept as a digest, so that neither a login nor an address on the network stands here.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+from caas.billing_database.accounts import Role
+from caas.billing_database.connection import Database
+from caas.billing_database.customers import digest
+
+SEEN_AGAIN_SECONDS: Final = 60.0
+"""A session in use is written to no more often than this."""
+
+SWEPT_AT_ONCE: Final = 100
+
+BEGIN: Final = """
+with old as (delete from sessions where token_hash in (
+  select token_hash from sessions where ends_at < db_now() limit $5))
+insert into sessions (token_hash, account, created_at, seen_at, idle_until, ends_at)
+values ($1, $2, db_now(), db_now(), db_now() + make_interval(secs => $3),
+        db_now() + make_interval(secs => $4))
+"""
+FIND: Final = """
+select s.token_hash, s.account, a.role, a.customer, a.dealership, c.language,
+       coalesce(a.login, c.name) as name,
+       s.seen_at < db_now() - make_interval(secs => $2) as stale
+  from sessions s join accounts a on a.id = s.account left join customers c on c.id = a.customer
+ where s.token_hash = $1 and s.ended_at is null and s.idle_until > db_now()
+   and s.ends_at > db_now() and a.disabled_at is null
+   and (a.customer is null or c.erased_at is null)
+"""
+SEEN: Final = """
+update sessions set seen_at = db_now(), idle_until = db_now() + make_interval(secs => $2)
+ where token_hash = $1 and ended_at is null
+"""
+END: Final = """
+update sessions set ended_at = db_now() where token_hash = $1 and ended_at is null
+"""
+END_OTHERS: Final = """
+update sessions set ended_at = db_now()
+ where account = $1 and ended_at is null and token_hash is distinct from $2 returning 1
+"""
+TRIED: Final = """
+with old as (delete from refused_sign_ins where counted_for in (
+  select counted_for from refused_sign_ins
+   where since < db_now() - make_interval(secs => $2) and counted_for <> all($1) limit $3))
+insert into refused_sign_ins as r (counted_for, times, since)
+select who, 1, db_now() from unnest($1::bytea[]) who
+on conflict (counted_for) do update
+   set times = case when r.since < db_now() - make_interval(secs => $2) then 1
+                    else r.times + 1 end,
+       since = case when r.since < db_now() - make_interval(secs => $2) then db_now()
+                    else r.since end
+returning counted_for, times
+"""
+FORGIVEN: Final = "delete from refused_sign_ins where counted_for = any($1)"
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A signed-in browser, and whose it is; `name` is a login, or the customer's name."""
+
+    token_hash: bytes
+    account: UUID
+    role: Role
+    customer: UUID | None
+    dealership: str | None
+    language: str | None
+    name: str
+    stale: bool
+
+
+class Sessions:
+    """The table of sessions."""
+
+    def __init__(self, database: Database) -> None:
+        """Read and write through this database."""
+        self._database = database
+
+    async def begin(
+        self, token: str, account: UUID, *, idle_seconds: float, seconds_max: float
+    ) -> None:
+        """Begin a session, and forget some that have long ended."""
+        await self._database.fetch(
+            BEGIN, digest(token), account, idle_seconds, seconds_max, SWEPT_AT_ONCE
+        )
+
+    async def find(self, token: str) -> Session | None:
+        """Return the session with this token while it is valid, otherwise None."""
+        row = await self._database.fetchrow(FIND, digest(token), SEEN_AGAIN_SECONDS)
+        return None if row is None else Session(**{**row, "role": Role(row["role"])})
+
+    async def seen(self, session: Session, *, idle_seconds: float) -> None:
+        """Note that a session is in use."""
+        await self._database.fetch(SEEN, session.token_hash, idle_seconds)
+
+    async def end(self, token: str) -> None:
+        """End a session for ever."""
+        await self._database.fetch(END, digest(token))
+
+    async def end_others(self, account: UUID, *, but: bytes | None = None) -> int:
+        """End every session of an account but one; return how many those were."""
+        return len(await self._database.fetch(END_OTHERS, account, but))
+
+
+class RefusedSignIns:
+    """How often whom a sign-in was refused of late."""
+
+    def __init__(self, database: Database, *, window_seconds: float) -> None:
+        """Count over this window."""
+        self._database = database
+        self._window_seconds = window_seconds
+
+    async def tried(self, *counted_for: str) -> list[int]:
+        """Count one more try for each of these, before it is judged; return their counts.
+
+        Counting first leaves no room for many tries at the same moment.
+        """
+        hashes = [_hash(who) for who in counted_for]
+        rows = await self._database.fetch(
+            TRIED, sorted(set(hashes)), self._window_seconds, SWEPT_AT_ONCE
+        )
+        times = {row["counted_for"]: row["times"] for row in rows}
+        return [times[who] for who in hashes]
+
+    async def forgive(self, *counted_for: str) -> None:
+        """Begin to count from nothing, after a sign-in that was right."""
+        await self._database.fetch(FORGIVEN, [_hash(who) for who in counted_for])
+
+
+def _hash(who: str) -> bytes:
+    return hashlib.sha256(who.encode()).digest()

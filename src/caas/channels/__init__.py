@@ -1,0 +1,24 @@
+"""The channels (floor 8): what people use, over the rooms of the house (Diagram 1).
+
+The Corporate Intranet for dealership sales, the Web Platform and Mobile Application for customers,
+the console for operations: server-rendered pages, kept alive by htmx. `build_channels` is the whole
+of it, `beside_api` serves it from the same port as the API, `ensure_staff` gives staff accounts.
+
+Rules a change must keep: no decision is taken here, a page calls the room of its name; nothing is
+fetched from another origin, and nothing is built before it runs.
+"""
+
+from caas.channels.application import build_channels
+from caas.channels.beside_api import beside_api
+from caas.channels.rooms import Rooms
+from caas.channels.settings import ChannelSettings
+from caas.channels.staff import NewStaff, ensure_staff
+
+__all__ = [
+    "ChannelSettings",
+    "NewStaff",
+    "Rooms",
+    "beside_api",
+    "build_channels",
+    "ensure_staff",
+]

@@ -1,0 +1,108 @@
+"""The channels as one ASGI application: every page of every file, behind one entrance.
+
+Rules a change must keep: a page is reachable exactly when it stands in `ROUTES`; who may see it is
+asked before anything is read for it; a form's token is asked of everybody.
+"""
+
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+from uuid import UUID
+
+from caas.billing_database.accounts import Accounts
+from caas.billing_database.sessions import Sessions
+from caas.channels.entrance import READING, Entrance
+from caas.channels.forms import ForeignFormError
+from caas.channels.inbox import INBOX_ROUTES, unread
+from caas.channels.intranet import INTRANET_ROUTES
+from caas.channels.page_routes import NothingHereError, NotYourPageError, PageRoute
+from caas.channels.passwords import Passwords
+from caas.channels.rendering import Renderer
+from caas.channels.replies import Reply, see_other
+from caas.channels.rooms import Channels, Rooms
+from caas.channels.session_keeping import SessionKeeping
+from caas.channels.settings import ChannelSettings
+from caas.channels.sign_in import SIGN_IN_ROUTES, sign_in_path
+from caas.channels.visit import Visit
+from caas.errors import RefusedError
+
+ROUTES: Final[tuple[PageRoute, ...]] = (
+    *SIGN_IN_ROUTES,
+    *INBOX_ROUTES,
+    *INTRANET_ROUTES,
+)
+
+_PLACE: Final = re.compile(r"\{(\w+)(?::(\w+))?\}")
+_KINDS: Final = {
+    None: "[A-Za-z0-9_-]{1,64}",
+    "uuid": "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}",
+}
+
+
+class MethodNotAllowedError(RefusedError):
+    """This address does not take a form."""
+
+    code = "method_not_allowed"
+    http_status = 405
+
+
+def build_channels(
+    rooms: Rooms, settings: ChannelSettings, *, routes: tuple[PageRoute, ...] = ROUTES
+) -> Entrance:
+    """Build the channels over the rooms."""
+    database = rooms.books.database
+    channels = Channels(
+        rooms=rooms,
+        settings=settings,
+        accounts=Accounts(database),
+        passwords=Passwords(),
+        sessions=SessionKeeping(Sessions(database), is_secure=settings.is_secure),
+        renderer=Renderer(settings.zone),
+    )
+    return Entrance(channels, routed(channels, routes))
+
+
+def routed(
+    channels: Channels, routes: tuple[PageRoute, ...]
+) -> Callable[[Visit], Awaitable[Reply]]:
+    """Return what finds the page of an address and shows it to whoever may see it."""
+    table = [(_pattern(route.path), route) for route in routes]
+
+    async def show(visit: Visit) -> Reply:
+        there = False
+        for pattern, route in table:
+            match = pattern.fullmatch(visit.path)
+            there = there or match is not None
+            if match is not None and route.method == visit.method:
+                visit.ids = {name: _value(text) for name, text in match.groupdict().items()}
+                return await _shown(channels, visit, route)
+        raise MethodNotAllowedError if there else NothingHereError
+
+    return show
+
+
+async def _shown(channels: Channels, visit: Visit, route: PageRoute) -> Reply:
+    if route.roles and visit.session is None:
+        return _to_sign_in(visit)
+    if visit.method not in READING and not visit.has_form_token():
+        raise ForeignFormError
+    if route.roles and visit.by.role not in route.roles:
+        raise NotYourPageError
+    if visit.session is not None and visit.method in READING and not visit.is_partial:
+        visit.unread = await unread(channels.rooms.notifications, visit.session)
+    return await route.show(channels, visit)
+
+
+def _to_sign_in(visit: Visit) -> Reply:
+    """Send somebody to sign in; a part of a page takes the whole of it along."""
+    if visit.is_partial:
+        return Reply(200, b"", ((b"hx-refresh", b"true"),))
+    return see_other(sign_in_path(visit))
+
+
+def _pattern(path: str) -> re.Pattern[str]:
+    return re.compile(_PLACE.sub(lambda place: f"(?P<{place[1]}>{_KINDS[place[2]]})", path))
+
+
+def _value(text: str) -> Any:
+    return UUID(text) if re.fullmatch(_KINDS["uuid"], text) else text

@@ -1,0 +1,48 @@
+"""Amounts, dates and times as the reader's locale writes them.
+
+Rules a change must keep: an amount is shown with its currency and never rounded; a moment is shown
+in the market's time zone.
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import date, datetime, tzinfo
+from decimal import Decimal
+
+from babel.dates import format_date, format_datetime, format_skeleton, format_time
+from babel.numbers import format_currency, format_decimal
+
+from caas.channels.languages import LOCALES
+from caas.rules.money import Money, exponent
+
+
+def filters(language: str, zone: tzinfo) -> Mapping[str, Callable[..., str]]:
+    """Return what templates write values with, in one language and time zone."""
+    locale = LOCALES[language]
+
+    def local(at: datetime) -> datetime:
+        return at.astimezone(zone)
+
+    return {
+        "money": lambda money: written(money, language),
+        "number": lambda number: format_decimal(number, locale=locale),
+        "day": lambda at: format_date(_day_of(at, zone), "long", locale=locale),
+        "weekday": lambda at: format_skeleton("EEEEdMMMM", local(at), locale=locale),
+        "short_day": lambda at: format_skeleton("dMMM", local(at), locale=locale),
+        "moment": lambda at: format_datetime(local(at), "medium", locale=locale, tzinfo=zone),
+        "short_moment": lambda at: (
+            f"{format_skeleton('dMMM', local(at), locale=locale)}, "
+            f"{format_time(local(at), 'short', locale=locale, tzinfo=zone)}"
+        ),
+        "month": lambda day: format_date(day, "LLLL yyyy", locale=locale),
+        "machine_time": lambda at: at.isoformat(timespec="seconds"),
+    }
+
+
+def written(money: Money, language: str) -> str:
+    """Write an amount as the language does: "12,99 €" or "€12.99"."""
+    decimal = Decimal(money.amount).scaleb(-exponent(money.currency))
+    return format_currency(decimal, money.currency, locale=LOCALES[language])
+
+
+def _day_of(at: date | datetime, zone: tzinfo) -> date:
+    return at.astimezone(zone).date() if isinstance(at, datetime) else at

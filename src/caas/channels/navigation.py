@@ -1,0 +1,31 @@
+"""Where each role can go from every page: address, picture and name (`nav.<name>`) of each place.
+
+Rule a change must keep: at most five places, because on a telephone they stand side by side.
+"""
+
+from typing import Final
+
+from caas.billing_database.accounts import Role
+
+Place = tuple[str, str, str]
+
+PLACES: Final[dict[Role, tuple[Place, ...]]] = {
+    Role.CUSTOMER: (
+        ("/car", "car", "car"),
+        ("/services", "services", "services"),
+        ("/payments", "payments", "payments"),
+        ("/messages", "messages", "messages"),
+    ),
+    Role.SALES: (
+        ("/intranet", "home", "home"),
+        ("/intranet/stock", "stock", "stock"),
+        ("/intranet/orders", "orders", "orders"),
+        ("/messages", "messages", "messages"),
+    ),
+    Role.OPERATIONS: (("/operations", "home", "home"),),
+}
+
+
+def places_of(role: Role | None) -> tuple[Place, ...]:
+    """Return the places of a role; whoever is not signed in has none."""
+    return () if role is None else PLACES[role]

@@ -1,0 +1,72 @@
+"""Templates: Jinja, filled with plain values, one environment for each language.
+
+Every template knows `t` (words), the filters of `formats`, `visit`, and `asset` (a static file's
+address). What is in a value is text and is escaped; markup stands in templates alone.
+
+Rules a change must keep: a template that names what it was not given is an error; nothing is
+compiled or fetched while a page is shown but from this package.
+"""
+
+from datetime import tzinfo
+
+import segno
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from caas.channels import formats
+from caas.channels.languages import LOCALES, NAMES, Translator
+from caas.channels.navigation import places_of
+from caas.channels.static_files import address_of
+from caas.channels.visit import Visit
+
+
+class Renderer:
+    """Fills templates in."""
+
+    def __init__(self, zone: tzinfo) -> None:
+        """Prepare one environment for each language."""
+        self._environments = {language: _environment(language, zone) for language in LOCALES}
+
+    def render(self, visit: Visit, template: str, **values: object) -> str:
+        """Return a template, filled with values, in the language of the visit."""
+        environment = self._environments[visit.language]
+        role = visit.session.role if visit.session else None
+        return environment.get_template(template).render(
+            visit=visit, role=role, places=places_of(role), unread=visit.unread, **values
+        )
+
+    def translator(self, language: str) -> Translator:
+        """Return what says things in this language."""
+        translator = self._environments[language].globals["t"]
+        assert isinstance(translator, Translator), "every environment has its words"
+        return translator
+
+
+def qr_code(address: str, title: str) -> Markup:
+    """Return an address as a QR code in SVG, for the camera of a telephone."""
+    code = segno.make_qr(address, error="m")
+    drawn = code.svg_inline(
+        border=2, omitsize=True, title=title, svgclass="qr", lineclass=None, dark="#000",
+        light="#fff",
+    )  # fmt: skip
+    return Markup(drawn)  # noqa: S704  # segno escapes the title, and draws the rest
+
+
+def _environment(language: str, zone: tzinfo) -> Environment:
+    environment = Environment(
+        loader=PackageLoader("caas.channels"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    environment.filters |= dict(formats.filters(language, zone))
+    environment.globals |= {
+        "t": Translator(language),
+        "language": language,
+        "languages": NAMES,
+        "asset": address_of,
+        "qr_code": qr_code,
+    }
+    return environment

@@ -1,0 +1,53 @@
+"""A reply on its way to a browser: status, body and headers, and nothing of any framework.
+
+Rules a change must keep: a page of a signed-in person is kept by no cache; a redirect leads to a
+path of our own and never to an address that came in with the request.
+"""
+
+import re
+from dataclasses import dataclass, replace
+from typing import Final
+
+RawHeader = tuple[bytes, bytes]
+
+OK: Final = 200
+NOTHING_NEW: Final = 204
+SEE_OTHER: Final = 303
+HTML: Final[RawHeader] = (b"content-type", b"text/html; charset=utf-8")
+NO_STORE: Final[RawHeader] = (b"cache-control", b"no-store")
+
+_OWN_PATH: Final = re.compile(r"/(?:[A-Za-z0-9._~-][A-Za-z0-9._~/-]*)?(?:\?[A-Za-z0-9._~/=&-]*)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What is sent to the browser."""
+
+    status: int
+    body: bytes = b""
+    headers: tuple[RawHeader, ...] = ()
+
+    def with_headers(self, *headers: RawHeader) -> "Reply":
+        """Return the same reply with more headers."""
+        return replace(self, headers=(*self.headers, *headers))
+
+
+def html(text: str, *, status: int = OK) -> Reply:
+    """Return a page, or a part of one."""
+    return Reply(status, text.encode(), (HTML, NO_STORE))
+
+
+def see_other(path: str) -> Reply:
+    """Send the browser to another of our pages, with GET."""
+    assert is_own_path(path), path
+    return Reply(SEE_OTHER, b"", ((b"location", path.encode()), NO_STORE))
+
+
+def nothing_new() -> Reply:
+    """Tell a live part of a page that nothing has changed."""
+    return Reply(NOTHING_NEW, b"", (NO_STORE,))
+
+
+def is_own_path(path: str) -> bool:
+    """Say whether this is a path of ours that a browser may be sent to."""
+    return _OWN_PATH.fullmatch(path) is not None and "//" not in path

@@ -1,0 +1,48 @@
+"""The rooms of the house that the channels open onto, and what the channels keep for themselves.
+
+Pages decide nothing: they call the same functions of the same rooms as the API does.
+
+Rule a change must keep: a page reaches a room through here and never builds one.
+"""
+
+from dataclasses import dataclass
+
+from caas.billing_database.accounts import Accounts
+from caas.billing_database.books import Books
+from caas.channels.passwords import Passwords
+from caas.channels.rendering import Renderer
+from caas.channels.replies import OK, Reply, html
+from caas.channels.session_keeping import SessionKeeping
+from caas.channels.settings import ChannelSettings
+from caas.channels.visit import Visit
+from caas.notifications import Notifications
+from caas.order_management import OrderManagement
+from caas.payment_processing import PaymentProcessing
+from caas.service_catalog import ServiceCatalog
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rooms:
+    """The subsystems of Diagram 1, each built once."""
+
+    books: Books
+    payment_processing: PaymentProcessing
+    order_management: OrderManagement
+    service_catalog: ServiceCatalog
+    notifications: Notifications
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Channels:
+    """What the pages work with."""
+
+    rooms: Rooms
+    settings: ChannelSettings
+    accounts: Accounts
+    passwords: Passwords
+    sessions: SessionKeeping
+    renderer: Renderer
+
+    def page(self, visit: Visit, template: str, *, status: int = OK, **values: object) -> Reply:
+        """Return a template, filled with values, in the language of the visit."""
+        return html(self.renderer.render(visit, template, **values), status=status)

@@ -1,0 +1,94 @@
+"""Sessions: how one begins, is recognised, and ends.
+
+Staff are signed out after half an hour without use and after a working day; customers, who have
+the app on their own telephone, after a week without use and after a month. These spans are of the
+people's own time and are never divided by the pace.
+
+Rules a change must keep: a sign-in always begins a new session and ends the one before; what a page
+asks by itself keeps no session alive; the token is nowhere but in the browser's cookie.
+"""
+
+import secrets
+from dataclasses import dataclass
+from typing import Final
+
+from caas.billing_database.accounts import Account, Role
+from caas.billing_database.sessions import Session, Sessions
+from caas.channels.replies import RawHeader
+from caas.channels.visit import SESSION, TOKEN_BYTES, VISITOR, Visit, cookie
+
+HOUR: Final = 3600
+DAY: Final = 24 * HOUR
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """How long a session lasts: without use, and at most."""
+
+    idle_seconds: int
+    seconds_max: int
+
+
+SPANS: Final = {
+    Role.CUSTOMER: Span(7 * DAY, 30 * DAY),
+    Role.SALES: Span(HOUR // 2, 12 * HOUR),
+    Role.OPERATIONS: Span(HOUR // 2, 12 * HOUR),
+}
+
+
+class SessionKeeping:
+    """Begins, recognises and ends sessions."""
+
+    def __init__(self, sessions: Sessions, *, is_secure: bool) -> None:
+        """Keep sessions in this table; secure cookies travel by https alone."""
+        self._sessions = sessions
+        self._is_secure = is_secure
+        prefix = "__Host-" if is_secure else ""
+        self._session_name = prefix + SESSION
+        self._visitor_name = prefix + VISITOR
+
+    async def recognise(self, visit: Visit) -> None:
+        """Find out whose visit it is, and give a browser that is nobody's a secret of its own."""
+        token = visit.cookies.get(self._session_name)
+        visit.had_session = bool(token)
+        if token:
+            visit.session = await self._sessions.find(token)
+        if token and visit.session is not None:
+            visit.token = token
+            if visit.session.stale and not visit.is_partial:
+                idle_seconds = SPANS[visit.session.role].idle_seconds
+                await self._sessions.seen(visit.session, idle_seconds=idle_seconds)
+            return
+        visit.token = visit.cookies.get(self._visitor_name, "")
+        if not visit.token:
+            visit.token = secrets.token_urlsafe(TOKEN_BYTES)
+            visit.set_cookies.append(self._cookie(self._visitor_name, visit.token))
+
+    async def begin(self, visit: Visit, account: Account) -> None:
+        """Begin a session for this browser."""
+        await self.end(visit)
+        token = secrets.token_urlsafe(TOKEN_BYTES)
+        span = SPANS[account.role]
+        await self._sessions.begin(
+            token, account.id, idle_seconds=span.idle_seconds, seconds_max=span.seconds_max
+        )
+        kept = span.seconds_max if account.role is Role.CUSTOMER else None
+        visit.set_cookies.append(self._cookie(self._session_name, token, kept))
+
+    async def end(self, visit: Visit) -> None:
+        """End the session of this browser, if it has one."""
+        if visit.session is not None:
+            await self._sessions.end(visit.token)
+        if visit.had_session:
+            visit.set_cookies.append(self._cookie(self._session_name, "", 0))
+
+    async def end_others(self, session: Session) -> int:
+        """End every other session of the same account; return how many those were."""
+        return await self._sessions.end_others(session.account, but=session.token_hash)
+
+    async def end_all(self, account: Account) -> None:
+        """End every session of an account, because its password is a new one."""
+        await self._sessions.end_others(account.id)
+
+    def _cookie(self, name: str, value: str, seconds: int | None = None) -> RawHeader:
+        return cookie(name, value, secure=self._is_secure, seconds=seconds)

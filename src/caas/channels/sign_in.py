@@ -1,0 +1,168 @@
+"""Signing in and out, the link of the access credentials, and the language switch.
+
+Diagram 2, "Send Access Credentials": the link opens a page where the customer chooses a password.
+Opening the page does not use the link up, because mail programs look at links too; choosing does.
+
+Rules a change must keep: who tries too often has to wait, whichever account is tried; an unknown
+login and a wrong password are told alike; a new password ends every session of before.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+from urllib.parse import quote
+
+from caas.billing_database.accounts import Account
+from caas.billing_database.sessions import RefusedSignIns
+from caas.channels.forms import filled
+from caas.channels.languages import LOCALES
+from caas.channels.page_routes import EVERYBODY, HOMES, SIGNED_IN, PageRoute, get, post
+from caas.channels.passwords import WeakPasswordError
+from caas.channels.replies import Reply, is_own_path, see_other
+from caas.channels.rooms import Channels
+from caas.channels.visit import LANGUAGE, LANGUAGE_SECONDS, Visit, cookie
+from caas.errors import CaasError
+
+WINDOW_SECONDS: Final = 15 * 60.0
+TRIES_OF_ONE_MAX: Final = 5
+TRIES_OF_A_LOGIN_MAX: Final = 30
+TRIES_OF_AN_ADDRESS_MAX: Final = 100
+LOGIN_CHARS_MAX: Final = 254
+REFUSED: Final = 422
+TOO_MANY: Final = 429
+
+
+class TooManyTriesError(CaasError):
+    """Too many sign-ins were refused; wait a quarter of an hour."""
+
+    code = "too_many_tries"
+    http_status = TOO_MANY
+
+
+def sign_in_path(visit: Visit) -> str:
+    """Return where to sign in, so that this page is shown afterwards."""
+    ended = "&ended=1" if visit.had_session else ""
+    here = visit.path if visit.method == "GET" and is_own_path(visit.path) else "/"
+    return f"/sign-in?next={quote(here, safe='/')}{ended}"
+
+
+async def front_page(channels: Channels, visit: Visit) -> Reply:
+    """Show whoever is signed in their home, and everybody else who we are."""
+    if visit.session is not None:
+        return see_other(HOMES[visit.session.role])
+    return channels.page(visit, "front.html")
+
+
+async def sign_in_form(channels: Channels, visit: Visit) -> Reply:
+    """Show the form to sign in with."""
+    if visit.session is not None:
+        return see_other(_next(visit.query) or HOMES[visit.session.role])
+    return _sign_in_page(channels, visit, next_path=_next(visit.query))
+
+
+async def sign_in(channels: Channels, visit: Visit) -> Reply:
+    """Sign somebody in who knows the password."""
+    login = (filled(visit.form, "login", chars_max=LOGIN_CHARS_MAX) or "").lower()
+    next_path = _next(visit.form)
+    refused = RefusedSignIns(channels.rooms.books.database, window_seconds=WINDOW_SECONDS)
+    counted = (f"{login}|{visit.address}", f"login:{login}", f"address:{visit.address}")
+    tries = await refused.tried(*counted)
+    limits = (TRIES_OF_ONE_MAX, TRIES_OF_A_LOGIN_MAX, TRIES_OF_AN_ADDRESS_MAX)
+    if any(times > limit for times, limit in zip(tries, limits, strict=True)):
+        raise TooManyTriesError
+    account = await _account(channels, login, visit.form.get("password", ""))
+    if account is None:
+        return _sign_in_page(channels, visit, login=login, next_path=next_path, refused=True)
+    await refused.forgive(*counted[:2])
+    await channels.sessions.begin(visit, account)
+    return see_other(next_path or HOMES[account.role])
+
+
+async def sign_out(channels: Channels, visit: Visit) -> Reply:
+    """End the session of this browser."""
+    await channels.sessions.end(visit)
+    return see_other("/")
+
+
+async def access_form(channels: Channels, visit: Visit) -> Reply:
+    """Show whose link this is, and ask for a password."""
+    holder = await channels.accounts.of_link(visit.ids["token"])
+    return channels.page(
+        visit, "access.html", holder=holder, weak=False, status=200 if holder else 410
+    )
+
+
+async def access(channels: Channels, visit: Visit) -> Reply:
+    """Use the link up, set the password, and sign the customer in."""
+    token, password = visit.ids["token"], visit.form.get("password", "")
+    holder = await channels.accounts.of_link(token)
+    if holder is None:
+        return channels.page(visit, "access.html", holder=None, weak=False, status=410)
+    try:
+        password_hash = await channels.passwords.hashed(password, known_words=(holder.name,))
+    except WeakPasswordError:
+        return channels.page(visit, "access.html", holder=holder, weak=True, status=REFUSED)
+    opened = await channels.rooms.order_management.open_access(token)
+    account_id = await channels.accounts.put_customer(opened.customer, password_hash)
+    account = await channels.accounts.get(account_id)
+    assert account is not None, "an account that was just written is there"
+    await channels.sessions.end_all(account)
+    await channels.sessions.begin(visit, account)
+    return see_other(HOMES[account.role])
+
+
+async def choose_language(channels: Channels, visit: Visit) -> Reply:
+    """Remember which language this browser's person prefers."""
+    language = visit.form.get("language", "")
+    if language in LOCALES:
+        visit.set_cookies.append(
+            cookie(LANGUAGE, language, secure=channels.settings.is_secure,
+                   seconds=LANGUAGE_SECONDS)
+        )  # fmt: skip
+    return see_other(_next(visit.form) or "/")
+
+
+async def _account(channels: Channels, login: str, password: str) -> Account | None:
+    """Return the account with this login whose password this is."""
+    candidates = await channels.accounts.by_login(login)
+    for account in candidates:
+        if await channels.passwords.matches(password, account.password_hash):
+            return account
+    if not candidates:
+        await channels.passwords.matches(password, None)
+    return None
+
+
+def _sign_in_page(
+    channels: Channels,
+    visit: Visit,
+    *,
+    login: str = "",
+    next_path: str | None = None,
+    refused: bool = False,
+) -> Reply:
+    return channels.page(
+        visit,
+        "sign_in.html",
+        login=login,
+        next_path=next_path,
+        refused=refused,
+        ended="ended" in visit.query,
+        status=REFUSED if refused else 200,
+    )
+
+
+def _next(values: Mapping[str, str]) -> str | None:
+    """Return where to go on, when it is a page of ours."""
+    path = values.get("next", "")
+    return path if is_own_path(path) and path != "/" else None
+
+
+SIGN_IN_ROUTES: Final[tuple[PageRoute, ...]] = (
+    get("/", front_page, EVERYBODY),
+    get("/sign-in", sign_in_form, EVERYBODY),
+    post("/sign-in", sign_in, EVERYBODY),
+    post("/sign-out", sign_out, SIGNED_IN),
+    get("/access/{token}", access_form, EVERYBODY),
+    post("/access/{token}", access, EVERYBODY),
+    post("/language", choose_language, EVERYBODY),
+)

@@ -1,0 +1,107 @@
+"""One request of a browser as every page sees it: who, what, in which language.
+
+Rules a change must keep: a form's token follows from the secret in the browser's own cookie, so
+that nobody else can know it; the cookie is out of reach of scripts and of other sites.
+"""
+
+import base64
+import hashlib
+import hmac
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+from uuid import UUID
+
+from caas.billing_database.sessions import Session
+from caas.channels.replies import RawHeader
+
+SCOPE_KEY: Final = "caas.visit"
+SESSION: Final = "caas-session"
+VISITOR: Final = "caas-visitor"
+LANGUAGE: Final = "caas-language"
+TOKEN_BYTES: Final = 32
+LANGUAGE_SECONDS: Final = 365 * 24 * 3600
+_REQUEST_ID_BYTES: Final = 8
+
+Scope = dict[str, Any]
+
+
+@dataclass(slots=True)
+class Visit:
+    """A request under way; the entrance fills in what it learns."""
+
+    scope: Scope
+    method: str
+    path: str
+    headers: Mapping[bytes, bytes]
+    cookies: Mapping[str, str]
+    query: Mapping[str, str]
+    language: str
+    token: str
+    session: Session | None = None
+    had_session: bool = False
+    form: Mapping[str, str] = field(default_factory=dict)
+    ids: dict[str, Any] = field(default_factory=dict)
+    unread: int = 0
+    request_id: str = field(default_factory=lambda: os.urandom(_REQUEST_ID_BYTES).hex())
+    set_cookies: list[RawHeader] = field(default_factory=list)
+
+    @property
+    def by(self) -> Session:
+        """Whose request it is, of which the entrance made sure."""
+        assert self.session is not None, "a page that needs a person is behind the entrance"
+        return self.session
+
+    @property
+    def customer(self) -> UUID:
+        """The customer whose request it is."""
+        assert self.by.customer is not None, "a customer's page is shown to customers"
+        return self.by.customer
+
+    @property
+    def dealership(self) -> str:
+        """The dealership whose request it is."""
+        assert self.by.dealership is not None, "a dealership's page is shown to its sales"
+        return self.by.dealership
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether a part of a page asks, and not a person for the whole of it."""
+        return b"hx-request" in self.headers
+
+    @property
+    def address(self) -> str:
+        """Where on the network the request comes from."""
+        client = self.scope.get("client")
+        return str(client[0]) if client else ""
+
+    @property
+    def form_token(self) -> str:
+        """The token that every form of this browser carries."""
+        digest = hashlib.sha256(b"form:" + self.token.encode()).digest()
+        return base64.urlsafe_b64encode(digest).decode().rstrip("=")
+
+    def has_form_token(self) -> bool:
+        """Say whether the form that was sent is one we gave to this browser."""
+        return hmac.compare_digest(self.form.get("form_token", ""), self.form_token)
+
+
+def cookies_of(headers: Mapping[bytes, bytes]) -> dict[str, str]:
+    """Return the cookies of a request; what is malformed is left out."""
+    cookies: dict[str, str] = {}
+    for part in headers.get(b"cookie", b"").decode("latin-1").split(";"):
+        name, equals, value = part.strip().partition("=")
+        if equals:
+            cookies[name] = value
+    return cookies
+
+
+def cookie(name: str, value: str, *, secure: bool, seconds: int | None = None) -> RawHeader:
+    """Return the header that sets a cookie for this browser alone; no seconds: until it closes."""
+    parts = [f"{name}={value}", "Path=/", "HttpOnly", "SameSite=Lax"]
+    if seconds is not None:
+        parts.append(f"Max-Age={seconds}")
+    if secure:
+        parts.append("Secure")
+    return (b"set-cookie", "; ".join(parts).encode())

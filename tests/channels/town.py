@@ -1,0 +1,292 @@
+"""A town to live in for one test: the platform on a socket, its worker at work, everybody outside.
+
+Everything a browser needs is there: the API and the channels on one port, the simulated gateway
+and partners with their webhooks, cars, a stock to sell from, and people with passwords.
+"""
+
+import asyncio
+import base64
+import re
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+import aiohttp
+import uvicorn
+
+from caas import app
+from caas.api import ApiSettings, Rooms, build_api, server_config
+from caas.billing_database.accounts import Role
+from caas.billing_database.connection import Database
+from caas.channels import ChannelSettings, NewStaff, beside_api, build_channels, ensure_staff
+from caas.channels import Rooms as ChannelRooms
+from caas.external_systems.admin_registration import AdminRegistration
+from caas.external_systems.factory import Factory
+from caas.external_systems.http import HttpClient, Secret
+from caas.external_systems.in_process_vehicle_link import InProcessVehicleLink
+from caas.external_systems.notification_channel import OutgoingMessage
+from caas.external_systems.seed_contract_gateway import SeedContractGateway
+from caas.external_systems.transport_system import TransportSystem
+from caas.order_management import OrderPartners
+from caas.rules.money import Money
+from caas.rules.pace import Pace
+from caas.settings import Market
+from caas_simulators import order_partners, payment_gateway
+from caas_simulators.gateway_world import GatewaySettings
+from caas_simulators.partner_world import PartnerSettings
+from caas_simulators.simulated_time import Clock
+from caas_simulators.vehicle_fleet import Fleet
+from caas_simulators.webhook_sender import Target
+
+SCALE = 20.0
+PATIENCE_SECONDS = 20.0
+SECRET = "whsec_" + "Z2F0ZXdheS1zZWNyZXQtb2YtdGhlLXRlc3Rz"
+ZONE = ZoneInfo("Europe/Madrid")
+SOL, NORTE = "Autos Sol", "Motor Norte"
+PASSWORD = "a long phrase for tests"
+STAFF = (
+    NewStaff("ventas@autos-sol.example", Role.SALES, PASSWORD, SOL),
+    NewStaff("ventas@motor-norte.example", Role.SALES, PASSWORD, NORTE),
+    NewStaff("operaciones@caas.example", Role.OPERATIONS, PASSWORD),
+)
+STOCK = (
+    ("WVWZZZ1JZXW000001", "Brisa", 2_450_000, True),
+    ("WVWZZZ1JZXW000002", "Brisa", 2_450_000, False),
+    ("WVWZZZ1JZXW000003", "Duna", 3_690_000, True),
+    ("WVWZZZ1JZXW000004", "Duna", 3_690_000, False),
+    ("WVWZZZ1JZXW000005", "Cierzo GT", 5_290_000, True),
+)
+Found = TypeVar("Found")
+
+
+@dataclass(slots=True)
+class Letterbox:
+    """A channel that keeps what it is given."""
+
+    letters: list[OutgoingMessage] = field(default_factory=list)
+
+    async def send(self, message: OutgoingMessage) -> None:
+        self.letters.append(message)
+
+    async def close(self) -> None:
+        """Nothing is held open."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Town:
+    """The platform on its socket, and the strings of the world around it."""
+
+    url: str
+    platform: app.Platform
+    database: Database
+    fleet: Fleet
+    letterbox: Letterbox
+    gateway_url: str
+    partners_url: str
+    http: aiohttp.ClientSession
+
+    async def gateway_does(self, what: str, **body: object) -> Any:
+        return await self._control(f"{self.gateway_url}/_control/{what}", body)
+
+    async def partners_do(self, what: str, **body: object) -> Any:
+        return await self._control(f"{self.partners_url}/_control/{what}", body)
+
+    async def letter_to(self, email: str, *, containing: str = "") -> str:
+        """Wait for a letter to this address, and return its text."""
+
+        async def arrived() -> str | None:
+            for letter in reversed(self.letterbox.letters):
+                if letter.recipient == email and containing in letter.text:
+                    return letter.text
+            return None
+
+        return await eventually(arrived)
+
+    async def access_link(self, email: str) -> str:
+        """Return the link of the access credentials that were sent to somebody."""
+        link = re.search(
+            r"https?://\S+/access/[\w-]+", await self.letter_to(email, containing="/access/")
+        )
+        assert link is not None
+        return link[0]
+
+    async def as_owner(self, statement: str) -> None:
+        """Run a statement as the one who owns the schema, not as the application."""
+        async with self.database.connection() as connection:
+            await connection.execute("set role none")
+            try:
+                await connection.execute(statement)
+            finally:
+                await connection.execute("set role caas_app")
+
+    async def pass_time(self, seconds: float) -> None:
+        """Move the database's clock, as only tests do."""
+        await self.as_owner(f"update caas.clock set moved = moved + interval '{seconds} seconds'")
+
+    async def _control(self, url: str, body: object) -> Any:
+        async with self.http.post(url, json=body) as answer:
+            assert answer.ok, await answer.text()
+            return await answer.json()
+
+
+async def eventually(look: Callable[[], Awaitable[Found | None]]) -> Found:
+    """Look again and again until there is something."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while True:
+            found = await look()
+            if found is not None:
+                return found
+            await asyncio.sleep(0.02)
+
+
+@asynccontextmanager
+async def founded(database: Database) -> AsyncIterator[Town]:
+    """Build a town over an empty database and take it down afterwards."""
+    async with AsyncExitStack() as stack:
+        listener = socket.create_server(("127.0.0.1", 0))
+        stack.callback(listener.close)
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        gateway, _ = await stack.enter_async_context(
+            payment_gateway.running(
+                GatewaySettings(seed=1, webhooks=_target(url, "gateway"), merchant="CaaS")
+            )
+        )
+        partners, _ = await stack.enter_async_context(
+            order_partners.running(
+                PartnerSettings(
+                    seed=1,
+                    factory_webhooks=_target(url, "factory"),
+                    transport_webhooks=_target(url, "transport"),
+                )
+            )
+        )
+        fleet, letterbox = Fleet(1, clock=Clock(SCALE), latency_seconds=0.1 * SCALE), Letterbox()
+        outside = await _outside(stack, gateway.url, partners.url, fleet, letterbox)
+        terms = app.Terms(market=_market(), pace=Pace(SCALE), public_url=url)
+        platform = app.assemble(database, outside, terms)
+        await platform.ota_activation_engine.start()
+        stack.push_async_callback(outside.vehicles.close)
+        await _work(stack, platform)
+        await _serve(stack, platform, url, listener)
+        await _furnish(platform, fleet)
+        await ensure_staff(database, STAFF)
+        yield Town(
+            url=url,
+            platform=platform,
+            database=database,
+            fleet=fleet,
+            letterbox=letterbox,
+            gateway_url=gateway.url,
+            partners_url=partners.url,
+            http=await stack.enter_async_context(aiohttp.ClientSession()),
+        )
+
+
+def _market() -> Market:
+    return Market(zone=ZONE, currency="EUR", language="es")
+
+
+def _target(url: str, name: str) -> Target:
+    return Target(f"{url}/webhooks/{name}", [SECRET])
+
+
+async def _outside(
+    stack: AsyncExitStack, gateway_url: str, partners_url: str, fleet: Fleet, letterbox: Letterbox
+) -> app.Partners:
+    gateway = HttpClient(gateway_url, partner="gateway", api_key=Secret("sk_simulated"))
+    partners = HttpClient(partners_url, partner="partners")
+    stack.push_async_callback(gateway.close)
+    stack.push_async_callback(partners.close)
+    return app.Partners(
+        gateway=SeedContractGateway(gateway),
+        vehicles=InProcessVehicleLink(fleet, now=app.now, on_refused=lambda *_: None),
+        order_partners=OrderPartners(
+            factory=Factory(partners),
+            admin_registration=AdminRegistration(partners),
+            transport_system=TransportSystem(partners),
+        ),
+        channel=letterbox,
+    )
+
+
+async def _work(stack: AsyncExitStack, platform: app.Platform) -> None:
+    working = asyncio.get_running_loop().create_task(platform.open_work.run())
+
+    async def stop() -> None:
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)
+
+    stack.push_async_callback(stop)
+
+
+async def _serve(
+    stack: AsyncExitStack, platform: app.Platform, url: str, listener: socket.socket
+) -> None:
+    secrets = (Secret(SECRET),)
+    api = build_api(
+        Rooms(
+            books=platform.books,
+            payment_processing=platform.payment_processing,
+            order_management=platform.order_management,
+            service_catalog=platform.service_catalog,
+        ),
+        ApiSettings(
+            now=app.now,
+            gateway_webhook_secrets=secrets,
+            factory_webhook_secrets=secrets,
+            transport_webhook_secrets=secrets,
+            on_webhook=platform.open_work.wake,
+        ),
+    )
+    channels = build_channels(
+        ChannelRooms(
+            books=platform.books,
+            payment_processing=platform.payment_processing,
+            order_management=platform.order_management,
+            service_catalog=platform.service_catalog,
+            notifications=platform.notifications,
+        ),
+        ChannelSettings(public_url=url, zone=ZONE),
+    )
+    server = uvicorn.Server(server_config(beside_api(api, channels)))
+    serving = asyncio.get_running_loop().create_task(server.serve(sockets=[listener]))
+    while not server.started:
+        await asyncio.sleep(0.005)
+
+    async def stop() -> None:
+        server.should_exit = True
+        server.force_exit = True
+        await serving
+
+    stack.push_async_callback(stop)
+
+
+async def _furnish(platform: app.Platform, fleet: Fleet) -> None:
+    """Put cars into the stock and services into the catalogue."""
+    for vin, model, price, finished in STOCK:
+        await platform.order_management.put_vehicle(
+            vin=vin, model=model, price=Money(price, "EUR"),
+            public_key=base64.b64decode(fleet.public_key(fleet.add(vin))), finished=finished,
+        )  # fmt: skip
+    for code, name, first in (
+        ("heated-seats", "Asientos calefactables", 1299),
+        ("matrix-lights", "Faros matriciales", 990),
+        ("autopilot", "Conducción asistida", 4990),
+    ):
+        prices = [
+            {"duration_days": days, "amount": first * factor}
+            for days, factor in ((30, 1), (90, 2), (365, 6))
+        ]
+        await platform.service_catalog.put_service(
+            code=code, name=name, kind="one_time", currency="EUR", prices=prices
+        )
+
+
+async def customer_of(town: Town, email: str) -> UUID:
+    """Return the customer with this address."""
+    rows = await town.database.fetch("select id from customers where email = $1", email)
+    return UUID(str(rows[-1]["id"]))

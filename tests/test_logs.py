@@ -1,6 +1,7 @@
 """The log: one sink, and no card number gets through it."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,16 +11,15 @@ from caas import logs
 
 
 @pytest.fixture(autouse=True)
-def _as_before() -> object:
+def _as_before() -> Iterator[None]:
     configured = structlog.get_config()
     yield
     structlog.configure(**configured)
 
 
 def test_a_line_is_json_and_a_card_number_in_it_is_removed(tmp_path: Path) -> None:
-    logs.to_file(tmp_path / "caas.log")
-
-    structlog.get_logger().info("payment.settled", note="4242 4242 4242 4242", payment="p1")
+    with logs.to_file(tmp_path / "caas.log"):
+        structlog.get_logger().info("payment.settled", note="4242 4242 4242 4242", payment="p1")
 
     line = json.loads((tmp_path / "caas.log").read_text("utf-8"))
     assert (line["event"], line["payment"]) == ("payment.settled", "p1")
@@ -27,11 +27,10 @@ def test_a_line_is_json_and_a_card_number_in_it_is_removed(tmp_path: Path) -> No
 
 
 def test_an_exception_in_the_log_carries_no_card_number(tmp_path: Path) -> None:
-    logs.to_file(tmp_path / "caas.log")
-
-    try:
-        raise ValueError("card 4000000000000002")
-    except ValueError:
-        structlog.get_logger().exception("handler.failed")
+    with logs.to_file(tmp_path / "caas.log"):
+        try:
+            raise ValueError("card 4000000000000002")
+        except ValueError:
+            structlog.get_logger().exception("handler.failed")
 
     assert "4000000000000002" not in (tmp_path / "caas.log").read_text("utf-8")

@@ -128,8 +128,8 @@ async def _verify_database(export: Path | None) -> tuple[int, list[BrokenLink]]:
 
 
 async def _up(port: int) -> None:
-    logs.to_file(data_dir(app.environment()) / "caas.log")
     async with AsyncExitStack() as stack:
+        stack.enter_context(logs.to_file(data_dir(app.environment()) / "caas.log"))
         world = await local_machine.start(
             stack, app.environment(), public_url=f"http://127.0.0.1:{port}"
         )

@@ -21,10 +21,12 @@ def to_stderr() -> None:
     _configure(sys.stderr)
 
 
-def to_file(path: Path) -> None:
-    """Append JSON lines to a file."""
+def to_file(path: Path) -> TextIO:
+    """Append JSON lines to a file, which is returned to be closed at the end."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    _configure(path.open("a", encoding="utf-8", buffering=1))
+    stream = path.open("a", encoding="utf-8", buffering=1)
+    _configure(stream)
+    return stream
 
 
 def _configure(stream: TextIO) -> None:

@@ -14,8 +14,9 @@ from litestar import Litestar, Request, Response
 from litestar.enums import HttpMethod
 from litestar.exceptions import HTTPException, MethodNotAllowedException
 from litestar.handlers import HTTPRouteHandler
+from litestar.types import ASGIApp, Receive, Scope, Send
 
-from caas.api.answers import Answer, answer_to_error
+from caas.api.answers import Answer
 from caas.api.authentication import Authentication
 from caas.api.billing_runs import BILLING_OPERATIONS
 from caas.api.call import SCOPE_KEY, Call
@@ -118,31 +119,42 @@ def _framework(api: Api, operations: tuple[Operation, ...]) -> Any:  # noqa: ANN
 
 
 def _handler(api: Api, operation: Operation) -> HTTPRouteHandler:
-    async def handle(request: Request[Any, Any, Any]) -> Response[bytes]:
-        call: Call = request.scope["state"][SCOPE_KEY]
-        call.ids = request.path_params
+    async def handle(scope: Scope) -> ASGIApp:
+        call: Call = scope["state"][SCOPE_KEY]
+        call.ids = scope["path_params"]
         try:
             answer = await operation.answer(api, call)
         except CaasError as error:
             answer = told(call, error)
-        return _response(answer)
+        return _sending(answer)
 
     return HTTPRouteHandler(
         operation.path, http_method=HttpMethod(operation.method), status_code=ANY_STATUS
     )(handle)
 
 
+def _sending(answer: Answer) -> ASGIApp:
+    async def send_it(_scope: Scope, _receive: Receive, send: Send) -> None:
+        length = (b"content-length", b"%d" % len(answer.body))
+        await send(
+            {
+                "type": "http.response.start",
+                "status": answer.status,
+                "headers": [*answer.headers, length],
+            }
+        )
+        await send({"type": "http.response.body", "body": answer.body, "more_body": False})
+
+    return send_it
+
+
 def _refused(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
+    """Answer for what no call answers: no such address, or not with this method."""
     call: Call = request.scope["state"][SCOPE_KEY]
-    known: CaasError
     if isinstance(error, MethodNotAllowedException):
-        allowed = (error.headers or {}).get("Allow", "")
-        known = MethodNotAllowedError(headers=((b"allow", allowed.encode()),))
-    elif error.status_code == _NOT_FOUND:
-        known = NoSuchRouteError()
-    else:
-        return _response(told(call, error))
-    return _response(answer_to_error(known, request_id=call.request_id))
+        allowed = (error.headers or {}).get("allow", "").encode()
+        return _response(told(call, MethodNotAllowedError(headers=((b"allow", allowed),))))
+    return _response(told(call, NoSuchRouteError() if error.status_code == _NOT_FOUND else error))
 
 
 def _failed(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
@@ -152,5 +164,5 @@ def _failed(request: Request[Any, Any, Any], error: Exception) -> Response[bytes
 
 def _response(answer: Answer) -> Response[bytes]:
     headers = {name.decode(): value.decode("latin-1") for name, value in answer.headers}
-    media_type = headers.pop("content-type", "application/json")
+    media_type = headers.pop("content-type")
     return Response(answer.body, status_code=answer.status, headers=headers, media_type=media_type)

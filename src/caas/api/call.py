@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from caas.api.authentication import Caller
-from caas.api.card_refusal import may_hold_one
+from caas.api.card_refusal import holds_one, may_hold_one
 
 SCOPE_KEY: Final = "caas.call"
 UNMATCHED: Final = "unmatched"
@@ -51,6 +51,8 @@ def call_of(scope: Scope) -> Call:
 
 def _request_id(headers: dict[bytes, bytes]) -> str:
     given = headers.get(b"x-request-id")
-    if given is not None and _REQUEST_ID.fullmatch(given) and not may_hold_one(given):
-        return given.decode("ascii")
+    if given is not None and _REQUEST_ID.fullmatch(given):
+        text = given.decode("ascii")
+        if not (may_hold_one(given) and holds_one(text)):
+            return text
     return os.urandom(_RANDOM_BYTES).hex()

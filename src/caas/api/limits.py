@@ -17,6 +17,7 @@ from caas.api.problems import (
 from caas.errors import UnavailableError
 
 BODY_BYTES_MAX: Final = 64 * 1024
+PASSED_BYTES_MAX: Final = 1024 * 1024
 HEADER_BYTES_MAX: Final = 16 * 1024
 HEADERS_MAX: Final = 64
 ARRIVAL_SECONDS_MAX: Final = 10.0
@@ -47,7 +48,7 @@ async def read_body(call: Call, receive: Receive) -> bytes:
     """
     if call.method in _WITHOUT_BODY:
         return b""
-    _refuse_by_length(call.headers.get(b"content-length"))
+    _refuse_by_length(call.headers)
     message = await receive()
     body: bytes = message.get("body", b"")
     if message.get("more_body", False):
@@ -62,25 +63,35 @@ async def read_body(call: Call, receive: Receive) -> bytes:
 
 
 async def _read_on(begun: bytes, receive: Receive) -> bytes:
+    """Read the rest of a body; what is beyond the limit is let go, up to a limit of its own.
+
+    A client that is still sending when the connection closes would not hear the answer.
+    """
     body = bytearray(begun)
+    passed = 0
     more = True
     while more:
-        if len(body) > BODY_BYTES_MAX:
-            raise BodyTooLargeError
         message = await receive()
         if message["type"] == "http.disconnect":
             raise RequestTooSlowError
-        body += message.get("body", b"")
         more = message.get("more_body", False)
+        if len(body) <= BODY_BYTES_MAX:
+            body += message.get("body", b"")
+        else:
+            passed += len(message.get("body", b""))
+        if passed > PASSED_BYTES_MAX:
+            raise BodyTooLargeError
     return bytes(body)
 
 
-def _refuse_by_length(declared: bytes | None) -> None:
+def _refuse_by_length(headers: dict[bytes, bytes]) -> None:
+    declared = headers.get(b"content-length")
     if declared is None:
         return
     if not declared.isdigit():
         raise MalformedRequestError
-    if int(declared) > BODY_BYTES_MAX:
+    waits = b"expect" in headers
+    if int(declared) > (BODY_BYTES_MAX if waits else PASSED_BYTES_MAX):
         raise BodyTooLargeError
 
 

@@ -53,7 +53,6 @@ class Operation:
 
     async def answer(self, api: Api, call: Call) -> Answer:
         """Answer a call that came in at this address, if its key allows it."""
-        call.route = self.path
         if self.needs_key:
             call.by.require(self.scopes)
         return await self.handle(api, call)

@@ -15,6 +15,7 @@ from typing import Final
 from uuid import UUID
 
 from caas.billing_database.connection import Connection, Database, Row
+from caas.billing_database.identifiers import new_id
 from caas.rules.mes_vencido import Interval, Month
 from caas.rules.money import AMOUNT_MAX
 
@@ -41,7 +42,7 @@ with batch as materialized (
          s.activated_at, least(s.cancelled_at, s.deactivated_at) as ended_at,
          s.activated_at is not null and s.cancelled_because is distinct from 'payment failed'
            and not exists (select from invoices i where i.subscription = s.id
-             and i.month = $1 and i.kind = 'invoice') as due
+             and i.month = $1 and i.correction = 0) as due
     from subscriptions s where $2::uuid is null or s.id > $2 order by s.id limit $3
 ), delivered as materialized (
   select b.*, greatest(activated_at, $4) as start_at, least(ended_at, $5) as end_at
@@ -74,12 +75,16 @@ with batch as materialized (
          || coalesce(u.lines, '[]') as lines
     from counted c left join used u on u.id = c.id
    where c.days > 0 and c.monthly_fee > 0 or u.id is not null
+), numbered as materialized (
+  select c.*, row_number() over (order by c.id) as i from charged c where c.net <= $12
 ), issued as materialized (
-  select c.id, c.customer, c.vin, c.service, c.currency, c.lines, c.net::bigint as net,
-         (2 * c.net::bigint * $9 + 10000) / 20000 as iva, now_.at,
-         new_id(now_.at) as invoice_id, new_id(now_.at) as payment_id,
-         row_number() over (order by c.id) + $11 - 1 as number
-    from charged c cross join (select db_now() as at offset 0) now_ where c.net <= $12
+  select n.id, n.customer, n.vin, n.service, n.currency, n.lines, n.net::bigint as net,
+         (2 * n.net::bigint * $9 + 10000) / 20000 as iva, now_.at, n.i + $11 - 1 as number,
+         overlay($13 || to_hex($14::bigint + 2 * n.i) placing '-' from 24 for 0)::uuid
+           as invoice_id,
+         overlay($13 || to_hex($14::bigint + 2 * n.i + 1) placing '-' from 24 for 0)::uuid
+           as payment_id
+    from numbered n cross join (select db_now() as at offset 0) now_
 ), written as (
   insert into invoices (id, series, number, kind, subscription, customer, month, service, vin,
       currency, lines, net, iva_basis_points, iva, gross, payment_id, issued_at)
@@ -199,6 +204,7 @@ class BillingRuns:
         The ids are of subscriptions that owe more than any payment may be; they have no invoice.
         """
         first = await within.fetchval(LOCK_SERIES, terms.series)
+        ids = _ids_in_a_row()
         batch = await within.fetchrow(
             INVOICE_BATCH,
             str(terms.month),
@@ -213,6 +219,7 @@ class BillingRuns:
             terms.series,
             first,
             AMOUNT_MAX // 2,
+            *ids,
         )
         assert batch is not None, "a batch is one row"
         after = await within.fetchrow(
@@ -243,6 +250,17 @@ class BillingRuns:
 def first_day(month: Month) -> date:
     """Return the first date of a month."""
     return date(month.year, month.number, 1)
+
+
+def _ids_in_a_row() -> tuple[str, int]:
+    """Return how the ids of a batch begin, and the number that their ends are counted from.
+
+    A UUIDv7 whose random part is counted up (RFC 9562, 6.2): one draw of chance for a whole batch,
+    and neighbours in every index. The number is what the last 64 bits are as a signed integer.
+    """
+    drawn = new_id()
+    beginning = str(drawn)[: len("tttttttt-tttt-7rrr-")]
+    return beginning, -(2**63) + (drawn.int & (2**61 - 1))
 
 
 def _run(row: Row) -> BillingRun:

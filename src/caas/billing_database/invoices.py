@@ -21,7 +21,9 @@ CREDIT_NOTE: Final = "credit note"
 ONE: Final = "select * from invoice_states where id = $1"
 LISTED: Final = """
 select * from invoice_states
- where ($1::uuid is null or customer = $1) and ($2::uuid is null or subscription = $2)
+ where ($1::uuid is null
+        or subscription in (select s.id from subscriptions s where s.customer = $1))
+   and ($2::uuid is null or subscription = $2)
    and ($3::text is null or month = $3) and ($4::uuid is null or corrects = $4)
    and ($5::uuid is null or id < $5) order by id desc limit $6
 """
@@ -42,10 +44,12 @@ on conflict (series) do update set next = s.next + 1 returning next - 1
 """
 CREDIT: Final = """
 insert into invoices (id, series, number, kind, subscription, customer, month, service, vin,
-    currency, lines, net, iva_basis_points, iva, gross, corrects, reason, issued_at)
+    currency, lines, net, iva_basis_points, iva, gross, corrects, correction, reason, issued_at)
 select $2, $3, $4, 'credit note', subscription, customer, month, service, vin, currency, $5, $6,
-    iva_basis_points, $7, $6::bigint + $7::bigint, id, $8, db_now()
-  from invoices where id = $1
+    iva_basis_points, $7, $6::bigint + $7::bigint, id, (
+      select max(n.correction) + 1 from invoices n
+       where n.subscription = i.subscription and n.month = i.month), $8, db_now()
+  from invoices i where id = $1
 """
 
 

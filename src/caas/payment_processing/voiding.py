@@ -86,7 +86,9 @@ class Voiding(Applying):
             ),
         )
         after, moved = await self._apply(payment, move, within=within, also=step.also)
-        if not moved.moved and moved.claim == "capture":
+        # A capture that was committed while the move waited for the row shows only in what is
+        # read afterwards, not in the move's own answer.
+        if not moved.moved and (moved.claim == "capture" or after.captured_amount):
             raise CaptureWonError(payment_id=str(payment.id))
         return after
 

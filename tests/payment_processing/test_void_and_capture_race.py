@@ -1,0 +1,52 @@
+"""Void and capture at the same moment (decision 7): the loser is told who won."""
+
+import asyncio
+import base64
+
+import pytest
+
+from caas.billing_database.identifiers import new_id
+from caas.billing_database.moves import Evidence
+from caas.billing_database.payments import Payment
+from caas.payment_processing.charges import CaptureWonError
+from caas.rules.payment_states import PaymentState
+from caas_simulators.vehicle_car import Behaviour, Manner
+from tests.house import VIN, House
+
+PATIENCE_SECONDS = 10.0
+WAITS = "select count(*) as n from pg_locks where not granted"
+
+
+async def test_a_void_that_waited_for_the_capture_is_told_that_it_lost(house: House) -> None:
+    house.fleet.add(VIN, Manner(Behaviour.ASLEEP))
+    payment = await house.buys()
+    charges = house.platform.payment_processing._charges
+
+    async with house.database.transaction() as connection:
+        captured = await charges.claim_capture(payment, delivered(payment), within=connection)
+        void = asyncio.create_task(charges.void_charge(payment, "OTA activation failed"))
+        await until_somebody_waits(house)
+
+    with pytest.raises(CaptureWonError):
+        await void
+    assert captured.state is PaymentState.CAPTURING
+    assert (await house.platform.books.payments.get(payment.id)).captured_amount == payment.amount
+
+
+def delivered(payment: Payment) -> Evidence:
+    return Evidence(
+        id=new_id(),
+        kind="vehicle_acknowledgement",
+        command_id=new_id(),
+        epoch=1,
+        vin=VIN,
+        service="heated-seats",
+        at=str(payment.created_at),
+        signature=base64.b64encode(bytes(64)).decode(),
+    )
+
+
+async def until_somebody_waits(house: House) -> None:
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not (await house.database.fetch(WAITS))[0]["n"]:
+            await asyncio.sleep(0.01)

@@ -170,7 +170,12 @@ class OtaActivationEngine:
         await self._order(subject, deactivation, purpose=purpose, within=within)
 
     async def acknowledged(self, acknowledgement: Acknowledgement) -> None:
-        """Hear one acknowledgement from the vehicle link; what is refused is recorded."""
+        """Hear one acknowledgement from the vehicle link; what is refused is recorded.
+
+        That a vehicle has begun proves nothing and changes nothing, so it is not even judged.
+        """
+        if acknowledgement.status is AcknowledgementStatus.IN_PROGRESS:
+            return
         try:
             await self.confirm(acknowledgement)
         except EvidenceRefusedError as refusal:

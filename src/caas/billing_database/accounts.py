@@ -62,8 +62,10 @@ CUSTOMERS_OF_ADDRESS: Final = """
 select c.id as customer, o.id as order_id from customers c
   join lateral (select id from orders where customer = c.id order by id desc limit 1) o on true
  where lower(c.email) = $1 and c.erased_at is null
-   and exists (select from accounts a where a.customer = c.id and a.disabled_at is null)
  order by c.created_at desc limit $2
+"""
+HAS_ACCOUNT: Final = """
+select exists (select from accounts where customer = $1 and disabled_at is null)
 """
 OF_DEALERSHIP: Final = """
 select c.id from customers c
@@ -114,7 +116,7 @@ class LinkHolder:
 
 @dataclass(frozen=True, slots=True)
 class Reachable:
-    """A customer with an account, and the last order of theirs."""
+    """A customer who has ordered something, and the last order of theirs."""
 
     customer: UUID
     order_id: UUID
@@ -169,9 +171,15 @@ class Accounts:
         return None if row is None else LinkHolder(**dict(row))
 
     async def reachable_at(self, email: str) -> list[Reachable]:
-        """Return the customers with an account who are known by this e-mail address."""
+        """Return the customers with an order who are known by this e-mail address."""
         rows = await self._database.fetch(CUSTOMERS_OF_ADDRESS, email.lower(), SAME_ADDRESS_MAX)
         return [Reachable(**dict(row)) for row in rows]
+
+    async def has_account(self, customer: UUID) -> bool:
+        """Say whether a customer has chosen a password yet."""
+        row = await self._database.fetchrow(HAS_ACCOUNT, customer)
+        assert row is not None, "exists is one row"
+        return bool(row[0])
 
     async def customer_of(
         self, dealership: str, email: str, *, within: Connection | None = None

@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from caas.billing_database.accounts import Account
 from caas.billing_database.sessions import RefusedSignIns
+from caas.channels.access_links import send_links_to
 from caas.channels.forms import filled
 from caas.channels.languages import LOCALES
 from caas.channels.page_routes import EVERYBODY, HOMES, SIGNED_IN, PageRoute, get, post
@@ -110,6 +111,19 @@ async def access(channels: Channels, visit: Visit) -> Reply:
     return see_other(HOMES[account.role])
 
 
+async def forgotten_form(channels: Channels, visit: Visit) -> Reply:
+    """Ask for the address to send a new link to."""
+    return channels.page(visit, "forgotten.html", asked=False)
+
+
+async def forgotten(channels: Channels, visit: Visit) -> Reply:
+    """Send a link, if the address is a customer's; the page says the same either way."""
+    email = filled(visit.form, "email", chars_max=LOGIN_CHARS_MAX)
+    if email is not None:
+        await send_links_to(channels, email, asked_from=visit.address)
+    return channels.page(visit, "forgotten.html", asked=True)
+
+
 async def choose_language(channels: Channels, visit: Visit) -> Reply:
     """Remember which language this browser's person prefers."""
     language = visit.form.get("language", "")
@@ -164,5 +178,7 @@ SIGN_IN_ROUTES: Final[tuple[PageRoute, ...]] = (
     post("/sign-out", sign_out, SIGNED_IN),
     get("/access/{token}", access_form, EVERYBODY),
     post("/access/{token}", access, EVERYBODY),
+    get("/forgotten", forgotten_form, EVERYBODY),
+    post("/forgotten", forgotten, EVERYBODY),
     post("/language", choose_language, EVERYBODY),
 )

@@ -1,0 +1,146 @@
+"""One order as dealership sales see it: its payment, its way, its customer, what the customer got.
+
+Diagram 2, "Reservation Complete", "Payment Failed" and "Send Access Credentials".
+
+Rules a change must keep: an order of another dealership is not there; a live part asks for no more
+than two reads while nothing moves, and for nothing when the order is at rest.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+from caas.billing_database.accounts import Role
+from caas.billing_database.customers import Customer
+from caas.billing_database.orders import Order
+from caas.channels.access_links import send_link
+from caas.channels.intranet_reserving import initiate
+from caas.channels.order_view import OrderView, order_view
+from caas.channels.page_routes import (
+    EVERYBODY,
+    HOMES,
+    SALES,
+    NothingHereError,
+    PageRoute,
+    get,
+    post,
+)
+from caas.channels.replies import Reply, nothing_new, see_other
+from caas.channels.rooms import Channels
+from caas.channels.sending_once import new_key, once
+from caas.channels.visit import Visit
+from caas.errors import NotFoundError
+from caas.notifications import Told
+from caas.rules.order_states import AWAITS_RESERVATION
+
+CREDENTIALS: Final = "access_credentials"
+
+
+@dataclass(frozen=True, slots=True)
+class SalesView:
+    """What sales see of an order."""
+
+    view: OrderView
+    customer: Customer
+    has_access: bool
+    credentials: Told | None
+
+    @property
+    def version(self) -> str:
+        """What changes when anything of this changes."""
+        sent = self.credentials.sent_at if self.credentials else None
+        return f"{self.view.version}.{int(self.has_access)}{int(sent is not None)}"
+
+
+async def order_page(channels: Channels, visit: Visit) -> Reply:
+    """Show an order, live."""
+    return _page(channels, visit, await _seen(channels, visit), "intranet/order.html")
+
+
+async def order_live(channels: Channels, visit: Visit) -> Reply:
+    """Show the living part of an order again, if anything has changed."""
+    seen = await _seen(channels, visit)
+    if visit.query.get("seen") == seen.version:
+        return nothing_new()
+    return _page(channels, visit, seen, "intranet/order_live.html")
+
+
+async def pay_again(channels: Channels, visit: Visit) -> Reply:
+    """Begin another reservation payment after one that failed."""
+    order = await own_order(channels, visit)
+
+    async def work() -> str:
+        await initiate(channels, visit, order.id)
+        return f"/intranet/orders/{order.id}"
+
+    return await once(channels, visit, work)
+
+
+async def send_access_again(channels: Channels, visit: Visit) -> Reply:
+    """Send the customer another access link."""
+    order = await own_order(channels, visit)
+
+    async def work() -> str:
+        await send_link(channels, order.customer, order.id)
+        return f"/intranet/orders/{order.id}?sent=1"
+
+    return await once(channels, visit, work)
+
+
+async def paid(channels: Channels, visit: Visit) -> Reply:
+    """Receive whoever comes back from the gateway's page: sales, or the customer's telephone."""
+    session, order_id = visit.session, visit.ids["order_id"]
+    if session is not None and session.role is Role.SALES:
+        return see_other(f"/intranet/orders/{order_id}")
+    if session is not None:
+        return see_other(HOMES[session.role])
+    return channels.page(visit, "intranet/paid.html")
+
+
+async def own_order(channels: Channels, visit: Visit) -> Order:
+    """Return the order of the address, if it is the dealership's.
+
+    Raises:
+        NothingHereError: there is none, or it is another dealership's.
+    """
+    order_id: UUID = visit.ids["order_id"]
+    try:
+        order = await channels.rooms.order_management.order(order_id)
+    except NotFoundError as error:
+        raise NothingHereError from error
+    if order.dealership != visit.dealership:
+        raise NothingHereError
+    return order
+
+
+async def _seen(channels: Channels, visit: Visit) -> SalesView:
+    order = await own_order(channels, visit)
+    told = await channels.rooms.notifications.inbox(order.customer, language=visit.language)
+    return SalesView(
+        view=await order_view(channels, order),
+        customer=await channels.rooms.order_management.customer(order.customer),
+        has_access=await channels.accounts.has_account(order.customer),
+        credentials=next((one for one in told if one.template == CREDENTIALS), None),
+    )
+
+
+def _page(channels: Channels, visit: Visit, seen: SalesView, template: str) -> Reply:
+    return channels.page(
+        visit,
+        template,
+        seen=seen,
+        view=seen.view,
+        order=seen.view.order,
+        awaits_reservation=seen.view.order.state in AWAITS_RESERVATION,
+        just_sent="sent" in visit.query,
+        key=new_key(),
+    )
+
+
+ORDER_ROUTES: Final[tuple[PageRoute, ...]] = (
+    get("/intranet/orders/{order_id:uuid}", order_page, SALES),
+    get("/intranet/orders/{order_id:uuid}/live", order_live, SALES),
+    post("/intranet/orders/{order_id:uuid}/reservation-payment", pay_again, SALES),
+    post("/intranet/orders/{order_id:uuid}/access", send_access_again, SALES),
+    get("/paid/{order_id:uuid}", paid, EVERYBODY),
+)

@@ -1,0 +1,184 @@
+"""Reserving a vehicle for a customer (Diagram 2): customer data, deposit, reservation payment.
+
+The customer pays on the gateway's own page, on their telephone or here; no card is ever entered in
+the intranet.
+
+Rules a change must keep: the price is the catalogue's, never the form's; a customer of another
+dealership is not recognised by an address, because that would tell of them; sent twice, the form
+makes one order.
+"""
+
+import re
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Final
+from uuid import UUID
+
+import structlog
+from babel.numbers import NumberFormatError, parse_decimal
+
+from caas.billing_database.idempotency import InFlightError, KeyReusedError
+from caas.billing_database.vehicles import Vehicle
+from caas.channels.error_pages import words_of
+from caas.channels.forms import filled
+from caas.channels.languages import LOCALES
+from caas.channels.page_routes import SALES, PageRoute, get, post
+from caas.channels.payment_view import request_of
+from caas.channels.replies import Reply
+from caas.channels.rooms import Channels
+from caas.channels.sending_once import new_key, once
+from caas.channels.visit import Visit
+from caas.errors import CaasError, RefusedError
+from caas.rules.money import Money, exponent
+from caas.rules.vehicle_states import VehicleState
+
+REFUSED: Final = 422
+NAME_CHARS_MAX: Final = 200
+EMAIL_CHARS_MAX: Final = 254
+DEPOSIT_SUGGESTED: Final = 50_000
+"""500 euros: what the form proposes, in minor units; sales may ask for another deposit."""
+
+_EMAIL: Final = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
+_log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class ReservationForm:
+    """What was typed in, and what is wrong with it."""
+
+    name: str = ""
+    email: str = ""
+    language: str = "es"
+    deposit: str = ""
+    deposit_money: Money | None = None
+    wrong: set[str] = field(default_factory=set)
+
+
+async def reserve_form(channels: Channels, visit: Visit) -> Reply:
+    """Show the form with which a vehicle is reserved."""
+    vehicle = await channels.rooms.order_management.vehicle(visit.ids["vin"])
+    suggested = Money(DEPOSIT_SUGGESTED, vehicle.price.currency)
+    filled_in = ReservationForm(
+        language=channels.settings.language, deposit=_plain(suggested, visit.language)
+    )
+    return _page(channels, visit, vehicle, filled_in)
+
+
+async def reserve(channels: Channels, visit: Visit) -> Reply:
+    """Write down customer and order, and ask the gateway for the reservation payment's page."""
+    vehicle = await channels.rooms.order_management.vehicle(visit.ids["vin"])
+    filled_in = _read(visit, vehicle)
+    if filled_in.wrong or filled_in.deposit_money is None:
+        return _page(channels, visit, vehicle, filled_in, status=REFUSED)
+    deposit = filled_in.deposit_money
+    try:
+        return await once(
+            channels, visit, lambda: _reserved(channels, visit, vehicle, filled_in, deposit)
+        )
+    except (KeyReusedError, InFlightError):
+        raise
+    except RefusedError as refusal:
+        vehicle = await channels.rooms.order_management.vehicle(vehicle.vin)
+        return _page(channels, visit, vehicle, filled_in, status=REFUSED, refusal=refusal)
+
+
+async def initiate(channels: Channels, visit: Visit, order_id: UUID) -> None:
+    """Ask for the reservation payment of an order; what stands in the way is shown with the order.
+
+    The order is written down already, so a gateway that is away is no reason to lose it.
+    """
+    order = await channels.rooms.order_management.order(order_id)
+    request = request_of(
+        channels, order.id, order.customer, order.deposit, return_path=f"/paid/{order.id}"
+    )
+    try:
+        await channels.rooms.payment_processing.initiate_reservation_payment(request)
+    except CaasError as error:
+        _log.warning("intranet.payment_not_initiated", order=str(order.id), because=error.code,
+                     request_id=visit.request_id)  # fmt: skip
+
+
+async def _reserved(
+    channels: Channels, visit: Visit, vehicle: Vehicle, filled_in: ReservationForm, deposit: Money
+) -> str:
+    management = channels.rooms.order_management
+    customer = await channels.accounts.customer_of(visit.dealership, filled_in.email)
+    if customer is None:
+        created = await management.create_customer(
+            name=filled_in.name, email=filled_in.email, language=filled_in.language
+        )
+        customer = created.id
+    order = await management.create_order(
+        customer=customer, vin=vehicle.vin, model=None, dealership=visit.dealership, deposit=deposit
+    )
+    await initiate(channels, visit, order.id)
+    return f"/intranet/orders/{order.id}"
+
+
+def _read(visit: Visit, vehicle: Vehicle) -> ReservationForm:
+    name = filled(visit.form, "name", chars_max=NAME_CHARS_MAX)
+    email = filled(visit.form, "email", chars_max=EMAIL_CHARS_MAX)
+    language = visit.form.get("language", "")
+    deposit = filled(visit.form, "deposit", chars_max=20)
+    money = _money(deposit or "", vehicle.price.currency, visit.language)
+    checks = {
+        "name": name is not None,
+        "email": email is not None and _EMAIL.fullmatch(email) is not None,
+        "language": language in LOCALES,
+        "deposit": money is not None and 0 < money.amount < vehicle.price.amount,
+    }
+    return ReservationForm(
+        name=name or "",
+        email=email or "",
+        language=language if language in LOCALES else "es",
+        deposit=deposit or "",
+        deposit_money=money,
+        wrong={name for name, right in checks.items() if not right},
+    )
+
+
+def _money(text: str, currency: str, language: str) -> Money | None:
+    """Read an amount as people of this language write it; None when it is none."""
+    try:
+        decimal = parse_decimal(
+            text.replace("€", "").strip(), locale=LOCALES[language], strict=True
+        )
+    except NumberFormatError:
+        return None
+    minor = decimal.scaleb(exponent(currency))
+    if minor != minor.to_integral_value() or abs(minor) > Decimal(10) ** 12:
+        return None
+    return Money(int(minor), currency)
+
+
+def _plain(money: Money, language: str) -> str:
+    whole, rest = divmod(money.amount, 10 ** exponent(money.currency))
+    point = "," if language == "es" else "."
+    return f"{whole}{point}{rest:0{exponent(money.currency)}}" if rest else str(whole)
+
+
+def _page(
+    channels: Channels,
+    visit: Visit,
+    vehicle: Vehicle,
+    filled_in: ReservationForm,
+    *,
+    status: int = 200,
+    refusal: RefusedError | None = None,
+) -> Reply:
+    return channels.page(
+        visit,
+        "intranet/reserve.html",
+        vehicle=vehicle,
+        is_free=vehicle.state is VehicleState.SIN_ASIGNAR,
+        filled_in=filled_in,
+        refusal=words_of(channels, visit, refusal) if refusal else None,
+        key=new_key(),
+        status=status,
+    )
+
+
+RESERVING_ROUTES: Final[tuple[PageRoute, ...]] = (
+    get("/intranet/stock/{vin}/reserve", reserve_form, SALES),
+    post("/intranet/stock/{vin}/reserve", reserve, SALES),
+)

@@ -1,0 +1,134 @@
+"""What a page says about a payment: one situation in plain words instead of ten states.
+
+The ten names of Diagram 9 and the outcome are read together, so that "not known yet" is never told
+as a failure (decision 3), and a customer who left the gateway's page is not told of a decline.
+
+Rules a change must keep: every state has a situation; only a known decline is called a decline; the
+gateway's page is offered only while the payment waits for it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+from uuid import UUID
+
+from caas.billing_database.payments import Payment
+from caas.channels.rooms import Channels
+from caas.payment_processing import PaymentRequest
+from caas.rules.money import Money
+from caas.rules.payment_states import PaymentState
+from caas.rules.payment_types import PaymentType
+from caas.rules.retry_strategy import decline_kind
+
+KNOWN: Final = "known"
+ABANDONED: Final = "abandoned"
+
+
+class Situation(StrEnum):
+    """How a payment stands, as a person would say it."""
+
+    AT_GATEWAY = "at_gateway"
+    PROCESSING = "processing"
+    UNKNOWN = "unknown"
+    HELD = "held"
+    CHARGED = "charged"
+    SETTLED = "settled"
+    DECLINED = "declined"
+    ABANDONED = "abandoned"
+    VOIDED = "voided"
+    NOT_COLLECTED = "not_collected"
+    REFUNDING = "refunding"
+    REFUNDED = "refunded"
+
+
+PAID: Final = frozenset({Situation.HELD, Situation.CHARGED, Situation.SETTLED, Situation.REFUNDING})
+UNDER_WAY: Final = frozenset({Situation.AT_GATEWAY, Situation.PROCESSING, Situation.UNKNOWN})
+NOT_PAID: Final = frozenset({Situation.DECLINED, Situation.ABANDONED})
+
+_OF_STATE: Final = {
+    PaymentState.INITIATED: Situation.PROCESSING,
+    PaymentState.PENDING: Situation.PROCESSING,
+    PaymentState.AUTHORIZED: Situation.HELD,
+    PaymentState.CAPTURING: Situation.CHARGED,
+    PaymentState.SETTLED: Situation.SETTLED,
+    PaymentState.SETTLEMENT_FAILED: Situation.NOT_COLLECTED,
+    PaymentState.FAILED: Situation.DECLINED,
+    PaymentState.VOIDED: Situation.VOIDED,
+    PaymentState.REFUNDING: Situation.REFUNDING,
+    PaymentState.REFUNDED: Situation.REFUNDED,
+}
+_KINDS: Final = {
+    Situation.HELD: "busy", Situation.CHARGED: "good", Situation.SETTLED: "good",
+    Situation.DECLINED: "bad", Situation.NOT_COLLECTED: "warn", Situation.UNKNOWN: "warn",
+    Situation.AT_GATEWAY: "busy", Situation.PROCESSING: "busy", Situation.REFUNDING: "busy",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentView:
+    """A payment as pages show it; `reason` is a row of the Retry Strategy table."""
+
+    payment: Payment
+    situation: Situation
+    amount: Money
+    refunded: Money
+    reason: str
+    hosted_page_url: str | None
+
+    @property
+    def kind(self) -> str:
+        """Which colour the badge has."""
+        return _KINDS.get(self.situation, "")
+
+    @property
+    def version(self) -> str:
+        """What changes when anything of this changes."""
+        return f"{str(self.payment.id)[-6:]}-{self.payment.version}"
+
+
+def view_of(payment: Payment) -> PaymentView:
+    """Return how a payment stands."""
+    situation = _situation(payment)
+    waiting = situation is Situation.AT_GATEWAY
+    return PaymentView(
+        payment=payment,
+        situation=situation,
+        amount=Money(payment.amount, payment.currency),
+        refunded=Money(payment.refunded_amount, payment.currency),
+        reason=decline_kind(payment.decline_code).name.lower(),
+        hosted_page_url=payment.hosted_page_url if waiting else None,
+    )
+
+
+def last_of(payments: Sequence[Payment], payment_type: PaymentType) -> PaymentView | None:
+    """Return the last payment of a type; payments come newest first."""
+    found = next((payment for payment in payments if payment.type is payment_type), None)
+    return None if found is None else view_of(found)
+
+
+def request_of(
+    channels: Channels, subject: UUID, customer: UUID, due: Money, *, return_path: str
+) -> PaymentRequest:
+    """Return the request for a payment on the gateway's own page."""
+    return PaymentRequest(
+        subject=subject,
+        customer=customer,
+        amount=due.amount,
+        currency=due.currency,
+        return_url=channels.settings.public_url + return_path,
+    )
+
+
+def _situation(payment: Payment) -> Situation:
+    if payment.state is PaymentState.PENDING and payment.outcome != KNOWN:
+        return Situation.UNKNOWN
+    if payment.state is PaymentState.PENDING and _is_page(payment.hosted_page_url):
+        return Situation.AT_GATEWAY
+    if payment.state is PaymentState.FAILED and payment.decline_code == ABANDONED:
+        return Situation.ABANDONED
+    return _OF_STATE[payment.state]
+
+
+def _is_page(url: str | None) -> bool:
+    return url is not None and url.startswith(("https://", "http://"))

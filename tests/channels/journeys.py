@@ -1,0 +1,130 @@
+"""What people do in the channels, step by step in a browser, in either language.
+
+Tests and screenshots share these steps; each returns where it has led.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Final
+from uuid import UUID
+
+from playwright.async_api import Browser, BrowserContext, Page
+
+from caas.rules.order_states import OrderState
+from tests.channels.town import PASSWORD, Town, eventually
+
+PHONE: Final[dict[str, Any]] = {
+    "viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "has_touch": True,
+}  # fmt: skip
+DESK: Final[dict[str, Any]] = {"viewport": {"width": 1280, "height": 860}}
+SALES: Final = "ventas@autos-sol.example"
+ANA: Final = "ana@example.com"
+GOOD_CARD, DECLINED_CARD, POOR_CARD = (
+    "4242 4242 4242 4242", "4000 0000 0000 0002", "4000 0000 0000 9995",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Tongue:
+    """What buttons and fields are called in a language."""
+
+    locale: str
+    login: str
+    password: str
+    enter: str
+    name: str
+    email: str
+    deposit: str
+    reserve: str
+    pay_here: str
+    new_password: str
+    save: str
+    card: str
+    expiry: str
+    cvc: str
+    leave: str
+
+
+SPANISH: Final = Tongue(
+    "es-ES", "Correo electrónico o usuario", "Contraseña", "Entrar", "Nombre y apellidos",
+    "Correo electrónico", "Señal", "Reservar y pedir la señal", "Pagar en este equipo",
+    "Contraseña nueva", "Guardar y entrar", "Número de tarjeta", "Caducidad", "Código CVC",
+    "Salir sin pagar",
+)  # fmt: skip
+ENGLISH: Final = Tongue(
+    "en-GB", "E-mail address or user name", "Password", "Sign in", "Full name", "E-mail address",
+    "Deposit", "Reserve and ask for the deposit", "Pay on this computer", "New password",
+    "Save and sign in", "Card number", "Expiry", "CVC", "Leave without paying",
+)  # fmt: skip
+
+
+@dataclass(slots=True)
+class Visitor:
+    """Somebody with a browser of their own."""
+
+    town: Town
+    context: BrowserContext
+    page: Page
+    tongue: Tongue
+    complaints: list[str]
+
+    async def go(self, path: str) -> None:
+        await self.page.goto(self.town.url + path)
+
+    async def press(self, name: str) -> None:
+        await self.page.get_by_role("button", name=name, exact=True).click()
+
+    async def sign_in(self, login: str, password: str = PASSWORD) -> None:
+        await self.go("/sign-in")
+        await self.page.get_by_label(self.tongue.login).fill(login)
+        await self.page.get_by_label(self.tongue.password).fill(password)
+        await self.press(self.tongue.enter)
+        await self.page.wait_for_url(lambda url: "/sign-in" not in url)
+
+    async def reserves(self, vin: str, *, email: str = ANA, name: str = "Ana Ruiz") -> UUID:
+        """Fill in the form for a vehicle and send it; return the order."""
+        await self.go(f"/intranet/stock/{vin}/reserve")
+        await self.page.get_by_label(self.tongue.name).fill(name)
+        await self.page.get_by_label(self.tongue.email).fill(email)
+        await self.press(self.tongue.reserve)
+        await self.page.wait_for_url("**/intranet/orders/*")
+        return UUID(self.page.url.rsplit("/", 1)[1])
+
+    async def pays(self, card: str = GOOD_CARD) -> None:
+        """Fill in the gateway's page, which is open, and come back."""
+        await self.page.get_by_label(self.tongue.card).fill(card)
+        await self.page.get_by_label(self.tongue.expiry).fill("12/39")
+        await self.page.get_by_label(self.tongue.cvc).fill("123")
+        await self.page.locator("button.first").click()
+        await self.page.wait_for_url(self.town.url + "/**")
+
+    async def opens_account(self, email: str = ANA) -> None:
+        """Open the link of the access credentials and choose a password."""
+        await self.page.goto(await self.town.access_link(email))
+        await self.page.get_by_label(self.tongue.new_password).fill(PASSWORD)
+        await self.press(self.tongue.save)
+        await self.page.wait_for_url("**/car")
+
+
+async def visitor(town: Town, browser: Browser, tongue: Tongue = SPANISH, **window: Any) -> Visitor:
+    """Open a browser window as somebody has it; what it complains of is written down."""
+    context = await browser.new_context(
+        locale=tongue.locale, reduced_motion="reduce", **(window or DESK)
+    )
+    page = await context.new_page()
+    complaints: list[str] = []
+    page.on(
+        "console",
+        lambda told: complaints.append(told.text) if told.type in {"error", "warning"} else None,
+    )
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    return Visitor(town, context, page, tongue, complaints)
+
+
+async def order_is(town: Town, order_id: UUID, state: OrderState) -> None:
+    """Wait until an order is in a state."""
+
+    async def there() -> bool | None:
+        order = await town.platform.order_management.order(order_id)
+        return True if order.state is state else None
+
+    await eventually(there)

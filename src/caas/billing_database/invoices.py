@@ -42,6 +42,13 @@ NEXT_NUMBER: Final = """
 insert into invoice_series as s (series, next) values ($1, 2)
 on conflict (series) do update set next = s.next + 1 returning next - 1
 """
+LEFT: Final = """
+select i.net + coalesce(sum(n.net), 0)::bigint as net,
+       i.iva + coalesce(sum(n.iva), 0)::bigint as iva
+  from invoices i left join invoices n on n.subscription = i.subscription and n.month = i.month
+   and n.corrects = i.id
+ where i.id = $1 group by i.id
+"""
 CREDIT: Final = """
 insert into invoices (id, series, number, kind, subscription, customer, month, service, vin,
     currency, lines, net, iva_basis_points, iva, gross, corrects, correction, reason, issued_at)
@@ -96,6 +103,14 @@ class Invoice:
     def full_number(self) -> str:
         """How the invoice is called: its series and its number, "2026-000007"."""
         return f"{self.series}-{self.number:06}"
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What of an invoice no credit note has taken back, in minor units."""
+
+    net: int
+    iva: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,6 +189,12 @@ class InvoiceRows:
     async def lock(self, invoice_id: UUID, *, within: Connection) -> None:
         """Let nobody else correct an invoice until the transaction ends."""
         await within.execute(LOCKED, invoice_id)
+
+    async def left(self, invoice: Invoice, *, within: Connection) -> Left:
+        """Return what of an invoice no credit note has taken back yet."""
+        row = await within.fetchrow(LEFT, invoice.id)
+        assert row is not None, "an invoice that was read is there"
+        return Left(row["net"], row["iva"])
 
     async def credit(self, note: NewCreditNote, *, within: Connection) -> None:
         """Issue a credit note under the next number of its series."""

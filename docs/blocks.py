@@ -172,7 +172,7 @@ def tables() -> str:
             guards.setdefault(found["table"], []).append(f"`{found['trigger']}`")
         for made in CREATED.finditer(sql):
             said = " ".join(line[3:] for line in made["said"].splitlines())
-            said = said or SAID_HERE[made["name"]]
+            said = said or SAID_HERE.get(made["name"], "")
             kept = ", ".join(guards.get(made["name"], ()))
             rows.append((f"`{made['name']}`", name.removesuffix(".sql"), said, kept))
     return table(("table or view", "migration", "what it is", "guards"), rows)

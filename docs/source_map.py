@@ -80,17 +80,13 @@ def open_work() -> str:
 
 def registered(path: Path) -> Iterator[tuple[str, str]]:
     """Yield each kind of work that a module registers, and its handler."""
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-        match node:
-            case ast.ClassDef(name=owner, body=body):
-                for call in (found for part in body for found in ast.walk(part)):
-                    match call:
-                        case ast.Call(
-                            func=ast.Attribute(attr="register", value=ast.Name(id="open_work")),
-                            args=[ast.Name(id=constant), handler],
-                        ):
-                            kind = getattr(importlib.import_module(name_of(path)), constant)
-                            yield kind, f"{name_of(path)}.{owner}: {ast.unparse(handler)}"
+    tree = ast.parse(path.read_text("utf-8"))
+    for owner in (node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)):
+        for call in ast.walk(owner):
+            if isinstance(call, ast.Call) and ast.unparse(call.func) == "open_work.register":
+                constant, handler = map(ast.unparse, call.args)
+                kind = getattr(importlib.import_module(name_of(path)), constant)
+                yield kind, f"{name_of(path)}.{owner.name}: {handler}"
 
 
 def file_of(module: str) -> Path:

@@ -14,6 +14,8 @@ import aiohttp
 import asyncpg
 
 from caas.billing import Billing, BillingTerms
+from caas.billing.invoices import Invoices
+from caas.billing.letterhead import Letterhead
 from caas.billing_database.books import Books, opened
 from caas.billing_database.connection import Database
 from caas.billing_database.customers import Customers
@@ -30,6 +32,7 @@ from caas.notifications import Address, Notifications
 from caas.open_work import Answer, Done, OpenWork
 from caas.ota_activation_engine import SUBSCRIPTION, OtaActivationEngine, Upward
 from caas.payment_processing.charges import Charges
+from caas.payment_processing.refunds import Refunds
 from caas.payment_processing.settlement import Settlement
 from caas.payment_processing.subscription_failure import SubscriptionFailure
 from caas.payment_processing.subscription_payment import SubscriptionPayment
@@ -55,6 +58,11 @@ TIME_SCALE = 1000.0
 VIN = "WVWZZZ1JZXW000001"
 FEE = 2990
 SERVICE = "range-plus"
+LETTERHEAD = Letterhead(
+    name="CaaS Movilidad S.A.", vat_id="ESA12345674", street="Calle de Alcalá 1",
+    postcode="28014", city="Madrid", country="ES", zone=MADRID, language="es",
+    payment_terms="By the card on file.",
+)  # fmt: skip
 
 Seen = TypeVar("Seen")
 
@@ -92,6 +100,8 @@ class SubscriptionHouse:
     settlement: Settlement
     billing: Billing
     invoices: InvoiceRows
+    invoice_desk: Invoices
+    customers: Customers
     notifications: Notifications
     ota: OtaActivationEngine
     gateway_url: str
@@ -270,7 +280,12 @@ def _built(  # the composition root of these tests
 
     async def address_of(customer: UUID) -> Address | None:
         found = await customers.get(customer)
-        return Address(found.name or "", found.email or "", found.language)
+        if found.name is None or found.email is None:
+            return None
+        return Address(found.name, found.email, found.language)
+
+    async def tell_refunded(*_: object) -> None:
+        """Nobody is told; refunds have tests of their own."""
 
     async def goodwill(subject: UUID, sentence: str) -> None:
         await notifications.alert("goodwill_delivery", subject, sentence)
@@ -310,6 +325,7 @@ def _built(  # the composition root of these tests
         }
     )
     flows = {PaymentType.SUBSCRIPTION: payment}
+    refunds = Refunds(books=books, gateway=gateway, pace=pace, tell_refunded=tell_refunded)
     settlement = Settlement(
         books=books,
         gateway=gateway,
@@ -317,7 +333,7 @@ def _built(  # the composition root of these tests
         flows=flows,
         alert=notifications.alert,
         pace=pace,
-        on_refund=_nothing_of_ours,
+        on_refund=refunds.gateway_says,
         on_dispute=_nothing_of_ours,
     )
     billing = Billing(
@@ -327,11 +343,19 @@ def _built(  # the composition root of these tests
         terms=BillingTerms(zone=MADRID),
     )
     unknown = UnknownOutcomes(books=books, gateway=gateway, charges=charges, flows=flows, pace=pace)
-    for room in (notifications, ota, payment, settlement, billing, unknown):
+    desk = Invoices(
+        books=books,
+        notifications=notifications,
+        letterhead=LETTERHEAD,
+        address_of=address_of,
+        refund=refunds.request,
+    )
+    for room in (notifications, ota, payment, settlement, refunds, billing, desk, unknown):
         room.register(open_work)
     return SubscriptionHouse(
         database=database, books=books, open_work=open_work, catalog=catalog,
         subscriptions=subscriptions, usage=Usage(books=books), payment=payment,
         settlement=settlement, billing=billing, invoices=InvoiceRows(database),
+        invoice_desk=desk, customers=customers,
         notifications=notifications, ota=ota, gateway_url="", fleet=Fleet(1), letterbox=letterbox,
     )  # fmt: skip

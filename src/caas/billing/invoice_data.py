@@ -10,7 +10,7 @@ note is a document of type 381 with amounts above zero that names the invoice it
 from datetime import date, timedelta
 from typing import Any, Final
 
-from facturx import generate_cii_xml  # type: ignore[import-untyped]  # ships no types
+from facturx import generate_cii_xml
 
 from caas.billing.letterhead import Letterhead
 from caas.billing_database.invoices import CREDIT_NOTE, Invoice

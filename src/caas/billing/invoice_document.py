@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import typst
 from babel.dates import format_date
-from facturx import generate_from_binary  # type: ignore[import-untyped]  # ships no types
+from facturx import generate_from_binary
 
 from caas.billing.invoice_data import en_16931, first_and_last_day
 from caas.billing.letterhead import Letterhead
@@ -60,7 +60,7 @@ def _document(
         sys_inputs={"invoice": json.dumps(said)},
         pdf_standards=PDF_STANDARD,
         ignore_system_fonts=True,
-        timestamp=invoice.issued_at.astimezone(UTC),
+        timestamp=invoice.issued_at.astimezone(UTC).replace(microsecond=0),
     )
     metadata = {
         "author": letterhead.name,

@@ -27,7 +27,10 @@ select * from invoice_states
    and ($3::text is null or month = $3) and ($4::uuid is null or corrects = $4)
    and ($5::uuid is null or id < $5) order by id desc limit $6
 """
-LOCKED: Final = "select id from invoices where id = $1 for update"
+LOCKED: Final = """
+select s.id from invoices i join subscriptions s on s.id = i.subscription
+ where i.id = $1 for update of s
+"""
 CHARGEABLE: Final = """
 select not exists (select from written_off_invoices w where w.invoice = $1)
    and not exists (select from payments p where p.subject = $1 and p.captured_amount > 0)

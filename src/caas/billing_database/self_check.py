@@ -225,6 +225,16 @@ LAWS: Final = (
             where w.because = 'payment failed' and p.captured_amount > 0""",
     ),
     Law(
+        "no_subscription_is_forgotten",
+        "A subscription that waits has open work, a live verification, or an open case.",
+        """select s.id from subscriptions s
+            where s.state in ('verifying payment method', 'activating')
+              and not exists (select from open_work w
+                               where w.subject = s.id and w.parked_at is null)
+              and not exists (select from payments p where p.subject = s.id and p.live)
+              and not exists (select from cases c where c.subject = s.id and c.status = 'open')""",
+    ),
+    Law(
         "a_subscription_is_active_by_its_vehicle",
         "A subscription was activated by the verified word of its vehicle on its activation.",
         """select s.id from subscriptions s where s.activated_at is not null and not exists (

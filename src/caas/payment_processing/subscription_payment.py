@@ -94,10 +94,7 @@ class SubscriptionPayment:
         assert isinstance(accepted, Accepted), "only a caller with a key gets a stored answer"
         if accepted.fresh:
             await self._charges.process_payment(
-                accepted.payment,
-                self,
-                patience_seconds=SYNCHRONOUS_PATIENCE_SECONDS,
-                maybe_sent=False,
+                accepted.payment, self, patience_seconds=SYNCHRONOUS_PATIENCE_SECONDS
             )
 
     async def charge_mes_vencido(

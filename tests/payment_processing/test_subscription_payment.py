@@ -10,6 +10,7 @@ from caas.billing_database.identifiers import new_id
 from caas.billing_database.invoices import Invoice
 from caas.billing_database.payments import NewPayment
 from caas.billing_database.subscriptions import Subscription
+from caas.external_systems.payment_gateway import GatewayTransaction, TransactionStatus
 from caas.payment_processing.gateway_calls import AUTHORISE
 from caas.payment_processing.initiation import PaymentRequest
 from caas.payment_processing.subscription_payment import NotDueError
@@ -234,6 +235,27 @@ async def test_a_month_declined_after_a_later_one_was_paid_cancels_and_keeps_the
     after = await house.subscriptions.subscription(subscription.id)
     assert (after.state, after.cancelled_because) == ("cancelled", "payment failed")
     assert (await house.invoices.get(paid.id)).state == "paid"
+
+
+async def test_a_success_that_comes_after_the_decline_is_undone_and_revives_nothing(
+    house: SubscriptionHouse,
+) -> None:
+    subscription, invoice = await declined(house)
+    assert invoice.payment_id is not None
+    payment = await house.books.payments.get(invoice.payment_id)
+    late = GatewayTransaction(
+        id=payment.gateway_transaction_id or "", reference=str(payment.id),
+        status=TransactionStatus.AUTHORIZED, amount=payment.amount, currency=payment.currency,
+    )  # fmt: skip
+
+    await house.settlement.gateway_says(payment, late, source="webhook:late")
+    await house.rest()
+
+    after = await house.books.payments.get(payment.id)
+    kinds = {case.kind for case in await house.books.cases.listed(subject=payment.id)}
+    assert (after.state, after.captured_amount) == (PaymentState.FAILED, 0)
+    assert "late_truth" in kinds
+    assert (await house.subscriptions.subscription(subscription.id)).state == "cancelled"
 
 
 async def test_what_a_customer_used_before_ending_is_charged(house: SubscriptionHouse) -> None:

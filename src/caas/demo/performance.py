@@ -1,0 +1,112 @@
+"""A whole demonstration: set the stage, play the scenes, check laws and books, sum up.
+
+Rules a change must keep: it succeeds only if every scene ended as the seed says, every law holds
+and the books agree; whatever happens, the stage is taken down.
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Final
+
+from rich.text import Text
+
+from caas.demo import (
+    cast,
+    ledgers,
+    our_platform,
+    playing,
+    printing,
+    summary,
+    their_platform,
+)
+from caas.demo.calls import done
+from caas.demo.printing import Paper
+from caas.demo.scenarios import SCENES
+from caas.demo.stage import Stage
+from caas.demo.story import Need, Scene
+from caas.demo.summary import Law, Performance
+from caas.errors import StartupError
+
+RETRY_WAITS: Final = (2, 4, 8)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What is to be played: some scenes or all, on our own platform or on a running one."""
+
+    only: Sequence[str] = ()
+    against: str | None = None
+    quietly: bool = False
+
+
+async def perform(wish: Wish, environment: Mapping[str, str]) -> Performance:
+    """Play what is wished for, printing it unless quietly; return what was found.
+
+    Raises:
+        StartupError: there is no such scene, or the stage cannot be set.
+    """
+    scenes = chosen(wish.only)
+    paper = Paper()
+    async with _stage(wish, environment) as our_stage:
+        playable = [scene for scene in scenes if scene.needs <= our_stage.offers]
+        if not wish.quietly:
+            _print_opening(paper, our_stage, len(playable), len(scenes))
+        await cast.heated_seats_on_offer(our_stage)
+        performance = Performance(scale=our_stage.scale)
+        async for story in playing.played(our_stage, playable, begins=paper.whisper_of):
+            performance.stories.append(story)
+            if not wish.quietly:
+                printing.print_story(paper, len(performance.stories), story)
+        performance.books.extend(await ledgers.compared(our_stage))
+        performance.laws.extend(await _laws(our_stage))
+    if not wish.quietly:
+        summary.print_summary(paper, performance)
+    return performance
+
+
+def chosen(only: Sequence[str]) -> list[Scene]:
+    """Return the scenes of these names, all when none is named.
+
+    Raises:
+        StartupError: there is no such scene.
+    """
+    unknown = sorted(set(only) - {scene.name for scene in SCENES})
+    if unknown:
+        raise StartupError(f"There is no scene '{unknown[0]}'. './caas demo --list' names them.")
+    return [scene for scene in SCENES if not only or scene.name in only]
+
+
+def _stage(wish: Wish, environment: Mapping[str, str]) -> AbstractAsyncContextManager[Stage]:
+    if wish.against is None:
+        return our_platform.standing(environment)
+    return their_platform.running(wish.against, environment)
+
+
+def _print_opening(paper: Paper, our_stage: Stage, playable: int, scenes: int) -> None:
+    waits = ", ".join(f"{wait * 1000 / our_stage.scale:g} ms" for wait in RETRY_WAITS)
+    fast = Need.FAST_TIME in our_stage.offers
+    paper.put(
+        Text("CaaS: the payment side of Car as a Service, at work", style="bold"),
+        Text(
+            f"\n{playable} scenes, played against a platform that is really running: API on a "
+            "socket, worker, PostgreSQL, and gateway, order partners and cars in processes of "
+            "their own. Each scene shows who said what to whom, what it changed, and then what "
+            "the seed expects, asked of each party for itself."
+        ),
+        Text(
+            f"\nTime runs {our_stage.scale:g} times as fast: the gateway's retry waits of "
+            f"2, 4 and 8 s last {waits}, and the clock on the left shows the story's time."
+            if fast
+            else "\nTime runs as always, so that only scenes without long waits are played."
+        ),
+        Text(
+            "\nA ledger line reads: amount, account debited / account credited."
+            + ("" if playable == scenes else f" {scenes - playable} scenes cannot be played here.")
+        ),
+    )
+
+
+async def _laws(our_stage: Stage) -> list[Law]:
+    told = done(await our_stage.platform.get("/v1/self-check", scope="operations"), "self-check")
+    return [Law(law["sentence"], law["broken"]) for law in told["laws"]]

@@ -1,0 +1,29 @@
+"""Every scene of the demonstration, in the order of the seed.
+
+Rule a change must keep: a flow or a failure that the seed draws has a scene here.
+"""
+
+from typing import Final
+
+from caas.demo.scenarios import (
+    doors,
+    final_payments,
+    gateway_errors,
+    hosted_pages,
+    refunds,
+    reservations,
+    services,
+    settlements,
+)
+from caas.demo.story import Scene
+
+SCENES: Final[tuple[Scene, ...]] = (
+    *reservations.SCENES,
+    *hosted_pages.SCENES,
+    *final_payments.SCENES,
+    *services.SCENES,
+    *gateway_errors.SCENES,
+    *settlements.SCENES,
+    *refunds.SCENES,
+    *doors.SCENES,
+)

@@ -1,0 +1,44 @@
+"""The stage of a scene: the platform, the world around it, and what can be heard and read.
+
+Rule a change must keep: what only a platform of our own has is None on somebody else's, and a
+scene that needs it says so.
+"""
+
+from dataclasses import dataclass
+
+import aiohttp
+
+from caas.billing_database.demonstration import Onlooker
+from caas.demo.airwaves import Airwaves
+from caas.demo.calls import Caller
+from caas.demo.mailbox import Mailbox
+from caas.demo.outside_world import GatewayStrings, PartnerStrings, VehicleStrings
+from caas.demo.story import Need
+from caas.demo.wire import Line
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """What the platform says to the gateway and to the partners, and what they tell it."""
+
+    gateway: Line
+    partners: Line
+    inbound: Line
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """Everything a scene may use, and what it offers to scenes that need more."""
+
+    platform: Caller
+    gateway: GatewayStrings
+    partners: PartnerStrings
+    vehicles: VehicleStrings
+    scale: float
+    session: aiohttp.ClientSession
+    offers: frozenset[Need]
+    lines: Lines | None = None
+    airwaves: Airwaves | None = None
+    onlooker: Onlooker | None = None
+    mailbox: Mailbox | None = None
+    database_url: str = ""

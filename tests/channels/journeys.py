@@ -97,12 +97,26 @@ class Visitor:
         await self.page.locator("button.first").click()
         await self.page.wait_for_url(self.town.url + "/**")
 
+    async def goes_to_pay_the_rest(self, order_id: UUID) -> None:
+        """Read what a declined final payment costs, accept it, and go to the gateway's page."""
+        await self.go(f"/car/{order_id}/final-payment")
+        await self.page.locator("#understood").check()
+        await self.page.locator("main button.first").click()
+        await self.page.wait_for_url("**/pay/*")
+        await self.page.get_by_label(self.tongue.card).wait_for()
+
+    async def goes_to_buy(self, code: str) -> None:
+        """Choose a service for its shortest duration, and go to the gateway's page."""
+        await self.go(f"/services/{code}")
+        await self.page.locator("main button.first").click()
+        await self.page.get_by_label(self.tongue.card).wait_for()
+
     async def opens_account(self, email: str = ANA) -> None:
         """Open the link of the access credentials and choose a password."""
         await self.page.goto(await self.town.access_link(email))
         await self.page.get_by_label(self.tongue.new_password).fill(PASSWORD)
         await self.press(self.tongue.save)
-        await self.page.wait_for_url("**/car")
+        await self.page.wait_for_url("**/car/*")
 
 
 async def visitor(town: Town, browser: Browser, tongue: Tongue = SPANISH, **window: Any) -> Visitor:

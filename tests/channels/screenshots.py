@@ -8,6 +8,7 @@ import asyncio
 import tempfile
 from pathlib import Path
 from typing import Final
+from uuid import UUID
 
 import asyncpg
 from playwright.async_api import Browser, async_playwright
@@ -16,11 +17,13 @@ from caas.billing_database import connection, migrations
 from caas.billing_database.embedded_postgresql import EmbeddedPostgresql
 from caas.rules.order_states import OrderState
 from tests.channels.conftest import CHROMIUM
-from tests.channels.journeys import DESK, SALES, Visitor, order_is, visitor
+from tests.channels.journeys import ANA, DESK, PHONE, SALES, Visitor, order_is, visitor
 from tests.channels.town import STOCK, Town, founded
 from tests.conftest import named
 
 FOLDER: Final = Path(__file__).resolve().parents[2] / "docs" / "screenshots"
+PHONE_WIDTH_MAX: Final = 500
+"""A telephone is pictured as it is held: its bar stays at the bottom of the screen."""
 
 
 async def picture(who: Visitor, name: str) -> None:
@@ -28,12 +31,13 @@ async def picture(who: Visitor, name: str) -> None:
     for scheme in ("light", "dark"):
         await who.page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
         path = FOLDER / f"{name}-{scheme}.png"
-        await who.page.screenshot(path=path, full_page=True)
+        whole = (who.page.viewport_size or {"width": 0})["width"] > PHONE_WIDTH_MAX
+        await who.page.screenshot(path=path, full_page=whole)
     await who.page.emulate_media(color_scheme="light", reduced_motion="reduce")
 
 
-async def intranet(town: Town, browser: Browser) -> None:
-    """Picture what dealership sales see."""
+async def intranet(town: Town, browser: Browser) -> UUID:
+    """Picture what dealership sales see; return the order they made."""
     sales = await visitor(town, browser, **DESK)
     await sales.go("/")
     await picture(sales, "front")
@@ -56,6 +60,50 @@ async def intranet(town: Town, browser: Browser) -> None:
     await picture(sales, "intranet-home")
     await sales.go("/messages")
     await picture(sales, "intranet-messages")
+    return order
+
+
+async def customer(town: Town, browser: Browser, order: UUID) -> None:
+    """Picture what a customer sees, from the access link to a service in the car."""
+    ana = await visitor(town, browser, **PHONE)
+    await ana.page.goto(await town.access_link(ANA))
+    await picture(ana, "access")
+    await ana.opens_account()
+    await ana.page.wait_for_selector("text=Pedido a fábrica")
+    await picture(ana, "car-in-production")
+    await town.vehicle_is_ready(order)
+    await order_is(town, order, OrderState.READY)
+    await ana.go(f"/car/{order}")
+    await picture(ana, "car-ready")
+    await ana.go(f"/car/{order}/final-payment")
+    await picture(ana, "final-payment")
+    await ana.goes_to_pay_the_rest(order)
+    await ana.pays()
+    await order_is(town, order, OrderState.DELIVERY_SCHEDULED)
+    await ana.go(f"/car/{order}")
+    await picture(ana, "car-delivery-scheduled")
+    await town.delivery_is_completed(order)
+    await order_is(town, order, OrderState.DELIVERED)
+    await ana.go("/services")
+    await picture(ana, "services")
+    await ana.go("/services/heated-seats")
+    await picture(ana, "service")
+    await ana.goes_to_buy("heated-seats")
+    await picture(ana, "gateway")
+    await ana.pays()
+    await ana.page.get_by_text("Tu coche ha confirmado").wait_for()
+    await picture(ana, "service-active")
+    for path in ("payments", "messages", "account"):
+        await ana.go(f"/{path}")
+        await picture(ana, path)
+    await ana.go(f"/car/{order}")
+    await picture(ana, "car-delivered")
+    await ana.page.set_viewport_size({"width": 1280, "height": 860})
+    await picture(ana, "car-delivered-desk")
+    await ana.go("/services")
+    await picture(ana, "services-desk")
+    await ana.go("/offline")
+    await picture(ana, "offline")
 
 
 async def main() -> None:
@@ -74,7 +122,8 @@ async def main() -> None:
                 browser = await playwright.chromium.launch(
                     executable_path=CHROMIUM, args=["--no-sandbox"]
                 )
-                await intranet(town, browser)
+                order = await intranet(town, browser)
+                await customer(town, browser, order)
                 await browser.close()
             await database.close()
         finally:

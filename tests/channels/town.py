@@ -114,6 +114,16 @@ class Town:
         assert link is not None
         return link[0]
 
+    async def vehicle_is_ready(self, order_id: UUID) -> None:
+        """Let the factory finish an order's vehicle."""
+        order = await self.platform.order_management.order(order_id)
+        await self.partners_do(f"ready/{order.factory_order_id}")
+
+    async def delivery_is_completed(self, order_id: UUID) -> None:
+        """Let the transport bring an order's vehicle."""
+        order = await self.platform.order_management.order(order_id)
+        await self.partners_do(f"completed/{order.delivery_id}")
+
     async def as_owner(self, statement: str) -> None:
         """Run a statement as the one who owns the schema, not as the application."""
         async with self.database.connection() as connection:

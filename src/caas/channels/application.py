@@ -11,6 +11,8 @@ from uuid import UUID
 
 from caas.billing_database.accounts import Accounts
 from caas.billing_database.sessions import Sessions
+from caas.channels.account import ACCOUNT_ROUTES
+from caas.channels.customer import CUSTOMER_ROUTES
 from caas.channels.entrance import READING, Entrance
 from caas.channels.forms import ForeignFormError
 from caas.channels.inbox import INBOX_ROUTES, unread
@@ -29,7 +31,9 @@ from caas.errors import RefusedError
 ROUTES: Final[tuple[PageRoute, ...]] = (
     *SIGN_IN_ROUTES,
     *INBOX_ROUTES,
+    *ACCOUNT_ROUTES,
     *INTRANET_ROUTES,
+    *CUSTOMER_ROUTES,
 )
 
 _PLACE: Final = re.compile(r"\{(\w+)(?::(\w+))?\}")

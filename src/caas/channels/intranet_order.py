@@ -70,7 +70,7 @@ async def pay_again(channels: Channels, visit: Visit) -> Reply:
     order = await own_order(channels, visit)
 
     async def work() -> str:
-        await initiate(channels, visit, order.id)
+        await initiate(channels, visit, order)
         return f"/intranet/orders/{order.id}"
 
     return await once(channels, visit, work)

@@ -12,21 +12,20 @@ import re
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final
-from uuid import UUID
 
 import structlog
 from babel.numbers import NumberFormatError, parse_decimal
 
 from caas.billing_database.idempotency import InFlightError, KeyReusedError
+from caas.billing_database.orders import Order
 from caas.billing_database.vehicles import Vehicle
 from caas.channels.error_pages import words_of
 from caas.channels.forms import filled
 from caas.channels.languages import LOCALES
 from caas.channels.page_routes import SALES, PageRoute, get, post
-from caas.channels.payment_view import request_of
 from caas.channels.replies import Reply
 from caas.channels.rooms import Channels
-from caas.channels.sending_once import new_key, once
+from caas.channels.sending_once import Asked, initiated, new_key, once
 from caas.channels.visit import Visit
 from caas.errors import CaasError, RefusedError
 from caas.rules.money import Money, exponent
@@ -82,17 +81,18 @@ async def reserve(channels: Channels, visit: Visit) -> Reply:
         return _page(channels, visit, vehicle, filled_in, status=REFUSED, refusal=refusal)
 
 
-async def initiate(channels: Channels, visit: Visit, order_id: UUID) -> None:
+async def initiate(channels: Channels, visit: Visit, order: Order) -> None:
     """Ask for the reservation payment of an order; what stands in the way is shown with the order.
 
     The order is written down already, so a gateway that is away is no reason to lose it.
     """
-    order = await channels.rooms.order_management.order(order_id)
-    request = request_of(
-        channels, order.id, order.customer, order.deposit, return_path=f"/paid/{order.id}"
-    )
+
+    async def asked() -> Asked:
+        return Asked(order.id, order.customer, order.deposit, f"/paid/{order.id}")
+
+    pay = channels.rooms.payment_processing.initiate_reservation_payment
     try:
-        await channels.rooms.payment_processing.initiate_reservation_payment(request)
+        await initiated(channels, visit, pay, asked)
     except CaasError as error:
         _log.warning("intranet.payment_not_initiated", order=str(order.id), because=error.code,
                      request_id=visit.request_id)  # fmt: skip
@@ -111,7 +111,7 @@ async def _reserved(
     order = await management.create_order(
         customer=customer, vin=vehicle.vin, model=None, dealership=visit.dealership, deposit=deposit
     )
-    await initiate(channels, visit, order.id)
+    await initiate(channels, visit, order)
     return f"/intranet/orders/{order.id}"
 
 

@@ -11,11 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
-from uuid import UUID
 
 from caas.billing_database.payments import Payment
-from caas.channels.rooms import Channels
-from caas.payment_processing import PaymentRequest
 from caas.rules.money import Money
 from caas.rules.payment_states import PaymentState
 from caas.rules.payment_types import PaymentType
@@ -105,19 +102,6 @@ def last_of(payments: Sequence[Payment], payment_type: PaymentType) -> PaymentVi
     """Return the last payment of a type; payments come newest first."""
     found = next((payment for payment in payments if payment.type is payment_type), None)
     return None if found is None else view_of(found)
-
-
-def request_of(
-    channels: Channels, subject: UUID, customer: UUID, due: Money, *, return_path: str
-) -> PaymentRequest:
-    """Return the request for a payment on the gateway's own page."""
-    return PaymentRequest(
-        subject=subject,
-        customer=customer,
-        amount=due.amount,
-        currency=due.currency,
-        return_url=channels.settings.public_url + return_path,
-    )
 
 
 def _situation(payment: Payment) -> Situation:

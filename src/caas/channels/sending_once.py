@@ -11,23 +11,42 @@ import asyncio
 import hashlib
 import re
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Final
+from uuid import UUID
 
 import msgspec
 
-from caas.billing_database.idempotency import InFlightError, StoredAnswer
+from caas.billing_database.idempotency import InFlightError, StoredAnswer, hashed
 from caas.billing_database.identifiers import new_id
+from caas.billing_database.payments import Payment
 from caas.channels.forms import MalformedFormError
 from caas.channels.replies import SEE_OTHER, Reply, see_other
 from caas.channels.rooms import Channels
 from caas.channels.visit import Visit
 from caas.errors import RefusedError, UnavailableError
+from caas.payment_processing import CallerKey, PaymentRequest
+from caas.rules.money import Money
 
 KEY: Final = "key"
 FIRST_SECONDS_MAX: Final = 20.0
 LOOK_AGAIN_SECONDS: Final = 0.15
+_ITS_PAYMENT: Final = "\npayment"
 _KEY: Final = re.compile(r"[0-9a-f-]{36}")
 _NOT_COMPARED: Final = frozenset({KEY, "form_token"})
+
+
+Initiate = Callable[[PaymentRequest], Awaitable[Payment | StoredAnswer]]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A payment to ask for on the gateway's own page, and where the customer comes back to."""
+
+    subject: UUID
+    customer: UUID
+    due: Money
+    return_path: str
 
 
 def new_key() -> str:
@@ -65,6 +84,33 @@ async def once(channels: Channels, visit: Visit, work: Callable[[], Awaitable[st
         raise
     await keys.end(caller, key, StoredAnswer(SEE_OTHER, path.encode()))
     return see_other(path)
+
+
+async def initiated(
+    channels: Channels, visit: Visit, initiate: Initiate, ordered: Callable[[], Awaitable[Asked]]
+) -> Payment:
+    """Ask for the payment that a form wants; a form that was cut off and comes again has it.
+
+    `ordered` writes down what is paid for, and is left out when the payment is there already.
+    """
+    caller, key_hash = _caller(visit), hashed(key_of(visit) + _ITS_PAYMENT)
+    payment_id = await channels.rooms.books.keys.payment_of(caller, key_hash)
+    if payment_id is None:
+        asked = await ordered()
+        key = CallerKey(caller, key_hash, _digest(visit))
+        payment = await initiate(
+            PaymentRequest(
+                subject=asked.subject,
+                customer=asked.customer,
+                amount=asked.due.amount,
+                currency=asked.due.currency,
+                return_url=channels.settings.public_url + asked.return_path,
+                caller_key=key,
+            )
+        )
+        assert isinstance(payment, Payment), "the key inside a form has no answer of its own"
+        return payment
+    return await channels.rooms.books.payments.get(payment_id)
 
 
 async def _begun(channels: Channels, caller: str, key: str, digest: bytes) -> StoredAnswer | None:

@@ -1,0 +1,35 @@
+"""The Web Platform and Mobile Application (Diagram 1): what customers use, on whatever they have.
+
+Here is the way in to one's cars; a car and its purchase stand in `customer_order`, services in
+`customer_services`, money in `customer_payments`, the person's own settings in `account`.
+
+Rules a change must keep: a customer sees what is theirs and nothing else, and what is somebody
+else's is answered as if it did not exist.
+"""
+
+from typing import Final
+
+from caas.channels.customer_order import CUSTOMER_ORDER_ROUTES
+from caas.channels.customer_payments import CUSTOMER_PAYMENT_ROUTES
+from caas.channels.customer_services import CUSTOMER_SERVICE_ROUTES
+from caas.channels.order_view import KINDS, slug
+from caas.channels.page_routes import CUSTOMERS, PageRoute, get
+from caas.channels.replies import Reply, see_other
+from caas.channels.rooms import Channels
+from caas.channels.visit import Visit
+
+
+async def cars(channels: Channels, visit: Visit) -> Reply:
+    """Show the customer's cars; the only one at once."""
+    orders = await channels.rooms.order_management.orders(customer=visit.customer)
+    if len(orders) == 1:
+        return see_other(f"/car/{orders[0].id}")
+    return channels.page(visit, "customer/cars.html", orders=orders, slug=slug, kinds=KINDS)
+
+
+CUSTOMER_ROUTES: Final[tuple[PageRoute, ...]] = (
+    get("/car", cars, CUSTOMERS),
+    *CUSTOMER_ORDER_ROUTES,
+    *CUSTOMER_SERVICE_ROUTES,
+    *CUSTOMER_PAYMENT_ROUTES,
+)

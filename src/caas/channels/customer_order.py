@@ -1,0 +1,150 @@
+"""A customer's car and its purchase (Diagram 3), and desistimiento.
+
+What a declined final payment costs is said before the customer goes to pay: there is no second
+attempt, and the reservation is lost (Diagram 3, "Critical Business Rule").
+
+Rules a change must keep: the consequence stands on the page with the button, and has to be
+accepted; while the outcome is not known the page says that the car is held; whether a customer may
+withdraw is decided by Order Management alone.
+"""
+
+from typing import Final
+from uuid import UUID
+
+from caas.billing_database.orders import Order
+from caas.billing_database.services import ServiceOrder
+from caas.channels.order_view import OrderView, order_view
+from caas.channels.page_routes import CUSTOMERS, NothingHereError, PageRoute, get, post
+from caas.channels.replies import Reply, nothing_new, see_other
+from caas.channels.rooms import Channels
+from caas.channels.sending_once import Asked, initiated, new_key, once
+from caas.channels.visit import Visit
+from caas.errors import NotFoundError
+from caas.rules.order_states import OrderEvent, OrderState, can
+
+REFUSED: Final = 422
+ACTIVE: Final = "active"
+
+
+async def car(channels: Channels, visit: Visit) -> Reply:
+    """Show a car and its purchase, live."""
+    return await _page(channels, visit, "customer/car.html")
+
+
+async def car_live(channels: Channels, visit: Visit) -> Reply:
+    """Show the living part again, if anything has changed."""
+    view = await order_view(channels, await own_order(channels, visit))
+    if visit.query.get("seen") == view.version:
+        return nothing_new()
+    return await _page(channels, visit, "customer/car_live.html", view=view)
+
+
+async def final_payment_form(channels: Channels, visit: Visit) -> Reply:
+    """Say what the final payment is and what a declined one costs, before anything is paid."""
+    view = await order_view(channels, await own_order(channels, visit))
+    if view.order.state is not OrderState.READY or view.is_being_paid:
+        return see_other(f"/car/{view.order.id}")
+    return _final_page(channels, visit, view)
+
+
+async def final_payment(channels: Channels, visit: Visit) -> Reply:
+    """Begin the final payment; the customer goes on to the gateway's page."""
+    order = await own_order(channels, visit)
+    if visit.form.get("understood") != "yes":
+        view = await order_view(channels, order)
+        return _final_page(channels, visit, view, not_understood=True)
+
+    async def asked() -> Asked:
+        return Asked(order.id, order.customer, order.rest, f"/car/{order.id}")
+
+    async def work() -> str:
+        pay = channels.rooms.payment_processing.initiate_final_payment
+        payment = await initiated(channels, visit, pay, asked)
+        return f"/pay/{payment.id}"
+
+    return await once(channels, visit, work)
+
+
+async def withdrawal_form(channels: Channels, visit: Visit) -> Reply:
+    """Say what desistimiento means for this order."""
+    view = await order_view(channels, await own_order(channels, visit))
+    if not can(view.order.state, OrderEvent.DESISTIMIENTO):
+        return see_other(f"/car/{view.order.id}")
+    return channels.page(
+        visit, "customer/withdrawal.html", view=view, order=view.order, key=new_key()
+    )
+
+
+async def withdraw(channels: Channels, visit: Visit) -> Reply:
+    """Withdraw from the order; everything that was paid goes back."""
+    order = await own_order(channels, visit)
+
+    async def work() -> str:
+        await channels.rooms.order_management.withdraw(order.id)
+        return f"/car/{order.id}"
+
+    return await once(channels, visit, work)
+
+
+async def own_order(channels: Channels, visit: Visit) -> Order:
+    """Return the order of the address, if it is the customer's.
+
+    Raises:
+        NothingHereError: there is none, or it is somebody else's.
+    """
+    order_id: UUID = visit.ids["order_id"]
+    try:
+        order = await channels.rooms.order_management.order(order_id)
+    except NotFoundError as error:
+        raise NothingHereError from error
+    if order.customer != visit.customer:
+        raise NothingHereError
+    return order
+
+
+async def _page(
+    channels: Channels, visit: Visit, template: str, *, view: OrderView | None = None
+) -> Reply:
+    if view is None:
+        view = await order_view(channels, await own_order(channels, visit))
+    services: list[ServiceOrder] = []
+    names: dict[str, str] = {}
+    if view.order.state is OrderState.DELIVERED:
+        bought = await channels.rooms.service_catalog.service_orders(
+            customer=visit.customer, vin=view.order.vin
+        )
+        services = [one for one in bought if one.state == ACTIVE]
+        names = {one.code: one.name for one in await channels.rooms.service_catalog.services()}
+    return channels.page(
+        visit,
+        template,
+        view=view,
+        order=view.order,
+        services=services,
+        names=names,
+        may_withdraw=can(view.order.state, OrderEvent.DESISTIMIENTO) and not view.is_being_paid,
+    )
+
+
+def _final_page(
+    channels: Channels, visit: Visit, view: OrderView, *, not_understood: bool = False
+) -> Reply:
+    return channels.page(
+        visit,
+        "customer/final_payment.html",
+        order=view.order,
+        not_understood=not_understood,
+        key=new_key(),
+        status=REFUSED if not_understood else 200,
+    )
+
+
+_CAR: Final = "/car/{order_id:uuid}"
+CUSTOMER_ORDER_ROUTES: Final[tuple[PageRoute, ...]] = (
+    get(_CAR, car, CUSTOMERS),
+    get(f"{_CAR}/live", car_live, CUSTOMERS),
+    get(f"{_CAR}/final-payment", final_payment_form, CUSTOMERS),
+    post(f"{_CAR}/final-payment", final_payment, CUSTOMERS),
+    get(f"{_CAR}/withdrawal", withdrawal_form, CUSTOMERS),
+    post(f"{_CAR}/withdrawal", withdraw, CUSTOMERS),
+)

@@ -1,0 +1,103 @@
+"""A customer's payments: the way to the gateway's page, the list, and the life of each.
+
+Rules a change must keep: the address of the gateway's page is the one the gateway gave for this
+payment, and is shown to its customer alone; the life of a payment is told in plain words, without
+what only operations need.
+"""
+
+from typing import Final
+from uuid import UUID
+
+from caas.billing_database.payments import Payment, TimelineEvent
+from caas.channels.page_routes import CUSTOMERS, NothingHereError, PageRoute, get
+from caas.channels.payment_view import Situation, view_of
+from caas.channels.replies import Reply, see_other
+from caas.channels.rooms import Channels
+from caas.channels.visit import Visit
+from caas.errors import NotFoundError
+from caas.rules.money import Money
+from caas.rules.payment_types import PaymentType
+
+PAGE_ROWS: Final = 200
+OF_AN_ORDER: Final = frozenset({PaymentType.RESERVATION, PaymentType.FINAL})
+
+
+async def to_gateway(channels: Channels, visit: Visit) -> Reply:
+    """Send the customer on to the gateway's page; whoever has paid goes to what was paid for."""
+    payment = await own_payment(channels, visit)
+    view = view_of(payment)
+    if view.situation is not Situation.AT_GATEWAY:
+        return see_other(subject_path(payment))
+    return channels.page(visit, "customer/to_gateway.html", view=view)
+
+
+async def payments(channels: Channels, visit: Visit) -> Reply:
+    """Show every payment, newest first."""
+    listed = await channels.rooms.books.payments.listed(
+        customer=visit.customer, before=_before(visit)
+    )
+    return channels.page(
+        visit,
+        "customer/payments.html",
+        views=[view_of(payment) for payment in listed],
+        more=listed[-1].id if len(listed) == PAGE_ROWS else None,
+    )
+
+
+async def payment(channels: Channels, visit: Visit) -> Reply:
+    """Show a payment, its life and what was given back of it."""
+    found = await own_payment(channels, visit)
+    status = await channels.rooms.payment_processing.query_payment_status(found.id)
+    return channels.page(
+        visit,
+        "customer/payment.html",
+        view=view_of(status.payment),
+        moves=[event for event in status.events if event.from_state != event.to_state],
+        refunds=[(refund, Money(refund.amount, refund.currency)) for refund in status.refunds],
+        subject_path=subject_path(found),
+        slug=_slug,
+    )
+
+
+async def own_payment(channels: Channels, visit: Visit) -> Payment:
+    """Return the payment of the address, if it is the customer's.
+
+    Raises:
+        NothingHereError: there is none, or it is somebody else's.
+    """
+    payment_id: UUID = visit.ids["payment_id"]
+    try:
+        found = await channels.rooms.books.payments.get(payment_id)
+    except NotFoundError as error:
+        raise NothingHereError from error
+    if found.customer != visit.customer:
+        raise NothingHereError
+    return found
+
+
+def subject_path(payment: Payment) -> str:
+    """Return the page of what a payment is for."""
+    if payment.type in OF_AN_ORDER:
+        return f"/car/{payment.subject}"
+    if payment.type is PaymentType.SERVICE:
+        return f"/service-orders/{payment.subject}"
+    return "/services"
+
+
+def _slug(event: TimelineEvent) -> str:
+    """Return the state an event led to as a key of the catalogue of words."""
+    return event.to_state.lower()
+
+
+def _before(visit: Visit) -> UUID | None:
+    try:
+        return UUID(visit.query.get("before", ""))
+    except ValueError:
+        return None
+
+
+CUSTOMER_PAYMENT_ROUTES: Final[tuple[PageRoute, ...]] = (
+    get("/pay/{payment_id:uuid}", to_gateway, CUSTOMERS),
+    get("/payments", payments, CUSTOMERS),
+    get("/payments/{payment_id:uuid}", payment, CUSTOMERS),
+)

@@ -5,6 +5,7 @@ that are enforced, never a copy of them.
 """
 
 import re
+import tomllib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
@@ -22,6 +23,7 @@ from caas.rules import vehicle_states as of_vehicles
 from caas.rules.payment_failures import consequence_of_failure, not_sent_consequence
 from caas.rules.payment_types import MATRIX, PaymentType
 
+TEXTS: Final = Path(texts.__file__).with_name("en.toml")
 DECISIONS: Final = Path(__file__).resolve().parent / "decisions"
 CREATED: Final = re.compile(
     r"(?P<said>(?:^-- [^\n]*\n)*)^create (?P<kind>table|view) (?P<name>\w+)", re.MULTILINE
@@ -203,11 +205,13 @@ def calls() -> str:
 
 
 def notifications() -> str:
-    """List what people are told: every template with the facts it needs."""
+    """List what people are told: every template with its title and the facts it needs."""
+    english = tomllib.loads(TEXTS.read_text("utf-8"))
     rows = [
-        (f"`{template}`", ", ".join(sorted(facts))) for template, facts in texts.TEMPLATES.items()
+        (f"`{template}`", f"`{english[template]['title']}`", ", ".join(sorted(facts)))
+        for template, facts in texts.TEMPLATES.items()
     ]
-    return table(("template", "facts"), rows)
+    return table(("template", "title", "facts"), rows)
 
 
 def decisions() -> str:

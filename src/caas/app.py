@@ -6,9 +6,10 @@ Rules a change must keep: a secret that is missing is an error at the start, nev
 the platform cannot do safely with the gateway it was given, it refuses to start with (decision 1).
 """
 
+import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,7 +20,7 @@ from uuid import UUID
 import structlog
 import uvicorn
 
-from caas import channels, local_machine
+from caas import channels, local_machine, start_up
 from caas.api import (
     ApiSettings,
     PartnerWebhooks,
@@ -32,7 +33,7 @@ from caas.api.front_door import FrontDoor
 from caas.billing_database import books as billing_books
 from caas.billing_database import connection, migrations
 from caas.billing_database.books import Books
-from caas.billing_database.connection import Database
+from caas.billing_database.connection import Connection, Database
 from caas.billing_database.customers import Customers
 from caas.billing_database.payments import Payment
 from caas.billing_database.refunds import Refund
@@ -70,7 +71,7 @@ from caas.payment_processing.unknown_outcomes import UnknownOutcomes
 from caas.rules.pace import Pace
 from caas.rules.payment_types import PaymentType
 from caas.service_catalog import ServiceCatalog
-from caas.settings import Market, Settings
+from caas.settings import IN_PROCESS_VEHICLES, Market, Settings
 
 _log = structlog.get_logger()
 
@@ -131,6 +132,7 @@ def assemble(database: Database, partners: Partners, terms: Terms) -> Platform:
         gateway=partners.gateway,
         pace=pace,
         tell_refunded=_refund_teller(notifications),
+        alert=notifications.alert,
     )
     orders = OrderManagement(
         books=books,
@@ -235,6 +237,7 @@ def _payment_processing(
             pace=pace,
             on_refund=rooms.refunds.gateway_says,
             on_dispute=disputes.gateway_says,
+            let_go={PaymentType.SERVICE: service_payment.void_charge},
         ),
         refunds=rooms.refunds,
         disputes=disputes,
@@ -244,10 +247,18 @@ def _payment_processing(
 
 
 def environment(file: Path = ENVIRONMENT_FILE) -> dict[str, str]:
-    """Return the process's environment, over what the .env file says."""
+    """Return the process's environment, over what the .env file says.
+
+    Raises:
+        StartupError: the file cannot be read.
+    """
     found: dict[str, str] = {}
     if file.is_file():
-        for line in file.read_text("utf-8").splitlines():
+        try:
+            text = file.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise StartupError(f"The file {file} cannot be read; make it UTF-8 text.") from error
+        for line in text.splitlines():
             name, equals, value = line.strip().partition("=")
             if equals and not name.startswith("#"):
                 found[name.strip()] = value.strip().strip("\"'")
@@ -266,6 +277,8 @@ async def opened(settings: Settings) -> AsyncIterator[Platform]:
         database = await connection.connect(settings.database_url)
         stack.push_async_callback(database.close)
         partners = await _partners(stack, settings)
+        await start_up.look_at_broker(settings)
+        await start_up.look_at_gateway(partners.gateway, settings)
         terms = Terms(
             market=settings.market,
             pace=Pace(settings.time_scale),
@@ -277,15 +290,42 @@ async def opened(settings: Settings) -> AsyncIterator[Platform]:
         yield platform
 
 
-async def serving(platform: Platform, settings: Settings, *, host: str, port: int) -> None:
-    """Serve the API and the channels until the process is told to stop.
+async def serving(
+    platform: Platform,
+    settings: Settings,
+    *,
+    host: str,
+    port: int,
+    on_listening: Callable[[], None] = lambda: None,
+) -> None:
+    """Serve the API and the channels until the process is told to stop, or the task is.
 
     Raises:
         StartupError: the port is in use, or may not be used.
     """
     served = beside_api(_api(platform, settings), _channels(platform, settings))
     with listening(host, port) as listener:
-        await uvicorn.Server(server_config(served)).serve(sockets=[listener])
+        server = _Server(server_config(served), on_listening)
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        try:
+            await asyncio.shield(serving)
+        except asyncio.CancelledError:
+            server.should_exit = True
+            await serving
+            raise
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, which says when it listens."""
+
+    def __init__(self, config: uvicorn.Config, on_listening: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_listening = on_listening
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._on_listening()
 
 
 def _channels(platform: Platform, settings: Settings) -> Entrance:
@@ -336,10 +376,11 @@ def listening(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
-    except OSError as error:
+    except (OSError, OverflowError) as error:
         listener.close()
+        because = error.strerror if isinstance(error, OSError) else "no port has this number"
         raise StartupError(
-            f"Port {port} on {host} cannot be used ({error.strerror}). Choose another with --port."
+            f"Port {port} on {host} cannot be used ({because}). Choose another with --port."
         ) from error
     return listener
 
@@ -378,7 +419,7 @@ async def _partners(stack: AsyncExitStack, settings: Settings) -> Partners:
 
 
 def _vehicle_link(settings: Settings) -> VehicleLink:
-    if not settings.mqtt_url:
+    if settings.mqtt_url == IN_PROCESS_VEHICLES:
         fleet = local_machine.vehicles_at_hand(settings.time_scale)
         return InProcessVehicleLink(fleet, now=now, on_refused=_say_refused)
     name = f"caas-{socket.gethostname()}-{os.getpid()}"
@@ -413,13 +454,14 @@ def _orders_refund(refunds: Refunds) -> RefundOfOrders:
 
 
 def _refund_teller(notifications: Notifications) -> TellRefunded:
-    async def tell(payment: Payment, refund: Refund) -> None:
+    async def tell(payment: Payment, refund: Refund, within: Connection) -> None:
         await notifications.tell(
             audience="customer",
             recipient=payment.customer,
             template="refund_done",
             facts={"amount": refund.amount, "currency": refund.currency, "reason": refund.reason},
             subject=refund.id,
+            within=within,
         )
 
     return tell

@@ -5,7 +5,6 @@ does not allow it; the sentence on stderr says what to do.
 """
 
 import asyncio
-import contextlib
 import signal
 import sys
 from collections.abc import Coroutine
@@ -46,6 +45,40 @@ Port = Annotated[int, typer.Option(help="Where the API and the channels listen."
 def up(port: Port = PORT) -> None:
     """Start everything on this machine and leave it running."""
     _run(_up(port))
+
+
+@program.command()
+def demo(
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Play this scene; repeat for more.")
+    ] = None,
+    against: Annotated[
+        str | None, typer.Option(metavar="URL", help="Play on a platform that is running.")
+    ] = None,
+    *,
+    listed: Annotated[bool, typer.Option("--list", help="Say which scenes there are.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Play every flow and every failure of the seed; exit status 1 unless all end as it says."""
+    from caas import demo as stage  # noqa: PLC0415  # imports that only this command pays for
+
+    async def play() -> None:
+        _end_in_order()
+        performance = await stage.perform(wish, app.environment())
+        if as_json:
+            typer.echo(msgspec.json.encode(stage.as_data(performance)).decode())
+        if not performance.ok:
+            raise typer.Exit(FINDINGS)
+
+    wish = stage.Wish(only=only or (), against=against, quietly=as_json)
+    try:
+        scenes = stage.chosen(wish.only)
+    except stage.NoSuchSceneError as error:
+        raise typer.BadParameter(error.sentence, param_hint="--only") from error
+    if listed:
+        stage.print_scenes(stage.Paper(), scenes)
+    else:
+        _run(play())
 
 
 @program.command()
@@ -128,18 +161,23 @@ async def _verify_database(export: Path | None) -> tuple[int, list[BrokenLink]]:
 
 
 async def _up(port: int) -> None:
+    _end_in_order()
     async with AsyncExitStack() as stack:
-        stack.enter_context(logs.to_file(data_dir(app.environment()) / "caas.log"))
+        environment = app.environment()
+        stack.enter_context(logs.to_file(data_dir(environment) / "caas.log"))
+        app.listening("127.0.0.1", port).close()
         world = await local_machine.start(
-            stack, app.environment(), public_url=f"http://127.0.0.1:{port}"
+            stack, environment, public_url=f"http://127.0.0.1:{port}"
         )
         settings = read_settings(world.environment)
         await migrations.migrate(settings.database_url)
         platform = await stack.enter_async_context(app.opened(settings))
         working = asyncio.create_task(platform.open_work.run())
         stack.callback(working.cancel)
-        typer.echo(_welcome(port, world))
-        await app.serving(platform, settings, host="127.0.0.1", port=port)
+        await app.serving(
+            platform, settings, host="127.0.0.1", port=port,
+            on_listening=lambda: typer.echo(_welcome(port, world)),
+        )  # fmt: skip
 
 
 def _welcome(port: int, world: local_machine.LocalWorld) -> str:
@@ -156,6 +194,7 @@ def _welcome(port: int, world: local_machine.LocalWorld) -> str:
 
 
 async def _serve(host: str, port: int) -> None:
+    _end_in_order()
     logs.to_stderr()
     settings = read_settings(app.environment())
     async with app.opened(settings) as platform:
@@ -163,17 +202,10 @@ async def _serve(host: str, port: int) -> None:
 
 
 async def _work() -> None:
+    _end_in_order()
     logs.to_stderr()
     async with app.opened(read_settings(app.environment())) as platform:
-        stopped = asyncio.Event()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-        working = asyncio.create_task(platform.open_work.run())
-        waiting = asyncio.create_task(stopped.wait())
-        await asyncio.wait({working, waiting}, return_when=asyncio.FIRST_COMPLETED)
-        working.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await working
+        await platform.open_work.run()
 
 
 async def _migrate() -> list[str]:
@@ -193,7 +225,17 @@ async def _self_check() -> list[laws.Finding]:
 def _run(work: Coroutine[Any, Any, None]) -> None:
     import uvloop  # noqa: PLC0415  # an import that only the long-running commands pay for
 
-    uvloop.run(_guarded(work))
+    try:
+        uvloop.run(_guarded(work))
+    except (asyncio.CancelledError, KeyboardInterrupt):
+        raise typer.Exit from None  # It was told to stop, and has stopped in order.
+
+
+def _end_in_order() -> None:
+    """Let SIGTERM unwind what was started, at any moment, as Ctrl-C does."""
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
 
 
 async def _guarded(work: Coroutine[Any, Any, Any]) -> Any:

@@ -4,7 +4,8 @@
 their own; what already has an address in the environment is not started.
 
 Rules a change must keep: secrets are made once and kept in the data folder, readable by its owner
-only; a second start keeps the data of the first; whatever was started here is stopped here.
+only, and are no argument of any process; a second start keeps the data of the first; whatever was
+started here is stopped here, and ends also when this process is killed.
 """
 
 import asyncio
@@ -25,7 +26,7 @@ from typing import Any, Final
 from caas.billing_database.embedded_postgresql import EmbeddedPostgresql
 from caas.errors import StartupError
 from caas.external_systems.local_broker import LocalBroker, start_local_broker
-from caas.settings import data_dir, time_scale
+from caas.settings import IN_PROCESS_VEHICLES, data_dir, database_url, time_scale
 
 FLEET_SEED: Final = 7
 START_SECONDS_MAX: Final = 30.0
@@ -34,6 +35,8 @@ SCOPES: Final = (
     "order-management", "service-catalog", "billing", "ota-engine", "webhook-handler", "operations",
 )  # fmt: skip
 WEBHOOK_SECRET_BYTES: Final = 24
+WORD: Final = "running.json"
+TOLD: Final = ("CAAS_PUBLIC_URL", "CAAS_TIME_SCALE")
 ADDRESS: Final = re.compile(r"http://[^\s\"]+")
 
 
@@ -66,7 +69,7 @@ async def start(
     folder = data_dir(environment)
     _lock(stack, folder)
     kept = _secrets(folder)
-    found = dict(environment)
+    found = {name: value for name, value in environment.items() if value}
     found.setdefault("CAAS_PUBLIC_URL", public_url)
     found.setdefault("CAAS_GATEWAY_API_KEY", kept.gateway_api_key)
     found.setdefault("CAAS_GATEWAY_WEBHOOK_SECRETS", kept.gateway_webhook_secret)
@@ -86,8 +89,21 @@ async def start(
         await _start_gateway(stack, found, folder, kept, controls)
     if not found.get("CAAS_FACTORY_URL"):
         await _start_partners(stack, found, folder, kept, controls)
-    return LocalWorld(
+    world = LocalWorld(
         environment=found, controls=controls, keys=kept.api_keys, without_broker=without_broker
+    )
+    _leave_word(stack, folder, world)
+    return world
+
+
+def running_world(environment: Mapping[str, str]) -> LocalWorld | None:
+    """Return what is up on this machine's data folder, None when nothing is."""
+    folder = data_dir(environment)
+    if not (folder / WORD).exists():
+        return None
+    word = json.loads((folder / WORD).read_text("utf-8"))
+    return LocalWorld(
+        environment=word["environment"], controls=word["controls"], keys=_secrets(folder).api_keys
     )
 
 
@@ -106,7 +122,7 @@ async def database(environment: Mapping[str, str]) -> AsyncIterator[str]:
         StartupError: it cannot be started.
     """
     if environment.get("CAAS_DATABASE_URL"):
-        yield environment["CAAS_DATABASE_URL"]
+        yield database_url(environment)
         return
     server = EmbeddedPostgresql()
     dsn = await server.start(data_dir(environment))
@@ -121,15 +137,16 @@ async def _start_vehicles(
 ) -> str | None:
     broker = await start_local_broker(folder)
     if not isinstance(broker, LocalBroker):
+        found["CAAS_MQTT_URL"] = IN_PROCESS_VEHICLES
         return broker.sentence
     stack.push_async_callback(broker.stop)
     found["CAAS_MQTT_URL"] = broker.url
     controls["vehicles"] = await _spawn(
         stack,
         "caas_simulators.vehicles",
-        f"--mqtt-url={broker.url}",
         f"--seed={FLEET_SEED}",
         f"--time-scale={time_scale(found)}",
+        secret=(f"--mqtt-url={broker.url}",),
     )
     return None
 
@@ -145,11 +162,13 @@ async def _start_gateway(
         stack,
         "caas_simulators",
         "gateway",
-        f"--api-key={kept.gateway_api_key}",
-        f"--webhook-secret={kept.gateway_webhook_secret}",
         f"--webhook-url={found['CAAS_PUBLIC_URL']}/webhooks/gateway",
         f"--state-file={folder / 'gateway.jsonl'}",
         f"--time-scale={time_scale(found)}",
+        secret=(
+            f"--api-key={kept.gateway_api_key}",
+            f"--webhook-secret={kept.gateway_webhook_secret}",
+        ),
     )
 
 
@@ -165,25 +184,33 @@ async def _start_partners(
         stack,
         "caas_simulators",
         "partners",
-        f"--webhook-secret={kept.partner_webhook_secret}",
         f"--factory-webhook-url={found['CAAS_PUBLIC_URL']}/webhooks/factory",
         f"--transport-webhook-url={found['CAAS_PUBLIC_URL']}/webhooks/transport",
         f"--state-file={folder / 'partners.jsonl'}",
         f"--time-scale={time_scale(found)}",
         *fleet,
+        secret=(f"--webhook-secret={kept.partner_webhook_secret}",),
     )
     controls["partners"] = url
     for name in ("CAAS_FACTORY_URL", "CAAS_REGISTRATION_URL", "CAAS_TRANSPORT_URL"):
         found.setdefault(name, url)
 
 
-async def _spawn(stack: AsyncExitStack, module: str, *arguments: str) -> str:
-    """Start a simulator and return the address it prints when it listens."""
+async def _spawn(
+    stack: AsyncExitStack, module: str, *arguments: str, secret: tuple[str, ...]
+) -> str:
+    """Start a simulator and return the address it prints when it listens.
+
+    Secret arguments go by stdin, which stays open: the simulator ends when this process does.
+    """
+    pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", module, *arguments, stdout=asyncio.subprocess.PIPE
+        sys.executable, "-m", module, *arguments, "--held", stdin=pipe, stdout=pipe
     )
     stack.push_async_callback(_stop, process)
+    assert process.stdin is not None
     assert process.stdout is not None
+    process.stdin.write("".join(f"{argument}\n" for argument in (*secret, "")).encode())
     try:
         async with asyncio.timeout(START_SECONDS_MAX):
             line = await process.stdout.readline()
@@ -191,7 +218,9 @@ async def _spawn(stack: AsyncExitStack, module: str, *arguments: str) -> str:
         assert address is not None
         return address[0]
     except (TimeoutError, AssertionError) as error:
-        raise StartupError(f"The simulator {module} {arguments[0]} did not start.") from error
+        raise StartupError(
+            f"The simulator {module} {arguments[0]} did not start; what it said is above."
+        ) from error
 
 
 async def _stop(process: asyncio.subprocess.Process) -> None:
@@ -240,7 +269,21 @@ def _secrets(folder: Path) -> _Secrets:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             json.dump(made, file)
         fresh.replace(path)
-    return _Secrets(**json.loads(path.read_text("utf-8")))
+    try:
+        return _Secrets(**json.loads(path.read_text("utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise StartupError(
+            f"The secrets in {path} cannot be read. Restore the file, or remove it: new secrets "
+            "are then made, and callers need the new keys."
+        ) from error
+
+
+def _leave_word(stack: AsyncExitStack, folder: Path, world: LocalWorld) -> None:
+    """Say in the data folder what is up on it, for as long as it is; no secret is in it."""
+    told = {name: world.environment[name] for name in TOLD if name in world.environment}
+    word = folder / WORD
+    word.write_text(json.dumps({"environment": told, "controls": world.controls}), "utf-8")
+    stack.callback(word.unlink, missing_ok=True)
 
 
 def _webhook_secret() -> str:

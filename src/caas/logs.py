@@ -11,6 +11,7 @@ from typing import Final, TextIO
 
 import structlog
 
+from caas.errors import StartupError
 from caas.rules.card_numbers import scrub
 
 LEVEL: Final = logging.INFO
@@ -22,9 +23,19 @@ def to_stderr() -> None:
 
 
 def to_file(path: Path) -> TextIO:
-    """Append JSON lines to a file, which is returned to be closed at the end."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    stream = path.open("a", encoding="utf-8", buffering=1)
+    """Append JSON lines to a file, which is returned to be closed at the end.
+
+    Raises:
+        StartupError: it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        stream = path.open("a", encoding="utf-8", buffering=1)
+    except OSError as error:
+        raise StartupError(
+            f"The data folder {path.parent} cannot be written to ({error.strerror}). "
+            "Set CAAS_DATA_DIR to one that can."
+        ) from error
     _configure(stream)
     return stream
 

@@ -8,17 +8,31 @@ and says what would be right; a secret never shows in a repr.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from caas.api import parse_api_keys
 from caas.errors import StartupError
 from caas.external_systems.http import Secret
+from caas.external_systems.webhook_signatures import WebhookVerifier
+from caas.notifications.texts import LOCALES
 from caas.rules.money import EXPONENTS
 
 DEFAULT_MARKET: Final = "Europe/Madrid,EUR,es"
 MARKET_PARTS: Final = 3
+IN_PROCESS_VEHICLES: Final = "in-process:"
+"""As CAAS_MQTT_URL: simulated cars in this process. Never a default: they take a real charge."""
+TIME_SCALE_MAX: Final = 1_000_000.0
+_EXAMPLES: Final = {
+    "http": "https://host:port",
+    "mqtt": "mqtt://user:password@host:1883 or mqtts://host:8883",
+    "postgresql": "postgresql://user:password@host:5432/name",
+    "sc": "sc://host:15002",
+}
+_HTTP: Final = ("http", "https")
 
 
 class SettingError(StartupError):
@@ -40,20 +54,20 @@ class Market:
 class Settings:
     """Every setting of the platform, checked."""
 
-    database_url: str
+    database_url: str = field(repr=False)
     data_dir: Path
     gateway_url: str
     gateway_api_key: Secret
     gateway_webhook_secrets: tuple[Secret, ...]
-    mqtt_url: str
+    mqtt_url: str = field(repr=False)
     factory_url: str
     registration_url: str
     transport_url: str
     partner_webhook_secrets: tuple[Secret, ...]
     public_url: str
-    api_keys: str
+    api_keys: str = field(repr=False)
     engine_url: str
-    notify_url: str
+    notify_url: str = field(repr=False)
     market: Market
     time_scale: float
 
@@ -65,23 +79,35 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         SettingError: a setting is missing or wrong; the sentence names it.
     """
     return Settings(
-        database_url=environment.get("CAAS_DATABASE_URL", ""),
+        database_url=database_url(environment),
         data_dir=data_dir(environment),
-        gateway_url=_address(environment, "CAAS_GATEWAY_URL", ("http", "https")),
-        gateway_api_key=Secret(_needed(environment, "CAAS_GATEWAY_API_KEY")),
-        gateway_webhook_secrets=_secrets(environment, "CAAS_GATEWAY_WEBHOOK_SECRETS"),
-        mqtt_url=environment.get("CAAS_MQTT_URL", ""),
-        factory_url=_address(environment, "CAAS_FACTORY_URL", ("http", "https")),
-        registration_url=_address(environment, "CAAS_REGISTRATION_URL", ("http", "https")),
-        transport_url=_address(environment, "CAAS_TRANSPORT_URL", ("http", "https")),
-        partner_webhook_secrets=_secrets(environment, "CAAS_PARTNER_WEBHOOK_SECRETS"),
-        public_url=_address(environment, "CAAS_PUBLIC_URL", ("http", "https")),
-        api_keys=_needed(environment, "CAAS_API_KEYS"),
-        engine_url=environment.get("CAAS_ENGINE_URL", ""),
-        notify_url=environment.get("CAAS_NOTIFY_URL", ""),
-        market=read_market(environment.get("CAAS_MARKET", DEFAULT_MARKET)),
+        gateway_url=_address(environment, "CAAS_GATEWAY_URL", _HTTP),
+        gateway_api_key=_secret("CAAS_GATEWAY_API_KEY", environment),
+        gateway_webhook_secrets=_webhook_secrets(environment, "CAAS_GATEWAY_WEBHOOK_SECRETS"),
+        mqtt_url=_vehicles(environment),
+        factory_url=_address(environment, "CAAS_FACTORY_URL", _HTTP),
+        registration_url=_address(environment, "CAAS_REGISTRATION_URL", _HTTP),
+        transport_url=_address(environment, "CAAS_TRANSPORT_URL", _HTTP),
+        partner_webhook_secrets=_webhook_secrets(environment, "CAAS_PARTNER_WEBHOOK_SECRETS"),
+        public_url=_address(environment, "CAAS_PUBLIC_URL", _HTTP),
+        api_keys=_api_keys(environment),
+        engine_url=_engine_url(environment),
+        notify_url=_notify_url(environment),
+        market=read_market(environment.get("CAAS_MARKET") or DEFAULT_MARKET),
         time_scale=time_scale(environment),
     )
+
+
+def database_url(environment: Mapping[str, str]) -> str:
+    """Return where the Billing Database is.
+
+    Raises:
+        SettingError: it is not set, or no address of a PostgreSQL.
+    """
+    value = _needed(environment, "CAAS_DATABASE_URL")
+    if not _is_address(value, ("postgresql", "postgres"), needs_host=False):
+        raise _no_address("CAAS_DATABASE_URL", "postgresql")
+    return value
 
 
 def data_dir(environment: Mapping[str, str]) -> Path:
@@ -95,13 +121,16 @@ def time_scale(environment: Mapping[str, str]) -> float:
     Raises:
         SettingError: it is not a number above zero.
     """
-    text = environment.get("CAAS_TIME_SCALE", "1")
+    text = environment.get("CAAS_TIME_SCALE") or "1"
     try:
         scale = float(text)
     except ValueError:
         scale = 0.0
-    if not 0 < scale < float("inf"):
-        raise SettingError(f"CAAS_TIME_SCALE is a number above zero, not '{text}'.")
+    if not 1 / TIME_SCALE_MAX <= scale <= TIME_SCALE_MAX:
+        raise SettingError(
+            f"CAAS_TIME_SCALE is a number above zero, at most {TIME_SCALE_MAX:.0f}, not '{text}'. "
+            "Leave it out in operation: there it is 1."
+        )
     return scale
 
 
@@ -112,12 +141,23 @@ def read_market(text: str) -> Market:
         SettingError: a part is missing or unknown.
     """
     parts = [part.strip() for part in text.split(",")]
-    if len(parts) != MARKET_PARTS or parts[1] not in EXPONENTS:
-        raise SettingError(f"CAAS_MARKET is 'time zone,currency,language', not '{text}'.")
+    if len(parts) != MARKET_PARTS:
+        raise SettingError(
+            f"CAAS_MARKET is 'time zone,currency,language', such as '{DEFAULT_MARKET}', not "
+            f"'{text}'."
+        )
+    zone, currency, language = parts
+    if currency not in EXPONENTS:
+        raise SettingError(f"CAAS_MARKET names an unknown currency: '{currency}'. Use ISO 4217.")
+    if language not in LOCALES:
+        known = ", ".join(sorted(LOCALES))
+        raise SettingError(f"CAAS_MARKET names the language '{language}'; there are {known}.")
     try:
-        return Market(zone=ZoneInfo(parts[0]), currency=parts[1], language=parts[2])
+        return Market(zone=ZoneInfo(zone), currency=currency, language=language)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise SettingError(f"CAAS_MARKET names an unknown time zone: '{parts[0]}'.") from error
+        raise SettingError(
+            f"CAAS_MARKET names an unknown time zone: '{zone}'. Use a name such as Europe/Madrid."
+        ) from error
 
 
 def _needed(environment: Mapping[str, str], name: str) -> str:
@@ -130,12 +170,70 @@ def _needed(environment: Mapping[str, str], name: str) -> str:
     return value
 
 
-def _secrets(environment: Mapping[str, str], name: str) -> tuple[Secret, ...]:
-    return tuple(Secret(part.strip()) for part in _needed(environment, name).split(","))
+def _secret(name: str, environment: Mapping[str, str]) -> Secret:
+    return _one_secret(name, _needed(environment, name))
+
+
+def _one_secret(name: str, value: str) -> Secret:
+    try:
+        return Secret(value)
+    except StartupError as error:
+        raise SettingError(f"{name} cannot be used. {error.sentence}") from error
+
+
+def _webhook_secrets(environment: Mapping[str, str], name: str) -> tuple[Secret, ...]:
+    secrets = tuple(
+        _one_secret(name, part.strip()) for part in _needed(environment, name).split(",")
+    )
+    try:
+        WebhookVerifier(secrets)
+    except StartupError as error:
+        raise SettingError(f"{name} cannot be used. {error.sentence}") from error
+    return secrets
+
+
+def _engine_url(environment: Mapping[str, str]) -> str:
+    given = bool(environment.get("CAAS_ENGINE_URL"))
+    return _address(environment, "CAAS_ENGINE_URL", ("sc",)) if given else ""
+
+
+def _notify_url(environment: Mapping[str, str]) -> str:
+    given = bool(environment.get("CAAS_NOTIFY_URL"))
+    return _secret("CAAS_NOTIFY_URL", environment).reveal() if given else ""
+
+
+def _api_keys(environment: Mapping[str, str]) -> str:
+    value = _needed(environment, "CAAS_API_KEYS")
+    if not parse_api_keys(value):
+        raise SettingError("CAAS_API_KEYS lists no key. An entry is name:scope+scope:key.")
+    return value
+
+
+def _vehicles(environment: Mapping[str, str]) -> str:
+    if environment.get("CAAS_MQTT_URL") == IN_PROCESS_VEHICLES:
+        return IN_PROCESS_VEHICLES
+    return _address(environment, "CAAS_MQTT_URL", ("mqtt", "mqtts"))
 
 
 def _address(environment: Mapping[str, str], name: str, schemes: tuple[str, ...]) -> str:
     value = _needed(environment, name)
-    if not value.startswith(tuple(f"{scheme}://" for scheme in schemes)):
-        raise SettingError(f"{name} is an address such as {schemes[0]}://host:port, not '{value}'.")
+    if not _is_address(value, schemes):
+        raise _no_address(name, schemes[0])
     return value.rstrip("/")
+
+
+def _is_address(value: str, schemes: tuple[str, ...], *, needs_host: bool = True) -> bool:
+    try:
+        parts = urlsplit(value)
+        hosts = [urlsplit(f"//{host}") for host in parts.netloc.rpartition("@")[2].split(",")]
+        reachable = all((host.hostname or not needs_host) and host.port != 0 for host in hosts)
+    except ValueError:
+        return False
+    plain = schemes != _HTTP or not ("@" in parts.netloc or parts.query or parts.fragment)
+    visible = value.isascii() and value.isprintable() and " " not in value
+    return parts.scheme in schemes and reachable and plain and visible
+
+
+def _no_address(name: str, scheme: str) -> SettingError:
+    """Return what to say of a malformed address, which may hold a password and is not repeated."""
+    return SettingError(f"{name} is not an address that can be used; write {_EXAMPLES[scheme]}.")

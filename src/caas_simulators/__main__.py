@@ -1,15 +1,15 @@
 """`python -m caas_simulators gateway|partners`: start one simulator as a process of its own.
 
+`--held` takes more arguments from stdin and ends with it (`starter`).
+
 Rules: once it listens it prints one line of JSON with its address, and nothing else, so that
 whoever started it knows; it ends at SIGTERM or SIGINT.
 """
 
 import argparse
-import asyncio
 import dataclasses
 import gc
 import json
-import signal
 import sys
 from pathlib import Path
 
@@ -19,12 +19,15 @@ from caas_simulators import order_partners, payment_gateway
 from caas_simulators.gateway_store import Terms
 from caas_simulators.gateway_world import GatewaySettings
 from caas_simulators.partner_world import PartnerSettings
+from caas_simulators.starter import HELD, arguments_given, until_told_to_stop
 from caas_simulators.webhook_sender import Target
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the simulator the arguments name until it is told to stop."""
-    options = _parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    options = _parser().parse_args(arguments_given(given))
+    options.held = HELD in given
     gc.set_threshold(200_000, 20, 100)  # What is remembered is no garbage: look seldom.
     uvloop.run(_run_gateway(options) if options.simulator == "gateway" else _run_partners(options))
     return 0
@@ -34,24 +37,20 @@ async def _run_gateway(options: argparse.Namespace) -> None:
     async with payment_gateway.running(
         gateway_settings(options), host=options.host, port=options.port
     ) as (server, _world):
-        await _until_stopped(server.url)
+        await _until_stopped(server.url, held=options.held)
 
 
 async def _run_partners(options: argparse.Namespace) -> None:
     async with order_partners.running(
         partner_settings(options), host=options.host, port=options.port
     ) as (server, _world):
-        await _until_stopped(server.url)
+        await _until_stopped(server.url, held=options.held)
 
 
-async def _until_stopped(url: str) -> None:
-    stopped = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopped.set)
+async def _until_stopped(url: str, *, held: bool) -> None:
     sys.stdout.write(json.dumps({"url": url}) + "\n")
     sys.stdout.flush()
-    await stopped.wait()
+    await until_told_to_stop(held=held)
 
 
 def gateway_settings(options: argparse.Namespace) -> GatewaySettings:

@@ -10,7 +10,6 @@ stands in this process, for whoever attaches to it.
 import argparse
 import asyncio
 import contextlib
-import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ import msgspec
 
 from caas_simulators.http_server import listening
 from caas_simulators.simulated_time import Clock
+from caas_simulators.starter import HELD, arguments_given, until_told_to_stop
 from caas_simulators.vehicle_car import Manner
 from caas_simulators.vehicle_connection import Gateway
 from caas_simulators.vehicle_control import FleetControl
@@ -121,14 +121,11 @@ def _cars_in(path: Path) -> tuple[tuple[str, Manner | None], ...]:
 
 async def main(arguments: Sequence[str]) -> None:
     """Run the cars until the process is told to stop."""
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with serving(settings_from(arguments)) as vehicles:
+    async with serving(settings_from(arguments_given(arguments))) as vehicles:
         count = len(vehicles.fleet.cars)
         sys.stdout.write(f"{count} vehicles; control plane at {vehicles.control_url}\n")
         sys.stdout.flush()
-        await stop.wait()
+        await until_told_to_stop(held=HELD in arguments)
 
 
 if __name__ == "__main__":

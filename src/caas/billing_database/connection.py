@@ -121,14 +121,16 @@ async def connect(dsn: str, *, connections_max: int = CONNECTIONS_MAX) -> Databa
             server_settings=settings,
         )
     except (TimeoutError, ValueError, asyncpg.PostgresError, *UNREACHABLE) as error:
-        raise StartupError(_cannot_open(dsn, error)) from error
+        raise cannot_open(dsn, error) from error
     return Database(pool, dsn)
 
 
-def _cannot_open(dsn: str, error: Exception) -> str:
-    where = dsn.rpartition("@")[2]
-    return (
-        f"The Billing Database at {where} cannot be opened ({type(error).__name__}: {error}). "
+def cannot_open(dsn: str, error: Exception) -> StartupError:
+    """Return what to say when no database answers there; its password is not repeated."""
+    where = dsn.rpartition("@")[2].partition("?")[0]
+    because = " ".join(str(error).split()) or type(error).__name__
+    return StartupError(
+        f"The Billing Database at {where} cannot be opened ({because}). "
         "Check CAAS_DATABASE_URL and that the server is running."
     )
 

@@ -5,6 +5,8 @@ its checksum kept: a file that changed after it ran, or a database newer than th
 """
 
 import hashlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from importlib import resources
 
 import asyncpg
@@ -14,6 +16,7 @@ from caas.billing_database.connection import (
     APPLICATION_ROLE,
     UNREACHABLE,
     Connection,
+    cannot_open,
 )
 from caas.errors import StartupError
 from caas.rules.payment_states import PaymentState, Remark, legal_arrows
@@ -35,12 +38,9 @@ async def check(dsn: str) -> None:
     Raises:
         StartupError: the database cannot be reached, or its schema is not this code's.
     """
-    connection = await _connect(dsn)
-    try:
+    async with _connected(dsn) as connection:
         exists = await connection.fetchval("select to_regclass('caas.migrations')")
         rows = await connection.fetch("table caas.migrations") if exists else []
-    finally:
-        await connection.close()
     done = {row["name"]: row["checksum"] for row in rows}
     known = files()
     _refuse_strangers(known, done)
@@ -58,23 +58,21 @@ async def migrate(dsn: str) -> list[str]:
     Raises:
         StartupError: the database cannot be reached, or its schema is not one of ours.
     """
-    connection = await _connect(dsn)
-    try:
+    async with _connected(dsn) as connection:
         await connection.execute(f"select pg_advisory_lock({ADVISORY_LOCK})")
         return await _run_missing(connection)
-    finally:
-        await connection.close()
 
 
-async def _connect(dsn: str) -> asyncpg.Connection:
+@asynccontextmanager
+async def _connected(dsn: str) -> AsyncIterator[asyncpg.Connection]:
     try:
-        return await asyncpg.connect(dsn, timeout=ACQUIRE_TIMEOUT_SECONDS)
+        connection = await asyncpg.connect(dsn, timeout=ACQUIRE_TIMEOUT_SECONDS)
+        try:
+            yield connection
+        finally:
+            await connection.close()
     except (TimeoutError, ValueError, asyncpg.PostgresError, *UNREACHABLE) as error:
-        where = dsn.rpartition("@")[2]
-        raise StartupError(
-            f"The Billing Database at {where} cannot be opened ({error}). "
-            "Check CAAS_DATABASE_URL and that the server is running."
-        ) from error
+        raise cannot_open(dsn, error) from error
 
 
 async def _run_missing(connection: Connection) -> list[str]:

@@ -168,10 +168,14 @@ async def _launched(folder: Path, url: str, program: Program) -> _Running | None
     running = _Running(url, broker_process.spawn(program, folder))
     _write_privately(folder / "broker.json", msgspec.json.encode(running))
     deadline = asyncio.get_running_loop().time() + START_SECONDS_MAX
-    while broker_process.alive(running.pid) and asyncio.get_running_loop().time() < deadline:
-        if await _answers(url):
-            return running
-        await asyncio.sleep(broker_process.POLL_SECONDS)
+    try:
+        while broker_process.alive(running.pid) and asyncio.get_running_loop().time() < deadline:
+            if await _answers(url):
+                return running
+            await asyncio.sleep(broker_process.POLL_SECONDS)
+    except asyncio.CancelledError:
+        await broker_process.end(running.pid, folder)
+        raise
     await broker_process.end(running.pid, folder)
     return None
 

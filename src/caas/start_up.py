@@ -1,0 +1,100 @@
+"""What is looked at once, before the platform takes its first call: does what it needs answer?
+
+Seed: the External Systems of Diagram 1. A wrong address or password shows at the start, to whoever
+starts the platform, and not at the first customer's payment.
+
+Rules a change must keep: every look has a time limit; a look changes nothing at the other side; a
+part that is there but unwell for a moment does not keep the platform from starting, because open
+work must go on; no sentence repeats a password or a key.
+"""
+
+import asyncio
+import secrets
+from http import HTTPStatus
+from typing import Final
+
+import structlog
+
+from caas.errors import StartupError
+from caas.external_systems import mqtt_connection
+from caas.external_systems.http import (
+    GatewayFailure,
+    NotSentError,
+    OutcomeUnknownError,
+    RefusedByPartnerError,
+    UnknownReason,
+)
+from caas.external_systems.mqtt_packets import BrokerAddress, BrokerUnavailableError, Session
+from caas.external_systems.payment_gateway import PaymentGateway
+from caas.settings import IN_PROCESS_VEHICLES, Settings
+
+LOOK_SECONDS_MAX: Final = 5.0
+NO_TRANSACTION: Final = "caas-start-up"
+NOT_LET_IN: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
+
+_log = structlog.get_logger()
+
+
+async def look_at_broker(settings: Settings) -> None:
+    """Connect to the vehicles' broker once, as somebody who leaves no session behind.
+
+    Raises:
+        StartupError: it does not answer, or does not let us in.
+    """
+    if settings.mqtt_url == IN_PROCESS_VEHICLES:
+        return
+    address = BrokerAddress.from_url(settings.mqtt_url)
+    name = f"caas-start-up-{secrets.token_hex(4)}"
+    session = Session(client_id=name, expiry_seconds=0, unhandled_max=1)
+    try:
+        async with asyncio.timeout(LOOK_SECONDS_MAX):
+            connection = await mqtt_connection.connect(address, session, lambda *_: None)
+            await connection.close()
+    except (BrokerUnavailableError, TimeoutError) as error:
+        because = error.sentence if isinstance(error, BrokerUnavailableError) else "It is silent."
+        raise StartupError(
+            f"The vehicles' broker at {address!r} cannot be used. {because} "
+            "Check CAAS_MQTT_URL, its user and password, and that the broker is running."
+        ) from error
+
+
+async def look_at_gateway(gateway: PaymentGateway, settings: Settings) -> None:
+    """Ask the payment gateway once for a transaction that does not exist.
+
+    Raises:
+        StartupError: nobody answers there, it is no gateway, or it does not take our key.
+    """
+    try:
+        async with asyncio.timeout(LOOK_SECONDS_MAX):
+            await gateway.find(NO_TRANSACTION)
+    except (GatewayFailure, TimeoutError) as error:
+        because = _what_is_wrong(error)
+        if because is None:
+            _log.warning("gateway.unwell_at_start", because=str(error))
+            return
+        raise StartupError(
+            f"The payment gateway at {settings.gateway_url} cannot be used: {because}"
+        ) from error
+
+
+def _what_is_wrong(error: GatewayFailure | TimeoutError) -> str | None:
+    """Return what to do about it, or None when the gateway is there and will be well again."""
+    match error:
+        case NotSentError():
+            return (
+                f"nobody answers there ({error.cause}). Check CAAS_GATEWAY_URL, the network, and "
+                "that it is running."
+            )
+        case RefusedByPartnerError() if error.status in NOT_LET_IN:
+            return f"it does not take our key (status {error.status}). Check CAAS_GATEWAY_API_KEY."
+        case RefusedByPartnerError():
+            return f"it does not know our calls (status {error.status}). Check CAAS_GATEWAY_URL."
+        case OutcomeUnknownError() if error.reason is not UnknownReason.SERVER_ERROR:
+            return f"what answers is no payment gateway ({error.reason}). Check CAAS_GATEWAY_URL."
+        case TimeoutError():
+            return (
+                f"it did not answer within {LOOK_SECONDS_MAX:.0f} s. Check CAAS_GATEWAY_URL and "
+                "that it is running."
+            )
+        case _:
+            return None

@@ -1,0 +1,50 @@
+"""What a simulator has from the program that started it: more arguments, and its life.
+
+Secrets of the platform's partners (API keys, webhook secrets, the broker's password) would stand in
+`ps` for everybody on the machine, if they were arguments. With `--held` they come by stdin, one
+argument a line up to an empty line. The simulator then ends when stdin ends: a platform that was
+killed leaves none behind.
+
+Rule a change must keep: without `--held` stdin is never read.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+HELD: Final = "--held"
+_STDIN: Final = 0
+_READ_BYTES: Final = 4096
+
+
+def arguments_given(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments, with those of stdin behind when we are held."""
+    given = [argument for argument in arguments if argument != HELD]
+    if len(given) == len(arguments):
+        return given
+    for line in iter(sys.stdin.readline, ""):
+        if line == "\n":
+            break
+        given.append(line.rstrip("\n"))
+    return given
+
+
+async def until_told_to_stop(*, held: bool) -> None:
+    """Wait for SIGTERM or SIGINT, or until whoever holds us lets go."""
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    if held:
+        loop.add_reader(_STDIN, _stop_at_end, stopped)
+    await stopped.wait()
+    if held:
+        loop.remove_reader(_STDIN)
+
+
+def _stop_at_end(stopped: asyncio.Event) -> None:
+    if not os.read(_STDIN, _READ_BYTES):
+        stopped.set()

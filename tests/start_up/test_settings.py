@@ -1,0 +1,167 @@
+"""Each CAAS_ variable missing and malformed: one sentence that names it, exit status 3."""
+
+from pathlib import Path
+
+import pytest
+
+from caas import app
+from caas.errors import StartupError
+from caas.settings import SettingError, read_settings
+from tests.start_up.conftest import API_KEY, OUR_KEY, WEBHOOK_SECRET, Machine
+
+SECRET_PART = "hunter2hunter2"
+RIGHT = {
+    "CAAS_DATABASE_URL": "postgresql://caas:pw@db:5432/caas",
+    "CAAS_GATEWAY_URL": "https://gateway.example",
+    "CAAS_GATEWAY_API_KEY": API_KEY,
+    "CAAS_GATEWAY_WEBHOOK_SECRETS": WEBHOOK_SECRET,
+    "CAAS_PARTNER_WEBHOOK_SECRETS": WEBHOOK_SECRET,
+    "CAAS_MQTT_URL": "mqtts://caas:pw@broker:8883",
+    "CAAS_FACTORY_URL": "https://factory.example",
+    "CAAS_REGISTRATION_URL": "https://registration.example",
+    "CAAS_TRANSPORT_URL": "https://transport.example",
+    "CAAS_PUBLIC_URL": "https://caas.example",
+    "CAAS_API_KEYS": f"operators:operations:{OUR_KEY}",
+}
+ADDRESSES = [name for name in RIGHT if name.endswith("_URL")]
+WEB_ADDRESSES = [name for name in ADDRESSES if RIGHT[name].startswith("https")]
+NO_ADDRESSES = (
+    "nonsense", "ftp://host", "://", "http://", f"https://host:{SECRET_PART}", "http://host:99999",
+    f"postgresql://caas:{SECRET_PART}/x@host/db", f"mqtt://u:{SECRET_PART}@host:port", "http://[::1",
+    "http://ho st", "http://host\r\nX-Other: 1", "javascript:alert(1)", "file:///etc/passwd",
+)  # fmt: skip
+OTHERS = [
+    ("CAAS_GATEWAY_API_KEY", f"{SECRET_PART} with a space"),
+    ("CAAS_GATEWAY_API_KEY", f"{SECRET_PART}\r\nX-Other: 1"),
+    ("CAAS_GATEWAY_WEBHOOK_SECRETS", SECRET_PART),
+    ("CAAS_GATEWAY_WEBHOOK_SECRETS", f"{WEBHOOK_SECRET},"),
+    ("CAAS_GATEWAY_WEBHOOK_SECRETS", ",".join([WEBHOOK_SECRET] * 50)),
+    ("CAAS_PARTNER_WEBHOOK_SECRETS", "whsec_dG9vIHNob3J0"),
+    ("CAAS_API_KEYS", ",,,"),
+    ("CAAS_API_KEYS", f"operators:operations:{SECRET_PART}"),
+    ("CAAS_API_KEYS", f"operators:everything:{OUR_KEY}"),
+    ("CAAS_API_KEYS", f"operators:operations+customer=nobody:{OUR_KEY}"),
+    ("CAAS_API_KEYS", f"operators:operations+city=Madrid:{OUR_KEY}"),
+    ("CAAS_API_KEYS", OUR_KEY),
+    ("CAAS_ENGINE_URL", "https://spark"),
+    ("CAAS_NOTIFY_URL", f"{SECRET_PART} with a space"),
+    ("CAAS_MARKET", "Europe/Madrid"),
+    ("CAAS_MARKET", "Europe/Madrid,euro,es"),
+    ("CAAS_MARKET", "Europe/Madrid,EUR,tlh"),
+    ("CAAS_MARKET", "Mars/Olympus,EUR,es"),
+    ("CAAS_MARKET", "../../etc/passwd,EUR,es"),
+    ("CAAS_MARKET", "/etc/passwd,EUR,es"),
+    *(
+        ("CAAS_TIME_SCALE", nonsense)
+        for nonsense in ("0", "-1", "nan", "inf", "-inf", "fast", "1e300", "1e-300", "1,5", "0x10")
+    ),
+]
+
+
+def test_the_right_settings_are_read() -> None:
+    assert read_settings(RIGHT).time_scale == 1
+
+
+def test_no_secret_shows_when_settings_are_printed() -> None:
+    secrets = (API_KEY, WEBHOOK_SECRET, OUR_KEY, "caas:pw@")
+
+    printed = repr(read_settings(RIGHT | {"CAAS_NOTIFY_URL": "mailtos://me:pw@host"}))
+
+    assert [secret for secret in (*secrets, "me:pw") if secret in printed] == []
+
+
+@pytest.mark.parametrize("name", RIGHT)
+@pytest.mark.parametrize("given", [None, "", "  "])
+def test_a_missing_setting_is_named(name: str, given: str | None) -> None:
+    others = {other: value for other, value in RIGHT.items() if other != name}
+    settings = others if given is None else {**others, name: given}
+
+    with pytest.raises(SettingError, match=f"^{name} is not set") as refused:
+        read_settings(settings)
+
+    assert refused.value.sentence.endswith(".")
+
+
+@pytest.mark.parametrize("address", NO_ADDRESSES)
+@pytest.mark.parametrize("name", ADDRESSES)
+def test_what_is_no_address_is_named_but_not_repeated(name: str, address: str) -> None:
+    with pytest.raises(SettingError, match=f"^{name} ") as refused:
+        read_settings({**RIGHT, name: address})
+
+    assert SECRET_PART not in refused.value.sentence
+
+
+@pytest.mark.parametrize("more", ["?key=1", "#part"])
+@pytest.mark.parametrize("name", WEB_ADDRESSES)
+def test_an_address_of_the_web_is_plain(name: str, more: str) -> None:
+    with pytest.raises(SettingError, match=f"^{name} "):
+        read_settings({**RIGHT, name: RIGHT[name] + more})
+
+
+@pytest.mark.parametrize(("name", "value"), OTHERS)
+def test_a_malformed_setting_is_named_but_no_secret_repeated(name: str, value: str) -> None:
+    with pytest.raises(StartupError, match=f"^{name}[ ,]") as refused:
+        read_settings({**RIGHT, name: value})
+
+    assert SECRET_PART not in refused.value.sentence
+    assert OUR_KEY not in refused.value.sentence
+
+
+def test_several_hosts_of_one_database_may_be_named() -> None:
+    several = "postgresql://caas:pw@one:5432,two:5433/caas"
+
+    assert read_settings(RIGHT | {"CAAS_DATABASE_URL": several}).database_url == several
+
+
+def test_cars_in_this_process_are_never_a_default() -> None:
+    """`serve` without CAAS_MQTT_URL charged customers for simulated cars."""
+    without = {name: value for name, value in RIGHT.items() if name != "CAAS_MQTT_URL"}
+
+    with pytest.raises(SettingError, match=r"^CAAS_MQTT_URL is not set"):
+        read_settings(without)
+
+
+def test_an_unreadable_environment_file_is_named(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_bytes(b"CAAS_MARKET=\xff\xfe\n")
+
+    with pytest.raises(StartupError, match="UTF-8"):
+        app.environment(file)
+
+
+@pytest.mark.parametrize("command", ["serve", "work"])
+async def test_without_any_setting_a_program_says_which_it_needs_first(
+    machine: Machine, command: str
+) -> None:
+    ended = await machine.runs(command)
+
+    ended.refused("CAAS_DATABASE_URL is not set", "caas up")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("CAAS_GATEWAY_API_KEY", "with a space"),
+        ("CAAS_NOTIFY_URL", f"carrier-pigeon://me:{SECRET_PART}@host"),
+        ("CAAS_MARKET", "Mars/Olympus,EUR,es"),
+        ("CAAS_TIME_SCALE", "fast"),
+        ("CAAS_DATABASE_URL", "mysql://host/db"),
+    ],
+)
+async def test_a_malformed_setting_ends_the_program(
+    machine: Machine, settings: dict[str, str], name: str, value: str
+) -> None:
+    ended = await machine.runs("serve", **settings | {name: value})
+
+    ended.refused(name)
+    assert SECRET_PART not in ended.said
+
+
+@pytest.mark.parametrize("command", ["migrate", "self-check", "verify"])
+async def test_the_commands_beside_refuse_what_is_no_database(
+    machine: Machine, command: str
+) -> None:
+    ended = await machine.runs(command, CAAS_DATABASE_URL=f"mysql://u:{SECRET_PART}@h/db")
+
+    ended.refused("CAAS_DATABASE_URL")
+    assert SECRET_PART not in ended.said

@@ -3,9 +3,14 @@
 import asyncio
 from uuid import UUID, uuid4
 
+import msgspec
 import pytest
 
+from caas.billing_database.idempotency import hashed
+from caas.billing_database.identifiers import new_id
+from caas.billing_database.payments import NewPayment, Verdict
 from caas.rules.payment_states import PaymentState
+from caas.rules.payment_types import PaymentType
 from tests.api.conftest import ASLEEP, SOMEBODYS_PAYMENT, Doors, Reply
 from tests.house import VIN
 
@@ -125,10 +130,12 @@ async def test_the_same_key_with_another_body_is_refused_and_changes_nothing(
     body, key = await wanted(doors), {"idempotency-key": str(uuid4())}
     await doors.post("/v1/payments/service", body, headers=key)
 
-    for change in ({"amount": 1300}, {"currency": "USD"}, {"payment_method": "pm_declined"},
-                   {"subject": str(uuid4())}, {"customer": str(uuid4())}):  # fmt: skip
+    for change in ({"payment_method": "pm_declined"}, {"return_url": "https://x.example/"}):
         other = await doors.post("/v1/payments/service", {**body, **change}, headers=key)
         assert (other.status, other.json["code"]) == (422, "idempotency_key_reused"), change
+    for change in ({"amount": 1300}, {"currency": "USD"}, {"customer": str(uuid4())}):
+        other = await doors.post("/v1/payments/service", {**body, **change}, headers=key)
+        assert other.status == 422, (change, other.body)
 
     assert await count(doors, "payments") == 1
 
@@ -181,14 +188,34 @@ async def test_a_retry_with_a_new_key_gets_the_live_payment(doors: Doors) -> Non
 
 
 async def test_a_refused_request_gives_its_key_back(doors: Doors) -> None:
-    body, key = await wanted(doors, None), {"idempotency-key": str(uuid4())}
-    await doors.post("/v1/payments/service", body)
+    body, key = await wanted(doors), {"idempotency-key": str(uuid4())}
 
     refused = await doors.post("/v1/payments/service", {**body, "amount": 1300}, headers=key)
-    again = await doors.post("/v1/payments/service", await wanted(doors), headers=key)
+    again = await doors.post("/v1/payments/service", body, headers=key)
 
-    assert (refused.status, refused.json["code"]) == (409, "live_payment")
+    assert (refused.status, refused.json["code"]) == (422, "not_the_sum_due")
     assert again.status == 201, again.body
+
+
+async def test_a_key_taken_for_a_payment_that_was_not_accepted_can_be_given_back(
+    doors: Doors,
+) -> None:
+    books = doors.house.platform.books
+    live = NewPayment(
+        id=new_id(), type=PaymentType.SUBSCRIPTION, subject=new_id(), customer=new_id(),
+        amount=1299, currency="EUR", work_kind="authorise", due_in=3600.0,
+    )  # fmt: skip
+    await books.payments.accept(live)
+    digest = rf"\x{hashed('the key').hex()}"
+    second = msgspec.structs.replace(
+        live, id=new_id(), caller="web", key_hash=digest, request_hash=digest
+    )
+
+    acceptance = await books.payments.accept(second)
+    await books.keys.forget("web", "the key")
+
+    assert acceptance.verdict is Verdict.LIVE_PAYMENT
+    assert await count(doors, "idempotency_keys") == 0
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ exactly then.
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final
 
 from litestar import Litestar, Request, Response
@@ -92,14 +93,10 @@ def _verifiers(settings: ApiSettings) -> dict[str, WebhookVerifier]:
 
 
 def _direct(api: Api, operations: tuple[Operation, ...]) -> Mapping[tuple[str, str], DirectCall]:
-    def directly(operation: Operation) -> DirectCall:
-        async def answer(call: Call) -> Answer:
-            return await operation.answer(api, call)
-
-        return answer
-
     return {
-        (operation.method, operation.path): directly(operation)
+        (operation.method, operation.path): DirectCall(
+            partial(operation.answer, api), operation.needs_key
+        )
         for operation in operations
         if operation.id in ANSWERED_DIRECTLY
     }

@@ -13,7 +13,12 @@ from typing import Final, Generic, TypeVar
 
 import msgspec
 
-from caas.api.card_refusal import CardNumberRefusedError, holds_one, refuse_in_values
+from caas.api.card_refusal import (
+    CardNumberRefusedError,
+    holds_one,
+    may_be_text,
+    refuse_in_value,
+)
 from caas.api.problems import FieldError, InvalidBodyError, MalformedRequestError
 
 DETAIL_CHARS_MAX: Final = 300
@@ -30,6 +35,9 @@ class BodyOf(Generic[Content]):
         assert content.__struct_config__.forbid_unknown_fields, f"{content} takes unknown fields"
         self.content = content
         self._decoder = msgspec.json.Decoder(content)
+        self._texts = tuple(
+            field.name for field in msgspec.structs.fields(content) if may_be_text(field.type)
+        )
 
     def read(self, body: bytes) -> Content:
         """Return the body's content; an empty body counts as `{}`.
@@ -47,7 +55,10 @@ class BodyOf(Generic[Content]):
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             _refuse_written_out(body)
             raise MalformedRequestError("The body is not valid JSON.") from error
-        refuse_in_values(msgspec.structs.astuple(content))
+        for name in self._texts:
+            value = getattr(content, name)
+            if value is not None:
+                refuse_in_value(value)
         return content
 
 

@@ -6,8 +6,8 @@ Rule a change must keep: the request id of a caller is taken over only when it i
 line and in a header.
 """
 
-import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -17,7 +17,6 @@ from caas.api.card_refusal import holds_one, may_hold_one
 SCOPE_KEY: Final = "caas.call"
 UNMATCHED: Final = "unmatched"
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._-]{7,63}")
-_RANDOM_BYTES: Final = 12
 
 Scope = dict[str, Any]
 
@@ -43,16 +42,17 @@ class Call:
         return self.caller
 
 
-def call_of(scope: Scope) -> Call:
-    """Begin a call from the request's head."""
+def call_of(scope: Scope, fresh_ids: Iterator[str]) -> Call:
+    """Begin a call from the request's head; without an id of its own it gets a fresh one."""
     headers = dict(scope["headers"])
-    return Call(scope, scope["method"], scope["path"], headers, _request_id(headers))
+    request_id = _request_id(headers) or next(fresh_ids)
+    return Call(scope, scope["method"], scope["path"], headers, request_id)
 
 
-def _request_id(headers: dict[bytes, bytes]) -> str:
+def _request_id(headers: dict[bytes, bytes]) -> str | None:
     given = headers.get(b"x-request-id")
     if given is not None and _REQUEST_ID.fullmatch(given):
         text = given.decode("ascii")
         if not (may_hold_one(given) and holds_one(text)):
             return text
-    return os.urandom(_RANDOM_BYTES).hex()
+    return None

@@ -13,9 +13,13 @@ is read as a decoder will read it; only headers with secrets or signatures are l
 """
 
 import re
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Mapping
+from datetime import datetime
+from enum import Enum
+from types import NoneType
+from typing import Annotated, Final, get_origin
 from urllib.parse import unquote_plus
+from uuid import UUID
 
 import msgspec
 
@@ -31,7 +35,6 @@ _NOT_SCANNED: Final = frozenset({
     b"host", b"user-agent", b"accept", b"content-type", b"connection", b"accept-encoding", b"date",
     b"accept-language", b"prefer", b"expect",
 })  # fmt: skip
-_ESCAPES: Final = (b"\\", b"%20")
 _CARD_SEPARATORS: Final = b" -./_+"
 _DENSE: Final = re.compile(rb"[0-9]{12}")
 _COUNTRIES: Final = frozenset(country.encode() for country in STRUCTURES)
@@ -47,6 +50,9 @@ def _kind(byte: int) -> int:
 
 
 _KINDS: Final = bytes(_kind(byte) for byte in range(256))
+
+
+_NEVER_TEXT: Final = frozenset({UUID, int, bool, NoneType, datetime})
 
 
 class CardNumberRefusedError(CallRefusedError):
@@ -65,26 +71,37 @@ def refuse_card_numbers(text: str) -> None:
         raise CardNumberRefusedError
 
 
-def refuse_in_values(values: Iterable[object]) -> None:
-    """Refuse the decoded values of a body when a text among them, however deep, is one.
+def refuse_in_value(value: object) -> None:
+    """Refuse a decoded value when a text in it, however deep, is a card number.
 
     Raises:
         CardNumberRefusedError: there is one.
     """
-    for value in values:
-        if isinstance(value, str):
-            if len(value) >= TEXT_CHARS_MIN:
-                refuse_card_numbers(value)
-        elif isinstance(value, msgspec.Struct):
-            refuse_in_values(msgspec.structs.astuple(value))
-        elif isinstance(value, (list, tuple)):
-            refuse_in_values(value)
-        elif isinstance(value, dict):
-            refuse_in_values(value)
-            refuse_in_values(value.values())
+    if isinstance(value, str):
+        if len(value) >= TEXT_CHARS_MIN:
+            refuse_card_numbers(value)
+    elif isinstance(value, msgspec.Struct):
+        refuse_in_value(msgspec.structs.astuple(value))
+    elif isinstance(value, (list, tuple)):
+        for part in value:
+            refuse_in_value(part)
+    elif isinstance(value, dict):
+        refuse_in_value([*value, *value.values()])
 
 
-def refuse_in_head(path: str, query: bytes, headers: Iterable[tuple[bytes, bytes]]) -> None:
+def may_be_text(kind: object) -> bool:
+    """Say whether values of this type may hold a text of the caller's own."""
+    options = getattr(kind, "__args__", None) or (kind,)
+    if get_origin(kind) is Annotated:
+        options = (options[0],)
+    return not all(option in _NEVER_TEXT or _is_enumeration(option) for option in options)
+
+
+def _is_enumeration(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Enum)
+
+
+def refuse_in_head(path: str, query: bytes, headers: Mapping[bytes, bytes]) -> None:
     """Refuse a path, a query or a header with a card number in it.
 
     Raises:
@@ -94,22 +111,22 @@ def refuse_in_head(path: str, query: bytes, headers: Iterable[tuple[bytes, bytes
         refuse_card_numbers(path)
     if query:
         refuse_card_numbers(unquote_plus(query.decode("latin-1")))
-    for name, value in headers:
-        if len(value) >= TEXT_CHARS_MIN and name not in _NOT_SCANNED and may_hold_one(value):
+    for name in headers.keys() - _NOT_SCANNED:
+        value = headers[name]
+        if len(value) >= TEXT_CHARS_MIN and may_hold_one(value):
             refuse_card_numbers(value.decode("utf-8", "replace"))
 
 
 def may_hold_one(text: bytes) -> bool:
     """Look quickly: False is certain, True means that it must be read properly."""
-    if not text.isascii() or any(escape in text for escape in _ESCAPES):
+    if b"\\" in text or b"%20" in text or not text.isascii():
         return True
     if _DENSE.search(text.translate(None, _CARD_SEPARATORS)):
         return True
-    kinds = (b"," + text).translate(_KINDS)
-    return any(
-        text[begins.start() : begins.start() + 2].upper() in _COUNTRIES
-        for begins in _WORD_BEGINS.finditer(kinds)
-    )
+    for begins in _WORD_BEGINS.finditer((b"," + text).translate(_KINDS)):
+        if text[begins.start() : begins.start() + 2].upper() in _COUNTRIES:
+            return True
+    return False
 
 
 def holds_one(text: str) -> bool:

@@ -16,7 +16,12 @@ from typing import Final
 from caas.api import problems
 from caas.api.answers import RETRY_AFTER, Answer, answer_of, problem_answer
 from caas.api.call import Call
-from caas.api.payment_answers import PaymentAnswer, path_of, payment_answer
+from caas.api.payment_answers import (
+    PaymentAnswer,
+    events_of_acceptance,
+    path_of,
+    payment_answer,
+)
 from caas.api.problems import PaymentDeclinedError, Problem, RawHeader
 from caas.api.rooms import Api
 from caas.billing_database.payments import Payment, TimelineEvent
@@ -27,11 +32,14 @@ ACCEPTED: Final = 202
 DECLINED: Final = 402
 FIRST_ANSWERS: Final = {CREATED: PaymentAnswer, ACCEPTED: PaymentAnswer, DECLINED: Problem}
 
+VERSION_ACCEPTED: Final = 2
 OPEN: Final = frozenset({PaymentState.INITIATED, PaymentState.PENDING})
 
 
 async def first_answer(api: Api, call: Call, payment: Payment, *headers: RawHeader) -> Answer:
     """Return the answer to whoever asked for this payment."""
+    if payment.version == VERSION_ACCEPTED and payment.state is PaymentState.PENDING:
+        return answer_with(call, payment, events_of_acceptance(payment), *headers)
     events = await api.rooms.books.payments.timeline(payment.id)
     return answer_with(call, payment, events, *headers)
 

@@ -10,9 +10,11 @@ answered 500 and logged here, and says nothing of the inside; a log line holds i
 persons, bodies, queries or paths as they came.
 """
 
+import os
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final
+from itertools import count
+from typing import Any, Final, NamedTuple
 
 import structlog
 
@@ -27,7 +29,14 @@ from caas.errors import CaasError
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
-DirectCall = Callable[[Call], Awaitable[Answer]]
+
+
+class DirectCall(NamedTuple):
+    """A call that is answered here, without the framework behind."""
+
+    answer: Callable[[Call], Awaitable[Answer]]
+    needs_key: bool
+
 
 OPEN_PATHS: Final = frozenset({"/health", "/ready", "/openapi.json", "/docs", "/docs/style.css",
                                "/problems"})  # fmt: skip
@@ -42,6 +51,7 @@ TRANSPORT_SECURITY: Final = (b"strict-transport-security", b"max-age=63072000; i
 _NAMED_HERE: Final = frozenset(name for name, _ in SECURITY_HEADERS)
 _FAILURES_FROM: Final = 500
 _NO_STATUS: Final = 0
+REQUEST_ID_BYTES: Final = 8
 
 _log = structlog.get_logger()
 
@@ -63,6 +73,8 @@ class FrontDoor:
         self._authentication = authentication
         self._metrics = metrics
         self._under_way = 0
+        process = os.urandom(REQUEST_ID_BYTES).hex()
+        self._request_ids = (f"{process}-{number:08x}" for number in count(1))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Take one request from its arrival to its answer."""
@@ -70,7 +82,7 @@ class FrontDoor:
             await self._behind(scope, receive, send)
             return
         began = time.perf_counter()
-        call = call_of(scope)
+        call = call_of(scope, self._request_ids)
         self._under_way += 1
         status = _NO_STATUS
         try:
@@ -80,13 +92,13 @@ class FrontDoor:
             self._note(call, status, time.perf_counter() - began)
 
     async def _take(self, call: Call, receive: Receive, send: Send) -> int:
+        direct = self._direct.get((call.method, call.path))
         try:
-            await self._admit(call, receive)
-            direct = self._direct.get((call.method, call.path))
+            await self._admit(call, receive, direct)
             if direct is None:
                 return await self._send_behind(call, send)
             call.route = call.path
-            answer = await direct(call)
+            answer = await direct.answer(call)
         except CaasError as error:
             answer = told(call, error)
         except Exception as error:  # noqa: BLE001  # the entrypoint: a bug ends here, as a 500
@@ -94,12 +106,14 @@ class FrontDoor:
         await _send(call, answer, send)
         return answer.status
 
-    async def _admit(self, call: Call, receive: Receive) -> None:
+    async def _admit(self, call: Call, receive: Receive, direct: DirectCall | None) -> None:
         if self._under_way > CALLS_UNDER_WAY_MAX:
             raise TooManyCallsError
-        if not is_open(call.path):
+        if direct.needs_key if direct is not None else not is_open(call.path):
             call.caller = await self._authentication.caller(call.headers.get(b"authorization"))
-        refuse_in_head(call.path, call.scope["query_string"], call.scope["headers"])
+        refuse_in_head(
+            "" if direct is not None else call.path, call.scope["query_string"], call.headers
+        )
         call.body = await read_body(call, receive)
 
     async def _send_behind(self, call: Call, send: Send) -> int:

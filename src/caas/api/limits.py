@@ -96,6 +96,8 @@ def _refuse_by_length(headers: dict[bytes, bytes]) -> None:
 
 
 def _refuse_by_type(headers: dict[bytes, bytes]) -> None:
+    if headers.get(b"content-type") == _JSON and b"content-encoding" not in headers:
+        return
     media_type, _, parameters = headers.get(b"content-type", b"").lower().partition(b";")
     if media_type.strip() != _JSON or headers.get(b"content-encoding", b"identity") != b"identity":
         raise UnsupportedMediaTypeError

@@ -1,43 +1,60 @@
-"""What the API counts of itself, in a registry of its own (Prometheus text at GET /metrics).
+"""What the API counts of itself, as Prometheus text at GET /metrics.
+
+Requests are counted in plain lists and turned into a histogram when somebody looks, because
+counting happens with every request and looking seldom does.
 
 Rule a change must keep: a label's values are few and known: routes as templates, never as paths.
 """
 
+from bisect import bisect_left
+from collections.abc import Iterator
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.exposition import generate_latest
+from prometheus_client.registry import Collector
 
 BUCKETS_SECONDS: Final = (
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
 )  # fmt: skip
+LABELS: Final = ("method", "route", "status")
 
 
-class Metrics:
+class Metrics(Collector):
     """Counts and durations of requests."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         """Keep them in this registry, beside whatever else is in it."""
         self._registry = registry
-        self._seconds = Histogram(
-            "caas_api_request_seconds", "How long requests took.", ("method", "route"),
-            buckets=BUCKETS_SECONDS, registry=registry,
-        )  # fmt: skip
-        self._requests = Counter(
-            "caas_api_requests", "Requests by their answer.", ("method", "route", "status"),
-            registry=registry,
-        )  # fmt: skip
-        self._known: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+        self._counts: dict[tuple[str, str, int], list[int]] = {}
+        self._seconds: dict[tuple[str, str, int], float] = {}
+        registry.register(self)
 
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one answered request."""
         key = (method, route, status)
-        known = self._known.get(key)
-        if known is None:
-            known = (self._requests.labels(*key), self._seconds.labels(method, route))
-            self._known[key] = known
-        known[0].inc()
-        known[1].observe(seconds)
+        counts = self._counts.get(key)
+        if counts is None:
+            counts = self._counts[key] = [0] * (len(BUCKETS_SECONDS) + 1)
+            self._seconds[key] = 0.0
+        counts[bisect_left(BUCKETS_SECONDS, seconds)] += 1
+        self._seconds[key] += seconds
+
+    def collect(self) -> Iterator[HistogramMetricFamily]:
+        """Tell what was counted, as Prometheus asks for it."""
+        family = HistogramMetricFamily(
+            "caas_api_request_seconds", "How long requests took.", labels=LABELS
+        )
+        for (method, route, status), counts in list(self._counts.items()):
+            total = 0
+            buckets: list[tuple[str, float]] = []
+            for bound, count in zip((*BUCKETS_SECONDS, float("inf")), counts, strict=True):
+                total += count
+                buckets.append(("+Inf" if bound == float("inf") else str(bound), total))
+            labels = (method, route, str(status))
+            family.add_metric(labels, buckets, self._seconds[method, route, status])
+        yield family
 
     def text(self) -> bytes:
         """Return everything in the registry as Prometheus reads it."""

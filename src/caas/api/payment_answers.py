@@ -7,15 +7,20 @@ payment method and no name of a table or a worker.
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import msgspec
 
 from caas.billing_database.payments import Payment, TimelineEvent
 from caas.billing_database.refunds import Dispute, Refund
-from caas.rules.payment_states import PaymentState
+from caas.rules.payment_states import PaymentEvent, PaymentState
 from caas.rules.payment_types import PaymentType
+
+_ACCEPTED: Final = (
+    (PaymentEvent.CUSTOMER_SUBMITS_PAYMENT, PaymentState.INITIATED, "accept"),
+    (PaymentEvent.GATEWAY_PROCESSING, PaymentState.PENDING, "intent"),
+)
 
 
 class Amounts(msgspec.Struct, frozen=True, kw_only=True):
@@ -130,6 +135,14 @@ def payment_answer(
     )
 
 
+def events_of_acceptance(payment: Payment) -> tuple[TimelineEvent, ...]:
+    """Return the timeline of a payment that was accepted and nothing else yet."""
+    return tuple(
+        TimelineEvent(seq, event, None, state, source, {}, payment.created_at)
+        for seq, (event, state, source) in enumerate(_ACCEPTED, start=1)
+    )
+
+
 def payment_summary(payment: Payment) -> PaymentSummary:
     """Return the payment as a list shows it."""
     return PaymentSummary(**_facts(payment))
@@ -171,26 +184,23 @@ def _dispute_answer(dispute: Dispute) -> DisputeAnswer:
 def _facts(payment: Payment) -> dict[str, Any]:
     path = path_of(payment.id)
     return {
-        "id": payment.id,
-        "type": payment.type,
-        "state": payment.state,
-        "outcome": payment.outcome,
-        "subject": payment.subject,
-        "customer": payment.customer,
-        "amount": payment.amount,
-        "currency": payment.currency,
-        "amounts": Amounts(
-            authorised=payment.authorised_amount,
-            captured=payment.captured_amount,
-            settled=payment.settled_amount,
-            refunded=payment.refunded_amount,
-            disputed=payment.disputed_amount,
-        ),
-        "decline_code": payment.decline_code,
-        "hosted_page_url": payment.hosted_page_url,
-        "gateway_transaction_id": payment.gateway_transaction_id,
-        "capture_before": payment.capture_before,
-        "created_at": payment.created_at,
-        "updated_at": payment.updated_at,
+        **{name: getattr(payment, name) for name in _TOLD_AS_THEY_ARE},
+        "amounts": _amounts(payment),
         "links": PaymentLinks(itself=path, void=f"{path}/void", refunds=f"{path}/refunds"),
     }
+
+
+def _amounts(payment: Payment) -> Amounts:
+    return Amounts(
+        authorised=payment.authorised_amount,
+        captured=payment.captured_amount,
+        settled=payment.settled_amount,
+        refunded=payment.refunded_amount,
+        disputed=payment.disputed_amount,
+    )
+
+
+_TOLD_AS_THEY_ARE: Final = (
+    "id", "type", "state", "outcome", "subject", "customer", "amount", "currency", "decline_code",
+    "hosted_page_url", "gateway_transaction_id", "capture_before", "created_at", "updated_at",
+)  # fmt: skip

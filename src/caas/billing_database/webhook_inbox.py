@@ -18,7 +18,7 @@ import asyncpg
 
 from caas.billing_database.batching import Batcher
 from caas.billing_database.cases import Cases
-from caas.billing_database.connection import Connection, Database
+from caas.billing_database.connection import Connection, Database, Row
 from caas.billing_database.identifiers import new_id
 from caas.errors import NotFoundError, RefusedError
 
@@ -158,13 +158,19 @@ class WebhookInbox:
         await self._database.in_transaction(together)
 
     async def _store_batch(self, batch: Sequence[Incoming]) -> list[Stored]:
+        answers = await self._store_rows(batch)
+        unseen = [i for i, answer in enumerate(answers) if answer["id"] is None]
+        if unseen:
+            # Another process stored these while our statement ran; the next one sees them.
+            again = await self._store_rows([batch[i] for i in unseen])
+            for i, answer in zip(unseen, again, strict=True):
+                answers[i] = answer
+        return [_stored(**answer) for answer in answers]
+
+    async def _store_rows(self, batch: Sequence[Incoming]) -> list[Row]:
         rows = [(new_id(), w.gateway, w.event_id, w.body_hash, w.body, w.work_kind) for w in batch]
         columns = [list(column) for column in zip(*rows, strict=True)]
-        answers = await self._database.fetch(STORE, *columns)
-        if any(answer["id"] is None for answer in answers):
-            # Another process stored one of them while this statement ran; now it can be seen.
-            answers = await self._database.fetch(STORE, *columns)
-        return [_stored(**answer) for answer in answers]
+        return await self._database.fetch(STORE, *columns)
 
 
 def _stored(*, fresh: bool, id: UUID, same: bool | None) -> Stored:  # noqa: A002  # a column

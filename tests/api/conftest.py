@@ -166,6 +166,9 @@ def rooms_of(house: House) -> Rooms:
         payment_processing=house.platform.payment_processing,
         order_management=house.platform.order_management,
         service_catalog=house.platform.service_catalog,
+        subscriptions=house.platform.subscriptions,
+        usage=house.platform.usage,
+        billing=house.platform.billing,
     )
 
 

@@ -21,7 +21,7 @@ from caas.payment_processing import SettlementNotice
 from caas.rules.payment_states import PaymentState
 
 OK: Final = 200
-REFUND_PENDING: Final = "pending"
+REFUND_ENDED: Final = frozenset({"succeeded", "failed"})
 VOID: Final = BodyOf(VoidBody)
 SETTLEMENT: Final = BodyOf(SettlementBody)
 DELIVERY: Final = BodyOf(DeliveryBody)
@@ -77,7 +77,7 @@ async def refund_payment(api: Api, call: Call) -> Answer:
             requested_by=call.by.name,
         )
         location = (b"location", path_of(payment_id).encode())
-        status = ACCEPTED if given_back.state == REFUND_PENDING else CREATED
+        status = CREATED if given_back.state in REFUND_ENDED else ACCEPTED
         return answer_of(status, refund_answer(given_back), location)
 
     return await once(api.rooms.books.keys, call, body, refund)

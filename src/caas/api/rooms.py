@@ -28,9 +28,9 @@ class Rooms:
     payment_processing: PaymentProcessing
     order_management: OrderManagement
     service_catalog: ServiceCatalog
-    subscriptions: Subscriptions = None  # type: ignore[assignment]  # until assembled
-    usage: Usage = None  # type: ignore[assignment]  # until assembled
-    billing: Billing = None  # type: ignore[assignment]  # until assembled
+    subscriptions: Subscriptions
+    usage: Usage
+    billing: Billing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

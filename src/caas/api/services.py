@@ -18,6 +18,7 @@ from caas.api.first_answers import FIRST_ANSWERS
 from caas.api.idempotency import once, request_digest
 from caas.api.limits import PAGE_ROWS
 from caas.api.operation import Operation
+from caas.api.orders import NOTHING
 from caas.api.ownership import own_service_order, refuse_narrowed, refuse_other_customer
 from caas.api.problems import InvalidParameterError, Problem
 from caas.api.purchases import PaidWith, paid, payments_key, purchase_answer
@@ -32,6 +33,7 @@ from caas.api.service_answers import (
     service_order_answer,
     service_order_path,
 )
+from caas.api.service_withdrawal import withdraw_from_service
 from caas.api.texts import (
     SERVICE_CODE_PATTERN,
     Amount,
@@ -219,6 +221,11 @@ SERVICE_OPERATIONS: Final = (
         id="createServiceOrder", tag=TAG, method="POST", path="/v1/service-orders", body=NEW,
         scopes=_SELLERS, handle=create_service_order,
         answers={**FIRST_ANSWERS, 201: ServiceOrderAnswer, 202: ServiceOrderAnswer, 404: Problem},
+    ),
+    Operation(
+        id="withdrawFromService", tag=TAG, method="POST", path=f"{_PATH}/withdrawal",
+        scopes=_READERS, body=NOTHING, handle=withdraw_from_service,
+        answers={200: ServiceOrderAnswer, 202: ServiceOrderAnswer, 404: Problem},
     ),
     Operation(
         id="getServiceOrder", tag=TAG, method="GET", path=_PATH, scopes=_READERS,

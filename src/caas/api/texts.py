@@ -30,16 +30,25 @@ PaymentMethod = Annotated[
 ReturnUrl = Annotated[
     str,
     Meta(
-        pattern=r"^https?://[!-~]{1,2000}\Z",
-        description="Where the gateway's page sends the customer back to.",
+        max_length=2000,
+        pattern=r"^https?://[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?(:[0-9]{1,5})?"
+        r"([/?#][A-Za-z0-9/?#:@!$&()*+,;=._~%\[\]-]*)?\Z",
+        description="Where the gateway's page sends the customer back to: host, port and path.",
     ),
 ]
-Reason = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+\Z")]
+# What breaks a line, cannot be seen or turns the direction of writing makes a name look like
+# another; the joiners of Persian, Hindi and emoji (U+200C, U+200D) are kept.
+_UNSEEN: Final = (
+    "\x00-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\U000e0000-\U000e007f"
+)
+_WRITTEN: Final = rf"^(?=[^{_UNSEEN}]*[^\s{_UNSEEN}])[^{_UNSEEN}]+\Z"
+Reason = Annotated[str, Meta(min_length=1, max_length=200, pattern=_WRITTEN)]
 Reference = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,199}\Z")]
-Name = Annotated[str, Meta(min_length=1, max_length=120, pattern=r"^[^\x00-\x1f\x7f]+\Z")]
-PersonName = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+\Z")]
+Name = Annotated[str, Meta(min_length=1, max_length=120, pattern=_WRITTEN)]
+PersonName = Annotated[str, Meta(min_length=1, max_length=200, pattern=_WRITTEN)]
 Email = Annotated[
-    str, Meta(min_length=3, max_length=254, pattern=r"^[^@\s\x00-\x1f\x7f]+@[^@\s\x00-\x1f\x7f]+\Z")
+    str, Meta(min_length=3, max_length=254, pattern=rf"^[^@\s{_UNSEEN}]+@[^@\s{_UNSEEN}]+\Z")
 ]
 Language = Annotated[str, Meta(pattern=r"^[a-z]{2}(-[A-Z]{2})?\Z")]
 VIN_PATTERN: Final = r"^(?=[0-9-]*[A-Z])[A-Z0-9][A-Z0-9-]{2,31}\Z"
@@ -50,11 +59,11 @@ Vin = Annotated[
 ]
 ServiceCode = Annotated[str, Meta(pattern=SERVICE_CODE_PATTERN)]
 MonthKey = Annotated[str, Meta(pattern=MONTH_PATTERN, description="For example 2026-11.")]
-Unit = Annotated[str, Meta(min_length=1, max_length=40, pattern=r"^[^\x00-\x1f\x7f]+\Z")]
+Unit = Annotated[str, Meta(min_length=1, max_length=40, pattern=_WRITTEN)]
 UnitQuantity = Annotated[int, Meta(ge=1, le=10**12)]
 Moment = Annotated[datetime, Meta(tz=True)]
 Epoch = Annotated[int, Meta(ge=0, le=TOTAL_MAX)]
-Remark = Annotated[str, Meta(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*\Z")]
+Remark = Annotated[str, Meta(max_length=200, pattern=rf"^[^{_UNSEEN}]*\Z")]
 Instant = Annotated[
     str,
     Meta(

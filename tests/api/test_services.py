@@ -1,0 +1,223 @@
+"""Services, service orders, subscriptions and month ends over a socket: Diagrams 4 and 6."""
+
+import asyncio
+from uuid import UUID, uuid4
+
+import pytest
+
+from caas.rules.payment_states import PaymentState
+from tests.api.conftest import Doors, Reply
+from tests.house import VIN
+
+TRAFFIC = {
+    "name": "Live traffic", "kind": "subscription", "currency": "EUR", "monthly_fee": 990,
+    "metered": [{"unit": "route", "unit_price": 5}],
+}  # fmt: skip
+MASSAGE = {
+    "name": "Massage", "kind": "one_time", "currency": "EUR",
+    "prices": [{"duration_days": 7, "amount": 499}, {"duration_days": 30, "amount": 1499}],
+}  # fmt: skip
+PATIENCE_SECONDS = 20.0
+
+
+async def buys(doors: Doors, **more: object) -> Reply:
+    """Buy heated seats for the house's car."""
+    body = {
+        "customer": str(await doors.house.customer()), "vin": VIN, "service": "heated-seats",
+        "duration_days": 30, "payment_method": "pm_ok", **more,
+    }  # fmt: skip
+    return await doors.post("/v1/service-orders", body, caller="services")
+
+
+async def subscribes(doors: Doors, **more: object) -> Reply:
+    """Subscribe to live traffic in the house's car."""
+    put = await doors.call("PUT", "/v1/services/traffic", json=TRAFFIC, caller="services")
+    assert put.status == 200, put.body
+    body = {
+        "customer": str(await doors.house.customer()), "vin": VIN, "service": "traffic",
+        "payment_method": "pm_ok", **more,
+    }  # fmt: skip
+    return await doors.post("/v1/subscriptions", body, caller="services")
+
+
+async def until_active(doors: Doors, path: str) -> None:
+    """Let open work run until the subscription is active."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while (await doors.get(path)).json["state"] != "active":
+            await doors.house.platform.open_work.run_due()
+            await asyncio.sleep(0.005)
+
+
+async def test_a_service_is_put_into_the_catalogue_and_shown(doors: Doors) -> None:
+    put = await doors.call("PUT", "/v1/services/massage", json=MASSAGE, caller="services")
+
+    seen = await doors.get("/v1/services/massage", caller="orders")
+    listed = await doors.get("/v1/services", caller="billing")
+
+    assert (put.status, put.json) == (200, seen.json)
+    assert seen.json["prices"] == MASSAGE["prices"]
+    assert [service["code"] for service in listed.json["data"]] == ["heated-seats", "massage"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"kind": "rental"}, {"prices": []}, {"monthly_fee": 5}, {"currency": "ZZZ"},
+        {"prices": [{"duration_days": 0, "amount": 1}]},
+        {"prices": [{"duration_days": 1, "amount": 1.5}]},
+        {"prices": [{"duration_days": 1}]}, {"name": "a\x00b"}, {"free": True},
+        {"kind": "subscription", "prices": []},
+    ],
+    ids=str,
+)  # fmt: skip
+async def test_a_service_described_wrongly_is_refused(
+    quiet_doors: Doors, wrong: dict[str, object]
+) -> None:
+    answer = await quiet_doors.call("PUT", "/v1/services/massage", json={**MASSAGE, **wrong})
+
+    assert answer.status == 422, answer.body
+
+
+@pytest.mark.parametrize("code", ["Massage", "-x", "a" * 65, "a_b", "a%20b"])
+async def test_an_address_that_cannot_be_a_service_is_refused(
+    quiet_doors: Doors, code: str
+) -> None:
+    answer = await quiet_doors.call("PUT", f"/v1/services/{code}", json=MASSAGE)
+
+    assert (answer.status, answer.json["code"]) == (422, "invalid_parameter")
+
+
+async def test_buying_answers_with_the_service_order_and_its_payment(doors: Doors) -> None:
+    answer = await buys(doors)
+
+    assert answer.status == 201, answer.body
+    order = answer.json
+    assert order["amount"] == 1299
+    assert order["state"] in {"activating", "active"}
+    assert [payment["id"] for payment in order["payments"]] == [order["payment"]]
+    listed = await doors.get(f"/v1/service-orders?vin={VIN}", caller="services")
+    assert [found["id"] for found in listed.json["data"]] == [order["id"]]
+
+
+async def test_a_declined_purchase_is_402_and_cancels_the_order(doors: Doors) -> None:
+    answer = await buys(doors, payment_method="pm_declined")
+
+    assert (answer.status, answer.json["code"]) == (402, "payment_declined")
+    order = await doors.get(f"/v1/service-orders/{answer.json['payment']['subject']}")
+    assert order.json["state"] == "cancelled"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "status"),
+    [
+        ({"service": "nothing"}, 404),
+        ({"duration_days": 31}, 422),
+        ({"vin": "CARWITHOUTKEY"}, 422),
+        ({"amount": 1}, 422),
+    ],
+    ids=str,
+)
+async def test_what_is_not_sold_cannot_be_bought(
+    doors: Doors, wrong: dict[str, object], status: int
+) -> None:
+    answer = await buys(doors, **wrong)
+
+    assert answer.status == status, answer.body
+    assert (await doors.get("/v1/payments")).json["data"] == []
+
+
+async def test_a_cut_purchase_that_is_repeated_is_charged_once(doors: Doors) -> None:
+    customer, key = str(await doors.house.customer()), {"idempotency-key": str(uuid4())}
+    body = {"customer": customer, "vin": VIN, "service": "heated-seats", "duration_days": 30,
+            "payment_method": "pm_ok"}  # fmt: skip
+    first = await doors.post("/v1/service-orders", body, headers=key)
+    await doors.as_if_never_answered()
+
+    second = await doors.post("/v1/service-orders", body, headers=key)
+
+    assert second.json["payment"] == first.json["payment"]
+    assert len((await doors.get("/v1/payments")).json["data"]) == 1
+
+
+async def test_withdrawing_from_a_settled_service_gives_the_money_back_once(doors: Doors) -> None:
+    order = (await buys(doors)).json
+    house, payment_id = doors.house, UUID(order["payment"])
+    await house.until(payment_id, lambda p: p.state is PaymentState.CAPTURING)
+    await house.gateway_does("settle")
+    await house.until(payment_id, lambda p: p.state is PaymentState.SETTLED)
+    path = f"/v1/service-orders/{order['id']}/withdrawal"
+
+    for _ in range(2):
+        answer = await doors.post(path, {}, caller="services")
+        assert answer.status in {200, 202}, answer.body
+
+    payment = await house.until(payment_id, lambda p: p.state is PaymentState.REFUNDED)
+    assert payment.refunded_amount == 1299
+
+
+async def test_withdrawing_before_the_vehicle_confirmed_voids_the_charge(doors: Doors) -> None:
+    await doors.car_that_never_wakes()
+    order = (await buys(doors, vin="WVWZZZ1JZXWASLEEP")).json
+
+    answer = await doors.post(f"/v1/service-orders/{order['id']}/withdrawal", {})
+
+    assert answer.status == 200, answer.body
+    assert answer.json["payments"][0]["state"] == "Voided"
+
+
+async def test_subscribing_verifies_the_payment_method_and_activates(doors: Doors) -> None:
+    answer = await subscribes(doors)
+
+    assert answer.status in {201, 202}, answer.body
+    assert "payment_method" not in answer.json
+    await until_active(doors, answer.headers["location"])
+
+
+async def test_a_refused_payment_method_is_402_and_activates_nothing(doors: Doors) -> None:
+    answer = await subscribes(doors, payment_method="pm_declined")
+
+    assert (answer.status, answer.json["code"]) == (402, "payment_method_refused"), answer.body
+
+
+async def test_a_subscription_is_ended_as_often_as_one_likes(doors: Doors) -> None:
+    path = (await subscribes(doors)).headers["location"]
+    await until_active(doors, path)
+
+    for _ in range(2):
+        ended = await doors.call("DELETE", path, caller="services")
+        assert (ended.status, ended.json["state"]) == (200, "cancelled")
+
+
+async def test_the_same_source_of_use_counts_once(doors: Doors) -> None:
+    subscription = await subscribes(doors)
+    await until_active(doors, subscription.headers["location"])
+    active = (await doors.get(subscription.headers["location"])).json
+    used = {"subscription": active["id"], "quantity": 3, "at": active["activated_at"],
+            "source_id": "meter-1", "unit": "route"}  # fmt: skip
+
+    first = await doors.post("/v1/usage", used, caller="services")
+    again = await doors.post("/v1/usage", used, caller="services")
+    other = await doors.post("/v1/usage", {**used, "quantity": 4}, caller="services")
+
+    assert (first.status, first.json["counted"]) == (201, True), first.body
+    assert (again.status, again.json["counted"]) == (200, False)
+    assert (other.status, other.json["code"]) == (409, "usage_conflict")
+
+
+async def test_a_month_that_is_over_is_billed_and_one_that_runs_is_not(doors: Doors) -> None:
+    over = await doors.post("/v1/billing/runs", {"month": "2020-01"}, caller="billing")
+    runs = await doors.post("/v1/billing/runs", {"month": "2999-01"}, caller="billing")
+
+    assert over.status == 201, over.body
+    assert over.json["finished_at"] is not None
+    assert (runs.status, runs.json["code"]) == (422, "month_not_over")
+    assert (await doors.get(over.headers["location"])).json["month"] == "2020-01"
+    assert [run["month"] for run in (await doors.get("/v1/billing/runs")).json["data"]] == ["2020-01"]
+
+
+@pytest.mark.parametrize("month", ["2026-13", "2026-1", "26-01", "january"])
+async def test_what_is_no_month_is_refused(quiet_doors: Doors, month: str) -> None:
+    posted = await quiet_doors.post("/v1/billing/runs", {"month": month})
+    seen = await quiet_doors.get(f"/v1/billing/runs/{month}")
+
+    assert (posted.status, seen.status) == (422, 422)

@@ -1,0 +1,113 @@
+"""A platform in the middle of its work, and an eye on every row of its database."""
+
+import os
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from caas.api.application import OPERATIONS
+from caas.api.operation import Operation
+from caas.billing_database import connection, self_check
+from caas.rules.payment_states import PaymentState
+from tests.api.conftest import Doors, Reply, standing_open
+from tests.conftest import named
+from tests.house import VIN, standing
+
+NOBODYS_ID = "01a20737-8baa-7443-b3c7-3e6890dce6ea"
+NOBODYS = {
+    "payment_id": NOBODYS_ID, "customer_id": NOBODYS_ID, "order_id": NOBODYS_ID,
+    "subscription_id": NOBODYS_ID, "vin": "NOBODYSCAR", "code": "nobodys-service",
+    "month": "2019-01",
+}  # fmt: skip
+GIVEN_BACK = ("idempotency_keys",)
+"""A refused request gives its key back; whether a row of it was there for a moment is no matter."""
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What there is for a bad request to hurt."""
+
+    doors: Doors
+    customer: UUID
+    payment: UUID
+    settled: UUID
+
+    async def rows(self, *, but: tuple[str, ...] = ()) -> dict[str, tuple[int, str]]:
+        """Fingerprint every table: its rows, counted and hashed."""
+        database = self.doors.house.database
+        tables = await database.fetch(
+            "select tablename from pg_tables where schemaname = 'caas' and tablename <> all($1)",
+            [*GIVEN_BACK, *but],
+        )
+        found = {}
+        for (table,) in tables:
+            row = await database.fetchrow(
+                "select count(*), coalesce(md5(string_agg(t::text, '|' order by t::text)), '')"
+                f' from "{table}" t'
+            )
+            assert row is not None
+            found[table] = (row[0], row[1])
+        return found
+
+
+@pytest.fixture(scope="session")
+async def whole_world(server_dsn: str) -> AsyncIterator[World]:
+    """One platform for all: a car, a service, a payment under way and a settled one."""
+    admin = await asyncpg.connect(server_dsn)
+    name = f"caas_bad_input_{os.getpid()}"
+    await admin.execute(f"create database {name} template caas_template")
+    database = await connection.connect(named(server_dsn, name))
+    async with standing(database) as house, standing_open(house) as doors:
+        await house.car()
+        await house.offer_heated_seats()
+        settled = await house.settled()
+        payment = await house.buys()
+        await house.until(payment.id, lambda it: it.state is PaymentState.CAPTURING)
+        await house.rest()
+        yield World(doors, payment.customer, payment.id, settled.id)
+        broken = [found.law.name for found in await self_check.self_check(database) if found.broken]
+    await database.close()
+    await admin.execute(f"drop database {name} with (force)")
+    await admin.close()
+    assert not broken
+
+
+@pytest.fixture
+async def world(whole_world: World) -> AsyncIterator[World]:
+    """The world, of which not one row may change during the test."""
+    before = await whole_world.rows()
+    yield whole_world
+    after = await whole_world.rows()
+    assert {table for table in after if after[table] != before[table]} == set()
+
+
+def address(operation: Operation, **ids: Any) -> str:
+    """The path of an operation, of things that nobody has unless they are given."""
+    path = operation.path
+    for kind in (":uuid", ":str"):
+        path = path.replace(kind, "")
+    return path.format(**{**NOBODYS, **ids})
+
+
+def body_operations() -> list[Operation]:
+    """Every operation that takes a body."""
+    return [operation for operation in OPERATIONS if operation.body is not None]
+
+
+def refused(answer: Reply, status: int, *codes: str) -> None:
+    """Check that a refusal is a problem of this kind, and says what to do."""
+    assert answer.status == status, answer.body
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem = answer.json
+    assert problem["status"] == status
+    assert problem["code"] in codes, problem
+    assert problem["type"] == f"/problems/{problem['code']}"
+    assert len(problem["detail"].split()) > 2
+    assert "Traceback" not in problem["detail"]
+
+
+__all__ = ["VIN", "World", "address", "body_operations", "refused"]

@@ -144,6 +144,10 @@ class Moves:
             return (await _apply(within, [move]))[0]
         return await self._batcher.write(move, key=move.payment_id)
 
+    async def apply_all(self, moves: Sequence[Move], *, within: Connection) -> list[Moved]:
+        """Apply many moves in one statement of the caller's transaction (reconciliation)."""
+        return await _apply(within, moves) if moves else []
+
     async def _apply_batch(self, moves: Sequence[Move]) -> list[Moved]:
         async with self._database.connection() as connection:
             return await _apply(connection, moves)

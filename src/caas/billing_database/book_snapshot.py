@@ -1,0 +1,222 @@
+"""The book as of one instant, for Diagram 10: what is known of the payments a report speaks of.
+
+Everything is read in one repeatable-read snapshot, so that payments which move meanwhile make no
+false discrepancy, and leaves by COPY into files. What is read grows with the report and with what
+is still open, never with the ledger: payments are looked up by the keys of the lines, and those
+without a line by the day they were captured.
+
+Rules a change must keep: columns and order are those of `rules.compared_relations`; a payment
+comes out once in each file; nothing is written but temporary tables.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+from typing import Final
+
+from caas.billing_database.connection import Connection, Database
+
+EXPORT_SECONDS_MAX: Final = 600
+
+TEMPORARY: Final = """
+drop table if exists told_keys, late_windows, compared_payments;
+create temp table told_keys (payment_id uuid, transaction_id text);
+create temp table late_windows (
+  method text, captured_from timestamptz, captured_to timestamptz,
+  expected_on date, missing_from date);
+create temp table compared_payments (
+  id uuid primary key, expected_on date, missing_from date, refund_expected_on date,
+  watch_delivery boolean not null default false);
+"""
+GONE: Final = "drop table if exists told_keys, late_windows, compared_payments"
+
+# A payment's life is read by its keys, one after the other: on a ledger ten times as long that
+# costs the same, and a plan that reads the whole ledger would not.
+BY_KEY: Final = """
+set local enable_hashjoin = off; set local enable_mergejoin = off; set local enable_seqscan = off;
+set local jit = off; set local max_parallel_workers_per_gather = 0
+"""
+
+PAYMENT: Final = """
+p.id, p.gateway_transaction_id, p.state, p.version, p.currency, p.captured_amount,
+       p.settled_amount,
+       case when p.refunded_amount > 0 or p.state in ('Refunding', 'Refunded') then
+         (select coalesce(sum(r.amount), 0)::bigint from refunds r
+           where r.payment_id = p.id and r.state in ('sent', 'succeeded')) else 0 end,
+       p.refunded_amount, coalesce(d.known, 0), coalesce(d.number, 0), coalesce(d.back, 0)
+"""
+DISPUTED: Final = """
+left join lateral (
+         select sum(amount)::bigint as known, count(*) as number,
+                sum(amount) filter (where state in ('won', 'reversed'))::bigint as back
+           from disputes where payment_id = p.id) d on true
+"""
+TOLD: Final = f"""
+select {PAYMENT}, null, null, null, null
+  from told_keys k join payments p on p.id = k.payment_id {DISPUTED}
+"""
+# Lines without our reference, or whose payment learnt another transaction than the line tells.
+BY_TRANSACTION: Final = """
+insert into compared_payments (id)
+select distinct t.id
+  from told_keys k
+  left join payments p on p.id = k.payment_id
+  join payments t on t.gateway_transaction_id = k.transaction_id
+ where p.gateway_transaction_id is distinct from k.transaction_id
+on conflict do nothing
+"""
+# Captured so long ago that the bank should have spoken, and no line of any report yet.
+LATE: Final = """
+insert into compared_payments as c (id, expected_on, missing_from)
+select distinct on (e.payment_id) e.payment_id, w.expected_on, w.missing_from
+  from late_windows w
+  join ledger_entries e on e.at >= w.captured_from and e.at < w.captured_to
+   and e.debit = 'gateway_receivable'
+  join payments p on p.id = e.payment_id
+ where w.method = case when p.payment_method ~ '(debit|sepa)' then 'bank_debit' else 'card' end
+   and not exists (select from settlement_lines l
+                    where l.payment_id = p.id and l.type in ('settlement', 'settlement_failure'))
+   and not exists (select from identified_lines i where i.payment_id = p.id)
+ order by e.payment_id, w.expected_on
+on conflict (id) do update
+   set expected_on = excluded.expected_on, missing_from = excluded.missing_from
+"""
+LATE_REFUNDS: Final = """
+insert into compared_payments as c (id, refund_expected_on)
+select distinct on (e.payment_id) e.payment_id, w.expected_on
+  from late_windows w
+  join ledger_entries e on e.at >= w.captured_from and e.at < w.captured_to
+   and e.debit = 'refunds_payable' and e.credit = 'settled_funds'
+ where w.method = 'card'
+ order by e.payment_id, w.expected_on desc
+on conflict (id) do update set refund_expected_on = excluded.refund_expected_on
+"""
+DELIVERED: Final = """
+insert into compared_payments as c (id, watch_delivery)
+select distinct p.id, true
+  from delivery_evidence e join payments p on p.id = e.subject
+ where e.recorded_at >= $1 and e.recorded_at < $2 and e.proves_delivery
+   and p.captured_amount = 0 and p.state in ('Authorized', 'Voided', 'Failed')
+on conflict (id) do update set watch_delivery = true
+"""
+COMPARED: Final = f"""
+select {PAYMENT},
+       case when c.watch_delivery then p.amount end, c.expected_on, c.missing_from,
+       c.refund_expected_on
+  from compared_payments c join payments p on p.id = c.id {DISPUTED}
+"""
+
+LINE: Final = """
+l.report_id, l.line_no, l.batch_id, l.line_id, l.transaction_id, l.reference, l.type, l.gross,
+       l.fee, l.net, l.currency,
+       to_char(l.booked_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), l.value_date
+"""
+# A line stands for money in our books when it posts, or when a person's decision took it so.
+SEEN: Final = f"""
+select 0, 'seen', case when l.posts or s.counts then 1 else 0 end, {LINE}
+  from (select payment_id as id from told_keys where payment_id is not null
+        union select id from compared_payments) k
+  join lateral (
+         select * from settlement_lines where payment_id = k.id
+          union all
+         select s.* from identified_lines i
+           join settlement_lines s on s.report_id = i.report_id and s.line_no = i.line_no
+          where i.payment_id = k.id) l on true
+  left join lateral (
+         select d.status = 'resolved' as resolved,
+                d.status = 'resolved' and (d.resolution = 'itself' or d.kind in
+                  ('amount', 'chargeback', 'failed_settlement', 'refund_mismatch')) as counts
+           from discrepancies d
+          where not l.posts and d.report_id = l.report_id and d.line_no = l.line_no) s on true
+ where l.posts or coalesce(s.resolved, true)
+ order by l.report_id, l.line_no
+"""
+# Lines whose discrepancy is still open are judged again: what they lacked may have come.
+AGAIN: Final = f"""
+select 0, 'again', 1, {LINE}
+  from discrepancies d
+  join settlement_lines l on l.report_id = d.report_id and l.line_no = d.line_no
+ where d.status <> 'resolved' and d.gateway = $1 and not l.posts
+   and d.kind not in ('partial_settlement', 'fee_drift')
+ order by l.report_id, l.line_no
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class LateWindow:
+    """A span of captures whose settlement was expected on one day, by one payment method."""
+
+    method: str
+    captured_from: datetime
+    captured_to: datetime
+    expected_on: date
+    missing_from: date
+
+
+class BookSnapshot:
+    """One instant of the Billing Database, held until everything is read."""
+
+    def __init__(self, connection: Connection, as_of: datetime) -> None:
+        """Read through this connection, whose snapshot was taken at this instant."""
+        self._connection = connection
+        self.as_of = as_of
+
+    async def lines_again(self, gateway: str, path: Path) -> None:
+        """Write the lines of this gateway's open discrepancies, to be judged again."""
+        await self._export(path, AGAIN, gateway)
+
+    async def take_keys(self, path: Path) -> None:
+        """Take the references and transactions that lines speak of."""
+        await self._connection.copy_to_table(
+            "told_keys", source=path, format="csv", timeout=EXPORT_SECONDS_MAX
+        )
+        await self._connection.execute("analyze told_keys")
+
+    async def late(self, windows: Sequence[LateWindow]) -> None:
+        """Add what was captured or refunded in these spans and has no line."""
+        await self._connection.copy_records_to_table(
+            "late_windows",
+            records=[
+                (w.method, w.captured_from, w.captured_to, w.expected_on, w.missing_from)
+                for w in windows
+            ],
+        )
+        await self._connection.execute(LATE, timeout=EXPORT_SECONDS_MAX)
+        await self._connection.execute(LATE_REFUNDS, timeout=EXPORT_SECONDS_MAX)
+
+    async def delivered(self, since: datetime) -> None:
+        """Add what was delivered since then and ended without a charge."""
+        await self._connection.execute(DELIVERED, since, self.as_of, timeout=EXPORT_SECONDS_MAX)
+
+    async def book(self, told: Path, besides: Path) -> None:
+        """Write what is known of the payments the lines speak of, and of those without lines."""
+        await self._connection.execute(BY_TRANSACTION, timeout=EXPORT_SECONDS_MAX)
+        await self._connection.execute("analyze compared_payments")
+        await self._export(besides, COMPARED)
+        await self._export(told, TOLD)
+
+    async def lines_seen(self, path: Path) -> None:
+        """Write the lines of the same payments that earlier runs judged."""
+        await self._export(path, SEEN)
+
+    async def _export(self, path: Path, query: str, *arguments: object) -> None:
+        await self._connection.copy_from_query(
+            query, *arguments, output=path, format="csv", timeout=EXPORT_SECONDS_MAX
+        )
+
+
+@asynccontextmanager
+async def book_snapshot(database: Database) -> AsyncIterator[BookSnapshot]:
+    """Hold the book as of now until the block is left."""
+    async with database.connection() as connection:
+        await connection.execute(TEMPORARY)
+        try:
+            async with connection.transaction(isolation="repeatable_read"):
+                await connection.execute(BY_KEY)
+                as_of = await connection.fetchval("select db_now()")
+                yield BookSnapshot(connection, as_of)
+        finally:
+            if not connection.is_closed():
+                await connection.execute(GONE)

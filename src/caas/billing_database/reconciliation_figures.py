@@ -1,0 +1,146 @@
+"""The figures of the reconciliation report: what matched, what did not, what is at risk, what is lost.
+
+Rules a change must keep: read only; every sum is per currency; exposure is what was delivered and is
+not settled, found by the open work and the cases that every such payment has (law "nothing is
+forgotten"), so that it never costs a walk through the whole ledger.
+"""
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Final
+
+from caas.billing_database.connection import Connection, Database
+
+LINES: Final = """
+select l.class, l.currency, count(*) as lines, sum(l.gross)::bigint as gross,
+       sum(l.fee)::bigint as fee, sum(l.net)::bigint as net
+  from settlement_lines l join settlement_reports r on r.id = l.report_id
+ where r.gateway = $1 and r.day = $2 group by 1, 2 order by 1, 2
+"""
+AGEING: Final = """
+select d.kind, d.currency,
+       case when a.age <= 1 then '0-1' when a.age <= 3 then '2-3' when a.age <= 7 then '4-7'
+            when a.age <= 30 then '8-30' else 'over 30' end as days,
+       count(*) as discrepancies, sum(d.amount)::bigint as amount,
+       count(*) filter (where d.due_on < $2) as overdue
+  from discrepancies d
+ cross join lateral (select $2::date - (d.opened_at at time zone $3)::date as age) a
+ where d.gateway = $1 and d.status <> 'resolved' group by 1, 2, 3 order by 1, 2, 3
+"""
+OF_DAY: Final = """
+select kind, status, currency, count(*) as discrepancies, sum(amount)::bigint as amount
+  from discrepancies where gateway = $1 and day = $2 group by 1, 2, 3 order by 1, 2, 3
+"""
+EXPOSURE: Final = """
+select p.type, p.currency, count(*) as payments,
+       sum(p.captured_amount - p.settled_amount)::bigint as amount
+  from (select subject from open_work union select subject from cases where status = 'open') o
+  join payments p on p.id = o.subject
+ where p.state = 'Capturing' and p.captured_amount > p.settled_amount
+ group by 1, 2 order by 1, 2
+"""
+LOSSES: Final = """
+select cause, currency, sum(amount)::bigint as amount
+  from (select split_part(debit, ':', 2) as cause, currency, amount from ledger_entries
+         where at >= $1 and at < $2 and debit like 'risk\\_loss:%'
+        union all
+        select split_part(credit, ':', 2), currency, -amount from ledger_entries
+         where at >= $1 and at < $2 and credit like 'risk\\_loss:%'
+        union all
+        select split_part(debit, ':', 2), currency, amount from discrepancy_entries
+         where at >= $1 and at < $2 and debit like 'risk\\_loss:%'
+        union all
+        select split_part(credit, ':', 2), currency, -amount from discrepancy_entries
+         where at >= $1 and at < $2 and credit like 'risk\\_loss:%') l
+ group by 1, 2 having sum(amount) <> 0 order by 1, 2
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class ClassFigure:
+    """The lines of one class and currency, and what they come to."""
+
+    line_class: str
+    currency: str
+    lines: int
+    gross: int
+    fee: int
+    net: int
+
+
+@dataclass(frozen=True, slots=True)
+class AgeFigure:
+    """Unresolved discrepancies of one kind, currency and age in days."""
+
+    kind: str
+    currency: str
+    days: str
+    discrepancies: int
+    amount: int
+    overdue: int
+
+
+@dataclass(frozen=True, slots=True)
+class DayFigure:
+    """A day's discrepancies of one kind, status and currency."""
+
+    kind: str
+    status: str
+    currency: str
+    discrepancies: int
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class ExposureFigure:
+    """What was delivered and is not settled, by payment type and currency."""
+
+    payment_type: str
+    currency: str
+    payments: int
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class LossFigure:
+    """What was lost in a span of time, by cause and currency."""
+
+    cause: str
+    currency: str
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Everything the report counts."""
+
+    lines: list[ClassFigure]
+    of_day: list[DayFigure]
+    ageing: list[AgeFigure]
+    exposure: list[ExposureFigure]
+    losses: list[LossFigure]
+
+
+async def figures(
+    database: Database, gateway: str, day: date, *, span: tuple[datetime, datetime], zone: str
+) -> Figures:
+    """Count a day, in one snapshot."""
+    async with database.connection() as connection, connection.transaction(
+        isolation="repeatable_read", readonly=True
+    ):
+        return Figures(
+            [ClassFigure(*row) for row in await connection.fetch(LINES, gateway, day)],
+            [DayFigure(*row) for row in await connection.fetch(OF_DAY, gateway, day)],
+            [AgeFigure(*row) for row in await _ageing(connection, gateway, day, zone)],
+            [ExposureFigure(*row) for row in await connection.fetch(EXPOSURE)],
+            [LossFigure(*row) for row in await connection.fetch(LOSSES, *span)],
+        )
+
+
+async def exposure(database: Database) -> list[ExposureFigure]:
+    """Return what is delivered and not settled at this moment."""
+    return [ExposureFigure(*row) for row in await database.fetch(EXPOSURE)]
+
+
+async def _ageing(connection: Connection, gateway: str, day: date, zone: str) -> list[tuple]:
+    return [tuple(row) for row in await connection.fetch(AGEING, gateway, day, zone)]

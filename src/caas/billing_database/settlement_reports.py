@@ -1,0 +1,314 @@
+"""Settlement reports and their lines as rows: what the gateway said, and what became of each line.
+
+Rules a change must keep: a line is stored once, with its class, in the transaction that does
+what follows from it; a report's own sums move with its lines; what cannot be read is kept aside
+with its reason, and released when it has come well formed or a person says why it may be missing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+from typing import Final
+from uuid import UUID
+
+from caas.billing_database.connection import Connection, Database
+from caas.billing_database.identifiers import derived_id
+from caas.errors import NotFoundError
+
+COPY_SECONDS_MAX: Final = 600
+
+STORED: Final = (
+    ("report_id", "uuid"), ("line_no", "bigint"), ("batch_id", "text"), ("line_id", "text"),
+    ("transaction_id", "text"), ("reference", "text"), ("type", "text"), ("gross", "bigint"),
+    ("fee", "bigint"), ("net", "bigint"), ("currency", "text"), ("booked_at", "timestamptz"),
+    ("value_date", "date"), ("payment_id", "uuid"), ("class", "text"), ("at_stake", "bigint"),
+    ("fee_agreed", "bigint"),
+)  # fmt: skip
+"""What is stored of a line, in the order its file has it; run and time follow from the run."""
+
+COLUMNS: Final = (
+    "id, gateway, day, part, report_ref, origin, format, status, line_count, gross_total, net_total,"
+    " lines_stored, gross_stored, net_stored, resume_cursor"
+)
+PUT: Final = f"""
+insert into settlement_reports as r (id, gateway, day, part, report_ref, origin, format, status,
+    line_count, gross_total, net_total, received_at, updated_at)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, db_now(), db_now())
+on conflict (id) do update set status = excluded.status, report_ref = excluded.report_ref,
+    line_count = coalesce(excluded.line_count, r.line_count),
+    gross_total = coalesce(excluded.gross_total, r.gross_total),
+    net_total = coalesce(excluded.net_total, r.net_total), updated_at = db_now()
+returning {COLUMNS}
+"""
+ONE: Final = f"select {COLUMNS} from settlement_reports where id = $1"
+OF_DAY: Final = f"""
+select {COLUMNS} from settlement_reports where gateway = $1 and day = $2 order by part
+"""
+# The digest is of the same text as the workbench's.
+KNOWN: Final = """
+select line_no, md5(batch_id || '|' || coalesce(line_id, '') || '|' || coalesce(transaction_id, '')
+       || '|' || coalesce(reference, '') || '|' || type || '|' || gross || '|' || fee || '|' || net
+       || '|' || currency || '|'
+       || to_char(booked_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') || '|'
+       || value_date)
+  from settlement_lines where report_id = $1
+"""
+OF_RUN: Final = """
+select set_config('caas.run_id', $1, true), set_config('caas.run_at', db_now()::text, true)
+"""
+ADVANCE: Final = """
+update settlement_reports set lines_stored = lines_stored + $2, gross_stored = gross_stored + $3,
+       net_stored = net_stored + $4, updated_at = db_now()
+ where id = $1
+"""
+RESUME_AT: Final = "update settlement_reports set resume_cursor = $2 where id = $1"
+IDENTIFY: Final = """
+insert into identified_lines (report_id, line_no, payment_id, at)
+select i.report_id, i.line_no, i.payment_id, db_now()
+  from unnest($1::uuid[], $2::bigint[], $3::uuid[]) as i(report_id, line_no, payment_id)
+  join settlement_lines l on l.report_id = i.report_id and l.line_no = i.line_no
+ where l.payment_id is null
+on conflict do nothing
+"""
+QUARANTINE: Final = """
+insert into quarantined_lines (report_id, place, reason, text, found_at)
+select $1, q.place, q.reason, q.text, db_now()
+  from unnest($2::bigint[], $3::text[], $4::text[]) as q(place, reason, text)
+on conflict (report_id, place) do nothing
+"""
+QUARANTINED: Final = """
+select q.report_id, q.place, q.reason, q.text, q.found_at, q.released_at, q.released_by, q.note
+  from quarantined_lines q join settlement_reports r on r.id = q.report_id
+ where r.gateway = $1 and r.day = $2 order by q.report_id, q.place
+"""
+RELEASE: Final = """
+update quarantined_lines set released_at = db_now(), released_by = $3, note = $4
+ where report_id = $1 and ($2::bigint is null or place = $2) and released_at is null
+returning place
+"""
+LINE: Final = """
+select report_id, line_no, batch_id, line_id, transaction_id, reference, type, gross, fee, net,
+       currency, booked_at, value_date, payment_id, class, at_stake, fee_agreed, posts
+  from settlement_lines where report_id = $1 and line_no = $2
+"""
+OF_PAYMENT: Final = """
+select report_id, line_no, batch_id, line_id, transaction_id, reference, type, gross, fee, net,
+       currency, booked_at, value_date, payment_id, class, at_stake, fee_agreed, posts
+  from settlement_lines where payment_id = $1 order by booked_at, line_no
+"""
+
+
+class QuarantinedLineNotFoundError(NotFoundError):
+    """No quarantined line stands at this place of this report."""
+
+    code = "quarantined_line_not_found"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportTold:
+    """What a source says of a report; totals are None where it gives none."""
+
+    gateway: str
+    day: date
+    part: str
+    report_ref: str
+    origin: str
+    format: str
+    closed: bool
+    line_count: int | None
+    gross_total: int | None
+    net_total: int | None
+
+    @property
+    def id(self) -> UUID:
+        """The report's id: the same report, however often and whichever way it comes."""
+        return derived_id("settlement report", self.gateway, self.day, self.part)
+
+
+@dataclass(frozen=True, slots=True)
+class SettlementReport:
+    """A report as it stands, with what of it is stored."""
+
+    id: UUID
+    gateway: str
+    day: date
+    part: str
+    report_ref: str
+    origin: str
+    format: str
+    status: str
+    line_count: int | None
+    gross_total: int | None
+    net_total: int | None
+    lines_stored: int
+    gross_stored: int
+    net_stored: int
+    resume_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredLine:
+    """A line with its class, as it was judged first."""
+
+    report_id: UUID
+    line_no: int
+    batch_id: str
+    line_id: str | None
+    transaction_id: str | None
+    reference: str | None
+    type: str
+    gross: int
+    fee: int
+    net: int
+    currency: str
+    booked_at: datetime
+    value_date: date
+    payment_id: UUID | None
+    line_class: str
+    at_stake: int
+    fee_agreed: int | None
+    posts: bool
+
+    @property
+    def fee_drift(self) -> int:
+        """How much more was kept than agreed; none where the fee is not what differs."""
+        return 0 if self.fee_agreed is None else self.fee - self.fee_agreed
+
+
+@dataclass(frozen=True, slots=True)
+class QuarantinedRow:
+    """A line that could not be read, until it is released."""
+
+    report_id: UUID
+    place: int
+    reason: str
+    text: str
+    found_at: datetime
+    released_at: datetime | None
+    released_by: str | None
+    note: str | None
+
+
+class SettlementReports:
+    """The tables of reports and lines."""
+
+    def __init__(self, database: Database) -> None:
+        """Read and write through this database."""
+        self._database = database
+
+    async def put(self, told: ReportTold) -> SettlementReport:
+        """Write a report down, or what is new about it; return it as it stands."""
+        row = await self._database.fetchrow(
+            PUT, told.id, told.gateway, told.day, told.part, told.report_ref, told.origin,
+            told.format, "closed" if told.closed else "open", told.line_count, told.gross_total,
+            told.net_total,
+        )  # fmt: skip
+        assert row is not None, "an upsert returns its row"
+        return SettlementReport(**dict(row))
+
+    async def get(self, report_id: UUID) -> SettlementReport | None:
+        """Return a report, or None."""
+        row = await self._database.fetchrow(ONE, report_id)
+        return None if row is None else SettlementReport(**dict(row))
+
+    async def of_day(self, gateway: str, day: date) -> list[SettlementReport]:
+        """Return a day's reports."""
+        rows = await self._database.fetch(OF_DAY, gateway, day)
+        return [SettlementReport(**dict(row)) for row in rows]
+
+    async def known_lines(self, report_id: UUID, path: Path) -> None:
+        """Write the numbers and digests of a report's stored lines into a file."""
+        async with self._database.connection() as connection:
+            await connection.copy_from_query(
+                KNOWN, report_id, output=path, format="csv", timeout=COPY_SECONDS_MAX
+            )
+
+    async def store(
+        self,
+        report_id: UUID,
+        lines: bytes,
+        *,
+        run_id: UUID,
+        sums: tuple[int, int, int],
+        within: Connection,
+    ) -> None:
+        """Append lines, as CSV in the order of `STORED`, and move the report's sums with them.
+
+        The sums are how many lines there are, their gross and their net.
+        """
+        await within.execute(OF_RUN, str(run_id))
+        await within.copy_to_table(
+            "settlement_lines",
+            source=_Once(lines),
+            columns=[name for name, _ in STORED],
+            format="csv",
+            timeout=COPY_SECONDS_MAX,
+        )
+        await within.execute(ADVANCE, report_id, *sums)
+
+    async def identify(
+        self, lines: Sequence[tuple[UUID, int, UUID]], *, within: Connection
+    ) -> None:
+        """Write down whose lines are that were nobody's when they were judged."""
+        if lines:
+            columns = [list(column) for column in zip(*lines, strict=True)]
+            await within.execute(IDENTIFY, *columns)
+
+    async def resume_at(self, report_id: UUID, cursor: str | None) -> None:
+        """Remember where the next fetch of an open report begins."""
+        async with self._database.connection() as connection:
+            await connection.execute(RESUME_AT, report_id, cursor)
+
+    async def quarantine(
+        self, report_id: UUID, lines: Sequence[tuple[int, str, str]]
+    ) -> None:
+        """Keep lines aside: place, reason and text of each; a line is kept aside once."""
+        if lines:
+            places, reasons, texts = (list(column) for column in zip(*lines, strict=True))
+            async with self._database.connection() as connection:
+                await connection.execute(QUARANTINE, report_id, places, reasons, texts)
+
+    async def quarantined(self, gateway: str, day: date) -> list[QuarantinedRow]:
+        """Return what of a day was kept aside, released or not."""
+        rows = await self._database.fetch(QUARANTINED, gateway, day)
+        return [QuarantinedRow(**dict(row)) for row in rows]
+
+    async def release(
+        self, report_id: UUID, place: int | None, *, by: str, note: str
+    ) -> int:
+        """Release a quarantined line, or all of a report; return how many were released.
+
+        Raises:
+            QuarantinedLineNotFoundError: a place was named where none is kept aside.
+        """
+        rows = await self._database.fetch(RELEASE, report_id, place, by, note)
+        if place is not None and not rows:
+            raise QuarantinedLineNotFoundError(report=str(report_id), place=place)
+        return len(rows)
+
+    async def line(
+        self, report_id: UUID, line_no: int, *, within: Connection | None = None
+    ) -> StoredLine | None:
+        """Return a stored line, or None."""
+        row = await (within or self._database).fetchrow(LINE, report_id, line_no)
+        return None if row is None else StoredLine(*row)
+
+    async def lines_of(self, payment_id: UUID) -> list[StoredLine]:
+        """Return every line of a payment, the oldest first."""
+        return [StoredLine(*row) for row in await self._database.fetch(OF_PAYMENT, payment_id)]
+
+
+class _Once:
+    """Bytes as the driver wants them: something that can be iterated once, asynchronously."""
+
+    def __init__(self, content: bytes) -> None:
+        self._pieces = [content]
+
+    def __aiter__(self) -> "_Once":
+        return self
+
+    async def __anext__(self) -> bytes:
+        if not self._pieces:
+            raise StopAsyncIteration
+        return self._pieces.pop()

@@ -1,0 +1,556 @@
+"""The workbench of Diagram 10: one DuckDB in a folder of its own, where a report is read and judged.
+
+Whatever the size of a report, the memory of this process stays small: DuckDB is given a limit and
+a folder to put aside what does not fit, and rows come and go in files.
+
+Rules a change must keep: nothing here decides what a line means, the classification text does;
+every method may block for seconds, so that callers run it in a thread; what leaves the workbench
+leaves in the order of `rank`, in the same bytes each time.
+"""
+
+import csv
+import hashlib
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from string import Template
+from typing import Any, Final
+from uuid import UUID
+
+import duckdb
+
+from caas.external_systems.report_files import ADYEN, BadReportError, ReportFile, statement
+from caas.rules.compared_relations import (
+    AGREEING,
+    BOOK_PAYMENTS,
+    OUTCOME,
+    RELATIONS,
+    REPORT_LINES,
+    RUN_TERMS,
+    Columns,
+    declared,
+    names,
+)
+from caas.rules.money import EXPONENTS
+
+MEMORY_LIMIT: Final = "200MB"
+THREADS: Final = 2
+LINE_BYTES_MAX: Final = 65_536
+HASHED_BYTES: Final = 1 << 20
+QUARANTINED_CHARS_MAX: Final = 500
+GAPS_SHOWN_MAX: Final = 3
+
+# Abbreviations as reports write them, in minutes east of UTC.
+ZONES: Final[Mapping[str, int]] = {
+    "UTC": 0, "GMT": 0, "WET": 0, "WEST": 60, "BST": 60, "CET": 60, "CEST": 120, "EET": 120,
+    "EEST": 180, "EST": -300, "EDT": -240, "CST": -360, "CDT": -300, "MST": -420, "MDT": -360,
+    "PST": -480, "PDT": -420, "JST": 540, "SGT": 480, "HKT": 480, "AEST": 600, "AEDT": 660,
+}  # fmt: skip
+
+MACROS: Final = r"""
+create macro units(t, factor) as
+  case when coalesce(t, '') = '' then 0
+       when regexp_full_match(t, '-?\d{1,13}(\.\d{1,6})?')
+        and cast(t as decimal(28, 6)) * factor = round(cast(t as decimal(28, 6)) * factor, 0)
+       then cast(cast(t as decimal(28, 6)) * factor as bigint) end;
+"""
+FORMULA: Final = re.compile(r"^(?:[=+@\t\r]|-(?![0-9]))")
+ON_LINE: Final = re.compile(r"CSV Error on Line: (\d+)\n(?:Original Line:.*\n)?(.*)")
+CARD_CANDIDATE: Final = r"([0-9][^0-9A-Za-z]?){13}"
+UUID: Final = r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}"
+LINES: Final = "lines.csv"
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """A line that is not well formed, with its place in the file and the reason."""
+
+    place: int
+    reason: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """How many lines there are, and what they come to in minor units of whatever currency."""
+
+    lines: int
+    gross: int
+    net: int
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A piece of the new lines, from one line number to another."""
+
+    first: int
+    last: int
+    sums: Sums
+
+
+class Workbench:
+    """One comparison's DuckDB; open it, use it from one thread at a time, close it."""
+
+    def __init__(self, folder: Path) -> None:
+        """Work in this folder, which exists and is empty."""
+        self.folder = folder
+        self._connection = duckdb.connect(
+            ":memory:",
+            config={
+                "memory_limit": MEMORY_LIMIT,
+                "threads": THREADS,
+                "temp_directory": str(folder / "aside"),
+                "wal_autocheckpoint": "1GB",
+                "autoinstall_known_extensions": False,
+            },
+        )
+        self._connection.execute(MACROS)
+        for name, columns in RELATIONS.items():
+            self._connection.execute(f"create table {name} ({declared(columns)})")
+        self._fill("currencies", "code text, factor bigint", _factors())
+        self._fill("zones", "code text, minutes integer", list(ZONES.items()))
+
+    def close(self) -> None:
+        """Give up the database; its folder is the caller's to remove."""
+        self._connection.close()
+
+    # -- reading a report --------------------------------------------------------------------
+
+    def read(self, report: ReportFile) -> None:
+        """Read a report into `fresh_lines`, each line once, and what is not well formed aside.
+
+        Raises:
+            BadReportError: its structure is broken; the sentence names the line.
+        """
+        self._read_raw(report)
+        if report.format is ADYEN:
+            self._refuse_open_payout()
+        placed = {
+            place: next((quoted(name) for name in found if name in report.columns), "null")
+            for place, found in report.format.optional.items()
+        }
+        self._connection.execute(Template(report.format.statement).substitute(placed))
+        try:
+            self._connection.execute(statement("checks"))
+        except duckdb.Error as error:
+            raise _said_plainly(error) from error
+        self._refuse_formulas(report)
+        self._connection.execute(statement("lines"))
+        self._refuse_contradictions()
+
+    def read_nothing(self) -> None:
+        """Take a report without lines."""
+        self._connection.execute(
+            "create table checked (place bigint, formula boolean, line_no varchar,"
+            " batch_id varchar, line_id varchar, transaction_id varchar, reference varchar,"
+            " type varchar, gross varchar, fee varchar, net varchar, currency varchar,"
+            " booked_at timestamp, value_date date, refused varchar, reason varchar);"
+            "create view raw as from checked select place"
+        )
+        self._connection.execute(statement("lines"))
+
+    def batches(self) -> list[str]:
+        """Return the batches the lines belong to."""
+        rows = self._connection.execute(
+            "from checked select distinct batch_id where reason is null order by all"
+        ).fetchall()
+        return [row[0] for row in rows]
+
+    def quarantined(self) -> list[Quarantined]:
+        """Return what is not well formed, in the order of the file."""
+        rows = self._connection.execute(
+            "from checked c join raw r using (place) "
+            "select place, reason, left(cast(r as varchar), ?) where reason is not null "
+            "order by place",
+            [QUARANTINED_CHARS_MAX],
+        ).fetchall()
+        return [Quarantined(*row) for row in rows]
+
+    def gaps(self) -> list[int]:
+        """Return the first line numbers that are missing; a quarantined line is not missing."""
+        highest, lines = self._connection.execute(
+            "from checked select coalesce(max(try_cast(line_no as bigint)), 0), count(*)"
+        ).fetchone()
+        if highest <= lines:
+            return []
+        rows = self._connection.execute(
+            "from range(1, (from checked select coalesce(max(try_cast(line_no as bigint)), 0) + 1))"
+            " n(line_no) anti join (from checked select try_cast(line_no as bigint) as line_no)"
+            " using (line_no) order by line_no limit ?",
+            [GAPS_SHOWN_MAX],
+        ).fetchall()
+        return [row[0] for row in rows]
+
+    def fresh(self) -> Sums:
+        """Add up the lines that are well formed."""
+        return self._sums("fresh_lines")
+
+    def card_numbers_aside(self, places: Iterable[int]) -> None:
+        """Take lines out that hold a card number."""
+        self._connection.executemany(
+            "update checked set reason = 'it holds a card number' where place = ?",
+            [[place] for place in places],
+        )
+
+    def forget_known(self, known: Path) -> list[int]:
+        """Leave out the lines that are stored already; return those that contradict what is.
+
+        `known` holds the numbers and digests of the stored lines.
+        """
+        self._connection.execute(
+            "create table known_lines as from read_csv(?, header = false, auto_detect = false,"
+            " columns = {'line_no': 'BIGINT', 'digest': 'VARCHAR'})",
+            [str(known)],
+        )
+        contradicting = self._connection.execute(
+            f"from fresh_lines l join known_lines k using (line_no) select line_no"
+            f" where k.digest <> md5({_content('l')}) order by line_no"
+        ).fetchall()
+        self._connection.execute(
+            "delete from checked where try_cast(line_no as bigint) in"
+            " (from known_lines select line_no)"
+        )
+        return [row[0] for row in contradicting]
+
+    # -- the relations of the comparison -----------------------------------------------------
+
+    def keys(self) -> Path:
+        """Write down which payments the lines speak of, in the order of their references."""
+        return self._copy(
+            "keys.csv",
+            "from report_lines select distinct if(regexp_full_match(reference, "
+            f"'{UUID}'), reference, null) as reference, transaction_id "
+            "where standing <> 'seen' order by 1, 2",
+        )
+
+    def take_lines(self, path: Path) -> None:
+        """Add lines that the Billing Database gave: seen before, or to be judged again."""
+        before = int(self._one("from report_lines select coalesce(max(rank), 0)"))
+        self._connection.execute(
+            "insert into report_lines by name"
+            f" from read_csv(?, header = false, auto_detect = false, columns = {_types(REPORT_LINES)})"
+            " select * replace (? + row_number() over () as rank)",
+            [str(path), before],
+        )
+
+    def take_seen(self, path: Path) -> None:
+        """Add lines of the same payments that were judged before; they stand before all others."""
+        self._connection.execute(
+            "insert into report_lines by name"
+            f" from read_csv(?, header = false, auto_detect = false, columns = {_types(REPORT_LINES)})"
+            " select * replace (- (row_number() over ()) as rank)",
+            [str(path)],
+        )
+
+    def take_fresh(self, report: str) -> None:
+        """Add the fresh lines of a report, behind those that were there before."""
+        before = int(self._one("from report_lines select coalesce(max(rank), 0)"))
+        self._connection.execute(
+            "insert into report_lines by name from fresh_lines select *, 'new' as standing,"
+            " 1 as counts, ? as report, ? + line_no as rank order by line_no",
+            [report, before],
+        )
+
+    def take_book(self, besides: Path, told: Path) -> None:
+        """Add what the Billing Database knew of payments; the first word on a payment counts."""
+        self._load("book_payments", besides)
+        self._connection.execute(
+            "insert into book_payments from read_csv(?, header = false, auto_detect = false,"
+            f" columns = {_types(BOOK_PAYMENTS)})"
+            " where payment_id not in (from book_payments select payment_id)",
+            [str(told)],
+        )
+        rows, payments = self._connection.execute(
+            "from book_payments select count(*), count(distinct payment_id)"
+        ).fetchone()
+        if rows != payments:
+            self._connection.execute(
+                "create or replace table book_payments as"
+                " from book_payments select distinct on (payment_id) *"
+            )
+
+    def take_terms(self, terms: Mapping[str, object]) -> None:
+        """Say by which day and which fees is judged."""
+        columns = ", ".join("?" for _ in RUN_TERMS)
+        self._connection.execute(
+            f"insert into run_terms values ({columns})", [terms[name] for name in names(RUN_TERMS)]
+        )
+
+    def fill(self, relation: str, rows: Sequence[Mapping[str, object]]) -> None:
+        """Put rows into a relation as they are."""
+        order = names(RELATIONS[relation])
+        marks = ", ".join("?" for _ in order)
+        if rows:
+            self._connection.executemany(
+                f"insert into {relation} values ({marks})",
+                [[row[name] for name in order] for row in rows],
+            )
+
+    # -- judging -----------------------------------------------------------------------------
+
+    def count(self, relation: str = "report_lines") -> int:
+        """Count the rows of a relation."""
+        return int(self._one(f"from {relation} select count(*)"))
+
+    def classify(self, text: str) -> None:
+        """Run the classification here."""
+        self._connection.execute(f"create table outcome as {text}")
+
+    def hand_out(self, file_format: str) -> None:
+        """Write every relation into the folder, for an engine elsewhere."""
+        for name in RELATIONS:
+            self._connection.execute(
+                f"copy {name} to '{self.folder / name}.{file_format}' (format {file_format}"
+                + (", header false)" if file_format == "csv" else ")")
+            )
+
+    def take_outcome(self, path: Path) -> None:
+        """Take what another engine found."""
+        self._connection.execute(f"create table outcome ({declared(OUTCOME)})")
+        self._load("outcome", path)
+
+    def keep_compared(self, folder: Path) -> None:
+        """Keep the relations as Parquet, so that they can be judged again."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in RELATIONS:
+            self._connection.execute(
+                f"copy {name} to '{folder / name}.parquet' (format parquet, compression zstd)"
+            )
+
+    def take_kept(self, folder: Path) -> None:
+        """Take relations that were kept."""
+        for name in RELATIONS:
+            self._load(name, folder / f"{name}.parquet")
+
+    def inputs_digest(self) -> str:
+        """Digest what was compared, in whatever order it lies."""
+        parts = [
+            str(self._one(
+                f"from {name} r select coalesce(sum(cast(md5_number_lower(cast(r as varchar))"
+                " as hugeint)), 0)"
+            ))
+            for name in RELATIONS
+        ]
+        return hashlib.sha256("|".join(parts).encode()).hexdigest()
+
+    # -- what came of it ---------------------------------------------------------------------
+
+    def classes(self) -> list[dict[str, Any]]:
+        """Return, by standing, class and currency, how many there are and what they come to."""
+        return self._dicts(
+            "from outcome select standing, class, currency, count(*) as lines,"
+            " cast(sum(gross) as bigint) as gross, cast(sum(fee) as bigint) as fee,"
+            " cast(sum(net) as bigint) as net, cast(sum(at_stake) as bigint) as at_stake"
+            " group by all order by all"
+        )
+
+    def judged(self) -> Sums:
+        """Add up the new lines that came out of the comparison."""
+        return self._sums("outcome", "where standing = 'new'")
+
+    def write_outcome(self, stored: Sequence[str]) -> str:
+        """Write the new lines in the columns they are stored in, and all else beside them.
+
+        Return the digest of both: the same inputs give the same bytes.
+        """
+        otherwise = {
+            "report_id": "report as report_id",
+            "fee_agreed": "if(class = 'fee_drift', fee_agreed, null) as fee_agreed",
+        }
+        wanted = ", ".join(otherwise.get(name, quoted(name)) for name in stored)
+        lines = self._copy(
+            LINES, f"from outcome select {wanted} where standing = 'new' order by line_no"
+        )
+        besides = self._copy("besides.out.csv", "from outcome where standing <> 'new' order by all")
+        digest = hashlib.sha256()
+        for path in (lines, besides):
+            with path.open("rb") as file:
+                while piece := file.read(HASHED_BYTES):
+                    digest.update(piece)
+        return digest.hexdigest()
+
+    def chunks(self, lines_max: int) -> list[Chunk]:
+        """Cut the new lines, in their order, into pieces of this size."""
+        rows = self._connection.execute(
+            "from (from outcome select line_no, gross, net, (row_number() over (order by line_no)"
+            " - 1) // ? as piece where standing = 'new') select min(line_no), max(line_no),"
+            " count(*), cast(sum(gross) as bigint), cast(sum(net) as bigint)"
+            " group by piece order by piece",
+            [lines_max],
+        ).fetchall()
+        return [Chunk(first, last, Sums(*sums)) for first, last, *sums in rows]
+
+    def set_apart(self, awaited: Iterable[UUID]) -> None:
+        """Find the new lines that need more than storing.
+
+        They differ, or they settle a payment that is not settled in our records, or one whose
+        settlement somebody waits for.
+        """
+        self._connection.execute("create table awaited (payment_id text)")
+        for payment_id in awaited:
+            self._connection.execute("insert into awaited values (?)", [str(payment_id)])
+        self._connection.execute(
+            "create table apart as from outcome where standing = 'new'"
+            f" and (class not in ({_listed(AGREEING)}) or settles is not null and"
+            " (state = 'Capturing' and settles > settled"
+            " or payment_id in (from awaited select payment_id))) order by line_no"
+        )
+
+    def apart(self, chunk: Chunk) -> list[dict[str, Any]]:
+        """Return the lines of a piece that need more than storing, in their order."""
+        return self._dicts(
+            "from apart where line_no between ? and ? order by line_no", [chunk.first, chunk.last]
+        )
+
+    def besides(self, standing: str) -> list[dict[str, Any]]:
+        """Return the outcome of what is no new line: judged again, or a record without one."""
+        return self._dicts(
+            "from outcome where standing = ? order by rank, payment_id, class", [standing]
+        )
+
+    # -- inside ------------------------------------------------------------------------------
+
+    def _read_raw(self, report: ReportFile) -> None:
+        """Look at the file as rows of text; each look reads the file again, and keeps nothing."""
+        columns = dict.fromkeys(report.columns, "VARCHAR")
+        suspicious = " or ".join(
+            f"regexp_matches({quoted(name)}, '^([=+@\\t\\r]|-[^0-9])')" for name in report.columns
+        )
+        path = str(report.path).replace("'", "''")
+        self._connection.execute(
+            f"create view raw as from read_csv('{path}', header = true, auto_detect = false,"
+            " delim = ',', quote = '\"', escape = '\"', strict_mode = true,"
+            f" max_line_size = {LINE_BYTES_MAX}, columns = {_struct(columns)})"
+            f" select row_number() over () + 1 as place, ({suspicious}) as formula, *"
+        )
+
+    def _refuse_formulas(self, report: ReportFile) -> None:
+        row = self._connection.execute(
+            "from raw where formula and place = (from checked select min(place) where formula)"
+        ).fetchone()
+        if row is not None:
+            cell = next(value for value in row[2:] if value and FORMULA.match(value))
+            raise BadReportError(
+                f"The cell '{cell[:40]}' is a formula; the file went through a spreadsheet.",
+                line=row[0],
+            )
+
+    def _refuse_open_payout(self) -> None:
+        payouts, left_over = self._connection.execute(statement("adyen_payouts")).fetchone()
+        if not payouts:
+            raise BadReportError("It has no MerchantPayout: it is cut off, or not closed yet.")
+        if left_over:
+            raise BadReportError(
+                f"The payout and the lines differ by {left_over} minor units: lines are missing."
+            )
+
+    def _refuse_contradictions(self) -> None:
+        """A line that is there again counts once; one that says something else is an error."""
+        lines, numbers = self._connection.execute(
+            "from fresh_lines select count(*), count(distinct line_no)"
+        ).fetchone()
+        if lines == numbers:
+            return
+        row = self._connection.execute(
+            f"from fresh_lines l select line_no group by line_no"
+            f" having count(distinct md5({_content('l')})) > 1 order by line_no limit 1"
+        ).fetchone()
+        if row is not None:
+            raise BadReportError(
+                f"Line number {row[0]} is there twice and says different things."
+            )
+        self._connection.execute(
+            "delete from checked where reason is null and place not in"
+            " (from checked select min(place) where reason is null group by line_no)"
+        )
+
+    def card_candidates(self) -> list[tuple[int, str]]:
+        """Return the lines whose identifiers have as many digits as a card number has."""
+        texts = "concat_ws(' ', batch_id, line_id, transaction_id, reference)"
+        return self._connection.execute(
+            f"from checked select place, {texts} where reason is null and"
+            f" regexp_matches(regexp_replace({texts}, '{UUID}', '', 'g'), '{CARD_CANDIDATE}')"
+        ).fetchall()
+
+    def _sums(self, relation: str, condition: str = "") -> Sums:
+        row = self._connection.execute(
+            f"from {relation} select count(*), cast(coalesce(sum(gross), 0) as bigint),"
+            f" cast(coalesce(sum(net), 0) as bigint) {condition}"
+        ).fetchone()
+        return Sums(*row)
+
+    def _one(self, query: str) -> Any:
+        row = self._connection.execute(query).fetchone()
+        assert row is not None, "an aggregate is one row"
+        return row[0]
+
+    def _dicts(self, query: str, arguments: Sequence[object] = ()) -> list[dict[str, Any]]:
+        cursor = self._connection.execute(query, list(arguments))
+        columns = [column[0] for column in cursor.description]
+        return [dict(zip(columns, row, strict=True)) for row in cursor.fetchall()]
+
+    def _fill(self, table: str, columns: str, rows: Sequence[tuple[object, ...]]) -> None:
+        values = ", ".join(f"('{code}', {number})" for code, number in rows)
+        self._connection.execute(f"create table {table} ({columns}); insert into {table} values {values}")
+
+    def _load(self, relation: str, path: Path) -> None:
+        if path.suffix == ".parquet":
+            self._connection.execute(f"insert into {relation} from read_parquet('{path}')")
+            return
+        columns = OUTCOME if relation == "outcome" else RELATIONS[relation]
+        self._connection.execute(
+            f"insert into {relation} from read_csv(?, header = false, auto_detect = false,"
+            f" columns = {_types(columns)})",
+            [str(path)],
+        )
+
+    def _copy(self, name: str, query: str) -> Path:
+        path = self.folder / name
+        self._connection.execute(f"copy ({query}) to '{path}' (format csv, header false)")
+        return path
+
+
+def rows_of(path: Path) -> Iterator[list[str]]:
+    """Read a file that the workbench wrote."""
+    with path.open(newline="") as file:
+        yield from csv.reader(file)
+
+
+def quoted(name: str) -> str:
+    """Return a column's name as SQL writes it, whatever a file calls it."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _struct(columns: Mapping[str, str]) -> str:
+    parts = ", ".join(f"'{name.replace(chr(39), chr(39) * 2)}': '{t}'" for name, t in columns.items())
+    return "{" + parts + "}"
+
+
+def _types(columns: Columns) -> str:
+    return _struct({name: kind.upper() for name, kind in columns})
+
+
+def _factors() -> list[tuple[object, ...]]:
+    return [(code, 10**exponent) for code, exponent in EXPONENTS.items()]
+
+
+def _content(line: str) -> str:
+    """Return the text of which a line's digest is taken, in DuckDB as in PostgreSQL."""
+    columns = (
+        "batch_id", "line_id", "transaction_id", "reference", "type", "gross", "fee", "net",
+        "currency", "booked_at", "value_date",
+    )  # fmt: skip
+    return " || '|' || ".join(f"coalesce(cast({line}.{name} as varchar), '')" for name in columns)
+
+
+def _listed(words: Iterable[str]) -> str:
+    return ", ".join(f"'{word}'" for word in sorted(words))
+
+
+def _said_plainly(error: duckdb.Error) -> BadReportError:
+    found = ON_LINE.search(str(error))
+    if found is None:
+        return BadReportError(f"It cannot be read as CSV ({str(error).splitlines()[0]}).")
+    what = found[2].strip().rstrip(".") or "it does not fit the header"
+    return BadReportError(f"{what}: the line is broken or cut off.", line=int(found[1]))

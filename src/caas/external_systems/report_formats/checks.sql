@@ -1,0 +1,34 @@
+-- What every format must fulfil, line by line (decision 33): a line that does not is quarantined
+-- with its reason, and the rest goes on. Texts go into paths, keys and logs: they have an alphabet.
+create table checked as
+from told t
+select t.*,
+       case
+         when refused is not null then refused
+         when not coalesce(regexp_full_match(line_no, '[1-9]\d{0,17}'), false)
+           then 'its line number is no whole number above zero'
+         when not coalesce(regexp_full_match(batch_id, '[A-Za-z0-9][A-Za-z0-9_.:-]{0,199}'), false)
+           then 'its batch is no identifier'
+         when not regexp_full_match(coalesce(line_id, 'x'), '[A-Za-z0-9][A-Za-z0-9_.:-]{0,199}')
+           then 'its own identifier is none'
+         when not regexp_full_match(coalesce(transaction_id, 'x'),
+                                    '[A-Za-z0-9][A-Za-z0-9_.:-]{0,199}')
+           then 'its transaction is no identifier'
+         when not regexp_full_match(coalesce(reference, 'x'), '[A-Za-z0-9][A-Za-z0-9_.:-]{0,199}')
+           then 'its reference is no identifier'
+         when type is null or type not in ('settlement', 'refund', 'chargeback',
+              'chargeback_reversal', 'fee', 'settlement_failure', 'adjustment')
+           then 'nothing is known of its type'
+         when currency is null or not exists (from currencies c where c.code = t.currency)
+           then 'its currency is unknown'
+         when not coalesce(regexp_full_match(gross, '-?\d{1,15}'), false)
+           then 'its gross is no amount of its currency'
+         when not coalesce(regexp_full_match(fee, '-?\d{1,15}'), false)
+           then 'its fee is no amount of its currency'
+         when not coalesce(regexp_full_match(net, '-?\d{1,15}'), false)
+           then 'its net is no amount of its currency'
+         when cast(gross as bigint) - cast(fee as bigint) <> cast(net as bigint)
+           then 'gross - fee is not net'
+         when booked_at is null then 'the time it was booked at is none'
+         when value_date is null then 'its value date is none'
+       end as reason

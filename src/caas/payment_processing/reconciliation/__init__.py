@@ -1,0 +1,158 @@
+"""Reconciliation (Diagram 10): the gateway's settlement reports against our records, both ways.
+
+`Reconciliation` is the room as `app` builds it: reconcile a day, from the gateway or from a file;
+investigate and resolve what differs; judge and seal a day; report on it; judge a run again.
+
+Rules a change must keep: everything a caller may do stands here or on the desks it shows; the
+parts know each other downwards only (fetching, comparison, updating; runs; schedule).
+"""
+
+from datetime import date
+from pathlib import Path
+from uuid import UUID
+
+from caas.billing_database.books import Books
+from caas.billing_database.reconciliation_days import ReconciliationDay, ReconciliationDays
+from caas.external_systems.payment_gateway import PaymentGateway
+from caas.open_work import OpenWork
+from caas.payment_processing.charges import Charges
+from caas.payment_processing.disputes import Disputes
+from caas.payment_processing.flow import Alert
+from caas.payment_processing.reconciliation.carrying_out import CarryingOut, Void
+from caas.payment_processing.reconciliation.fetching import Progress
+from caas.payment_processing.reconciliation.investigation import Investigation
+from caas.payment_processing.reconciliation.late_lines import LateLines
+from caas.payment_processing.reconciliation.reporting import Reporting
+from caas.payment_processing.reconciliation.runs import (
+    CLOSE,
+    INCREMENTAL,
+    Reconciled,
+    ReconciliationSettings,
+    Runs,
+)
+from caas.payment_processing.reconciliation.schedule import Schedule
+from caas.payment_processing.settlement import Settlement
+from caas.rules.pace import Pace
+
+__all__ = ["CLOSE", "INCREMENTAL", "Reconciled", "Reconciliation", "ReconciliationSettings"]
+
+
+class Reconciliation:
+    """The room of Diagram 10."""
+
+    def __init__(
+        self,
+        *,
+        books: Books,
+        gateway: PaymentGateway,
+        charges: Charges,
+        settlement: Settlement,
+        disputes: Disputes,
+        void: Void,
+        alert: Alert,
+        pace: Pace,
+        settings: ReconciliationSettings,
+    ) -> None:
+        """Reconcile this gateway; `void` is the seed's voidPayment."""
+        self._gateway_name = gateway.name
+        self._runs = Runs(books=books, gateway=gateway, alert=alert, settings=settings)
+        self.discrepancies = self._runs.discrepancies
+        self.reports = self._runs.reports
+        self.days: ReconciliationDays = self._runs.days
+        self._late_lines = LateLines(books, settlement, charges)
+        self._carrying_out = CarryingOut(
+            books=books,
+            discrepancies=self.discrepancies,
+            reports=self.reports,
+            gateway=gateway,
+            settlement=settlement,
+            disputes=disputes,
+            charges=charges,
+            void=void,
+            pace=pace,
+        )
+        self.investigation = Investigation(
+            books,
+            discrepancies=self.discrepancies,
+            reports=self.reports,
+            days=self.days,
+            carrying_out=self._carrying_out,
+        )
+        self.reporting = Reporting(books.database, gateway=gateway.name, zone=settings.zone)
+        self._schedule = Schedule(
+            books=books,
+            days=self.days,
+            gateway=gateway.name,
+            zone=settings.zone,
+            reconcile=lambda day, mode: self._runs.reconcile(day, mode=mode),
+        )
+
+    @property
+    def gateway_name(self) -> str:
+        """Whose reports these are."""
+        return self._gateway_name
+
+    def register(self, open_work: OpenWork) -> None:
+        """Take the scheduled jobs, the lines to be told, the decisions to be carried out."""
+        self._late_lines.register(open_work)
+        self._carrying_out.register(open_work)
+        self._schedule.register(open_work)
+
+    async def begin_schedule(self) -> None:
+        """Have every day reconciled from now on; saying it again changes nothing."""
+        await self._schedule.begin()
+
+    async def reconcile(
+        self,
+        day: date,
+        *,
+        file: Path | None = None,
+        mode: str = CLOSE,
+        progress: Progress = lambda *_: None,
+    ) -> Reconciled:
+        """Reconcile a day: fetch its report (or take it from a file), compare, update, judge.
+
+        Raises:
+            BadReportError: the report cannot be used; nothing was applied.
+            GatewayFailure: the gateway gave no usable answer; say it again later.
+            AlreadyReconcilingError, DaySealedError: it cannot be done now, or ever.
+        """
+        return await self._runs.reconcile(day, file=file, mode=mode, progress=progress)
+
+    async def replay(self, run_id: UUID) -> str:
+        """Judge again what a run compared; return the digest of the outcome, which is the run's.
+
+        Raises:
+            RunNotFoundError: no run has this id.
+            NotReplayableError: what it compared is not on this machine.
+        """
+        return await self._runs.replay(run_id)
+
+    async def verdict(self, day: date) -> ReconciliationDay:
+        """Judge a day by what is stored now.
+
+        Raises:
+            DayNotFoundError: it was never compared.
+        """
+        return await self.days.judge(self._gateway_name, day)
+
+    async def seal(self, day: date, *, by: str) -> ReconciliationDay:
+        """Seal a closed day; nothing of it changes any more.
+
+        Raises:
+            DayNotClosedError: it is incomplete, has open discrepancies, or is sealed already.
+        """
+        return await self.days.seal(self._gateway_name, day, by=by)
+
+    async def release_quarantined(
+        self, report_id: UUID, place: int, *, by: str, note: str
+    ) -> None:
+        """Say why a line that could not be read need not come again.
+
+        Raises:
+            QuarantinedLineNotFoundError: none is kept aside at this place.
+        """
+        await self.reports.release(report_id, place, by=by, note=note)
+        report = await self.reports.get(report_id)
+        assert report is not None, "a quarantined line belongs to a report"
+        await self.days.judge(self._gateway_name, report.day)

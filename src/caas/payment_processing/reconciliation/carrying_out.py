@@ -1,0 +1,295 @@
+"""What a decision asks of a payment, done by the payment's own doors: durable, and safe twice.
+
+A decision commits its entries and leaves this work behind; the work is done at once, and a worker
+does it when the process died in between.
+
+Rules a change must keep: what is done follows from the decision that stands, not from a message;
+every door is told something it can hear twice; a refund's key follows from the discrepancy.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+from uuid import UUID
+
+from caas.billing_database.books import Books
+from caas.billing_database.connection import Connection
+from caas.billing_database.discrepancies import Discrepancies, Discrepancy, Step
+from caas.billing_database.due_work import DueWork
+from caas.billing_database.moves import move_of
+from caas.billing_database.payments import Payment
+from caas.billing_database.settlement_reports import SettlementReports, StoredLine
+from caas.external_systems.http_answers import RefusedByPartnerError
+from caas.external_systems.payment_gateway import (
+    DisputeStatus,
+    GatewayDispute,
+    GatewayTransaction,
+    PaymentGateway,
+    TransactionStatus,
+)
+from caas.open_work import Again, Answer, Done, OpenWork, Park
+from caas.payment_processing.charges import Charges
+from caas.payment_processing.disputes import Disputes
+from caas.payment_processing.gateway_calls import (
+    CAPTURE,
+    POLL_SETTLEMENT,
+    PROBE,
+    Unanswered,
+    persist,
+)
+from caas.payment_processing.settlement import Settlement
+from caas.rules import postings
+from caas.rules.discrepancies import DiscrepancyKind
+from caas.rules.pace import Pace
+from caas.rules.payment_states import PaymentEvent, PaymentState
+from caas.rules.resolutions import Action, Subject
+
+CARRY_OUT: Final = "carry_out_resolution"
+AGAIN_SECONDS: Final = 60.0
+MONEY_EXPECTED: Final = frozenset(
+    {PaymentState.CAPTURING, PaymentState.SETTLED, PaymentState.REFUNDING}
+)
+
+Void = Callable[[UUID, str], Awaitable[object]]
+"""Void a payment by its flow (voidPayment)."""
+
+
+class CarryingOut:
+    """Does what decisions ask of payments."""
+
+    def __init__(
+        self,
+        *,
+        books: Books,
+        discrepancies: Discrepancies,
+        reports: SettlementReports,
+        gateway: PaymentGateway,
+        settlement: Settlement,
+        disputes: Disputes,
+        charges: Charges,
+        void: Void,
+        pace: Pace,
+    ) -> None:
+        """Ask these doors."""
+        self._books = books
+        self._discrepancies = discrepancies
+        self._reports = reports
+        self._gateway = gateway
+        self._settlement = settlement
+        self._disputes = disputes
+        self._charges = charges
+        self._void = void
+        self._pace = pace
+        self._doors: dict[Action, Callable[[Discrepancy], Awaitable[Answer]]] = {
+            Action.LOSE_DISPUTE: self._lose_dispute,
+            Action.FAIL_SETTLEMENT: self._fail_settlement,
+            Action.SETTLE_FOR_LESS: self._settle_for_less,
+            Action.SETTLE_WHAT_IS_DUE: self._settle_what_is_due,
+            Action.VOID: self._void_payment,
+            Action.UNDO: self._undo,
+            Action.REFUND_AT_GATEWAY: self._refund_at_gateway,
+        }
+
+    def register(self, open_work: OpenWork) -> None:
+        """Take the decisions that were made and not carried out."""
+        open_work.register(CARRY_OUT, self._carry_out)
+
+    async def leave(
+        self, discrepancy: Discrepancy, actions: Sequence[Action], *, within: Connection
+    ) -> None:
+        """Leave work behind, in the commit of the decision."""
+        await self._books.work.add(
+            CARRY_OUT,
+            discrepancy.id,
+            due_in=self._pace.seconds(AGAIN_SECONDS),
+            payload={"actions": [action.value for action in actions]},
+            within=within,
+        )
+
+    async def at_once(self, discrepancy_id: UUID, actions: Sequence[Action]) -> None:
+        """Do what a decision has just left behind."""
+        if actions and isinstance(await self._do(discrepancy_id, actions), Done):
+            async with self._books.database.transaction() as connection:
+                await self._books.work.end(CARRY_OUT, discrepancy_id, within=connection)
+
+    async def _carry_out(self, work: DueWork) -> Answer:
+        return await self._do(work.subject, [Action(name) for name in work.payload["actions"]])
+
+    async def _do(self, discrepancy_id: UUID, actions: Sequence[Action]) -> Answer:
+        discrepancy = await self._discrepancies.get(discrepancy_id)
+        for action in actions:
+            answer = await self._doors[action](discrepancy)
+            if not isinstance(answer, Done):
+                return answer
+        return Done()
+
+    # -- the doors ---------------------------------------------------------------------------
+
+    async def _lose_dispute(self, discrepancy: Discrepancy) -> Answer:
+        line, payment = await self._line(discrepancy), await self._payment(discrepancy)
+        told = GatewayDispute(
+            id=f"line:{line.report_id}:{line.line_no}",
+            transaction_id=payment.gateway_transaction_id or "",
+            amount=-line.gross,
+            currency=line.currency,
+            status=DisputeStatus.LOST,
+            reason="chargeback in a settlement report",
+        )
+        return await self._disputes.gateway_says(told, "dispute.lost")
+
+    async def _fail_settlement(self, discrepancy: Discrepancy) -> Answer:
+        payment = await self._payment(discrepancy)
+        after = await self._say(
+            payment, TransactionStatus.SETTLEMENT_FAILED, 0, f"decision:{discrepancy.id}"
+        )
+        if after.state in MONEY_EXPECTED:
+            return Again(AGAIN_SECONDS, f"the payment is {after.state}")
+        return Done()
+
+    async def _settle_for_less(self, discrepancy: Discrepancy) -> Answer:
+        """The bank has paid what it will: the rest is lost, and the payment is settled."""
+        payment = await self._payment(discrepancy)
+        if payment.state is not PaymentState.CAPTURING:
+            return Done()
+        cause = (
+            "write_off" if discrepancy.resolution == "write_off" else discrepancy.kind.value
+        )
+        lost = payment.captured_amount - payment.settled_amount
+        move = move_of(
+            payment,
+            PaymentEvent.BANK_CONFIRMS,
+            source=f"decision:{discrepancy.id}",
+            if_version=payment.version,
+            outcome="known",
+            facts={"discrepancy": str(discrepancy.id), "lost": lost},
+            entries=postings.lost_before_settlement(cause, lost),
+            done=(CAPTURE, PROBE, POLL_SETTLEMENT),
+        )
+        moved = await self._books.moves.apply(move)
+        return Done() if moved.moved else Again(AGAIN_SECONDS, "the payment moved meanwhile")
+
+    async def _settle_what_is_due(self, discrepancy: Discrepancy) -> Answer:
+        payment = await self._payment(discrepancy)
+        await self._say(
+            payment,
+            TransactionStatus.SETTLED,
+            payment.captured_amount,
+            f"decision:{discrepancy.id}",
+        )
+        return Done()
+
+    async def _void_payment(self, discrepancy: Discrepancy) -> Answer:
+        """Charged at the gateway and not delivered: void it, which gives it back if need be."""
+        payment = await self._payment(discrepancy)
+        if payment.state is PaymentState.AUTHORIZED:
+            await self._void(payment.id, "captured and not delivered")
+        return Done()
+
+    async def _undo(self, discrepancy: Discrepancy) -> Answer:
+        """Money taken for nothing goes back: the gateway is asked, and whatever it has undone."""
+        line, payment = await self._line(discrepancy), await self._payment(discrepancy)
+        transaction_id = line.transaction_id or payment.gateway_transaction_id
+        if transaction_id is None:
+            return Park("The line names no transaction; the gateway must be asked by a person.")
+        await self._charges.suspect(payment, transaction_id)
+        return Done()
+
+    async def _refund_at_gateway(self, discrepancy: Discrepancy) -> Answer:
+        """Give money back that no payment of ours accounts for."""
+        amount, transaction_id = await self._owed(discrepancy)
+        if transaction_id is None:
+            return Park("The line names no transaction; the gateway must be asked by a person.")
+        key = f"{discrepancy.id}:refund"
+        try:
+            told = await persist(
+                lambda: self._gateway.refund(transaction_id, amount, "reconciliation", key=key),
+                pace=self._pace,
+            )
+        except RefusedByPartnerError as refusal:
+            return Park(refusal.sentence)
+        if isinstance(told, Unanswered):
+            return Again(AGAIN_SECONDS, told.because)
+        await self._refunded(discrepancy, told.id, amount)
+        return Done()
+
+    async def _refunded(self, discrepancy: Discrepancy, refund_id: str, amount: int) -> None:
+        """Write the refund down once, and what it books when the money was owed."""
+
+        async def together(connection: Connection) -> None:
+            now = await self._discrepancies.get(discrepancy.id, within=connection)
+            if any(
+                event.facts.get("refund") == refund_id
+                for event in await self._discrepancies.events(now.id)
+            ):
+                return
+            if now.kind in {DiscrepancyKind.AMOUNT, DiscrepancyKind.REFUND_MISMATCH}:
+                await self._discrepancies.post(
+                    now, postings.refund_succeeded(amount), within=connection
+                )
+            step = Step(
+                event="noted",
+                status=now.status,
+                by="reconciliation",
+                facts={"refund": refund_id, "amount": amount},
+                resolution=now.resolution,
+            )
+            await self._discrepancies.step(now.id, step, within=connection)
+
+        await self._books.database.in_transaction(together)
+
+    async def _owed(self, discrepancy: Discrepancy) -> tuple[int, str | None]:
+        if discrepancy.report_id is None:
+            payment = await self._payment(discrepancy)
+            return discrepancy.amount, payment.gateway_transaction_id
+        line = await self._line(discrepancy)
+        whole = discrepancy.kind is not DiscrepancyKind.AMOUNT
+        return (line.gross if whole else discrepancy.amount), line.transaction_id
+
+    async def _say(
+        self, payment: Payment, status: TransactionStatus, settled: int, source: str
+    ) -> Payment:
+        transaction = GatewayTransaction(
+            id=payment.gateway_transaction_id or "",
+            reference=str(payment.id),
+            status=status,
+            amount=payment.amount,
+            currency=payment.currency,
+            captured_amount=payment.captured_amount,
+            settled_amount=settled,
+        )
+        return await self._settlement.gateway_says(payment, transaction, source=source)
+
+    async def _payment(self, discrepancy: Discrepancy) -> Payment:
+        assert discrepancy.payment_id is not None, "only payments are told anything"
+        return await self._books.payments.get(discrepancy.payment_id)
+
+    async def _line(self, discrepancy: Discrepancy) -> StoredLine:
+        assert discrepancy.report_id is not None, "this kind is about a line"
+        assert discrepancy.line_no is not None, "this kind is about a line"
+        line = await self._reports.line(discrepancy.report_id, discrepancy.line_no)
+        assert line is not None, "a discrepancy's line is stored before it"
+        return line
+
+
+def subject_of(
+    found: Discrepancy, line: StoredLine | None, payment: Payment | None
+) -> Subject:
+    """Return what a decision about this discrepancy is about."""
+    settled = payment is not None and payment.state is not PaymentState.CAPTURING
+    if line is None:
+        return Subject(
+            kind=found.kind,
+            at_stake=found.amount,
+            payment_type=payment.type if payment else None,
+            payment_settled=settled,
+        )
+    return Subject(
+        kind=found.kind,
+        at_stake=found.amount,
+        gross=line.gross,
+        fee=line.fee,
+        net=line.net,
+        is_settlement=line.type == "settlement",
+        fee_drift=line.fee_drift,
+        payment_type=payment.type if payment else None,
+        payment_settled=settled,
+    )

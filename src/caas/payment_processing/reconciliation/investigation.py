@@ -1,0 +1,411 @@
+"""Diagram 10, "Manual investigation required": what people do about a discrepancy (decision 35).
+
+A discrepancy has an owner, an age and a day by which it must be decided; people add notes and
+documents, and decide by one of the typed resolutions that its kind allows. Above a limit a second
+person must agree. What was decided can be reopened: its entries are taken back by their opposites.
+
+Rules a change must keep: nobody edits a row, every step is an event with a name on it; one person
+never decides alone about a large amount; texts and documents hold no card number.
+"""
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Final
+from uuid import UUID
+
+from caas.billing_database.books import Books
+from caas.billing_database.connection import Connection
+from caas.billing_database.discrepancies import (
+    AttachedEvidence,
+    Discrepancies,
+    Discrepancy,
+    DiscrepancyEvent,
+    ProposedResolution,
+    Step,
+)
+from caas.billing_database.identifiers import new_id
+from caas.billing_database.reconciliation_days import ReconciliationDays
+from caas.billing_database.settlement_reports import SettlementReports, StoredLine
+from caas.errors import ConflictError, RefusedError
+from caas.payment_processing.reconciliation.carrying_out import CarryingOut, subject_of
+from caas.payment_processing.reconciliation.updating import still_posted
+from caas.rules.card_numbers import contains_card_number
+from caas.rules.discrepancies import (
+    ALLOWED,
+    DUE_DAYS,
+    Resolution,
+    is_allowed,
+    needs_second_approver,
+)
+from caas.rules.money import Money
+from caas.rules.postings import Entry
+from caas.rules.resolutions import Action, plan, taken_back
+
+NOTE_CHARS_MAX: Final = 1000
+DOCUMENT_BYTES_MAX: Final = 5 * 1024 * 1024
+DOCUMENT_TYPES: Final = frozenset(
+    {"application/pdf", "image/png", "image/jpeg", "text/plain", "text/csv", "application/json"}
+)
+READABLE: Final = frozenset({"text/plain", "text/csv", "application/json"})
+
+
+class ResolutionNotAllowedError(RefusedError):
+    """This kind of discrepancy cannot be resolved this way."""
+
+    code = "resolution_not_allowed"
+
+
+class DiscrepancyResolvedError(ConflictError):
+    """The discrepancy is resolved already; reopen it first."""
+
+    code = "discrepancy_resolved"
+
+
+class DecisionPendingError(ConflictError):
+    """A resolution is proposed and waits for a second approver."""
+
+    code = "decision_pending"
+
+
+class SamePersonError(ConflictError):
+    """Whoever proposed a resolution cannot be its second approver."""
+
+    code = "same_person"
+
+
+class NotResolvedError(ConflictError):
+    """Only a resolved discrepancy can be reopened."""
+
+    code = "not_resolved"
+
+
+class NoteRefusedError(RefusedError):
+    """A note has between one and a thousand characters and no card number in it."""
+
+    code = "note_refused"
+
+
+class DocumentRefusedError(RefusedError):
+    """A document is a PDF, an image, or text without a card number; five megabytes at most."""
+
+    code = "document_refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Investigated:
+    """A discrepancy with everything that is known about it."""
+
+    discrepancy: Discrepancy
+    line: StoredLine | None
+    events: list[DiscrepancyEvent]
+    resolutions: list[ProposedResolution]
+    evidence: list[AttachedEvidence]
+    entries: list[Entry]
+    allowed: tuple[Resolution, ...]
+
+
+class Investigation:
+    """The desk at which discrepancies are decided."""
+
+    def __init__(
+        self,
+        books: Books,
+        *,
+        discrepancies: Discrepancies,
+        reports: SettlementReports,
+        days: ReconciliationDays,
+        carrying_out: CarryingOut,
+    ) -> None:
+        """Keep in these tables; what payments must do about it is carried out there."""
+        self._books = books
+        self._discrepancies = discrepancies
+        self._reports = reports
+        self._days = days
+        self._carrying_out = carrying_out
+
+    async def look_at(self, discrepancy_id: UUID) -> Investigated:
+        """Return a discrepancy with its line, its steps, its documents and its entries.
+
+        Raises:
+            DiscrepancyNotFoundError: none has this id.
+        """
+        found = await self._discrepancies.get(discrepancy_id)
+        return Investigated(
+            found,
+            await self._line_of(found),
+            await self._discrepancies.events(found.id),
+            await self._discrepancies.resolutions(found.id),
+            await self._discrepancies.evidence(found.id),
+            await self._discrepancies.entries(found.id),
+            tuple(sorted(ALLOWED[found.kind])),
+        )
+
+    async def assign(self, discrepancy_id: UUID, *, owner: str, by: str) -> Discrepancy:
+        """Make somebody the owner.
+
+        Raises:
+            DiscrepancyResolvedError: nothing is left to own.
+        """
+        return await self._step(discrepancy_id, "assigned", by=by, owner=owner, owned_by=owner)
+
+    async def note(self, discrepancy_id: UUID, *, text: str, by: str) -> Discrepancy:
+        """Write down what was found out; also on a resolved discrepancy.
+
+        Raises:
+            NoteRefusedError: it is empty, too long, or holds a card number.
+        """
+        return await self._step(
+            discrepancy_id, "noted", by=by, even_resolved=True, note=_checked(text)
+        )
+
+    async def attach(
+        self, discrepancy_id: UUID, *, name: str, media_type: str, content: bytes, by: str
+    ) -> UUID:
+        """Keep a document with a discrepancy; return the document's id.
+
+        Raises:
+            DocumentRefusedError: it is of another type, too large, or holds a card number.
+        """
+        _refuse_document(name, media_type, content)
+
+        async def together(connection: Connection) -> UUID:
+            found = await self._discrepancies.get(discrepancy_id, within=connection)
+            evidence_id = await self._discrepancies.attach(
+                found.id, name=name, media_type=media_type, content=content, by=by,
+                within=connection,
+            )  # fmt: skip
+            step = Step(
+                event="evidence attached",
+                status=found.status,
+                by=by,
+                facts={"document": str(evidence_id), "name": name},
+                resolution=found.resolution,
+            )
+            await self._discrepancies.step(found.id, step, within=connection)
+            return evidence_id
+
+        return await self._books.database.in_transaction(together)
+
+    async def resolve(
+        self, discrepancy_id: UUID, *, resolution: Resolution, note: str, by: str
+    ) -> Discrepancy:
+        """Decide, or propose to when a second approver is needed.
+
+        Raises:
+            ResolutionNotAllowedError: this kind cannot be resolved this way.
+            DiscrepancyResolvedError, DecisionPendingError: there is nothing to decide here.
+        """
+        text = _checked(note)
+
+        async def together(connection: Connection) -> tuple[Action, ...]:
+            found = await self._discrepancies.get(discrepancy_id, within=connection)
+            _refuse_undecidable(found, resolution)
+            proposed = _proposal(found, resolution, text, by)
+            await self._discrepancies.propose(found, proposed, within=connection)
+            step = Step(
+                event="proposed",
+                status="proposed",
+                by=by,
+                facts={"resolution": resolution.value, "note": text},
+            )
+            await self._discrepancies.step(found.id, step, within=connection)
+            if proposed.needs_second_approver:
+                return ()
+            return await self._decide(found, proposed, by=by, within=connection)
+
+        actions = await self._books.database.in_transaction(together)
+        return await self._afterwards(discrepancy_id, actions)
+
+    async def approve(self, discrepancy_id: UUID, *, by: str) -> Discrepancy:
+        """Agree, as the second person, to what was proposed.
+
+        Raises:
+            NothingProposedError: nothing waits for a decision.
+            SamePersonError: whoever proposed it cannot approve it.
+        """
+
+        async def together(connection: Connection) -> tuple[Action, ...]:
+            found = await self._discrepancies.get(discrepancy_id, within=connection)
+            proposed = await self._discrepancies.proposal(found.id, within=connection)
+            if proposed.proposed_by == by:
+                raise SamePersonError(proposed_by=by)
+            return await self._decide(found, proposed, by=by, within=connection)
+
+        actions = await self._books.database.in_transaction(together)
+        return await self._afterwards(discrepancy_id, actions)
+
+    async def reject(self, discrepancy_id: UUID, *, note: str, by: str) -> Discrepancy:
+        """Turn down what was proposed; the discrepancy is open again.
+
+        Raises:
+            NothingProposedError: nothing waits for a decision.
+        """
+        text = _checked(note)
+
+        async def together(connection: Connection) -> None:
+            found = await self._discrepancies.get(discrepancy_id, within=connection)
+            proposed = await self._discrepancies.proposal(found.id, within=connection)
+            await self._discrepancies.decide(
+                proposed.id, state="rejected", by=by, within=connection
+            )
+            step = Step(event="rejected", status="open", by=by, facts={"note": text})
+            await self._discrepancies.step(found.id, step, within=connection)
+
+        await self._books.database.in_transaction(together)
+        return await self._discrepancies.get(discrepancy_id)
+
+    async def reopen(self, discrepancy_id: UUID, *, note: str, by: str) -> Discrepancy:
+        """Open a resolved discrepancy again; its entries are taken back.
+
+        What a payment's own doors did stands, and is undone there if it must be.
+
+        Raises:
+            NotResolvedError: it is not resolved.
+        """
+        text = _checked(note)
+
+        async def together(connection: Connection) -> None:
+            found = await self._discrepancies.get(discrepancy_id, within=connection)
+            if found.status != "resolved":
+                raise NotResolvedError(status=found.status)
+            posted = await self._discrepancies.entries(found.id, within=connection)
+            await self._discrepancies.post(
+                found, taken_back(still_posted(posted)), within=connection
+            )
+            step = Step(event="reopened", status="open", by=by, facts={"note": text})
+            await self._discrepancies.step(found.id, step, within=connection)
+
+        await self._books.database.in_transaction(together)
+        return await self._afterwards(discrepancy_id)
+
+    async def document(self, evidence_id: UUID) -> tuple[str, str, bytes] | None:
+        """Return an attached document: its name, its media type, its content."""
+        return await self._discrepancies.evidence_content(evidence_id)
+
+    async def _decide(
+        self,
+        found: Discrepancy,
+        proposed: ProposedResolution,
+        *,
+        by: str,
+        within: Connection,
+    ) -> tuple[Action, ...]:
+        """Post what the decision books, in the commit that makes it; return what else is asked."""
+        await self._discrepancies.decide(proposed.id, state="approved", by=by, within=within)
+        payment = (
+            await self._books.payments.get(found.payment_id, within=within)
+            if found.payment_id is not None
+            else None
+        )
+        line = await self._line_of(found, within=within)
+        decided = plan(subject_of(found, line, payment), proposed.resolution)
+        await self._discrepancies.post(
+            found, decided.entries, resolution_id=proposed.id, within=within
+        )
+        step = Step(
+            event="resolved" if decided.ends else "approved",
+            status="resolved" if decided.ends else "waiting",
+            by=by,
+            facts={"resolution": proposed.resolution.value},
+            resolution=proposed.resolution.value,
+            due_on=None if decided.ends else _later(found),
+        )
+        await self._discrepancies.step(found.id, step, within=within)
+        if decided.actions:
+            await self._carrying_out.leave(found, decided.actions, within=within)
+        return decided.actions
+
+    async def _afterwards(
+        self, discrepancy_id: UUID, actions: tuple[Action, ...] = ()
+    ) -> Discrepancy:
+        """Do at once what a decision asks of payments, and judge the day anew."""
+        await self._carrying_out.at_once(discrepancy_id, actions)
+        found = await self._discrepancies.get(discrepancy_id)
+        await self._days.judge(found.gateway, found.day)
+        return found
+
+    async def _step(
+        self,
+        discrepancy_id: UUID,
+        event: str,
+        *,
+        by: str,
+        owner: str | None = None,
+        even_resolved: bool = False,
+        **facts: str,
+    ) -> Discrepancy:
+        async def together(connection: Connection) -> None:
+            found = await self._discrepancies.get(discrepancy_id, within=connection)
+            if found.status == "resolved" and not even_resolved:
+                raise DiscrepancyResolvedError(discrepancy=str(found.id))
+            step = Step(
+                event=event, status=found.status, by=by, facts=dict(facts), owner=owner,
+                resolution=found.resolution,
+            )  # fmt: skip
+            await self._discrepancies.step(found.id, step, within=connection)
+
+        await self._books.database.in_transaction(together)
+        return await self._discrepancies.get(discrepancy_id)
+
+    async def _line_of(
+        self, found: Discrepancy, *, within: Connection | None = None
+    ) -> StoredLine | None:
+        if found.report_id is None or found.line_no is None:
+            return None
+        return await self._reports.line(found.report_id, found.line_no, within=within)
+
+
+def _proposal(
+    found: Discrepancy, resolution: Resolution, note: str, by: str
+) -> ProposedResolution:
+    return ProposedResolution(
+        id=new_id(),
+        discrepancy_id=found.id,
+        resolution=resolution,
+        note=note,
+        amount=found.amount,
+        currency=found.currency,
+        needs_second_approver=needs_second_approver(
+            resolution, Money(found.amount, found.currency)
+        ),
+        state="proposed",
+        proposed_by=by,
+        proposed_at=found.updated_at,
+        decided_by=None,
+        decided_at=None,
+    )
+
+
+def _refuse_undecidable(found: Discrepancy, resolution: Resolution) -> None:
+    if found.status == "resolved":
+        raise DiscrepancyResolvedError(discrepancy=str(found.id))
+    if found.status == "proposed":
+        raise DecisionPendingError(discrepancy=str(found.id))
+    if not is_allowed(found.kind, resolution):
+        allowed = ", ".join(sorted(ALLOWED[found.kind]))
+        raise ResolutionNotAllowedError(
+            f"A discrepancy of the kind {found.kind} is resolved by one of: {allowed}."
+        )
+
+
+def _later(found: Discrepancy) -> date:
+    return found.due_on + timedelta(days=DUE_DAYS[found.kind])
+
+
+def _checked(text: str) -> str:
+    stripped = text.strip()
+    if not 0 < len(stripped) <= NOTE_CHARS_MAX or contains_card_number(stripped):
+        raise NoteRefusedError
+    return stripped
+
+
+def _refuse_document(name: str, media_type: str, content: bytes) -> None:
+    readable = content.decode("utf-8", "replace") if media_type in READABLE else ""
+    if (
+        media_type not in DOCUMENT_TYPES
+        or not 0 < len(content) <= DOCUMENT_BYTES_MAX
+        or not 0 < len(name) <= 200  # noqa: PLR2004 - as the table has it
+        or contains_card_number(name)
+        or contains_card_number(readable)
+    ):
+        raise DocumentRefusedError(name=name[:200], media_type=media_type)

@@ -1,0 +1,255 @@
+"""One run of Diagram 10: fetch, compare, update, and judge the day.
+
+Rules a change must keep: nothing is applied of a report whose control totals do not agree; one
+run at a time for a gateway; a run that was stopped is run again, and ends the same; what a run
+compared is kept, so that it can be judged again and give the same bytes.
+"""
+
+import asyncio
+import contextlib
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Final
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from caas.billing_database.books import Books
+from caas.billing_database.discrepancies import Discrepancies
+from caas.billing_database.identifiers import derived_id, new_id
+from caas.billing_database.reconciliation_days import (
+    ReconciliationDay,
+    ReconciliationDays,
+    ReconciliationRun,
+    RunEnd,
+)
+from caas.billing_database.settlement_reports import STORED, SettlementReports
+from caas.errors import CaasError, RefusedError
+from caas.external_systems.payment_gateway import PaymentGateway
+from caas.external_systems.reconciliation_engine import ReconciliationEngine
+from caas.external_systems.reconciliation_workbench import Workbench
+from caas.external_systems.report_files import BadReportError
+from caas.payment_processing.flow import Alert
+from caas.payment_processing.reconciliation.comparison import Compared, Comparison, Terms
+from caas.payment_processing.reconciliation.fetching import (
+    Fetched,
+    Fetching,
+    Progress,
+    ReportMovedError,
+)
+from caas.payment_processing.reconciliation.updating import Run, Updating
+from caas.rules.compared_relations import RULE_VERSION, names
+from caas.rules.settlement_fees import FeeTerms
+
+FETCHES_MAX: Final = 3
+CLOSE: Final = "close"
+INCREMENTAL: Final = "incremental"
+KEPT: Final = "compared"
+
+class NotReplayableError(RefusedError):
+    """What this run compared was not kept, or is gone from this machine."""
+
+    code = "not_replayable"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReconciliationSettings:
+    """How this machine reconciles: its market's zone, its folder, the fees agreed, its engine."""
+
+    zone: ZoneInfo
+    folder: Path
+    fees: FeeTerms | None = None
+    engine: ReconciliationEngine | None = None
+    keep_compared: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciled:
+    """What became of a run, and the verdict of its day."""
+
+    run: ReconciliationRun
+    day: ReconciliationDay
+
+
+class Runs:
+    """Runs the daily reconciliation process, or a part of it."""
+
+    def __init__(
+        self,
+        *,
+        books: Books,
+        gateway: PaymentGateway,
+        alert: Alert,
+        settings: ReconciliationSettings,
+        comparison: Comparison | None = None,
+        updating: Updating | None = None,
+    ) -> None:
+        """Reconcile this gateway with these books."""
+        self._books = books
+        self._gateway = gateway
+        self._alert = alert
+        self._settings = settings
+        self.days = ReconciliationDays(books.database)
+        self.reports = SettlementReports(books.database)
+        self.discrepancies = Discrepancies(books.database)
+        self._comparison = comparison or Comparison(
+            books.database, zone=settings.zone, engine=settings.engine
+        )
+        self._updating = updating or Updating(
+            books, reports=self.reports, discrepancies=self.discrepancies, days=self.days
+        )
+
+    async def reconcile(
+        self,
+        day: date,
+        *,
+        file: Path | None = None,
+        mode: str = CLOSE,
+        progress: Progress = lambda *_: None,
+    ) -> Reconciled:
+        """Reconcile a day: fetch its report (or take it from a file), compare, apply, judge.
+
+        Raises:
+            BadReportError: the report cannot be used; nothing was run.
+            GatewayFailure: the gateway gave no usable answer; say it again later.
+            AlreadyReconcilingError, DaySealedError: it cannot be done now, or ever.
+        """
+        async with self.days.alone(self._gateway.name):
+            run_id = new_id()
+            await self.days.begin(run_id, self._gateway.name, day, mode, RULE_VERSION)
+            try:
+                end, days = await self._run(run_id, day, file, mode, progress)
+            except CaasError as error:
+                await self._refused(run_id, day, error)
+                raise
+            except BaseException:
+                with contextlib.suppress(CaasError):
+                    await asyncio.shield(self.days.end(run_id, RunEnd(state="stopped")))
+                raise
+            await self.days.end(run_id, end)
+            for touched in days:
+                await self.days.judge(self._gateway.name, touched)
+        return Reconciled(
+            await self.days.run(run_id), await self.days.get(self._gateway.name, day)
+        )
+
+    async def replay(self, run_id: UUID) -> str:
+        """Judge again what a run compared; return the digest of the outcome, which is the run's.
+
+        Raises:
+            RunNotFoundError: no run has this id.
+            NotReplayableError: what it compared is not on this machine.
+        """
+        run = await self.days.run(run_id)
+        kept = self._settings.folder / KEPT / str(run.id)
+        if not kept.is_dir():
+            raise NotReplayableError(run=str(run.id))
+        async with self._bench() as bench:
+            await asyncio.to_thread(bench.take_kept, kept)
+            await self._comparison.judge(bench)
+            return await asyncio.to_thread(bench.write_outcome, names(STORED))
+
+    async def _run(
+        self, run_id: UUID, day: date, file: Path | None, mode: str, progress: Progress
+    ) -> tuple[RunEnd, set[date]]:
+        for attempt in range(1, FETCHES_MAX + 1):
+            async with self._bench() as bench:
+                try:
+                    fetched = await self._fetch(day, file, bench, progress)
+                except ReportMovedError:
+                    if attempt == FETCHES_MAX:
+                        raise
+                    continue
+                return await self._compare(run_id, fetched, mode, bench, progress)
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _fetch(
+        self, day: date, file: Path | None, bench: Workbench, progress: Progress
+    ) -> Fetched:
+        fetching = Fetching(gateway=self._gateway, reports=self.reports, progress=progress)
+        if file is None:
+            return await fetching.from_gateway(day, bench)
+        return await fetching.from_file(day, file, bench)
+
+    async def _compare(
+        self, run_id: UUID, fetched: Fetched, mode: str, bench: Workbench, progress: Progress
+    ) -> tuple[RunEnd, set[date]]:
+        report = fetched.report
+        terms = await self._terms(report.day, mode)
+        progress("compared", 0, fetched.new.lines)
+        compared = await self._comparison.compare(report.gateway, str(report.id), terms, bench)
+        progress("compared", fetched.new.lines, fetched.new.lines)
+        if self._settings.keep_compared:
+            await asyncio.to_thread(
+                bench.keep_compared, self._settings.folder / KEPT / str(run_id)
+            )
+        run = Run(
+            id=run_id,
+            gateway=report.gateway,
+            day=report.day,
+            report=report,
+            closing=terms.closing,
+        )
+        days = await self._updating.apply(run, bench, progress)
+        await self._remember(fetched)
+        return await self._end(compared, fetched, bench), days
+
+    async def _terms(self, day: date, mode: str) -> Terms:
+        last_day, last_as_of = await self.days.last_compared(self._gateway.name, day)
+        return Terms(
+            day=day,
+            fees=self._settings.fees,
+            closing=mode == CLOSE,
+            last_day=last_day,
+            last_as_of=last_as_of,
+        )
+
+    async def _remember(self, fetched: Fetched) -> None:
+        """Keep aside what could not be read, and where the next fetch of the report begins."""
+        report = fetched.report
+        await self.reports.quarantine(
+            report.id, [(bad.place, bad.reason, bad.text) for bad in fetched.quarantined]
+        )
+        if fetched.told.closed and not fetched.quarantined:
+            await self.reports.release(
+                report.id, None, by="reconciliation", note="The report came whole."
+            )
+        await self.reports.resume_at(report.id, fetched.resume_cursor)
+
+    async def _end(self, compared: Compared, fetched: Fetched, bench: Workbench) -> RunEnd:
+        classes = await asyncio.to_thread(bench.classes)
+        counts: dict[str, int] = {}
+        for row in classes:
+            counts[row["class"]] = counts.get(row["class"], 0) + row["lines"]
+        return RunEnd(
+            state="done",
+            engine=compared.engine,
+            as_of=compared.as_of,
+            lines=fetched.new.lines,
+            input_hash=compared.input_hash,
+            output_hash=compared.output_hash,
+            counts=counts,
+        )
+
+    async def _refused(self, run_id: UUID, day: date, error: CaasError) -> None:
+        """A report that is refused is a case for a person; a gateway that is silent is not."""
+        await self.days.end(run_id, RunEnd(state="refused", because=error.sentence))
+        if isinstance(error, BadReportError) and not isinstance(error, ReportMovedError):
+            subject = derived_id("settlement report", self._gateway.name, day)
+            sentence = f"The settlement report of {day} was refused. {error.sentence}"
+            await self._books.cases.open("settlement_report_refused", subject, sentence)
+            await self._alert("settlement_report_refused", subject, sentence)
+
+    @asynccontextmanager
+    async def _bench(self) -> AsyncIterator[Workbench]:
+        folder = self._settings.folder / "running" / str(new_id())
+        await asyncio.to_thread(folder.mkdir, parents=True)
+        bench = await asyncio.to_thread(Workbench, folder)
+        try:
+            yield bench
+        finally:
+            await asyncio.to_thread(bench.close)
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)

@@ -1,0 +1,116 @@
+"""Diagram 10, "Scheduled job (daily/hourly)": open work that comes back by itself.
+
+Every hour the running day's report is taken in as far as it has grown; every night the day that
+ended is closed, and with it every earlier day that is still incomplete.
+
+Rules a change must keep: level-triggered: what is due follows from the days and their verdicts, so
+a machine that slept for a week catches up; a gateway that is silent is asked again, not alerted.
+"""
+
+from collections.abc import Awaitable, Callable
+from datetime import UTC, date, datetime, timedelta
+from typing import Final
+from zoneinfo import ZoneInfo
+
+import structlog
+
+from caas.billing_database.books import Books
+from caas.billing_database.due_work import DueWork
+from caas.billing_database.identifiers import derived_id
+from caas.billing_database.reconciliation_days import (
+    AlreadyReconcilingError,
+    DaySealedError,
+    ReconciliationDays,
+)
+from caas.external_systems.http_answers import GatewayFailure
+from caas.external_systems.report_files import BadReportError
+from caas.open_work import Again, Answer, OpenWork
+from caas.payment_processing.reconciliation.runs import CLOSE, INCREMENTAL
+
+HOURLY: Final = "reconcile_hourly"
+DAILY: Final = "reconcile_daily"
+HOUR_SECONDS: Final = 3600.0
+AFTER_FAILURE_SECONDS: Final = 600.0
+CLOSING_HOUR: Final = 4
+CATCH_UP_DAYS_MAX: Final = 31
+
+ReconcileDay = Callable[[date, str], Awaitable[object]]
+"""Reconcile a day in a mode: incremental or close."""
+
+_log = structlog.get_logger()
+
+
+class Schedule:
+    """Has every day reconciled in time."""
+
+    def __init__(
+        self,
+        *,
+        books: Books,
+        days: ReconciliationDays,
+        gateway: str,
+        zone: ZoneInfo,
+        reconcile: ReconcileDay,
+    ) -> None:
+        """Reconcile this gateway's days, by the market's calendar."""
+        self._books = books
+        self._days = days
+        self._gateway = gateway
+        self._zone = zone
+        self._reconcile = reconcile
+
+    def register(self, open_work: OpenWork) -> None:
+        """Take the hourly and the daily job."""
+        open_work.register(HOURLY, self._hourly)
+        open_work.register(DAILY, self._daily)
+
+    async def begin(self) -> None:
+        """Make sure that both jobs will run; saying it again changes nothing."""
+        subject = derived_id("reconciliation", self._gateway)
+        await self._books.work.add_all([(HOURLY, subject, 0.0, {}), (DAILY, subject, 0.0, {})])
+
+    async def _hourly(self, _work: DueWork) -> Answer:
+        today, _ = await self._days.today(self._zone.key)
+        failed = await self._try(today, INCREMENTAL)
+        return Again(AFTER_FAILURE_SECONDS if failed else HOUR_SECONDS, failed)
+
+    async def _daily(self, _work: DueWork) -> Answer:
+        today, now = await self._days.today(self._zone.key)
+        failed = None
+        for day in await self._due(today):
+            failed = await self._try(day, CLOSE) or failed
+        if failed:
+            return Again(AFTER_FAILURE_SECONDS, failed)
+        return Again(seconds_to_closing(today, now, self._zone))
+
+    async def _due(self, today: date) -> list[date]:
+        """Return the days that ended and are not complete, the oldest first; yesterday at least."""
+        earliest = today - timedelta(days=CATCH_UP_DAYS_MAX)
+        yesterday = today - timedelta(days=1)
+        first = await self._days.first(self._gateway)
+        since = max(earliest, first) if first is not None and first < yesterday else yesterday
+        days = [since + timedelta(days=number) for number in range((today - since).days)]
+        finished = {
+            known.day
+            for known in await self._days.listed(self._gateway)
+            if known.verdict != "incomplete"
+        }
+        return [day for day in days if day not in finished]
+
+    async def _try(self, day: date, mode: str) -> str | None:
+        """Reconcile a day; return why it could not be done, if it could not."""
+        try:
+            await self._reconcile(day, mode)
+        except DaySealedError:
+            return None
+        except (GatewayFailure, BadReportError, AlreadyReconcilingError) as error:
+            _log.warning("reconciliation.put_off", day=str(day), because=error.sentence)
+            return error.sentence
+        return None
+
+
+def seconds_to_closing(today: date, now: datetime, zone: ZoneInfo) -> float:
+    """Return how long it is until the next night's closing hour in the market's zone."""
+    following = today + timedelta(days=1)
+    at = datetime(following.year, following.month, following.day, CLOSING_HOUR, tzinfo=zone)
+    return (at.astimezone(UTC) - now).total_seconds()

@@ -1,0 +1,204 @@
+"""What a decision about a discrepancy does: its entries, and what must be done elsewhere (35).
+
+A line that was not booked is *taken*: its net to the bank, its fee to the gateway's fees, its gross
+out of the settled funds. The part of it that our records do not explain goes to the account that
+the decision names: a loss, a claim on the gateway, money owed to a customer, or funds that wait
+for an explanation. Where a payment itself must change, an action says so and the payment's own
+doors do it, with their own entries.
+
+Rules a change must keep:
+
+1. Pure, and total over `ALLOWED`: every kind and every resolution it allows has a plan.
+2. A plan never books what an action books too.
+3. Waiting ends only by itself (the line comes) or by another decision.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final, assert_never
+
+from caas.rules import postings
+from caas.rules.discrepancies import DiscrepancyKind, Resolution
+from caas.rules.payment_types import PaymentType
+from caas.rules.postings import Entry
+
+GATEWAY_CLAIMS: Final = "gateway_claims"
+UNEXPLAINED_FUNDS: Final = "unexplained_funds"
+WRITTEN_OFF: Final = "write_off"
+
+_K = DiscrepancyKind
+_R = Resolution
+
+
+class Action(StrEnum):
+    """What a payment's own doors must do."""
+
+    LOSE_DISPUTE = "lose dispute"
+    FAIL_SETTLEMENT = "fail settlement"
+    SETTLE_FOR_LESS = "settle for less"
+    SETTLE_WHAT_IS_DUE = "settle what is due"
+    VOID = "void"
+    UNDO = "undo"
+    REFUND_AT_GATEWAY = "refund at gateway"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """What a decision is about: the money of its line (none without one), and the payment's."""
+
+    kind: DiscrepancyKind
+    at_stake: int
+    gross: int | None = None
+    fee: int = 0
+    net: int = 0
+    is_settlement: bool = False
+    fee_drift: int = 0
+    payment_type: PaymentType | None = None
+    payment_settled: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """The entries of a decision, whether it ends the discrepancy, and what else must be done."""
+
+    entries: tuple[Entry, ...] = ()
+    ends: bool = True
+    actions: tuple[Action, ...] = ()
+
+
+WAITS: Final = Plan(ends=False)
+
+
+def plan(subject: Subject, resolution: Resolution) -> Plan:
+    """Say what this decision about this discrepancy does."""
+    if resolution is _R.WAIT:
+        return WAITS
+    match subject.kind:
+        case _K.DELAYED_SETTLEMENT | _K.MISSING_AT_GATEWAY:
+            return _unsettled(subject, resolution)
+        case _K.PARTIAL_SETTLEMENT:
+            return _partly_settled(subject, resolution)
+        case _K.CHARGEBACK | _K.FAILED_SETTLEMENT:
+            return _taken_back(subject, resolution)
+        case _K.SETTLED_THOUGH_VOIDED:
+            return Plan(ends=False, actions=(Action.UNDO,))
+        case _K.CAPTURED_NOT_DELIVERED:
+            return Plan(ends=False, actions=(Action.VOID,))
+        case _K.DELIVERED_NOT_CAPTURED:
+            return _given_away(subject, resolution)
+        case _K.FEE_DRIFT:
+            return _fee(subject, resolution)
+        case _K.AMOUNT:
+            return _amount(subject, resolution)
+        case (
+            _K.MISSING_IN_BOOK
+            | _K.CURRENCY
+            | _K.DUPLICATE_LINE
+            | _K.STATE_CONFLICT
+            | _K.REFUND_MISMATCH
+        ):
+            return _unexplained(subject, resolution)
+        case _:
+            assert_never(subject.kind)
+
+
+def taken(*, gross: int, fee: int, net: int) -> tuple[Entry, ...]:
+    """Book a line's money as the gateway tells it: what `postings.paid_out` books, of any sign."""
+    assert gross - fee == net, "a line that does not add up is never taken"
+    return _move(postings.BANK, postings.SETTLED_FUNDS, net) + _move(
+        postings.GATEWAY_FEES, postings.SETTLED_FUNDS, fee
+    )
+
+
+def taken_back(entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
+    """Return the entries that undo these exactly."""
+    return tuple(Entry(entry.credit, entry.debit, entry.amount) for entry in reversed(entries))
+
+
+def _unsettled(subject: Subject, resolution: Resolution) -> Plan:
+    if resolution is _R.CLAIM_FROM_GATEWAY:
+        owed = postings.SETTLED_FUNDS if subject.payment_settled else postings.GATEWAY_RECEIVABLE
+        return Plan(entries=_move(GATEWAY_CLAIMS, owed, subject.at_stake), ends=False)
+    return Plan(actions=(Action.FAIL_SETTLEMENT,))
+
+
+def _partly_settled(subject: Subject, resolution: Resolution) -> Plan:
+    if resolution is _R.CLAIM_FROM_GATEWAY:
+        entries = _move(GATEWAY_CLAIMS, postings.GATEWAY_RECEIVABLE, subject.at_stake)
+        return Plan(entries=entries, ends=False)
+    return Plan(actions=(Action.SETTLE_FOR_LESS,))
+
+
+def _taken_back(subject: Subject, resolution: Resolution) -> Plan:
+    gross = subject.gross or 0
+    failed = subject.kind is _K.FAILED_SETTLEMENT
+    if resolution is _R.CLAIM_FROM_GATEWAY and failed and gross == 0:
+        return Plan(entries=_move(GATEWAY_CLAIMS, postings.GATEWAY_RECEIVABLE, subject.at_stake))
+    if resolution is _R.ACCEPT_LOSS and (failed or gross < 0):
+        action = Action.FAIL_SETTLEMENT if failed else Action.LOSE_DISPUTE
+        return Plan(entries=_line(subject), actions=(action,))
+    return Plan(entries=_line(subject) + _not_explained(subject, resolution, gross))
+
+
+def _given_away(subject: Subject, resolution: Resolution) -> Plan:
+    assert subject.payment_type is not None, "a delivery belongs to a payment"
+    earned = postings.EARNED[subject.payment_type]
+    return Plan(entries=_move(_account(subject.kind, resolution), earned, subject.at_stake))
+
+
+def _fee(subject: Subject, resolution: Resolution) -> Plan:
+    """The fee is booked as it was kept; what is above the terms is claimed, lost, or stands."""
+    if resolution is _R.CORRECT_BY_ENTRY:
+        return Plan()
+    account = _account(subject.kind, resolution)
+    return Plan(entries=_move(account, postings.GATEWAY_FEES, subject.fee_drift))
+
+
+def _amount(subject: Subject, resolution: Resolution) -> Plan:
+    gross = subject.gross or 0
+    too_much = subject.at_stake if subject.is_settlement and gross > 0 else gross
+    entries = _line(subject) + _not_explained(subject, resolution, too_much)
+    due = subject.is_settlement and gross > subject.at_stake
+    settle = (Action.SETTLE_WHAT_IS_DUE,) if due else ()
+    refund = (Action.REFUND_AT_GATEWAY,) if resolution is _R.REFUND_THE_CUSTOMER else ()
+    return Plan(entries=entries, actions=settle + refund)
+
+
+def _unexplained(subject: Subject, resolution: Resolution) -> Plan:
+    if subject.gross is None:
+        account = _account(subject.kind, resolution)
+        return Plan(entries=_move(postings.SETTLED_FUNDS, account, subject.at_stake))
+    if resolution is _R.REFUND_THE_CUSTOMER and subject.kind is not _K.REFUND_MISMATCH:
+        return Plan(ends=False, actions=(Action.REFUND_AT_GATEWAY,))
+    return Plan(entries=_line(subject) + _not_explained(subject, resolution, subject.gross))
+
+
+def _line(subject: Subject) -> tuple[Entry, ...]:
+    return taken(gross=subject.gross or 0, fee=subject.fee, net=subject.net)
+
+
+def _not_explained(subject: Subject, resolution: Resolution, amount: int) -> tuple[Entry, ...]:
+    return _move(postings.SETTLED_FUNDS, _account(subject.kind, resolution), amount)
+
+
+def _account(kind: DiscrepancyKind, resolution: Resolution) -> str:
+    match resolution:
+        case _R.ACCEPT_LOSS:
+            return postings.risk_loss(kind.value)
+        case _R.WRITE_OFF:
+            return postings.risk_loss(WRITTEN_OFF)
+        case _R.CLAIM_FROM_GATEWAY:
+            return GATEWAY_CLAIMS
+        case _R.REFUND_THE_CUSTOMER:
+            return postings.REFUNDS_PAYABLE
+        case _R.CORRECT_BY_ENTRY | _R.WAIT:
+            return UNEXPLAINED_FUNDS
+        case _:
+            assert_never(resolution)
+
+
+def _move(debit: str, credit: str, amount: int) -> tuple[Entry, ...]:
+    """Transfer an amount of either sign; nothing is no entry."""
+    if not amount:
+        return ()
+    return (Entry(debit, credit, amount),) if amount > 0 else (Entry(credit, debit, -amount),)

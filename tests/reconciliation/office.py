@@ -1,0 +1,96 @@
+"""The reconciliation desk of a test: a house, its room of Diagram 10, and the gateway's reports."""
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any
+
+from caas.billing_database.discrepancies import Asked, Discrepancy
+from caas.billing_database.payments import Payment
+from caas.payment_processing.reconciliation import Reconciled, Reconciliation
+from caas.rules.discrepancies import DiscrepancyKind
+from caas.rules.payment_states import PaymentState
+from tests.house import House
+
+
+@dataclass(slots=True)
+class Office:
+    """Everything a test of reconciliation talks to."""
+
+    house: House
+    room: Reconciliation
+
+    @property
+    def today(self) -> date:
+        """The gateway's date, which is the date of its open report."""
+        return date.fromisoformat(self.house.gateway.clock.today())
+
+    async def closed(self, day: date | None = None) -> Reconciled:
+        """Let the gateway close a day, and reconcile it."""
+        day = day or self.today
+        await self.house.gateway_does("close-day", date=day.isoformat())
+        return await self.room.reconcile(day)
+
+    async def line(self, payment: Payment | None = None, **told: Any) -> None:
+        """Put a line into the gateway's open report, whatever it says."""
+        row: dict[str, Any] = {
+            "type": "settlement",
+            "gross": 1299,
+            "fee": 43,
+            "net": 1256,
+            "currency": "EUR",
+            "transaction_id": "txn_alien",
+        }
+        if payment is not None:
+            row |= {
+                "transaction_id": payment.gateway_transaction_id,
+                "reference": str(payment.id),
+                "gross": payment.amount,
+            }
+        row |= told
+        row.setdefault("reference", None)
+        row["net"] = row["gross"] - row["fee"]
+        await self.house.gateway_does(
+            "lines", **{name: value for name, value in row.items() if value is not None}
+        )
+
+    async def capturing(self) -> Payment:
+        """Buy a service and have it delivered; the bank has not spoken yet."""
+        payment = await self.house.buys()
+        return await self.house.until(
+            payment.id, lambda p: p.state is PaymentState.CAPTURING and p.outcome == "known"
+        )
+
+    async def payment(self, payment: Payment) -> Payment:
+        """Read a payment again."""
+        return await self.house.platform.books.payments.get(payment.id)
+
+    async def found(self, **asked: Any) -> list[Discrepancy]:
+        """Return the discrepancies that are asked for."""
+        return await self.room.discrepancies.listed(Asked(**asked))
+
+    async def kinds(self) -> list[DiscrepancyKind]:
+        """Return the kinds of all unresolved discrepancies."""
+        return sorted(it.kind for it in await self.found(unresolved=True))
+
+    async def balance(self, account: str) -> int:
+        """Return what the ledger says of an account."""
+        row = await self.house.database.fetchrow(
+            "select coalesce(sum(amount), 0)::bigint as sum from ledger_lines where account = $1",
+            account,
+        )
+        assert row is not None
+        return int(row["sum"])
+
+    def later(self, days: int) -> date:
+        """Return the date so many days from now."""
+        return self.today + timedelta(days=days)
+
+    async def days_pass(self, days: int) -> None:
+        """Move the gateway's clock and the database's forward."""
+        await self.house.gateway_does("advance", seconds=days * 86_400 * self.house.gateway.clock.scale)
+        async with self.house.database.connection() as connection:
+            await connection.execute("reset role")
+            await connection.execute(
+                "update clock set moved = moved + make_interval(days => $1)", days
+            )
+            await connection.execute("set role caas_app")

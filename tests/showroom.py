@@ -167,7 +167,6 @@ class Showroom:
             accepted.payment,
             flow,
             patience_seconds=SYNCHRONOUS_PATIENCE_SECONDS,
-            maybe_sent=False,
         )
 
     async def reserved(self, vin: str | None = None) -> Order:

@@ -1,5 +1,7 @@
 """Cases: what a person must look at, opened by the system, never closed by it in silence.
 
+A case that ends by itself (an unknown outcome that became known) is closed with what it became.
+
 At most one open case of a kind for a subject; opening it again adds nothing.
 """
 
@@ -23,6 +25,10 @@ LISTED = """
 select id, kind, subject, sentence, facts, owner, status, resolution, opened_at, resolved_at
   from cases where ($1::text is null or status = $1) and ($2::uuid is null or subject = $2)
  order by opened_at desc limit $3
+"""
+CLOSE = """
+update cases set status = 'resolved', resolution = $3, owner = $4, resolved_at = db_now()
+ where kind = $1 and subject = $2 and status = 'open'
 """
 RESOLVE = """
 update cases set status = 'resolved', resolution = $2, owner = $3, resolved_at = db_now()
@@ -80,6 +86,10 @@ class Cases:
         """Return cases, newest first."""
         rows = await self._database.fetch(LISTED, status, subject, ROWS_MAX)
         return [Case(**dict(row)) for row in rows]
+
+    async def close(self, kind: str, subject: UUID, *, resolution: str, owner: str) -> None:
+        """Close the open case of a kind for a subject, if there is one, saying how it ended."""
+        await self._database.fetch(CLOSE, kind, subject, resolution, owner)
 
     async def resolve(
         self, case_id: UUID, *, resolution: str, owner: str, within: Connection | None = None

@@ -47,12 +47,13 @@ update open_work set parked_at = db_now(), lease_until = null, last_error = $4
 """
 END = "delete from open_work where kind = $1 and subject = $2"
 POSTPONE = """
-insert into open_work as o (kind, subject, due_at, last_error, created_at)
-values ($1, $2, db_now() + make_interval(secs => $3), $4, db_now())
+insert into open_work as o (kind, subject, due_at, last_error, payload, created_at)
+values ($1, $2, db_now() + make_interval(secs => $3), $4, $5, db_now())
 on conflict (kind, subject) do update
    set due_at = excluded.due_at, last_error = excluded.last_error, fence = o.fence + 1,
-       lease_until = null
+       lease_until = null, attempts = 0, payload = o.payload || excluded.payload
 """
+IS_HELD = "select 1 from open_work where kind = $1 and subject = $2 and fence = $3"
 NEXT_DUE = """
 select extract(epoch from min(greatest(due_at, coalesce(lease_until, due_at))) - db_now())
   from open_work where parked_at is null and kind = any ($1)
@@ -142,10 +143,20 @@ class DueWorkRows:
         await self._database.fetch(PARK, work.kind, work.subject, work.fence, because)
 
     async def postpone(
-        self, kind: str, subject: UUID, *, due_in: float, because: str | None = None
+        self,
+        kind: str,
+        subject: UUID,
+        *,
+        due_in: float,
+        because: str | None = None,
+        payload: dict[str, Any] | None = None,
     ) -> None:
         """Set when work that the caller was doing itself comes due, claimed or not."""
-        await self._database.fetch(POSTPONE, kind, subject, due_in, because)
+        await self._database.fetch(POSTPONE, kind, subject, due_in, because, payload or {})
+
+    async def is_held(self, kind: str, subject: UUID, *, fence: int) -> bool:
+        """Say whether nobody else has taken this work over since it had this fence."""
+        return await self._database.fetchrow(IS_HELD, kind, subject, fence) is not None
 
     async def end(self, kind: str, subject: UUID, *, within: Connection) -> None:
         """End work that the caller's own transaction has just done."""

@@ -97,6 +97,7 @@ class Payment:
     created_at: datetime
     updated_at: datetime
     age_seconds: float = 0.0
+    unmoved_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,8 @@ COLUMNS = (
     "id, type, subject, customer, amount, currency, payment_method, return_url, state, outcome,"
     " version, decline_code, gateway_transaction_id, hosted_page_url, capture_before,"
     " authorised_amount, captured_amount, settled_amount, refunded_amount, disputed_amount,"
-    " created_at, updated_at, extract(epoch from db_now() - created_at)::float8 as age_seconds"
+    " created_at, updated_at, extract(epoch from db_now() - created_at)::float8 as age_seconds,"
+    " extract(epoch from db_now() - updated_at)::float8 as unmoved_seconds"
 )
 ONE = f"select {COLUMNS} from payments where id = $1"
 BY_TRANSACTION = f"select {COLUMNS} from payments where gateway_transaction_id = $1"

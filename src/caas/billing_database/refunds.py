@@ -25,7 +25,9 @@ values ($1, $2, $3, $4, $5, $6, 'waiting', db_now(), db_now()) on conflict (id) 
 """
 COLUMNS: Final = """
 select id, payment_id, amount, currency, reason, requested_by, state, outcome, gateway_refund_id,
-       failed_because, created_at, updated_at from refunds
+       failed_because, created_at, updated_at,
+       extract(epoch from db_now() - created_at)::float8 as age_seconds,
+       extract(epoch from db_now() - updated_at)::float8 as unmoved_seconds from refunds
 """
 ONE: Final = COLUMNS + " where id = $1"
 OF_PAYMENT: Final = COLUMNS + " where payment_id = $1 order by created_at"
@@ -66,6 +68,8 @@ class Refund:
     failed_because: str | None
     created_at: datetime
     updated_at: datetime
+    age_seconds: float = 0.0
+    unmoved_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

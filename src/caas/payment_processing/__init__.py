@@ -194,5 +194,4 @@ class PaymentProcessing:
             accepted.payment,
             self._flows[payment_type],
             patience_seconds=SYNCHRONOUS_PATIENCE_SECONDS,
-            maybe_sent=False,
         )

@@ -4,7 +4,8 @@ A move is applied alone or, with what a flow adds to it, in one transaction; wha
 asked of the gateway is put off, and what it did not answer is written down as unknown.
 
 Rules a change must keep: a payment is described by what was committed, never by what was hoped; an
-outcome nobody knows is a remark and a probe, never another state (decision 3).
+outcome nobody knows is a remark and a probe, never another state (decision 3); what a retry needs
+to know of the attempts before it stands in its open work.
 """
 
 import dataclasses
@@ -13,15 +14,20 @@ from typing import Final
 
 from caas.billing_database.books import Books
 from caas.billing_database.connection import Connection
+from caas.billing_database.identifiers import derived_id
 from caas.billing_database.moves import Move, Moved, Work, move_of
 from caas.billing_database.payments import Payment
 from caas.external_systems.payment_gateway import PaymentGateway
 from caas.payment_processing.flow import Alert, Step
-from caas.payment_processing.gateway_calls import PROBE, Unanswered
+from caas.payment_processing.gateway_calls import COMPENSATE, PROBE, Refused, Unanswered
 from caas.rules.pace import Pace
-from caas.rules.payment_states import Remark
+from caas.rules.payment_states import PaymentState, Remark
 
 FIRST_PROBE_SECONDS: Final = 5.0
+REFUSED_SECONDS: Final = 300.0
+OUTCOME_UNKNOWN: Final = "gateway_outcome_unknown"
+REFUSES: Final = "gateway_refuses"
+ENDED: Final = frozenset({PaymentState.FAILED, PaymentState.VOIDED})
 
 
 class Applying:
@@ -36,10 +42,51 @@ class Applying:
 
     async def apply(self, payment: Payment, move: Move, *, step: Step | None = None) -> Payment:
         """Apply a move with the step a flow adds to it; return the payment as it stands."""
+        return (await self.try_to_apply(payment, move, step=step))[0]
+
+    async def try_to_apply(
+        self, payment: Payment, move: Move, *, step: Step | None = None
+    ) -> tuple[Payment, bool]:
+        """Apply a move; return the payment as it stands, and whether this move brought it there."""
         if step is None:
-            return (await self._apply(payment, move))[0]
-        move = _with_step(move, step)
-        return (await self._apply(payment, move, also=step.also))[0]
+            after, moved = await self._apply(payment, move)
+        else:
+            after, moved = await self._apply(payment, _with_step(move, step), also=step.also)
+        return after, moved.moved
+
+    async def leave_unknown(
+        self,
+        payment: Payment,
+        operation: str,
+        because: str,
+        *,
+        transaction_id: str | None = None,
+    ) -> Payment:
+        """Write down that nobody knows what became of an operation; it is looked up from now on."""
+        await self._alert(OUTCOME_UNKNOWN, payment.id, because)
+        first_probe = self._pace.seconds(FIRST_PROBE_SECONDS)
+        if payment.outcome == "unknown":
+            await self._books.work.postpone(PROBE, payment.id, due_in=first_probe)
+            return payment
+        move = move_of(
+            payment,
+            Remark.OUTCOME_UNKNOWN,
+            source=f"unknown:{operation}:{payment.version}",
+            outcome="unknown",
+            facts={"operation": operation, "because": because},
+            gateway_transaction_id=transaction_id,
+            done=(operation,),
+            next=(Work(PROBE, first_probe, {"operation": operation}),),
+        )
+        return (await self._apply(payment, move))[0]
+
+    async def suspect(self, payment: Payment, transaction_id: str) -> None:
+        """Have it looked into whether the gateway has what it should not have (decision 10)."""
+        await self._books.work.add(
+            COMPENSATE,
+            derived_id(payment.id, transaction_id),
+            payload={"payment": str(payment.id), "transaction": transaction_id},
+        )
 
     async def _apply(
         self,
@@ -54,17 +101,20 @@ class Applying:
             after = await self._after(payment, move, moved, within=within)
             if also is not None and within is not None and moved.moved:
                 await also(within, after)
-            return after, moved
+        else:
 
-        async def together(connection: Connection) -> tuple[Payment, Moved]:
-            return await self._apply(payment, move, within=connection, also=also)
+            async def together(connection: Connection) -> tuple[Payment, Moved]:
+                return await self._apply(payment, move, within=connection, also=also)
 
-        return await self._books.database.in_transaction(together)
+            after, moved = await self._books.database.in_transaction(together)
+        if within is None:
+            await self._doubt_is_over(payment, after)
+        return after, moved
 
     async def _after(
         self, payment: Payment, move: Move, moved: Moved, *, within: Connection | None
     ) -> Payment:
-        if not moved.moved:
+        if not moved.moved or moved.version != payment.version + 1:
             return await self._books.payments.get(payment.id, within=within)
         changes = {
             name: value
@@ -85,35 +135,41 @@ class Applying:
         )
 
     async def _unanswered(
-        self,
-        payment: Payment,
-        operation: str,
-        unanswered: Unanswered,
-        transaction_id: str | None = None,
+        self, payment: Payment, operation: str, unanswered: Unanswered
     ) -> Payment:
         """Put the operation off to its next retry, or record that its outcome is unknown."""
-        if unanswered.wait_seconds is not None:
-            due_in = self._pace.seconds(unanswered.wait_seconds)
-            await self._books.work.postpone(
-                operation, payment.id, due_in=due_in, because=unanswered.because
-            )
-            return payment
-        await self._alert("gateway_outcome_unknown", payment.id, unanswered.because)
-        first_probe = self._pace.seconds(FIRST_PROBE_SECONDS)
-        if payment.outcome == "unknown":
-            await self._books.work.postpone(PROBE, payment.id, due_in=first_probe)
-            return payment
-        move = move_of(
-            payment,
-            Remark.OUTCOME_UNKNOWN,
-            source=f"unknown:{operation}:{payment.version}",
-            outcome="unknown",
-            facts={"operation": operation, "because": unanswered.because},
-            gateway_transaction_id=transaction_id,
-            done=(operation,),
-            next=(Work(PROBE, first_probe, {"operation": operation}),),
+        if unanswered.wait_seconds is None:
+            return await self.leave_unknown(payment, operation, unanswered.because)
+        await self._books.work.postpone(
+            operation,
+            payment.id,
+            due_in=self._pace.seconds(unanswered.wait_seconds),
+            because=unanswered.because,
+            payload={"tries": unanswered.tries, "maybe_sent": unanswered.maybe_sent},
         )
-        return (await self._apply(payment, move))[0]
+        return payment
+
+    async def _refused(self, payment: Payment, operation: str, refused: Refused) -> Payment:
+        """Tell a person that the gateway refuses what has to be done, and go on asking for it."""
+        await self._alert(REFUSES, payment.id, refused.error.sentence)
+        await self._books.work.postpone(
+            operation,
+            payment.id,
+            due_in=self._pace.seconds(REFUSED_SECONDS),
+            because=refused.error.sentence,
+            payload={"tries": 0, "maybe_sent": refused.maybe_done},
+        )
+        return payment
+
+    async def _doubt_is_over(self, payment: Payment, after: Payment) -> None:
+        """Close the case of an unknown outcome, saying what the outcome was."""
+        if payment.outcome == "unknown" and after.outcome == "known":
+            await self._books.cases.close(
+                OUTCOME_UNKNOWN,
+                payment.id,
+                resolution=f"The outcome became known; the payment is {after.state}.",
+                owner="caas",
+            )
 
 
 def _with_step(move: Move, step: Step) -> Move:

@@ -4,9 +4,11 @@ What the gateway's answer means for a pending payment is decided here, whether i
 call, a lookup, a webhook or a settlement line.
 
 Rules a change must keep: the intent is committed before the call and its outcome after it; only
-evidence turns a payment into Failed; a decline code nobody knows decides nothing.
+evidence turns a payment into Failed, and "never sent" is evidence only while nobody else has taken
+the work over; a decline code nobody knows decides nothing.
 """
 
+from dataclasses import dataclass
 from typing import Final
 
 from caas.billing_database.moves import Work, move_of
@@ -17,12 +19,13 @@ from caas.external_systems.payment_gateway import (
     TransactionRequest,
     TransactionStatus,
 )
-from caas.payment_processing.applying import Applying
+from caas.payment_processing.applying import ENDED, REFUSES, Applying
 from caas.payment_processing.flow import Flow
 from caas.payment_processing.gateway_calls import (
     AUTHORISE,
     NO_PATIENCE,
     PROBE,
+    Refused,
     Unanswered,
     key_of,
     persist,
@@ -37,6 +40,23 @@ NEVER_REACHED: Final = "gateway_unreachable"
 ABANDONED: Final = "abandoned"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """What is known before an attempt: the tries before it, the key's issue, who holds the work.
+
+    `fence` is that of the open work under which the attempt is made; 0 is the process that
+    accepted the payment.
+    """
+
+    earlier_tries: int = 0
+    maybe_sent: bool = False
+    issue: int = 1
+    fence: int = 0
+
+
+FIRST_ATTEMPT: Final = Attempt()
+
+
 class Authorising(Applying):
     """Asks for funds and follows the answer."""
 
@@ -46,24 +66,28 @@ class Authorising(Applying):
         flow: Flow,
         *,
         patience_seconds: float = NO_PATIENCE,
-        earlier_attempts: int = 0,
-        maybe_sent: bool = True,
-        issue: int = 1,
+        attempt: Attempt = FIRST_ATTEMPT,
     ) -> Payment:
         """Ask the gateway for a pending payment's funds and follow its answer (Diagrams 2-6)."""
         assert payment.state is PaymentState.PENDING, "only an intent that is committed is sent"
         request = _request_for(payment)
-        key = key_of(payment.id, AUTHORISE, issue=issue)
+        key = key_of(payment.id, AUTHORISE, issue=attempt.issue)
         answer = await persist(
             lambda: self._gateway.initiate(request, key=key),
             pace=self._pace,
             patience_seconds=patience_seconds,
-            earlier_attempts=earlier_attempts,
-            maybe_sent=maybe_sent,
+            earlier_tries=attempt.earlier_tries,
+            maybe_sent=attempt.maybe_sent,
         )
-        if isinstance(answer, Unanswered):
-            return await self._authorisation_unanswered(payment, flow, answer)
-        return await self.authorisation_answered(payment, answer, flow, source="gateway")
+        match answer:
+            case Unanswered():
+                return await self._authorisation_unanswered(payment, flow, answer, attempt)
+            case Refused():
+                return await self._authorisation_refused(payment, flow, answer)
+            case transaction:
+                return await self.authorisation_answered(
+                    payment, transaction, flow, source="gateway"
+                )
 
     async def authorisation_answered(
         self, payment: Payment, transaction: GatewayTransaction, flow: Flow, *, source: str
@@ -79,6 +103,9 @@ class Authorising(Applying):
                 return await self.fail(
                     payment, BeyondEvent.CUSTOMER_ABANDONS, flow, ABANDONED, transaction.id
                 )
+            case TransactionStatus.SETTLEMENT_FAILED | TransactionStatus.REFUNDED:
+                because = f"The gateway says {transaction.status} of what was never captured here."
+                return await self.leave_unknown(payment, AUTHORISE, because)
             case _:
                 return await self._funds_reserved(payment, transaction, flow, source=source)
 
@@ -103,8 +130,8 @@ class Authorising(Applying):
             gateway_transaction_id=transaction_id,
             done=(AUTHORISE, PROBE),
         )
-        after = await self.apply(payment, move, step=step)
-        return await flow.carry_on(after)
+        after, moved = await self.try_to_apply(payment, move, step=step)
+        return await flow.carry_on(after) if moved else after
 
     async def _funds_reserved(
         self, payment: Payment, transaction: GatewayTransaction, flow: Flow, *, source: str
@@ -122,19 +149,22 @@ class Authorising(Applying):
             entries=postings.authorised(payment.amount),
             done=(AUTHORISE, PROBE),
         )
-        after = await self.apply(payment, move, step=step)
-        return await flow.carry_on(after)
+        after, moved = await self.try_to_apply(payment, move, step=step)
+        if moved:
+            return await flow.carry_on(after)
+        if after.state in ENDED:
+            await self.suspect(after, transaction.id)
+        return after
 
     async def _declined(
         self, payment: Payment, transaction: GatewayTransaction, flow: Flow, *, source: str
     ) -> Payment:
         code = transaction.decline_code or ""
         if decline_kind(code) is GatewayErrorKind.UNRECOGNISED:
-            unanswered = Unanswered(
-                GatewayErrorKind.UNRECOGNISED, None, True,
-                f"The gateway says failed with a code nobody knows: {code or 'none'}.",
-            )  # fmt: skip
-            return await self._unanswered(payment, AUTHORISE, unanswered, transaction.id)
+            because = f"The gateway says failed with a code nobody knows: {code or 'none'}."
+            return await self.leave_unknown(
+                payment, AUTHORISE, because, transaction_id=transaction.id
+            )
         return await self.fail(
             payment, PaymentEvent.GATEWAY_REJECTION, flow, code, transaction.id, told_by=source
         )
@@ -156,14 +186,30 @@ class Authorising(Applying):
         return (await self._apply(payment, move))[0]
 
     async def _authorisation_unanswered(
-        self, payment: Payment, flow: Flow, unanswered: Unanswered
+        self, payment: Payment, flow: Flow, unanswered: Unanswered, attempt: Attempt
     ) -> Payment:
-        never_reached = unanswered.wait_seconds is None and not unanswered.maybe_sent
-        may_fail = not_sent_consequence(payment.type) is NotSentConsequence.FAIL_PAYMENT
-        if never_reached and may_fail:
-            await self._alert("gateway_unreachable", payment.id, unanswered.because)
-            return await self.fail(payment, BeyondEvent.NEVER_SENT, flow, NEVER_REACHED)
-        return await self._unanswered(payment, AUTHORISE, unanswered)
+        if unanswered.wait_seconds is not None or unanswered.maybe_sent or not _may_fail(payment):
+            return await self._unanswered(payment, AUTHORISE, unanswered)
+        if not await self._books.work.is_held(AUTHORISE, payment.id, fence=attempt.fence):
+            return await self.leave_unknown(payment, AUTHORISE, unanswered.because)
+        await self._alert("gateway_unreachable", payment.id, unanswered.because)
+        return await self.fail(payment, BeyondEvent.NEVER_SENT, flow, NEVER_REACHED)
+
+    async def _authorisation_refused(
+        self, payment: Payment, flow: Flow, refused: Refused
+    ) -> Payment:
+        """The gateway will not even try: nobody is charged, but nobody's card was declined either."""
+        if refused.maybe_done:
+            return await self.leave_unknown(payment, AUTHORISE, refused.error.sentence)
+        if not _may_fail(payment):
+            return await self._refused(payment, AUTHORISE, refused)
+        await self._alert(REFUSES, payment.id, refused.error.sentence)
+        return await self.fail(payment, PaymentEvent.GATEWAY_REJECTION, flow, refused.error.refusal)
+
+
+def _may_fail(payment: Payment) -> bool:
+    """Whether a payment that is known not to be charged may fail without a decline."""
+    return not_sent_consequence(payment.type) is NotSentConsequence.FAIL_PAYMENT
 
 
 def _request_for(payment: Payment) -> TransactionRequest:

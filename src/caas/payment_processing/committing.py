@@ -19,19 +19,23 @@ from caas.external_systems.payment_gateway import (
 from caas.payment_processing.applying import Applying
 from caas.payment_processing.flow import Step
 from caas.payment_processing.gateway_calls import (
+    AUTHORISE,
     CAPTURE,
     NO_PATIENCE,
     POLL_SETTLEMENT,
     PROBE,
     SAFETY_NET_SECONDS,
+    Refused,
     Unanswered,
     key_of,
     persist,
 )
 from caas.rules import postings
-from caas.rules.payment_states import BeyondEvent, PaymentEvent, PaymentState, Remark
+from caas.rules.payment_states import BeyondEvent, PaymentEvent, Remark
 
 FIRST_POLL_SECONDS: Final = 3600.0
+GONE: Final = (AlreadyVoidedError, AuthorizationExpiredError)
+ALREADY_FAILED: Final = "already_failed"
 
 
 class Committing(Applying):
@@ -44,8 +48,8 @@ class Committing(Applying):
 
         When the authorisation was voided first, nothing is charged and the payment says so.
         """
-        moved = await self.claim_capture(payment, evidence, also=also)
-        return await self.capture(moved) if moved.state is PaymentState.CAPTURING else moved
+        after, won = await self._claimed(payment, evidence, also=also)
+        return await self.capture(after) if won else after
 
     async def claim_capture(
         self,
@@ -60,6 +64,17 @@ class Committing(Applying):
 
         When the authorisation was voided first, nothing is charged and the payment says so.
         """
+        return (await self._claimed(payment, evidence, reason=reason, within=within, also=also))[0]
+
+    async def _claimed(
+        self,
+        payment: Payment,
+        evidence: Evidence,
+        *,
+        reason: str = "delivered",
+        within: Connection | None = None,
+        also: Step | None = None,
+    ) -> tuple[Payment, bool]:
         step = also or Step()
         move = move_of(
             payment,
@@ -72,33 +87,37 @@ class Committing(Applying):
             done=("activate", *step.done),
             next=(Work(CAPTURE, self._pace.seconds(SAFETY_NET_SECONDS)), *step.next),
         )
-        return (await self._apply(payment, move, within=within, also=step.also))[0]
+        after, moved = await self._apply(payment, move, within=within, also=step.also)
+        return after, moved.moved
 
     async def capture(
         self,
         payment: Payment,
         *,
         patience_seconds: float = NO_PATIENCE,
-        earlier_attempts: int = 0,
+        earlier_tries: int = 0,
     ) -> Payment:
         """Tell the gateway to capture what was claimed; safe to say twice."""
         assert payment.gateway_transaction_id is not None, "what is captured was authorised"
         transaction_id = payment.gateway_transaction_id
         key = key_of(payment.id, CAPTURE)
-        try:
-            answer = await persist(
-                lambda: self._gateway.capture(transaction_id, payment.amount, key=key),
-                pace=self._pace,
-                patience_seconds=patience_seconds,
-                earlier_attempts=earlier_attempts,
-            )
-        except AlreadyCapturedError:
-            return await self.capture_accepted(payment)
-        except (AlreadyVoidedError, AuthorizationExpiredError) as refusal:
-            return await self._capture_refused(payment, refusal)
-        if isinstance(answer, Unanswered):
-            return await self._unanswered(payment, CAPTURE, answer)
-        return await self.capture_accepted(payment)
+        answer = await persist(
+            lambda: self._gateway.capture(transaction_id, payment.amount, key=key),
+            pace=self._pace,
+            patience_seconds=patience_seconds,
+            earlier_tries=earlier_tries,
+        )
+        match answer:
+            case Unanswered():
+                return await self._unanswered(payment, CAPTURE, answer)
+            case Refused(AlreadyCapturedError()):
+                return await self.capture_accepted(payment)
+            case Refused(error) if isinstance(error, GONE) or error.refusal == ALREADY_FAILED:
+                return await self._capture_refused(payment, error)
+            case Refused():
+                return await self._refused(payment, CAPTURE, answer)
+            case _:
+                return await self.capture_accepted(payment)
 
     async def capture_accepted(self, payment: Payment) -> Payment:
         """Record that the gateway has the capture; the bank's word comes later."""
@@ -122,6 +141,7 @@ class Committing(Applying):
             facts={"because": refusal.refusal},
             entries=postings.lost_before_settlement(refusal.refusal, payment.amount),
             done=(CAPTURE, PROBE, POLL_SETTLEMENT),
+            next=(Work(AUTHORISE),),  # its flow carries on: a subscription ends (Diagram 7)
         )
         await self._alert("capture_refused", payment.id, refusal.sentence)
         return (await self._apply(payment, move))[0]

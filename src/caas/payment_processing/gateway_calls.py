@@ -2,7 +2,8 @@
 
 Rules a change must keep: every attempt of an operation sends the same key; a decline or another
 definite refusal is never sent again; what an earlier attempt left unknown stays unknown, whatever
-a later attempt of the same operation says of itself; no wait exceeds the caller's patience.
+a later attempt of the same operation says of itself; no wait goes beyond the caller's patience,
+and the time that calls took counts.
 """
 
 import asyncio
@@ -15,15 +16,17 @@ from uuid import UUID
 from caas.external_systems.http_answers import (
     NotSentError,
     OutcomeUnknownError,
+    RefusedByPartnerError,
     TooManyRequestsError,
 )
 from caas.rules.pace import Pace
-from caas.rules.retry_strategy import GatewayErrorKind, wait_before_retry
+from caas.rules.retry_strategy import wait_before_retry
 
 AUTHORISE: Final = "authorise"
 CAPTURE: Final = "capture"
 VOID: Final = "void"
 PROBE: Final = "probe"
+COMPENSATE: Final = "compensate"
 POLL_SETTLEMENT: Final = "poll_settlement"
 
 SAFETY_NET_SECONDS: Final = 75.0
@@ -40,13 +43,21 @@ class Unanswered:
     """No usable answer within the caller's patience.
 
     `wait_seconds` is the next wait of the retry table, None when its retries are exhausted;
-    `maybe_sent` tells whether any attempt may have reached the gateway.
+    `tries` counts the attempts, `maybe_sent` tells whether any may have reached the gateway.
     """
 
-    kind: GatewayErrorKind
+    tries: int
     wait_seconds: float | None
     maybe_sent: bool
     because: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The gateway refused, definitely; an earlier attempt may have passed (`maybe_done`)."""
+
+    error: RefusedByPartnerError
+    maybe_done: bool
 
 
 def key_of(payment_id: UUID, operation: str, *, issue: int = 1) -> str:
@@ -59,38 +70,34 @@ async def persist(
     *,
     pace: Pace,
     patience_seconds: float = NO_PATIENCE,
-    earlier_attempts: int = 0,
+    earlier_tries: int = 0,
     maybe_sent: bool = False,
-) -> Answer | Unanswered:
-    """Call until there is an answer, the retries are exhausted, or patience ends.
-
-    Raises:
-        RefusedByPartnerError: the gateway refused, definitely.
-    """
-    patience = pace.seconds(patience_seconds)
-    for retry in count(earlier_attempts + 1):
+) -> Answer | Unanswered | Refused:
+    """Call until there is an answer, the retries are exhausted, or patience ends."""
+    clock = asyncio.get_running_loop().time
+    for tries in count(earlier_tries + 1):
+        started = clock()
         try:
             return await call()
-        except NotSentError as failure:
-            unanswered = _unanswered(failure.kind, retry, None, maybe_sent, failure.sentence)
-        except TooManyRequestsError as failure:
-            asked = failure.retry_after_seconds
-            unanswered = _unanswered(failure.kind, retry, asked, maybe_sent, failure.sentence)
-        except OutcomeUnknownError as failure:
-            maybe_sent = True
-            unanswered = _unanswered(failure.kind, retry, None, maybe_sent, failure.sentence)
-        if unanswered.wait_seconds is None:
+        except RefusedByPartnerError as refusal:
+            return Refused(refusal, maybe_sent)
+        except (NotSentError, TooManyRequestsError, OutcomeUnknownError) as failure:
+            maybe_sent = maybe_sent or isinstance(failure, OutcomeUnknownError)
+            unanswered = _unanswered(failure, tries, maybe_sent=maybe_sent)
+        patience_seconds -= clock() - started
+        if unanswered.wait_seconds is None or unanswered.wait_seconds > patience_seconds:
             return unanswered
-        wait = pace.seconds(unanswered.wait_seconds)
-        patience -= wait
-        if patience < 0:
-            return unanswered
-        await asyncio.sleep(wait)
+        patience_seconds -= unanswered.wait_seconds
+        await asyncio.sleep(pace.seconds(unanswered.wait_seconds))
     raise AssertionError("count never ends")
 
 
 def _unanswered(
-    kind: GatewayErrorKind, retry: int, asked: float | None, maybe_sent: bool, because: str
+    failure: NotSentError | TooManyRequestsError | OutcomeUnknownError,
+    tries: int,
+    *,
+    maybe_sent: bool,
 ) -> Unanswered:
-    wait = wait_before_retry(kind, retry=retry, retry_after=asked)
-    return Unanswered(kind, wait, maybe_sent, because)
+    asked = failure.retry_after_seconds if isinstance(failure, TooManyRequestsError) else None
+    wait = wait_before_retry(failure.kind, retry=tries, retry_after=asked)
+    return Unanswered(tries, wait, maybe_sent, failure.sentence)

@@ -22,23 +22,23 @@ from caas.billing_database.payments import Payment
 from caas.billing_database.refunds import Refund
 from caas.billing_database.refunds import Refunds as RefundRows
 from caas.errors import ConflictError, RefusedError
-from caas.external_systems.http_answers import GatewayFailure, RefusedByPartnerError
 from caas.external_systems.payment_gateway import GatewayRefund, PaymentGateway, RefundStatus
 from caas.open_work import Again, Answer, Done, OpenWork
-from caas.payment_processing.gateway_calls import Unanswered, key_of, persist
+from caas.payment_processing.flow import Alert
+from caas.payment_processing.gateway_calls import SAFETY_NET_SECONDS, Refused
+from caas.payment_processing.refund_calls import ASK_AGAIN_SECONDS, REFUND, RefundCalls, Told
 from caas.rules import postings
 from caas.rules.pace import Pace
 from caas.rules.payment_states import BeyondEvent, PaymentEvent, PaymentState
 
-REFUND: Final = "refund"
 WAIT_FOR_SETTLEMENT_SECONDS: Final = 3600.0
 WAIT_FOR_ANOTHER_SECONDS: Final = 5.0
-ASK_AGAIN_SECONDS: Final = 30.0
 REFUNDABLE: Final = frozenset(
     {PaymentState.CAPTURING, PaymentState.SETTLED, PaymentState.REFUNDING}
 )
+ENDED: Final = frozenset({"succeeded", "failed"})
 
-TellRefunded = Callable[[Payment, Refund], Awaitable[object]]
+TellRefunded = Callable[[Payment, Refund, Connection], Awaitable[object]]
 
 
 class NothingToRefundError(ConflictError):
@@ -63,13 +63,14 @@ class Refunds:
         gateway: PaymentGateway,
         pace: Pace,
         tell_refunded: TellRefunded,
+        alert: Alert | None = None,
     ) -> None:
-        """Refund through this gateway; `tell_refunded` tells the customer."""
+        """Refund through this gateway; `tell_refunded` tells the customer, `alert` operations."""
         self._books = books
-        self._gateway = gateway
         self._pace = pace
         self._tell_refunded = tell_refunded
         self._rows = RefundRows(books.database)
+        self._calls = RefundCalls(gateway, self._rows, pace=pace, alert=alert or books.cases.open)
 
     def register(self, open_work: OpenWork) -> None:
         """Take the refunds that are not ended."""
@@ -105,21 +106,28 @@ class Refunds:
                 requested_by=requested_by,
                 within=connection,
             )
-            net = self._pace.seconds(WAIT_FOR_ANOTHER_SECONDS)
+            net = self._pace.seconds(SAFETY_NET_SECONDS)
             await self._books.work.add(REFUND, refund_id, due_in=net, within=connection)
 
         await self._books.database.in_transaction(promise)
-        await self.carry_on(refund_id)
+        answer = await self.carry_on(refund_id)
+        if isinstance(answer, Again):
+            await self._books.work.postpone(
+                REFUND,
+                refund_id,
+                due_in=self._pace.seconds(answer.due_in),
+                because=answer.because,
+            )
         return await self._known(refund_id)
 
     async def carry_on(self, refund_id: UUID) -> Answer:
         """Do the next thing for a refund, whatever was done before."""
         refund = await self._known(refund_id)
         payment = await self._books.payments.get(refund.payment_id)
-        if refund.state in {"succeeded", "failed"}:
+        if refund.state in ENDED:
             return Done()
         if refund.state == "sent":
-            return await self._ask(payment, refund)
+            return await self._follow(payment, refund, await self._calls.ask(payment, refund))
         match payment.state:
             case PaymentState.CAPTURING:
                 return Again(WAIT_FOR_SETTLEMENT_SECONDS, "the bank has not confirmed yet")
@@ -134,10 +142,12 @@ class Refunds:
                 return Done()
 
     async def gateway_says(self, told: GatewayRefund) -> Answer:
-        """Follow what the gateway says of a refund, by webhook or by answer."""
+        """Follow what the gateway says of a refund by webhook, however often and late."""
         refund = await self._rows.by_gateway_id(told.id)
         if refund is None:
-            return Again(WAIT_FOR_ANOTHER_SECONDS, "the refund is not known here yet")
+            return Again(WAIT_FOR_ANOTHER_SECONDS, f"the refund {told.id} is not known here")
+        if refund.state in ENDED:
+            return Done()
         if told.amount != refund.amount:
             await self._books.cases.open(
                 "gateway_contradiction",
@@ -146,7 +156,7 @@ class Refunds:
             )
             return Done()
         payment = await self._books.payments.get(refund.payment_id)
-        return await self._said(payment, refund, told)
+        return await self._follow(payment, refund, told)
 
     async def _refund_due(self, work: DueWork) -> Answer:
         return await self.carry_on(work.subject)
@@ -175,95 +185,82 @@ class Refunds:
 
         if not await self._books.database.in_transaction(together):
             return Again(WAIT_FOR_ANOTHER_SECONDS, "the payment moved meanwhile")
-        return await self._send(
-            await self._books.payments.get(payment.id), await self._known(refund.id)
-        )
+        payment = await self._books.payments.get(payment.id)
+        return await self._follow(payment, refund, await self._calls.send(payment, refund))
 
-    async def _ask(self, payment: Payment, refund: Refund) -> Answer:
-        """A refund that the gateway has: look it up; one it never told of is sent again."""
-        if refund.gateway_refund_id is None or not self._gateway.capabilities.lookup_of_refunds:
-            return await self._send(payment, refund)
-        assert payment.gateway_transaction_id is not None, "what was settled has an id"
-        try:
-            known = await self._gateway.find_refunds(payment.gateway_transaction_id)
-        except GatewayFailure as failure:
-            return Again(ASK_AGAIN_SECONDS, failure.sentence)
-        told = next((one for one in known if one.id == refund.gateway_refund_id), None)
-        if told is None:
-            return Again(ASK_AGAIN_SECONDS, "the gateway does not know the refund")
-        return await self._said(payment, refund, told)
-
-    async def _send(self, payment: Payment, refund: Refund) -> Answer:
-        assert payment.gateway_transaction_id is not None, "what was settled has an id"
-        transaction_id = payment.gateway_transaction_id
-        key = key_of(payment.id, f"{REFUND}:{refund.id}")
-        try:
-            told = await persist(
-                lambda: self._gateway.refund(
-                    transaction_id, refund.amount, refund.reason, key=key
-                ),
-                pace=self._pace,
-            )
-        except RefusedByPartnerError as refusal:
-            return await self._failed(payment, refund, refusal.sentence)
-        if isinstance(told, Unanswered):
-            await self._rows.set(refund.id, "sent", outcome="unknown")
-            return Again(ASK_AGAIN_SECONDS, told.because)
-        await self._rows.set(refund.id, "sent", gateway_refund_id=told.id)
-        return await self._said(payment, refund, told)
-
-    async def _said(self, payment: Payment, refund: Refund, told: GatewayRefund) -> Answer:
-        match told.status:
-            case RefundStatus.PENDING:
+    async def _follow(self, payment: Payment, refund: Refund, told: Told) -> Answer:
+        match told:
+            case Again():
+                return told
+            case Refused(error):
+                return await self._failed(payment, refund, error.sentence)
+            case GatewayRefund(status=RefundStatus.PENDING):
                 return Again(ASK_AGAIN_SECONDS, "the gateway has it")
-            case RefundStatus.FAILED:
+            case GatewayRefund(status=RefundStatus.FAILED):
                 return await self._failed(payment, refund, "the gateway says failed")
-            case RefundStatus.SUCCEEDED:
+            case GatewayRefund():
                 return await self._succeeded(payment, refund)
 
     async def _succeeded(self, payment: Payment, refund: Refund) -> Answer:
-        left = payment.settled_amount - payment.refunded_amount - refund.amount
-        move = move_of(
-            payment,
-            BeyondEvent.REFUND_LEAVES_REMAINDER if left else PaymentEvent.REFUND_COMPLETE,
-            source=f"refund-done:{refund.id}",
-            facts={"refund": str(refund.id)},
-            refunded=refund.amount,
-            entries=postings.refund_succeeded(refund.amount),
-        )
-        if await self._end(refund, "succeeded", move):
-            await self._tell_refunded(payment, refund)
+        def done(now: Payment) -> Move:
+            left = now.settled_amount - now.refunded_amount - refund.amount
+            return move_of(
+                now,
+                BeyondEvent.REFUND_LEAVES_REMAINDER if left else PaymentEvent.REFUND_COMPLETE,
+                source=f"refund-done:{refund.id}",
+                facts={"refund": str(refund.id)},
+                refunded=refund.amount,
+                entries=postings.refund_succeeded(refund.amount),
+            )
+
+        async def tell(within: Connection) -> None:
+            await self._tell_refunded(payment, refund, within)
+
+        await self._end(refund, "succeeded", done, also=tell)
         return Done()
 
     async def _failed(self, payment: Payment, refund: Refund, because: str) -> Answer:
-        move = move_of(
-            payment,
-            BeyondEvent.REFUND_FAILED,
-            source=f"refund-failed:{refund.id}",
-            facts={"refund": str(refund.id), "because": because},
-            entries=postings.refund_failed(payment.type, refund.amount),
-        )
-        if await self._end(refund, "failed", move, because=because):
-            await self._books.cases.open(
-                "refund_failed", payment.id, f"A refund could not be made: {because}"
+        def failed(now: Payment) -> Move:
+            return move_of(
+                now,
+                BeyondEvent.REFUND_FAILED,
+                source=f"refund-failed:{refund.id}",
+                facts={"refund": str(refund.id), "because": because},
+                entries=postings.refund_failed(now.type, refund.amount),
             )
+
+        async def ask_a_person(within: Connection) -> None:
+            sentence = f"A refund could not be made: {because}"
+            await self._books.cases.open("refund_failed", payment.id, sentence, within=within)
+
+        await self._end(refund, "failed", failed, because=because, also=ask_a_person)
         return Done()
 
     async def _end(
-        self, refund: Refund, state: str, move: Move, *, because: str | None = None
-    ) -> bool:
-        """End a refund and move its payment in one commit; False when it had ended before."""
+        self,
+        refund: Refund,
+        state: str,
+        move: Callable[[Payment], Move],
+        *,
+        also: Callable[[Connection], Awaitable[None]],
+        because: str | None = None,
+    ) -> None:
+        """End a refund, move its payment and say so in one commit; once, however often asked."""
 
-        async def together(connection: Connection) -> bool:
-            if not await self._rows.set(
+        async def together(connection: Connection) -> None:
+            await self._rows.given_back(refund.payment_id, within=connection)
+            ended = await self._rows.set(
                 refund.id, state, failed_because=because, within=connection
-            ):
-                return False
-            moved = await self._books.moves.apply(move, within=connection)
+            )
+            if not ended:
+                return
+            now = await self._books.payments.get(refund.payment_id, within=connection)
+            moved = await self._books.moves.apply(move(now), within=connection)
             assert moved.moved, "while a refund is with the gateway its payment is Refunding"
-            return True
+            await self._books.work.end(REFUND, refund.id, within=connection)
+            await also(connection)
 
-        return await self._books.database.in_transaction(together)
+        await self._books.database.in_transaction(together)
 
 
 def _refuse_impossible(payment: Payment, amount: int, given_back: int) -> None:

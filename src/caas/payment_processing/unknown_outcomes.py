@@ -1,7 +1,8 @@
-"""What a time-out left open is resolved by asking, never by assuming (decision 3).
+"""What was begun and not finished is resumed; what a time-out left open is asked, never assumed.
 
 A payment whose outcome is unknown keeps its state and is looked up at the gateway, by its id or by
-our reference, until there is evidence. Only proof of absence lets anything be sent under a new key.
+our reference, until there is evidence (decision 3). What another process began is looked up before
+it is sent again, under the same key. Only proof of absence lets anything be sent under a new one.
 
 Rules a change must keep: unknown never becomes Failed by the passing of time; a vehicle, a
 service or a subscription is never taken away while the outcome is unknown; past the life of an
@@ -22,7 +23,8 @@ from caas.external_systems.payment_gateway import (
     TransactionStatus,
     mismatches,
 )
-from caas.open_work import Again, Answer, Done, OpenWork, Park
+from caas.open_work import Again, Answer, Done, OpenWork
+from caas.payment_processing.authorising import Attempt
 from caas.payment_processing.charges import NEVER_REACHED, Charges
 from caas.payment_processing.flow import Flow
 from caas.payment_processing.gateway_calls import AUTHORISE, CAPTURE, PROBE, VOID
@@ -35,9 +37,12 @@ PROBE_SECONDS: Final = 5.0
 PROBE_SECONDS_MAX: Final = 30.0
 QUIESCENCE_SECONDS: Final = 60.0
 ABSENT: Final = "absent:"
-HELD: Final = frozenset({TransactionStatus.AUTHORIZED})
-GONE: Final = frozenset({TransactionStatus.VOIDED})
-OPEN_STILL: Final = frozenset({TransactionStatus.REQUIRES_ACTION, TransactionStatus.PENDING})
+CONTRADICTION: Final = "gateway_contradiction"
+
+_S = TransactionStatus
+HELD: Final = frozenset({_S.AUTHORIZED})
+TAKEN: Final = frozenset({_S.CAPTURING, _S.SETTLED, _S.SETTLEMENT_FAILED, _S.REFUNDED})
+OPEN_STILL: Final = frozenset({_S.REQUIRES_ACTION, _S.PENDING})
 
 
 class UnknownOutcomes:
@@ -75,10 +80,16 @@ class UnknownOutcomes:
         if payment.gateway_transaction_id is not None:
             return await self._gateway.find(payment.gateway_transaction_id)
         found = await self._gateway.find_by_reference(str(payment.id))
-        if len(found) > 1:
-            ids = [transaction.id for transaction in found]
-            await self._contradiction(payment, f"It holds {len(found)} transactions: {ids}.")
-        return found[0] if found else None
+        if len(found) <= 1:
+            return found[0] if found else None
+        ids = [transaction.id for transaction in found]
+        await self._contradiction(payment, f"It holds {len(found)} transactions: {ids}.")
+        first, *others = sorted(found, key=_least_to_undo)
+        for other in others:
+            await self._charges.suspect(payment, other.id)
+        return first
+
+    # -- resuming what another process began -----------------------------------------------------
 
     async def _resume_authorisation(self, work: DueWork) -> Answer:
         payment = await self._books.payments.get(work.subject)
@@ -86,25 +97,61 @@ class UnknownOutcomes:
         if payment.state is not PaymentState.PENDING:
             await flow.carry_on(payment)
             return Done()
-        maybe_sent = bool(work.payload.get("maybe_sent", True))
-        if maybe_sent and self._gateway.capabilities.lookup_by_reference:
-            return await self._resolve_pending(work, payment, flow)
-        await self._charges.process_payment(
-            payment, flow, earlier_attempts=work.attempts - 1, maybe_sent=maybe_sent
+        attempt = await self._attempt(work, payment)
+        if not attempt.maybe_sent:
+            return await self._send(payment, flow, attempt)
+        if not self._can_look_up(payment):
+            return await self._send_blind(payment, flow, attempt)
+        try:
+            transaction = await self.look_up(payment)
+        except RefusedByPartnerError:
+            return await self._send_blind(payment, flow, attempt)
+        except GatewayFailure as failure:
+            await self._charges.leave_unknown(payment, AUTHORISE, failure.sentence)
+            return Done()
+        if transaction is not None:
+            return await self._follow(work, payment, flow, transaction)
+        if self._key_is_alive(payment):
+            return await self._send(payment, flow, attempt)
+        return await self._absent(work, payment, flow)
+
+    async def _attempt(self, work: DueWork, payment: Payment) -> Attempt:
+        """Say what went before; work that was claimed before may have been sent by who claimed."""
+        maybe_sent = work.attempts > 1 or bool(work.payload.get("maybe_sent", True))
+        return Attempt(
+            earlier_tries=int(work.payload.get("tries", 0)),
+            maybe_sent=maybe_sent,
+            issue=await self._issue(payment) if maybe_sent else 1,
+            fence=work.fence,
         )
+
+    async def _send(self, payment: Payment, flow: Flow, attempt: Attempt) -> Answer:
+        await self._charges.process_payment(payment, flow, attempt=attempt)
+        return Done()
+
+    async def _send_blind(self, payment: Payment, flow: Flow, attempt: Attempt) -> Answer:
+        """No lookup to be had: the same key again is safe, as long as the gateway remembers it."""
+        if self._key_is_alive(payment):
+            return await self._send(payment, flow, attempt)
+        because = "It can neither be looked up nor be sent again: its key is forgotten by now."
+        await self._charges.leave_unknown(payment, AUTHORISE, because)
         return Done()
 
     async def _resume_capture(self, work: DueWork) -> Answer:
         payment = await self._books.payments.get(work.subject)
         if payment.state is PaymentState.CAPTURING:
-            await self._charges.capture(payment, earlier_attempts=work.attempts - 1)
+            tries = int(work.payload.get("tries", 0))
+            await self._charges.capture(payment, earlier_tries=tries)
         return Done()
 
     async def _resume_void(self, work: DueWork) -> Answer:
         payment = await self._books.payments.get(work.subject)
         reason = str(work.payload.get("reason", "void"))
-        await self._charges.send_void(payment, reason, earlier_attempts=work.attempts - 1)
+        tries = int(work.payload.get("tries", 0))
+        await self._charges.send_void(payment, reason, earlier_tries=tries)
         return Done()
+
+    # -- resolving what is unknown ---------------------------------------------------------------
 
     async def _probe(self, work: DueWork) -> Answer:
         payment = await self._books.payments.get(work.subject)
@@ -119,14 +166,30 @@ class UnknownOutcomes:
                 return Done()
 
     async def _resolve_pending(self, work: DueWork, payment: Payment, flow: Flow) -> Answer:
+        if not self._can_look_up(payment):
+            return await self._resolve_blind(work, payment, flow)
         try:
             transaction = await self.look_up(payment)
-        except RefusedByPartnerError as refusal:
-            return await self._replay(work, payment, flow, refusal)
+        except RefusedByPartnerError:
+            return await self._resolve_blind(work, payment, flow)
         except GatewayFailure as failure:
             return _again(work, failure.sentence)
         if transaction is None:
             return await self._absent(work, payment, flow)
+        return await self._follow(work, payment, flow, transaction)
+
+    async def _resolve_blind(self, work: DueWork, payment: Payment, flow: Flow) -> Answer:
+        """Ask by sending the same key again; past its life only a webhook or two people tell."""
+        if not self._key_is_alive(payment):
+            await self._contradiction(payment, "It can neither be looked up nor be sent again.")
+            return _again(work, "a webhook, the settlement report or two people must tell")
+        attempt = Attempt(maybe_sent=True, issue=await self._issue(payment), fence=work.fence)
+        await self._charges.process_payment(payment, flow, attempt=attempt)
+        return Done()
+
+    async def _follow(
+        self, work: DueWork, payment: Payment, flow: Flow, transaction: GatewayTransaction
+    ) -> Answer:
         different = mismatches(
             transaction,
             reference=str(payment.id),
@@ -146,12 +209,12 @@ class UnknownOutcomes:
 
     async def _absent(self, work: DueWork, payment: Payment, flow: Flow) -> Answer:
         """The gateway knows nothing of it: after a quiet time, that is proof (fault F-G5)."""
-        if payment.age_seconds < self._pace.seconds(QUIESCENCE_SECONDS):
+        if payment.unmoved_seconds < self._pace.seconds(QUIESCENCE_SECONDS):
             return _again(work, "the gateway knows nothing of it yet")
         if not_sent_consequence(payment.type) is NotSentConsequence.FAIL_PAYMENT:
             await self._charges.fail(payment, BeyondEvent.NEVER_SENT, flow, NEVER_REACHED)
             return Done()
-        issue = await self._next_issue(payment)
+        issue = 1 + await self._issue(payment)
         remark = move_of(
             payment,
             Remark.GATEWAY_CALLED,
@@ -159,20 +222,10 @@ class UnknownOutcomes:
             outcome="known",
             facts={"absence_proved": True, "next_issue": issue},
         )
-        payment = await self._charges.apply(payment, remark)
-        await self._charges.process_payment(payment, flow, issue=issue)
-        return Done()
-
-    async def _replay(
-        self, work: DueWork, payment: Payment, flow: Flow, refusal: RefusedByPartnerError
-    ) -> Answer:
-        """No lookup to be had: the same key again is safe, as long as the gateway remembers it."""
-        lifetime = self._gateway.capabilities.idempotency_key_lifetime
-        if lifetime is None or payment.age_seconds >= lifetime.total_seconds():
-            await self._contradiction(payment, "It can neither be looked up nor be sent again.")
-            return Park(refusal.sentence)
-        await self._charges.process_payment(payment, flow, earlier_attempts=work.attempts - 1)
-        return Done()
+        payment, is_ours = await self._charges.try_to_apply(payment, remark)
+        if not is_ours or payment.state is not PaymentState.PENDING:
+            return _again(work, "somebody else proved it")
+        return await self._send(payment, flow, Attempt(issue=issue, fence=work.fence))
 
     async def _resolve(self, work: DueWork, payment: Payment, operation: str) -> Answer:
         """A capture or void whose outcome is unknown: look, then finish what was claimed."""
@@ -184,30 +237,46 @@ class UnknownOutcomes:
             await self._contradiction(payment, "It knows nothing of what it had authorised.")
             return _again(work, "the gateway lost the transaction")
         if operation == VOID:
-            return await self._resolve_void(payment, transaction)
-        if transaction.status in HELD | GONE:
-            await self._charges.capture(payment)
-        else:
+            await self._resolve_void(payment, transaction)
+        elif transaction.status in TAKEN:
             await self._charges.capture_accepted(payment)
-        return Done()
-
-    async def _resolve_void(self, payment: Payment, transaction: GatewayTransaction) -> Answer:
-        if transaction.status in GONE:
-            await self._charges.voided(payment)
         else:
-            await self._charges.send_void(payment, "void")
+            await self._charges.capture(payment)
         return Done()
 
-    async def _next_issue(self, payment: Payment) -> int:
+    async def _resolve_void(self, payment: Payment, transaction: GatewayTransaction) -> None:
+        match transaction.status:
+            case TransactionStatus.VOIDED | TransactionStatus.FAILED:
+                await self._charges.voided(payment)
+            case status if status in TAKEN:
+                await self._charges.captured_instead(payment)
+            case _:
+                await self._charges.send_void(payment, "void")
+
+    def _can_look_up(self, payment: Payment) -> bool:
+        known = payment.gateway_transaction_id is not None
+        return known or self._gateway.capabilities.lookup_by_reference
+
+    def _key_is_alive(self, payment: Payment) -> bool:
+        """Whether the gateway still remembers the key of whatever was sent for this payment."""
+        lifetime = self._gateway.capabilities.idempotency_key_lifetime
+        return lifetime is not None and payment.age_seconds < lifetime.total_seconds()
+
+    async def _issue(self, payment: Payment) -> int:
         events = await self._books.payments.timeline(payment.id)
-        return 2 + sum(1 for event in events if event.source.startswith(ABSENT))
+        return 1 + sum(event.source.startswith(ABSENT) for event in events)
 
     async def _contradiction(self, payment: Payment, sentence: str) -> None:
         await self._books.cases.open(
-            "gateway_contradiction",
+            CONTRADICTION,
             payment.id,
             f"The gateway contradicts what we asked of it. {sentence}",
         )
+
+
+def _least_to_undo(transaction: GatewayTransaction) -> tuple[bool, bool]:
+    """Order so that what took or holds money comes first: that is kept, the others are undone."""
+    return (transaction.status not in TAKEN, transaction.status not in HELD)
 
 
 def _again(work: DueWork, because: str) -> Again:

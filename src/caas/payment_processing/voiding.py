@@ -1,31 +1,33 @@
 """Voiding a charge: claimed, then told to the gateway until there is proof (Diagram 8, arrow 5b).
 
-What the gateway took all the same, or took for a payment that had ended, is given back here.
+What the gateway took all the same is given back by `late_truths`.
 
 Rules a change must keep: a void is claimed before the gateway hears of it and never beside a
 capture (decision 7); it is repeated until the gateway's answer or the expiry of the authorisation
 shows that nothing is held; money taken instead is refunded at once, with a case (decision 8).
 """
 
-from typing import Any
+from typing import Final
 
 from caas.billing_database.connection import Connection
 from caas.billing_database.moves import Claim, Command, Work, move_of
 from caas.billing_database.payments import Payment
 from caas.errors import ConflictError
+from caas.external_systems.http_answers import RefusedByPartnerError
 from caas.external_systems.payment_gateway import (
     AlreadyCapturedError,
     AlreadyVoidedError,
     AuthorizationExpiredError,
-    TransactionStatus,
 )
 from caas.payment_processing.applying import Applying
 from caas.payment_processing.flow import Step
 from caas.payment_processing.gateway_calls import (
+    COMPENSATE,
     NO_PATIENCE,
     PROBE,
     SAFETY_NET_SECONDS,
     VOID,
+    Refused,
     Unanswered,
     key_of,
     persist,
@@ -33,8 +35,7 @@ from caas.payment_processing.gateway_calls import (
 from caas.rules import postings
 from caas.rules.payment_states import AnyEvent, BeyondEvent, PaymentEvent, PaymentState, Remark
 
-HELD = frozenset({TransactionStatus.AUTHORIZED})
-TAKEN = frozenset({TransactionStatus.CAPTURING, TransactionStatus.SETTLED})
+ALREADY_FAILED: Final = "already_failed"
 
 
 class CaptureWonError(ConflictError):
@@ -98,36 +99,37 @@ class Voiding(Applying):
         reason: str,
         *,
         patience_seconds: float = NO_PATIENCE,
-        earlier_attempts: int = 0,
+        earlier_tries: int = 0,
     ) -> Payment:
         """Tell the gateway to void what was claimed, until there is evidence (decision 8)."""
         if payment.state is not PaymentState.AUTHORIZED:
             return payment
         assert payment.gateway_transaction_id is not None, "what is voided was authorised"
         transaction_id = payment.gateway_transaction_id
-        try:
-            answer = await persist(
-                lambda: self._gateway.void(transaction_id, reason, key=key_of(payment.id, VOID)),
-                pace=self._pace,
-                patience_seconds=patience_seconds,
-                earlier_attempts=earlier_attempts,
-            )
-        except AlreadyVoidedError:
-            return await self.voided(payment)
-        except AuthorizationExpiredError:
-            return await self.voided(payment, event=BeyondEvent.AUTHORIZATION_EXPIRED)
-        except AlreadyCapturedError:
-            return await self._captured_behind_our_back(payment)
-        if isinstance(answer, Unanswered):
-            return await self._unanswered(payment, VOID, answer)
-        return await self.voided(payment)
+        answer = await persist(
+            lambda: self._gateway.void(transaction_id, reason, key=key_of(payment.id, VOID)),
+            pace=self._pace,
+            patience_seconds=patience_seconds,
+            earlier_tries=earlier_tries,
+        )
+        match answer:
+            case Unanswered():
+                return await self._unanswered(payment, VOID, answer)
+            case Refused(AuthorizationExpiredError()):
+                return await self.voided(payment, event=BeyondEvent.AUTHORIZATION_EXPIRED)
+            case Refused(AlreadyCapturedError()):
+                return await self.captured_instead(payment)
+            case Refused(error) if not _holds_nothing(error):
+                return await self._refused(payment, VOID, answer)
+            case _:
+                return await self.voided(payment)
 
     async def voided(
         self,
         payment: Payment,
         *,
         event: AnyEvent = PaymentEvent.CANCEL_BEFORE_CAPTURE,
-        facts: dict[str, Any] | None = None,
+        next_work: tuple[Work, ...] = (),
     ) -> Payment:
         """Record that the gateway holds nothing any more for a payment claimed for void."""
         move = move_of(
@@ -135,45 +137,24 @@ class Voiding(Applying):
             event,
             source="voided",
             outcome="known",
-            facts=facts,
             entries=postings.released(payment.authorised_amount),
             done=(VOID, PROBE),
+            next=next_work,
         )
         return (await self._apply(payment, move))[0]
 
-    async def undo(self, payment: Payment, transaction_id: str) -> bool:
-        """Give back what the gateway holds or took for a payment that ended; True when it has.
-
-        Raises:
-            GatewayFailure: the gateway gave no usable answer; say it again later.
-        """
-        transaction = await self._gateway.find(transaction_id)
-        if transaction is None or transaction.status not in HELD | TAKEN:
-            return True
-        reason = f"the payment is {payment.state}"
-        if transaction.status in HELD:
-            key = key_of(payment.id, "undo-void")
-            await self._gateway.void(transaction_id, reason, key=key)
-            return True
-        key = key_of(payment.id, "undo-refund")
-        await self._gateway.refund(transaction_id, transaction.captured_amount, reason, key=key)
-        return True
-
-    async def _captured_behind_our_back(self, payment: Payment) -> Payment:
-        """The gateway captured what we void: give it back at once and open a case (decision 8)."""
-        assert payment.gateway_transaction_id is not None
-        await self._books.cases.open(
-            "captured_instead_of_voided",
-            payment.id,
-            "The gateway had captured a charge that was voided; it is being refunded.",
+    async def captured_instead(self, payment: Payment) -> Payment:
+        """The gateway captured what is voided here: a late truth, given back (decisions 8, 10)."""
+        assert payment.gateway_transaction_id is not None, "what is voided was authorised"
+        undo = Work(
+            COMPENSATE,
+            payload={
+                "payment": str(payment.id),
+                "transaction": payment.gateway_transaction_id,
+            },
         )
-        transaction_id = payment.gateway_transaction_id
-        key = key_of(payment.id, "refund-of-void")
-        reason = "captured instead of voided"
-        answer = await persist(
-            lambda: self._gateway.refund(transaction_id, payment.amount, reason, key=key),
-            pace=self._pace,
-        )
-        if isinstance(answer, Unanswered):
-            return await self._unanswered(payment, VOID, answer)
-        return await self.voided(payment, facts={"given_back_by": "refund", "refund": answer.id})
+        return await self.voided(payment, next_work=(undo,))
+
+
+def _holds_nothing(error: RefusedByPartnerError) -> bool:
+    return isinstance(error, AlreadyVoidedError) or error.refusal == ALREADY_FAILED

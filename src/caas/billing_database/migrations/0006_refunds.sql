@@ -12,7 +12,7 @@ create table refunds (
   requested_by text not null,
   state text not null check (state in ('waiting', 'sent', 'succeeded', 'failed')),
   outcome text not null default 'known' check (outcome in ('known', 'unknown')),
-  gateway_refund_id text,
+  gateway_refund_id text unique,
   failed_because text,
   created_at timestamptz not null,
   updated_at timestamptz not null

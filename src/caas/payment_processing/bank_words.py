@@ -1,0 +1,148 @@
+"""The bank's word on a captured payment: confirmed, rejected, or taken back (Diagram 9, below).
+
+Rules a change must keep: amounts told are totals and are compared, never added twice; a move is
+made from the version of the payment that was looked at, so that two words at once are followed one
+after the other; a loss is booked by its cause and nobody is charged again (decision 17).
+"""
+
+from typing import Final
+
+from caas.billing_database.books import Books
+from caas.billing_database.moves import Move, Work, move_of
+from caas.billing_database.payments import Payment
+from caas.payment_processing.charges import Charges
+from caas.payment_processing.flow import Alert
+from caas.payment_processing.gateway_calls import AUTHORISE, CAPTURE, POLL_SETTLEMENT, PROBE
+from caas.rules import postings
+from caas.rules.pace import Pace
+from caas.rules.payment_states import BeyondEvent, PaymentEvent, PaymentState, Remark
+
+POLL_SECONDS: Final = 3600.0
+
+Heard = tuple[Payment, bool]
+"""The payment as it stands, and whether the word needs no second look."""
+
+
+class BankWords:
+    """Books what the bank says."""
+
+    def __init__(self, books: Books, charges: Charges, *, pace: Pace, alert: Alert) -> None:
+        """Move payments through these books."""
+        self._books = books
+        self._charges = charges
+        self._pace = pace
+        self._alert = alert
+
+    async def confirms(self, payment: Payment, total: int, *, source: str) -> Heard:
+        """The bank confirms, wholly or in part."""
+        new = total - payment.settled_amount
+        if new <= 0:
+            return payment, True
+        if total > payment.captured_amount:
+            await self._case(
+                "gateway_contradiction",
+                payment,
+                f"The gateway says {total} was settled, and {payment.captured_amount} captured; "
+                "nothing was applied.",
+            )
+            return payment, True
+        whole = total == payment.captured_amount
+        if not whole:
+            await self._case(
+                "partial_settlement",
+                payment,
+                f"Only {total} of {payment.captured_amount} minor units {payment.currency} were "
+                "settled.",
+            )
+        event = PaymentEvent.BANK_CONFIRMS if whole else Remark.PARTIALLY_SETTLED
+        poll = Work(POLL_SETTLEMENT, self._pace.seconds(POLL_SECONDS))
+        move = move_of(
+            payment,
+            event,
+            source=f"settled:{total}",
+            if_version=payment.version,
+            outcome="known",
+            facts={"told_by": source},
+            settled=new,
+            entries=postings.settled(new),
+            done=(CAPTURE, PROBE, POLL_SETTLEMENT),
+            next=() if whole else (poll,),
+        )
+        return await self._charges.try_to_apply(payment, move)
+
+    async def rejects(self, payment: Payment, *, source: str) -> Heard:
+        """Delivered and not paid: never charged again, CaaS takes the loss (decision 17)."""
+        lost = payment.captured_amount - payment.settled_amount
+        kept = payment.settled_amount - payment.refunded_amount - payment.disputed_amount
+        move = move_of(
+            payment,
+            PaymentEvent.BANK_REJECTS,
+            source="bank-rejects",
+            if_version=payment.version,
+            outcome="known",
+            facts={"told_by": source},
+            entries=postings.lost_before_settlement("settlement_failed", lost)
+            + postings.reversed_after_settlement("settlement_reversed", max(kept, 0)),
+            done=(CAPTURE, PROBE, POLL_SETTLEMENT),
+            next=(Work(AUTHORISE),),  # its flow carries on: a subscription ends (Diagram 7)
+        )
+        return await self._lost(
+            payment,
+            move,
+            "settlement_failed",
+            "The bank rejected a settlement; the loss is booked.",
+        )
+
+    async def takes_back(self, payment: Payment, *, source: str) -> Heard:
+        """The bank takes settled money back; while a refund is under way that has to wait."""
+        if payment.state is PaymentState.REFUNDING:
+            return payment, False
+        if payment.state is PaymentState.REFUNDED:
+            await self._case(
+                "reversed_after_refund",
+                payment,
+                "The bank took a settlement back that was refunded; contest it with the refund.",
+            )
+            return payment, True
+        kept = payment.settled_amount - payment.refunded_amount - payment.disputed_amount
+        move = move_of(
+            payment,
+            BeyondEvent.BANK_REVERSES,
+            source="bank-reverses",
+            if_version=payment.version,
+            facts={"told_by": source},
+            entries=postings.reversed_after_settlement("settlement_reversed", kept),
+            next=(Work(AUTHORISE),),
+        )
+        return await self._lost(
+            payment,
+            move,
+            "settlement_reversed",
+            "The bank took a settlement back; the loss is booked.",
+        )
+
+    async def confirms_after_all(self, payment: Payment, total: int, *, source: str) -> Heard:
+        """The bank paid what was booked as lost: a person corrects the loss by an entry."""
+        move = move_of(
+            payment,
+            Remark.LATE_TRUTH,
+            source="late:settled",
+            facts={"told_by": source, "settled_amount": total},
+        )
+        after, written = await self._charges.try_to_apply(payment, move)
+        if written:
+            await self._case(
+                "settled_after_loss",
+                payment,
+                "The bank settled a payment whose loss was booked; correct the loss by an entry.",
+            )
+        return after, True
+
+    async def _lost(self, payment: Payment, move: Move, kind: str, sentence: str) -> Heard:
+        after, moved = await self._charges.try_to_apply(payment, move)
+        if moved:
+            await self._alert(kind, payment.id, sentence)
+        return after, moved
+
+    async def _case(self, kind: str, payment: Payment, sentence: str) -> None:
+        await self._books.cases.open(kind, payment.id, sentence)

@@ -1,0 +1,118 @@
+"""One refund and the gateway: sent, looked up, sent again under the same key (decisions 2, 5).
+
+Rules a change must keep: a refund that may have been sent is looked up before it is sent again,
+where the gateway can be asked; within a key's life it is sent under that key and no other; past it
+only what is known to be absent is sent; an answer that never came is never taken for a refusal.
+"""
+
+from typing import Final
+
+from caas.billing_database.payments import Payment
+from caas.billing_database.refunds import Refund
+from caas.billing_database.refunds import Refunds as RefundRows
+from caas.external_systems.http_answers import GatewayFailure
+from caas.external_systems.payment_gateway import GatewayRefund, PaymentGateway
+from caas.open_work import Again
+from caas.payment_processing.flow import Alert
+from caas.payment_processing.gateway_calls import Refused, Unanswered, key_of, persist
+from caas.rules.pace import Pace
+
+REFUND: Final = "refund"
+ASK_AGAIN_SECONDS: Final = 30.0
+QUIESCENCE_SECONDS: Final = 60.0
+UNKNOWN: Final = "refund_outcome_unknown"
+REFUSES: Final = "gateway_refuses"
+ACCESS_REFUSED: Final = frozenset({401, 403})
+
+Told = GatewayRefund | Refused | Again
+"""The gateway's word on a refund, its refusal, or when to ask again."""
+
+
+class RefundCalls:
+    """Asks the gateway for refunds and about refunds."""
+
+    def __init__(
+        self, gateway: PaymentGateway, rows: RefundRows, *, pace: Pace, alert: Alert
+    ) -> None:
+        """Ask this gateway; `alert` is told of what nobody knows."""
+        self._gateway = gateway
+        self._rows = rows
+        self._pace = pace
+        self._alert = alert
+
+    async def send(self, payment: Payment, refund: Refund) -> Told:
+        """Ask for a refund; only what was never sent, or is safe to be sent twice, comes here."""
+        assert payment.gateway_transaction_id is not None, "what was settled has an id"
+        transaction_id = payment.gateway_transaction_id
+        key = key_of(payment.id, f"{REFUND}:{refund.id}", issue=self._issue(refund))
+        answer = await persist(
+            lambda: self._gateway.refund(transaction_id, refund.amount, refund.reason, key=key),
+            pace=self._pace,
+            maybe_sent=refund.outcome == "unknown",
+        )
+        match answer:
+            case Unanswered():
+                return await self._unanswered(payment, refund, answer.because)
+            case Refused(error) if error.status in ACCESS_REFUSED:
+                await self._alert(REFUSES, payment.id, error.sentence)
+                return Again(ASK_AGAIN_SECONDS, error.sentence)
+            case Refused(error) if answer.maybe_done:
+                return await self._unanswered(payment, refund, error.sentence)
+            case Refused():
+                return answer
+            case told:
+                await self._rows.set(refund.id, "sent", gateway_refund_id=told.id)
+                return told
+
+    async def ask(self, payment: Payment, refund: Refund) -> Told:
+        """Say how far a refund is that was sent, or may have been."""
+        if not self._gateway.capabilities.lookup_of_refunds:
+            return await self._send_blind(payment, refund)
+        assert payment.gateway_transaction_id is not None, "what was settled has an id"
+        try:
+            known = await self._gateway.find_refunds(payment.gateway_transaction_id)
+        except GatewayFailure as failure:
+            return await self._unanswered(payment, refund, failure.sentence)
+        if refund.gateway_refund_id is not None:
+            told = next((one for one in known if one.id == refund.gateway_refund_id), None)
+            return told or Again(ASK_AGAIN_SECONDS, "the gateway does not know the refund")
+        told = await self._adopted(payment, refund, known)
+        if told is not None:
+            return told
+        if self._issue(refund) > 1 and not self._is_quiet(refund):
+            return Again(ASK_AGAIN_SECONDS, "the gateway knows nothing of it yet")
+        return await self.send(payment, refund)
+
+    async def _send_blind(self, payment: Payment, refund: Refund) -> Told:
+        """No lookup to be had: the same key answers with how far it is, while it lives."""
+        if self._issue(refund) == 1:
+            return await self.send(payment, refund)
+        because = "A refund can neither be looked up nor be sent again; its key is forgotten."
+        return await self._unanswered(payment, refund, because)
+
+    async def _adopted(
+        self, payment: Payment, refund: Refund, known: tuple[GatewayRefund, ...]
+    ) -> GatewayRefund | None:
+        """Find, among what the gateway has, the refund whose id never reached us."""
+        ours = {one.gateway_refund_id for one in await self._rows.of_payment(payment.id)}
+        for told in known:
+            if told.id not in ours and told.amount == refund.amount:
+                await self._rows.set(refund.id, "sent", gateway_refund_id=told.id)
+                return told
+        return None
+
+    async def _unanswered(self, payment: Payment, refund: Refund, because: str) -> Again:
+        if refund.outcome == "known" and refund.gateway_refund_id is None:
+            await self._alert(UNKNOWN, payment.id, because)
+            await self._rows.set(refund.id, "sent", outcome="unknown")
+        return Again(ASK_AGAIN_SECONDS, because)
+
+    def _issue(self, refund: Refund) -> int:
+        """Which life of the key it is: the first, unless the gateway has forgotten that one."""
+        lifetime = self._gateway.capabilities.idempotency_key_lifetime
+        if lifetime is None:
+            return 2  # without keys nothing is safe to be sent twice
+        return 1 + int(refund.age_seconds // lifetime.total_seconds())
+
+    def _is_quiet(self, refund: Refund) -> bool:
+        return refund.unmoved_seconds >= self._pace.seconds(QUIESCENCE_SECONDS)

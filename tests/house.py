@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import aiohttp
 
-from caas import app
+from caas import app, assembly
 from caas.billing_database.connection import Database
 from caas.billing_database.customers import Customers
 from caas.billing_database.identifiers import new_id
@@ -58,7 +58,7 @@ class Letterbox:
 class House:
     """The platform and the world around it."""
 
-    platform: app.Platform
+    platform: assembly.Platform
     gateway: GatewayWorld
     gateway_url: str
     fleet: Fleet
@@ -158,9 +158,9 @@ async def standing(
         link = InProcessVehicleLink(fleet, now=app.now, on_refused=lambda *_: None)
         http = HttpClient(server.url, partner="gateway", api_key=Secret("sk_simulated"))
         partner_http = HttpClient(partners.url, partner="partners")
-        platform = app.assemble(
+        platform = assembly.assemble(
             database,
-            app.Partners(
+            assembly.Partners(
                 gateway=SeedContractGateway(http),
                 vehicles=link,
                 order_partners=OrderPartners(
@@ -170,7 +170,7 @@ async def standing(
                 ),
                 channel=letterbox,
             ),
-            app.Terms(
+            assembly.Terms(
                 market=Market(zone=ZoneInfo("Europe/Madrid"), currency="EUR", language="es"),
                 pace=Pace(scale),
                 public_url="http://caas.example",

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Final
 import msgspec
 import typer
 
-from caas import app, local_machine, logs
+from caas import app, local_machine, logs, serving
 from caas.billing_database import connection, migrations
 from caas.billing_database import self_check as laws
 from caas.billing_database.event_chain import (
@@ -165,16 +165,14 @@ async def _up(port: int) -> None:
     async with AsyncExitStack() as stack:
         environment = app.environment()
         stack.enter_context(logs.to_file(data_dir(environment) / "caas.log"))
-        app.listening("127.0.0.1", port).close()
-        world = await local_machine.start(
-            stack, environment, public_url=f"http://127.0.0.1:{port}"
-        )
+        serving.listening("127.0.0.1", port).close()
+        world = await local_machine.start(stack, environment, public_url=f"http://127.0.0.1:{port}")
         settings = read_settings(world.environment)
         await migrations.migrate(settings.database_url)
         platform = await stack.enter_async_context(app.opened(settings))
         working = asyncio.create_task(platform.open_work.run())
         stack.callback(working.cancel)
-        await app.serving(
+        await serving.serve(
             platform, settings, host="127.0.0.1", port=port,
             on_listening=lambda: typer.echo(_welcome(port, world)),
         )  # fmt: skip
@@ -198,7 +196,7 @@ async def _serve(host: str, port: int) -> None:
     logs.to_stderr()
     settings = read_settings(app.environment())
     async with app.opened(settings) as platform:
-        await app.serving(platform, settings, host=host, port=port)
+        await serving.serve(platform, settings, host=host, port=port)
 
 
 async def _work() -> None:

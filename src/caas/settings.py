@@ -8,7 +8,7 @@ and says what would be right; a secret never shows in a repr.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -42,12 +42,40 @@ class SettingError(StartupError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Seller:
+    """Who issues the invoices."""
+
+    name: str
+    vat_id: str
+    street: str
+    postcode: str
+    city: str
+    country: str
+    payment_terms: str
+
+
+SELLER_PARTS: Final = (
+    "name", "vat_id", "street", "postcode", "city", "country", "payment_terms",
+)  # fmt: skip
+SAMPLE_SELLER: Final = Seller(
+    name="Sample seller (set CAAS_SELLER)",
+    vat_id="ESA12345674",
+    street="Calle de Alcalá 1",
+    postcode="28014",
+    city="Madrid",
+    country="ES",
+    payment_terms="Charged to the payment method on file.",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Market:
-    """Where we sell: time zone, currency and language."""
+    """Where we sell, time zone, currency and language, and who sells."""
 
     zone: ZoneInfo
     currency: str
     language: str
+    seller: Seller = SAMPLE_SELLER
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +121,10 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         api_keys=_api_keys(environment),
         engine_url=_engine_url(environment),
         notify_url=_notify_url(environment),
-        market=read_market(environment.get("CAAS_MARKET") or DEFAULT_MARKET),
+        market=replace(
+            read_market(environment.get("CAAS_MARKET") or DEFAULT_MARKET),
+            seller=read_seller(environment.get("CAAS_SELLER")),
+        ),
         time_scale=time_scale(environment),
     )
 
@@ -132,6 +163,20 @@ def time_scale(environment: Mapping[str, str]) -> float:
             "Leave it out in operation: there it is 1."
         )
     return scale
+
+
+def read_seller(text: str | None) -> Seller:
+    """Read `name;VAT id;street;postcode;city;country;payment terms`, the sample when not set.
+
+    Raises:
+        SettingError: a part is missing.
+    """
+    if not text:
+        return SAMPLE_SELLER
+    parts = [part.strip() for part in text.split(";")]
+    if len(parts) != len(SELLER_PARTS) or not all(parts):
+        raise SettingError(f"CAAS_SELLER is '{';'.join(SELLER_PARTS)}', each part filled in.")
+    return Seller(**dict(zip(SELLER_PARTS, parts, strict=True)))
 
 
 def read_market(text: str) -> Market:

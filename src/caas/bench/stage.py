@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from uuid import UUID
 
-from caas import app
+from caas import app, assembly
 from caas.billing_database import connection
 from caas.billing_database.connection import Database
 from caas.billing_database.identifiers import new_id
@@ -45,7 +45,7 @@ class Stage:
     """A platform and orders that nobody has paid for yet."""
 
     database: Database
-    platform: app.Platform
+    platform: assembly.Platform
     fleet: Any
     customer: UUID
     vins: list[str]
@@ -69,9 +69,9 @@ async def standing(dsn: str, gateway: PaymentGateway) -> AsyncIterator[Stage]:
         fleet.says_in_progress = False
         link = InProcessVehicleLink(fleet, now=app.now, on_refused=_fail)
         nobody = HttpClient("http://127.0.0.1:9", partner="nobody")
-        platform = app.assemble(
+        platform = assembly.assemble(
             database,
-            app.Partners(
+            assembly.Partners(
                 gateway=gateway,
                 vehicles=link,
                 order_partners=OrderPartners(
@@ -81,7 +81,7 @@ async def standing(dsn: str, gateway: PaymentGateway) -> AsyncIterator[Stage]:
                 ),
                 channel=LocalOutbox(data_dir({}) / "bench-outbox"),
             ),
-            app.Terms(
+            assembly.Terms(
                 market=read_market(DEFAULT_MARKET), pace=Pace(1.0), public_url="http://127.0.0.1"
             ),
         )
@@ -90,7 +90,7 @@ async def standing(dsn: str, gateway: PaymentGateway) -> AsyncIterator[Stage]:
         yield await _furnished(database, platform, fleet)
 
 
-async def _furnished(database: Database, platform: app.Platform, fleet: Any) -> Stage:
+async def _furnished(database: Database, platform: assembly.Platform, fleet: Any) -> Stage:
     fleet.add_many(VEHICLES)
     vins = list(fleet.cars)
     for vin in vins:

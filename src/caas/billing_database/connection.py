@@ -85,7 +85,8 @@ class Database:
     async def fetch(self, query: str, *arguments: object) -> list[Row]:
         """Run one query and return its rows."""
         async with self.connection() as connection:
-            return await connection.fetch(query, *arguments)
+            rows: list[Row] = await connection.fetch(query, *arguments)
+            return rows
 
     async def fetchrow(self, query: str, *arguments: object) -> Row | None:
         """Run one query and return its first row."""

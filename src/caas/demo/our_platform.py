@@ -23,7 +23,7 @@ from typing import Final
 
 import aiohttp
 
-from caas import app, local_machine, logs
+from caas import app, local_machine, logs, serving
 from caas.billing_database import demonstration, migrations
 from caas.billing_database.embedded_postgresql import EmbeddedPostgresql
 from caas.demo.airwaves import Airwaves
@@ -84,14 +84,14 @@ async def _running(stack: AsyncExitStack, settings: Settings, port: int) -> None
     """Run the platform itself, and wait until it is ready."""
     await migrations.migrate(settings.database_url)
     platform = await stack.enter_async_context(app.opened(settings))
-    serving = asyncio.create_task(app.serving(platform, settings, host=HOST, port=port))
-    _stop_at_the_end(stack, serving)
+    served = asyncio.create_task(serving.serve(platform, settings, host=HOST, port=port))
+    _stop_at_the_end(stack, served)
     _stop_at_the_end(stack, asyncio.create_task(platform.open_work.run()))
     _stop_at_the_end(stack, asyncio.create_task(_look_often(platform.open_work)))
     async with aiohttp.ClientSession() as session, asyncio.timeout(READY_SECONDS_MAX):
         while not await _is_ready(session, f"http://{HOST}:{port}/ready"):
-            if serving.done():
-                serving.result()
+            if served.done():
+                served.result()
             await asyncio.sleep(LOOK_SECONDS)
 
 
@@ -188,7 +188,7 @@ async def _look_often(open_work: OpenWork) -> None:
 
 
 def _free_port() -> int:
-    with app.listening(HOST, 0) as listener:
+    with serving.listening(HOST, 0) as listener:
         return int(listener.getsockname()[1])
 
 

@@ -1,0 +1,412 @@
+"""Every room of the house, built once over one database and one set of partners.
+
+Nothing here reads the environment or opens a connection: what comes in is open already, and what
+comes out is the platform. The order is the order of the floors; what a room needs of the floors
+above it is given as a callable.
+
+Rules a change must keep: no room is built twice and no room builds another; what the platform
+cannot do safely with the gateway it was given, it refuses to start with (decision 1).
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from uuid import UUID
+
+from caas.api import PartnerWebhooks
+from caas.billing import Billing, BillingTerms
+from caas.billing.invoices import Invoices
+from caas.billing.letterhead import Letterhead
+from caas.billing_database import books as billing_books
+from caas.billing_database.books import Books
+from caas.billing_database.connection import Connection, Database
+from caas.billing_database.customers import Customers
+from caas.billing_database.payments import Payment
+from caas.billing_database.refunds import Refund
+from caas.billing_database.webhook_inbox import WebhookInbox
+from caas.errors import StartupError
+from caas.external_systems.iot_gateway import VehicleLink
+from caas.external_systems.notification_channel import NotificationChannel
+from caas.external_systems.payment_gateway import PaymentGateway, unsafe_pairs
+from caas.notifications import Address, AddressOf, Notifications
+from caas.open_work import OpenWork
+from caas.order_management import OrderManagement, OrderPartners
+from caas.order_management import Upward as OrdersUpward
+from caas.order_management.giving_back import Refund as RefundOfOrders
+from caas.order_management.loss import DepositOnLoss
+from caas.ota_activation_engine import (
+    SERVICE_PAYMENT,
+    SUBSCRIPTION,
+    OtaActivationEngine,
+    Upward,
+)
+from caas.payment_processing import PaymentProcessing
+from caas.payment_processing.charges import Charges
+from caas.payment_processing.disputes import Disputes
+from caas.payment_processing.final_payment import FinalPayment
+from caas.payment_processing.flow import Flow
+from caas.payment_processing.initiation import Check
+from caas.payment_processing.refunds import Refunds, TellRefunded
+from caas.payment_processing.reservation_payment import ReservationPayment
+from caas.payment_processing.service_payment import ServicePayment
+from caas.payment_processing.settlement import Settlement
+from caas.payment_processing.subscription_failure import SubscriptionFailure
+from caas.payment_processing.subscription_payment import SubscriptionPayment
+from caas.payment_processing.unknown_outcomes import UnknownOutcomes
+from caas.rules.pace import Pace
+from caas.rules.payment_types import PaymentType
+from caas.service_catalog import ServiceCatalog
+from caas.service_catalog.subscription_delivery import SubscriptionDelivery
+from caas.service_catalog.subscriptions import Subscriptions
+from caas.service_catalog.usage import Usage
+from caas.settings import Market
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Partners:
+    """The clients of everything outside (External Systems of Diagram 1)."""
+
+    gateway: PaymentGateway
+    vehicles: VehicleLink
+    order_partners: OrderPartners
+    channel: NotificationChannel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What the platform is run under: market, pace, and the address its links lead to.
+
+    `deposit_on_loss` is the policy of decision 21.
+    """
+
+    market: Market
+    pace: Pace
+    public_url: str
+    deposit_on_loss: DepositOnLoss = DepositOnLoss.HOLD
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Platform:
+    """Every room of the house, built once."""
+
+    books: Books
+    open_work: OpenWork
+    notifications: Notifications
+    order_management: OrderManagement
+    service_catalog: ServiceCatalog
+    subscriptions: Subscriptions
+    usage: Usage
+    ota_activation_engine: OtaActivationEngine
+    payment_processing: PaymentProcessing
+    billing: Billing
+    invoices: Invoices
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ground:
+    """The floors that Payment Processing stands on."""
+
+    books: Books
+    open_work: OpenWork
+    gateway: PaymentGateway
+    terms: Terms
+    notifications: Notifications
+    refunds: Refunds
+    order_management: OrderManagement
+    service_catalog: ServiceCatalog
+    subscriptions: Subscriptions
+    subscription_delivery: SubscriptionDelivery
+    ota_activation_engine: OtaActivationEngine
+
+
+@dataclass(frozen=True, slots=True)
+class _Flows:
+    """The four flows and the charges they share."""
+
+    charges: Charges
+    reservation: ReservationPayment
+    final: FinalPayment
+    service: ServicePayment
+    subscription: SubscriptionPayment
+
+    @property
+    def by_type(self) -> Mapping[PaymentType, Flow]:
+        """Each payment type's flow."""
+        return {
+            PaymentType.RESERVATION: self.reservation,
+            PaymentType.FINAL: self.final,
+            PaymentType.SERVICE: self.service,
+            PaymentType.SUBSCRIPTION: self.subscription,
+        }
+
+    @property
+    def checks(self) -> Mapping[PaymentType, Check]:
+        """What must be due before a payment is accepted, looked at in the same transaction."""
+        return {
+            PaymentType.RESERVATION: self.reservation.check_due,
+            PaymentType.FINAL: self.final.check_due,
+            PaymentType.SUBSCRIPTION: self.subscription.refuse_what_is_not_due,
+        }
+
+
+def assemble(database: Database, partners: Partners, terms: Terms) -> Platform:
+    """Build every room over one database and one set of partners.
+
+    Raises:
+        StartupError: the gateway cannot carry a payment type safely.
+    """
+    _refuse_unsafe(partners.gateway)
+    ground = _ground(database, partners, terms)
+    flows = _flows(ground)
+    payments = _payment_processing(ground, flows)
+    billing = Billing(
+        books=ground.books,
+        subscription_payment=flows.subscription,
+        notifications=ground.notifications,
+        terms=BillingTerms(zone=terms.market.zone),
+    )
+    invoices = Invoices(
+        books=ground.books,
+        notifications=ground.notifications,
+        letterhead=_letterhead(terms.market),
+        address_of=_addresses(database),
+        refund=payments.refund_payment,
+    )
+    for room in (
+        ground.notifications,
+        ground.order_management,
+        ground.ota_activation_engine,
+        payments,
+        flows.subscription,
+        billing,
+        invoices,
+        PartnerWebhooks(inbox=WebhookInbox(database), order_management=ground.order_management),
+    ):
+        room.register(ground.open_work)
+    return Platform(
+        books=ground.books,
+        open_work=ground.open_work,
+        notifications=ground.notifications,
+        order_management=ground.order_management,
+        service_catalog=ground.service_catalog,
+        subscriptions=ground.subscriptions,
+        usage=Usage(books=ground.books),
+        ota_activation_engine=ground.ota_activation_engine,
+        payment_processing=payments,
+        billing=billing,
+        invoices=invoices,
+    )
+
+
+def _ground(database: Database, partners: Partners, terms: Terms) -> _Ground:
+    books = billing_books.opened(database)
+    notifications = Notifications(
+        books=books,
+        channel=partners.channel,
+        address_of=_addresses(database),
+        zone=terms.market.zone,
+        language=terms.market.language,
+    )
+    refunds = Refunds(
+        books=books,
+        gateway=partners.gateway,
+        pace=terms.pace,
+        tell_refunded=_refund_teller(notifications),
+        alert=notifications.alert,
+    )
+    catalog = ServiceCatalog(books=books)
+    ota = OtaActivationEngine(books=books, link=partners.vehicles, pace=terms.pace)
+    delivery = SubscriptionDelivery(
+        books=books,
+        ota_activation_engine=ota,
+        tell=notifications.tell,
+        alert=_goodwill(notifications),
+    )
+    return _Ground(
+        books=books,
+        open_work=OpenWork(books.work, books.cases, terms.pace),
+        gateway=partners.gateway,
+        terms=terms,
+        notifications=notifications,
+        refunds=refunds,
+        order_management=_order_management(books, partners, terms, notifications, refunds),
+        service_catalog=catalog,
+        subscriptions=Subscriptions(
+            books=books, service_catalog=catalog, delivery=delivery, pace=terms.pace
+        ),
+        subscription_delivery=delivery,
+        ota_activation_engine=ota,
+    )
+
+
+def _order_management(
+    books: Books,
+    partners: Partners,
+    terms: Terms,
+    notifications: Notifications,
+    refunds: Refunds,
+) -> OrderManagement:
+    return OrderManagement(
+        books=books,
+        partners=partners.order_partners,
+        upward=OrdersUpward(
+            tell=notifications.tell,
+            alert=notifications.alert,
+            refund=_orders_refund(refunds),
+            access_url=lambda token: f"{terms.public_url}/access/{token}",
+        ),
+        pace=terms.pace,
+        reservation_deposit_on_loss=terms.deposit_on_loss,
+    )
+
+
+def _flows(ground: _Ground) -> _Flows:
+    books, notifications, pace = ground.books, ground.notifications, ground.terms.pace
+    charges = Charges(books, ground.gateway, pace=pace, alert=notifications.alert)
+    subscription_failure = SubscriptionFailure(
+        books=books, subscriptions=ground.subscriptions, notifications=notifications, pace=pace
+    )
+    flows = _Flows(
+        charges,
+        ReservationPayment(
+            books=books,
+            charges=charges,
+            order_management=ground.order_management,
+            notifications=notifications,
+        ),
+        FinalPayment(
+            books=books,
+            charges=charges,
+            order_management=ground.order_management,
+            notifications=notifications,
+        ),
+        ServicePayment(
+            books=books,
+            charges=charges,
+            ota_activation_engine=ground.ota_activation_engine,
+            service_catalog=ground.service_catalog,
+            notifications=notifications,
+            pace=pace,
+        ),
+        SubscriptionPayment(
+            books=books,
+            charges=charges,
+            subscriptions=ground.subscriptions,
+            subscription_failure=subscription_failure,
+            notifications=notifications,
+            pace=pace,
+        ),
+    )
+    _connect_upwards(ground, flows)
+    return flows
+
+
+def _connect_upwards(ground: _Ground, flows: _Flows) -> None:
+    """Say where the OTA engine's final results go, and who verifies a mandate."""
+    delivery, service = ground.subscription_delivery, flows.service
+    ground.subscriptions.verify_with(flows.subscription.verify_payment_method)
+    ground.ota_activation_engine.report_to(
+        {
+            SERVICE_PAYMENT: Upward(
+                service.activation_succeeded, service.activation_failed, service.deactivated
+            ),
+            SUBSCRIPTION: Upward(
+                delivery.activation_succeeded, delivery.activation_failed, delivery.deactivated
+            ),
+        }
+    )
+
+
+def _payment_processing(ground: _Ground, flows: _Flows) -> PaymentProcessing:
+    books, gateway, pace = ground.books, ground.gateway, ground.terms.pace
+    disputes = Disputes(books)
+    return PaymentProcessing(
+        books=books,
+        charges=flows.charges,
+        flows=flows.by_type,
+        checks=flows.checks,
+        service_payment=flows.service,
+        unknown_outcomes=UnknownOutcomes(
+            books=books, gateway=gateway, charges=flows.charges, flows=flows.by_type, pace=pace
+        ),
+        settlement=Settlement(
+            books=books,
+            gateway=gateway,
+            charges=flows.charges,
+            flows=flows.by_type,
+            alert=ground.notifications.alert,
+            pace=pace,
+            on_refund=ground.refunds.gateway_says,
+            on_dispute=disputes.gateway_says,
+            let_go={PaymentType.SERVICE: flows.service.void_charge},
+        ),
+        refunds=ground.refunds,
+        disputes=disputes,
+        ota_activation_engine=ground.ota_activation_engine,
+        pace=pace,
+    )
+
+
+def _letterhead(market: Market) -> Letterhead:
+    seller = market.seller
+    return Letterhead(
+        name=seller.name,
+        vat_id=seller.vat_id,
+        street=seller.street,
+        postcode=seller.postcode,
+        city=seller.city,
+        country=seller.country,
+        zone=market.zone,
+        language=market.language,
+        payment_terms=seller.payment_terms,
+    )
+
+
+def _goodwill(notifications: Notifications) -> Callable[[UUID, str], Awaitable[None]]:
+    async def alert(subject: UUID, sentence: str) -> None:
+        await notifications.alert("goodwill_delivery", subject, sentence)
+
+    return alert
+
+
+def _refuse_unsafe(gateway: PaymentGateway) -> None:
+    unsafe = unsafe_pairs(gateway.capabilities)
+    if unsafe:
+        raise StartupError(
+            f"The gateway '{gateway.name}' cannot be used safely: {'; '.join(unsafe)}. "
+            "Choose another adapter, or switch the payment type off."
+        )
+
+
+def _orders_refund(refunds: Refunds) -> RefundOfOrders:
+    async def refund(payment_id: UUID, amount: int, reason: str) -> object:
+        return await refunds.request(
+            payment_id, amount=amount, reason=reason, key=reason, requested_by="order-management"
+        )
+
+    return refund
+
+
+def _refund_teller(notifications: Notifications) -> TellRefunded:
+    async def tell(payment: Payment, refund: Refund, within: Connection) -> None:
+        await notifications.tell(
+            audience="customer",
+            recipient=payment.customer,
+            template="refund_done",
+            facts={"amount": refund.amount, "currency": refund.currency, "reason": refund.reason},
+            subject=refund.id,
+            within=within,
+        )
+
+    return tell
+
+
+def _addresses(database: Database) -> AddressOf:
+    customers = Customers(database)
+
+    async def address_of(customer: UUID) -> Address | None:
+        found = await customers.get(customer)
+        if found.name is None or found.email is None:
+            return None
+        return Address(found.name, found.email, found.language)
+
+    return address_of

@@ -1,0 +1,119 @@
+"""The API and the channels on one port, until the process is told to stop.
+
+Rules a change must keep: a port that cannot be had is a sentence, not a traceback; when the task is
+told to stop, requests under way are answered first.
+"""
+
+import asyncio
+import socket
+from collections.abc import Callable
+
+import uvicorn
+
+from caas import channels
+from caas.api import ApiSettings, Rooms, build_api, parse_api_keys, server_config
+from caas.api.front_door import FrontDoor
+from caas.app import now
+from caas.assembly import Platform
+from caas.channels import beside_api, build_channels
+from caas.channels.entrance import Entrance
+from caas.errors import StartupError
+from caas.settings import Settings
+
+
+async def serve(
+    platform: Platform,
+    settings: Settings,
+    *,
+    host: str,
+    port: int,
+    on_listening: Callable[[], None] = lambda: None,
+) -> None:
+    """Serve the API and the channels until the process is told to stop, or the task is.
+
+    Raises:
+        StartupError: the port is in use, or may not be used.
+    """
+    served = beside_api(_api(platform, settings), _channels(platform, settings))
+    with listening(host, port) as listener:
+        server = _Server(server_config(served), on_listening)
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        try:
+            await asyncio.shield(serving)
+        except asyncio.CancelledError:
+            server.should_exit = True
+            await serving
+            raise
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, which says when it listens."""
+
+    def __init__(self, config: uvicorn.Config, on_listening: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_listening = on_listening
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._on_listening()
+
+
+def _channels(platform: Platform, settings: Settings) -> Entrance:
+    return build_channels(
+        channels.Rooms(
+            books=platform.books,
+            payment_processing=platform.payment_processing,
+            order_management=platform.order_management,
+            service_catalog=platform.service_catalog,
+            notifications=platform.notifications,
+        ),
+        channels.ChannelSettings(
+            public_url=settings.public_url,
+            zone=settings.market.zone,
+            language=settings.market.language,
+        ),
+    )
+
+
+def _api(platform: Platform, settings: Settings) -> FrontDoor:
+    rooms = Rooms(
+        books=platform.books,
+        payment_processing=platform.payment_processing,
+        order_management=platform.order_management,
+        service_catalog=platform.service_catalog,
+        subscriptions=platform.subscriptions,
+        usage=platform.usage,
+        billing=platform.billing,
+    )
+    partner_secrets = settings.partner_webhook_secrets
+    return build_api(
+        rooms,
+        ApiSettings(
+            now=now,
+            api_keys=parse_api_keys(settings.api_keys),
+            gateway_webhook_secrets=settings.gateway_webhook_secrets,
+            factory_webhook_secrets=partner_secrets,
+            transport_webhook_secrets=partner_secrets,
+            on_webhook=platform.open_work.wake,
+        ),
+    )
+
+
+def listening(host: str, port: int) -> socket.socket:
+    """Take the port the platform is served on.
+
+    Raises:
+        StartupError: it is in use, or may not be used.
+    """
+    listener = socket.socket(socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except (OSError, OverflowError) as error:
+        listener.close()
+        because = error.strerror if isinstance(error, OSError) else "no port has this number"
+        raise StartupError(
+            f"Port {port} on {host} cannot be used ({because}). Choose another with --port."
+        ) from error
+    return listener

@@ -18,7 +18,6 @@ from caas.billing_database.due_work import DueWork
 from caas.billing_database.moves import move_of
 from caas.billing_database.payments import Payment
 from caas.billing_database.settlement_reports import SettlementReports, StoredLine
-from caas.external_systems.http_answers import RefusedByPartnerError
 from caas.external_systems.payment_gateway import (
     DisputeStatus,
     GatewayDispute,
@@ -33,6 +32,7 @@ from caas.payment_processing.gateway_calls import (
     CAPTURE,
     POLL_SETTLEMENT,
     PROBE,
+    Refused,
     Unanswered,
     persist,
 )
@@ -199,13 +199,12 @@ class CarryingOut:
         if transaction_id is None:
             return Park("The line names no transaction; the gateway must be asked by a person.")
         key = f"{discrepancy.id}:refund"
-        try:
-            told = await persist(
-                lambda: self._gateway.refund(transaction_id, amount, "reconciliation", key=key),
-                pace=self._pace,
-            )
-        except RefusedByPartnerError as refusal:
-            return Park(refusal.sentence)
+        told = await persist(
+            lambda: self._gateway.refund(transaction_id, amount, "reconciliation", key=key),
+            pace=self._pace,
+        )
+        if isinstance(told, Refused):
+            return Park(told.error.sentence)
         if isinstance(told, Unanswered):
             return Again(AGAIN_SECONDS, told.because)
         await self._refunded(discrepancy, told.id, amount)

@@ -9,8 +9,7 @@ from uuid import UUID
 
 from playwright.async_api import Browser, BrowserContext, Page
 
-from caas.rules.order_states import OrderState
-from tests.channels.town import PASSWORD, Town, eventually
+from tests.channels.town import PASSWORD, Town
 
 PHONE: Final[dict[str, Any]] = {
     "viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "has_touch": True,
@@ -132,13 +131,3 @@ async def visitor(town: Town, browser: Browser, tongue: Tongue = SPANISH, **wind
     )
     page.on("pageerror", lambda error: complaints.append(str(error)))
     return Visitor(town, context, page, tongue, complaints)
-
-
-async def order_is(town: Town, order_id: UUID, state: OrderState) -> None:
-    """Wait until an order is in a state."""
-
-    async def there() -> bool | None:
-        order = await town.platform.order_management.order(order_id)
-        return True if order.state is state else None
-
-    await eventually(there)

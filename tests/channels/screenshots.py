@@ -17,7 +17,7 @@ from caas.billing_database import connection, migrations
 from caas.billing_database.embedded_postgresql import EmbeddedPostgresql
 from caas.rules.order_states import OrderState
 from tests.channels.conftest import CHROMIUM
-from tests.channels.journeys import ANA, DESK, PHONE, SALES, Visitor, order_is, visitor
+from tests.channels.journeys import ANA, DESK, PHONE, SALES, Visitor, visitor
 from tests.channels.town import STOCK, Town, founded
 from tests.conftest import named
 
@@ -53,7 +53,7 @@ async def intranet(town: Town, browser: Browser) -> UUID:
     await picture(sales, "intranet-order-paying")
     await sales.page.get_by_text(sales.tongue.pay_here).click()
     await sales.pays()
-    await order_is(town, order, OrderState.FACTORY_ORDER_PLACED)
+    await town.order_is(order, OrderState.FACTORY_ORDER_PLACED)
     await sales.page.wait_for_selector("text=Enviado")
     await picture(sales, "intranet-order")
     await sales.go("/intranet")
@@ -72,18 +72,18 @@ async def customer(town: Town, browser: Browser, order: UUID) -> None:
     await ana.page.wait_for_selector("text=Pedido a fábrica")
     await picture(ana, "car-in-production")
     await town.vehicle_is_ready(order)
-    await order_is(town, order, OrderState.READY)
+    await town.order_is(order, OrderState.READY)
     await ana.go(f"/car/{order}")
     await picture(ana, "car-ready")
     await ana.go(f"/car/{order}/final-payment")
     await picture(ana, "final-payment")
     await ana.goes_to_pay_the_rest(order)
     await ana.pays()
-    await order_is(town, order, OrderState.DELIVERY_SCHEDULED)
+    await town.order_is(order, OrderState.DELIVERY_SCHEDULED)
     await ana.go(f"/car/{order}")
     await picture(ana, "car-delivery-scheduled")
     await town.delivery_is_completed(order)
-    await order_is(town, order, OrderState.DELIVERED)
+    await town.order_is(order, OrderState.DELIVERED)
     await ana.go("/services")
     await picture(ana, "services")
     await ana.go("/services/heated-seats")

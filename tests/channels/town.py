@@ -22,6 +22,7 @@ from caas import app
 from caas.api import ApiSettings, Rooms, build_api, server_config
 from caas.billing_database.accounts import Role
 from caas.billing_database.connection import Database
+from caas.billing_database.orders import Order
 from caas.channels import ChannelSettings, NewStaff, beside_api, build_channels, ensure_staff
 from caas.channels import Rooms as ChannelRooms
 from caas.external_systems.admin_registration import AdminRegistration
@@ -32,7 +33,9 @@ from caas.external_systems.notification_channel import OutgoingMessage
 from caas.external_systems.seed_contract_gateway import SeedContractGateway
 from caas.external_systems.transport_system import TransportSystem
 from caas.order_management import OrderPartners
+from caas.payment_processing import PaymentRequest
 from caas.rules.money import Money
+from caas.rules.order_states import OrderState
 from caas.rules.pace import Pace
 from caas.settings import Market
 from caas_simulators import order_partners, payment_gateway
@@ -60,6 +63,7 @@ STOCK = (
     ("WVWZZZ1JZXW000004", "Duna", 3_690_000, False),
     ("WVWZZZ1JZXW000005", "Cierzo GT", 5_290_000, True),
 )
+ACCESS_LINK = re.compile(r"https?://\S+/access/[\w-]+")
 Found = TypeVar("Found")
 
 
@@ -106,13 +110,49 @@ class Town:
 
         return await eventually(arrived)
 
-    async def access_link(self, email: str) -> str:
-        """Return the link of the access credentials that were sent to somebody."""
-        link = re.search(
-            r"https?://\S+/access/[\w-]+", await self.letter_to(email, containing="/access/")
+    async def access_link(self, email: str, *, other_than: str = "") -> str:
+        """Wait for a link of the access credentials that was sent to somebody, and return it."""
+
+        async def arrived() -> str | None:
+            for letter in reversed(self.letterbox.letters):
+                link = ACCESS_LINK.search(letter.text)
+                if link and letter.recipient == email and link[0] != other_than:
+                    return link[0]
+            return None
+
+        return await eventually(arrived)
+
+    async def reserved(self, vin: str, *, email: str, name: str = "Ana Ruiz") -> UUID:
+        """Let a customer reserve a vehicle at the dealership; return the order."""
+        management = self.platform.order_management
+        customer = await management.create_customer(name=name, email=email, language="es")
+        order = await management.create_order(
+            customer=customer.id, vin=vin, model=None, dealership=SOL, deposit=Money(50_000, "EUR")
         )
-        assert link is not None
-        return link[0]
+        await self.platform.payment_processing.initiate_reservation_payment(
+            _paid_well(order, order.deposit)
+        )
+        return order.id
+
+    async def delivered(self, vin: str, *, email: str, name: str = "Ana Ruiz") -> UUID:
+        """Let a customer buy a finished vehicle and get it; return the order."""
+        order_id = await self.reserved(vin, email=email, name=name)
+        await self.order_is(order_id, OrderState.READY)
+        order = await self.platform.order_management.order(order_id)
+        await self.platform.payment_processing.initiate_final_payment(_paid_well(order, order.rest))
+        await self.order_is(order_id, OrderState.DELIVERY_SCHEDULED)
+        await self.delivery_is_completed(order_id)
+        await self.order_is(order_id, OrderState.DELIVERED)
+        return order_id
+
+    async def order_is(self, order_id: UUID, state: OrderState) -> None:
+        """Wait until an order is in a state."""
+
+        async def there() -> bool | None:
+            order = await self.platform.order_management.order(order_id)
+            return True if order.state is state else None
+
+        await eventually(there)
 
     async def vehicle_is_ready(self, order_id: UUID) -> None:
         """Let the factory finish an order's vehicle."""
@@ -141,6 +181,13 @@ class Town:
         async with self.http.post(url, json=body) as answer:
             assert answer.ok, await answer.text()
             return await answer.json()
+
+
+def _paid_well(order: Order, due: Money) -> PaymentRequest:
+    return PaymentRequest(
+        subject=order.id, customer=order.customer, amount=due.amount, currency=due.currency,
+        payment_method="pm_ok",
+    )  # fmt: skip
 
 
 async def eventually(look: Callable[[], Awaitable[Found | None]]) -> Found:
@@ -294,9 +341,3 @@ async def _furnish(platform: app.Platform, fleet: Fleet) -> None:
         await platform.service_catalog.put_service(
             code=code, name=name, kind="one_time", currency="EUR", prices=prices
         )
-
-
-async def customer_of(town: Town, email: str) -> UUID:
-    """Return the customer with this address."""
-    rows = await town.database.fetch("select id from customers where email = $1", email)
-    return UUID(str(rows[-1]["id"]))

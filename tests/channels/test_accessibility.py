@@ -1,0 +1,116 @@
+"""Pages for everybody: axe-core finds nothing, and a keyboard is enough."""
+
+from typing import Any
+
+import pytest
+from axe_playwright_python.async_playwright import Axe  # type: ignore[import-untyped]
+from playwright.async_api import Browser, expect
+
+from tests.channels.journeys import ANA, DESK, PHONE, SALES, SPANISH, Visitor, visitor
+from tests.channels.town import PASSWORD, STOCK, Town
+
+BOTH = pytest.mark.parametrize(
+    "window", [{**PHONE, "color_scheme": "light"}, {**DESK, "color_scheme": "dark"}]
+)
+
+
+async def faults_of(who: Visitor, path: str) -> list[str]:
+    """Return what axe-core finds on a page, and whether the page is wider than its window."""
+    await who.go(path)
+    found = await Axe().run(who.page)
+    faults = [
+        f"{path}: {fault['id']} ({fault['impact']}) {fault['nodes'][0]['html'][:120]}"
+        for fault in found.response["violations"]
+    ]
+    overflow = await who.page.evaluate("document.documentElement.scrollWidth - innerWidth")
+    return [*faults, *([f"{path}: {overflow} pixels too wide"] if overflow > 0 else [])]
+
+
+@BOTH
+async def test_nothing_stands_in_anybodys_way_in_the_intranet(
+    town: Town, chromium: Browser, window: dict[str, Any]
+) -> None:
+    await town.reserved(STOCK[0][0], email=ANA)
+    sales = await visitor(town, chromium, SPANISH, **window)
+    faults = [
+        fault
+        for path in ("/", "/sign-in", "/forgotten", "/nowhere", "/access/no-such-link", "/offline")
+        for fault in await faults_of(sales, path)
+    ]
+    await sales.sign_in(SALES)
+    order = await sales.reserves(STOCK[1][0])
+    for path in (
+        "/intranet", "/intranet/stock", "/intranet/stock?show=all", "/intranet/orders",
+        f"/intranet/stock/{STOCK[2][0]}/reserve", f"/intranet/orders/{order}", "/messages",
+        "/account",
+    ):  # fmt: skip
+        faults += await faults_of(sales, path)
+
+    assert faults == []
+
+
+@BOTH
+async def test_nothing_stands_in_a_customers_way(
+    town: Town, chromium: Browser, window: dict[str, Any]
+) -> None:
+    order = await town.reserved(STOCK[0][0], email=ANA)
+    ana = await visitor(town, chromium, SPANISH, **window)
+    link = (await town.access_link(ANA)).removeprefix(town.url)
+    faults = await faults_of(ana, link)
+    await ana.opens_account()
+    await town.delivered(STOCK[2][0], email=ANA)
+    for path in ("/car", f"/car/{order}", f"/car/{order}/final-payment",
+                 f"/car/{order}/withdrawal", "/services", "/services/heated-seats",
+                 "/payments", "/messages", "/account"):  # fmt: skip
+        faults += await faults_of(ana, path)
+    payments = await town.platform.books.payments.listed(subject=order)
+    faults += await faults_of(ana, f"/payments/{payments[0].id}")
+
+    assert faults == []
+
+
+async def test_a_service_order_is_for_everybody_too(town: Town, chromium: Browser) -> None:
+    await town.delivered(STOCK[0][0], email=ANA)
+    ana = await visitor(town, chromium, **PHONE)
+    await ana.opens_account()
+    await ana.goes_to_buy("heated-seats")
+    await ana.pays()
+    await expect(ana.page.get_by_role("heading", name="Activo en tu coche")).to_be_visible()
+
+    faults = await faults_of(ana, ana.page.url.removeprefix(town.url))
+
+    assert faults == []
+
+
+async def test_a_vehicle_is_reserved_with_the_keyboard_alone(town: Town, chromium: Browser) -> None:
+    sales = await visitor(town, chromium)
+    keyboard = sales.page.keyboard
+    await sales.go(f"/intranet/stock/{STOCK[0][0]}/reserve")
+    await keyboard.press("Tab")
+    await expect(sales.page.get_by_text("Saltar al contenido")).to_be_focused()
+    await keyboard.press("Enter")
+    await keyboard.press("Tab")
+    await keyboard.type(SALES)
+    await keyboard.press("Tab")
+    await keyboard.type(PASSWORD)
+    await keyboard.press("Enter")
+    await sales.page.wait_for_url("**/reserve")
+
+    await sales.page.get_by_label(SPANISH.name).focus()
+    for text in ("Ana Ruiz", ANA):
+        await keyboard.type(text)
+        await keyboard.press("Tab")
+    await keyboard.press("Tab")
+    await keyboard.press("Enter")
+
+    await sales.page.wait_for_url("**/intranet/orders/*")
+
+
+async def test_what_changes_by_itself_is_said_aloud(town: Town, chromium: Browser) -> None:
+    order = await town.reserved(STOCK[1][0], email=ANA)
+    ana = await visitor(town, chromium, **PHONE)
+    await ana.opens_account()
+
+    await town.vehicle_is_ready(order)
+
+    await expect(ana.page.locator("#announcer")).to_have_text("¡Tu coche está listo!")

@@ -1,0 +1,298 @@
+"""What the channels refuse, asked without a browser: other sites, other people, card numbers."""
+
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+import pytest
+from yarl import URL
+
+from tests.channels.journeys import ANA, SALES
+from tests.channels.town import PASSWORD, STOCK, Town
+
+FREE, TAKEN = STOCK[0][0], STOCK[2][0]
+CARD, IBAN = "4111 1111 1111 1111", "ES9121000418450200051332"
+
+
+@dataclass(slots=True)
+class Reply:
+    """An answer, read to its end."""
+
+    status: int
+    headers: Any
+    text: str
+
+    def field(self, name: str) -> str:
+        """Return the value of a hidden field."""
+        found = re.search(rf'name="{name}" value="([^"]+)"', self.text)
+        assert found, f"the page has no {name}"
+        return found[1]
+
+
+@dataclass(slots=True)
+class Client:
+    """Somebody who sends what they like, with cookies of their own."""
+
+    town: Town
+    session: aiohttp.ClientSession
+
+    async def get(self, path: str, **more: Any) -> Reply:
+        return await self._asked("GET", path, **more)
+
+    async def post(self, path: str, fields: dict[str, str], **more: Any) -> Reply:
+        return await self._asked("POST", path, data=fields, **more)
+
+    async def sign_in(self, login: str, password: str = PASSWORD) -> Reply:
+        page = await self.get("/sign-in")
+        return await self.post(
+            "/sign-in",
+            {"login": login, "password": password, "form_token": page.field("form_token")},
+        )
+
+    async def opens_account(self, email: str) -> None:
+        path = (await self.town.access_link(email)).removeprefix(self.town.url)
+        page = await self.get(path)
+        await self.post(path, {"password": PASSWORD, "form_token": page.field("form_token")})
+
+    async def _asked(self, method: str, path: str, **more: Any) -> Reply:
+        async with self.session.request(
+            method, self.town.url + path, allow_redirects=False, **more
+        ) as answer:
+            return Reply(answer.status, answer.headers, (await answer.read()).decode())
+
+
+def client_of(town: Town) -> Client:
+    """Return a client with an empty cookie jar."""
+    return Client(town, aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)))
+
+
+@pytest.fixture
+async def sales(town: Town) -> AsyncIterator[Client]:
+    """Somebody of dealership sales, signed in."""
+    client = client_of(town)
+    await client.sign_in(SALES)
+    yield client
+    await client.session.close()
+
+
+@pytest.fixture
+async def stranger(town: Town) -> AsyncIterator[Client]:
+    """Somebody who is not signed in."""
+    client = client_of(town)
+    yield client
+    await client.session.close()
+
+
+async def test_every_page_forbids_foreign_scripts_frames_and_caches(sales: Client) -> None:
+    for path in ("/", "/sign-in", "/intranet", "/intranet/stock", "/nowhere", "/offline"):
+        reply = await sales.get(path)
+        policy = reply.headers["content-security-policy"]
+
+        assert "default-src 'none'" in policy
+        assert "script-src 'self';" in policy
+        assert "unsafe" not in policy
+        assert "frame-ancestors 'none'" in policy
+        assert reply.headers["x-content-type-options"] == "nosniff"
+        assert reply.headers["referrer-policy"] == "same-origin"
+        assert reply.headers["cache-control"] == "no-store"
+        assert "style=" not in reply.text
+        assert not re.search(r"<script(?![^>]+src=)|\son\w+=", reply.text)
+
+
+async def test_cookies_are_out_of_reach_of_scripts_and_of_other_sites(stranger: Client) -> None:
+    reply = await stranger.sign_in(SALES)
+
+    cookie = reply.headers["set-cookie"]
+    assert reply.status == 303
+    assert cookie.startswith("caas-session=")
+    assert "HttpOnly" in cookie
+    assert "SameSite=Lax" in cookie
+
+
+async def test_what_is_stored_of_a_session_is_no_use_to_whoever_reads_it(
+    town: Town, sales: Client
+) -> None:
+    cookies = sales.session.cookie_jar.filter_cookies(URL(town.url))
+    rows = await town.database.fetch("select token_hash from sessions")
+
+    assert cookies["caas-session"].value.encode() not in [row["token_hash"] for row in rows]
+    assert len(rows[0]["token_hash"]) == 32
+
+
+async def test_a_form_without_our_token_is_refused(town: Town, sales: Client) -> None:
+    page = await sales.get(f"/intranet/stock/{FREE}/reserve")
+    fields = {"name": "Ana", "email": ANA, "language": "es", "deposit": "500"}
+    fields["key"] = page.field("key")
+
+    for token in ("", "x" * 43):
+        reply = await sales.post(f"/intranet/stock/{FREE}/reserve", {**fields, "form_token": token})
+        assert reply.status == 403
+
+    assert await town.database.fetch("select id from customers") == []
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"origin": "https://evil.example"},
+        {"origin": "null"},
+        {"sec-fetch-site": "cross-site"},
+        {"sec-fetch-site": "same-site"},
+    ],
+)
+async def test_a_form_from_another_site_is_refused_even_with_the_token(
+    sales: Client, headers: dict[str, str]
+) -> None:
+    page = await sales.get("/account")
+
+    reply = await sales.post("/sign-out", {"form_token": page.field("form_token")}, headers=headers)
+
+    assert reply.status == 403
+    assert (await sales.get("/intranet")).status == 200
+
+
+@pytest.mark.parametrize("number", [CARD, IBAN, CARD.replace(" ", "-")])
+async def test_no_field_takes_a_card_number_and_none_is_shown_again(
+    town: Town, sales: Client, number: str
+) -> None:
+    page = await sales.get(f"/intranet/stock/{FREE}/reserve")
+    fields = {"name": "Ana", "email": ANA, "language": "es", "deposit": "500", "key": ""}
+    fields |= {name: page.field(name) for name in ("key", "form_token")}
+
+    for name in ("name", "email", "deposit", "anything"):
+        reply = await sales.post(
+            f"/intranet/stock/{FREE}/reserve", {**fields, name: f"Ana {number}"}
+        )
+        assert reply.status == 422
+        assert number not in reply.text
+    in_query = await sales.get("/intranet/stock", params={"model": number})
+
+    assert in_query.status == 422
+    assert await town.database.fetch("select id from customers") == []
+
+
+async def test_a_form_that_is_too_large_is_not_read_to_its_end(stranger: Client) -> None:
+    reply = await stranger.post("/sign-in", {"login": "a" * 70_000})
+
+    assert reply.status == 413
+
+
+@pytest.mark.parametrize("body", [b"\xff\xfe", b"a=b&" * 100, b"no equals", b"login=%00"])
+async def test_a_form_that_is_no_form_is_refused(stranger: Client, body: bytes) -> None:
+    headers = {"content-type": "application/x-www-form-urlencoded"}
+
+    reply = await stranger._asked("POST", "/sign-in", data=body, headers=headers)
+
+    assert reply.status == 400
+
+
+async def test_only_forms_are_taken(stranger: Client) -> None:
+    reply = await stranger._asked("POST", "/sign-in", json={"login": SALES})
+
+    assert reply.status == 400
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "//evil.example", "https://evil.example", "/\\evil.example", "/a//evil.example",
+        "/%2F%2Fevil.example", "/a\r\nset-cookie: a=b", "javascript:alert(1)",
+    ],
+)  # fmt: skip
+async def test_signing_in_leads_to_our_own_pages_only(stranger: Client, path: str) -> None:
+    page = await stranger.get("/sign-in")
+    token = page.field("form_token")
+
+    reply = await stranger.post(
+        "/sign-in", {"login": SALES, "password": PASSWORD, "form_token": token, "next": path}
+    )
+
+    assert reply.headers["location"] == "/intranet"
+
+
+async def test_what_people_type_is_shown_as_text(sales: Client) -> None:
+    page = await sales.get(f"/intranet/stock/{FREE}/reserve")
+    fields = {"name": "<script>alert(1)</script>", "email": '"><img src=x>', "deposit": "'\""}
+    fields |= {name: page.field(name) for name in ("key", "form_token")}
+
+    reply = await sales.post(f"/intranet/stock/{FREE}/reserve", fields)
+
+    assert reply.status == 422
+    assert "<script>alert" not in reply.text
+    assert "<img src=x>" not in reply.text
+
+
+async def test_somebody_elses_things_are_as_if_they_were_not_there(town: Town) -> None:
+    order = await town.delivered(FREE, email=ANA)
+    await town.delivered(TAKEN, email="eva@example.com", name="Eva Gil")
+    payments = await town.platform.books.payments.listed(subject=order)
+    ana = await town.platform.order_management.order(order)
+    service_order = await town.platform.service_catalog.create_service_order(
+        customer=ana.customer, vin=FREE, service="heated-seats", duration_days=30
+    )
+    eva, norte = client_of(town), client_of(town)
+    await eva.opens_account("eva@example.com")
+    await norte.sign_in("ventas@motor-norte.example")
+    token = (await eva.get("/account")).field("form_token")
+
+    for path in (
+        f"/car/{order}", f"/car/{order}/live", f"/car/{order}/final-payment",
+        f"/car/{order}/withdrawal", f"/payments/{payments[0].id}", f"/pay/{payments[0].id}",
+        f"/service-orders/{service_order.id}", f"/service-orders/{service_order.id}/live",
+    ):  # fmt: skip
+        assert (await eva.get(path)).status == 404, path
+    for path in (f"/car/{order}/withdrawal", f"/car/{order}/final-payment"):
+        assert (await eva.post(path, {"form_token": token})).status == 404, path
+    for path in (f"/intranet/orders/{order}", f"/intranet/orders/{order}/live"):
+        assert (await norte.get(path)).status == 404, path
+    bought = await eva.post(
+        "/services/heated-seats",
+        {"form_token": token, "vin": FREE, "days": "30", "key": "0" * 36},
+    )
+
+    assert bought.status == 422
+    assert str(order) not in (await norte.get("/intranet/orders")).text
+    await eva.session.close()
+    await norte.session.close()
+
+
+async def test_roles_do_not_mix(sales: Client, stranger: Client) -> None:
+    for path in ("/car", "/services", "/payments"):
+        assert (await sales.get(path)).status == 403
+        assert (await stranger.get(path)).status == 303
+    await stranger.sign_in("operaciones@caas.example")
+
+    for path in ("/intranet", "/intranet/stock", "/car"):
+        assert (await stranger.get(path)).status == 403
+
+
+async def test_an_erased_customer_is_signed_out_and_stays_out(town: Town) -> None:
+    order = await town.reserved(FREE, email=ANA)
+    ana = client_of(town)
+    await ana.opens_account(ANA)
+    customer = (await town.platform.order_management.order(order)).customer
+
+    await town.platform.order_management.erase_customer(customer)
+
+    assert (await ana.get(f"/car/{order}")).status == 303
+    assert (await ana.sign_in(ANA)).status == 422
+    await ana.session.close()
+
+
+async def test_machines_and_people_are_told_apart_by_the_address(stranger: Client) -> None:
+    of_api = await stranger.get("/v1/payments")
+    of_channels = await stranger.get("/v1payments")
+
+    assert of_api.headers["content-type"] == "application/problem+json"
+    assert of_channels.headers["content-type"].startswith("text/html")
+    assert (await stranger.get("/health")).status == 200
+
+
+async def test_an_address_is_not_a_method(sales: Client) -> None:
+    page = await sales.get("/account")
+
+    reply = await sales.post("/intranet/stock", {"form_token": page.field("form_token")})
+
+    assert reply.status == 405

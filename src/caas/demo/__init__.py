@@ -7,8 +7,17 @@ Rules a change must keep: the platform is spoken to over its public HTTP API, th
 over the simulators' control planes, and the books are read in sessions that cannot write.
 """
 
-from caas.demo.performance import Wish, chosen, perform
+from caas.demo.performance import NoSuchSceneError, Wish, chosen, perform
 from caas.demo.printing import Paper, print_scenes
 from caas.demo.summary import Performance, as_data
 
-__all__ = ["Paper", "Performance", "Wish", "as_data", "chosen", "perform", "print_scenes"]
+__all__ = [
+    "NoSuchSceneError",
+    "Paper",
+    "Performance",
+    "Wish",
+    "as_data",
+    "chosen",
+    "perform",
+    "print_scenes",
+]

@@ -34,6 +34,7 @@ CARDS: Final = {
     "pm_insufficient_funds": "a card without funds",
     "pm_settlement_fails": "a card whose bank rejects the settlement",
     "pm_partial_settlement": "a card whose bank pays a part only",
+    "pm_expires": "a card that holds funds briefly",
     None: "nothing yet",
 }
 

@@ -36,14 +36,38 @@ async def expect_vehicle(play: Play, vin: str, state: str) -> None:
 
 async def expect_seats(play: Play, vin: str, *, heated: bool, what: str = "") -> None:
     """Expect the car itself to have its seats heated, or not."""
+    await expect_switched(play, vin, HEATED_SEATS, on=heated, what=what)
+
+
+async def expect_switched(play: Play, vin: str, service: str, *, on: bool, what: str = "") -> None:
+    """Expect a service to be on in the car, or off, by the car's own account."""
+
+    async def is_on() -> bool:
+        return service in (await play.stage.vehicles.car(vin))["active"]
 
     async def as_expected() -> bool:
-        return (HEATED_SEATS in (await play.stage.vehicles.car(vin))["active"]) is heated
+        return await is_on() is on
 
     await play.until(as_expected)
-    seen = HEATED_SEATS in (await play.stage.vehicles.car(vin))["active"]
     names = {True: "on", False: "off"}
-    play.expect(what or "in the car the service is", names[heated], names[seen])
+    play.expect(what or "in the car the service is", names[on], names[await is_on()])
+
+
+async def expect_mail(play: Play, who: Customer, title: str, *, says: str) -> None:
+    """Expect a customer to have mail whose title begins like this and whose text says this."""
+    mailbox = play.stage.mailbox
+    if mailbox is None:
+        return
+
+    def found() -> str:
+        mails = [it for it in mailbox.to(who.email) if it.title.startswith(title)]
+        return says if any(says in mail.text for mail in mails) else f"{len(mails)} such mails"
+
+    async def there() -> bool:
+        return found() == says
+
+    await play.until(there)
+    play.expect(f"{who.name}'s {title.lower()} says", says, found())
 
 
 async def told(play: Play, who: Customer | Dealership | str, title: str, *, times: int = 1) -> str:

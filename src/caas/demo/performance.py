@@ -26,9 +26,15 @@ from caas.demo.scenarios import SCENES
 from caas.demo.stage import Stage
 from caas.demo.story import Need, Scene
 from caas.demo.summary import Law, Performance
-from caas.errors import StartupError
+from caas.errors import NotFoundError
 
 RETRY_WAITS: Final = (2, 4, 8)
+
+
+class NoSuchSceneError(NotFoundError):
+    """There is no scene of this name."""
+
+    code = "no_such_scene"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +50,8 @@ async def perform(wish: Wish, environment: Mapping[str, str]) -> Performance:
     """Play what is wished for, printing it unless quietly; return what was found.
 
     Raises:
-        StartupError: there is no such scene, or the stage cannot be set.
+        NoSuchSceneError: there is none of a name.
+        StartupError: the stage cannot be set.
     """
     scenes = chosen(wish.only)
     paper = Paper()
@@ -69,11 +76,13 @@ def chosen(only: Sequence[str]) -> list[Scene]:
     """Return the scenes of these names, all when none is named.
 
     Raises:
-        StartupError: there is no such scene.
+        NoSuchSceneError: there is none of a name.
     """
     unknown = sorted(set(only) - {scene.name for scene in SCENES})
     if unknown:
-        raise StartupError(f"There is no scene '{unknown[0]}'. './caas demo --list' names them.")
+        raise NoSuchSceneError(
+            f"There is no scene '{unknown[0]}'. './caas demo --list' names them."
+        )
     return [scene for scene in SCENES if not only or scene.name in only]
 
 
@@ -89,10 +98,11 @@ def _print_opening(paper: Paper, our_stage: Stage, playable: int, scenes: int) -
     paper.put(
         Text("CaaS: the payment side of Car as a Service, at work", style="bold"),
         Text(
-            f"\n{playable} scenes, played against a platform that is really running: API on a "
-            "socket, worker, PostgreSQL, and gateway, order partners and cars in processes of "
-            "their own. Each scene shows who said what to whom, what it changed, and then what "
-            "the seed expects, asked of each party for itself."
+            f"\n{playable} {'scene' if playable == 1 else 'scenes'}, played against a platform "
+            "that is really running: API on a socket, worker, PostgreSQL, and gateway, order "
+            "partners and cars in processes of their own. Each scene shows who said what to "
+            "whom, what it changed, and then what the seed expects, asked of each party for "
+            "itself."
         ),
         Text(
             f"\nTime runs {our_stage.scale:g} times as fast: the gateway's retry waits of "

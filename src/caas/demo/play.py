@@ -8,10 +8,9 @@ records and from the lines it speaks over.
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
-from caas import app
 from caas.billing_database import demonstration
 from caas.demo.calls import done
 from caas.demo.stage import Stage
@@ -45,9 +44,9 @@ class Play:
         """Note what the seed says must be, and what is."""
         self.story.expectations.append(Expectation(what, _written(expected), _written(seen)))
 
-    def now(self) -> Any:
+    def now(self) -> datetime:
         """Return the moment it is on the platform's calendar."""
-        return app.now() + sum((by for _, by in self.story.leaps), start=timedelta())
+        return self.stage.calendar.now()
 
     def watch(self, payment_id: str) -> str:
         """Tell everything that happens to this payment."""
@@ -117,9 +116,10 @@ class Play:
 
     async def calendar_moves(self, seconds: int) -> None:
         """Let the platform's calendar leap forward."""
-        await demonstration.move_calendar(self.stage.database_url, seconds=seconds)
         by = timedelta(seconds=seconds)
-        self.story.leaps.append((self.now() + by, by))
+        await demonstration.move_calendar(self.stage.database_url, seconds=seconds)
+        self.stage.calendar.leap(by)
+        self.story.leaps.append((self.now() - by / 2, by))
 
 
 def money(amount: int, currency: str = "EUR") -> str:

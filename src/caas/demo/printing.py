@@ -90,7 +90,7 @@ def clock(seconds: float) -> str:
     """Write a moment of the story: minutes and seconds, hours, days."""
     whole = int(seconds)
     if whole >= DAY:
-        return f"{whole // DAY}d{whole % DAY // HOUR:02d}h"
+        return f"{whole // DAY} d"
     if whole >= HOUR:
         return f"{whole // HOUR}h{whole % HOUR // MINUTE:02d}m"
     return f"{whole // MINUTE}:{whole % MINUTE:02d}"

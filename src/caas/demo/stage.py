@@ -4,7 +4,7 @@ Rule a change must keep: what only a platform of our own has is None on somebody
 scene that needs it says so.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import aiohttp
 
@@ -13,6 +13,7 @@ from caas.demo.airwaves import Airwaves
 from caas.demo.calls import Caller
 from caas.demo.mailbox import Mailbox
 from caas.demo.outside_world import GatewayStrings, PartnerStrings, VehicleStrings
+from caas.demo.platform_calendar import PlatformCalendar
 from caas.demo.story import Need
 from caas.demo.wire import Line
 
@@ -42,3 +43,4 @@ class Stage:
     onlooker: Onlooker | None = None
     mailbox: Mailbox | None = None
     database_url: str = ""
+    calendar: PlatformCalendar = field(default_factory=PlatformCalendar)

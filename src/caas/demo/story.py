@@ -40,6 +40,7 @@ class Scene:
     ends: str
     plays: Callable[[Any], Awaitable[None]]
     needs: frozenset[Need] = frozenset({Need.STRINGS})
+    takes_long: bool = False
 
 
 @dataclass(frozen=True, slots=True)

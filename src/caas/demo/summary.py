@@ -51,6 +51,7 @@ def print_summary(paper: Paper, performance: Performance) -> None:
     if performance.books:
         paper.section("Three books side by side")
         paper.put(Padding(_books(performance.books), (0, 0, 0, INDENT)))
+        paper.put(Padding(_differences(performance.books), (0, 0, 0, INDENT)))
     paper.section("Every scene (money in EUR)")
     paper.put(_scenes(performance.stories))
     good = sum(story.ok for story in performance.stories)
@@ -121,9 +122,11 @@ def _books(books: Sequence[Compared]) -> Table:
         "gateway's or cars' own", "our payments", "our ledger")))  # fmt: skip
     for it in books:
         table.add_row(mark(holds=it.agrees), it.what, it.theirs, it.ours, it.ledger)
-        for difference in it.differences:
-            table.add_row("", Text(difference, style="red"))
     return table
+
+
+def _differences(books: Sequence[Compared]) -> Text:
+    return Text("\n".join(said for it in books for said in it.differences), style="red")
 
 
 def _scenes(stories: Sequence[Story]) -> Table:

@@ -28,6 +28,7 @@ INITIATES: Final = {
     "service": "Process Payment",
     "subscription": "Process Monthly Payment",
 }
+VERIFICATION_AMOUNT: Final = 100
 OPERATIONS: Final = {"capture": "Commit Charge", "void": "VOID Charge", "refund": "Refund"}
 PARTNERS: Final = {
     "orders": ("Factory", "Place Factory Order"),
@@ -50,14 +51,16 @@ def told_by_lines(play: Play, payments: Sequence[dict[str, Any]]) -> list[Arrow]
     lines = play.stage.lines
     if lines is None:
         return []
+    on_calendar = play.stage.calendar.of
     by_id = {payment["id"]: payment for payment in payments}
     by_id |= {payment["gateway_transaction_id"]: payment for payment in payments}
     known = {*by_id, *play.orders}
-    return [
-        *_folded(_since(play, lines.gateway.exchanges), lambda it: _gateway_call(it, by_id)),
-        *_folded(_since(play, lines.partners.exchanges), lambda it: _partner_call(it, play.orders)),
-        *_folded(_since(play, lines.inbound.exchanges), lambda it: _webhook(it, known)),
+    told = [
+        *_folded(lines.gateway.exchanges, lambda it: _gateway_call(it, by_id)),
+        *_folded(lines.partners.exchanges, lambda it: _partner_call(it, play.orders)),
+        *_folded(lines.inbound.exchanges, lambda it: _webhook(it, known)),
     ]
+    return [replace(arrow, at=on_calendar(arrow.at)) for arrow in told]
 
 
 def told_by_vehicles(play: Play) -> list[Arrow]:
@@ -68,9 +71,10 @@ def told_by_vehicles(play: Play) -> list[Arrow]:
     often: dict[tuple[str, ...], int] = {}
     actions: dict[str, str] = {}
     for message in play.stage.airwaves.messages:
-        if message.vin not in play.cars or message.at < play.story.began_at:
+        at = play.stage.calendar.of(message.at)
+        if message.vin not in play.cars or at < play.story.began_at:
             continue
-        arrow = _message(message.said, message.at, actions)
+        arrow = _message(message.said, at, actions)
         if arrow is None:
             continue
         same = (message.vin, message.said["command_id"], arrow.what)
@@ -80,10 +84,6 @@ def told_by_vehicles(play: Play) -> list[Arrow]:
         arrow if often[same] == 1 else replace(arrow, changes=(f"{often[same]} times",))
         for same, arrow in told.items()
     ]
-
-
-def _since(play: Play, exchanges: Iterable[Exchange]) -> list[Exchange]:
-    return [exchange for exchange in exchanges if exchange.at >= play.story.began_at]
 
 
 def _folded(exchanges: Iterable[Exchange], told: Any) -> list[Arrow]:
@@ -130,11 +130,18 @@ def _gateway_call(exchange: Exchange, payments: dict[str, dict[str, Any]]) -> Ar
     elif exchange.method == "GET":
         what, shown = "Query transaction status", "GET /transactions"
     elif path == "/transactions":
-        what, shown = INITIATES[payment["type"]], "POST /transactions"
+        what, shown = _initiates(payment), "POST /transactions"
     else:
         what, shown = OPERATIONS[verb], f"POST /transactions/{{id}}/{verb}"
     answer = f"{shown}: {_answer(exchange)}"
     return Arrow(exchange.at, PAYMENT_PROCESSING, PAYMENT_GATEWAY, what, (answer,))
+
+
+def _initiates(payment: dict[str, Any]) -> str:
+    """Name the arrow of a payment; a subscription's first one only verifies the card."""
+    if payment["type"] == "subscription" and payment["amount"] == VERIFICATION_AMOUNT:
+        return "verifies the payment method with a hold"
+    return INITIATES[payment["type"]]
 
 
 def _partner_call(exchange: Exchange, orders: Sequence[str]) -> Arrow | None:

@@ -14,6 +14,7 @@ from caas.demo.scenarios import (
     reservations,
     services,
     settlements,
+    subscriptions,
 )
 from caas.demo.story import Scene
 
@@ -26,4 +27,5 @@ SCENES: Final[tuple[Scene, ...]] = (
     *settlements.SCENES,
     *refunds.SCENES,
     *doors.SCENES,
+    *subscriptions.SCENES,
 )

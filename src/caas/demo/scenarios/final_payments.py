@@ -4,6 +4,7 @@ Rules a change must keep: a declined final payment has no grace period and no se
 vehicle whose payment nobody knows the outcome of is held, never sold.
 """
 
+import asyncio
 from typing import Final
 
 from caas.demo import cast, checks
@@ -106,6 +107,20 @@ async def _unknown(play: Play) -> None:
     await checks.expect_told(play, "operations", "Alert: gateway_outcome_unknown")
 
 
+async def _twice(play: Play) -> None:
+    ana, seller = await cast.customer(play, "Ana"), cast.dealership(play, "Autos Sol")
+    order_id = await cast.ready_order(play, ana, seller)
+
+    await asyncio.gather(ana.pays_the_rest(order_id), ana.pays_the_rest(order_id))
+    order = await play.order_is(order_id, "delivery scheduled")
+    finals = [it for it in order["payments"] if it["type"] == "final"]
+
+    play.expect("final payments of the order", 1, len(finals))
+    await checks.expect_charges(play, finals[0]["id"], 1)
+    checks.expect_money(play, finals[0], captured=REST)
+    play.expect("the order is", "delivery scheduled", order["state"])
+
+
 async def _matriculation_late(play: Play) -> None:
     ana, seller = await cast.customer(play, "Ana"), cast.dealership(play, "Autos Sol")
     order_id = await cast.ready_order(play, ana, seller)
@@ -151,6 +166,15 @@ SCENES: Final = (
         "platform learns that it is paid.",
         ends="vehicle held, then paid once",
         plays=_unknown,
+    ),
+    Scene(
+        name="final-twice",
+        title="The customer pays on the web and in the app at the same moment",
+        rule="Diagram 3; decision 12: one live payment for each subject",
+        tells="Two devices send the final payment. The database lets one be live; the other device "
+        "is answered with that same payment.",
+        ends="one payment, one charge",
+        plays=_twice,
     ),
     Scene(
         name="matriculation-late",

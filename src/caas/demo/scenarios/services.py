@@ -96,6 +96,22 @@ async def _car_asleep(play: Play) -> None:
     await checks.expect_told(play, ana, NOT_CHARGED)
 
 
+async def _expires(play: Play) -> None:
+    ana, vin = await cast.customer(play, "Ana"), await cast.car(play)
+
+    play.step(VEHICLE, VEHICLE, "sleeps in a garage without reception")
+    await play.stage.vehicles.behaves(vin, "asleep")
+    bought = await ana.buys_heated_seats(vin, "pm_expires")
+    payment = await play.payment_is(bought.payment, "Voided")
+    play.step(VEHICLE, IOT_GATEWAY, "wakes, and does what it finds waiting")
+    await play.stage.vehicles.wakes(vin)
+    await checks.expect_seats(play, vin, heated=False, what="in the end the service is")
+
+    checks.expect_state(play, payment, "Voided")
+    await checks.expect_charges(play, bought.payment, 0)
+    await checks.expect_told(play, ana, NOT_CHARGED)
+
+
 async def _forged(play: Play) -> None:
     ana, vin = await cast.customer(play, "Ana"), await cast.car(play)
 
@@ -228,6 +244,16 @@ SCENES: Final = (
         "sent. When the car wakes it applies the old command, and then the fence. Nobody pays.",
         ends="service off, never charged",
         plays=_car_asleep,
+        needs=frozenset({Need.STRINGS, Need.FAST_TIME}),
+    ),
+    Scene(
+        name="authorisation-expires",
+        title="The authorisation expires before the car answers",
+        rule="Key States, Authorized; decision 9",
+        tells="The bank holds the funds for a minute only, and the car sleeps. The gateway tells "
+        "that nothing is held any more: not delivered, so voided, and no new charge.",
+        ends="expired, never charged",
+        plays=_expires,
         needs=frozenset({Need.STRINGS, Need.FAST_TIME}),
     ),
     Scene(

@@ -219,5 +219,6 @@ SCENES: Final = (
         ends="settled by asking",
         plays=_lost,
         needs=frozenset({Need.STRINGS, Need.FAST_TIME}),
+        takes_long=True,
     ),
 )

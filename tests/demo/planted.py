@@ -1,0 +1,75 @@
+"""`caas demo` with a scene of ours in place of the seed's, for tests of its verdict.
+
+`python planted.py NAME` plays the scene of that name from `SCENES` below.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from caas import cli
+from caas.demo import cast, performance
+from caas.demo.play import Play
+from caas.demo.story import Need, Scene
+
+REFERENCE = "nobody-told-us"
+
+
+async def _good(play: Play) -> None:
+    """Buy a service as it should be bought."""
+    customer, vin = await cast.customer(play, "Ana"), await cast.car(play)
+    bought = await customer.buys_heated_seats(vin)
+    payment = await play.payment_is(bought.payment, "Capturing")
+    play.expect("the payment is", "Capturing", payment["state"])
+
+
+async def _not_as_expected(play: Play) -> None:
+    """Expect what is not so."""
+    play.expect("the moon is", "green cheese", "a rock")
+
+
+async def _breaks_off(_play: Play) -> None:
+    """Fail before anything can be expected."""
+    raise RuntimeError("the curtain fell")
+
+
+async def _charged_behind_our_back(play: Play) -> None:
+    """Let the gateway charge somebody for what the platform never asked."""
+    assert play.stage.lines is not None
+    async with play.stage.session.post(
+        f"{play.stage.gateway.url}/transactions",
+        json={"reference": REFERENCE, "amount": 100, "currency": "EUR", "capture": "automatic",
+              "payment_method": "pm_ok", "customer_reference": "c", "description": "d"},
+        headers={"authorization": f"Bearer {_gateway_key()}", "idempotency-key": "k" * 20},
+    ) as answer:  # fmt: skip
+        assert answer.ok, await answer.text()
+    play.expect("nothing of this scene is", "wrong", "wrong")
+
+
+def _gateway_key() -> str:
+    folder = Path(os.environ["CAAS_DATA_DIR"]) / "demo"
+    return str(json.loads((folder / "secrets.json").read_text())["gateway_api_key"])
+
+
+SCENES = {
+    "good": _good,
+    "not-as-expected": _not_as_expected,
+    "breaks-off": _breaks_off,
+    "charged-behind-our-back": _charged_behind_our_back,
+}
+
+
+def main(name: str) -> None:
+    """Put the scene in place of all others, and run the command."""
+    scene = Scene(
+        name=name, title="a planted scene", rule="none", tells="It is planted.", ends="planted",
+        plays=SCENES[name], needs=frozenset({Need.STRINGS}),
+    )  # fmt: skip
+    performance.SCENES = (scene,)  # type: ignore[attr-defined]  # the verdict on it is tested
+    sys.argv = ["caas", "demo"]
+    cli.main()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,160 @@
+"""`caas demo` as a person runs it: the whole, one scene, and a verdict that can be bad.
+
+The tests of one process share their data folder, whose database and broker are set up once.
+"""
+
+import asyncio
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from caas.demo.scenarios import SCENES
+
+pytestmark = pytest.mark.xdist_group("demo")  # one at a time: they share a folder
+
+SECONDS_MAX = 90.0
+PLANTED = Path(__file__).with_name("planted.py")
+COLUMNS_MAX = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """How a run ended, and what it printed."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return msgspec.json.decode(self.out)
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("demo-data")
+
+
+async def run(folder: Path, *arguments: str) -> Ran:
+    """Run Python with these arguments, and kill it when it takes too long."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, *arguments,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        env={"PATH": "/usr/bin:/bin:/usr/sbin", "CAAS_DATA_DIR": str(folder), "HOME": str(folder)},
+    )  # fmt: skip
+    try:
+        async with asyncio.timeout(SECONDS_MAX):
+            out, err = await process.communicate()
+    except TimeoutError:
+        process.terminate()
+        out, err = await process.communicate()
+        pytest.fail(f"it took longer than {SECONDS_MAX} s:\n{out.decode()[-2000:]}")
+    assert process.returncode is not None
+    return Ran(process.returncode, out.decode(), err.decode())
+
+
+async def demo(folder: Path, *options: str) -> Ran:
+    return await run(folder, "-m", "caas.cli", "demo", *options)
+
+
+async def planted(folder: Path, name: str) -> Ran:
+    return await run(folder, str(PLANTED), name)
+
+
+def missed(ran: Ran) -> Sequence[str]:
+    return [line for line in ran.out.splitlines() if line.lstrip().startswith("NO ")]
+
+
+async def test_every_flow_and_failure_of_the_seed_ends_as_it_says(folder: Path) -> None:
+    ran = await demo(folder)
+
+    verdict = ran.out.splitlines()[-1]
+    assert missed(ran) == []
+    assert verdict == (
+        f"{len(SCENES)} of {len(SCENES)} scenes ended as the seed says; every law holds; "
+        "the books agree."
+    )
+    assert (ran.status, ran.err) == (0, "")
+    assert max(map(len, ran.out.splitlines())) <= COLUMNS_MAX
+    for scene in SCENES:
+        assert f" {scene.title}\n" in ran.out
+
+
+async def test_one_scene_can_be_had_as_json(folder: Path) -> None:
+    ran = await demo(folder, "--only", "service-paid", "--json")
+
+    (scene,) = ran.json["scenes"]
+    arrows = [arrow["arrow"] for arrow in scene["timeline"]]
+    assert (ran.status, ran.json["ok"], scene["ok"]) == (0, True, True)
+    assert scene["money"] == "12.99 charged, 12.99 settled"
+    assert "Settlement Webhook" in arrows
+    assert all(law["broken"] == 0 for law in ran.json["laws"])
+    assert {book["what"] for book in ran.json["books"]} >= {"captured", "settled", "refunded"}
+
+
+async def test_a_planted_scene_that_goes_well_succeeds(folder: Path) -> None:
+    ran = await planted(folder, "good")
+
+    assert ran.status == 0, ran.out + ran.err
+
+
+async def test_what_was_not_seen_as_expected_fails_the_demo(folder: Path) -> None:
+    ran = await planted(folder, "not-as-expected")
+
+    assert ran.status == 1
+    assert "NO  the moon is: expected green cheese, saw a rock" in ran.out
+    assert ran.out.splitlines()[-1].startswith("0 of 1 scenes ended as the seed says")
+
+
+async def test_a_scene_that_breaks_off_fails_the_demo(folder: Path) -> None:
+    ran = await planted(folder, "breaks-off")
+
+    assert ran.status == 1
+    assert "broke off: RuntimeError: the curtain fell" in ran.out
+
+
+async def test_a_charge_that_only_the_gateway_knows_fails_the_demo(folder: Path) -> None:
+    ran = await planted(folder, "charged-behind-our-back")
+
+    assert ran.status == 1
+    assert "payment nobody-told-us: the gateway says 100, we say 0" in ran.out
+    assert ran.out.splitlines()[-1].endswith("every law holds; the books differ.")
+
+
+async def test_the_scenes_are_listed_without_playing_any(folder: Path) -> None:
+    ran = await demo(folder, "--list")
+
+    assert ran.status == 0
+    assert all(scene.name in ran.out for scene in SCENES)
+
+
+async def test_an_unknown_scene_is_wrong_usage(folder: Path) -> None:
+    ran = await demo(folder, "--only", "no-such-scene")
+
+    assert ran.status == 2
+    assert "no-such-scene" in ran.err
+
+
+async def test_a_second_demo_in_the_same_folder_says_so(folder: Path) -> None:
+    first = asyncio.create_task(demo(folder, "--only", "car-asleep"))
+    async with asyncio.timeout(SECONDS_MAX):
+        while not (folder / "demo" / "running.json").exists():
+            await asyncio.sleep(0.02)
+
+    second = await demo(folder, "--only", "card-number")
+
+    assert second.status == 3
+    assert "Another demonstration is being played" in second.err
+    assert (await first).status == 0
+
+
+async def test_a_platform_that_is_not_there_is_said_to_be_away(folder: Path) -> None:
+    ran = await demo(folder, "--against", "http://127.0.0.1:9")
+
+    assert ran.status == 3
+    assert "http://127.0.0.1:9" in ran.err

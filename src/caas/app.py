@@ -59,8 +59,10 @@ def environment(file: Path = ENVIRONMENT_FILE) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def opened(settings: Settings) -> AsyncIterator[Platform]:
+async def opened(settings: Settings, *, hears_vehicles: bool = True) -> AsyncIterator[Platform]:
     """Open the platform that the settings describe, over a migrated database; close it again.
+
+    A command that is over soon leaves the vehicles' answers to the processes that stay.
 
     Raises:
         StartupError: a part it needs cannot be reached or used.
@@ -79,8 +81,9 @@ async def opened(settings: Settings) -> AsyncIterator[Platform]:
         )
         platform = assemble(database, partners, terms)
         await platform.billing.schedule()
-        await platform.ota_activation_engine.start()
-        stack.push_async_callback(partners.vehicles.close)
+        if hears_vehicles:
+            await platform.ota_activation_engine.start()
+            stack.push_async_callback(partners.vehicles.close)
         yield platform
 
 

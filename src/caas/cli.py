@@ -26,6 +26,7 @@ from caas.billing_database.event_chain import (
     exported,
 )
 from caas.errors import CaasError, StartupError
+from caas.rules.mes_vencido import Month
 from caas.settings import data_dir, read_settings
 
 FINDINGS: Final = 1
@@ -160,6 +161,49 @@ async def _verify_database(export: Path | None) -> tuple[int, list[BrokenLink]]:
     return checked, broken
 
 
+@program.command()
+def bill(
+    month: Annotated[str, typer.Option(metavar="YYYY-MM", help="The month to bill.")],
+) -> None:
+    """Bill a month that is over; it may be stopped and started again at any point."""
+    try:
+        wanted = Month.parse(month)
+    except CaasError as error:
+        raise typer.BadParameter(error.sentence, param_hint="--month") from error
+    _run(_bill(wanted))
+
+
+@program.command()
+def bench(
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="GOAL", help="P1, P2, ...; repeat for more.")
+    ] = None,
+    rounds: Annotated[int, typer.Option(help="Rounds, ours and the yardstick in turns.")] = 5,
+    seconds: Annotated[int, typer.Option(help="Length of each measurement.")] = 6,
+) -> None:
+    """Measure the goals of docs/performance.md against the yardstick, on this machine."""
+    from caas import bench as measuring  # noqa: PLC0415  # imports that only this command pays for
+
+    _run(measuring.measure(only=only or (), rounds=rounds, seconds=seconds))
+
+
+async def _bill(month: Month) -> None:
+    from rich.progress import Progress  # noqa: PLC0415  # an import that only this command pays for
+
+    settings = read_settings(local_machine.joined(app.environment()))
+    async with app.opened(settings, hears_vehicles=False) as platform:
+        with Progress(transient=True) as bar:
+            task = bar.add_task(f"Billing {month}")
+            run = await platform.billing.run_month(
+                month,
+                progress=lambda r: bar.update(task, total=r.subscriptions, completed=r.seen),
+            )
+    typer.echo(
+        f"{run.month}: {run.subscriptions} subscriptions, {run.invoices} invoices, "
+        f"{run.charges} charges"
+    )
+
+
 async def _up(port: int) -> None:
     _end_in_order()
     async with AsyncExitStack() as stack:
@@ -194,7 +238,7 @@ def _welcome(port: int, world: local_machine.LocalWorld) -> str:
 async def _serve(host: str, port: int) -> None:
     _end_in_order()
     logs.to_stderr()
-    settings = read_settings(app.environment())
+    settings = read_settings(local_machine.joined(app.environment()))
     async with app.opened(settings) as platform:
         await serving.serve(platform, settings, host=host, port=port)
 
@@ -202,7 +246,7 @@ async def _serve(host: str, port: int) -> None:
 async def _work() -> None:
     _end_in_order()
     logs.to_stderr()
-    async with app.opened(read_settings(app.environment())) as platform:
+    async with app.opened(read_settings(local_machine.joined(app.environment()))) as platform:
         await platform.open_work.run()
 
 

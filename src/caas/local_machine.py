@@ -36,7 +36,6 @@ SCOPES: Final = (
 )  # fmt: skip
 WEBHOOK_SECRET_BYTES: Final = 24
 WORD: Final = "running.json"
-TOLD: Final = ("CAAS_PUBLIC_URL", "CAAS_TIME_SCALE")
 ADDRESS: Final = re.compile(r"http://[^\s\"]+")
 
 
@@ -105,6 +104,12 @@ def running_world(environment: Mapping[str, str]) -> LocalWorld | None:
     return LocalWorld(
         environment=word["environment"], controls=word["controls"], keys=_secrets(folder).api_keys
     )
+
+
+def joined(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment, completed by that of the platform that is up on this machine."""
+    world = running_world(environment)
+    return {**(world.environment if world else {}), **environment}
 
 
 def vehicles_at_hand(scale: float) -> Any:
@@ -279,10 +284,12 @@ def _secrets(folder: Path) -> _Secrets:
 
 
 def _leave_word(stack: AsyncExitStack, folder: Path, world: LocalWorld) -> None:
-    """Say in the data folder what is up on it, for as long as it is; no secret is in it."""
-    told = {name: world.environment[name] for name in TOLD if name in world.environment}
+    """Say in the data folder what is up on it, for as long as it is; its owner alone may read it."""
+    told = {name: value for name, value in world.environment.items() if name.startswith("CAAS_")}
     word = folder / WORD
-    word.write_text(json.dumps({"environment": told, "controls": world.controls}), "utf-8")
+    descriptor = os.open(word, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        json.dump({"environment": told, "controls": world.controls}, file)
     stack.callback(word.unlink, missing_ok=True)
 
 

@@ -1,6 +1,7 @@
 """CPU seconds of a PostgreSQL server, its backends included, from /proc."""
 
 import os
+import time
 from pathlib import Path
 from typing import Final
 
@@ -27,3 +28,13 @@ def of_server(postmaster: int) -> float:
 def postmaster_of(data_dir: Path) -> int:
     """Return the process id of the server of a data folder."""
     return int((data_dir / "postgresql" / "postmaster.pid").read_text().split()[0])
+
+
+def of_ourselves() -> float:
+    """Return the CPU seconds so far of this process."""
+    return time.process_time()
+
+
+def cores() -> int:
+    """Return how many cores we may use."""
+    return len(os.sched_getaffinity(0))

@@ -10,16 +10,21 @@ from caas.billing_database.connection import Database
 from caas.payment_processing.reconciliation import Reconciliation, ReconciliationSettings
 from caas.rules.pace import Pace
 from caas.rules.settlement_fees import FeeTerms
+from caas_simulators.gateway_store import Terms
+from caas_simulators.gateway_world import GatewaySettings
 from tests.house import TIME_SCALE, House, standing
 from tests.reconciliation.office import Office
 
+SILENCE = 1e12
 FEES = FeeTerms(per_mille=14, fixed=25, dispute=1500)
 
 
 @pytest.fixture
 async def house(database: Database) -> AsyncIterator[House]:
-    """A house with a car and a service on offer."""
-    async with standing(database) as built:
+    """A house with a car and a service on offer, and a bank that speaks when it is told to."""
+    silent = Terms(settlement_seconds=SILENCE, late_settlement_seconds=SILENCE)
+    settings = GatewaySettings(seed=1, time_scale=TIME_SCALE, terms=silent)
+    async with standing(database, settings=settings) as built:
         await built.car()
         await built.offer_heated_seats()
         yield built

@@ -4,8 +4,12 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
+import asyncpg
+
 from caas.billing_database.discrepancies import Asked, Discrepancy
 from caas.billing_database.payments import Payment
+from caas.external_systems.payment_gateway import DisputeStatus, GatewayDispute
+from caas.payment_processing.disputes import Disputes
 from caas.payment_processing.reconciliation import Reconciled, Reconciliation
 from caas.rules.discrepancies import DiscrepancyKind
 from caas.rules.payment_states import PaymentState
@@ -49,9 +53,7 @@ class Office:
         row |= told
         row.setdefault("reference", None)
         row["net"] = row["gross"] - row["fee"]
-        await self.house.gateway_does(
-            "lines", **{name: value for name, value in row.items() if value is not None}
-        )
+        self.house.gateway.reports.book_as_told(None, **row)
 
     async def capturing(self) -> Payment:
         """Buy a service and have it delivered; the bank has not spoken yet."""
@@ -87,10 +89,47 @@ class Office:
 
     async def days_pass(self, days: int) -> None:
         """Move the gateway's clock and the database's forward."""
-        await self.house.gateway_does("advance", seconds=days * 86_400 * self.house.gateway.clock.scale)
-        async with self.house.database.connection() as connection:
-            await connection.execute("reset role")
-            await connection.execute(
-                "update clock set moved = moved + make_interval(days => $1)", days
-            )
-            await connection.execute("set role caas_app")
+        scale = self.house.gateway.clock.scale
+        await self.house.gateway_does("advance", seconds=days * 86_400 * scale)
+        owner = await asyncpg.connect(self.house.database.dsn)
+        await owner.execute(
+            "update caas.clock set moved = moved + make_interval(days => $1)", days
+        )
+        await owner.close()
+
+    async def gateway_disputes(self, payment: Payment) -> None:
+        """Let the customer dispute a payment; its chargeback stands in the report at once."""
+        await self.house.gateway_does(f"transactions/{payment.gateway_transaction_id}/dispute")
+
+    async def told_of_dispute(
+        self, payment: Payment, status: DisputeStatus = DisputeStatus.OPENED
+    ) -> None:
+        """Let the webhook of a dispute arrive."""
+        told = GatewayDispute(
+            id=f"dsp_{payment.id}",
+            transaction_id=payment.gateway_transaction_id or "",
+            amount=payment.amount,
+            currency=payment.currency,
+            status=status,
+        )
+        await Disputes(self.house.platform.books).gateway_says(told, "dispute")
+
+    async def disputed(self, payment: Payment) -> None:
+        """Let the customer dispute a payment, and tell us."""
+        await self.gateway_disputes(payment)
+        await self.told_of_dispute(payment)
+
+    async def give_back(self, payment: Payment, amount: int) -> None:
+        """Refund some of a payment, to its end."""
+        await self.house.platform.payment_processing.refund_payment(
+            payment.id, amount=amount, reason="desistimiento", key="once", requested_by="ops"
+        )
+        await self.house.until(payment.id, lambda p: p.refunded_amount == amount)
+
+    async def forget_lines_of(self, kind: str) -> None:
+        """Make the gateway forget to list what it did."""
+        for report in self.house.gateway.reports._reports.values():
+            for line in [line for line in report.lines if line.type == kind]:
+                report.lines.remove(line)
+                report.gross_total -= line.gross
+                report.net_total -= line.net

@@ -146,7 +146,10 @@ BEHIND_DOORS = (
     "payments, payment_events, resolution_claims, legal_arrows, clock, migrations, "
     "vehicle_arrows, vehicle_events, order_arrows, order_events"
 )
-APPEND_ONLY = "ledger_entries, delivery_evidence, webhook_inbox, ota_commands"
+APPEND_ONLY = (
+    "ledger_entries, delivery_evidence, webhook_inbox, ota_commands, settlement_lines, "
+    "identified_lines, discrepancy_events, discrepancy_entries, discrepancy_evidence"
+)
 
 GRANTS = (
     "grant usage on schema caas to {role}",

@@ -242,6 +242,39 @@ LAWS: Final = (
               where e.id = s.activation_evidence and e.proves_delivery
                 and k.subject = s.id and k.action = 'activate')""",
     ),
+    Law(
+        "settlement_reports_add_up",
+        "A report's lines come to what the report says is stored of it (decision 33).",
+        """select r.id from settlement_reports r left join (
+             select report_id, count(*) as lines, sum(gross) as gross, sum(net) as net
+               from settlement_lines group by report_id) l on l.report_id = r.id
+            where (r.lines_stored, r.gross_stored, r.net_stored) is distinct from
+                  (coalesce(l.lines, 0), coalesce(l.gross, 0), coalesce(l.net, 0))""",
+    ),
+    Law(
+        "what_differs_is_a_discrepancy",
+        "Every settlement line agrees with our records, or has its discrepancy (decision 35).",
+        """select l.report_id || ':' || l.line_no from settlement_lines l
+            where l.class not in ('matched', 'given_back') and not exists (
+              select from discrepancies d
+               where d.report_id = l.report_id and d.line_no = l.line_no)""",
+    ),
+    Law(
+        "discrepancy_is_its_events",
+        "A discrepancy stands where its last event left it.",
+        """select d.id from discrepancies d left join discrepancy_events e
+             on e.discrepancy_id = d.id and e.seq = d.version
+            where e.status is distinct from d.status
+               or exists (select from discrepancy_events l
+                           where l.discrepancy_id = d.id and l.seq > d.version)""",
+    ),
+    Law(
+        "a_sealed_day_is_closed",
+        "A sealed day has no unresolved discrepancy.",
+        """select d.day from reconciliation_days d join discrepancies o
+             on o.gateway = d.gateway and o.day = d.day
+            where d.sealed_at is not null and o.status <> 'resolved'""",
+    ),
 )
 
 # Every column that holds words from outside; law ten reads them all.
@@ -258,6 +291,14 @@ FREE_TEXT: Final = (
     "select id::text, concat_ws(' ', model, dealership, factory_order_id, plate) from orders",
     "select id::text, payment_method from subscriptions",
     "select subscription::text, concat_ws(' ', source_id, unit) from usage_records",
+    """select report_id::text, concat_ws(' ', batch_id, line_id, transaction_id,
+        nullif(reference, payment_id::text)) from settlement_lines""",
+    "select report_id::text, concat_ws(' ', reason, text, note) from quarantined_lines",
+    "select id::text, concat_ws(' ', report_ref, part) from settlement_reports",
+    "select id::text, because from reconciliation_runs",
+    "select discrepancy_id::text, concat_ws(' ', by, facts::text) from discrepancy_events",
+    "select id::text, note from discrepancy_resolutions",
+    "select id::text, name from discrepancy_evidence",
     "select id::text, reason from invoices where reason is not null",
 )
 NO_CARD_NUMBER: Final = Law("no_card_number", "No card number stands anywhere.", "")

@@ -34,7 +34,7 @@ from caas.external_systems.report_files import BadReportError, ReportFile
 from caas.rules.card_numbers import contains_card_number, scrub
 
 PAGES_MAX: Final = 1_000_000
-FORGERY_NOTE: Final = "it says other than the line with its number that is stored"
+STORED_OTHERWISE: Final = "it says other than the line with its number that is stored"
 
 COLUMNS: Final = (
     "line_no", "batch_id", "line_id", "transaction_id", "reference", "type", "gross", "fee", "net",
@@ -59,7 +59,14 @@ class Fetched:
     report: SettlementReport
     new: Sums
     quarantined: list[Quarantined]
+    stored_otherwise: int = 0
     resume_cursor: str | None = None
+
+    @property
+    def lines(self) -> int:
+        """How many lines the report has by our count: stored, new, and kept aside."""
+        aside = len(self.quarantined) - self.stored_otherwise
+        return self.report.lines_stored + self.new.lines + aside
 
 
 @dataclass(slots=True)
@@ -189,16 +196,20 @@ class Fetching:
             for aside in await asyncio.to_thread(bench.quarantined)
         ]
         before = (await asyncio.to_thread(bench.fresh)).lines
+        contradicting: list[int] = []
         if stored is not None and stored.lines_stored:
             known = bench.folder / "known.csv"
             await self._reports.known_lines(stored.id, known)
-            for number in await asyncio.to_thread(bench.forget_known, known):
-                quarantined.append(Quarantined(number + 1, FORGERY_NOTE, f"line {number}"))
+            contradicting = await asyncio.to_thread(bench.forget_known, known)
+            quarantined += [
+                Quarantined(number + 1, STORED_OTHERWISE, f"line {number}")
+                for number in contradicting
+            ]
         new = await asyncio.to_thread(bench.fresh)
         if stored is not None and told.origin == "file":
             _refuse_shrunk(stored, known_again=before - new.lines)
         report = await self._reports.put(told)
-        return Fetched(told, report, new, quarantined)
+        return Fetched(told, report, new, quarantined, len(contradicting))
 
 
 def _take_page(pages: _Pages, page: SettlementPage, writer: Any) -> None:
@@ -258,10 +269,9 @@ def _part_of(file: ReportFile, bench: Workbench) -> tuple[str, str]:
 def _adds_up(told: ReportTold, fetched: Fetched) -> bool:
     """Hold the control totals against what is stored and what is new; sums need every line."""
     stored, new = fetched.report, fetched.new
-    aside = len(fetched.quarantined)
-    if told.line_count is not None and stored.lines_stored + new.lines + aside != told.line_count:
+    if told.line_count is not None and fetched.lines != told.line_count:
         return False
-    if aside:
+    if fetched.quarantined:
         return True
     totals = (stored.gross_stored + new.gross, stored.net_stored + new.net)
     return totals == (told.gross_total, told.net_total)
@@ -269,10 +279,9 @@ def _adds_up(told: ReportTold, fetched: Fetched) -> bool:
 
 def _totals_differ(told: ReportTold, fetched: Fetched) -> BadReportError:
     stored, new = fetched.report, fetched.new
-    lines = stored.lines_stored + new.lines + len(fetched.quarantined)
     sentence = (
         f"The control totals do not agree: the gateway tells {told.line_count} lines, gross "
-        f"{told.gross_total}, net {told.net_total}; there are {lines} lines, gross "
+        f"{told.gross_total}, net {told.net_total}; there are {fetched.lines} lines, gross "
         f"{stored.gross_stored + new.gross}, net {stored.net_stored + new.net}."
     )
     return BadReportError(sentence) if told.closed else ReportMovedError(sentence)

@@ -132,7 +132,8 @@ async def test_what_cannot_be_an_id_is_refused_and_breaks_no_line(
 
 BROKEN = [b"", b"{", b"}", b"null", b"[]", b'"text"', b"1", b"{'a': 1}", b"\xff\xfe", b"{}{}",
           b'{"a": NaN}', b'{"subject": "\\ud800"}', b"[" * 30_000, b'{"a":' * 10_000,
-          b'{"amount": 1e400}', b'{"amount": 1, "amount": 2}', b"\x00", b"\xef\xbb\xbf{}"]  # fmt: skip
+          b'{"amount": 1e400}', b'{"amount": 1, "amount": 2}', b"\x00",
+          b"\xef\xbb\xbf{}"]  # fmt: skip
 
 
 @pytest.mark.parametrize("body", BROKEN, ids=lambda body: repr(body[:20]))
@@ -223,7 +224,7 @@ RETURN_URLS = [
     "//evil.example", "ftp://evil.example", "http:evil.example", " https://x.example", "https://",
     "https://x.example/\r\nSet-Cookie: a=b", "https://x.example/\x00", "HTTPS\\://x",
     "https://good.example@evil.example/", "https://good.example\\@evil.example/",
-    "https://x.example/\"><script>alert(1)</script>", "https://x.example/'onload='a",
+    'https://x.example/"><script>alert(1)</script>', "https://x.example/'onload='a",
     "https:///evil.example", "https://x.example:99999999/", "gopher://127.0.0.1:6379/_x",
     "https://ex\u202eample.com/", "https://x.example/" + "a" * 3000, "jar:http://x!/",
 ]  # fmt: skip

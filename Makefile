@@ -1,6 +1,6 @@
 # Short names for ./caas, which needs no make. Each check is defined in bootstrap/checks.py.
 .DEFAULT_GOAL := help
-.PHONY: help setup test check coverage format bench demo up soak docs clean
+.PHONY: help setup test fuzz check coverage format bench demo up soak docs clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -10,6 +10,9 @@ setup: ## install what uv.lock says into .caas/
 
 test: ## every test (one file: ./caas test tests/...)
 	@./caas test
+
+fuzz: ## every call of the API, fuzzed at length from its OpenAPI document
+	@CAAS_FUZZ_EXAMPLES=500 ./caas test tests/bad_input/test_fuzzed_from_the_document.py
 
 check: ## format, lint, layers, types, dead code, dependencies, spelling, fast tests
 	@./caas check

@@ -149,7 +149,7 @@ async def test_an_acknowledgement_that_proves_nothing_moves_no_payment(
     command = await command_of(world, world.payment)
     payment = world.payment
     at = f"2026-11-23T10:00:{secrets.randbelow(60):02}.{secrets.randbelow(10**6):06}Z"
-    evidence = said(world, command, at=at, **{
+    changed: dict[str, dict[str, Any]] = {
         "forged": {"signer": Ed25519PrivateKey.generate()},
         "of another command": {"command_id": str(uuid4())},
         "of an old epoch": {"epoch": 0},
@@ -158,7 +158,8 @@ async def test_an_acknowledgement_that_proves_nothing_moves_no_payment(
         "of another payment": {"payment": uuid4()},
         "of another vehicle": {"vin": "WVWZZZ1JZXW000002"},
         "signature changed": {},
-    }[what])  # fmt: skip
+    }
+    evidence = said(world, command, at=at, **changed[what])
     if what == "signature changed":
         evidence["signature"] = evidence["signature"][::-1].lstrip("=")[:86] + "=="
     before = await world.rows(but=REFUSALS)
@@ -180,7 +181,7 @@ async def test_an_acknowledgement_that_proves_nothing_moves_no_payment(
 
 def heard(world: World, topic: str, payload: bytes) -> None:
     """Say something on the link as a vehicle would."""
-    publish = world.doors.house.fleet._publish  # noqa: SLF001  # the car's end of the wire
+    publish = world.doors.house.fleet._publish  # the car's end of the wire
     assert publish is not None
     publish(topic, payload)
 

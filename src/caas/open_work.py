@@ -5,30 +5,43 @@ number of workers on any number of machines share the rows; a handler looks at t
 does the next thing, so that running it twice, late or elsewhere is harmless.
 
 Rules a change must keep: dispatch is by kind and nothing else; a handler that fails is tried again
-with growing waits and then parked with a case, never dropped; the loop itself never ends by an
-error of a handler.
+with growing waits and then parked with a case, never dropped; a partner or a database that does not
+answer is waited for, however long; the loop never ends by an error, and no piece of work waits for
+another; whoever is slow but alive keeps its lease, whoever is frozen loses it.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import structlog
 
+from caas.billing_database.batching import Batcher
 from caas.billing_database.cases import Cases
 from caas.billing_database.due_work import DueWork, DueWorkRows
 from caas.errors import UnavailableError
+from caas.external_systems.http_answers import (
+    NotSentError,
+    OutcomeUnknownError,
+    TooManyRequestsError,
+)
 from caas.rules.pace import Pace
 
 LEASE_SECONDS: Final = 60.0
+LEASE_SECONDS_MIN: Final = 5.0
+LEASES_RENEWED_EVERY: Final = 1 / 3
+HANDLER_SECONDS_MAX: Final = 3600.0
+LAST_WORDS_SECONDS_MAX: Final = 3.0
 LOOK_AGAIN_SECONDS: Final = 1.0
 LOOK_AGAIN_SECONDS_MIN: Final = 0.01
 AT_ONCE_MAX: Final = 64
 BACKOFF_SECONDS: Final = 2.0
 BACKOFF_SECONDS_MAX: Final = 300.0
+BACKOFF_DOUBLINGS_MAX: Final = 20
 ATTEMPTS_MAX: Final = 8
 PARKED: Final = "open_work_parked"
+NO_ANSWER: Final = (UnavailableError, NotSentError, OutcomeUnknownError, TooManyRequestsError)
 
 _log = structlog.get_logger()
 
@@ -68,6 +81,9 @@ class OpenWork:
         self._pace = pace
         self._handlers: dict[str, Handler] = {}
         self._wake = asyncio.Event()
+        self._under_way: dict[asyncio.Task[None], DueWork] = {}
+        self._lease_seconds = max(pace.seconds(LEASE_SECONDS), LEASE_SECONDS_MIN)
+        self._ending: Batcher[DueWork, None] = Batcher(self._finish)
 
     @property
     def rows(self) -> DueWorkRows:
@@ -84,38 +100,91 @@ class OpenWork:
         self._wake.set()
 
     async def run(self) -> None:
-        """Do what is due, until cancelled."""
-        while True:
-            self._wake.clear()
-            try:
-                busy = await self.run_due()
-            except UnavailableError as error:
-                _log.warning("open_work.database_unavailable", because=error.sentence)
-                busy = 0
-            if not busy:
-                await self._rest()
+        """Do what is due, until cancelled; what is under way then may still end."""
+        renewing = asyncio.create_task(self._keep_leases())
+        try:
+            while True:
+                self._wake.clear()
+                free = AT_ONCE_MAX - len(self._under_way)
+                claimed = await self._claimed(free) if free else []
+                for work in claimed:
+                    task = asyncio.create_task(self._piece(work))
+                    self._under_way[task] = work
+                    task.add_done_callback(self._ended)
+                if not claimed:
+                    await self._rest()
+        finally:
+            renewing.cancel()
+            await self._last_words()
 
     async def run_due(self) -> int:
         """Do everything that is due now, once; return how many pieces that were."""
-        lease = max(self._pace.seconds(LEASE_SECONDS), 5.0)
         claimed = await self._rows.claim(
-            list(self._handlers), lease_seconds=lease, rows_max=AT_ONCE_MAX
+            list(self._handlers), lease_seconds=self._lease_seconds, rows_max=AT_ONCE_MAX
         )
-        if claimed:
-            ended = await asyncio.gather(*(self._do(work) for work in claimed))
-            await self._rows.finish(
-                [work for work, done in zip(claimed, ended, strict=True) if done]
-            )
+        await asyncio.gather(*(self._piece(work) for work in claimed))
         return len(claimed)
+
+    async def _claimed(self, rows_max: int) -> list[DueWork]:
+        try:
+            return await self._rows.claim(
+                list(self._handlers), lease_seconds=self._lease_seconds, rows_max=rows_max
+            )
+        except UnavailableError as error:
+            _log.warning("open_work.database_unavailable", because=error.sentence)
+        except Exception:  # noqa: BLE001  # a database in trouble must not end the worker
+            _log.exception("open_work.not_claimed")
+        return []
+
+    async def _piece(self, work: DueWork) -> None:
+        """Do one piece; what cannot even be written down is done again when its lease is over."""
+        try:
+            if await self._do(work):
+                await self._ending.write(work, key=object())
+        except UnavailableError as error:
+            _log.warning("open_work.not_ended", kind=work.kind, because=error.sentence)
+        except Exception:  # noqa: BLE001  # a database in trouble must not end the worker
+            _log.exception("open_work.not_ended", kind=work.kind, subject=str(work.subject))
+
+    async def _finish(self, done: Sequence[DueWork]) -> list[None]:
+        await self._rows.finish(done)
+        return [None] * len(done)
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        if len(self._under_way) == AT_ONCE_MAX:
+            self._wake.set()
+        del self._under_way[task]
+
+    async def _keep_leases(self) -> None:
+        """Renew the leases of what is under way; a frozen process does not come here."""
+        while True:
+            await asyncio.sleep(self._lease_seconds * LEASES_RENEWED_EVERY)
+            if self._under_way:
+                try:
+                    await self._rows.renew(
+                        list(self._under_way.values()), lease_seconds=self._lease_seconds
+                    )
+                except Exception:  # noqa: BLE001  # a lease that is not renewed is only lost
+                    _log.exception("open_work.leases_not_renewed")
+
+    async def _last_words(self) -> None:
+        """Let what is under way end by itself for a moment, then stop it."""
+        tasks = list(self._under_way)
+        if tasks:
+            await asyncio.wait(tasks, timeout=LAST_WORDS_SECONDS_MAX)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _rest(self) -> None:
         wait = LOOK_AGAIN_SECONDS
         try:
-            until_next = await self._rows.seconds_to_next(list(self._handlers))
+            full = len(self._under_way) == AT_ONCE_MAX
+            until_next = None if full else await self._rows.seconds_to_next(list(self._handlers))
             if until_next is not None:
                 wait = min(max(until_next, LOOK_AGAIN_SECONDS_MIN), LOOK_AGAIN_SECONDS)
-        except UnavailableError:
-            pass  # the next round says so
+        except Exception as error:  # noqa: BLE001  # the next claim says so
+            _log.debug("open_work.next_not_known", because=str(error))
         try:
             async with asyncio.timeout(wait):
                 await self._wake.wait()
@@ -125,8 +194,9 @@ class OpenWork:
     async def _do(self, work: DueWork) -> bool:
         """Run the handler; return whether the work is done."""
         try:
-            answer = await self._handlers[work.kind](work)
-        except UnavailableError as error:
+            async with asyncio.timeout(HANDLER_SECONDS_MAX):
+                answer = await self._handlers[work.kind](work)
+        except NO_ANSWER as error:
             await self._put_off(work, because=error.sentence)
             return False
         except Exception as error:  # noqa: BLE001  # a bug in one handler must not stop the rest
@@ -151,11 +221,11 @@ class OpenWork:
         return False
 
     async def _put_off(self, work: DueWork, *, because: str) -> None:
-        wait = min(BACKOFF_SECONDS * 2.0 ** (work.attempts - 1), BACKOFF_SECONDS_MAX)
+        doublings = min(work.attempts - 1, BACKOFF_DOUBLINGS_MAX)
+        wait = min(BACKOFF_SECONDS * 2.0**doublings, BACKOFF_SECONDS_MAX)
         await self._rows.put_off(work, due_in=self._pace.seconds(wait), because=because)
 
     async def _park(self, work: DueWork, because: str) -> None:
         sentence = f"The work '{work.kind}' was parked after {work.attempts} attempts: {because}"
         await self._cases.open(PARKED, work.subject, sentence, facts={"kind": work.kind})
         await self._rows.park(work, because=because)
-

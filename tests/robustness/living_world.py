@@ -21,7 +21,7 @@ from zoneinfo import ZoneInfo
 import aiohttp
 import asyncpg
 
-from caas import app
+from caas import assembly
 from caas.billing_database import connection, self_check
 from caas.billing_database.connection import Database
 from caas.external_systems.admin_registration import AdminRegistration
@@ -44,6 +44,7 @@ from tests.house import Letterbox
 from tests.robustness.mortal_process import MortalProcess
 
 TIME_SCALE = 20.0
+MADRID = ZoneInfo("Europe/Madrid")
 CONNECTIONS_OF_A_PROCESS = 4
 NEXT_DUE = """
 select extract(epoch from min(greatest(due_at, coalesce(lease_until, due_at))) - caas.db_now())
@@ -51,7 +52,7 @@ select extract(epoch from min(greatest(due_at, coalesce(lease_until, due_at))) -
 """
 _numbers = itertools.count(1)
 
-Process = MortalProcess[app.Platform]
+Process = MortalProcess[assembly.Platform]
 WrapGateway = Callable[[PaymentGateway], PaymentGateway]
 
 
@@ -167,7 +168,7 @@ class LivingWorld:
             assert answer.ok, await answer.text()
             return await answer.json()
 
-    async def _platform(self, stack: AsyncExitStack) -> app.Platform:
+    async def _platform(self, stack: AsyncExitStack) -> assembly.Platform:
         """Build what a process is; runs inside the process."""
         database = await connection.connect(self.dsn, connections_max=CONNECTIONS_OF_A_PROCESS)
         stack.push_async_callback(database.close)
@@ -181,9 +182,9 @@ class LivingWorld:
         ]
         for client in clients:
             stack.push_async_callback(client.close)
-        platform = app.assemble(
+        platform = assembly.assemble(
             database,
-            app.Partners(
+            assembly.Partners(
                 gateway=self.wrap_gateway(SeedContractGateway(clients[0])),
                 vehicles=link,
                 order_partners=OrderPartners(
@@ -193,8 +194,8 @@ class LivingWorld:
                 ),
                 channel=self.letterbox,
             ),
-            app.Terms(
-                market=Market(zone=ZoneInfo("Europe/Madrid"), currency="EUR", language="es"),
+            assembly.Terms(
+                market=Market(zone=MADRID, currency="EUR", language="es"),
                 pace=Pace(TIME_SCALE),
                 public_url="http://caas.example",
             ),

@@ -104,7 +104,8 @@ class MortalProcess(Generic[Platform]):
 
         self.spawn(answering)
         ended = asyncio.ensure_future(self._ended.wait())
-        await asyncio.wait({answer, ended}, return_when=asyncio.FIRST_COMPLETED)
+        waited: set[asyncio.Future[Any]] = {answer, ended}
+        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
         ended.cancel()
         if not answer.done():
             raise DeadError

@@ -9,9 +9,10 @@ import os
 
 import pytest
 
-from tests.robustness.deaths import STORIES, Story, told
+from tests.robustness.deaths import Story, told
 from tests.robustness.living_world import living_world
 from tests.robustness.mortal_process import Place
+from tests.robustness.stories import STORIES
 from tests.robustness.three_ledgers import differences
 
 ALL = os.environ.get("CAAS_CRASH") == "all"

@@ -20,7 +20,8 @@ select k, s, db_now() + make_interval(secs => d), p, db_now()
   from unnest($1::text[], $2::uuid[], $3::double precision[], $4::jsonb[]) as w(k, s, d, p)
 on conflict (kind, subject) do update
    set due_at = least(o.due_at, excluded.due_at), payload = o.payload || excluded.payload,
-       fence = o.fence + 1, lease_until = null, parked_at = null
+       fence = o.fence + 1, lease_until = null, parked_at = null,
+       attempts = case when o.parked_at is null then o.attempts else 0 end
 """
 CLAIM = """
 update open_work o set lease_until = db_now() + make_interval(secs => $2), fence = o.fence + 1,
@@ -44,6 +45,11 @@ update open_work set due_at = db_now() + make_interval(secs => $4), lease_until 
 PARK = """
 update open_work set parked_at = db_now(), lease_until = null, last_error = $4
  where kind = $1 and subject = $2 and fence = $3
+"""
+RENEW = """
+update open_work o set lease_until = db_now() + make_interval(secs => $4)
+  from unnest($1::text[], $2::uuid[], $3::bigint[]) as w(k, s, f)
+ where o.kind = w.k and o.subject = w.s and o.fence = w.f and o.lease_until is not null
 """
 END = "delete from open_work where kind = $1 and subject = $2"
 POSTPONE = """
@@ -123,6 +129,16 @@ class DueWorkRows:
             [work.kind for work in done],
             [work.subject for work in done],
             [work.fence for work in done],
+        )
+
+    async def renew(self, under_way: Sequence[DueWork], *, lease_seconds: float) -> None:
+        """Lengthen the leases of work that is still being done by whoever claimed it."""
+        await self._database.fetch(
+            RENEW,
+            [work.kind for work in under_way],
+            [work.subject for work in under_way],
+            [work.fence for work in under_way],
+            lease_seconds,
         )
 
     async def put_off(

@@ -24,7 +24,7 @@ from caas.external_systems.admin_registration import AdminRegistration
 from caas.external_systems.apprise_channel import AppriseChannel
 from caas.external_systems.factory import Factory
 from caas.external_systems.http import HttpClient, Secret
-from caas.external_systems.in_process_vehicle_link import InProcessVehicleLink
+from caas.external_systems.in_process_vehicle_link import InProcessVehicleLink, VehiclesAtHand
 from caas.external_systems.iot_gateway import MqttVehicleLink, VehicleLink
 from caas.external_systems.local_outbox import LocalOutbox
 from caas.external_systems.notification_channel import NotificationChannel
@@ -59,10 +59,13 @@ def environment(file: Path = ENVIRONMENT_FILE) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def opened(settings: Settings, *, hears_vehicles: bool = True) -> AsyncIterator[Platform]:
+async def opened(
+    settings: Settings, *, hears_vehicles: bool = True, fleet: VehiclesAtHand | None = None
+) -> AsyncIterator[Platform]:
     """Open the platform that the settings describe, over a migrated database; close it again.
 
-    A command that is over soon leaves the vehicles' answers to the processes that stay.
+    A command that is over soon leaves the vehicles' answers to the processes that stay. `fleet`
+    are the cars of this process, for a machine on which no broker can be had.
 
     Raises:
         StartupError: a part it needs cannot be reached or used.
@@ -71,7 +74,7 @@ async def opened(settings: Settings, *, hears_vehicles: bool = True) -> AsyncIte
         await migrations.check(settings.database_url)
         database = await connection.connect(settings.database_url)
         stack.push_async_callback(database.close)
-        partners = await _partners(stack, settings)
+        partners = await _partners(stack, settings, fleet)
         await start_up.look_at_broker(settings)
         await start_up.look_at_gateway(partners.gateway, settings)
         terms = Terms(
@@ -87,7 +90,9 @@ async def opened(settings: Settings, *, hears_vehicles: bool = True) -> AsyncIte
         yield platform
 
 
-async def _partners(stack: AsyncExitStack, settings: Settings) -> Partners:
+async def _partners(
+    stack: AsyncExitStack, settings: Settings, fleet: VehiclesAtHand | None
+) -> Partners:
     gateway_http = HttpClient(
         settings.gateway_url, partner="The payment gateway", api_key=settings.gateway_api_key
     )
@@ -115,14 +120,14 @@ async def _partners(stack: AsyncExitStack, settings: Settings) -> Partners:
             admin_registration=AdminRegistration(clients[1]),
             transport_system=TransportSystem(clients[2]),
         ),
-        vehicles=_vehicle_link(settings),
+        vehicles=_vehicle_link(settings, fleet),
         channel=channel,
     )
 
 
-def _vehicle_link(settings: Settings) -> VehicleLink:
+def _vehicle_link(settings: Settings, fleet: VehiclesAtHand | None) -> VehicleLink:
     if settings.mqtt_url == IN_PROCESS_VEHICLES:
-        fleet = local_machine.vehicles_at_hand(settings.time_scale)
+        fleet = fleet or local_machine.vehicles_at_hand(settings.time_scale)
         return InProcessVehicleLink(fleet, now=now, on_refused=_say_refused)
     name = f"caas-{socket.gethostname()}-{os.getpid()}"
     return MqttVehicleLink(settings.mqtt_url, client_id=name, now=now, on_refused=_say_refused)

@@ -2,6 +2,8 @@
 
 Exit status: 0 done, 1 findings (a broken law, a failed scenario), 2 wrong usage, 3 the environment
 does not allow it; the sentence on stderr says what to do.
+
+Rule a change must keep: a command decides nothing that the platform does not.
 """
 
 import asyncio
@@ -213,7 +215,7 @@ async def _up(port: int) -> None:
         world = await local_machine.start(stack, environment, public_url=f"http://127.0.0.1:{port}")
         settings = read_settings(world.environment)
         await migrations.migrate(settings.database_url)
-        platform = await stack.enter_async_context(app.opened(settings))
+        platform = await stack.enter_async_context(app.opened(settings, fleet=world.fleet))
         working = asyncio.create_task(platform.open_work.run())
         stack.callback(working.cancel)
         await serving.serve(

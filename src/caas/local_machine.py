@@ -41,12 +41,16 @@ ADDRESS: Final = re.compile(r"http://[^\s\"]+")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalWorld:
-    """The environment to run with, and where the simulators can be spoken to."""
+    """The environment to run with, and where the simulators can be spoken to.
+
+    Where no broker can be had, `fleet` are the cars of this process and `without_broker` says why.
+    """
 
     environment: dict[str, str]
     controls: dict[str, str]
     keys: dict[str, str]
     without_broker: str | None = None
+    fleet: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,20 +81,23 @@ async def start(
         "CAAS_API_KEYS", ",".join(f"{name}:{name}:{key}" for name, key in kept.api_keys.items())
     )
     controls: dict[str, str] = {}
-    without_broker = None
+    without_broker, fleet = None, None
     if not found.get("CAAS_DATABASE_URL"):
         server = EmbeddedPostgresql()
         found["CAAS_DATABASE_URL"] = await server.start(folder)
         stack.push_async_callback(server.stop)
     if not found.get("CAAS_MQTT_URL"):
         without_broker = await _start_vehicles(stack, found, folder, controls)
+    if without_broker is not None:
+        fleet = await _start_vehicles_here(stack, found, controls)
     if not found.get("CAAS_GATEWAY_URL"):
         await _start_gateway(stack, found, folder, kept, controls)
     if not found.get("CAAS_FACTORY_URL"):
         await _start_partners(stack, found, folder, kept, controls)
     world = LocalWorld(
-        environment=found, controls=controls, keys=kept.api_keys, without_broker=without_broker
-    )
+        environment=found, controls=controls, keys=kept.api_keys,
+        without_broker=without_broker, fleet=fleet,
+    )  # fmt: skip
     _leave_word(stack, folder, world)
     return world
 
@@ -142,7 +149,6 @@ async def _start_vehicles(
 ) -> str | None:
     broker = await start_local_broker(folder)
     if not isinstance(broker, LocalBroker):
-        found["CAAS_MQTT_URL"] = IN_PROCESS_VEHICLES
         return broker.sentence
     stack.push_async_callback(broker.stop)
     found["CAAS_MQTT_URL"] = broker.url
@@ -154,6 +160,20 @@ async def _start_vehicles(
         secret=(f"--mqtt-url={broker.url}",),
     )
     return None
+
+
+async def _start_vehicles_here(
+    stack: AsyncExitStack, found: dict[str, str], controls: dict[str, str]
+) -> Any:
+    """Let the cars stand in this process, steered over a socket like any others."""
+    vehicles = importlib.import_module("caas_simulators.vehicles")
+    settings = vehicles.VehicleSettings(
+        seed=FLEET_SEED, time_scale=time_scale(found), takes_in_strangers=True
+    )
+    cars = await stack.enter_async_context(vehicles.serving(settings))
+    found["CAAS_MQTT_URL"] = IN_PROCESS_VEHICLES
+    controls["vehicles"] = cars.control_url
+    return cars.fleet
 
 
 async def _start_gateway(
@@ -284,7 +304,7 @@ def _secrets(folder: Path) -> _Secrets:
 
 
 def _leave_word(stack: AsyncExitStack, folder: Path, world: LocalWorld) -> None:
-    """Say in the data folder what is up on it, for as long as it is; its owner alone may read it."""
+    """Say in the data folder what is up on it, while it is; its owner alone may read it."""
     told = {name: value for name, value in world.environment.items() if name.startswith("CAAS_")}
     word = folder / WORD
     descriptor = os.open(word, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

@@ -1,6 +1,7 @@
 """`caas demo` with a scene of ours in place of the seed's, for tests of its verdict.
 
-`python planted.py NAME` plays the scene of that name from `SCENES` below.
+`python planted.py NAME` plays the scene of that name from `SCENES` below; `python planted.py
+without-broker` plays scenes of the seed on a machine that has no broker and gets none.
 """
 
 import json
@@ -8,10 +9,11 @@ import os
 import sys
 from pathlib import Path
 
-from caas import cli
+from caas import cli, local_machine
 from caas.demo import cast, performance
 from caas.demo.play import Play
 from caas.demo.story import Need, Scene
+from caas.external_systems.mosquitto_program import NoBroker
 
 REFERENCE = "nobody-told-us"
 
@@ -60,8 +62,22 @@ SCENES = {
 }
 
 
+async def _no_broker(_folder: Path) -> NoBroker:
+    return NoBroker("There is no broker to be had here.")
+
+
+def without_broker() -> None:
+    """Play what needs cars, where they have to stand in this process."""
+    local_machine.start_local_broker = _no_broker  # type: ignore[assignment,attr-defined]
+    only = ("service-paid", "car-refuses", "car-asleep", "final-paid")
+    sys.argv = ["caas", "demo", *(f"--only={name}" for name in only)]
+    cli.main()
+
+
 def main(name: str) -> None:
     """Put the scene in place of all others, and run the command."""
+    if name == "without-broker":
+        without_broker()
     scene = Scene(
         name=name, title="a planted scene", rule="none", tells="It is planted.", ends="planted",
         plays=SCENES[name], needs=frozenset({Need.STRINGS}),

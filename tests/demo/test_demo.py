@@ -126,6 +126,13 @@ async def test_a_charge_that_only_the_gateway_knows_fails_the_demo(folder: Path)
     assert ran.out.splitlines()[-1].endswith("every law holds; the books differ.")
 
 
+async def test_a_machine_without_a_broker_plays_with_cars_in_its_own_process(folder: Path) -> None:
+    ran = await planted(folder, "without-broker")
+
+    assert missed(ran) == []
+    assert ran.status == 0, ran.out + ran.err
+
+
 async def test_the_scenes_are_listed_without_playing_any(folder: Path) -> None:
     ran = await demo(folder, "--list")
 

@@ -90,8 +90,12 @@ async def told(play: Play, who: Customer | Dealership | str, title: str, *, time
 async def expect_told(
     play: Play, who: Customer | Dealership | str, title: str, *, times: int = 1
 ) -> None:
-    """Expect somebody to have got mail with this title."""
-    if play.stage.mailbox is not None:
+    """Expect somebody to have got mail with this title.
+
+    Whom we did not make known to a platform is written to in a language of its own choice.
+    """
+    ours = isinstance(who, Customer) or play.stage.onlooker is not None
+    if play.stage.mailbox is not None and ours:
         name = who if isinstance(who, str) else who.name
         play.expect(f"{name} is told", title, await told(play, who, title, times=times))
 

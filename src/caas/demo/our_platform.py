@@ -66,24 +66,20 @@ async def standing(environment: Mapping[str, str]) -> AsyncIterator[Stage]:
         port = _free_port()
         inbound = await _line(stack, f"http://{HOST}:{port}")
         world = await local_machine.start(stack, known, public_url=inbound.url)
-        if world.without_broker is not None:
-            raise StartupError(
-                f"The demonstration needs its cars behind a broker. {world.without_broker}"
-            )
         lines = Lines(
             gateway=await _line(stack, world.controls["gateway"]),
             partners=await _line(stack, world.controls["partners"]),
             inbound=inbound,
         )
         settings = read_settings(_through(lines, world.environment))
-        await _running(stack, settings, port)
+        await _running(stack, settings, world, port)
         yield await _set(stack, settings, world, lines, f"http://{HOST}:{port}")
 
 
-async def _running(stack: AsyncExitStack, settings: Settings, port: int) -> None:
+async def _running(stack: AsyncExitStack, settings: Settings, world: LocalWorld, port: int) -> None:
     """Run the platform itself, and wait until it is ready."""
     await migrations.migrate(settings.database_url)
-    platform = await stack.enter_async_context(app.opened(settings))
+    platform = await stack.enter_async_context(app.opened(settings, fleet=world.fleet))
     served = asyncio.create_task(serving.serve(platform, settings, host=HOST, port=port))
     _stop_at_the_end(stack, served)
     _stop_at_the_end(stack, asyncio.create_task(platform.open_work.run()))
@@ -100,9 +96,11 @@ async def _set(
 ) -> Stage:
     """Put everything that a scene may use on the stage."""
     session = await stack.enter_async_context(aiohttp.ClientSession())
-    airwaves = Airwaves()
-    await airwaves.listen(settings.mqtt_url)
-    stack.push_async_callback(airwaves.close)
+    airwaves = None
+    if world.without_broker is None:
+        airwaves = Airwaves()
+        await airwaves.listen(settings.mqtt_url)
+        stack.push_async_callback(airwaves.close)
     onlooker = await demonstration.look_at(settings.database_url)
     stack.push_async_callback(onlooker.close)
     return Stage(

@@ -58,7 +58,7 @@ async def perform(wish: Wish, environment: Mapping[str, str]) -> Performance:
     async with _stage(wish, environment) as our_stage:
         playable = [scene for scene in scenes if scene.needs <= our_stage.offers]
         if not wish.quietly:
-            _print_opening(paper, our_stage, len(playable), len(scenes))
+            _print_opening(paper, wish, our_stage, len(playable), len(scenes) - len(playable))
         await cast.heated_seats_on_offer(our_stage)
         performance = Performance(scale=our_stage.scale)
         async for story in playing.played(our_stage, playable, begins=paper.whisper_of):
@@ -92,28 +92,35 @@ def _stage(wish: Wish, environment: Mapping[str, str]) -> AbstractAsyncContextMa
     return their_platform.running(wish.against, environment)
 
 
-def _print_opening(paper: Paper, our_stage: Stage, playable: int, scenes: int) -> None:
-    waits = ", ".join(f"{wait * 1000 / our_stage.scale:g} ms" for wait in RETRY_WAITS)
-    fast = Need.FAST_TIME in our_stage.offers
+def _print_opening(paper: Paper, wish: Wish, our_stage: Stage, played: int, left_out: int) -> None:
+    scenes = "1 scene" if played == 1 else f"{played} scenes"
+    where = (
+        "a platform that is really running: API on a socket, worker, PostgreSQL, and gateway, "
+        "order partners and cars in processes of their own"
+        if wish.against is None
+        else f"the platform at {wish.against}"
+    )
     paper.put(
         Text("CaaS: the payment side of Car as a Service, at work", style="bold"),
         Text(
-            f"\n{playable} {'scene' if playable == 1 else 'scenes'}, played against a platform "
-            "that is really running: API on a socket, worker, PostgreSQL, and gateway, order "
-            "partners and cars in processes of their own. Each scene shows who said what to "
-            "whom, what it changed, and then what the seed expects, asked of each party for "
-            "itself."
+            f"\n{scenes}, played against {where}. Each scene shows who said what to whom, what it "
+            "changed, and then what the seed expects, asked of each party for itself."
         ),
-        Text(
-            f"\nTime runs {our_stage.scale:g} times as fast: the gateway's retry waits of "
-            f"2, 4 and 8 s last {waits}, and the clock on the left shows the story's time."
-            if fast
-            else "\nTime runs as always, so that only scenes without long waits are played."
-        ),
-        Text(
-            "\nA ledger line reads: amount, account debited / account credited."
-            + ("" if playable == scenes else f" {scenes - playable} scenes cannot be played here.")
-        ),
+        Text(f"\n{_pace(our_stage)}"),
+        Text("\nA ledger line reads: amount, account debited / account credited."),
+    )
+    if left_out:
+        paper.put(Text(f"\nOf all scenes {left_out} cannot be played here."))
+
+
+def _pace(our_stage: Stage) -> str:
+    """Say how fast time passes, and what that makes of the seed's waits."""
+    if Need.FAST_TIME not in our_stage.offers:
+        return "Time runs as always, so that only scenes without long waits are played."
+    waits = ", ".join(f"{wait * 1000 / our_stage.scale:g} ms" for wait in RETRY_WAITS)
+    return (
+        f"Time runs {our_stage.scale:g} times as fast: the gateway's retry waits of 2, 4 and 8 s "
+        f"last {waits}, and the clock on the left shows the story's time."
     )
 
 

@@ -51,16 +51,22 @@ def print_summary(paper: Paper, performance: Performance) -> None:
     if performance.books:
         paper.section("Three books side by side")
         paper.put(Padding(_books(performance.books), (0, 0, 0, INDENT)))
-        paper.put(Padding(_differences(performance.books), (0, 0, 0, INDENT)))
+    differences = [said for it in performance.books for said in it.differences]
+    paper.put(*(Padding(Text(said, style="red"), (0, 0, 0, INDENT)) for said in differences))
     paper.section("Every scene (money in EUR)")
     paper.put(_scenes(performance.stories))
     good = sum(story.ok for story in performance.stories)
     verdict = f"{good} of {len(performance.stories)} scenes ended as the seed says; "
     broken = sum(law.broken > 0 for law in performance.laws)
     verdict += f"{broken} laws are broken; " if broken else "every law holds; "
-    agree = all(it.agrees for it in performance.books)
-    verdict += "the books agree." if agree else "the books differ."
+    verdict += _of_books(performance.books)
     paper.put(Text(f"\n{verdict}", style="bold" if performance.ok else "bold red"))
+
+
+def _of_books(books: Sequence[Compared]) -> str:
+    if not books:
+        return "the books were not compared."
+    return "the books agree." if all(it.agrees for it in books) else "the books differ."
 
 
 def as_data(performance: Performance) -> dict[str, Any]:
@@ -125,14 +131,10 @@ def _books(books: Sequence[Compared]) -> Table:
     return table
 
 
-def _differences(books: Sequence[Compared]) -> Text:
-    return Text("\n".join(said for it in books for said in it.differences), style="red")
-
-
 def _scenes(stories: Sequence[Story]) -> Table:
     table = Table.grid(padding=(0, 2, 0, 0))
     for width, justify in ((3, "right"), (22, "left"), (29, "left"), (12, "left"), (21, "left")):
-        table.add_column(width=width, justify=justify)  # type: ignore[arg-type]
+        table.add_column(width=width, justify=justify, overflow="fold")  # type: ignore[arg-type]
     heads = ("", "scene", "expected end", "seen", "money", "")
     table.add_row(*(Text(head, style="dim") for head in heads))
     for number, story in enumerate(stories, start=1):

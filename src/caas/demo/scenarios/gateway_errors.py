@@ -106,6 +106,7 @@ SCENES: Final = (
         "Both are asked again with their keys: the gateway says what it had done.",
         ends="exactly one charge",
         plays=_silent_after_doing_it,
+        needs=frozenset({Need.STRINGS, Need.FAST_TIME}),
     ),
     Scene(
         name="gateway-down",

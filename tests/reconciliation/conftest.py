@@ -1,4 +1,4 @@
-"""What the tests of reconciliation share: a house with a gateway, and the room of Diagram 10 in it."""
+"""What the tests of reconciliation share: a house with a gateway, and Diagram 10's room in it."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""One SQL text, three engines and a naive reading: they agree line by line, and find what is planted."""
+"""One SQL text, three engines and a naive reading: they agree, and find what is planted."""
 
 import asyncio
 import sys

@@ -126,10 +126,11 @@ def examine(path: Path) -> ReportFile:
         raise BadReportError(f"There is no file at {path}.")
     header = _header(path)
     columns = tuple(_columns(header))
+    known = recognise(columns)
     lines, digest = _walk(path)
     if lines < 2:  # noqa: PLR2004 - the header, and one line
         raise BadReportError("There is a header, and no line after it.", line=1)
-    return ReportFile(path, recognise(columns), columns, lines - 1, digest)
+    return ReportFile(path, known, columns, lines - 1, digest)
 
 
 def recognise(columns: tuple[str, ...]) -> ReportFormat:

@@ -1,0 +1,134 @@
+"""Fault F-C2: stopped at any line and started again, a run ends as if it had never stopped."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from caas.billing_database import books as billing_books
+from caas.billing_database.books import Books
+from caas.billing_database.connection import Database
+from caas.billing_database.payments import Payment
+from caas.billing_database.reconciliation_days import AlreadyReconcilingError
+from caas.payment_processing.reconciliation.updating import Updating
+from tests.reconciliation.crowd import crowd, line_of, report_file
+from tests.reconciliation.office import Office
+
+LINES = 12
+
+
+class PowerCutError(BaseException):
+    """The machine went dark."""
+
+
+async def a_day(office: Office, path: Path) -> list[Payment]:
+    """Twelve lines: some settle, some are two parts of one payment, some differ."""
+    payments = await crowd(office.house.platform.books, 8)
+    settled = await crowd(office.house.platform.books, 2, settled=True)
+    part = payments[7]
+    lines = [
+        line_of(1, payments[0]),
+        line_of(2, part, gross=400, fee=31),
+        line_of(3, payments[1], gross=1),
+        line_of(4, settled[0]),
+        line_of(5, payments[2], transaction_id="txn_alien", reference=None),
+        line_of(6, part, gross=part.amount - 400, fee=33),
+        line_of(7, payments[3]),
+        line_of(8, payments[3]),
+        line_of(9, payments[4], currency="USD"),
+        line_of(10, payments[5]),
+        line_of(11, settled[1], fee=1000),
+        line_of(12, payments[6]),
+    ]
+    report_file(path, lines)
+    return [*payments, *settled]
+
+
+async def aftermath(office: Office, payments: list[Payment]) -> dict[str, Any]:
+    """Return everything that a run leaves behind, but for its own id and time."""
+    books: Books = office.house.platform.books
+    place = {payment.id: number for number, payment in enumerate(payments)}
+    now = [await books.payments.get(payment.id) for payment in payments]
+    lines = await office.house.database.fetch(
+        "select line_no, class, at_stake, payment_id from settlement_lines order by line_no"
+    )
+    open_ = await office.found(unresolved=True)
+    accounts = ("bank", "gateway_fees", "settled_funds", "gateway_receivable")
+    return {
+        "payments": [(p.state, p.settled_amount) for p in now],
+        "lines": [(r[0], r[1], r[2], place.get(r[3])) for r in lines],
+        "discrepancies": sorted((d.kind, d.line_no, d.amount) for d in open_),
+        "ledger": [await office.balance(account) for account in accounts],
+        "verdict": (await office.room.verdict(office.today)).verdict,
+    }
+
+
+def line_by_line(office: Office) -> None:
+    """Commit every line by itself."""
+    runs = office.room._runs
+    runs._updating = Updating(
+        office.house.platform.books, reports=runs.reports, discrepancies=runs.discrepancies,
+        days=runs.days, chunk_lines=1,
+    )  # fmt: skip
+
+
+@pytest.fixture
+async def unbroken(office: Office, tmp_path: Path) -> dict[str, Any]:
+    """What a run leaves behind that nobody stops."""
+    payments = await a_day(office, tmp_path / "day.csv")
+    line_by_line(office)
+    await office.room.reconcile(office.today, file=tmp_path / "day.csv")
+    return await aftermath(office, payments)
+
+
+EXPECTED_CLASSES = [
+    "matched", "matched", "partial_settlement", "matched", "missing_in_book", "matched",
+    "matched", "duplicate_line", "currency", "matched", "fee_drift", "matched",
+]  # fmt: skip
+
+
+async def test_an_unbroken_run_finds_what_is_there(unbroken: dict[str, Any]) -> None:
+    assert [line[1] for line in unbroken["lines"]] == EXPECTED_CLASSES
+
+
+@pytest.mark.parametrize("stop_after", range(LINES + 1))
+async def test_a_run_stopped_after_any_line_ends_the_same(
+    office: Office, tmp_path: Path, stop_after: int
+) -> None:
+    payments = await a_day(office, tmp_path / "day.csv")
+    line_by_line(office)
+
+    def cut(phase: str, done: int, _total: int) -> None:
+        if phase == "applied" and done == stop_after or phase == "compared" and stop_after == 0:
+            raise PowerCutError
+
+    with pytest.raises(PowerCutError):
+        await office.room.reconcile(office.today, file=tmp_path / "day.csv", progress=cut)
+    await office.room.reconcile(office.today, file=tmp_path / "day.csv")
+
+    left = await aftermath(office, payments)
+    assert [line[1] for line in left["lines"]] == EXPECTED_CLASSES
+    assert left["discrepancies"] == [
+        ("currency", 9, 1004), ("duplicate_line", 8, 1003), ("fee_drift", 11, 961),
+        ("missing_in_book", 5, 1002), ("partial_settlement", 3, 1000),
+    ]  # fmt: skip
+    assert [state for state, _ in left["payments"]] == [
+        "Settled", "Capturing", "Capturing", "Settled", "Capturing", "Settled", "Settled",
+        "Settled", "Settled", "Settled",
+    ]  # fmt: skip
+    assert left["payments"][1][1] == 1
+    assert left["verdict"] == "open discrepancies"
+
+
+async def test_only_one_run_at_a_time(office: Office, tmp_path: Path) -> None:
+    await a_day(office, tmp_path / "day.csv")
+
+    async with office.room.days.alone(office.room.gateway_name):
+        with pytest.raises(AlreadyReconcilingError):
+            await office.room.reconcile(office.today, file=tmp_path / "day.csv")
+
+
+async def test_a_crowd_is_lawful(database: Database) -> None:
+    payments = await crowd(billing_books.opened(database), 3, settled=True)
+
+    assert {payment.state for payment in payments} == {"Settled"}

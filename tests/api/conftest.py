@@ -17,7 +17,7 @@ import pytest
 import uvicorn
 
 from caas.api import ApiSettings, Rooms, build_api, parse_api_keys, server_config
-from caas.billing_database import connection
+from caas.billing_database import connection, self_check
 from caas.billing_database.connection import Database
 from caas.billing_database.vehicles import NewVehicle, Vehicles
 from caas.external_systems.http import Secret
@@ -200,17 +200,37 @@ async def doors(house: House) -> AsyncIterator[Doors]:
         yield opened
 
 
-@pytest.fixture(scope="session")
-async def quiet_doors(server_dsn: str) -> AsyncIterator[Doors]:
-    """One house for all tests whose requests change nothing; it is still empty at the end."""
+@contextlib.asynccontextmanager
+async def doors_of_a_database(server_dsn: str, name: str) -> AsyncIterator[Doors]:
+    """Open a house over a database of its own, for longer than one test."""
     admin = await asyncpg.connect(server_dsn)
-    name = f"caas_quiet_{os.getpid()}"
     await admin.execute(f"create database {name} template caas_template")
     database = await connection.connect(named(server_dsn, name))
     async with standing(database) as house, standing_open(house) as opened:
         yield opened
-    payments = await database.fetch("select id from payments union all select id from webhook_inbox")
     await database.close()
     await admin.execute(f"drop database {name} with (force)")
     await admin.close()
-    assert not payments, "a request that was refused changed something"
+
+
+@pytest.fixture(scope="session")
+async def quiet_doors(server_dsn: str) -> AsyncIterator[Doors]:
+    """One house for all tests whose requests change nothing; it is still empty at the end."""
+    async with doors_of_a_database(server_dsn, f"caas_quiet_{os.getpid()}") as opened:
+        yield opened
+        rows = await opened.house.database.fetch(
+            "select id from payments union all select id from webhook_inbox"
+        )
+    assert not rows, "a request that was refused changed something"
+
+
+@pytest.fixture(scope="session")
+async def fuzzed_doors(server_dsn: str) -> AsyncIterator[Doors]:
+    """One house for everything that is thrown at the API; its laws hold at the end."""
+    async with doors_of_a_database(server_dsn, f"caas_fuzzed_{os.getpid()}") as opened:
+        await opened.house.car()
+        await opened.house.offer_heated_seats()
+        yield opened
+        await opened.house.rest()
+        findings = await self_check.self_check(opened.house.database)
+    assert not [found.law.name for found in findings if found.broken]

@@ -30,7 +30,7 @@ class Line:
             return b""
 
     async def dribble(self, drop: bytes) -> bytes:
-        """Send the same bytes again and again until the other side hangs up; return what it said."""
+        """Send the same bytes until the other side hangs up; return what it said."""
         heard = asyncio.get_running_loop().create_task(self.rest())
         while not heard.done():
             await self.say(drop)

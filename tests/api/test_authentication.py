@@ -16,7 +16,8 @@ from tests.api.conftest import ADMIN_KEY, KEYS, Doors, key
 SOME_PLACES = {
     "{payment_id:uuid}": str(UUID(int=1)), "{order_id:uuid}": str(UUID(int=2)),
     "{customer_id:uuid}": str(UUID(int=3)), "{subscription_id:uuid}": str(UUID(int=4)),
-    "{code:str}": "x", "{vin:str}": "WVWZZZ1JZXW000009", "{month:str}": "2026-01",
+    "{service_code:str}": "x", "{problem:str}": "x", "{vin:str}": "WVWZZZ1JZXW000009",
+    "{month:str}": "2026-01",
 }  # fmt: skip
 BY_SCOPE = {
     Scope.ORDER_MANAGEMENT: "orders", Scope.SERVICE_CATALOG: "services", Scope.BILLING: "billing",

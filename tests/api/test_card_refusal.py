@@ -1,4 +1,4 @@
-"""F-P5: a card number is refused in every field of every call, and echoed, stored, logged nowhere."""
+"""F-P5: a card number is refused in every field of every call, and kept nowhere."""
 
 import io
 import json

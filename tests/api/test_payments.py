@@ -366,7 +366,7 @@ async def test_lists_are_filtered_by_subject_and_state(doors: Doors) -> None:
 @pytest.mark.parametrize(
     "query",
     ["limit=0", "limit=101", "limit=many", "state=failed", "cursor=x", "subject=1", "stat=Failed",
-     "limit=1&limit=2", "limit", "&", "limit=1%00", "%ff=1"],
+     "limit=1&limit=2", "state=null", "subject=null", "limit", "&", "limit=1%00", "%ff=1"],
 )  # fmt: skip
 async def test_a_query_that_is_not_understood_is_refused(quiet_doors: Doors, query: str) -> None:
     answer = await quiet_doors.get(f"/v1/payments?{query}")

@@ -153,7 +153,8 @@ async def test_a_forged_signature_stores_nothing(quiet_doors: Doors, path: str) 
 
 
 async def test_a_senders_secret_is_not_good_for_another_sender(quiet_doors: Doors) -> None:
-    for path, secret in (("/webhooks/gateway", PARTNER_SECRET), ("/webhooks/factory", GATEWAY_SECRET)):
+    swapped = (("/webhooks/gateway", PARTNER_SECRET), ("/webhooks/factory", GATEWAY_SECRET))
+    for path, secret in swapped:
         assert (await tells(quiet_doors, settled(), path=path, secret=secret)).status == 401
 
 
@@ -184,8 +185,8 @@ async def test_a_header_that_is_missing_is_named(quiet_doors: Doors, missing: st
 
 
 @pytest.mark.parametrize(
-    "secret_text", [PAN, "4111 1111 1111 1111", "\\u0034111111111111111", "4111\\/1111\\/1111\\/1111",
-                    "ES91 2100 0418 4502 0005 1332"],
+    "secret_text", [PAN, "4111 1111 1111 1111", "\\u0034111111111111111",
+                    "4111\\/1111\\/1111\\/1111", "ES91 2100 0418 4502 0005 1332"],
 )  # fmt: skip
 async def test_a_card_number_in_a_webhook_is_cut_out_before_it_is_stored(
     doors: Doors, secret_text: str

@@ -25,7 +25,7 @@ from caas.api.customers import CUSTOMER_OPERATIONS
 from caas.api.documentation import documentation_operations
 from caas.api.front_door import DirectCall, FrontDoor, told
 from caas.api.metrics import Metrics
-from caas.api.operation import Operation
+from caas.api.operation import Operation, template_of
 from caas.api.orders import ORDER_OPERATIONS
 from caas.api.own_state import STATE_OPERATIONS
 from caas.api.partner_webhooks import FACTORY, TRANSPORT
@@ -106,8 +106,16 @@ def _framework(api: Api, operations: tuple[Operation, ...]) -> Any:  # noqa: ANN
     async def bootstrap() -> None:
         await api.authentication.bootstrap(api.settings.api_keys)
 
+    async def options(request: Request[Any, Any, Any]) -> Response[bytes] | None:
+        if request.method != HttpMethod.OPTIONS:
+            return None
+        here = request.scope["path_template"]
+        methods = [it.method for it in operations if template_of(it.path) == here]
+        return Response(b"", status_code=204, headers={"allow": ", ".join(sorted(methods))})
+
     return Litestar(
         route_handlers=[_handler(api, operation) for operation in operations],
+        before_request=options,
         on_startup=[bootstrap],
         exception_handlers={HTTPException: _refused, Exception: _failed},
         openapi_config=None,

@@ -2,6 +2,8 @@
 
 The page is written by us from the document and holds no script: the usual viewers load theirs from
 other origins, which a payment system must not.
+
+Rule a change must keep: what is documented is what is served.
 """
 
 from collections.abc import Sequence

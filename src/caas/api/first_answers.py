@@ -30,7 +30,10 @@ from caas.rules.payment_states import PaymentState
 CREATED: Final = 201
 ACCEPTED: Final = 202
 DECLINED: Final = 402
-FIRST_ANSWERS: Final = {CREATED: PaymentAnswer, ACCEPTED: PaymentAnswer, DECLINED: Problem}
+NOT_FOUND: Final = 404
+FIRST_ANSWERS: Final = {
+    CREATED: PaymentAnswer, ACCEPTED: PaymentAnswer, DECLINED: Problem, NOT_FOUND: Problem,
+}  # fmt: skip
 
 VERSION_ACCEPTED: Final = 2
 OPEN: Final = frozenset({PaymentState.INITIATED, PaymentState.PENDING})

@@ -15,8 +15,9 @@ from typing import Any, Final
 import msgspec
 
 from caas.api.idempotency import KEY_CHARS_MAX, KEY_CHARS_MIN, KEY_PATTERN
-from caas.api.operation import JSON, Operation
+from caas.api.operation import JSON, Operation, template_of
 from caas.api.problems import MEDIA_TYPE, Problem
+from caas.api.texts import MONTH_PATTERN, SERVICE_CODE_PATTERN, VIN_PATTERN
 from caas.api.webhook_handler import WEBHOOK_TAG
 
 VERSION: Final = "1.0.0"
@@ -30,10 +31,15 @@ CALLS_ABOUT_ONE: Final = (404,)
 IDEMPOTENT_POSTS: Final = (409,)
 
 _PLACE: Final = re.compile(r"{(\w+)(?::(\w+))?}")
-_FORMATS: Final[Mapping[str, dict[str, Any]]] = {
-    "uuid": {"type": "string", "format": "uuid"},
-    "str": {"type": "string", "minLength": 1},
+_UUID: Final = {"type": "string", "format": "uuid"}
+_PLACES: Final[Mapping[str, dict[str, Any]]] = {
+    "vin": {"type": "string", "pattern": VIN_PATTERN.replace(r"\Z", "$")},
+    "service_code": {"type": "string", "pattern": SERVICE_CODE_PATTERN.replace(r"\Z", "$")},
+    "month": {"type": "string", "pattern": MONTH_PATTERN.replace(r"\Z", "$")},
+    "problem": {"type": "string", "pattern": "^[a-z0-9_]{1,64}$"},
 }
+"""What stands in a place of an address that is no id of ours."""
+
 _DESCRIPTION: Final = """
 What CaaS subsystems call (Internal Payment API), and the subsystems around it. Money is `amount`
 in minor units with `currency`; times are RFC 3339 in UTC; errors are `application/problem+json`.
@@ -50,7 +56,7 @@ def document(operations: Iterable[Operation]) -> bytes:
     schemas, references = _components(known)
     paths: dict[str, dict[str, Any]] = {}
     for operation in known:
-        path = _PLACE.sub(r"{\1}", operation.path)
+        path = template_of(operation.path)
         paths.setdefault(path, {})[operation.method.lower()] = _described(operation, references)
     return msgspec.json.encode(
         {
@@ -116,7 +122,12 @@ def _all_optional(content: type[msgspec.Struct]) -> bool:
 
 def _parameters(operation: Operation, references: Mapping[object, Schema]) -> list[Schema]:
     parameters = [
-        {"name": name, "in": "path", "required": True, "schema": _FORMATS[kind or "str"]}
+        {
+            "name": name,
+            "in": "path",
+            "required": True,
+            "schema": _UUID if kind == "uuid" else _PLACES[name],
+        }
         for name, kind in _PLACE.findall(operation.path)
     ]
     if operation.query is not None:

@@ -7,6 +7,7 @@ Rules a change must keep: an operation's id is public (the seed's function names
 status that a call can be answered with stands in `answers`, or among those every call has.
 """
 
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -21,6 +22,14 @@ Handle = Callable[[Api, Call], Awaitable[Answer]]
 
 ANY_KEY: Final[frozenset[str]] = frozenset()
 JSON: Final = "application/json"
+
+
+_PLACE_KIND: Final = re.compile(r":\w+}")
+
+
+def template_of(path: str) -> str:
+    """Return an address with the names of its places, without their kinds."""
+    return _PLACE_KIND.sub("}", path)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,7 @@
-"""An order as the API tells it: what was ordered, how far it is, what happened, what was paid."""
+"""An order as the API tells it: what was ordered, how far it is, what happened, what was paid.
+
+Rule a change must keep: an answer is a value; nothing is looked up or decided here.
+"""
 
 from collections.abc import Sequence
 from datetime import datetime

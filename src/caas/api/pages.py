@@ -1,4 +1,7 @@
-"""The few HTML pages of the API: static, without a script, with nothing from another origin."""
+"""The few HTML pages of the API: static, without a script, with nothing from another origin.
+
+Rule a change must keep: no script and no other origin.
+"""
 
 from html import escape
 from typing import Final

@@ -1,6 +1,8 @@
 """GET /problems/{code}: what a problem means, as the page behind its `type` (RFC 9457).
 
 The pages are read off the errors themselves, so that every code has one.
+
+Rule a change must keep: every code that is told has its page.
 """
 
 from html import escape
@@ -57,7 +59,7 @@ async def problem_list(_api: Api, _call: Call) -> Answer:
 
 async def problem_page(_api: Api, call: Call) -> Answer:
     """Explain one problem."""
-    error = known_errors().get(call.ids["code"])
+    error = known_errors().get(call.ids["problem"])
     if error is None:
         raise NoSuchRouteError("No problem has this code; GET /problems lists them.")
     advice = _ADVICE.get(error.http_status, "")
@@ -78,7 +80,7 @@ PROBLEM_OPERATIONS: Final = (
         answers={200: str}, media_type=HTML, handle=problem_list,
     ),
     Operation(
-        id="explainProblem", tag=TAG, method="GET", path="/problems/{code:str}", needs_key=False,
+        id="explainProblem", tag=TAG, method="GET", path="/problems/{problem:str}", needs_key=False,
         answers={200: str, 404: Problem}, media_type=HTML, handle=problem_page,
     ),
 )  # fmt: skip

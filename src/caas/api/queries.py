@@ -14,6 +14,8 @@ from caas.api.problems import InvalidParameterError
 
 PARAMETERS_MAX: Final = 16
 DETAIL_CHARS_MAX: Final = 200
+NOTHING: Final = "null"
+"""What a lax reader takes for a parameter that was left out."""
 
 Limit = Annotated[
     int, msgspec.Meta(ge=1, le=PAGE_ROWS_MAX, description="How many rows a page has at most.")
@@ -44,6 +46,8 @@ class QueryOf(Generic[Parameters]):
             values = dict(pairs)
             if len(values) != len(pairs):
                 raise InvalidParameterError("A query parameter is repeated; send each one once.")
+            if NOTHING in values.values():
+                raise InvalidParameterError("A query parameter that is not wanted is left out.")
             return msgspec.convert(values, self.parameters, strict=False)
         except (ValueError, UnicodeDecodeError) as error:
             detail = str(error)[:DETAIL_CHARS_MAX]

@@ -1,4 +1,7 @@
-"""Services, service orders and subscriptions as the API tells them."""
+"""Services, service orders and subscriptions as the API tells them.
+
+Rule a change must keep: an answer is a value; nothing is looked up or decided here.
+"""
 
 from collections.abc import Sequence
 from datetime import datetime

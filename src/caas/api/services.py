@@ -189,7 +189,7 @@ def code_of(call: Call) -> str:
     Raises:
         InvalidParameterError: it cannot be one.
     """
-    code = str(call.ids["code"])
+    code = str(call.ids["service_code"])
     if _CODE.match(code) is None:
         raise InvalidParameterError("A service's code is small letters, digits and -.")
     return code
@@ -206,11 +206,12 @@ _PATH: Final = "/v1/service-orders/{order_id:uuid}"
 
 SERVICE_OPERATIONS: Final = (
     Operation(
-        id="putService", tag=TAG, method="PUT", path="/v1/services/{code:str}", scopes=_READERS,
+        id="putService", tag=TAG, method="PUT", path="/v1/services/{service_code:str}",
+        scopes=_READERS,
         body=PUT, answers={200: ServiceAnswer}, handle=put_service,
     ),
     Operation(
-        id="getService", tag=TAG, method="GET", path="/v1/services/{code:str}",
+        id="getService", tag=TAG, method="GET", path="/v1/services/{service_code:str}",
         answers={200: ServiceAnswer, 404: Problem}, handle=get_service,
     ),
     Operation(

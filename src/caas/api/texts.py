@@ -10,7 +10,7 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
-from caas.rules.money import AMOUNT_MAX, TOTAL_MAX
+from caas.rules.money import AMOUNT_MAX, EXPONENTS, TOTAL_MAX
 
 # \A and \Z, not ^ and $: a trailing line feed must not pass.
 PositiveAmount = Annotated[
@@ -19,7 +19,14 @@ PositiveAmount = Annotated[
 Amount = Annotated[
     int, Meta(ge=0, le=AMOUNT_MAX, description="Minor units of the currency (cents for EUR).")
 ]
-Currency = Annotated[str, Meta(pattern=r"^[A-Z]{3}\Z", description="ISO 4217, for example EUR.")]
+Currency = Annotated[
+    str,
+    Meta(
+        pattern=r"^[A-Z]{3}\Z",
+        description="ISO 4217, for example EUR.",
+        extra_json_schema={"enum": sorted(EXPONENTS)},
+    ),
+]
 PaymentMethod = Annotated[
     str,
     Meta(
@@ -53,7 +60,7 @@ Email = Annotated[
 Language = Annotated[str, Meta(pattern=r"^[a-z]{2}(-[A-Z]{2})?\Z")]
 VIN_PATTERN: Final = r"^(?=[0-9-]*[A-Z])[A-Z0-9][A-Z0-9-]{2,31}\Z"
 SERVICE_CODE_PATTERN: Final = r"^[a-z0-9][a-z0-9-]{0,63}\Z"
-MONTH_PATTERN: Final = r"^[0-9]{4}-(0[1-9]|1[0-2])\Z"
+MONTH_PATTERN: Final = r"^(?!0000|9999)[0-9]{4}-(0[1-9]|1[0-2])\Z"
 Vin = Annotated[
     str, Meta(pattern=VIN_PATTERN, description="Letters, digits and -, not all digits.")
 ]

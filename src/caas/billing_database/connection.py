@@ -2,12 +2,13 @@
 
 PostgreSQL 15 or newer, embedded or elsewhere; one dialect. Few connections, prepared statements.
 
-Rules a change must keep: no network but the database's inside a transaction; a transaction that
-fails with a deadlock or a serialisation failure is run again as a whole, a bounded number of times.
+Rules a change must keep: no network but the database's inside a transaction; a statement or a
+transaction that fails with a deadlock or a serialisation failure is run again as a whole, a bounded
+number of times; a database that cannot serve now (gone, full, read-only, too slow) is one error.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TypeAlias, TypeVar
 
 import asyncpg
@@ -29,6 +30,10 @@ Result = TypeVar("Result")
 RETRIED = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 UNREACHABLE = (
     OSError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.PostgresSystemError,
+    asyncpg.ReadOnlySQLTransactionError,
     asyncpg.PostgresConnectionError,
     asyncpg.CannotConnectNowError,
     asyncpg.TooManyConnectionsError,
@@ -72,26 +77,51 @@ class Database:
             yield connection
 
     async def in_transaction(self, work: Callable[[Connection], Awaitable[Result]]) -> Result:
-        """Run work in one transaction, again from its start after a deadlock."""
-        for _ in range(TRANSACTION_ATTEMPTS_MAX - 1):
-            try:
-                async with self.transaction() as connection:
-                    return await work(connection)
-            except RETRIED:
-                continue
-        async with self.transaction() as connection:
-            return await work(connection)
+        """Run work in one transaction, again from its start after a deadlock.
+
+        Raises:
+            DatabaseUnavailableError: the database cannot serve now; nothing was recorded.
+        """
+        return await self._persistently(self.transaction, work)
+
+    async def in_statement(self, work: Callable[[Connection], Awaitable[Result]]) -> Result:
+        """Run work, which is one statement, on a connection; again after a deadlock.
+
+        Raises:
+            DatabaseUnavailableError: the database cannot serve now; nothing was recorded.
+        """
+        return await self._persistently(self.connection, work)
 
     async def fetch(self, query: str, *arguments: object) -> list[Row]:
         """Run one query and return its rows."""
-        async with self.connection() as connection:
+
+        async def fetched(connection: Connection) -> list[Row]:
             rows: list[Row] = await connection.fetch(query, *arguments)
             return rows
 
+        return await self.in_statement(fetched)
+
     async def fetchrow(self, query: str, *arguments: object) -> Row | None:
         """Run one query and return its first row."""
-        async with self.connection() as connection:
+
+        async def fetched(connection: Connection) -> Row | None:
             return await connection.fetchrow(query, *arguments)
+
+        return await self.in_statement(fetched)
+
+    async def _persistently(
+        self,
+        lend: Callable[[], AbstractAsyncContextManager[Connection]],
+        work: Callable[[Connection], Awaitable[Result]],
+    ) -> Result:
+        error: Exception | None = None
+        for _ in range(TRANSACTION_ATTEMPTS_MAX):
+            try:
+                async with lend() as connection:
+                    return await work(connection)
+            except RETRIED as again:
+                error = again
+        raise DatabaseUnavailableError(reason=str(error)) from error
 
     async def close(self) -> None:
         """Close every connection, waiting for what is under way."""

@@ -2,12 +2,13 @@
 
 Payments put their key in when they are accepted (`payments.accept`); every other call begins and
 ends its key here. A key belongs to its caller; only its hash is stored.
+
+Rule a change must keep: a key never answers for another request.
 """
 
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
@@ -128,7 +129,11 @@ class IdempotencyKeys:
 
     async def forget(self, caller: str, key: str) -> None:
         """Give the key back after a request that changed nothing."""
-        await self._database.fetch(FORGET, caller, hashed(key))
+        await self.forget_phantom(caller, hashed(key))
+
+    async def forget_phantom(self, caller: str, key_hash: bytes) -> None:
+        """Give a key back that has no answer, and no payment was made under it."""
+        await self._database.fetch(FORGET, caller, key_hash)
 
     async def payment_of(self, caller: str, key_hash: bytes) -> UUID | None:
         """Return the payment that was accepted under a key, if one was."""
@@ -147,8 +152,3 @@ class IdempotencyKeys:
 
 async def _end(connection: Connection, batch: Sequence[_Ended]) -> None:
     await connection.fetch(END, *(list(column) for column in zip(*batch, strict=True)))
-
-
-def is_abandoned(created_at: datetime, now: datetime) -> bool:
-    """Whether a key has been without an answer for longer than any request lasts."""
-    return (now - created_at).total_seconds() > IN_FLIGHT_SECONDS_MAX

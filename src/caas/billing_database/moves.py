@@ -149,8 +149,7 @@ class Moves:
         return await _apply(within, moves) if moves else []
 
     async def _apply_batch(self, moves: Sequence[Move]) -> list[Moved]:
-        async with self._database.connection() as connection:
-            return await _apply(connection, moves)
+        return await self._database.in_statement(lambda connection: _apply(connection, moves))
 
 
 async def _apply(connection: Connection, moves: Sequence[Move]) -> list[Moved]:

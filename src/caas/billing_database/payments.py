@@ -122,6 +122,7 @@ COLUMNS = (
 )
 ONE = f"select {COLUMNS} from payments where id = $1"
 BY_TRANSACTION = f"select {COLUMNS} from payments where gateway_transaction_id = $1"
+EXISTS = "select 1 from payments where id = $1"
 SEVERAL = f"select {COLUMNS} from payments where id = any ($1)"
 LISTED = f"""
 select {COLUMNS} from payments
@@ -148,7 +149,7 @@ class Payments:
         """Make the intent to charge durable, or say what stands in its way."""
         if within is not None:
             return (await _accept(within, [payment]))[0]
-        return await self._batcher.write(payment, key=payment.id)
+        return await self._batcher.write(payment, key=(payment.subject, payment.type))
 
     async def accept_all(
         self, payments: Sequence[NewPayment], *, within: Connection | None = None
@@ -172,6 +173,10 @@ class Payments:
         if payment is None:
             raise PaymentNotFoundError(f"No payment has the id {payment_id}.")
         return payment
+
+    async def exists(self, payment_id: UUID) -> bool:
+        """Say whether there is a payment with this id."""
+        return await self._database.fetchrow(EXISTS, payment_id) is not None
 
     async def by_transaction(self, gateway_transaction_id: str) -> Payment | None:
         """Return the payment of a gateway's transaction, or None."""
@@ -204,8 +209,7 @@ class Payments:
         return [found.get(payment_id) for payment_id in ids]
 
     async def _accept_batch(self, payments: Sequence[NewPayment]) -> list[Acceptance]:
-        async with self._database.connection() as connection:
-            return await _accept(connection, payments)
+        return await self._database.in_statement(lambda connection: _accept(connection, payments))
 
 
 async def _accept(connection: Connection, payments: Sequence[NewPayment]) -> list[Acceptance]:

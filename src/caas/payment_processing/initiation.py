@@ -98,6 +98,9 @@ async def accept(
     Money(request.amount, request.currency)
     wanted = _new_payment(request, payment_type, pace)
     acceptance = await _accepted(books, wanted, request, check)
+    if await _came_too_early(books, acceptance):
+        await _forget_key(books, request)
+        acceptance = await _accepted(books, wanted, request, check)
     match acceptance.verdict:
         case Verdict.ACCEPTED:
             return Accepted(_as_accepted(wanted, acceptance), fresh=True)
@@ -119,16 +122,38 @@ async def _accepted(
             await check(request, within=connection)
         return acceptance
 
-    acceptance = await books.database.in_transaction(together)
-    if acceptance.verdict is Verdict.LIVE_PAYMENT and acceptance.payment_id is None:
-        # the live payment was committed after this statement began to look: now it can be seen
-        acceptance = await books.database.in_transaction(together)
-    return acceptance
+    return await books.database.in_transaction(together)
 
 
-def _new_payment(
-    request: PaymentRequest, payment_type: PaymentType, pace: Pace
-) -> NewPayment:
+async def _came_too_early(books: Books, acceptance: Acceptance) -> bool:
+    """Whether a second look sees what the first could not.
+
+    Either somebody else's key or payment was committed while our statement ran, or the key was
+    left by a call that died before it had an answer, for a payment that was never made.
+    """
+    if acceptance.verdict is Verdict.ACCEPTED:
+        return False
+    if acceptance.payment_id is None:
+        return True
+    if acceptance.verdict is Verdict.LIVE_PAYMENT or acceptance.answer_status is not None:
+        return False
+    return not _is_running(acceptance) and not await books.payments.exists(acceptance.payment_id)
+
+
+async def _forget_key(books: Books, request: PaymentRequest) -> None:
+    """Take back a key that names a payment which was never made; others stay."""
+    if request.caller_key is not None:
+        await books.keys.forget_phantom(request.caller_key.caller, request.caller_key.key_hash)
+
+
+def _is_running(acceptance: Acceptance) -> bool:
+    """Whether the call that brought the key first may still be under way."""
+    assert acceptance.key_created_at is not None, "a used key was stored"
+    running = (acceptance.at - acceptance.key_created_at).total_seconds()
+    return running < IN_FLIGHT_SECONDS_MAX
+
+
+def _new_payment(request: PaymentRequest, payment_type: PaymentType, pace: Pace) -> NewPayment:
     key = request.caller_key
     return NewPayment(
         id=new_id(),
@@ -155,9 +180,7 @@ async def _repeated(
         raise KeyReusedError
     if acceptance.answer_status is not None and acceptance.answer_body is not None:
         return StoredAnswer(acceptance.answer_status, acceptance.answer_body)
-    assert acceptance.key_created_at is not None, "a used key was stored"
-    running = (acceptance.at - acceptance.key_created_at).total_seconds()
-    if acceptance.payment_id is None or running < IN_FLIGHT_SECONDS_MAX:
+    if acceptance.payment_id is None or _is_running(acceptance):
         raise InFlightError
     return Accepted(await books.payments.get(acceptance.payment_id), fresh=False)
 

@@ -405,6 +405,10 @@ set search_path = caas, pg_temp set plan_cache_mode = force_generic_plan
 set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
 #variable_conflict use_column
 begin
+  -- Whoever had to wait for a payment here sees below what the one before it committed.
+  perform from payments p
+    where p.id = any (array(select (m->>'payment_id')::uuid from jsonb_array_elements(p_moves) m))
+    order by p.id for update;
   return query
   with w as materialized (
     select r.*, now_.at from rows from (jsonb_to_recordset(p_moves) as (
@@ -420,14 +424,14 @@ begin
     cross join (select db_now() as at offset 0) now_
   ), looked as materialized (
     select w.*, l.id, l.version + 1 as seq, l.event_hash as hash_before, l.type, l.currency
-      from (select * from w order by w.payment_id) w
+      from w
       left join lateral (
         select p.id, p.version, p.event_hash, p.type, p.currency from payments p
          where p.id = w.payment_id and p.state = w.from_state
            and (w.if_version is null or p.version = w.if_version)
            and not exists (select from payment_events e
                             where e.payment_id = p.id and e.source = w.source)
-           for update) l on true
+         limit 1) l on true
   ), claimed as (
     insert into resolution_claims as c (payment_id, payment_type, kind, reason, evidence_id,
         evidence_kind, proves_delivery, claimed_at)

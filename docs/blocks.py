@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from caas.api.application import OPERATIONS
+from caas.bench import GOALS
 from caas.billing_database import migrations
 from caas.billing_database.self_check import LAWS, NO_CARD_NUMBER
 from caas.notifications import texts
@@ -212,6 +213,13 @@ def notifications() -> str:
         for template, facts in texts.TEMPLATES.items()
     ]
     return table(("template", "title", "facts"), rows)
+
+
+def goals() -> str:
+    """List what `./caas bench` measures."""
+    return table(
+        ("goal", "what is measured"), [(f"`{name}`", said) for name, said in GOALS.items()]
+    )
 
 
 def decisions() -> str:

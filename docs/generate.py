@@ -21,7 +21,7 @@ from docs import blocks, source_map
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 MARKED: Final = re.compile(
-    r"(?P<begin><!-- made from the sources: (?P<name>[a-z-]+) -->\n).*?(?P<end><!-- end -->)",
+    r"(?P<begin><!-- made from the sources: (?P<name>[a-z0-9-]+) -->\n).*?(?P<end><!-- end -->)",
     re.DOTALL,
 )
 BLOCKS: Final[Mapping[str, Callable[[], str]]] = {
@@ -42,6 +42,7 @@ BLOCKS: Final[Mapping[str, Callable[[], str]]] = {
     "laws": blocks.laws,
     "calls": blocks.calls,
     "notifications": blocks.notifications,
+    "goals": blocks.goals,
     "decisions": blocks.decisions,
 }
 

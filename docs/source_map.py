@@ -17,6 +17,8 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 SOURCES: Final = ROOT / "src"
 
 PARTICIPANTS: Final[Mapping[str, tuple[str, ...]]] = {
+    "Corporate Intranet": ("caas.channels.intranet",),
+    "Web Platform, Mobile Application": ("caas.channels.customer",),
     "Payment Processing Subsystem": ("caas.payment_processing",),
     "Order Management Subsystem": ("caas.order_management",),
     "Service Catalog Subsystem": ("caas.service_catalog",),

@@ -1,0 +1,57 @@
+"""The page that follows the integration document through the code: whole, naming what is there."""
+
+import re
+
+import pytest
+
+from tests.conventions.references import CODE, QUOTED, TEST, broken_references
+from tests.conventions.sources import ROOT, sources
+
+PAGE = (ROOT / "docs" / "traceability.md").read_text("utf-8")
+ROWS = [
+    [cell.strip() for cell in line.strip("| \n").split(" | ")]
+    for line in PAGE.splitlines()
+    if line.startswith("| ") and not line.startswith("| item ")
+]
+DIAGRAMS = range(1, 12)
+GATEWAYS = {
+    "caas.external_systems.payment_gateway",
+    "caas.external_systems.seed_contract_gateway",
+    "caas.external_systems.stripe_gateway",
+}
+MAY_TALK = re.compile(
+    r"src/caas/(payment_processing|external_systems|app|assembly|start_up|bench)\b"
+)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row[0])
+def test_every_item_names_its_code_and_its_tests(row: list[str]) -> None:
+    _, code, tests = row
+
+    assert all(CODE.fullmatch(name) for name in QUOTED.findall(code))
+    assert all(TEST.fullmatch(name) for name in QUOTED.findall(tests))
+    assert QUOTED.findall(code)
+    assert QUOTED.findall(tests)
+
+
+def test_everything_that_is_named_is_there() -> None:
+    assert list(broken_references(PAGE)) == []
+
+
+@pytest.mark.parametrize("number", DIAGRAMS)
+def test_every_diagram_has_its_section(number: int) -> None:
+    headings = re.findall(r"^## (.*)$", PAGE, re.MULTILINE)
+
+    assert any(re.search(rf"Diagrams? (\d+ and )?{number}\b", heading) for heading in headings)
+
+
+def test_only_payment_processing_talks_to_the_gateway() -> None:
+    others = [
+        f"{source.path} imports {name}"
+        for source in sources("src/caas")
+        if not MAY_TALK.match(source.path)
+        for name in source.imported()
+        if name in GATEWAYS
+    ]
+
+    assert others == []

@@ -112,9 +112,7 @@ class Doors:
         if caller is not None:
             secret = ADMIN_KEY if caller == "admin" else key(caller)
             headers.setdefault("authorization", f"Bearer {secret}")
-        async with self.session.request(
-            method, self.url + path, headers=headers, **more
-        ) as answer:
+        async with self.session.request(method, self.url + path, headers=headers, **more) as answer:
             return Reply(
                 answer.status,
                 {name.lower(): value for name, value in answer.headers.items()},

@@ -145,11 +145,10 @@ async def test_only_the_digest_of_a_key_is_stored(doors: Doors) -> None:
 
 def test_the_settings_are_read_with_scopes_and_restrictions() -> None:
     customer = uuid4()
-    text = f"web:service-catalog+order-management+customer={customer}:{'a' * 32}, " + (
-        f"madrid:order-management+dealership=Madrid:{'b' * 32}"
-    )
+    one = f"web:service-catalog+order-management+customer={customer}:{'a' * 32}"
+    other = f"madrid:order-management+dealership=Madrid:{'b' * 32}"
 
-    web, madrid = parse_api_keys(text)
+    web, madrid = parse_api_keys(f"{one}, {other}")
 
     assert web.scopes == {"service-catalog", "order-management"}
     assert (web.customer, web.dealership) == (customer, None)

@@ -9,7 +9,7 @@ import structlog
 
 from caas.api.application import OPERATIONS
 from caas.api.problem_pages import known_errors
-from caas.billing_database import schema_state
+from caas.billing_database import migrations, schema_state
 from caas.billing_database.connection import DatabaseUnavailableError
 from tests.api.conftest import SOMEBODYS_PAYMENT, Doors, Reply
 from tests.api.raw_http import line
@@ -183,7 +183,7 @@ async def test_liveness_readiness_metrics_and_laws(quiet_doors: Doors) -> None:
 async def test_a_database_of_another_version_is_not_ready(
     quiet_doors: Doors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    known = schema_state.files()
+    known = migrations.files()
     monkeypatch.setattr(schema_state, "files", lambda: {**known, "0999_future.sql": "select 1"})
 
     answer = await quiet_doors.get("/ready", caller=None)

@@ -191,8 +191,10 @@ async def test_a_connection_is_used_again_after_an_answer(quiet_doors: Doors) ->
     [
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
         b"GET / HTTP/9.9\r\n\r\n",
-        b"GET /health HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n"
-        b"transfer-encoding: chunked\r\n\r\n",
+        (
+            b"GET /health HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n"
+            b"transfer-encoding: chunked\r\n\r\n"
+        ),
         b"POST /health HTTP/1.1\r\nhost: x\r\ncontent-length: -5\r\n\r\n",
         b"GET /health HTTP/1.1\r\nhost : x\r\n\r\n",
     ],

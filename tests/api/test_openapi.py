@@ -2,6 +2,7 @@
 
 import asyncio
 import warnings
+from typing import Any
 
 import pytest
 import schemathesis
@@ -31,7 +32,7 @@ def fuzz(document: dict[str, object], url: str, operation_id: str) -> None:
         max_examples=EXAMPLES, deadline=None, database=None, derandomize=True,
         phases=[Phase.generate], suppress_health_check=list(HealthCheck),
     )  # fmt: skip
-    def call(case: schemathesis.Case) -> None:
+    def call(case: "schemathesis.Case[Any]") -> None:
         answer = case.call(base_url=url, headers={"authorization": f"Bearer {ADMIN_KEY}"})
         case.validate_response(answer, checks=list(CHECKS))
 

@@ -133,9 +133,9 @@ async def test_the_same_key_with_another_body_is_refused_and_changes_nothing(
     for change in ({"payment_method": "pm_declined"}, {"return_url": "https://x.example/"}):
         other = await doors.post("/v1/payments/service", {**body, **change}, headers=key)
         assert (other.status, other.json["code"]) == (422, "idempotency_key_reused"), change
-    for change in ({"amount": 1300}, {"currency": "USD"}, {"customer": str(uuid4())}):
-        other = await doors.post("/v1/payments/service", {**body, **change}, headers=key)
-        assert other.status == 422, (change, other.body)
+    for other_sum in ({"amount": 1300}, {"currency": "USD"}, {"customer": str(uuid4())}):
+        other = await doors.post("/v1/payments/service", {**body, **other_sum}, headers=key)
+        assert other.status == 422, (other_sum, other.body)
 
     assert await count(doors, "payments") == 1
 

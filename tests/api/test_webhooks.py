@@ -210,9 +210,7 @@ async def test_a_webhook_larger_than_the_limit_is_not_read(quiet_doors: Doors) -
 async def test_a_settlement_webhook_settles_its_payment(doors: Doors) -> None:
     payment = (await pays(doors)).json
     house = doors.house
-    capturing = await house.until(
-        UUID(payment["id"]), lambda p: p.state is PaymentState.CAPTURING
-    )
+    capturing = await house.until(UUID(payment["id"]), lambda p: p.state is PaymentState.CAPTURING)
     body = settled(id=capturing.gateway_transaction_id, reference=payment["id"])
 
     assert (await tells(doors, body)).status == 204

@@ -102,7 +102,7 @@ def _direct(api: Api, operations: tuple[Operation, ...]) -> Mapping[tuple[str, s
     }
 
 
-def _framework(api: Api, operations: tuple[Operation, ...]) -> Any:  # noqa: ANN401  # ASGI
+def _framework(api: Api, operations: tuple[Operation, ...]) -> Any:  # ASGI
     async def bootstrap() -> None:
         await api.authentication.bootstrap(api.settings.api_keys)
 

@@ -87,7 +87,7 @@ def _components(operations: list[Operation]) -> tuple[Schema, dict[object, Schem
     return _portable(schemas), dict(zip(listed, map(_portable, references), strict=True))
 
 
-def _portable(schema: Any) -> Any:  # noqa: ANN401  # any JSON
+def _portable(schema: Any) -> Any:  # any JSON
     r"""Return the schema with regular expressions as every dialect reads them: `$` for `\Z`."""
     if isinstance(schema, dict):
         return {
@@ -102,7 +102,7 @@ def _described(operation: Operation, references: Mapping[object, Schema]) -> Sch
         "operationId": operation.id,
         "tags": [operation.tag],
         "summary": operation.summary,
-        "parameters": _parameters(operation, references),
+        "parameters": _parameters(operation),
         "responses": _responses(operation, references),
     }
     if operation.scopes:
@@ -120,7 +120,7 @@ def _all_optional(content: type[msgspec.Struct]) -> bool:
     return all(not field.required for field in msgspec.structs.fields(content))
 
 
-def _parameters(operation: Operation, references: Mapping[object, Schema]) -> list[Schema]:
+def _parameters(operation: Operation) -> list[Schema]:
     parameters = [
         {
             "name": name,

@@ -30,8 +30,10 @@ a { color: #0b5394; }
 """.strip()
 _POLICY: Final = (
     b"content-security-policy",
-    b"default-src 'none'; style-src 'self'; frame-ancestors 'none'; base-uri 'none'; "
-    b"form-action 'none'",
+    (
+        b"default-src 'none'; style-src 'self'; frame-ancestors 'none'; base-uri 'none'; "
+        b"form-action 'none'"
+    ),
 )
 
 

@@ -143,7 +143,8 @@ class WebhookInbox:
     ) -> None:
         """Set a webhook aside that must not be applied, and open a case for a person to look."""
         kind = UNREADABLE if contradicts is None else CONTRADICTION
-        sentence = f"The webhook {incoming.event_id} from {incoming.gateway} was set aside: {reason}"
+        which = f"{incoming.event_id} from {incoming.gateway}"
+        sentence = f"The webhook {which} was set aside: {reason}"
 
         async def together(connection: Connection) -> None:
             quarantined = new_id()

@@ -66,6 +66,9 @@ def _channels(platform: Platform, settings: Settings) -> Entrance:
             payment_processing=platform.payment_processing,
             order_management=platform.order_management,
             service_catalog=platform.service_catalog,
+            subscriptions=platform.subscriptions,
+            usage=platform.usage,
+            invoices=platform.invoices,
             notifications=platform.notifications,
         ),
         channels.ChannelSettings(

@@ -16,18 +16,16 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import aiohttp
-import uvicorn
 
 from caas import app
-from caas.api import ApiSettings, Rooms, build_api, server_config
+from caas.assembly import Partners, Platform, Terms, assemble
 from caas.billing_database.accounts import Role
 from caas.billing_database.connection import Database
 from caas.billing_database.orders import Order
-from caas.channels import ChannelSettings, NewStaff, beside_api, build_channels, ensure_staff
-from caas.channels import Rooms as ChannelRooms
+from caas.channels import NewStaff, ensure_staff
 from caas.external_systems.admin_registration import AdminRegistration
 from caas.external_systems.factory import Factory
-from caas.external_systems.http import HttpClient, Secret
+from caas.external_systems.http import HttpClient
 from caas.external_systems.in_process_vehicle_link import InProcessVehicleLink
 from caas.external_systems.notification_channel import OutgoingMessage
 from caas.external_systems.seed_contract_gateway import SeedContractGateway
@@ -37,7 +35,8 @@ from caas.payment_processing import PaymentRequest
 from caas.rules.money import Money
 from caas.rules.order_states import OrderState
 from caas.rules.pace import Pace
-from caas.settings import Market
+from caas.serving import serve
+from caas.settings import IN_PROCESS_VEHICLES, Settings, read_settings
 from caas_simulators import order_partners, payment_gateway
 from caas_simulators.gateway_world import GatewaySettings
 from caas_simulators.partner_world import PartnerSettings
@@ -47,8 +46,8 @@ from caas_simulators.webhook_sender import Target
 
 SCALE = 20.0
 PATIENCE_SECONDS = 20.0
-SECRET = "whsec_" + "Z2F0ZXdheS1zZWNyZXQtb2YtdGhlLXRlc3Rz"
 ZONE = ZoneInfo("Europe/Madrid")
+SECRET = "whsec_" + "Z2F0ZXdheS1zZWNyZXQtb2YtdGhlLXRlc3Rz"
 SOL, NORTE = "Autos Sol", "Motor Norte"
 PASSWORD = "a long phrase for tests"
 STAFF = (
@@ -85,7 +84,7 @@ class Town:
     """The platform on its socket, and the strings of the world around it."""
 
     url: str
-    platform: app.Platform
+    platform: Platform
     database: Database
     fleet: Fleet
     letterbox: Letterbox
@@ -204,9 +203,7 @@ async def eventually(look: Callable[[], Awaitable[Found | None]]) -> Found:
 async def founded(database: Database) -> AsyncIterator[Town]:
     """Build a town over an empty database and take it down afterwards."""
     async with AsyncExitStack() as stack:
-        listener = socket.create_server(("127.0.0.1", 0))
-        stack.callback(listener.close)
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        url = f"http://127.0.0.1:{_free_port()}"
         gateway, _ = await stack.enter_async_context(
             payment_gateway.running(
                 GatewaySettings(seed=1, webhooks=_target(url, "gateway"), merchant="CaaS")
@@ -221,14 +218,14 @@ async def founded(database: Database) -> AsyncIterator[Town]:
                 )
             )
         )
+        settings = _settings(database, url, gateway.url, partners.url)
         fleet, letterbox = Fleet(1, clock=Clock(SCALE), latency_seconds=0.1 * SCALE), Letterbox()
-        outside = await _outside(stack, gateway.url, partners.url, fleet, letterbox)
-        terms = app.Terms(market=_market(), pace=Pace(SCALE), public_url=url)
-        platform = app.assemble(database, outside, terms)
+        outside = await _outside(stack, settings, fleet, letterbox)
+        terms = Terms(market=settings.market, pace=Pace(SCALE), public_url=url)
+        platform = assemble(database, outside, terms)
         await platform.ota_activation_engine.start()
         stack.push_async_callback(outside.vehicles.close)
-        await _work(stack, platform)
-        await _serve(stack, platform, url, listener)
+        await _at_work(stack, platform, settings)
         await _furnish(platform, fleet)
         await ensure_staff(database, STAFF)
         yield Town(
@@ -243,8 +240,28 @@ async def founded(database: Database) -> AsyncIterator[Town]:
         )
 
 
-def _market() -> Market:
-    return Market(zone=ZONE, currency="EUR", language="es")
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def _settings(database: Database, url: str, gateway_url: str, partners_url: str) -> Settings:
+    return read_settings(
+        {
+            "CAAS_DATABASE_URL": database.dsn,
+            "CAAS_GATEWAY_URL": gateway_url,
+            "CAAS_GATEWAY_API_KEY": "sk_simulated",
+            "CAAS_GATEWAY_WEBHOOK_SECRETS": SECRET,
+            "CAAS_MQTT_URL": IN_PROCESS_VEHICLES,
+            "CAAS_FACTORY_URL": partners_url,
+            "CAAS_REGISTRATION_URL": partners_url,
+            "CAAS_TRANSPORT_URL": partners_url,
+            "CAAS_PARTNER_WEBHOOK_SECRETS": SECRET,
+            "CAAS_PUBLIC_URL": url,
+            "CAAS_API_KEYS": f"operators:operations:{'k' * 43}",
+            "CAAS_TIME_SCALE": str(SCALE),
+        }
+    )
 
 
 def _target(url: str, name: str) -> Target:
@@ -252,13 +269,13 @@ def _target(url: str, name: str) -> Target:
 
 
 async def _outside(
-    stack: AsyncExitStack, gateway_url: str, partners_url: str, fleet: Fleet, letterbox: Letterbox
-) -> app.Partners:
-    gateway = HttpClient(gateway_url, partner="gateway", api_key=Secret("sk_simulated"))
-    partners = HttpClient(partners_url, partner="partners")
+    stack: AsyncExitStack, settings: Settings, fleet: Fleet, letterbox: Letterbox
+) -> Partners:
+    gateway = HttpClient(settings.gateway_url, partner="gateway", api_key=settings.gateway_api_key)
+    partners = HttpClient(settings.factory_url, partner="partners")
     stack.push_async_callback(gateway.close)
     stack.push_async_callback(partners.close)
-    return app.Partners(
+    return Partners(
         gateway=SeedContractGateway(gateway),
         vehicles=InProcessVehicleLink(fleet, now=app.now, on_refused=lambda *_: None),
         order_partners=OrderPartners(
@@ -270,59 +287,23 @@ async def _outside(
     )
 
 
-async def _work(stack: AsyncExitStack, platform: app.Platform) -> None:
-    working = asyncio.get_running_loop().create_task(platform.open_work.run())
+async def _at_work(stack: AsyncExitStack, platform: Platform, settings: Settings) -> None:
+    """Let a worker work, and the API and the channels listen."""
+    loop, listens = asyncio.get_running_loop(), asyncio.Event()
+    port = int(settings.public_url.rpartition(":")[2])
+    serving = serve(platform, settings, host="127.0.0.1", port=port, on_listening=listens.set)
+    tasks = [loop.create_task(platform.open_work.run()), loop.create_task(serving)]
 
     async def stop() -> None:
-        working.cancel()
-        await asyncio.gather(working, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     stack.push_async_callback(stop)
+    await listens.wait()
 
 
-async def _serve(
-    stack: AsyncExitStack, platform: app.Platform, url: str, listener: socket.socket
-) -> None:
-    secrets = (Secret(SECRET),)
-    api = build_api(
-        Rooms(
-            books=platform.books,
-            payment_processing=platform.payment_processing,
-            order_management=platform.order_management,
-            service_catalog=platform.service_catalog,
-        ),
-        ApiSettings(
-            now=app.now,
-            gateway_webhook_secrets=secrets,
-            factory_webhook_secrets=secrets,
-            transport_webhook_secrets=secrets,
-            on_webhook=platform.open_work.wake,
-        ),
-    )
-    channels = build_channels(
-        ChannelRooms(
-            books=platform.books,
-            payment_processing=platform.payment_processing,
-            order_management=platform.order_management,
-            service_catalog=platform.service_catalog,
-            notifications=platform.notifications,
-        ),
-        ChannelSettings(public_url=url, zone=ZONE),
-    )
-    server = uvicorn.Server(server_config(beside_api(api, channels)))
-    serving = asyncio.get_running_loop().create_task(server.serve(sockets=[listener]))
-    while not server.started:
-        await asyncio.sleep(0.005)
-
-    async def stop() -> None:
-        server.should_exit = True
-        server.force_exit = True
-        await serving
-
-    stack.push_async_callback(stop)
-
-
-async def _furnish(platform: app.Platform, fleet: Fleet) -> None:
+async def _furnish(platform: Platform, fleet: Fleet) -> None:
     """Put cars into the stock and services into the catalogue."""
     for vin, model, price, finished in STOCK:
         await platform.order_management.put_vehicle(
@@ -341,3 +322,7 @@ async def _furnish(platform: app.Platform, fleet: Fleet) -> None:
         await platform.service_catalog.put_service(
             code=code, name=name, kind="one_time", currency="EUR", prices=prices
         )
+    await platform.service_catalog.put_service(
+        code="range-plus", name="Autonomía ampliada", kind="subscription", currency="EUR",
+        monthly_fee=2990, metered=[{"unit": "kWh", "unit_price": 12}],
+    )  # fmt: skip

@@ -9,9 +9,11 @@ else's is answered as if it did not exist.
 
 from typing import Final
 
+from caas.channels.customer_invoices import CUSTOMER_INVOICE_ROUTES
 from caas.channels.customer_order import CUSTOMER_ORDER_ROUTES
 from caas.channels.customer_payments import CUSTOMER_PAYMENT_ROUTES
 from caas.channels.customer_services import CUSTOMER_SERVICE_ROUTES
+from caas.channels.customer_subscriptions import CUSTOMER_SUBSCRIPTION_ROUTES
 from caas.channels.order_view import KINDS, slug
 from caas.channels.page_routes import CUSTOMERS, PageRoute, get
 from caas.channels.replies import Reply, see_other
@@ -31,5 +33,7 @@ CUSTOMER_ROUTES: Final[tuple[PageRoute, ...]] = (
     get("/car", cars, CUSTOMERS),
     *CUSTOMER_ORDER_ROUTES,
     *CUSTOMER_SERVICE_ROUTES,
+    *CUSTOMER_SUBSCRIPTION_ROUTES,
     *CUSTOMER_PAYMENT_ROUTES,
+    *CUSTOMER_INVOICE_ROUTES,
 )

@@ -81,7 +81,7 @@ def subject_path(payment: Payment) -> str:
         return f"/car/{payment.subject}"
     if payment.type is PaymentType.SERVICE:
         return f"/service-orders/{payment.subject}"
-    return "/services"
+    return "/invoices"
 
 
 def _slug(event: TimelineEvent) -> str:

@@ -22,7 +22,7 @@ from caas.errors import NotFoundError
 from caas.rules.money import Money
 from caas.rules.order_states import OrderState
 from caas.rules.payment_types import PaymentType
-from caas.service_catalog import ONE_TIME
+from caas.service_catalog import ONE_TIME, SUBSCRIPTION
 
 REFUSED: Final = 422
 KINDS: Final = {"active": "good", "activating": "busy", "activation failed": "", "cancelled": "bad"}
@@ -82,6 +82,10 @@ async def services(channels: Channels, visit: Visit) -> Reply:
         "customer/services.html",
         cars=await own_cars(channels, visit),
         offered=[service for service in offered if service.kind == ONE_TIME],
+        monthly=[service for service in offered if service.kind == SUBSCRIPTION],
+        subscriptions=await channels.rooms.subscriptions.subscriptions(customer=visit.customer),
+        names=names,
+        money_of=Money,
         bought=[ServiceOrderView(one, names.get(one.service, one.service), None) for one in bought],
         lowest=lowest_price,
     )

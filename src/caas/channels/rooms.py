@@ -7,6 +7,7 @@ Rule a change must keep: a page reaches a room through here and never builds one
 
 from dataclasses import dataclass
 
+from caas.billing.invoices import Invoices
 from caas.billing_database.accounts import Accounts
 from caas.billing_database.books import Books
 from caas.channels.passwords import Passwords
@@ -19,6 +20,8 @@ from caas.notifications import Notifications
 from caas.order_management import OrderManagement
 from caas.payment_processing import PaymentProcessing
 from caas.service_catalog import ServiceCatalog
+from caas.service_catalog.subscriptions import Subscriptions
+from caas.service_catalog.usage import Usage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +32,9 @@ class Rooms:
     payment_processing: PaymentProcessing
     order_management: OrderManagement
     service_catalog: ServiceCatalog
+    subscriptions: Subscriptions
+    usage: Usage
+    invoices: Invoices
     notifications: Notifications
 
 

@@ -1,4 +1,7 @@
-"""What the channels are told when they are built; nothing here is read from the environment."""
+"""What the channels are told when they are built; nothing here is read from the environment.
+
+Rule a change must keep: nothing has a default that is not safe.
+"""
 
 from dataclasses import dataclass
 from datetime import tzinfo

@@ -138,7 +138,10 @@ class TransactionRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayTransaction:
-    """A transaction as the gateway told it, decoded and compared."""
+    """A transaction as the gateway told it, decoded and compared.
+
+    `payment_method` is the gateway's token of what the customer has paid with, where it tells one.
+    """
 
     id: str
     reference: str
@@ -152,6 +155,7 @@ class GatewayTransaction:
     capture_before: datetime | None = None
     hosted_page_url: str | None = None
     created_at: datetime | None = None
+    payment_method: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ Rules a change must keep:
 - Unknown fields are allowed (the gateway may grow); unknown statuses and types are not.
 """
 
+import re
 from datetime import UTC, date, datetime
 from typing import Annotated, Final
 
@@ -30,7 +31,7 @@ from caas.external_systems.payment_gateway import (
     TransactionRequest,
     TransactionStatus,
 )
-from caas.rules.card_numbers import scrub
+from caas.rules.card_numbers import contains_card_number, scrub
 
 LINES_PER_PAGE_MAX: Final = 5_000
 QUARANTINED_CHARS_MAX: Final = 500
@@ -95,6 +96,7 @@ class TransactionAnswer(msgspec.Struct, frozen=True):
     decline_code: Code | None = None
     capture_before: Utc | None = None
     hosted_page_url: Url | None = None
+    payment_method: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse amounts that cannot be of one transaction, and statuses without their field."""
@@ -122,7 +124,18 @@ class TransactionAnswer(msgspec.Struct, frozen=True):
             capture_before=in_utc(self.capture_before),
             hosted_page_url=self.hosted_page_url,
             created_at=in_utc(self.created_at),
+            payment_method=_token(self.payment_method),
         )
+
+
+_TOKEN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,199}")
+
+
+def _token(payment_method: str | None) -> str | None:
+    """Return a token of the gateway; what could be a card instead is as if it were not told."""
+    if payment_method is None or contains_card_number(payment_method):
+        return None
+    return payment_method if _TOKEN.fullmatch(payment_method) else None
 
 
 _NOTHING_CAPTURED: Final = frozenset(

@@ -142,7 +142,7 @@ class Authorising(Applying):
             PaymentEvent.FUNDS_RESERVED,
             source="authorised",
             outcome="known",
-            facts={"told_by": source},
+            facts=_told(transaction, source),
             gateway_transaction_id=transaction.id,
             capture_before=transaction.capture_before,
             authorised=payment.amount,
@@ -198,13 +198,20 @@ class Authorising(Applying):
     async def _authorisation_refused(
         self, payment: Payment, flow: Flow, refused: Refused
     ) -> Payment:
-        """The gateway will not even try: nobody is charged, but nobody's card was declined either."""
+        """The gateway will not even try: nobody is charged, and no card was declined."""
         if refused.maybe_done:
             return await self.leave_unknown(payment, AUTHORISE, refused.error.sentence)
         if not _may_fail(payment):
             return await self._refused(payment, AUTHORISE, refused)
         await self._alert(REFUSES, payment.id, refused.error.sentence)
         return await self.fail(payment, PaymentEvent.GATEWAY_REJECTION, flow, refused.error.refusal)
+
+
+def _told(transaction: GatewayTransaction, source: str) -> dict[str, object]:
+    """Keep who told of held funds, and the token they are held on (decision 44, mandate token)."""
+    if transaction.payment_method is None:
+        return {"told_by": source}
+    return {"told_by": source, "payment_method": transaction.payment_method}
 
 
 def _may_fail(payment: Payment) -> bool:

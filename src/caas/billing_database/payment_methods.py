@@ -1,0 +1,50 @@
+"""What customers have paid with before: the gateway's tokens, never a card (decision 44).
+
+A token is learnt when funds were held on it. It can carry a subscription when its customer says so.
+
+Rules a change must keep: a token is shown to nobody, its customer chooses by when and for what it
+was used; somebody else's token is found by no customer.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from caas.billing_database.connection import Database
+from caas.rules.payment_types import PaymentType
+
+METHODS_MAX: Final = 5
+
+OF_CUSTOMER: Final = """
+select token, payment_id, type, used_at from (
+  select distinct on (e.facts->>'payment_method') e.facts->>'payment_method' as token,
+         p.id as payment_id, p.type, e.at as used_at
+    from payments p join payment_events e on e.payment_id = p.id
+   where p.customer = $1 and e.event = 'Funds reserved' and e.facts ? 'payment_method'
+   order by e.facts->>'payment_method', e.at desc) last_use
+ order by used_at desc limit $2
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class UsedMethod:
+    """A token that funds were held on, and the last payment it was used for."""
+
+    token: str
+    payment_id: UUID
+    type: PaymentType
+    used_at: datetime
+
+
+class PaymentMethods:
+    """The payment methods that customers have used."""
+
+    def __init__(self, database: Database) -> None:
+        """Read from this database."""
+        self._database = database
+
+    async def used_by(self, customer: UUID) -> list[UsedMethod]:
+        """Return what a customer has paid with, the last first."""
+        rows = await self._database.fetch(OF_CUSTOMER, customer, METHODS_MAX)
+        return [UsedMethod(**{**row, "type": PaymentType(row["type"])}) for row in rows]

@@ -1,0 +1,212 @@
+"""Subscriptions (Diagram 6): subscribe, see the use so far and the next charge, end it.
+
+A subscription is charged after each month (mes vencido) to something the customer has paid with
+before; which one is chosen here, and the customer says yes to it.
+
+Rules a change must keep: a token never goes to the browser, it is named by the payment it was used
+for; what a failed charge means is said before subscribing; ending takes effect at once.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+from caas.billing_database.invoices import InvoiceRows
+from caas.billing_database.payment_methods import PaymentMethods, UsedMethod
+from caas.billing_database.services import Service
+from caas.billing_database.subscriptions import Subscription
+from caas.channels.customer_services import own_cars
+from caas.channels.next_charge import running_month
+from caas.channels.page_routes import CUSTOMERS, NothingHereError, PageRoute, get, post
+from caas.channels.replies import Reply, nothing_new
+from caas.channels.rooms import Channels
+from caas.channels.sending_once import new_key, once
+from caas.channels.visit import Visit
+from caas.errors import NotFoundError
+from caas.rules.money import Money
+from caas.rules.subscription_states import SubscriptionState
+from caas.service_catalog import SUBSCRIPTION
+
+REFUSED: Final = 422
+KINDS: Final = {
+    SubscriptionState.ACTIVE: "good",
+    SubscriptionState.REFUSED: "bad",
+    SubscriptionState.CANCELLED: "",
+    SubscriptionState.NOT_ACTIVATED: "",
+}
+MOVING: Final = frozenset({SubscriptionState.VERIFYING, SubscriptionState.ACTIVATING})
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionView:
+    """A subscription as pages show it."""
+
+    subscription: Subscription
+    name: str
+
+    @property
+    def slug(self) -> str:
+        """The key of the words for the state; a month that was not paid has its own."""
+        unpaid = self.subscription.cancelled_because == "payment failed"
+        return "unpaid" if unpaid else self.subscription.state.value.replace(" ", "_")
+
+    @property
+    def kind(self) -> str:
+        """Which colour the badge has."""
+        return KINDS.get(self.subscription.state, "busy")
+
+    @property
+    def fee(self) -> Money:
+        """What it costs each month."""
+        return Money(self.subscription.monthly_fee, self.subscription.currency)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether anything can still happen to it within moments."""
+        switching_off = (
+            self.subscription.state is SubscriptionState.CANCELLED
+            and self.subscription.activated_at is not None
+            and self.subscription.deactivated_at is None
+        )
+        return self.subscription.state in MOVING or switching_off
+
+    @property
+    def version(self) -> str:
+        """What changes when anything of this changes."""
+        return f"{self.slug}-{int(self.subscription.deactivated_at is not None)}"
+
+
+async def views_of(channels: Channels, visit: Visit) -> list[SubscriptionView]:
+    """Return a customer's subscriptions, newest first."""
+    listed = await channels.rooms.subscriptions.subscriptions(customer=visit.customer)
+    return [SubscriptionView(one, await _name(channels, one.service)) for one in listed]
+
+
+async def subscribe_form(channels: Channels, visit: Visit) -> Reply:
+    """Show what a subscription costs, and what it can be charged to."""
+    return await _form_page(channels, visit, await _offered(channels, visit))
+
+
+async def subscribe(channels: Channels, visit: Visit) -> Reply:
+    """Subscribe, charging to what the customer has chosen."""
+    offer = await _offered(channels, visit)
+    vins = {car.vin for car in await own_cars(channels, visit)}
+    vin = visit.form.get("vin", "")
+    chosen = [
+        method.token
+        for method in await _methods(channels, visit)
+        if str(method.payment_id) == visit.form.get("method")
+    ]
+    if not chosen or vin not in vins or visit.form.get("agreed") != "yes":
+        return await _form_page(channels, visit, offer, nothing_chosen=True)
+
+    async def work() -> str:
+        subscription = await channels.rooms.subscriptions.subscribe(
+            customer=visit.customer, vin=vin, service=offer.code, payment_method=chosen[0]
+        )
+        return f"/subscriptions/{subscription.id}"
+
+    return await once(channels, visit, work)
+
+
+async def subscription(channels: Channels, visit: Visit) -> Reply:
+    """Show a subscription, its use so far and its next charge."""
+    return await _page(channels, visit, "customer/subscription.html")
+
+
+async def subscription_live(channels: Channels, visit: Visit) -> Reply:
+    """Show the living part again, if anything has changed."""
+    view = await own_subscription(channels, visit)
+    if visit.query.get("seen") == view.version:
+        return nothing_new()
+    return await _page(channels, visit, "customer/subscription_live.html")
+
+
+async def end_form(channels: Channels, visit: Visit) -> Reply:
+    """Say what ending a subscription means."""
+    view = await own_subscription(channels, visit)
+    return channels.page(visit, "customer/end_subscription.html", view=view, key=new_key())
+
+
+async def end(channels: Channels, visit: Visit) -> Reply:
+    """End a subscription; the car switches the service off."""
+    view = await own_subscription(channels, visit)
+
+    async def work() -> str:
+        await channels.rooms.subscriptions.end_subscription(view.subscription.id)
+        return f"/subscriptions/{view.subscription.id}"
+
+    return await once(channels, visit, work)
+
+
+async def own_subscription(channels: Channels, visit: Visit) -> SubscriptionView:
+    """Return the subscription of the address, if it is the customer's.
+
+    Raises:
+        NothingHereError: there is none, or it is somebody else's.
+    """
+    subscription_id: UUID = visit.ids["subscription_id"]
+    found = await channels.rooms.subscriptions.find(subscription_id)
+    if found is None or found.customer != visit.customer:
+        raise NothingHereError
+    return SubscriptionView(found, await _name(channels, found.service))
+
+
+async def _page(channels: Channels, visit: Visit, template: str) -> Reply:
+    view = await own_subscription(channels, visit)
+    now = await InvoiceRows(channels.rooms.books.database).now()
+    active = view.subscription.state is SubscriptionState.ACTIVE
+    return channels.page(
+        visit,
+        template,
+        view=view,
+        month=await running_month(channels, view.subscription, now) if active else None,
+        invoices=await channels.rooms.invoices.invoices(subscription=view.subscription.id),
+        money_of=Money,
+    )
+
+
+async def _form_page(
+    channels: Channels, visit: Visit, offer: Service, *, nothing_chosen: bool = False
+) -> Reply:
+    return channels.page(
+        visit,
+        "customer/subscribe.html",
+        service=offer,
+        fee=Money(offer.monthly_fee or 0, offer.currency),
+        metered=[(it["unit"], Money(it["unit_price"], offer.currency)) for it in offer.metered],
+        cars=await own_cars(channels, visit),
+        methods=await _methods(channels, visit),
+        nothing_chosen=nothing_chosen,
+        key=new_key(),
+        status=REFUSED if nothing_chosen else 200,
+    )
+
+
+async def _methods(channels: Channels, visit: Visit) -> list[UsedMethod]:
+    return await PaymentMethods(channels.rooms.books.database).used_by(visit.customer)
+
+
+async def _offered(channels: Channels, visit: Visit) -> Service:
+    try:
+        found = await channels.rooms.service_catalog.service(visit.ids["code"])
+    except NotFoundError as error:
+        raise NothingHereError from error
+    if found.kind != SUBSCRIPTION or not found.offered:
+        raise NothingHereError
+    return found
+
+
+async def _name(channels: Channels, code: str) -> str:
+    return (await channels.rooms.service_catalog.service(code)).name
+
+
+_ONE: Final = "/subscriptions/{subscription_id:uuid}"
+CUSTOMER_SUBSCRIPTION_ROUTES: Final[tuple[PageRoute, ...]] = (
+    get("/subscribe/{code}", subscribe_form, CUSTOMERS),
+    post("/subscribe/{code}", subscribe, CUSTOMERS),
+    get(_ONE, subscription, CUSTOMERS),
+    get(f"{_ONE}/live", subscription_live, CUSTOMERS),
+    get(f"{_ONE}/end", end_form, CUSTOMERS),
+    post(f"{_ONE}/end", end, CUSTOMERS),
+)

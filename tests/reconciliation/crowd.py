@@ -20,12 +20,17 @@ HEADER = (
 FAR_AWAY = 1e8
 
 
-async def crowd(books: Books, count: int, *, settled: bool = False) -> list[Payment]:
-    """Make reservation payments that are captured, and settled by a webhook if so wanted."""
+async def crowd(
+    books: Books, count: int, *, settled: bool = False, first_amount: int = 1000
+) -> list[Payment]:
+    """Make reservation payments that are captured, and settled by a webhook if so wanted.
+
+    Each is for one cent more than the one before.
+    """
     new = [
         NewPayment(
             id=new_id(), type=PaymentType.RESERVATION, subject=new_id(), customer=new_id(),
-            amount=1000 + number, currency="EUR",
+            amount=first_amount + number, currency="EUR",
         )
         for number in range(count)
     ]  # fmt: skip

@@ -68,9 +68,7 @@ def classify(
         kind = judge.kind() if fresh[line["rank"]] else "duplicate_line"
         payment = book.payment_of(line)
         verdicts.append(
-            Verdict(
-                line["rank"], payment and payment["payment_id"], kind, judge.at_stake(kind)
-            )
+            Verdict(line["rank"], payment and payment["payment_id"], kind, judge.at_stake(kind))
         )
     for payment in payments:
         verdicts += missed(payment, in_all[payment["payment_id"]], terms["as_of"])
@@ -254,7 +252,5 @@ def missed(payment: Row, tally: Tally, as_of: str) -> list[Verdict]:
     if refund_expected is not None and as_of > refund_expected and not_listed > 0:
         found.append(Verdict(None, who, "refund_mismatch", not_listed))
     if payment["delivered_amount"] is not None and not payment["captured"]:
-        found.append(
-            Verdict(None, who, "delivered_not_captured", payment["delivered_amount"])
-        )
+        found.append(Verdict(None, who, "delivered_not_captured", payment["delivered_amount"]))
     return found

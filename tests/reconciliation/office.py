@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
+import aiohttp
 import asyncpg
 
 from caas.billing_database.discrepancies import Asked, Discrepancy
@@ -14,6 +15,7 @@ from caas.payment_processing.reconciliation import Reconciled, Reconciliation
 from caas.rules.discrepancies import DiscrepancyKind
 from caas.rules.payment_states import PaymentState
 from tests.house import House
+from tests.reconciliation.crowd import crowd
 
 
 @dataclass(slots=True)
@@ -56,6 +58,11 @@ class Office:
         self.house.gateway.reports.book_as_told(None, **row)
 
     async def capturing(self) -> Payment:
+        """Make a payment that is captured in our books; the gateway knows nothing of it."""
+        [payment] = await crowd(self.house.platform.books, 1, first_amount=1299)
+        return payment
+
+    async def bought(self) -> Payment:
         """Buy a service and have it delivered; the bank has not spoken yet."""
         payment = await self.house.buys()
         return await self.house.until(
@@ -92,9 +99,7 @@ class Office:
         scale = self.house.gateway.clock.scale
         await self.house.gateway_does("advance", seconds=days * 86_400 * scale)
         owner = await asyncpg.connect(self.house.database.dsn)
-        await owner.execute(
-            "update caas.clock set moved = moved + make_interval(days => $1)", days
-        )
+        await owner.execute("update caas.clock set moved = moved + make_interval(days => $1)", days)
         await owner.close()
 
     async def gateway_disputes(self, payment: Payment) -> None:
@@ -133,3 +138,15 @@ class Office:
                 report.lines.remove(line)
                 report.gross_total -= line.gross
                 report.net_total -= line.net
+
+    async def refunds_at_gateway(self, payment: Payment) -> list[dict[str, Any]]:
+        """Return the refunds that the gateway's own books show of a payment."""
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(
+                f"{self.house.gateway_url}/transactions/{payment.gateway_transaction_id}/refunds",
+                headers={"Authorization": "Bearer sk_simulated"},
+            ) as answer,
+        ):
+            refunds: list[dict[str, Any]] = (await answer.json())["data"]
+            return refunds

@@ -79,7 +79,7 @@ class Planted:
             "type": type_,
             "gross": gross,
             "currency": "EUR",
-            "booked_at": f"2026-11-19T10:{len(self.lines) // 60 % 60:02}:{len(self.lines) % 60:02}Z",
+            "booked_at": "2026-11-19T10:{:02}:{:02}Z".format(*divmod(len(self.lines) % 3600, 60)),
             "value_date": "2026-11-20",
         }
         row |= more
@@ -140,9 +140,7 @@ def disputed_and_known(day: Planted) -> None:
 
 
 def dispute_won_and_known(day: Planted) -> None:
-    payment = day.payment(
-        captured=1299, disputes_known=1299, disputes_count=1, disputes_back=1299
-    )
+    payment = day.payment(captured=1299, disputes_known=1299, disputes_count=1, disputes_back=1299)
     day.line(payment, "matched", "chargeback_reversal", gross=1299)
 
 
@@ -269,9 +267,7 @@ def refunded_too_much(day: Planted) -> None:
 
 
 def refund_never_listed(day: Planted) -> None:
-    payment = day.payment(
-        "Refunded", refunds_known=300, refunds_done=300, refund_expected_on=PAST
-    )
+    payment = day.payment("Refunded", refunds_known=300, refunds_done=300, refund_expected_on=PAST)
     day.record(payment, "refund_mismatch")
 
 

@@ -197,9 +197,7 @@ async def test_one_bad_line_is_kept_aside_and_the_rest_goes_on(
     net = {} if "net" in told else {"net": 1, "fee": 1} if "gross" in told else {}
     lines = [line_of(1, payment), line_of(2, payment, **net, **told)]
 
-    done = await office.room.reconcile(
-        office.today, file=report_file(tmp_path / "bad.csv", lines)
-    )
+    done = await office.room.reconcile(office.today, file=report_file(tmp_path / "bad.csv", lines))
 
     [aside] = await office.room.reports.quarantined(office.room.gateway_name, office.today)
     assert (aside.place, reason in aside.reason) == (3, True)

@@ -10,9 +10,7 @@ from tests.reconciliation.office import Office
 
 async def fault(office: Office, **action: object) -> None:
     """Let the gateway's report go wrong."""
-    await office.house.gateway_does(
-        "faults", match={"operation": "settlements"}, action=action
-    )
+    await office.house.gateway_does("faults", match={"operation": "settlements"}, action=action)
 
 
 async def test_a_report_whose_totals_do_not_agree_is_refused_and_nothing_is_applied(

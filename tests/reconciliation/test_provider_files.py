@@ -60,9 +60,7 @@ async def test_stripe_s_report_settles_what_it_lists(office: Office, tmp_path: P
     assert await office.kinds() == [Kind.FEE_DRIFT]
 
 
-async def test_stripe_s_refunds_and_disputes_are_told_apart(
-    office: Office, tmp_path: Path
-) -> None:
+async def test_stripe_s_refunds_and_disputes_are_told_apart(office: Office, tmp_path: Path) -> None:
     payment = await office.capturing()
     who = f"ch_1,{payment.gateway_transaction_id},{payment.id}"
     path = tmp_path / "stripe.csv"

@@ -179,7 +179,7 @@ async def test_a_chargeback_resolves_itself_when_its_dispute_is_told(office: Off
 async def test_a_failed_settlement_is_a_discrepancy_until_our_records_say_so(
     office: Office,
 ) -> None:
-    payment = await office.capturing()
+    payment = await office.bought()
     await office.house.gateway_does(
         f"transactions/{payment.gateway_transaction_id}/settlement-failure"
     )

@@ -99,7 +99,7 @@ async def test_a_run_stopped_after_any_line_ends_the_same(
     line_by_line(office)
 
     def cut(phase: str, done: int, _total: int) -> None:
-        if phase == "applied" and done == stop_after or phase == "compared" and stop_after == 0:
+        if (phase == "applied" and done == stop_after) or (phase == "compared" and stop_after == 0):
             raise PowerCutError
 
     with pytest.raises(PowerCutError):

@@ -1,1 +1,1 @@
-"""CaaS payments."""
+"""The payment side of a Car-as-a-Service platform; `app` puts it together, `cli` starts it."""

@@ -8,30 +8,25 @@ Rules a change must keep: no room is built twice and no room builds another; wha
 cannot do safely with the gateway it was given, it refuses to start with (decision 1).
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from uuid import UUID
 
+from caas import between_rooms
 from caas.api import PartnerWebhooks
 from caas.billing import Billing, BillingTerms
 from caas.billing.invoices import Invoices
-from caas.billing.letterhead import Letterhead
 from caas.billing_database import books as billing_books
 from caas.billing_database.books import Books
-from caas.billing_database.connection import Connection, Database
-from caas.billing_database.customers import Customers
-from caas.billing_database.payments import Payment
-from caas.billing_database.refunds import Refund
+from caas.billing_database.connection import Database
 from caas.billing_database.webhook_inbox import WebhookInbox
 from caas.errors import StartupError
 from caas.external_systems.iot_gateway import VehicleLink
 from caas.external_systems.notification_channel import NotificationChannel
 from caas.external_systems.payment_gateway import PaymentGateway, unsafe_pairs
-from caas.notifications import Address, AddressOf, Notifications
+from caas.notifications import Notifications
 from caas.open_work import OpenWork
 from caas.order_management import OrderManagement, OrderPartners
 from caas.order_management import Upward as OrdersUpward
-from caas.order_management.giving_back import Refund as RefundOfOrders
 from caas.order_management.loss import DepositOnLoss
 from caas.ota_activation_engine import (
     SERVICE_PAYMENT,
@@ -45,7 +40,7 @@ from caas.payment_processing.disputes import Disputes
 from caas.payment_processing.final_payment import FinalPayment
 from caas.payment_processing.flow import Flow
 from caas.payment_processing.initiation import Check
-from caas.payment_processing.refunds import Refunds, TellRefunded
+from caas.payment_processing.refunds import Refunds
 from caas.payment_processing.reservation_payment import ReservationPayment
 from caas.payment_processing.service_payment import ServicePayment
 from caas.payment_processing.settlement import Settlement
@@ -167,8 +162,8 @@ def assemble(database: Database, partners: Partners, terms: Terms) -> Platform:
     invoices = Invoices(
         books=ground.books,
         notifications=ground.notifications,
-        letterhead=_letterhead(terms.market),
-        address_of=_addresses(database),
+        letterhead=between_rooms.letterhead(terms.market),
+        address_of=between_rooms.addresses(database),
         refund=payments.refund_payment,
     )
     for room in (
@@ -202,7 +197,7 @@ def _ground(database: Database, partners: Partners, terms: Terms) -> _Ground:
     notifications = Notifications(
         books=books,
         channel=partners.channel,
-        address_of=_addresses(database),
+        address_of=between_rooms.addresses(database),
         zone=terms.market.zone,
         language=terms.market.language,
     )
@@ -210,7 +205,7 @@ def _ground(database: Database, partners: Partners, terms: Terms) -> _Ground:
         books=books,
         gateway=partners.gateway,
         pace=terms.pace,
-        tell_refunded=_refund_teller(notifications),
+        tell_refunded=between_rooms.refund_teller(notifications),
         alert=notifications.alert,
     )
     catalog = ServiceCatalog(books=books)
@@ -219,7 +214,7 @@ def _ground(database: Database, partners: Partners, terms: Terms) -> _Ground:
         books=books,
         ota_activation_engine=ota,
         tell=notifications.tell,
-        alert=_goodwill(notifications),
+        alert=between_rooms.goodwill(notifications),
     )
     return _Ground(
         books=books,
@@ -251,7 +246,7 @@ def _order_management(
         upward=OrdersUpward(
             tell=notifications.tell,
             alert=notifications.alert,
-            refund=_orders_refund(refunds),
+            refund=between_rooms.orders_refund(refunds),
             access_url=lambda token: f"{terms.public_url}/access/{token}",
         ),
         pace=terms.pace,
@@ -346,28 +341,6 @@ def _payment_processing(ground: _Ground, flows: _Flows) -> PaymentProcessing:
     )
 
 
-def _letterhead(market: Market) -> Letterhead:
-    seller = market.seller
-    return Letterhead(
-        name=seller.name,
-        vat_id=seller.vat_id,
-        street=seller.street,
-        postcode=seller.postcode,
-        city=seller.city,
-        country=seller.country,
-        zone=market.zone,
-        language=market.language,
-        payment_terms=seller.payment_terms,
-    )
-
-
-def _goodwill(notifications: Notifications) -> Callable[[UUID, str], Awaitable[None]]:
-    async def alert(subject: UUID, sentence: str) -> None:
-        await notifications.alert("goodwill_delivery", subject, sentence)
-
-    return alert
-
-
 def _refuse_unsafe(gateway: PaymentGateway) -> None:
     unsafe = unsafe_pairs(gateway.capabilities)
     if unsafe:
@@ -375,38 +348,3 @@ def _refuse_unsafe(gateway: PaymentGateway) -> None:
             f"The gateway '{gateway.name}' cannot be used safely: {'; '.join(unsafe)}. "
             "Choose another adapter, or switch the payment type off."
         )
-
-
-def _orders_refund(refunds: Refunds) -> RefundOfOrders:
-    async def refund(payment_id: UUID, amount: int, reason: str) -> object:
-        return await refunds.request(
-            payment_id, amount=amount, reason=reason, key=reason, requested_by="order-management"
-        )
-
-    return refund
-
-
-def _refund_teller(notifications: Notifications) -> TellRefunded:
-    async def tell(payment: Payment, refund: Refund, within: Connection) -> None:
-        await notifications.tell(
-            audience="customer",
-            recipient=payment.customer,
-            template="refund_done",
-            facts={"amount": refund.amount, "currency": refund.currency, "reason": refund.reason},
-            subject=refund.id,
-            within=within,
-        )
-
-    return tell
-
-
-def _addresses(database: Database) -> AddressOf:
-    customers = Customers(database)
-
-    async def address_of(customer: UUID) -> Address | None:
-        found = await customers.get(customer)
-        if found.name is None or found.email is None:
-            return None
-        return Address(found.name, found.email, found.language)
-
-    return address_of

@@ -1,7 +1,7 @@
 """The command line: every way to start the platform, and what operations ask of it.
 
 Exit status: 0 done, 1 findings (a broken law, a failed scenario), 2 wrong usage, 3 the environment
-does not allow it; the sentence on stderr says what to do.
+does not allow it (the sentence on stderr says what to do), 130 a demonstration was interrupted.
 
 Rule a change must keep: a command decides nothing that the platform does not.
 """
@@ -33,6 +33,7 @@ from caas.settings import data_dir, read_settings
 
 FINDINGS: Final = 1
 ENVIRONMENT: Final = 3
+INTERRUPTED: Final = 130
 PORT: Final = 8080
 
 program = typer.Typer(
@@ -81,7 +82,7 @@ def demo(
     if listed:
         stage.print_scenes(stage.Paper(), scenes)
     else:
-        _run(play())
+        _run(play(), when_stopped=INTERRUPTED)
 
 
 @program.command()
@@ -266,13 +267,13 @@ async def _self_check() -> list[laws.Finding]:
             await database.close()
 
 
-def _run(work: Coroutine[Any, Any, None]) -> None:
+def _run(work: Coroutine[Any, Any, None], *, when_stopped: int = 0) -> None:
     import uvloop  # noqa: PLC0415  # an import that only the long-running commands pay for
 
     try:
         uvloop.run(_guarded(work))
     except (asyncio.CancelledError, KeyboardInterrupt):
-        raise typer.Exit from None  # It was told to stop, and has stopped in order.
+        raise typer.Exit(when_stopped) from None  # Told to stop, and stopped in order.
 
 
 def _end_in_order() -> None:

@@ -2,6 +2,8 @@
 
 `caas up` and `caas demo` leave the terminal to people and write to a file in the data folder;
 `serve` and `work` write JSON lines to stderr, for whatever collects them.
+
+Rule a change must keep: every line goes through the one sink that takes card numbers out.
 """
 
 import logging

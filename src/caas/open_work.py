@@ -132,7 +132,7 @@ class OpenWork:
             )
         except UnavailableError as error:
             _log.warning("open_work.database_unavailable", because=error.sentence)
-        except Exception:  # noqa: BLE001  # a database in trouble must not end the worker
+        except Exception:  # a database in trouble must not end the worker
             _log.exception("open_work.not_claimed")
         return []
 
@@ -143,7 +143,7 @@ class OpenWork:
                 await self._ending.write(work, key=object())
         except UnavailableError as error:
             _log.warning("open_work.not_ended", kind=work.kind, because=error.sentence)
-        except Exception:  # noqa: BLE001  # a database in trouble must not end the worker
+        except Exception:  # a database in trouble must not end the worker
             _log.exception("open_work.not_ended", kind=work.kind, subject=str(work.subject))
 
     async def _finish(self, done: Sequence[DueWork]) -> list[None]:
@@ -164,7 +164,7 @@ class OpenWork:
                     await self._rows.renew(
                         list(self._under_way.values()), lease_seconds=self._lease_seconds
                     )
-                except Exception:  # noqa: BLE001  # a lease that is not renewed is only lost
+                except Exception:  # a lease that is not renewed is only lost
                     _log.exception("open_work.leases_not_renewed")
 
     async def _last_words(self) -> None:
@@ -183,7 +183,7 @@ class OpenWork:
             until_next = None if full else await self._rows.seconds_to_next(list(self._handlers))
             if until_next is not None:
                 wait = min(max(until_next, LOOK_AGAIN_SECONDS_MIN), LOOK_AGAIN_SECONDS)
-        except Exception as error:  # noqa: BLE001  # the next claim says so
+        except Exception as error:  # the next claim says so
             _log.debug("open_work.next_not_known", because=str(error))
         try:
             async with asyncio.timeout(wait):
@@ -199,7 +199,7 @@ class OpenWork:
         except NO_ANSWER as error:
             await self._put_off(work, because=error.sentence)
             return False
-        except Exception as error:  # noqa: BLE001  # a bug in one handler must not stop the rest
+        except Exception as error:  # a bug in one handler must not stop the rest
             _log.exception("open_work.failed", kind=work.kind, subject=str(work.subject))
             if work.attempts >= ATTEMPTS_MAX:
                 await self._park(work, f"{type(error).__name__}: {error}")

@@ -25,6 +25,7 @@ class PaymentMethod:
     refund_fails: bool = False
 
 
+NINE = 9
 CARD_LENGTHS = range(12, 20)
 UNKNOWN_METHOD = PaymentMethod("", "not a payment method", decline_code="invalid_card_data")
 
@@ -79,7 +80,7 @@ def card_is_valid(number: str) -> bool:
     total = 0
     for place, digit in enumerate(reversed(digits)):
         value = int(digit) * (2 if place % 2 else 1)
-        total += value - 9 if value > 9 else value
+        total += value - NINE if value > NINE else value
     return total % 10 == 0
 
 

@@ -4,6 +4,7 @@ The tests of one process share their data folder, whose database and broker are 
 """
 
 import asyncio
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,12 +41,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("demo-data")
 
 
+def environment(folder: Path) -> dict[str, str]:
+    path = "/usr/bin:/bin:/usr/sbin"
+    return {"PATH": path, "CAAS_DATA_DIR": str(folder), "HOME": str(folder)}
+
+
 async def run(folder: Path, *arguments: str) -> Ran:
     """Run Python with these arguments, and kill it when it takes too long."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, *arguments,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        env={"PATH": "/usr/bin:/bin:/usr/sbin", "CAAS_DATA_DIR": str(folder), "HOME": str(folder)},
+        env=environment(folder),
     )  # fmt: skip
     try:
         async with asyncio.timeout(SECONDS_MAX):
@@ -158,6 +164,20 @@ async def test_a_second_demo_in_the_same_folder_says_so(folder: Path) -> None:
     assert second.status == 3
     assert "Another demonstration is being played" in second.err
     assert (await first).status == 0
+
+
+async def test_an_interrupted_demo_is_no_success(folder: Path) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "caas.cli", "demo",
+        stdout=asyncio.subprocess.PIPE, env=environment(folder),
+    )  # fmt: skip
+    assert process.stdout is not None
+    async with asyncio.timeout(SECONDS_MAX):
+        await process.stdout.readuntil(b"Reservation payment successful")
+        process.send_signal(signal.SIGINT)
+        await process.communicate()
+
+    assert process.returncode == 130
 
 
 async def test_a_platform_that_is_not_there_is_said_to_be_away(folder: Path) -> None:

@@ -175,7 +175,7 @@ async def test_a_broker_whose_user_was_killed_is_joined_by_the_next_and_stopped(
 async def test_a_leftover_record_of_another_process_is_not_believed(tmp_path: Path) -> None:
     folder = tmp_path / "mosquitto"
     folder.mkdir(mode=0o700)
-    stranger = subprocess.Popen(["sleep", "60"])  # noqa: ASYNC220
+    stranger = subprocess.Popen(["sleep", "60"])
     record = {"url": "mqtt://caas:old@127.0.0.1:1", "pid": stranger.pid}
     (folder / "broker.json").write_text(json.dumps(record))
     (folder / "mosquitto.pid").write_text(str(stranger.pid))

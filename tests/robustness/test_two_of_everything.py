@@ -5,6 +5,7 @@ wait for it, so that the race is run as it has to be and not as it happens to be
 """
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -18,14 +19,21 @@ from caas.billing_database.idempotency import InFlightError, KeyReusedError, has
 from caas.billing_database.identifiers import new_id
 from caas.billing_database.payments import NewPayment, Payment
 from caas.payment_processing import CallerKey, PaymentRequest
+from caas.payment_processing.charges import CaptureWonError
 from caas.rules.payment_types import PaymentType
+from caas_simulators.vehicle_car import Behaviour, Manner
 from tests.robustness.deaths import until_quiet
 from tests.robustness.living_world import LivingWorld, Process, living_world
-from tests.robustness.stories import heated_seats
+from tests.robustness.stories import VIN, heated_seats, ordered, reserves
 from tests.robustness.three_ledgers import differences
 
 PATIENCE_SECONDS = 20.0
 CALLS = 64
+DEALERS = 16
+RACES = 24
+LEASE_SECONDS = 61.0
+SAFETY_NET = 75.0
+PAYMENT = "select state, version, captured_amount from caas.payments"
 WAITING = "select count(*) from pg_locks where not granted"
 ACCEPT = "select * from caas.accept_payments($1)"
 
@@ -170,3 +178,116 @@ async def test_the_same_key_with_another_request_is_refused_wherever_it_comes(
     await processes[0].call(pays(processes[0], request))
     with pytest.raises(KeyReusedError):
         await processes[1].call(pays(processes[1], replace(request, caller_key=other_body)))
+
+
+async def test_two_dealers_on_two_machines_sell_one_vehicle_once(world: LivingWorld) -> None:
+    """Fault F-R2: the loser's customer is not charged."""
+    processes = [await world.process(), await world.process()]
+    requests = [await ordered(processes[0], "pm_ok") for _ in range(2 * DEALERS)]
+
+    payments = await asyncio.gather(
+        *(
+            process.call(reserving(process, request))
+            for process, request in zip(processes * DEALERS, requests, strict=True)
+        )
+    )
+
+    ledger = await world.gateway("GET", "ledger")
+    captured = [one for one in ledger["transactions"] if one["captured"]]
+    owners = await world.owner.fetchval(
+        "select count(*) from caas.vehicle_assignments where vin = $1", VIN
+    )
+    assert len(payments) == 2 * DEALERS
+    assert (len(captured), owners) == (1, 1)
+    assert len((await world.partners("GET", "ledger"))["orders"]) == 1
+
+
+def reserving(process: Process, request: PaymentRequest) -> Callable[[], Awaitable[object]]:
+    """Let a process initiate the reservation payment."""
+    return lambda: reserves(process.platform, request)
+
+
+async def test_the_vehicles_word_and_the_void_meet_and_one_of_them_counts(
+    world: LivingWorld,
+) -> None:
+    """Fault F-S7: the acknowledgement on one machine, the operator's void on the other."""
+    machines = [await world.process(), await world.process()]
+    world.fleet.add(VIN, Manner(Behaviour.ASLEEP))
+    payments = []
+    for _ in range(RACES):
+        request = await heated_seats(world, machines[0])
+        payments.append(await machines[0].call(pays(machines[0], request)))
+
+    async def voided(payment: Payment) -> None:
+        with contextlib.suppress(CaptureWonError):
+            await machines[1].call(
+                lambda: machines[1].platform.payment_processing.void_payment(payment.id, "stop")
+            )
+
+    world.fleet.wake(world.fleet.cars[VIN])
+    await asyncio.gather(*(voided(payment) for payment in payments))
+    for machine in machines:
+        await until_quiet(world, machine)
+
+    claims = await world.owner.fetch("select kind from caas.resolution_claims")
+    states = await world.owner.fetch("select state from caas.payments")
+    assert len(claims) == RACES
+    assert sorted(row["state"] for row in states) == sorted(
+        {"capture": "Settled", "void": "Voided"}[row["kind"]] for row in claims
+    )
+
+
+async def test_a_worker_that_slept_past_its_lease_changes_nothing_when_it_wakes(
+    world: LivingWorld,
+) -> None:
+    """Fault F-G11: frozen between the gateway's answer and its own commit."""
+    sleeper, other = await world.process(), await world.process()
+    request = replace(await heated_seats(world, other), respond_async=True)
+    await world.gateway_fault({"operation": "initiate", "times": 1}, latency_after_ms=300)
+    await other.call(pays(other, request))
+
+    sleeper.spawn(sleeper.platform.open_work.run_due)
+    await asyncio.sleep(0.15)  # the request has left; the answer is on its way
+    await sleeper.freeze(PATIENCE_SECONDS)
+    await asyncio.sleep(0.3)
+    await world.pass_time(LEASE_SECONDS)
+    await until_quiet(world, other)
+    settled = await world.owner.fetchrow(PAYMENT)
+    sleeper.thaw()
+    await until_quiet(world, sleeper)
+
+    ledger = await world.gateway("GET", "ledger")
+    assert settled is not None
+    assert settled["state"] == "Settled"
+    assert await world.owner.fetchrow(PAYMENT) == settled
+    assert (len(ledger["transactions"]), ledger["charges_executed"]) == (1, 1)
+
+
+async def test_a_process_that_wakes_after_its_payment_ended_gives_back_what_it_got(
+    world: LivingWorld,
+) -> None:
+    """The answer of a sleeping process was the only one who knew of the hold, and was dropped."""
+    sleeper, other = await world.process(), await world.process()
+    request = await heated_seats(world, other)
+    await world.gateway_fault({"operation": "initiate", "times": 1}, latency_ms=500)
+
+    sleeper.spawn(pays(sleeper, request))  # type: ignore[arg-type]
+    await asyncio.sleep(0.2)  # the request waits in the gateway
+    await sleeper.freeze(PATIENCE_SECONDS)
+    await world.gateway_fault({"operation": "initiate"}, status=422, code="closed_for_today")
+    await world.pass_time(SAFETY_NET)
+    await other.call(other.platform.open_work.run_due)
+    await world.pass_time(SAFETY_NET)
+    await other.call(other.platform.open_work.run_due)
+    await asyncio.sleep(0.5)
+    failed = await world.owner.fetchval("select state from caas.payments")
+    sleeper.thaw()
+    await sleeper.idle(0.3)
+    await until_quiet(world, other)
+
+    [transaction] = (await world.gateway("GET", "ledger"))["transactions"]
+    cases = await world.owner.fetch("select kind from caas.cases where status = 'open'")
+    assert failed == "Failed"
+    assert transaction["status"] == "voided"
+    assert {row["kind"] for row in cases} <= {"late_truth", "gateway_refuses"}
+    await world.owner.execute("update caas.cases set status = 'resolved', resolved_at = now()")

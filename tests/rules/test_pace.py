@@ -1,4 +1,4 @@
-"""How fast time passes."""
+"""How fast time passes: waits are divided by the scale, nothing else is."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Diagram 7 leaf by leaf."""
+"""Diagram 7 leaf by leaf, as the seed draws it, and what is never sent."""
 
 from typing import cast
 

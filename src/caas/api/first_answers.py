@@ -10,7 +10,6 @@ Rule a change must keep: an outcome nobody knows is 202 and never an error, beca
 reads an error charges again.
 """
 
-from collections.abc import Sequence
 from typing import Final
 
 from caas.api import problems
@@ -18,13 +17,12 @@ from caas.api.answers import RETRY_AFTER, Answer, answer_of, problem_answer
 from caas.api.call import Call
 from caas.api.payment_answers import (
     PaymentAnswer,
-    events_of_acceptance,
-    path_of,
+    accepted_answer,
     payment_answer,
 )
 from caas.api.problems import PaymentDeclinedError, Problem, RawHeader
 from caas.api.rooms import Api
-from caas.billing_database.payments import Payment, TimelineEvent
+from caas.billing_database.payments import Payment
 from caas.rules.payment_states import PaymentState
 
 CREATED: Final = 201
@@ -42,19 +40,15 @@ OPEN: Final = frozenset({PaymentState.INITIATED, PaymentState.PENDING})
 async def first_answer(api: Api, call: Call, payment: Payment, *headers: RawHeader) -> Answer:
     """Return the answer to whoever asked for this payment."""
     if payment.version == VERSION_ACCEPTED and payment.state is PaymentState.PENDING:
-        return answer_with(call, payment, events_of_acceptance(payment), *headers)
+        return _answer(call, payment, accepted_answer(payment), *headers)
     events = await api.rooms.books.payments.timeline(payment.id)
-    return answer_with(call, payment, events, *headers)
+    return _answer(call, payment, payment_answer(payment, events), *headers)
 
 
-def answer_with(
-    call: Call, payment: Payment, events: Sequence[TimelineEvent], *headers: RawHeader
-) -> Answer:
-    """Return the answer with a timeline that is known already."""
-    content = payment_answer(payment, events)
+def _answer(call: Call, payment: Payment, content: PaymentAnswer, *headers: RawHeader) -> Answer:
     if payment.state is PaymentState.FAILED:
         return problem_answer(_declined(call, payment, content), *headers)
-    location = (b"location", path_of(payment.id).encode())
+    location = (b"location", content.links.itself.encode())
     if payment.state in OPEN:
         return answer_of(ACCEPTED, content, location, RETRY_AFTER, *headers)
     return answer_of(CREATED, content, location, *headers)

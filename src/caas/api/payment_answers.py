@@ -7,7 +7,7 @@ payment method and no name of a table or a worker.
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Final, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -17,10 +17,8 @@ from caas.billing_database.refunds import Dispute, Refund
 from caas.rules.payment_states import PaymentEvent, PaymentState
 from caas.rules.payment_types import PaymentType
 
-_ACCEPTED: Final = (
-    (PaymentEvent.CUSTOMER_SUBMITS_PAYMENT, PaymentState.INITIATED, "accept"),
-    (PaymentEvent.GATEWAY_PROCESSING, PaymentState.PENDING, "intent"),
-)
+_SUBMITS: Final = PaymentEvent.CUSTOMER_SUBMITS_PAYMENT.value
+_PROCESSING: Final = PaymentEvent.GATEWAY_PROCESSING.value
 
 
 class Amounts(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,6 +104,9 @@ class PaymentAnswer(PaymentSummary, frozen=True, kw_only=True):
     disputes: list[DisputeAnswer] = []
 
 
+Told = TypeVar("Told", bound=PaymentSummary)
+
+
 class PaymentPage(msgspec.Struct, frozen=True, kw_only=True):
     """Payments, newest first; `next_cursor` asks for those before them, null at the end."""
 
@@ -121,31 +122,35 @@ def payment_answer(
     disputes: Sequence[Dispute] = (),
 ) -> PaymentAnswer:
     """Return the payment with its timeline as the API tells it."""
-    told = [
-        EventAnswer(
-            seq=event.seq, event=event.event, state=PaymentState(event.to_state), at=event.at
-        )
-        for event in events
-    ]
-    return PaymentAnswer(
-        **_facts(payment),
-        events=told,
+    return _told(
+        PaymentAnswer,
+        payment,
+        events=[event_answer(event) for event in events],
         refunds=[refund_answer(refund) for refund in refunds],
         disputes=[_dispute_answer(dispute) for dispute in disputes],
     )
 
 
-def events_of_acceptance(payment: Payment) -> tuple[TimelineEvent, ...]:
-    """Return the timeline of a payment that was accepted and nothing else yet."""
-    return tuple(
-        TimelineEvent(seq, event, None, state, source, {}, payment.created_at)
-        for seq, (event, state, source) in enumerate(_ACCEPTED, start=1)
-    )
+def accepted_answer(payment: Payment) -> PaymentAnswer:
+    """Return a payment that was accepted, and to which nothing else has happened yet."""
+    at = payment.created_at
+    events = [
+        EventAnswer(seq=1, event=_SUBMITS, state=PaymentState.INITIATED, at=at),
+        EventAnswer(seq=2, event=_PROCESSING, state=PaymentState.PENDING, at=at),
+    ]
+    return _told(PaymentAnswer, payment, events=events)
 
 
 def payment_summary(payment: Payment) -> PaymentSummary:
     """Return the payment as a list shows it."""
-    return PaymentSummary(**_facts(payment))
+    return _told(PaymentSummary, payment)
+
+
+def event_answer(event: TimelineEvent) -> EventAnswer:
+    """Return one event of a timeline as the API tells it."""
+    return EventAnswer(
+        seq=event.seq, event=event.event, state=PaymentState(event.to_state), at=event.at
+    )
 
 
 def refund_answer(refund: Refund) -> RefundAnswer:
@@ -181,13 +186,27 @@ def _dispute_answer(dispute: Dispute) -> DisputeAnswer:
     )
 
 
-def _facts(payment: Payment) -> dict[str, Any]:
+def _told(kind: type[Told], payment: Payment, **more: object) -> Told:
     path = path_of(payment.id)
-    return {
-        **{name: getattr(payment, name) for name in _TOLD_AS_THEY_ARE},
-        "amounts": _amounts(payment),
-        "links": PaymentLinks(itself=path, void=f"{path}/void", refunds=f"{path}/refunds"),
-    }
+    return kind(
+        id=payment.id,
+        type=payment.type,
+        state=payment.state,
+        outcome=payment.outcome,
+        subject=payment.subject,
+        customer=payment.customer,
+        amount=payment.amount,
+        currency=payment.currency,
+        amounts=_amounts(payment),
+        decline_code=payment.decline_code,
+        hosted_page_url=payment.hosted_page_url,
+        gateway_transaction_id=payment.gateway_transaction_id,
+        capture_before=payment.capture_before,
+        created_at=payment.created_at,
+        updated_at=payment.updated_at,
+        links=PaymentLinks(itself=path, void=path + "/void", refunds=path + "/refunds"),
+        **more,
+    )
 
 
 def _amounts(payment: Payment) -> Amounts:
@@ -198,9 +217,3 @@ def _amounts(payment: Payment) -> Amounts:
         refunded=payment.refunded_amount,
         disputed=payment.disputed_amount,
     )
-
-
-_TOLD_AS_THEY_ARE: Final = (
-    "id", "type", "state", "outcome", "subject", "customer", "amount", "currency", "decline_code",
-    "hosted_page_url", "gateway_transaction_id", "capture_before", "created_at", "updated_at",
-)  # fmt: skip

@@ -137,7 +137,7 @@ async def _initiate(
 ) -> Answer:
     key = key_of(call)
     body = INITIATE.read(call.body)
-    respond_async = call.headers.get(b"prefer", b"").strip().lower() == RESPOND_ASYNC
+    respond_async = RESPOND_ASYNC in call.headers.get(b"prefer", b"").lower()
     request = PaymentRequest(
         subject=body.subject,
         customer=body.customer,

@@ -3,6 +3,8 @@
 The call is the seed's initiateServicePayment with `Prefer: respond-async`: it is answered once the
 intent, its first events, the caller's key and the work behind it are committed. Client and server
 share this process and its core, so the figure is below what the server alone could do.
+
+Rule a change must keep: what is measured is the call as anybody could make it.
 """
 
 import asyncio

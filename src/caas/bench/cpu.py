@@ -1,4 +1,7 @@
-"""CPU seconds of a PostgreSQL server, its backends included, from /proc."""
+"""CPU seconds of a PostgreSQL server, its backends included, from /proc.
+
+Rule a change must keep: only the server that is measured is counted.
+"""
 
 import os
 import time

@@ -1,4 +1,7 @@
-"""A payment gateway without a network, for what is measured without one (P1)."""
+"""A payment gateway without a network, for what is measured without one (P1).
+
+Rule a change must keep: it answers at once and keeps what it said.
+"""
 
 import itertools
 from dataclasses import replace

@@ -3,6 +3,8 @@
 The flow is the platform's own, car and all: its signature is made and verified. Gateway and car
 are in this process, so that what is measured is the flow and the database. What the flow leaves
 for workers (telling the customer) stays as open work.
+
+Rule a change must keep: no step of the flow is left out or made less durable.
 """
 
 import asyncio

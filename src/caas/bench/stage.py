@@ -1,4 +1,7 @@
-"""What the measurements of payments share: a platform over one database, and orders to pay for."""
+"""What the measurements of payments share: a platform over one database, and orders to pay for.
+
+Rule a change must keep: what is made ready here is not measured.
+"""
 
 import asyncio
 import base64

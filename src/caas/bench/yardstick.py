@@ -1,4 +1,7 @@
-"""The yardstick: `pgbench -M prepared` TPC-B on the server that the platform runs on."""
+"""The yardstick: `pgbench -M prepared` TPC-B on the server that the platform runs on.
+
+Rule a change must keep: the yardstick runs on the same server with the same settings.
+"""
 
 import asyncio
 import re

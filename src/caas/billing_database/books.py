@@ -1,4 +1,7 @@
-"""The Billing Database as the floors above hold it: one object for each of its tables' doors."""
+"""The Billing Database as the floors above hold it: one object for each of its tables' doors.
+
+Rule a change must keep: one object for each door; nothing is decided here.
+"""
 
 from dataclasses import dataclass
 

@@ -3,6 +3,8 @@
 A case that ends by itself (an unknown outcome that became known) is closed with what it became.
 
 At most one open case of a kind for a subject; opening it again adds nothing.
+
+Rule a change must keep: a case is closed by a person, with what was decided.
 """
 
 from dataclasses import dataclass

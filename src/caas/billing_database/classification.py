@@ -49,7 +49,5 @@ class PostgresqlEngine:
                     timeout=SECONDS_MAX,
                 )
                 await connection.execute(f"analyze {name}")
-            await connection.copy_from_query(
-                text, output=found, format="csv", timeout=SECONDS_MAX
-            )
+            await connection.copy_from_query(text, output=found, format="csv", timeout=SECONDS_MAX)
         return found

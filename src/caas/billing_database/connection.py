@@ -4,11 +4,13 @@ PostgreSQL 15 or newer, embedded or elsewhere; one dialect. Few connections, pre
 
 Rules a change must keep: no network but the database's inside a transaction; a statement or a
 transaction that fails with a deadlock or a serialisation failure is run again as a whole, a bounded
-number of times; a database that cannot serve now (gone, full, read-only, too slow) is one error.
+number of times; a database that cannot serve now (gone, full, read-only, too slow) is one error;
+nobody who holds a connection waits for a second one, or a full pool waits for itself.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextvars import ContextVar
 from typing import TypeAlias, TypeVar
 
 import asyncpg
@@ -43,6 +45,9 @@ UNREACHABLE = (
 )
 
 
+_LENT: ContextVar[tuple["Database", ...]] = ContextVar("lent", default=())
+
+
 class DatabaseUnavailableError(UnavailableError):
     """The Billing Database does not answer; nothing was recorded, try again shortly."""
 
@@ -64,11 +69,15 @@ class Database:
         Raises:
             DatabaseUnavailableError: the database cannot be reached in time.
         """
+        assert self not in _LENT.get(), "whoever holds a connection never waits for another one"
+        token = _LENT.set((*_LENT.get(), self))
         try:
             async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS) as connection:
                 yield connection
         except (TimeoutError, *UNREACHABLE) as error:
             raise DatabaseUnavailableError(reason=str(error)) from error
+        finally:
+            _LENT.reset(token)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:

@@ -1,4 +1,4 @@
-"""Discrepancies as rows: opened by the comparison, investigated and resolved by people (decision 35).
+"""Discrepancies as rows: opened by the comparison, investigated, resolved (decision 35).
 
 Rules a change must keep: a discrepancy changes only by a step that is an event of its own, in the
 same statement; the same finding is opened once; what a resolution posts stands in entries that are
@@ -344,9 +344,7 @@ class Discrepancies:
             proposed.proposed_by,
         )  # fmt: skip
 
-    async def decide(
-        self, resolution_id: UUID, *, state: str, by: str, within: Connection
-    ) -> None:
+    async def decide(self, resolution_id: UUID, *, state: str, by: str, within: Connection) -> None:
         """Approve or reject a proposal; the database refuses a second approver who proposed it."""
         await within.execute(DECIDE, resolution_id, state, by)
 

@@ -1,4 +1,7 @@
-"""Identifiers made by us: UUIDv7 (RFC 9562), in order of creation, so that indexes stay small."""
+"""Identifiers made by us: UUIDv7 (RFC 9562), in order of creation, so that indexes stay small.
+
+Rule a change must keep: an id is unique without asking anybody.
+"""
 
 import os
 import time

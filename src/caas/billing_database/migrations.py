@@ -2,6 +2,8 @@
 
 Plain numbered .sql files, each run once in a transaction of its own under an advisory lock, with
 its checksum kept: a file that changed after it ran, or a database newer than the code, is refused.
+
+Rule a change must keep: a file that ran is never changed.
 """
 
 import hashlib
@@ -129,9 +131,7 @@ async def _write_legal_arrows(connection: Connection) -> None:
 
 async def _grant(connection: Connection) -> None:
     """Give the application's role what it needs: to read, to append, to use the doors."""
-    if not await connection.fetchval(
-        "select 1 from pg_roles where rolname = $1", APPLICATION_ROLE
-    ):
+    if not await connection.fetchval("select 1 from pg_roles where rolname = $1", APPLICATION_ROLE):
         try:
             await connection.execute(f"create role {APPLICATION_ROLE} nologin")
             await connection.execute(f"grant {APPLICATION_ROLE} to current_user")

@@ -60,7 +60,8 @@ returning id
 ENDED: Final = """
 update notifications n set sent_at = case when w.because is null then db_now() end,
        not_sent_because = w.because,
-       facts = case when n.facts ? 'access_url' then n.facts || '{"access_url": ""}' else n.facts end
+       facts = case when n.facts ? 'access_url' then n.facts || '{"access_url": ""}'
+                    else n.facts end
   from unnest($1::uuid[], $2::text[]) as w(id, because) where n.id = w.id and n.sent_at is null
 """
 
@@ -110,11 +111,6 @@ class NotificationRows:
             return (await _tell(within, [new]))[0]
         key = (new.template, new.subject, new.recipient, new.occasion)
         return await self._told.write(new, key=key)
-
-    async def tell_all(self, new: Sequence[NewNotification], *, within: Connection) -> None:
-        """Write many in one statement (month end)."""
-        if new:
-            await _tell(within, new)
 
     async def get(self, notification_id: UUID) -> Notification | None:
         """Return a notification, or None."""

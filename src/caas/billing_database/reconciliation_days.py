@@ -224,9 +224,7 @@ class ReconciliationDays:
                 end.output_hash, end.counts or {}, end.because,
             )  # fmt: skip
 
-    async def compared(
-        self, gateway: str, day: date, run_id: UUID, *, within: Connection
-    ) -> None:
+    async def compared(self, gateway: str, day: date, run_id: UUID, *, within: Connection) -> None:
         """Write down that both directions of a day were compared."""
         await within.execute(CLOSE, gateway, day, run_id)
 
@@ -246,7 +244,9 @@ class ReconciliationDays:
         rows = await self._database.fetch(LISTED, gateway)
         return [ReconciliationDay(**dict(row)) for row in rows]
 
-    async def last_compared(self, gateway: str, before: date) -> tuple[date | None, datetime | None]:
+    async def last_compared(
+        self, gateway: str, before: date
+    ) -> tuple[date | None, datetime | None]:
         """Return the last day before this one that was compared, and as of when."""
         row = await self._database.fetchrow(LAST_CLOSED, gateway, before)
         return (None, None) if row is None else (row["day"], row["as_of"])

@@ -1,13 +1,13 @@
-"""The figures of the reconciliation report: what matched, what did not, what is at risk, what is lost.
+"""The figures of the reconciliation report: what matched, what did not, what is at risk or lost.
 
-Rules a change must keep: read only; every sum is per currency; exposure is what was delivered and is
-not settled, found by the open work and the cases that every such payment has (law "nothing is
+Rules a change must keep: read only; every sum is per currency; exposure is what was delivered and
+is not settled, found by the open work and the cases that every such payment has (law "nothing is
 forgotten"), so that it never costs a walk through the whole ledger.
 """
 
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Final
+from typing import Any, Final
 
 from caas.billing_database.connection import Connection, Database
 
@@ -125,8 +125,9 @@ async def figures(
     database: Database, gateway: str, day: date, *, span: tuple[datetime, datetime], zone: str
 ) -> Figures:
     """Count a day, in one snapshot."""
-    async with database.connection() as connection, connection.transaction(
-        isolation="repeatable_read", readonly=True
+    async with (
+        database.connection() as connection,
+        connection.transaction(isolation="repeatable_read", readonly=True),
     ):
         return Figures(
             [ClassFigure(*row) for row in await connection.fetch(LINES, gateway, day)],
@@ -142,5 +143,7 @@ async def exposure(database: Database) -> list[ExposureFigure]:
     return [ExposureFigure(*row) for row in await database.fetch(EXPOSURE)]
 
 
-async def _ageing(connection: Connection, gateway: str, day: date, zone: str) -> list[tuple]:
+async def _ageing(
+    connection: Connection, gateway: str, day: date, zone: str
+) -> list[tuple[Any, ...]]:
     return [tuple(row) for row in await connection.fetch(AGEING, gateway, day, zone)]

@@ -1,4 +1,7 @@
-"""Whether a database has the schema this code knows: what readiness asks."""
+"""Whether a database has the schema this code knows: what readiness asks.
+
+Rule a change must keep: reading only.
+"""
 
 import hashlib
 from typing import Final

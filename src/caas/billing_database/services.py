@@ -1,4 +1,7 @@
-"""Services and service orders as rows (Service Catalog)."""
+"""Services and service orders as rows (Service Catalog).
+
+Rule a change must keep: a service order never changes; its state is read off its payment.
+"""
 
 import dataclasses
 from collections.abc import Sequence

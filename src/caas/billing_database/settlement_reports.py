@@ -28,8 +28,8 @@ STORED: Final = (
 """What is stored of a line, in the order its file has it; run and time follow from the run."""
 
 COLUMNS: Final = (
-    "id, gateway, day, part, report_ref, origin, format, status, line_count, gross_total, net_total,"
-    " lines_stored, gross_stored, net_stored, resume_cursor"
+    "id, gateway, day, part, report_ref, origin, format, status, line_count, gross_total,"
+    " net_total, lines_stored, gross_stored, net_stored, resume_cursor"
 )
 PUT: Final = f"""
 insert into settlement_reports as r (id, gateway, day, part, report_ref, origin, format, status,
@@ -260,9 +260,7 @@ class SettlementReports:
         async with self._database.connection() as connection:
             await connection.execute(RESUME_AT, report_id, cursor)
 
-    async def quarantine(
-        self, report_id: UUID, lines: Sequence[tuple[int, str, str]]
-    ) -> None:
+    async def quarantine(self, report_id: UUID, lines: Sequence[tuple[int, str, str]]) -> None:
         """Keep lines aside: place, reason and text of each; a line is kept aside once."""
         if lines:
             places, reasons, texts = (list(column) for column in zip(*lines, strict=True))
@@ -274,9 +272,7 @@ class SettlementReports:
         rows = await self._database.fetch(QUARANTINED, gateway, day)
         return [QuarantinedRow(**dict(row)) for row in rows]
 
-    async def release(
-        self, report_id: UUID, place: int | None, *, by: str, note: str
-    ) -> int:
+    async def release(self, report_id: UUID, place: int | None, *, by: str, note: str) -> int:
         """Release a quarantined line, or all of a report; return how many were released.
 
         Raises:

@@ -1,4 +1,4 @@
-"""The workbench of Diagram 10: one DuckDB in a folder of its own, where a report is read and judged.
+"""The workbench of Diagram 10: a DuckDB in a folder of its own, where a report is judged.
 
 Whatever the size of a report, the memory of this process stays small: DuckDB is given a limit and
 a folder to put aside what does not fit, and rows come and go in files.
@@ -58,7 +58,7 @@ create macro units(t, factor) as
 FORMULA: Final = re.compile(r"^(?:[=+@\t\r]|-(?![0-9]))")
 ON_LINE: Final = re.compile(r"CSV Error on Line: (\d+)\n(?:Original Line:.*\n)?(.*)")
 CARD_CANDIDATE: Final = r"([0-9][^0-9A-Za-z]?){13}"
-UUID: Final = r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}"
+UUID_TEXT: Final = r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}"
 LINES: Final = "lines.csv"
 
 
@@ -135,7 +135,7 @@ class Workbench:
             self._connection.execute(statement("checks"))
         except duckdb.Error as error:
             raise _said_plainly(error) from error
-        self._refuse_formulas(report)
+        self._refuse_formulas()
         self._connection.execute(statement("lines"))
         self._refuse_contradictions()
 
@@ -169,9 +169,9 @@ class Workbench:
 
     def gaps(self) -> list[int]:
         """Return the first line numbers that are missing; a quarantined line is not missing."""
-        highest, lines = self._connection.execute(
+        highest, lines = self._row(
             "from checked select coalesce(max(try_cast(line_no as bigint)), 0), count(*)"
-        ).fetchone()
+        )
         if highest <= lines:
             return []
         rows = self._connection.execute(
@@ -220,7 +220,7 @@ class Workbench:
         return self._copy(
             "keys.csv",
             "from report_lines select distinct if(regexp_full_match(reference, "
-            f"'{UUID}'), reference, null) as reference, transaction_id "
+            f"'{UUID_TEXT}'), reference, null) as reference, transaction_id "
             "where standing <> 'seen' order by 1, 2",
         )
 
@@ -229,7 +229,8 @@ class Workbench:
         before = int(self._one("from report_lines select coalesce(max(rank), 0)"))
         self._connection.execute(
             "insert into report_lines by name"
-            f" from read_csv(?, header = false, auto_detect = false, columns = {_types(REPORT_LINES)})"
+            f" from read_csv(?, header = false, auto_detect = false,"
+            f" columns = {_types(REPORT_LINES)})"
             " select * replace (? + row_number() over () as rank)",
             [str(path), before],
         )
@@ -238,7 +239,8 @@ class Workbench:
         """Add lines of the same payments that were judged before; they stand before all others."""
         self._connection.execute(
             "insert into report_lines by name"
-            f" from read_csv(?, header = false, auto_detect = false, columns = {_types(REPORT_LINES)})"
+            f" from read_csv(?, header = false, auto_detect = false,"
+            f" columns = {_types(REPORT_LINES)})"
             " select * replace (- (row_number() over ()) as rank)",
             [str(path)],
         )
@@ -261,9 +263,7 @@ class Workbench:
             " where payment_id not in (from book_payments select payment_id)",
             [str(told)],
         )
-        rows, payments = self._connection.execute(
-            "from book_payments select count(*), count(distinct payment_id)"
-        ).fetchone()
+        rows, payments = self._row("from book_payments select count(*), count(distinct payment_id)")
         if rows != payments:
             self._connection.execute(
                 "create or replace table book_payments as"
@@ -326,10 +326,12 @@ class Workbench:
     def inputs_digest(self) -> str:
         """Digest what was compared, in whatever order it lies."""
         parts = [
-            str(self._one(
-                f"from {name} r select coalesce(sum(cast(md5_number_lower(cast(r as varchar))"
-                " as hugeint)), 0)"
-            ))
+            str(
+                self._one(
+                    f"from {name} r select coalesce(sum(cast(md5_number_lower(cast(r as varchar))"
+                    " as hugeint)), 0)"
+                )
+            )
             for name in RELATIONS
         ]
         return hashlib.sha256("|".join(parts).encode()).hexdigest()
@@ -425,7 +427,7 @@ class Workbench:
             f" select row_number() over () + 1 as place, ({suspicious}) as formula, *"
         )
 
-    def _refuse_formulas(self, report: ReportFile) -> None:
+    def _refuse_formulas(self) -> None:
         row = self._connection.execute(
             "from raw where formula and place = (from checked select min(place) where formula)"
         ).fetchone()
@@ -437,7 +439,7 @@ class Workbench:
             )
 
     def _refuse_open_payout(self) -> None:
-        payouts, left_over = self._connection.execute(statement("adyen_payouts")).fetchone()
+        payouts, left_over = self._row(statement("adyen_payouts"))
         if not payouts:
             raise BadReportError("It has no MerchantPayout: it is cut off, or not closed yet.")
         if left_over:
@@ -447,9 +449,7 @@ class Workbench:
 
     def _refuse_contradictions(self) -> None:
         """A line that is there again counts once; one that says something else is an error."""
-        lines, numbers = self._connection.execute(
-            "from fresh_lines select count(*), count(distinct line_no)"
-        ).fetchone()
+        lines, numbers = self._row("from fresh_lines select count(*), count(distinct line_no)")
         if lines == numbers:
             return
         row = self._connection.execute(
@@ -457,9 +457,7 @@ class Workbench:
             f" having count(distinct md5({_content('l')})) > 1 order by line_no limit 1"
         ).fetchone()
         if row is not None:
-            raise BadReportError(
-                f"Line number {row[0]} is there twice and says different things."
-            )
+            raise BadReportError(f"Line number {row[0]} is there twice and says different things.")
         self._connection.execute(
             "delete from checked where reason is null and place not in"
             " (from checked select min(place) where reason is null group by line_no)"
@@ -470,7 +468,7 @@ class Workbench:
         texts = "concat_ws(' ', batch_id, line_id, transaction_id, reference)"
         return self._connection.execute(
             f"from checked select place, {texts} where reason is null and"
-            f" regexp_matches(regexp_replace({texts}, '{UUID}', '', 'g'), '{CARD_CANDIDATE}')"
+            f" regexp_matches(regexp_replace({texts}, '{UUID_TEXT}', '', 'g'), '{CARD_CANDIDATE}')"
         ).fetchall()
 
     def _sums(self, relation: str, condition: str = "") -> Sums:
@@ -478,7 +476,13 @@ class Workbench:
             f"from {relation} select count(*), cast(coalesce(sum(gross), 0) as bigint),"
             f" cast(coalesce(sum(net), 0) as bigint) {condition}"
         ).fetchone()
+        assert row is not None, "a sum is one row"
         return Sums(*row)
+
+    def _row(self, query: str) -> tuple[Any, ...]:
+        row = self._connection.execute(query).fetchone()
+        assert row is not None, "a count is one row"
+        return row
 
     def _one(self, query: str) -> Any:
         row = self._connection.execute(query).fetchone()
@@ -492,7 +496,9 @@ class Workbench:
 
     def _fill(self, table: str, columns: str, rows: Sequence[tuple[object, ...]]) -> None:
         values = ", ".join(f"('{code}', {number})" for code, number in rows)
-        self._connection.execute(f"create table {table} ({columns}); insert into {table} values {values}")
+        self._connection.execute(
+            f"create table {table} ({columns}); insert into {table} values {values}"
+        )
 
     def _load(self, relation: str, path: Path) -> None:
         if path.suffix == ".parquet":
@@ -523,7 +529,8 @@ def quoted(name: str) -> str:
 
 
 def _struct(columns: Mapping[str, str]) -> str:
-    parts = ", ".join(f"'{name.replace(chr(39), chr(39) * 2)}': '{t}'" for name, t in columns.items())
+    named = ((name.replace("'", "''"), kind) for name, kind in columns.items())
+    parts = ", ".join(f"'{name}': '{kind}'" for name, kind in named)
     return "{" + parts + "}"
 
 

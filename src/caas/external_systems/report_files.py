@@ -84,9 +84,7 @@ CANONICAL: Final = ReportFormat(
 )  # fmt: skip
 STRIPE: Final = ReportFormat(
     "stripe",
-    frozenset(
-        {"balance_transaction_id", "reporting_category", "currency", "gross", "fee", "net"}
-    ),
+    frozenset({"balance_transaction_id", "reporting_category", "currency", "gross", "fee", "net"}),
     {
         "payout": ("automatic_payout_id",),
         "payment_intent": ("payment_intent_id",),

@@ -60,7 +60,7 @@ class PaymentStatus:
 class PaymentProcessing:
     """The seed's Internal Payment API as Python functions."""
 
-    def __init__(  # noqa: PLR0913  # each desk by its name, once, in app.py
+    def __init__(  # each desk by its name, once, in app.py
         self,
         *,
         books: Books,

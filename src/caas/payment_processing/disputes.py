@@ -66,9 +66,7 @@ class Disputes:
         await self._books.database.in_transaction(together)
         return Done()
 
-    async def _follow(
-        self, payment: Payment, told: GatewayDispute, connection: Connection
-    ) -> None:
+    async def _follow(self, payment: Payment, told: GatewayDispute, connection: Connection) -> None:
         given_back = await self._rows.given_back(payment.id, within=connection)
         known = await self._rows.dispute(told.id, within=connection)
         steps = STEPS.get((known.state if known else None, told.status), ())

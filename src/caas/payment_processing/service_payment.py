@@ -3,6 +3,8 @@
 Funds are held, the vehicle is told, and the charge is committed only with the vehicle's own
 signed word; if the activation fails the charge is voided. Nobody is charged for what was not
 delivered: the claim that leads to a capture cannot be written without that evidence.
+
+Rule a change must keep: the charge is claimed with the evidence, in one commit, or not at all.
 """
 
 from typing import Final

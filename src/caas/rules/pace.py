@@ -2,6 +2,8 @@
 
 Every wait the platform keeps is written down in real seconds and goes through `Pace.seconds`.
 What comes from outside (an authorisation's expiry, a webhook's timestamp) is never scaled.
+
+Rule a change must keep: what others measure by their own clocks is never scaled.
 """
 
 from dataclasses import dataclass

@@ -144,9 +144,7 @@ class Reconciliation:
         """
         return await self.days.seal(self._gateway_name, day, by=by)
 
-    async def release_quarantined(
-        self, report_id: UUID, place: int, *, by: str, note: str
-    ) -> None:
+    async def release_quarantined(self, report_id: UUID, place: int, *, by: str, note: str) -> None:
         """Say why a line that could not be read need not come again.
 
         Raises:

@@ -150,9 +150,7 @@ class CarryingOut:
         payment = await self._payment(discrepancy)
         if payment.state is not PaymentState.CAPTURING:
             return Done()
-        cause = (
-            "write_off" if discrepancy.resolution == "write_off" else discrepancy.kind.value
-        )
+        cause = "write_off" if discrepancy.resolution == "write_off" else discrepancy.kind.value
         lost = payment.captured_amount - payment.settled_amount
         move = move_of(
             payment,
@@ -269,9 +267,7 @@ class CarryingOut:
         return line
 
 
-def subject_of(
-    found: Discrepancy, line: StoredLine | None, payment: Payment | None
-) -> Subject:
+def subject_of(found: Discrepancy, line: StoredLine | None, payment: Payment | None) -> Subject:
     """Return what a decision about this discrepancy is about."""
     settled = payment is not None and payment.state is not PaymentState.CAPTURING
     if line is None:

@@ -84,7 +84,9 @@ class Comparison:
         self._engine = engine
         self._small_lines_max = small_lines_max
 
-    async def compare(self, gateway: str, report_id: str, terms: Terms, bench: Workbench) -> Compared:
+    async def compare(
+        self, gateway: str, report_id: str, terms: Terms, bench: Workbench
+    ) -> Compared:
         """Judge every line on the workbench, and every record that lacks one.
 
         Raises:
@@ -152,14 +154,10 @@ def late_windows(day: date, last_day: date | None, zone: ZoneInfo) -> list[LateW
         while captured_on < day:
             expected_on = expected_settlement_date(captured_on, method, holidays)
             if first_expected <= expected_on < day:
-                begin = datetime(
-                    captured_on.year, captured_on.month, captured_on.day, tzinfo=zone
-                )
+                begin = datetime(captured_on.year, captured_on.month, captured_on.day, tzinfo=zone)
                 following = captured_on + ONE_DAY
                 end = datetime(following.year, following.month, following.day, tzinfo=zone)
-                missing_from = add_business_days(
-                    expected_on, TERMS[method].missing_after, holidays
-                )
+                missing_from = add_business_days(expected_on, TERMS[method].missing_after, holidays)
                 windows.append(LateWindow(method.value, begin, end, expected_on, missing_from))
             captured_on += ONE_DAY
     return windows

@@ -355,9 +355,7 @@ class Investigation:
         return await self._reports.line(found.report_id, found.line_no, within=within)
 
 
-def _proposal(
-    found: Discrepancy, resolution: Resolution, note: str, by: str
-) -> ProposedResolution:
+def _proposal(found: Discrepancy, resolution: Resolution, note: str, by: str) -> ProposedResolution:
     return ProposedResolution(
         id=new_id(),
         discrepancy_id=found.id,

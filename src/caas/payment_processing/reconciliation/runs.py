@@ -49,6 +49,7 @@ CLOSE: Final = "close"
 INCREMENTAL: Final = "incremental"
 KEPT: Final = "compared"
 
+
 class NotReplayableError(RefusedError):
     """What this run compared was not kept, or is gone from this machine."""
 
@@ -132,9 +133,7 @@ class Runs:
             await self.days.end(run_id, end)
             for touched in days:
                 await self.days.judge(self._gateway.name, touched)
-        return Reconciled(
-            await self.days.run(run_id), await self.days.get(self._gateway.name, day)
-        )
+        return Reconciled(await self.days.run(run_id), await self.days.get(self._gateway.name, day))
 
     async def replay(self, run_id: UUID) -> str:
         """Judge again what a run compared; return the digest of the outcome, which is the run's.
@@ -183,9 +182,7 @@ class Runs:
         compared = await self._comparison.compare(report.gateway, str(report.id), terms, bench)
         progress("compared", fetched.new.lines, fetched.new.lines)
         if self._settings.keep_compared:
-            await asyncio.to_thread(
-                bench.keep_compared, self._settings.folder / KEPT / str(run_id)
-            )
+            await asyncio.to_thread(bench.keep_compared, self._settings.folder / KEPT / str(run_id))
         run = Run(
             id=run_id,
             gateway=report.gateway,

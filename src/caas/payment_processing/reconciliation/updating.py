@@ -158,9 +158,7 @@ class Updating:
             }
         )
 
-    async def _leave_late(
-        self, run: Run, rows: Iterable[Row], connection: Connection
-    ) -> None:
+    async def _leave_late(self, run: Run, rows: Iterable[Row], connection: Connection) -> None:
         """Leave work behind that tells the payment, by the door that webhooks use."""
         work = [
             (
@@ -179,9 +177,7 @@ class Updating:
         ]
         await self._books.work.add_all(work, within=connection)
 
-    async def _resolve_awaiting(
-        self, rows: Sequence[Row], connection: Connection
-    ) -> set[date]:
+    async def _resolve_awaiting(self, rows: Sequence[Row], connection: Connection) -> set[date]:
         """A delayed settlement resolves itself when its line comes (decision 36)."""
         settles = {
             UUID(row["payment_id"]): row
@@ -191,9 +187,7 @@ class Updating:
         if not settles:
             return set()
         days = set()
-        for waiting in await self._discrepancies.awaiting_line(
-            list(settles), within=connection
-        ):
+        for waiting in await self._discrepancies.awaiting_line(list(settles), within=connection):
             assert waiting.payment_id is not None, "it was found by its payment"
             row = settles[waiting.payment_id]
             if waiting.kind in UNSETTLED or row["settles"] >= row["captured"]:
@@ -201,9 +195,7 @@ class Updating:
                 days.add(waiting.day)
         return days
 
-    async def _besides(
-        self, run: Run, bench: Workbench, known: _Known
-    ) -> set[date]:
+    async def _besides(self, run: Run, bench: Workbench, known: _Known) -> set[date]:
         """Follow what is no new line: lines judged again, and records without one."""
         again = await asyncio.to_thread(bench.besides, "again")
         lacking = await asyncio.to_thread(bench.besides, "book")
@@ -218,9 +210,7 @@ class Updating:
             await self._close(run)
         return days
 
-    async def _judged_again(
-        self, run: Run, rows: Sequence[Row], known: _Known
-    ) -> set[date]:
+    async def _judged_again(self, run: Run, rows: Sequence[Row], known: _Known) -> set[date]:
         """What our records lacked has come: the line is taken now, and its discrepancy ends."""
         agreeing = [row for row in rows if row["class"] in POSTING]
         if not agreeing:
@@ -230,7 +220,8 @@ class Updating:
             by_line = {(UUID(row["report"]), row["line_no"]): row for row in agreeing}
             days = set()
             for open_ in await self._discrepancies.of_lines(list(by_line), within=connection):
-                assert open_.report_id is not None and open_.line_no is not None
+                assert open_.report_id is not None
+                assert open_.line_no is not None
                 row = by_line[open_.report_id, open_.line_no]
                 entries = taken(gross=row["gross"], fee=row["fee"], net=row["net"])
                 await self._resolves_itself(open_, entries, row, connection)
@@ -286,9 +277,7 @@ class Updating:
                     kind=DiscrepancyKind.MISSING_AT_GATEWAY,
                 )
                 await self._discrepancies.step(late.id, step, within=connection)
-            await self._days.compared(
-                run.gateway, run.day, run.id, within=connection
-            )
+            await self._days.compared(run.gateway, run.day, run.id, within=connection)
 
 
 def still_posted(entries: Sequence[postings.Entry]) -> tuple[postings.Entry, ...]:
@@ -300,8 +289,10 @@ def still_posted(entries: Sequence[postings.Entry]) -> tuple[postings.Entry, ...
         else:
             balance[debit, credit] = balance.get((debit, credit), 0) + amount
     return tuple(
-        postings.Entry(*(pair if amount > 0 else reversed(pair)), abs(amount))
-        for pair, amount in balance.items()
+        postings.Entry(debit, credit, amount)
+        if amount > 0
+        else postings.Entry(credit, debit, -amount)
+        for (debit, credit), amount in balance.items()
         if amount
     )
 
@@ -363,4 +354,3 @@ def _date(text: str | None) -> date | None:
 
 def _pieces(rows: Sequence[Row], size: int) -> Iterable[Sequence[Row]]:
     return (rows[at : at + size] for at in range(0, len(rows), size))
-

@@ -1,0 +1,82 @@
+"""The callables that one room is given of another, so that no room knows its neighbour.
+
+Rule a change must keep: each is a few lines that translate, and decides nothing.
+"""
+
+from collections.abc import Awaitable, Callable
+from uuid import UUID
+
+from caas.billing.letterhead import Letterhead
+from caas.billing_database.connection import Connection, Database
+from caas.billing_database.customers import Customers
+from caas.billing_database.payments import Payment
+from caas.billing_database.refunds import Refund
+from caas.notifications import Address, AddressOf, Notifications
+from caas.order_management.giving_back import Refund as RefundOfOrders
+from caas.payment_processing.refunds import Refunds, TellRefunded
+from caas.settings import Market
+
+
+def letterhead(market: Market) -> Letterhead:
+    """Return the head of the market's invoices."""
+    seller = market.seller
+    return Letterhead(
+        name=seller.name,
+        vat_id=seller.vat_id,
+        street=seller.street,
+        postcode=seller.postcode,
+        city=seller.city,
+        country=seller.country,
+        zone=market.zone,
+        language=market.language,
+        payment_terms=seller.payment_terms,
+    )
+
+
+def goodwill(notifications: Notifications) -> Callable[[UUID, str], Awaitable[None]]:
+    """Return how a delivery out of goodwill is told to operations."""
+
+    async def alert(subject: UUID, sentence: str) -> None:
+        await notifications.alert("goodwill_delivery", subject, sentence)
+
+    return alert
+
+
+def orders_refund(refunds: Refunds) -> RefundOfOrders:
+    """Return the refund that Order Management asks for; the same reason refunds once."""
+
+    async def refund(payment_id: UUID, amount: int, reason: str) -> object:
+        return await refunds.request(
+            payment_id, amount=amount, reason=reason, key=reason, requested_by="order-management"
+        )
+
+    return refund
+
+
+def refund_teller(notifications: Notifications) -> TellRefunded:
+    """Return how a customer is told that money came back."""
+
+    async def tell(payment: Payment, refund: Refund, within: Connection) -> None:
+        await notifications.tell(
+            audience="customer",
+            recipient=payment.customer,
+            template="refund_done",
+            facts={"amount": refund.amount, "currency": refund.currency, "reason": refund.reason},
+            subject=refund.id,
+            within=within,
+        )
+
+    return tell
+
+
+def addresses(database: Database) -> AddressOf:
+    """Return how a customer's address is found; None once the customer was erased."""
+    customers = Customers(database)
+
+    async def address_of(customer: UUID) -> Address | None:
+        found = await customers.get(customer)
+        if found.name is None or found.email is None:
+            return None
+        return Address(found.name, found.email, found.language)
+
+    return address_of

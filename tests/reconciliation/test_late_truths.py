@@ -1,0 +1,120 @@
+"""Fault F-C4: lines about payments our records see otherwise are evidence, and start what follows."""
+
+from caas.rules.discrepancies import DiscrepancyKind as Kind
+from caas.rules.discrepancies import Resolution
+from caas.rules.payment_states import PaymentState
+from caas_simulators.vehicle_car import Behaviour, Manner
+from tests.house import VIN
+from tests.reconciliation.office import Office
+
+
+async def test_a_line_that_settles_a_voided_payment_gives_the_money_back(office: Office) -> None:
+    payment = await office.voided_but_captured()
+
+    await office.closed()
+    found = await office.found()
+    await office.refunded_at_gateway(payment)
+    await office.days_pass(1)
+    done = await office.closed()
+
+    assert [it.kind for it in found] == [Kind.SETTLED_THOUGH_VOIDED]
+    assert (await office.payment(payment)).state is PaymentState.VOIDED
+    assert done.run.counts == {"given_back": 2}
+    assert await office.kinds() == []
+    assert await office.balance("settled_funds") == 0
+    assert await office.balance("bank") == -43
+    assert await office.balance("gateway_fees") == 43
+
+
+async def test_money_taken_and_given_back_in_one_report_is_no_discrepancy(office: Office) -> None:
+    payment = await office.voided_but_captured()
+    await office.house.platform.payment_processing._charges.suspect(
+        payment, payment.gateway_transaction_id or ""
+    )
+    await office.refunded_at_gateway(payment)
+
+    done = await office.closed()
+
+    assert done.run.counts == {"given_back": 2}
+    assert await office.kinds() == []
+
+
+async def test_a_line_resolves_a_payment_whose_outcome_is_unknown(office: Office) -> None:
+    payment = await office.unknown()
+    assert (payment.state, payment.outcome) == (PaymentState.PENDING, "unknown")
+
+    await office.line(payment, transaction_id=await office.transaction_id_of(payment))
+    await office.closed()
+    found = await office.kinds()
+    known = await office.house.until(payment.id, lambda p: p.outcome == "known")
+
+    assert found == [Kind.STATE_CONFLICT]
+    assert known.state is not PaymentState.FAILED
+
+
+async def test_a_line_for_a_loss_that_was_booked_opens_a_case(office: Office) -> None:
+    payment = await office.bought()
+    await office.house.gateway_does(
+        f"transactions/{payment.gateway_transaction_id}/settlement-failure"
+    )
+    await office.house.until(payment.id, lambda p: p.state is PaymentState.SETTLEMENT_FAILED)
+    await office.line(payment)
+
+    await office.closed()
+
+    assert Kind.STATE_CONFLICT in await office.kinds()
+    assert (await office.payment(payment)).state is PaymentState.SETTLEMENT_FAILED
+
+
+async def test_captured_and_not_delivered_goes_back_when_a_person_says_so(
+    office: Office,
+) -> None:
+    office.house.fleet.add(VIN, Manner(Behaviour.ASLEEP))
+    payment = await office.house.buys()
+    authorised = await office.payment(payment)
+    await office.line(authorised)
+    await office.closed()
+    [found] = await office.found(unresolved=True)
+
+    await office.room.investigation.resolve(
+        found.id, resolution=Resolution.REFUND_THE_CUSTOMER, note="The car sleeps.", by="Ana"
+    )
+    after = await office.house.until(payment.id, lambda p: p.state is PaymentState.VOIDED)
+
+    assert authorised.state is PaymentState.AUTHORIZED
+    assert found.kind is Kind.CAPTURED_NOT_DELIVERED
+    assert after.captured_amount == 0
+
+
+async def test_what_was_delivered_after_its_void_is_found_from_our_side(office: Office) -> None:
+    payment = await office.delivered_after_void()
+
+    await office.closed()
+
+    [found] = await office.found(unresolved=True)
+    assert (found.kind, found.amount) == (Kind.DELIVERED_NOT_CAPTURED, payment.amount)
+    await office.room.investigation.resolve(
+        found.id, resolution=Resolution.ACCEPT_LOSS, note="Ours to bear.", by="Ana"
+    )
+    assert await office.balance("risk_loss:delivered_not_captured") == payment.amount
+    assert await office.balance("service_revenue") == -payment.amount
+
+
+async def test_a_line_heard_while_a_webhook_moved_its_payment_adds_nothing_twice(
+    office: Office,
+) -> None:
+    payment = await office.bought()
+    await office.line(payment)
+
+    def webhook_first(phase: str, done: int, total: int) -> None:
+        if phase == "compared" and done == total:
+            office.settle_behind_our_back(payment)
+
+    await office.house.gateway_does("close-day", date=office.today.isoformat())
+    await office.room.reconcile(office.today, progress=webhook_first)
+    await office.house.rest()
+
+    settled = await office.payment(payment)
+    assert (settled.state, settled.settled_amount) == (PaymentState.SETTLED, 1299)
+    assert await office.balance("bank") == 1256
+    assert await office.balance("settled_funds") == 0

@@ -1,5 +1,6 @@
 """The reconciliation desk of a test: a house, its room of Diagram 10, and the gateway's reports."""
 
+import asyncio
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
@@ -14,7 +15,8 @@ from caas.payment_processing.disputes import Disputes
 from caas.payment_processing.reconciliation import Reconciled, Reconciliation
 from caas.rules.discrepancies import DiscrepancyKind
 from caas.rules.payment_states import PaymentState
-from tests.house import House
+from caas_simulators.vehicle_car import Behaviour, Manner
+from tests.house import PATIENCE_SECONDS, VIN, House
 from tests.reconciliation.crowd import crowd
 
 
@@ -150,3 +152,60 @@ class Office:
         ):
             refunds: list[dict[str, Any]] = (await answer.json())["data"]
             return refunds
+
+    async def voided_but_captured(self) -> Payment:
+        """Void a payment, and let the gateway capture and settle it all the same."""
+        self.house.fleet.add(VIN, Manner(Behaviour.REFUSES))
+        payment = await self.house.buys()
+        voided = await self.house.until(payment.id, lambda p: p.state is PaymentState.VOIDED)
+        assert voided.gateway_transaction_id is not None
+        world = self.house.gateway
+        taken = world.store.bookings[voided.gateway_transaction_id].transaction
+        taken.status, taken.captured_amount, taken.settled_amount = "settled", 1299, 1299
+        await self.line(voided, gross=1299)
+        return voided
+
+    async def refunded_at_gateway(self, payment: Payment) -> None:
+        """Let open work be done until the gateway has given everything back."""
+        assert payment.gateway_transaction_id is not None
+        taken = self.house.gateway.store.bookings[payment.gateway_transaction_id].transaction
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while taken.refunded_amount < taken.captured_amount:
+                await self.house.platform.open_work.run_due()
+                await self.house.gateway_does("settle")
+                await asyncio.sleep(0.01)
+
+    async def unknown(self) -> Payment:
+        """Buy something, and lose every answer of the gateway."""
+        for operation, action in (
+            ("initiate", {"drop_connection_after": True}),
+            ("find", {"status": 503}),
+        ):
+            await self.house.gateway_does(
+                "faults", match={"operation": operation}, action=action
+            )
+        payment = await self.house.buys()
+        return await self.house.until(payment.id, lambda p: p.outcome == "unknown")
+
+    async def transaction_id_of(self, payment: Payment) -> str:
+        """Return what the gateway calls a payment's transaction."""
+        [found] = [
+            booking.transaction.id
+            for booking in self.house.gateway.store.bookings.values()
+            if booking.transaction.reference == str(payment.id)
+        ]
+        return found
+
+    async def delivered_after_void(self) -> Payment:
+        """Void a payment, and have the vehicle say later that it applied the service after all."""
+        self.house.fleet.add(VIN, Manner(Behaviour.REFUSES))
+        payment = await self.house.buys()
+        voided = await self.house.until(payment.id, lambda p: p.state is PaymentState.VOIDED)
+        await self.house.database.fetch(
+            "insert into delivery_evidence (id, subject, kind, command_id, epoch, status, at,"
+            " signature, verified, recorded_at) values (gen_random_uuid(), $1,"
+            " 'vehicle_acknowledgement', gen_random_uuid(), 1, 'SUCCEEDED', 'now', $2, true,"
+            " db_now())",
+            voided.id, bytes(64),
+        )  # fmt: skip
+        return voided

@@ -1,5 +1,9 @@
 """Fault F-C4: lines about payments our records see otherwise are evidence, and start what follows."""
 
+from typing import Any
+
+import pytest
+
 from caas.rules.discrepancies import DiscrepancyKind as Kind
 from caas.rules.discrepancies import Resolution
 from caas.rules.payment_states import PaymentState
@@ -101,17 +105,21 @@ async def test_what_was_delivered_after_its_void_is_found_from_our_side(office: 
 
 
 async def test_a_line_heard_while_a_webhook_moved_its_payment_adds_nothing_twice(
-    office: Office,
+    office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    payment = await office.bought()
+    payment = await office.capturing()
     await office.line(payment)
+    update = office.room._runs._updating
+    apply = update.apply
 
-    def webhook_first(phase: str, done: int, total: int) -> None:
-        if phase == "compared" and done == total:
-            office.settle_behind_our_back(payment)
+    async def webhook_first(*arguments: Any) -> Any:
+        await office.room._late_lines.tell(
+            payment.id, transaction_id=None, settled=1299, currency="EUR", source="webhook"
+        )
+        return await apply(*arguments)
 
-    await office.house.gateway_does("close-day", date=office.today.isoformat())
-    await office.room.reconcile(office.today, progress=webhook_first)
+    monkeypatch.setattr(update, "apply", webhook_first)
+    await office.closed()
     await office.house.rest()
 
     settled = await office.payment(payment)

@@ -17,6 +17,7 @@ DOCUMENTS = [path.relative_to(ROOT) for path in documents()]
 OF_THE_SCRIPT = {"test", "check", "setup", "run", "help"}
 COMMAND = re.compile(r"\./caas ([a-z][a-z-]*)")
 LINK = re.compile(r"\[[^\]]*\]\((?!https?:|mailto:)([^)#\s]*)(?:#([^)\s]+))?\)")
+FAULT = re.compile(r"\bF-[A-Z][0-9]+\b")
 SETTING = re.compile(r"CAAS_[A-Z_]+[A-Z]")
 BETWEEN_OURSELVES = {"CAAS_INDEX", "CAAS_PYTHON_SEARCHED"}
 
@@ -79,6 +80,19 @@ def test_operations_know_what_to_do_about_every_alert_and_every_case() -> None:
     }
 
     assert unknown == set()
+
+
+def test_every_fault_that_is_cited_stands_in_the_list() -> None:
+    listed = set(FAULT.findall(read(Path("docs/faults.md"))))
+
+    unlisted = {
+        fault
+        for file in sources("src", "tests")
+        for fault in FAULT.findall(file.text)
+        if fault not in listed
+    }
+
+    assert unlisted == set()
 
 
 def leads_somewhere(document: Path, target: str, anchor: str) -> bool:

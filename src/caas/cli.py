@@ -7,17 +7,19 @@ Rule a change must keep: a command decides nothing that the platform does not.
 """
 
 import asyncio
+import base64
 import signal
 import sys
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import msgspec
 import typer
 
-from caas import app, local_machine, logs, serving
+from caas import app, channels, local_machine, logs, serving
 from caas.billing_database import connection, migrations
 from caas.billing_database import self_check as laws
 from caas.billing_database.event_chain import (
@@ -28,6 +30,7 @@ from caas.billing_database.event_chain import (
     exported,
 )
 from caas.errors import CaasError, StartupError
+from caas.external_systems.http import HttpClient
 from caas.rules.mes_vencido import Month
 from caas.settings import data_dir, read_settings
 
@@ -219,15 +222,34 @@ async def _up(port: int) -> None:
         platform = await stack.enter_async_context(app.opened(settings, fleet=world.fleet))
         working = asyncio.create_task(platform.open_work.run())
         stack.callback(working.cancel)
+        fleet = world.controls.get("vehicles")
+        staff = await channels.first_day(
+            serving.rooms_of_channels(platform),
+            settings.data_dir,
+            key_of=partial(_key_of_car, fleet) if fleet else None,
+        )
         await serving.serve(
             platform, settings, host="127.0.0.1", port=port,
-            on_listening=lambda: typer.echo(_welcome(port, world)),
+            on_listening=lambda: typer.echo(_welcome(port, world, staff)),
         )  # fmt: skip
 
 
-def _welcome(port: int, world: local_machine.LocalWorld) -> str:
+async def _key_of_car(fleet_url: str, vin: str) -> bytes:
+    """Let the simulated fleet take in a car, and return its public key."""
+    fleet = HttpClient(fleet_url, partner="The vehicles")
+    try:
+        body = msgspec.json.encode({"vin": vin})
+        answer = await fleet.send("POST", "/_control/vehicles", body=body)
+    finally:
+        await fleet.close()
+    return base64.b64decode(msgspec.json.decode(answer.body)["public_key"])
+
+
+def _welcome(port: int, world: local_machine.LocalWorld, staff: Sequence[channels.NewStaff]) -> str:
     lines = [
         f"The platform is up at http://127.0.0.1:{port} (Ctrl-C stops it, the data stays).",
+        f"  Channels      http://127.0.0.1:{port}/ for people; sign in as",
+        *(f"  {who.login:<28} {who.password}  ({who.dealership or who.role})" for who in staff),
         f"  API           http://127.0.0.1:{port}/docs",
         *(f"  {name:<13} {url}/_control/" for name, url in world.controls.items()),
         "Keys by scope, as `Authorization: Bearer <key>`:",

@@ -59,18 +59,23 @@ class _Server(uvicorn.Server):
             self._on_listening()
 
 
+def rooms_of_channels(platform: Platform) -> channels.Rooms:
+    """Return the rooms that the channels open onto."""
+    return channels.Rooms(
+        books=platform.books,
+        payment_processing=platform.payment_processing,
+        order_management=platform.order_management,
+        service_catalog=platform.service_catalog,
+        subscriptions=platform.subscriptions,
+        usage=platform.usage,
+        invoices=platform.invoices,
+        notifications=platform.notifications,
+    )
+
+
 def _channels(platform: Platform, settings: Settings) -> Entrance:
     return build_channels(
-        channels.Rooms(
-            books=platform.books,
-            payment_processing=platform.payment_processing,
-            order_management=platform.order_management,
-            service_catalog=platform.service_catalog,
-            subscriptions=platform.subscriptions,
-            usage=platform.usage,
-            invoices=platform.invoices,
-            notifications=platform.notifications,
-        ),
+        rooms_of_channels(platform),
         channels.ChannelSettings(
             public_url=settings.public_url,
             zone=settings.market.zone,

@@ -10,6 +10,7 @@ fetched from another origin, and nothing is built before it runs.
 
 from caas.channels.application import build_channels
 from caas.channels.beside_api import beside_api
+from caas.channels.first_day import first_day
 from caas.channels.rooms import Rooms
 from caas.channels.settings import ChannelSettings
 from caas.channels.staff import NewStaff, ensure_staff
@@ -21,4 +22,5 @@ __all__ = [
     "beside_api",
     "build_channels",
     "ensure_staff",
+    "first_day",
 ]

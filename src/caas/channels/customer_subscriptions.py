@@ -76,12 +76,6 @@ class SubscriptionView:
         return f"{self.slug}-{int(self.subscription.deactivated_at is not None)}"
 
 
-async def views_of(channels: Channels, visit: Visit) -> list[SubscriptionView]:
-    """Return a customer's subscriptions, newest first."""
-    listed = await channels.rooms.subscriptions.subscriptions(customer=visit.customer)
-    return [SubscriptionView(one, await _name(channels, one.service)) for one in listed]
-
-
 async def subscribe_form(channels: Channels, visit: Visit) -> Reply:
     """Show what a subscription costs, and what it can be charged to."""
     return await _form_page(channels, visit, await _offered(channels, visit))

@@ -76,12 +76,12 @@ def in_state(*states: PaymentState) -> Ends:
 
 
 async def heated_seats(
-    world: LivingWorld, process: Process, method: str | None = "pm_ok"
+    world: LivingWorld, process: Process, method: str | None = "pm_ok", *, vin: str = VIN
 ) -> PaymentRequest:
     """Order heated seats for a month."""
     catalog = process.platform.service_catalog
     customer = await customer_of(process)
-    await car_of(world, process)
+    await car_of(world, process, vin)
     await process.call(
         lambda: catalog.put_service(
             code="heated-seats", name="Heated seats", kind="one_time", currency="EUR",
@@ -90,7 +90,7 @@ async def heated_seats(
     )  # fmt: skip
     order = await process.call(
         lambda: catalog.create_service_order(
-            customer=customer, vin=VIN, service="heated-seats", duration_days=30
+            customer=customer, vin=vin, service="heated-seats", duration_days=30
         )
     )
     return request_for(order.id, customer, Money(order.amount, order.currency), method)

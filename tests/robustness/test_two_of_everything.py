@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -212,19 +213,21 @@ async def test_the_vehicles_word_and_the_void_meet_and_one_of_them_counts(
 ) -> None:
     """Fault F-S7: the acknowledgement on one machine, the operator's void on the other."""
     machines = [await world.process(), await world.process()]
-    world.fleet.add(VIN, Manner(Behaviour.ASLEEP))
     payments = []
-    for _ in range(RACES):
-        request = await heated_seats(world, machines[0])
+    for number in range(RACES):
+        vin = f"WVWZZZ1JZXR{number:06d}"
+        world.fleet.add(vin, Manner(Behaviour.ASLEEP))
+        request = await heated_seats(world, machines[0], vin=vin)
         payments.append(await machines[0].call(pays(machines[0], request)))
 
-    async def voided(payment: Payment) -> None:
+    async def voided(payment: Any) -> None:
         with contextlib.suppress(CaptureWonError):
-            await machines[1].call(
-                lambda: machines[1].platform.payment_processing.void_payment(payment.id, "stop")
+            await machines[0].call(
+                lambda: machines[0].platform.payment_processing.void_payment(payment.id, "stop")
             )
 
-    world.fleet.wake(world.fleet.cars[VIN])
+    for car in world.fleet.cars.values():
+        world.fleet.wake(car)
     await asyncio.gather(*(voided(payment) for payment in payments))
     for machine in machines:
         await until_quiet(world, machine)

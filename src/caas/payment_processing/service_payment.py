@@ -7,6 +7,7 @@ delivered: the claim that leads to a capture cannot be written without that evid
 Rule a change must keep: the charge is claimed with the evidence, in one commit, or not at all.
 """
 
+from collections.abc import Awaitable, Callable
 from typing import Final
 from uuid import UUID
 
@@ -15,6 +16,7 @@ from caas.billing_database.connection import Connection
 from caas.billing_database.due_work import DueWork
 from caas.billing_database.moves import Evidence, Work
 from caas.billing_database.payments import Payment
+from caas.billing_database.services import WantedService
 from caas.errors import RefusedError
 from caas.notifications import Notifications
 from caas.open_work import Answer, Done, OpenWork
@@ -84,9 +86,10 @@ class ServicePayment:
                 "ordered the service."
             )
 
-    async def when_failed(self, _payment: Payment) -> Step:
+    async def when_failed(self, payment: Payment) -> Step:
         """Cancel order, no activation (Diagram 7): the customer is told in the same commit."""
-        return Step(also=self._notify_failure)
+        order = await self._catalog.wanted(payment.subject)
+        return Step(also=self._notify_customer("service_payment_failed", order))
 
     async def when_authorised(self, payment: Payment) -> Step:
         """Immediate delivery: the activation command is committed with the held funds."""
@@ -127,6 +130,8 @@ class ServicePayment:
 
     async def void_charge(self, payment: Payment, reason: str) -> Payment:
         """Void a charge that was not delivered, its fence in the same commit (decision 16)."""
+        order = await self._catalog.wanted(payment.subject)
+        told = self._notify_customer("service_not_activated_not_charged", order)
         activation = await self._ota.last_command(payment.id, ACTIVATE)
         fence = revoking_command(activation, pace=self._pace) if activation else None
         resend = Work(DEACTIVATE, self._pace.seconds(RESEND_SECONDS))
@@ -134,7 +139,7 @@ class ServicePayment:
             payment,
             reason,
             command=fence,
-            also=Step(next=(resend,) if fence else (), also=self._notify_not_charged),
+            also=Step(next=(resend,) if fence else (), also=told),
         )
         if fence:
             await self._ota.deactivate(payment.id)
@@ -150,20 +155,30 @@ class ServicePayment:
                 "deactivation.",
             )
 
-    async def _notify_failure(self, connection: Connection, payment: Payment) -> None:
-        await self._tell("service_payment_failed", payment, within=connection)
+    def _notify_customer(
+        self, template: str, order: WantedService
+    ) -> Callable[[Connection, Payment], Awaitable[None]]:
+        """Return what tells the customer in a transaction, the order read before it began."""
 
-    async def _notify_not_charged(self, connection: Connection, payment: Payment) -> None:
-        await self._tell("service_not_activated_not_charged", payment, within=connection)
+        async def tell(connection: Connection, payment: Payment) -> None:
+            await self._tell(template, payment, order, within=connection)
+
+        return tell
 
     async def _notify_active(self, work: DueWork) -> Answer:
-        await self._tell("service_active", await self._books.payments.get(work.subject))
+        payment = await self._books.payments.get(work.subject)
+        order = await self._catalog.wanted(payment.subject)
+        await self._tell("service_active", payment, order)
         return Done()
 
     async def _tell(
-        self, template: str, payment: Payment, *, within: Connection | None = None
+        self,
+        template: str,
+        payment: Payment,
+        order: WantedService,
+        *,
+        within: Connection | None = None,
     ) -> None:
-        order = await self._catalog.wanted(payment.subject)
         await self._notifications.tell(
             audience="customer",
             recipient=str(payment.customer),

@@ -13,7 +13,7 @@ from caas.billing_database.payments import Payment
 from caas.external_systems.payment_gateway import DisputeStatus, GatewayDispute
 from caas.payment_processing.disputes import Disputes
 from caas.payment_processing.reconciliation import Reconciled, Reconciliation
-from caas.rules.discrepancies import DiscrepancyKind
+from caas.rules.discrepancies import DiscrepancyKind, Resolution
 from caas.rules.payment_states import PaymentState
 from caas_simulators.vehicle_car import Behaviour, Manner
 from tests.house import PATIENCE_SECONDS, VIN, House
@@ -104,6 +104,13 @@ class Office:
         await owner.execute("update caas.clock set moved = moved + make_interval(days => $1)", days)
         await owner.close()
 
+    async def resolved(self, resolution: Resolution) -> Discrepancy:
+        """Resolve the one unresolved discrepancy, as Ana."""
+        [found] = await self.found(unresolved=True)
+        return await self.room.investigation.resolve(
+            found.id, resolution=resolution, note="Seen.", by="Ana"
+        )
+
     async def gateway_disputes(self, payment: Payment) -> None:
         """Let the customer dispute a payment; its chargeback stands in the report at once."""
         await self.house.gateway_does(f"transactions/{payment.gateway_transaction_id}/dispute")
@@ -181,9 +188,7 @@ class Office:
             ("initiate", {"drop_connection_after": True}),
             ("find", {"status": 503}),
         ):
-            await self.house.gateway_does(
-                "faults", match={"operation": operation}, action=action
-            )
+            await self.house.gateway_does("faults", match={"operation": operation}, action=action)
         payment = await self.house.buys()
         return await self.house.until(payment.id, lambda p: p.outcome == "unknown")
 

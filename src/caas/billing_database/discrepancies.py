@@ -305,9 +305,11 @@ class Discrepancies:
             step.resolution, step.event, step.by, step.facts,
         )  # fmt: skip
 
-    async def events(self, discrepancy_id: UUID) -> list[DiscrepancyEvent]:
+    async def events(
+        self, discrepancy_id: UUID, *, within: Connection | None = None
+    ) -> list[DiscrepancyEvent]:
         """Return every step of an investigation in order."""
-        rows = await self._database.fetch(EVENTS, discrepancy_id)
+        rows = await (within or self._database).fetch(EVENTS, discrepancy_id)
         return [DiscrepancyEvent(**dict(row)) for row in rows]
 
     async def post(

@@ -14,14 +14,21 @@ from datetime import date, datetime
 from typing import Any, Final
 from uuid import UUID
 
-from caas.billing_database.connection import Connection, Database
+import asyncpg
+
+from caas.billing_database.connection import (
+    ACQUIRE_TIMEOUT_SECONDS,
+    UNREACHABLE,
+    Connection,
+    Database,
+    DatabaseUnavailableError,
+)
 from caas.errors import ConflictError, NotFoundError
 
 LOCK_SPACE: Final = 0x7265636F
 ROWS_MAX: Final = 400
 
 LOCK: Final = "select pg_try_advisory_lock($1, hashtext($2))"
-UNLOCK: Final = "select pg_advisory_unlock($1, hashtext($2))"
 TODAY: Final = "select (db_now() at time zone $1)::date as today, db_now() as now"
 BEGIN_DAY: Final = """
 insert into reconciliation_days (gateway, day, because) values ($1, $2, 'never compared')
@@ -184,18 +191,13 @@ class ReconciliationDays:
         Raises:
             AlreadyReconcilingError: somebody else is.
         """
-        lent = self._database.connection()
-        connection = await lent.__aenter__()
+        session = await _session(self._database.dsn)
         try:
-            if not await connection.fetchval(LOCK, LOCK_SPACE, gateway):
+            if not await session.fetchval(LOCK, LOCK_SPACE, gateway):
                 raise AlreadyReconcilingError(gateway=gateway)
-            try:
-                yield
-            finally:
-                if not connection.is_closed():
-                    await connection.execute(UNLOCK, LOCK_SPACE, gateway)
+            yield
         finally:
-            await lent.__aexit__(None, None, None)
+            await session.close()
 
     async def today(self, zone: str) -> tuple[date, datetime]:
         """Return the date in the market's zone, and the instant, by the database's clock."""
@@ -303,6 +305,14 @@ class ReconciliationDays:
         """Return a day's runs, the newest first."""
         rows = await self._database.fetch(RUNS_OF_DAY, gateway, day)
         return [ReconciliationRun(**dict(row)) for row in rows]
+
+
+async def _session(dsn: str) -> asyncpg.Connection:
+    """Open a session beside the pool; the lock it takes ends with it, however it ends."""
+    try:
+        return await asyncpg.connect(dsn, timeout=ACQUIRE_TIMEOUT_SECONDS)
+    except (TimeoutError, *UNREACHABLE) as error:
+        raise DatabaseUnavailableError(reason=str(error)) from error
 
 
 def _verdict(facts: dict[str, Any]) -> tuple[str, str | None]:

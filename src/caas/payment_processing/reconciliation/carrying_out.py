@@ -215,7 +215,7 @@ class CarryingOut:
             now = await self._discrepancies.get(discrepancy.id, within=connection)
             if any(
                 event.facts.get("refund") == refund_id
-                for event in await self._discrepancies.events(now.id)
+                for event in await self._discrepancies.events(now.id, within=connection)
             ):
                 return
             if now.kind in {DiscrepancyKind.AMOUNT, DiscrepancyKind.REFUND_MISMATCH}:

@@ -31,6 +31,7 @@ HOURLY: Final = "reconcile_hourly"
 DAILY: Final = "reconcile_daily"
 HOUR_SECONDS: Final = 3600.0
 AFTER_FAILURE_SECONDS: Final = 600.0
+BUSY_SECONDS: Final = 30.0
 CLOSING_HOUR: Final = 4
 CATCH_UP_DAYS_MAX: Final = 31
 
@@ -71,17 +72,14 @@ class Schedule:
 
     async def _hourly(self, _work: DueWork) -> Answer:
         today, _ = await self._days.today(self._zone.key)
-        failed = await self._try(today, INCREMENTAL)
-        return Again(AFTER_FAILURE_SECONDS if failed else HOUR_SECONDS, failed)
+        return await self._try(today, INCREMENTAL) or Again(HOUR_SECONDS)
 
     async def _daily(self, _work: DueWork) -> Answer:
         today, now = await self._days.today(self._zone.key)
-        failed = None
+        put_off = None
         for day in await self._due(today):
-            failed = await self._try(day, CLOSE) or failed
-        if failed:
-            return Again(AFTER_FAILURE_SECONDS, failed)
-        return Again(seconds_to_closing(today, now, self._zone))
+            put_off = await self._try(day, CLOSE) or put_off
+        return put_off or Again(seconds_to_closing(today, now, self._zone))
 
     async def _due(self, today: date) -> list[date]:
         """Return the days that ended and are not complete, the oldest first; yesterday at least."""
@@ -97,15 +95,17 @@ class Schedule:
         }
         return [day for day in days if day not in finished]
 
-    async def _try(self, day: date, mode: str) -> str | None:
-        """Reconcile a day; return why it could not be done, if it could not."""
+    async def _try(self, day: date, mode: str) -> Again | None:
+        """Reconcile a day; return when to try again, if it could not be done now."""
         try:
             await self._reconcile(day, mode)
         except DaySealedError:
             return None
-        except (GatewayFailure, BadReportError, AlreadyReconcilingError) as error:
+        except AlreadyReconcilingError as error:
+            return Again(BUSY_SECONDS, error.sentence)
+        except (GatewayFailure, BadReportError) as error:
             _log.warning("reconciliation.put_off", day=str(day), because=error.sentence)
-            return error.sentence
+            return Again(AFTER_FAILURE_SECONDS, error.sentence)
         return None
 
 

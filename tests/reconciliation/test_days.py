@@ -1,0 +1,263 @@
+"""The verdict of a day, its seal, its schedule, its report, and judging it again."""
+
+import asyncio
+import csv
+import io
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import asyncpg
+import pytest
+
+from caas.billing_database.connection import Database
+from caas.billing_database.due_work import DueWork
+from caas.billing_database.identifiers import new_id
+from caas.billing_database.reconciliation_days import (
+    DayNotClosedError,
+    DayNotFoundError,
+    DaySealedError,
+)
+from caas.open_work import Again
+from caas.payment_processing.reconciliation import INCREMENTAL
+from caas.payment_processing.reconciliation.reporting import as_csv, as_data, as_pdf
+from caas.payment_processing.reconciliation.runs import NotReplayableError
+from caas.payment_processing.reconciliation.schedule import seconds_to_closing
+from caas.rules.compared_relations import RULE_VERSION
+from caas.rules.discrepancies import Resolution
+from tests.house import PATIENCE_SECONDS
+from tests.reconciliation.office import Office
+
+MADRID = ZoneInfo("Europe/Madrid")
+
+
+async def test_a_day_that_was_never_compared_has_no_verdict(office: Office) -> None:
+    with pytest.raises(DayNotFoundError):
+        await office.room.verdict(office.today)
+
+
+async def test_a_day_is_closed_only_after_both_directions_were_compared(office: Office) -> None:
+    await office.house.gateway_does("close-day", date=office.today.isoformat())
+
+    half = await office.room.reconcile(office.today, mode=INCREMENTAL)
+    whole = await office.room.reconcile(office.today)
+
+    assert (half.day.verdict, whole.day.verdict) == ("incomplete", "closed")
+    assert half.day.because == "our records were not compared yet"
+
+
+async def test_only_a_closed_day_can_be_sealed(office: Office) -> None:
+    await office.line(transaction_id="txn_alien")
+    await office.closed()
+
+    with pytest.raises(DayNotClosedError):
+        await office.room.seal(office.today, by="Ana")
+    await office.resolved(Resolution.CORRECT_BY_ENTRY)
+    sealed = await office.room.seal(office.today, by="Ana")
+
+    assert (sealed.sealed_by, sealed.verdict) == ("Ana", "closed")
+
+
+async def test_a_sealed_day_takes_nothing_any_more(office: Office) -> None:
+    await office.line(await office.capturing())
+    await office.closed()
+    await office.room.seal(office.today, by="Ana")
+    await office.line(await office.capturing())
+
+    with pytest.raises(DaySealedError):
+        await office.room.reconcile(office.today)
+    with pytest.raises(DayNotClosedError):
+        await office.room.seal(office.today, by="Luis")
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "insert into settlement_lines (report_id, line_no, batch_id, type, gross, fee, net,"
+        " currency, booked_at, value_date, class, at_stake, run_id, at) select report_id, 99, 'b',"
+        " 'fee', 0, 0, 0, 'EUR', now(), now(), 'matched', 0, run_id, now() from settlement_lines",
+        "update settlement_reports set lines_stored = 0",
+        "update discrepancies set version = version + 1, status = 'open'",
+        "insert into discrepancy_entries (discrepancy_id, debit, credit, amount, currency, at)"
+        " select id, 'bank', 'risk_loss:x', 1, 'EUR', now() from discrepancies",
+        "insert into discrepancy_events select discrepancy_id, 9, 'noted', 'resolved', 'me', '{}',"
+        " now() from discrepancy_events limit 1",
+        "update reconciliation_days set sealed_at = null, sealed_by = null",
+        "delete from reconciliation_days",
+    ],
+    ids=lambda statement: " ".join(statement.split()[:3]),
+)
+async def test_postgresql_itself_keeps_the_seal(
+    office: Office, database: Database, statement: str
+) -> None:
+    await office.line(transaction_id="txn_alien")
+    await office.closed()
+    await office.resolved(Resolution.CORRECT_BY_ENTRY)
+    await office.room.seal(office.today, by="Ana")
+
+    with pytest.raises(asyncpg.RestrictViolationError, match=r"sealed|never changed"):
+        await database.fetch(statement)
+
+
+async def test_a_sealed_day_s_discrepancy_is_not_reopened(office: Office) -> None:
+    await office.line(transaction_id="txn_alien")
+    await office.closed()
+    resolved = await office.resolved(Resolution.CORRECT_BY_ENTRY)
+    await office.room.seal(office.today, by="Ana")
+
+    with pytest.raises(asyncpg.RestrictViolationError):
+        await office.room.investigation.reopen(resolved.id, note="Again.", by="Luis")
+
+
+async def test_the_night_closes_yesterday_and_what_was_missed_before(office: Office) -> None:
+    payment = await office.capturing()
+    await office.line(payment)
+    first = office.today
+    await office.room.reconcile(first, mode=INCREMENTAL)
+    await office.days_pass(3)
+
+    answer = await office.room._schedule._daily(work())
+
+    days = await office.room.days.listed(office.room.gateway_name)
+    assert isinstance(answer, Again)
+    assert [day.day for day in days] == [first + timedelta(days=n) for n in (2, 1, 0)]
+    assert {day.verdict for day in days} == {"closed"}
+
+
+async def test_the_hour_takes_in_the_running_day(office: Office) -> None:
+    await office.line(await office.capturing())
+
+    answer = await office.room._schedule._hourly(work())
+
+    assert isinstance(answer, Again)
+    assert await office.balance("bank") == 1256
+    assert (await office.room.verdict(office.today)).verdict == "incomplete"
+
+
+async def test_a_silent_gateway_is_asked_again_and_nobody_is_alerted(office: Office) -> None:
+    await office.house.gateway_does(
+        "faults", match={"operation": "settlements"}, action={"status": 503}
+    )
+
+    answer = await office.room._schedule._daily(work())
+
+    assert isinstance(answer, Again)
+    assert (answer.due_in, answer.because is None) == (600.0, False)
+    assert await office.house.platform.books.cases.listed() == []
+
+
+async def test_the_schedule_is_open_work_and_begun_once(office: Office) -> None:
+    await office.room.begin_schedule()
+    await office.room.begin_schedule()
+
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while len(await office.room.days.listed(office.room.gateway_name)) < 2:
+            await office.house.platform.open_work.run_due()
+            await asyncio.sleep(0.01)
+
+    row = await office.house.database.fetchrow(
+        "select count(*) from open_work where kind like 'reconcile_%'"
+    )
+    assert row is not None
+    assert row[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("now", "hours"),
+    [
+        (datetime(2026, 6, 1, 10, tzinfo=UTC), 16),
+        (datetime(2026, 10, 24, 10, tzinfo=UTC), 17),
+        (datetime(2026, 3, 28, 10, tzinfo=UTC), 16),
+    ],
+)
+def test_the_night_s_job_keeps_the_market_s_clock(now: datetime, hours: int) -> None:
+    assert seconds_to_closing(now.astimezone(MADRID).date(), now, MADRID) == hours * 3600
+
+
+async def test_a_run_is_judged_again_and_gives_the_same_bytes(office: Office) -> None:
+    await office.line(await office.capturing())
+    await office.line(transaction_id="txn_alien")
+    done = await office.closed()
+    await office.resolved(Resolution.CORRECT_BY_ENTRY)
+
+    digest = await office.room.replay(done.run.id)
+
+    assert digest == done.run.output_hash
+    assert (done.run.rule_version, done.run.engine) == (RULE_VERSION, "postgresql")
+    assert done.run.as_of is not None
+
+
+async def test_a_run_whose_inputs_are_gone_is_not_judged_again(office: Office) -> None:
+    refused = await office.closed()
+    for kept in office.room._runs._settings.folder.rglob("*.parquet"):
+        kept.unlink()
+    (office.room._runs._settings.folder / "compared" / str(refused.run.id)).rmdir()
+
+    with pytest.raises(NotReplayableError):
+        await office.room.replay(refused.run.id)
+
+
+async def test_a_day_s_report_says_the_same_in_its_three_forms(office: Office) -> None:
+    settled = await office.capturing()
+    await office.capturing()
+    await office.line(settled)
+    await office.line(transaction_id="txn_alien")
+    await office.closed()
+
+    report = await office.room.reporting.report(office.today)
+    tables = dict(tables_of(as_csv(report)))
+    pages = as_pdf(report)
+
+    [exposure] = report.figures.exposure
+    assert (report.matched_lines, report.differing_lines, report.ties_out) == (1, 1, True)
+    assert (exposure.payments, exposure.amount) == (1, 1299)
+    assert tables["Lines by class"][1:] == [
+        ["matched", "1", "12.99", "0.43", "12.56", "EUR"],
+        ["missing_in_book", "1", "12.99", "0.43", "12.56", "EUR"],
+    ]
+    assert tables["Exposure: delivered and not settled"][1] == ["reservation", "1", "12.99", "EUR"]
+    assert tables["Open discrepancies by age in days"][1][:3] == ["missing_in_book", "0-1", "1"]
+    assert pages.startswith(b"%PDF")
+    assert as_data(report)["ties_out"] is True
+
+
+async def test_losses_are_reported_by_their_cause(office: Office) -> None:
+    await office.line(await office.capturing(), gross=1399, fee=45)
+    await office.closed()
+    await office.resolved(Resolution.WRITE_OFF)
+
+    report = await office.room.reporting.report(office.today)
+
+    assert [(loss.cause, loss.amount) for loss in report.figures.losses] == [("write_off", -100)]
+
+
+async def test_no_cell_of_the_report_is_a_formula(office: Office) -> None:
+    payment = await office.capturing()
+    await office.line(payment, gross=1399, fee=45)
+    await office.closed()
+    [found] = await office.found(unresolved=True)
+    await office.room.investigation.assign(found.id, owner="=HYPERLINK(1)", by="Ana")
+
+    report = await office.room.reporting.report(office.today)
+
+    cells = [cell for _, rows in tables_of(as_csv(report)) for row in rows for cell in row]
+    assert "'=HYPERLINK(1)" in cells
+    assert not [cell for cell in cells if cell.startswith(("=", "+", "@"))]
+
+
+def work() -> DueWork:
+    """A piece of the schedule's open work."""
+    return DueWork("reconcile", new_id(), {}, 1, 1)
+
+
+def tables_of(content: bytes) -> Iterator[tuple[str, list[list[str]]]]:
+    """Cut a report's CSV into its tables."""
+    title, rows = "", []
+    for row in csv.reader(io.StringIO(content.decode())):
+        if not row:
+            yield title, rows
+            title, rows = "", []
+        elif not title:
+            [title] = row
+        else:
+            rows.append(row)

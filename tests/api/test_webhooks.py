@@ -104,9 +104,10 @@ async def test_another_body_under_a_known_id_is_set_aside_with_a_case(doors: Doo
         settled("evt_another"),
         b"\xff\xfe" + settled(),
         settled(decline_code="\x00"),
+        settled().replace(b'"data":{', b'"data":{"note":"\x00",'),
         b'{"id":"evt_1","type":"transaction.settled","x":' + b"[" * 20_000,
     ],
-    ids=["empty", "text", "half", "status", "amount", "family", "other id", "bytes", "NUL", "deep"],
+    ids=["empty", "text", "half", "status", "amount", "family", "other id", "bytes", "NUL", "raw NUL", "deep"],
 )
 async def test_what_nobody_can_read_is_kept_with_a_case_and_not_sent_again(
     doors: Doors, body: bytes

@@ -10,10 +10,13 @@ import sys
 from pathlib import Path
 
 from caas import cli, local_machine
+from caas.billing_database.due_work import DueWork
 from caas.demo import cast, performance
 from caas.demo.play import Play
 from caas.demo.story import Need, Scene
 from caas.external_systems.mosquitto_program import NoBroker
+from caas.notifications import Notifications
+from caas.open_work import Answer
 
 REFERENCE = "nobody-told-us"
 
@@ -56,6 +59,7 @@ def _gateway_key() -> str:
 
 SCENES = {
     "good": _good,
+    "good-in-the-end": _good,
     "not-as-expected": _not_as_expected,
     "breaks-off": _breaks_off,
     "charged-behind-our-back": _charged_behind_our_back,
@@ -74,10 +78,25 @@ def without_broker() -> None:
     cli.main()
 
 
+def breaking_inside() -> None:
+    """Let the platform fail inside once, at a thing that it does again afterwards."""
+    told = Notifications._notify_due
+    breaks = iter((True,))
+
+    async def tell(self: Notifications, work: DueWork) -> Answer:
+        if next(breaks, False):
+            raise RuntimeError("the post office is shut")
+        return await told(self, work)
+
+    Notifications._notify_due = tell  # type: ignore[method-assign]
+
+
 def main(name: str) -> None:
     """Put the scene in place of all others, and run the command."""
     if name == "without-broker":
         without_broker()
+    if name == "good-in-the-end":
+        breaking_inside()
     scene = Scene(
         name=name, title="a planted scene", rule="none", tells="It is planted.", ends="planted",
         plays=SCENES[name], needs=frozenset({Need.STRINGS}),

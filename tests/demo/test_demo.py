@@ -132,6 +132,14 @@ async def test_a_charge_that_only_the_gateway_knows_fails_the_demo(folder: Path)
     assert ran.out.splitlines()[-1].endswith("every law holds; the books differ.")
 
 
+async def test_an_error_inside_fails_the_demo_though_the_scene_ends_well(folder: Path) -> None:
+    ran = await planted(folder, "good-in-the-end")
+
+    assert missed(ran) == []
+    assert ran.status == 1
+    assert "open_work.failed notify: RuntimeError: the post office is shut" in ran.out
+
+
 async def test_a_machine_without_a_broker_plays_with_cars_in_its_own_process(folder: Path) -> None:
     ran = await planted(folder, "without-broker")
 

@@ -1,4 +1,4 @@
-"""Fault F-C4: lines about payments our records see otherwise are evidence, and start what follows."""
+"""Fault F-C4: lines about payments we see otherwise are evidence, and start what follows."""
 
 from typing import Any
 

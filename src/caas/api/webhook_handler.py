@@ -127,22 +127,22 @@ def _incoming(api: Api, call: Call, sender: str, event_id: str) -> tuple[Incomin
 
 def _readable(body: bytes, sender: str, event_id: str) -> tuple[str, str | None]:
     """Return the body as text without card numbers, and why nobody can read it, if so."""
-    text = body.decode("utf-8", "replace").replace("\0", "")
-    if may_hold_one(body):
-        text = scrub(text)
+    text = body.decode("utf-8", "replace")
+    if b"\0" in body or may_hold_one(body):
+        text = scrub(text.replace("\0", ""))
+        body = text.encode()
     try:
-        if sender == GATEWAY:
-            told_id = read_event(text.encode()).id
-        else:
-            told_id = read_partner_event(sender, text.encode()).event_id
-        told = msgspec.json.decode(text) if _ESCAPE in text else None
+        told_id = _event_id(body, sender)
+        if _ESCAPE in text:
+            text = _storable(msgspec.json.decode(body))
     except (msgspec.MsgspecError, RecursionError) as error:
         return text, f"it cannot be read ({scrub(str(error))[:REASON_CHARS_MAX]})"
-    if told_id != event_id:
-        return text, "its body names another event than its signed id"
-    if told is not None:
-        text = _storable(told)
-    return text, None
+    return text, None if told_id == event_id else "its body names another event than its signed id"
+
+
+def _event_id(body: bytes, sender: str) -> str:
+    """Return the id the body gives its event, which it shows to be readable."""
+    return read_event(body).id if sender == GATEWAY else read_partner_event(sender, body).event_id
 
 
 def _storable(told: object) -> str:

@@ -34,7 +34,7 @@ async def to_gateway(channels: Channels, visit: Visit) -> Reply:
 async def payments(channels: Channels, visit: Visit) -> Reply:
     """Show every payment, newest first."""
     listed = await channels.rooms.books.payments.listed(
-        customer=visit.customer, before=_before(visit)
+        customer=visit.customer, before=visit.place("before")
     )
     return channels.page(
         visit,
@@ -87,13 +87,6 @@ def subject_path(payment: Payment) -> str:
 def _slug(event: TimelineEvent) -> str:
     """Return the state an event led to as a key of the catalogue of words."""
     return event.to_state.lower()
-
-
-def _before(visit: Visit) -> UUID | None:
-    try:
-        return UUID(visit.query.get("before", ""))
-    except ValueError:
-        return None
 
 
 CUSTOMER_PAYMENT_ROUTES: Final[tuple[PageRoute, ...]] = (

@@ -12,13 +12,35 @@ from caas.channels.page_routes import SIGNED_IN, PageRoute, get
 from caas.channels.replies import Reply
 from caas.channels.rooms import Channels
 from caas.channels.visit import Visit
-from caas.notifications import CUSTOMER, DEALERSHIP, OPERATIONS, Notifications
+from caas.notifications import CUSTOMER, DEALERSHIP, OPERATIONS, Notifications, Told
 
 AUDIENCES: Final = {
     Role.CUSTOMER: CUSTOMER,
     Role.SALES: DEALERSHIP,
     Role.OPERATIONS: OPERATIONS,
 }
+
+
+OF_AN_ORDER: Final = frozenset(
+    {
+        "reservation_complete", "factory_refused", "vehicle_ready",
+        "payment_confirmed", "reservation_lost", "delivery_scheduled", "vehicle_delivered",
+        "order_withdrawn",
+    }
+)  # fmt: skip
+OF_A_PAYMENT: Final = frozenset(
+    {
+        "reservation_failed",
+        "reservation_not_possible",
+        "service_active",
+        "service_payment_failed",
+        "service_not_activated_not_charged",
+    }
+)
+OF_A_SUBSCRIPTION: Final = frozenset(
+    {"subscription_active", "subscription_not_activated", "subscription_ended"}
+)
+"""What the subject of a message is, by its template; others lead nowhere."""
 
 
 async def unread(notifications: Notifications, session: Session) -> int:
@@ -37,9 +59,10 @@ async def messages(channels: Channels, visit: Visit) -> Reply:
         recipient_of(visit.by),
         audience=AUDIENCES[visit.by.role],
         language=visit.language,
-        before=_before(visit),
+        before=visit.place("before"),
     )
-    reply = channels.page(visit, "messages.html", told=told)
+    links = [_link(visit.by.role, one) for one in told]
+    reply = channels.page(visit, "messages.html", told=list(zip(told, links, strict=True)))
     if visit.unread:
         await channels.rooms.notifications.mark_read(
             recipient_of(visit.by), audience=AUDIENCES[visit.by.role]
@@ -47,11 +70,19 @@ async def messages(channels: Channels, visit: Visit) -> Reply:
     return reply
 
 
-def _before(visit: Visit) -> UUID | None:
-    try:
-        return UUID(visit.query.get("before", ""))
-    except ValueError:
+def _link(role: Role, told: Told) -> str | None:
+    """Return the page of what a message is about, if its reader has one."""
+    if role is Role.SALES:
+        is_of_order = told.template in OF_AN_ORDER
+        return f"/intranet/orders/{told.subject}" if is_of_order else None
+    if role is not Role.CUSTOMER:
         return None
+    for templates, path in (
+        (OF_AN_ORDER, "/car"), (OF_A_PAYMENT, "/payments"), (OF_A_SUBSCRIPTION, "/subscriptions"),
+    ):  # fmt: skip
+        if told.template in templates:
+            return f"{path}/{told.subject}"
+    return "/invoices" if told.template in {"invoice_sent", "credit_note_sent"} else None
 
 
 INBOX_ROUTES: Final[tuple[PageRoute, ...]] = (get("/messages", messages, SIGNED_IN),)

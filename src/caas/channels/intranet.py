@@ -7,9 +7,9 @@ Rules a change must keep: a dealership sees its own orders and customers and nob
 vehicle that somebody else has reserved it sees that it is taken, and not by whom.
 """
 
-from collections import Counter
 from typing import Final
 
+from caas.billing_database.dealership_counts import counts_of
 from caas.channels.intranet_order import ORDER_ROUTES
 from caas.channels.intranet_reserving import RESERVING_ROUTES
 from caas.channels.order_view import KINDS, slug
@@ -21,6 +21,7 @@ from caas.rules.order_states import OrderState
 from caas.rules.vehicle_states import VehicleState
 
 ORDERS_SHOWN: Final = 8
+PAGE_ROWS: Final = 200
 FILTERS: Final = {
     "paying": OrderState.AWAITING_RESERVATION_PAYMENT,
     "failed": OrderState.RESERVATION_FAILED,
@@ -33,16 +34,15 @@ FILTERS: Final = {
 
 async def home(channels: Channels, visit: Visit) -> Reply:
     """Show what is in stock, what waits for somebody, and the newest orders."""
-    management = channels.rooms.order_management
-    orders = await management.orders(dealership=visit.dealership)
-    stock = await management.vehicles(state=VehicleState.SIN_ASIGNAR)
+    newest = await channels.rooms.order_management.orders(dealership=visit.dealership)
+    counts = await counts_of(channels.rooms.books.database, visit.dealership)
     return channels.page(
         visit,
         "intranet/home.html",
-        stock=len(stock),
-        counts=Counter(order.state for order in orders),
+        stock=counts.sin_asignar,
+        counts=counts.orders,
         states=OrderState,
-        orders=orders[:ORDERS_SHOWN],
+        orders=newest[:ORDERS_SHOWN],
         slug=slug,
         kinds=KINDS,
     )
@@ -71,13 +71,14 @@ async def orders(channels: Channels, visit: Visit) -> Reply:
     """Show the dealership's orders, newest first."""
     chosen = visit.query.get("show", "")
     listed = await channels.rooms.order_management.orders(
-        dealership=visit.dealership, state=FILTERS.get(chosen)
+        dealership=visit.dealership, state=FILTERS.get(chosen), before=visit.place("before")
     )
     return channels.page(
         visit,
         "intranet/orders.html",
         orders=listed,
         filters=FILTERS,
+        more=listed[-1].id if len(listed) == PAGE_ROWS else None,
         chosen=chosen if chosen in FILTERS else "",
         slug=slug,
         kinds=KINDS,

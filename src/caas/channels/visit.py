@@ -8,6 +8,7 @@ import base64
 import hashlib
 import hmac
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -23,6 +24,7 @@ LANGUAGE: Final = "caas-language"
 TOKEN_BYTES: Final = 32
 LANGUAGE_SECONDS: Final = 365 * 24 * 3600
 _REQUEST_ID_BYTES: Final = 8
+_ID: Final = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 Scope = dict[str, Any]
 
@@ -64,6 +66,11 @@ class Visit:
         """The dealership whose request it is."""
         assert self.by.dealership is not None, "a dealership's page is shown to its sales"
         return self.by.dealership
+
+    def place(self, name: str) -> UUID | None:
+        """Return where a list goes on: the id behind `?name=`, if there is one."""
+        text = self.query.get(name, "")
+        return UUID(text) if _ID.fullmatch(text) else None
 
     @property
     def is_partial(self) -> bool:

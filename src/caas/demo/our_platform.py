@@ -116,6 +116,7 @@ async def _set(
         onlooker=onlooker,
         mailbox=Mailbox(settings.data_dir / "outbox"),
         database_url=settings.database_url,
+        log=settings.data_dir / LOG,
     )
 
 

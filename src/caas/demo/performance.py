@@ -21,6 +21,7 @@ from caas.demo import (
     their_platform,
 )
 from caas.demo.calls import done
+from caas.demo.own_log import unexpected_errors
 from caas.demo.printing import Paper
 from caas.demo.scenarios import SCENES
 from caas.demo.stage import Stage
@@ -67,6 +68,7 @@ async def perform(wish: Wish, environment: Mapping[str, str]) -> Performance:
                 printing.print_story(paper, len(performance.stories), story)
         performance.books.extend(await ledgers.compared(our_stage))
         performance.laws.extend(await _laws(our_stage))
+        performance.errors.extend(unexpected_errors(our_stage.log))
     if not wish.quietly:
         summary.print_summary(paper, performance)
     return performance

@@ -5,6 +5,7 @@ scene that needs it says so.
 """
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import aiohttp
 
@@ -43,4 +44,5 @@ class Stage:
     onlooker: Onlooker | None = None
     mailbox: Mailbox | None = None
     database_url: str = ""
+    log: Path | None = None
     calendar: PlatformCalendar = field(default_factory=PlatformCalendar)

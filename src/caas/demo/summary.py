@@ -32,6 +32,7 @@ class Performance:
     stories: list[Story] = field(default_factory=list)
     laws: list[Law] = field(default_factory=list)
     books: list[Compared] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
@@ -41,6 +42,7 @@ class Performance:
             and all(story.ok for story in self.stories)
             and not any(law.broken for law in self.laws)
             and all(it.agrees for it in self.books)
+            and not self.errors
         )
 
 
@@ -53,6 +55,9 @@ def print_summary(paper: Paper, performance: Performance) -> None:
         paper.put(Padding(_books(performance.books), (0, 0, 0, INDENT)))
     differences = [said for it in performance.books for said in it.differences]
     paper.put(*(Padding(Text(said, style="red"), (0, 0, 0, INDENT)) for said in differences))
+    if performance.errors:
+        paper.section("Errors of the platform that nobody scripted")
+        paper.put(*(Padding(Text(it, style="red"), (0, 0, 0, INDENT)) for it in performance.errors))
     paper.section("Every scene (money in EUR)")
     paper.put(_scenes(performance.stories))
     good = sum(story.ok for story in performance.stories)
@@ -60,6 +65,7 @@ def print_summary(paper: Paper, performance: Performance) -> None:
     broken = sum(law.broken > 0 for law in performance.laws)
     verdict += f"{broken} laws are broken; " if broken else "every law holds; "
     verdict += _of_books(performance.books)
+    verdict += " Errors that nobody scripted occurred." if performance.errors else ""
     paper.put(Text(f"\n{verdict}", style="bold" if performance.ok else "bold red"))
 
 
@@ -75,6 +81,7 @@ def as_data(performance: Performance) -> dict[str, Any]:
         "ok": performance.ok,
         "time_scale": performance.scale,
         "scenes": [_story_data(story) for story in performance.stories],
+        "errors": performance.errors,
         "laws": [{"sentence": law.sentence, "broken": law.broken} for law in performance.laws],
         "books": [
             {

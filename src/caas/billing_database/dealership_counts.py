@@ -1,0 +1,34 @@
+"""What a dealership has going on, counted: its orders by state, and what is sin asignar.
+
+Rule a change must keep: a dealership's counts are of its own orders; the stock is everybody's.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from caas.billing_database.connection import Database
+from caas.rules.order_states import OrderState
+
+COUNTS: Final = """
+select state, count(*) as orders from orders where dealership = $1 group by state
+"""
+SIN_ASIGNAR: Final = "select count(*) from vehicles where state = 'sin asignar'"
+
+
+@dataclass(frozen=True, slots=True)
+class DealershipCounts:
+    """How many orders are in each state, and how many vehicles anybody may reserve."""
+
+    orders: dict[OrderState, int]
+    sin_asignar: int
+
+
+async def counts_of(database: Database, dealership: str) -> DealershipCounts:
+    """Count a dealership's orders and the stock."""
+    rows = await database.fetch(COUNTS, dealership)
+    stock = await database.fetchrow(SIN_ASIGNAR)
+    assert stock is not None, "a count is one row"
+    return DealershipCounts(
+        dict.fromkeys(OrderState, 0) | {OrderState(row["state"]): row["orders"] for row in rows},
+        stock[0],
+    )

@@ -1,0 +1,56 @@
+"""The first day on one machine: staff who may sign in, and something to sell."""
+
+import json
+from pathlib import Path
+from stat import S_IMODE
+
+from caas.channels import Rooms, first_day
+from caas.serving import rooms_of_channels
+from tests.channels.test_safety import client_of
+from tests.channels.town import Town
+
+
+def rooms(town: Town) -> Rooms:
+    """Return the rooms of a town."""
+    return rooms_of_channels(town.platform)
+
+
+async def test_everybody_of_the_first_day_can_sign_in(town: Town, tmp_path: Path) -> None:
+    staff = await first_day(rooms(town), tmp_path, key_of=None)
+
+    homes = set()
+    for member in staff:
+        client = client_of(town)
+        reply = await client.sign_in(member.login, member.password)
+        homes.add(reply.headers["location"])
+        await client.session.close()
+    kept = tmp_path / "staff.json"
+
+    assert homes == {"/intranet", "/operations"}
+    assert len(staff) == 4
+    assert S_IMODE(kept.stat().st_mode) == 0o600
+    assert set(json.loads(kept.read_text())) == {member.login for member in staff}
+
+
+async def test_a_second_start_changes_nothing(town: Town, tmp_path: Path) -> None:
+    stock = [car.vin for car in await town.platform.order_management.vehicles()]
+    first = await first_day(rooms(town), tmp_path, key_of=None)
+
+    second = await first_day(rooms(town), tmp_path, key_of=None)
+
+    assert [member.password for member in first] == [member.password for member in second]
+    assert [car.vin for car in await town.platform.order_management.vehicles()] == stock
+
+
+async def test_a_finished_car_has_the_key_it_signs_with(town: Town, tmp_path: Path) -> None:
+    await town.as_owner("alter table caas.vehicles disable trigger never_removed")
+    await town.as_owner("delete from caas.vehicles")
+
+    async def key_of(vin: str) -> bytes:
+        return vin.encode().ljust(32, b"k")
+
+    await first_day(rooms(town), tmp_path, key_of=key_of)
+    cars = await town.platform.order_management.vehicles()
+
+    assert {car.finished for car in cars} == {True, False}
+    assert all((car.public_key is not None) == car.finished for car in cars)

@@ -1,0 +1,152 @@
+"""What decisions book: every kind and every resolution it allows has a plan, and plans balance."""
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from caas.billing_database.connection import Database
+from caas.errors import StartupError
+from caas.payment_processing.reconciliation.updating import still_posted
+from caas.rules import postings
+from caas.rules.discrepancies import ALLOWED, DiscrepancyKind, Resolution
+from caas.rules.payment_types import PaymentType
+from caas.rules.postings import Entry
+from caas.rules.resolutions import (
+    GATEWAY_CLAIMS,
+    UNEXPLAINED_FUNDS,
+    Action,
+    Plan,
+    Subject,
+    plan,
+    taken,
+    taken_back,
+)
+from caas.rules.settlement_fees import FeeTerms, read_fee_terms
+
+PAIRS = [(kind, resolution) for kind, allowed in ALLOWED.items() for resolution in allowed]
+AMOUNTS = st.integers(min_value=-(10**12), max_value=10**12)
+K, R = DiscrepancyKind, Resolution
+
+
+def about(kind: DiscrepancyKind, **more: object) -> Subject:
+    """A discrepancy of 100 about a line of 1299, of which 43 were kept."""
+    facts: dict[str, object] = {
+        "kind": kind, "at_stake": 100, "gross": 1299, "fee": 43, "net": 1256,
+        "is_settlement": True, "payment_type": PaymentType.SERVICE,
+    }  # fmt: skip
+    return Subject(**(facts | more))  # type: ignore[arg-type]
+
+
+def balances(entries: tuple[Entry, ...]) -> dict[str, int]:
+    """Return what entries come to, by account."""
+    total: Counter[str] = Counter()
+    for debit, credit, amount in entries:
+        total[debit] += amount
+        total[credit] -= amount
+    return {account: amount for account, amount in total.items() if amount}
+
+
+@pytest.mark.parametrize(("kind", "resolution"), PAIRS)
+@pytest.mark.parametrize("gross", [None, 1299, -1299, 0])
+def test_every_allowed_decision_has_a_plan_that_balances(
+    kind: DiscrepancyKind, resolution: Resolution, gross: int | None
+) -> None:
+    fee = 0 if gross is None else 43
+    net = 0 if gross is None else gross - fee
+
+    decided = plan(about(kind, gross=gross, fee=fee, net=net), resolution)
+
+    assert sum(balances(decided.entries).values()) == 0
+    assert all(entry.amount > 0 for entry in decided.entries)
+    assert decided.ends or resolution in {
+        R.WAIT, R.CLAIM_FROM_GATEWAY, R.REFUND_THE_CUSTOMER,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", [kind for kind, allowed in ALLOWED.items() if R.WAIT in allowed])
+def test_waiting_books_nothing(kind: DiscrepancyKind) -> None:
+    assert plan(about(kind), R.WAIT) == Plan(ends=False)
+
+
+@pytest.mark.parametrize(
+    ("subject", "resolution", "expected", "actions"),
+    [
+        (about(K.AMOUNT), R.CORRECT_BY_ENTRY,
+         {"bank": 1256, "gateway_fees": 43, "settled_funds": -1199, UNEXPLAINED_FUNDS: -100},
+         (Action.SETTLE_WHAT_IS_DUE,)),
+        (about(K.DUPLICATE_LINE), R.CLAIM_FROM_GATEWAY,
+         {"bank": 1256, "gateway_fees": 43, GATEWAY_CLAIMS: -1299}, ()),
+        (about(K.CHARGEBACK, gross=-1299, fee=0, net=-1299), R.CLAIM_FROM_GATEWAY,
+         {"bank": -1299, GATEWAY_CLAIMS: 1299}, ()),
+        (about(K.CHARGEBACK, gross=-1299, fee=0, net=-1299), R.ACCEPT_LOSS,
+         {"bank": -1299, "settled_funds": 1299}, (Action.LOSE_DISPUTE,)),
+        (about(K.FAILED_SETTLEMENT, gross=0, fee=0, net=0), R.CLAIM_FROM_GATEWAY,
+         {GATEWAY_CLAIMS: 100, "gateway_receivable": -100}, ()),
+        (about(K.MISSING_AT_GATEWAY, gross=None, payment_settled=True), R.CLAIM_FROM_GATEWAY,
+         {GATEWAY_CLAIMS: 100, "settled_funds": -100}, ()),
+        (about(K.DELIVERED_NOT_CAPTURED, gross=None), R.ACCEPT_LOSS,
+         {"risk_loss:delivered_not_captured": 100, "service_revenue": -100}, ()),
+        (about(K.FEE_DRIFT, fee_drift=-7), R.WRITE_OFF,
+         {"risk_loss:write_off": -7, "gateway_fees": 7}, ()),
+        (about(K.REFUND_MISMATCH, gross=None), R.ACCEPT_LOSS,
+         {"settled_funds": 100, "risk_loss:refund_mismatch": -100}, ()),
+    ],
+    ids=lambda value: value.kind.value if isinstance(value, Subject) else "",
+)  # fmt: skip
+def test_what_a_decision_books(
+    subject: Subject, resolution: Resolution, expected: dict[str, int], actions: tuple[Action, ...]
+) -> None:
+    decided = plan(subject, resolution)
+
+    assert (balances(decided.entries), decided.actions) == (expected, actions)
+
+
+@given(gross=AMOUNTS, fee=AMOUNTS)
+def test_taking_a_line_is_paying_out_whatever_its_sign(gross: int, fee: int) -> None:
+    net = gross - fee
+
+    entries = taken(gross=gross, fee=fee, net=net)
+
+    wanted = {"bank": net, "gateway_fees": fee, "settled_funds": -gross}
+    assert balances(entries) == {account: amount for account, amount in wanted.items() if amount}
+    if net >= 0 and fee >= 0:
+        assert entries == postings.paid_out(net=net, fee=fee)
+    assert not balances(entries + taken_back(entries))
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("xyz"), st.integers(1, 99))))
+def test_what_is_still_posted_is_what_entries_come_to(
+    posted: list[tuple[str, str, int]],
+) -> None:
+    entries = tuple(Entry(*entry) for entry in posted)
+
+    assert balances(still_posted(entries)) == balances(entries)
+    assert still_posted(entries + taken_back(entries)) == ()
+
+
+async def test_the_ledger_shows_a_line_as_its_entries_would(database: Database) -> None:
+    """The view and the rule say the same of any line, so that one row may stand for three."""
+    rows = await database.fetch(
+        "select leg.account, leg.amount from (values (1256::bigint, 43::bigint, 1299::bigint))"
+        " l(net, fee, gross) cross join lateral (values ('bank', l.net), ('gateway_fees', l.fee),"
+        " ('settled_funds', -l.gross)) leg(account, amount)"
+    )
+
+    assert {row[0]: row[1] for row in rows} == balances(taken(gross=1299, fee=43, net=1256))
+
+
+@given(gross=st.integers(1, 10**12))
+def test_fees_are_rounded_half_up(gross: int) -> None:
+    terms = FeeTerms(per_mille=14, fixed=25, dispute=1500)
+
+    assert terms.of_settlement(gross) == 25 + int((gross * 14 * 2 + 1000) // 2000)
+
+
+def test_fee_terms_are_three_whole_numbers_or_none() -> None:
+    assert read_fee_terms(" ") is None
+    assert read_fee_terms("14, 25,1500") == FeeTerms(per_mille=14, fixed=25, dispute=1500)
+    for wrong in ("14", "14,25,-1", "a,b,c", "1.4,25,1500"):
+        with pytest.raises(StartupError):
+            read_fee_terms(wrong)

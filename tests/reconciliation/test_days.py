@@ -252,7 +252,8 @@ def work() -> DueWork:
 
 def tables_of(content: bytes) -> Iterator[tuple[str, list[list[str]]]]:
     """Cut a report's CSV into its tables."""
-    title, rows = "", []
+    title: str = ""
+    rows: list[list[str]] = []
     for row in csv.reader(io.StringIO(content.decode())):
         if not row:
             yield title, rows

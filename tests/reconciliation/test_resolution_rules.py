@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from caas.billing_database.connection import Database
+from caas.billing_database.identifiers import new_id
 from caas.errors import StartupError
 from caas.payment_processing.reconciliation.updating import still_posted
 from caas.rules import postings
@@ -126,15 +127,33 @@ def test_what_is_still_posted_is_what_entries_come_to(
     assert still_posted(entries + taken_back(entries)) == ()
 
 
-async def test_the_ledger_shows_a_line_as_its_entries_would(database: Database) -> None:
+@pytest.mark.parametrize(
+    ("gross", "fee"), [(1299, 43), (-1299, 0), (-300, 5), (0, 1500), (10, 60), (0, 0)]
+)
+async def test_the_ledger_shows_a_line_as_its_entries_would(
+    database: Database, gross: int, fee: int
+) -> None:
     """The view and the rule say the same of any line, so that one row may stand for three."""
-    rows = await database.fetch(
-        "select leg.account, leg.amount from (values (1256::bigint, 43::bigint, 1299::bigint))"
-        " l(net, fee, gross) cross join lateral (values ('bank', l.net), ('gateway_fees', l.fee),"
-        " ('settled_funds', -l.gross)) leg(account, amount)"
-    )
+    report = new_id()
+    async with database.transaction() as connection:
+        await connection.execute(
+            "insert into settlement_reports (id, gateway, day, report_ref, origin, format, status,"
+            " lines_stored, gross_stored, net_stored, received_at, updated_at)"
+            " values ($1, 'g', '2026-01-01', 'r', 'file', 'f', 'closed', 1, $2, $3, now(), now())",
+            report, gross, gross - fee,
+        )  # fmt: skip
+        await connection.execute(
+            "insert into settlement_lines (report_id, line_no, batch_id, type, gross, fee, net,"
+            " currency, booked_at, value_date, class, at_stake, run_id, at) values ($1, 1, 'b',"
+            " 'settlement', $2, $3, $4, 'EUR', now(), now(), 'matched', 0, $1, now())",
+            report, gross, fee, gross - fee,
+        )  # fmt: skip
 
-    assert {row[0]: row[1] for row in rows} == balances(taken(gross=1299, fee=43, net=1256))
+    shown = await database.fetch("select account, amount from ledger_lines")
+
+    assert {row["account"]: row["amount"] for row in shown} == balances(
+        taken(gross=gross, fee=fee, net=gross - fee)
+    )
 
 
 @given(gross=st.integers(1, 10**12))

@@ -130,7 +130,6 @@ def _readable(body: bytes, sender: str, event_id: str) -> tuple[str, str | None]
     text = body.decode("utf-8", "replace")
     if b"\0" in body or may_hold_one(body):
         text = scrub(text.replace("\0", ""))
-        body = text.encode()
     try:
         told_id = _event_id(body, sender)
         if _ESCAPE in text:

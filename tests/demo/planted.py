@@ -1,6 +1,6 @@
 """`caas demo` with a scene of ours in place of the seed's, for tests of its verdict.
 
-`python planted.py NAME` plays the scene of that name from `SCENES` below; `python planted.py
+`python planted.py NAME ...` plays the scenes of these names from `SCENES` below; `python planted.py
 without-broker` plays scenes of the seed on a machine that has no broker and gets none.
 """
 
@@ -91,20 +91,22 @@ def breaking_inside() -> None:
     Notifications._notify_due = tell  # type: ignore[method-assign]
 
 
-def main(name: str) -> None:
-    """Put the scene in place of all others, and run the command."""
-    if name == "without-broker":
+def main(names: list[str]) -> None:
+    """Put these scenes in place of all others, and run the command."""
+    if names == ["without-broker"]:
         without_broker()
-    if name == "good-in-the-end":
+    if names == ["good-in-the-end"]:
         breaking_inside()
-    scene = Scene(
-        name=name, title="a planted scene", rule="none", tells="It is planted.", ends="planted",
-        plays=SCENES[name], needs=frozenset({Need.STRINGS}),
+    performance.SCENES = tuple(  # type: ignore[attr-defined]  # the verdict on them is tested
+        Scene(
+            name=name, title="a planted scene", rule="none", tells="It is planted.",
+            ends="planted", plays=SCENES[name], needs=frozenset({Need.STRINGS}),
+        )
+        for name in names
     )  # fmt: skip
-    performance.SCENES = (scene,)  # type: ignore[attr-defined]  # the verdict on it is tested
     sys.argv = ["caas", "demo"]
     cli.main()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1:])

@@ -37,7 +37,7 @@ def about(kind: DiscrepancyKind, **more: object) -> Subject:
         "kind": kind, "at_stake": 100, "gross": 1299, "fee": 43, "net": 1256,
         "is_settlement": True, "payment_type": PaymentType.SERVICE,
     }  # fmt: skip
-    return Subject(**(facts | more))  # type: ignore[arg-type]
+    return Subject(**(facts | more))
 
 
 def balances(entries: tuple[Entry, ...]) -> dict[str, int]:

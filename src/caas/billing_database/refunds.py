@@ -27,7 +27,7 @@ COLUMNS: Final = """
 select id, payment_id, amount, currency, reason, requested_by, state, outcome, gateway_refund_id,
        failed_because, created_at, updated_at,
        extract(epoch from db_now() - created_at)::float8 as age_seconds,
-       extract(epoch from db_now() - updated_at)::float8 as unmoved_seconds from refunds
+       extract(epoch from db_now() - updated_at)::float8 as unmoved_seconds, issue from refunds
 """
 ONE: Final = COLUMNS + " where id = $1"
 OF_PAYMENT: Final = COLUMNS + " where payment_id = $1 order by created_at"
@@ -36,6 +36,9 @@ SET: Final = """
 update refunds set state = $2, outcome = $3, gateway_refund_id = coalesce($4, gateway_refund_id),
        failed_because = $5, updated_at = db_now()
  where id = $1 and state not in ('succeeded', 'failed') returning id
+"""
+NEXT_ISSUE: Final = """
+update refunds set issue = issue + 1, updated_at = db_now() where id = $1
 """
 PUT_DISPUTE: Final = """
 insert into disputes as d (id, payment_id, amount, currency, state, reason, opened_at, updated_at)
@@ -70,6 +73,7 @@ class Refund:
     updated_at: datetime
     age_seconds: float = 0.0
     unmoved_seconds: float = 0.0
+    issue: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +150,10 @@ class Refunds:
             SET, refund_id, state, outcome, gateway_refund_id, failed_because
         )
         return row is not None
+
+    async def next_issue(self, refund_id: UUID) -> None:
+        """Give a refund that is known to be absent at the gateway another key."""
+        await self._database.fetch(NEXT_ISSUE, refund_id)
 
     async def put_dispute(  # noqa: PLR0913  # the columns of a dispute
         self,

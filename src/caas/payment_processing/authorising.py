@@ -25,6 +25,7 @@ from caas.payment_processing.gateway_calls import (
     AUTHORISE,
     NO_PATIENCE,
     PROBE,
+    KeyLifetime,
     Refused,
     Unanswered,
     key_of,
@@ -78,6 +79,7 @@ class Authorising(Applying):
             patience_seconds=patience_seconds,
             earlier_tries=attempt.earlier_tries,
             maybe_sent=attempt.maybe_sent,
+            key_lifetime=KeyLifetime.of(self._gateway.capabilities),
         )
         match answer:
             case Unanswered():

@@ -96,11 +96,12 @@ class Committing(Applying):
         *,
         patience_seconds: float = NO_PATIENCE,
         earlier_tries: int = 0,
+        issue: int = 1,
     ) -> Payment:
-        """Tell the gateway to capture what was claimed; safe to say twice."""
+        """Tell the gateway to capture what was claimed; safe to say twice, under any key."""
         assert payment.gateway_transaction_id is not None, "what is captured was authorised"
         transaction_id = payment.gateway_transaction_id
-        key = key_of(payment.id, CAPTURE)
+        key = key_of(payment.id, CAPTURE, issue=issue)
         answer = await persist(
             lambda: self._gateway.capture(transaction_id, payment.amount, key=key),
             pace=self._pace,

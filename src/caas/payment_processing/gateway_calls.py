@@ -7,6 +7,7 @@ and the time that calls took counts.
 """
 
 import asyncio
+import dataclasses
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from itertools import count
@@ -19,6 +20,7 @@ from caas.external_systems.http_answers import (
     RefusedByPartnerError,
     TooManyRequestsError,
 )
+from caas.external_systems.payment_gateway import Capabilities
 from caas.rules.pace import Pace
 from caas.rules.retry_strategy import wait_before_retry
 
@@ -60,6 +62,27 @@ class Refused:
     maybe_done: bool
 
 
+@dataclass(frozen=True, slots=True)
+class KeyLifetime:
+    """How long a gateway remembers a key, in seconds; None when it remembers none."""
+
+    seconds: float | None
+
+    @classmethod
+    def of(cls, capabilities: Capabilities) -> "KeyLifetime":
+        """Return what a gateway says of itself."""
+        lifetime = capabilities.idempotency_key_lifetime
+        return cls(None if lifetime is None else lifetime.total_seconds())
+
+    def covers(self, age_seconds: float) -> bool:
+        """Say whether a key that was first sent so long ago is still remembered."""
+        return self.seconds is not None and age_seconds < self.seconds
+
+
+KEY_NEEDS_NO_LIFE: Final = KeyLifetime(float("inf"))
+"""For what is done once by its nature: a capture, a void."""
+
+
 def key_of(payment_id: UUID, operation: str, *, issue: int = 1) -> str:
     """Return the Idempotency-Key of an operation; a new issue only after proof of absence."""
     return f"{payment_id}:{operation}" if issue == 1 else f"{payment_id}:{operation}:{issue}"
@@ -72,9 +95,14 @@ async def persist(
     patience_seconds: float = NO_PATIENCE,
     earlier_tries: int = 0,
     maybe_sent: bool = False,
+    key_lifetime: KeyLifetime = KEY_NEEDS_NO_LIFE,
 ) -> Answer | Unanswered | Refused:
-    """Call until there is an answer, the retries are exhausted, or patience ends."""
+    """Call until there is an answer, the retries are exhausted, or patience ends.
+
+    What may have been sent is not sent again once the gateway may have forgotten its key.
+    """
     clock = asyncio.get_running_loop().time
+    first_sent = clock()
     for tries in count(earlier_tries + 1):
         started = clock()
         try:
@@ -84,6 +112,10 @@ async def persist(
         except (NotSentError, TooManyRequestsError, OutcomeUnknownError) as failure:
             maybe_sent = maybe_sent or isinstance(failure, OutcomeUnknownError)
             unanswered = _unanswered(failure, tries, maybe_sent=maybe_sent)
+        if maybe_sent and unanswered.wait_seconds is not None:
+            age = clock() - first_sent + pace.seconds(unanswered.wait_seconds)
+            if not key_lifetime.covers(age):
+                return dataclasses.replace(unanswered, wait_seconds=None)
         patience_seconds -= clock() - started
         if unanswered.wait_seconds is None or unanswered.wait_seconds > patience_seconds:
             return unanswered

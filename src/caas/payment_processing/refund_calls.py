@@ -14,7 +14,7 @@ from caas.external_systems.http_answers import GatewayFailure
 from caas.external_systems.payment_gateway import GatewayRefund, PaymentGateway
 from caas.open_work import Again
 from caas.payment_processing.flow import Alert
-from caas.payment_processing.gateway_calls import Refused, Unanswered, key_of, persist
+from caas.payment_processing.gateway_calls import KeyLifetime, Refused, Unanswered, key_of, persist
 from caas.rules.pace import Pace
 
 REFUND: Final = "refund"
@@ -44,7 +44,7 @@ class RefundCalls:
         """Ask for a refund; only what was never sent, or is safe to be sent twice, comes here."""
         assert payment.gateway_transaction_id is not None, "what was settled has an id"
         transaction_id = payment.gateway_transaction_id
-        key = key_of(payment.id, f"{REFUND}:{refund.id}", issue=self._issue(refund))
+        key = key_of(payment.id, f"{REFUND}:{refund.id}", issue=refund.issue)
         answer = await persist(
             lambda: self._gateway.refund(transaction_id, refund.amount, refund.reason, key=key),
             pace=self._pace,
@@ -79,13 +79,28 @@ class RefundCalls:
         told = await self._adopted(payment, refund, known)
         if told is not None:
             return told
-        if self._issue(refund) > 1 and not self._is_quiet(refund):
+        return await self._absent(payment, refund)
+
+    async def _absent(self, payment: Payment, refund: Refund) -> Told:
+        """The gateway has no such refund: the same key again; after a quiet time, the next one.
+
+        The key of a new issue is sent once and only after nothing was sent for a while, so that
+        what was under way under the old one has arrived by then.
+        """
+        is_quiet = refund.unmoved_seconds >= self._pace.seconds(QUIESCENCE_SECONDS)
+        if not is_quiet and refund.issue == 1 and self._key_is_alive(refund):
+            return await self.send(payment, refund)
+        if not is_quiet:
             return Again(ASK_AGAIN_SECONDS, "the gateway knows nothing of it yet")
+        if refund.issue == 1:
+            await self._rows.next_issue(refund.id)
+            return Again(QUIESCENCE_SECONDS, "it is absent; its next key waits for silence")
+        await self._rows.next_issue(refund.id)
         return await self.send(payment, refund)
 
     async def _send_blind(self, payment: Payment, refund: Refund) -> Told:
         """No lookup to be had: the same key answers with how far it is, while it lives."""
-        if self._issue(refund) == 1:
+        if self._key_is_alive(refund):
             return await self.send(payment, refund)
         because = "A refund can neither be looked up nor be sent again; its key is forgotten."
         return await self._unanswered(payment, refund, because)
@@ -107,12 +122,7 @@ class RefundCalls:
             await self._rows.set(refund.id, "sent", outcome="unknown")
         return Again(ASK_AGAIN_SECONDS, because)
 
-    def _issue(self, refund: Refund) -> int:
-        """Which life of the key it is: the first, unless the gateway has forgotten that one."""
-        lifetime = self._gateway.capabilities.idempotency_key_lifetime
-        if lifetime is None:
-            return 2  # without keys nothing is safe to be sent twice
-        return 1 + int(refund.age_seconds // lifetime.total_seconds())
-
-    def _is_quiet(self, refund: Refund) -> bool:
-        return refund.unmoved_seconds >= self._pace.seconds(QUIESCENCE_SECONDS)
+    def _key_is_alive(self, refund: Refund) -> bool:
+        """Whether the gateway still remembers the key, by the age of the refund or of its issue."""
+        age = refund.age_seconds if refund.issue == 1 else refund.unmoved_seconds
+        return KeyLifetime.of(self._gateway.capabilities).covers(age)

@@ -27,7 +27,13 @@ from caas.open_work import Again, Answer, Done, OpenWork
 from caas.payment_processing.authorising import Attempt
 from caas.payment_processing.charges import NEVER_REACHED, Charges
 from caas.payment_processing.flow import Flow
-from caas.payment_processing.gateway_calls import AUTHORISE, CAPTURE, PROBE, VOID
+from caas.payment_processing.gateway_calls import (
+    AUTHORISE,
+    CAPTURE,
+    PROBE,
+    VOID,
+    KeyLifetime,
+)
 from caas.rules.pace import Pace
 from caas.rules.payment_failures import NotSentConsequence, not_sent_consequence
 from caas.rules.payment_states import BeyondEvent, PaymentState, Remark
@@ -236,22 +242,25 @@ class UnknownOutcomes:
         if transaction is None:
             await self._contradiction(payment, "It knows nothing of what it had authorised.")
             return _again(work, "the gateway lost the transaction")
+        issue = work.attempts + 1  # the key before this one brought no answer and no effect
         if operation == VOID:
-            await self._resolve_void(payment, transaction)
+            await self._resolve_void(payment, transaction, issue)
         elif transaction.status in TAKEN:
             await self._charges.capture_accepted(payment)
         else:
-            await self._charges.capture(payment)
+            await self._charges.capture(payment, issue=issue)
         return Done()
 
-    async def _resolve_void(self, payment: Payment, transaction: GatewayTransaction) -> None:
+    async def _resolve_void(
+        self, payment: Payment, transaction: GatewayTransaction, issue: int
+    ) -> None:
         match transaction.status:
             case TransactionStatus.VOIDED | TransactionStatus.FAILED:
                 await self._charges.voided(payment)
             case status if status in TAKEN:
                 await self._charges.captured_instead(payment)
             case _:
-                await self._charges.send_void(payment, "void")
+                await self._charges.send_void(payment, "void", issue=issue)
 
     def _can_look_up(self, payment: Payment) -> bool:
         known = payment.gateway_transaction_id is not None
@@ -259,8 +268,7 @@ class UnknownOutcomes:
 
     def _key_is_alive(self, payment: Payment) -> bool:
         """Whether the gateway still remembers the key of whatever was sent for this payment."""
-        lifetime = self._gateway.capabilities.idempotency_key_lifetime
-        return lifetime is not None and payment.age_seconds < lifetime.total_seconds()
+        return KeyLifetime.of(self._gateway.capabilities).covers(payment.age_seconds)
 
     async def _issue(self, payment: Payment) -> int:
         events = await self._books.payments.timeline(payment.id)

@@ -100,14 +100,16 @@ class Voiding(Applying):
         *,
         patience_seconds: float = NO_PATIENCE,
         earlier_tries: int = 0,
+        issue: int = 1,
     ) -> Payment:
         """Tell the gateway to void what was claimed, until there is evidence (decision 8)."""
         if payment.state is not PaymentState.AUTHORIZED:
             return payment
         assert payment.gateway_transaction_id is not None, "what is voided was authorised"
         transaction_id = payment.gateway_transaction_id
+        key = key_of(payment.id, VOID, issue=issue)
         answer = await persist(
-            lambda: self._gateway.void(transaction_id, reason, key=key_of(payment.id, VOID)),
+            lambda: self._gateway.void(transaction_id, reason, key=key),
             pace=self._pace,
             patience_seconds=patience_seconds,
             earlier_tries=earlier_tries,

@@ -12,6 +12,7 @@ create table refunds (
   requested_by text not null,
   state text not null check (state in ('waiting', 'sent', 'succeeded', 'failed')),
   outcome text not null default 'known' check (outcome in ('known', 'unknown')),
+  issue integer not null default 1,
   gateway_refund_id text unique,
   failed_because text,
   created_at timestamptz not null,

@@ -67,28 +67,40 @@ select distinct t.id
  where p.gateway_transaction_id is distinct from k.transaction_id
 on conflict do nothing
 """
-# Captured so long ago that the bank should have spoken, and no line of any report yet.
+# Captured so long ago that the bank should have spoken, and no line of any report yet. What was
+# captured is found by its time, and nearly all of it has its line, so that little is looked up.
 LATE: Final = """
+with captured as materialized (
+  select e.payment_id, w.method, w.expected_on, w.missing_from
+    from late_windows w cross join lateral (
+         select payment_id from ledger_entries
+          where at >= w.captured_from and at < w.captured_to and debit = 'gateway_receivable'
+         offset 0) e
+), lacking as materialized (
+  select c.* from captured c
+    left join lateral (select 1 as line from settlement_lines l
+                        where l.payment_id = c.payment_id
+                          and l.type in ('settlement', 'settlement_failure') limit 1) l on true
+    left join lateral (select 1 as line from identified_lines i
+                        where i.payment_id = c.payment_id limit 1) i on true
+   where l.line is null and i.line is null
+)
 insert into compared_payments as c (id, expected_on, missing_from)
-select distinct on (e.payment_id) e.payment_id, w.expected_on, w.missing_from
-  from late_windows w
-  join ledger_entries e on e.at >= w.captured_from and e.at < w.captured_to
-   and e.debit = 'gateway_receivable'
-  join payments p on p.id = e.payment_id
- where w.method = case when p.payment_method ~ '(debit|sepa)' then 'bank_debit' else 'card' end
-   and not exists (select from settlement_lines l
-                    where l.payment_id = p.id and l.type in ('settlement', 'settlement_failure'))
-   and not exists (select from identified_lines i where i.payment_id = p.id)
- order by e.payment_id, w.expected_on
+select distinct on (k.payment_id) k.payment_id, k.expected_on, k.missing_from
+  from lacking k join payments p on p.id = k.payment_id
+ where k.method = case when p.payment_method ~ '(debit|sepa)' then 'bank_debit' else 'card' end
+ order by k.payment_id, k.expected_on
 on conflict (id) do update
    set expected_on = excluded.expected_on, missing_from = excluded.missing_from
 """
 LATE_REFUNDS: Final = """
 insert into compared_payments as c (id, refund_expected_on)
 select distinct on (e.payment_id) e.payment_id, w.expected_on
-  from late_windows w
-  join ledger_entries e on e.at >= w.captured_from and e.at < w.captured_to
-   and e.debit = 'refunds_payable' and e.credit = 'settled_funds'
+  from late_windows w cross join lateral (
+       select payment_id from ledger_entries
+        where at >= w.captured_from and at < w.captured_to
+          and debit = 'refunds_payable' and credit = 'settled_funds'
+       offset 0) e
  where w.method = 'card'
  order by e.payment_id, w.expected_on desc
 on conflict (id) do update set refund_expected_on = excluded.refund_expected_on

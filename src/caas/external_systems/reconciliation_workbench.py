@@ -310,31 +310,22 @@ class Workbench:
         self._connection.execute(f"create table outcome ({declared(OUTCOME)})")
         self._load("outcome", path)
 
-    def keep_compared(self, folder: Path) -> None:
-        """Keep the relations as Parquet, so that they can be judged again."""
+    def keep_compared(self, folder: Path) -> str:
+        """Keep the relations as Parquet, so that they can be judged again; return their digest."""
         folder.mkdir(parents=True, exist_ok=True)
+        digest = hashlib.sha256()
         for name in RELATIONS:
+            path = folder / f"{name}.parquet"
             self._connection.execute(
-                f"copy {name} to '{folder / name}.parquet' (format parquet, compression zstd)"
+                f"copy {name} to '{path}' (format parquet, compression zstd)"
             )
+            _digest_into(digest, path)
+        return digest.hexdigest()
 
     def take_kept(self, folder: Path) -> None:
         """Take relations that were kept."""
         for name in RELATIONS:
             self._load(name, folder / f"{name}.parquet")
-
-    def inputs_digest(self) -> str:
-        """Digest what was compared, in whatever order it lies."""
-        parts = [
-            str(
-                self._one(
-                    f"from {name} r select coalesce(sum(cast(md5_number_lower(cast(r as varchar))"
-                    " as hugeint)), 0)"
-                )
-            )
-            for name in RELATIONS
-        ]
-        return hashlib.sha256("|".join(parts).encode()).hexdigest()
 
     # -- what came of it ---------------------------------------------------------------------
 
@@ -367,9 +358,7 @@ class Workbench:
         besides = self._copy("besides.out.csv", "from outcome where standing <> 'new' order by all")
         digest = hashlib.sha256()
         for path in (lines, besides):
-            with path.open("rb") as file:
-                while piece := file.read(HASHED_BYTES):
-                    digest.update(piece)
+            _digest_into(digest, path)
         return digest.hexdigest()
 
     def chunks(self, lines_max: int) -> list[Chunk]:
@@ -549,6 +538,12 @@ def _content(line: str) -> str:
         "currency", "booked_at", "value_date",
     )  # fmt: skip
     return " || '|' || ".join(f"coalesce(cast({line}.{name} as varchar), '')" for name in columns)
+
+
+def _digest_into(digest: Any, path: Path) -> None:
+    with path.open("rb") as file:
+        while piece := file.read(HASHED_BYTES):
+            digest.update(piece)
 
 
 def _listed(words: Iterable[str]) -> str:

@@ -48,7 +48,7 @@ create table settlement_reports (
 -- A line that counts is its own entry in the ledger: net to the bank, the fee kept, the gross out
 -- of the settled funds (postings.paid_out). That is one row a line where entries would be three.
 create table settlement_lines (
-  report_id uuid not null references settlement_reports,
+  report_id uuid not null,
   line_no bigint not null check (line_no > 0),
   batch_id text not null,
   line_id text,
@@ -274,11 +274,21 @@ create trigger not_of_a_sealed_day before insert or update on settlement_reports
 create trigger not_of_a_sealed_day before insert or update on discrepancies
   for each row execute function refuse_change_of_sealed_day();
 
+-- One look at the report for all the lines of a statement, where a foreign key looks once a line.
 create function refuse_lines_of_sealed_day() returns trigger language plpgsql as $$
+declare v_report uuid; v_gateway text; v_day date;
 begin
-  perform caas.refuse_if_sealed(r.gateway, r.day)
-     from (select distinct report_id from new_rows) n
-     join caas.settlement_reports r on r.id = n.report_id;
+  for v_report, v_gateway, v_day in
+    select n.report_id, r.gateway, r.day
+      from (select distinct report_id from new_rows) n
+      left join caas.settlement_reports r on r.id = n.report_id
+  loop
+    if v_gateway is null then
+      raise exception 'a line belongs to a report, and there is none with the id %', v_report
+        using errcode = 'foreign_key_violation';
+    end if;
+    perform caas.refuse_if_sealed(v_gateway, v_day);
+  end loop;
   return null;
 end $$;
 create trigger not_of_a_sealed_day after insert on settlement_lines

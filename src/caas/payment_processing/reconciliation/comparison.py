@@ -59,11 +59,10 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """What was compared: as of when, by which engine, and the digests of inputs and outcome."""
+    """What was compared: as of when, by which engine, and the digest of the outcome."""
 
     as_of: datetime
     engine: str
-    input_hash: str
     output_hash: str
 
 
@@ -112,7 +111,6 @@ class Comparison:
         return Compared(
             as_of,
             engine,
-            await asyncio.to_thread(bench.inputs_digest),
             await asyncio.to_thread(bench.write_outcome, names(STORED)),
         )
 

@@ -64,7 +64,6 @@ class ReconciliationSettings:
     folder: Path
     fees: FeeTerms | None = None
     engine: ReconciliationEngine | None = None
-    keep_compared: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +191,7 @@ class Runs:
         )
         days = await self._updating.apply(run, bench, progress)
         await self._remember(fetched)
-        return await self._end(compared, fetched, bench), days
+        return await self._end(compared, kept, fetched, bench), days
 
     async def _terms(self, day: date, mode: str) -> Terms:
         last_day, last_as_of = await self.days.last_compared(self._gateway.name, day)
@@ -216,7 +215,9 @@ class Runs:
             )
         await self.reports.resume_at(report.id, fetched.resume_cursor)
 
-    async def _end(self, compared: Compared, fetched: Fetched, bench: Workbench) -> RunEnd:
+    async def _end(
+        self, compared: Compared, kept: str, fetched: Fetched, bench: Workbench
+    ) -> RunEnd:
         classes = await asyncio.to_thread(bench.classes)
         counts: dict[str, int] = {}
         for row in classes:
@@ -226,7 +227,7 @@ class Runs:
             engine=compared.engine,
             as_of=compared.as_of,
             lines=fetched.new.lines,
-            input_hash=compared.input_hash,
+            input_hash=kept,
             output_hash=compared.output_hash,
             counts=counts,
         )

@@ -1,0 +1,91 @@
+"""Fault F-C5: a run beside live traffic finds nothing that is not there, and adds nothing twice."""
+
+import asyncio
+from pathlib import Path
+
+from caas.billing_database.book_snapshot import book_snapshot
+from caas.payment_processing.reconciliation import INCREMENTAL
+from caas.rules.payment_states import PaymentState
+from tests.reconciliation.crowd import crowd, report_file, settlements
+from tests.reconciliation.office import Office
+
+BUYERS = 6
+
+
+async def test_payments_bought_and_settled_meanwhile_make_no_discrepancy(office: Office) -> None:
+    bought = asyncio.Event()
+
+    async def buyer() -> None:
+        payment = await office.house.buys()
+        await office.house.until(payment.id, lambda p: p.state is PaymentState.CAPTURING)
+        await office.house.gateway_does("settle")
+        await office.house.until(payment.id, lambda p: p.state is PaymentState.SETTLED)
+
+    async def reconciler() -> int:
+        runs = 0
+        while not bought.is_set():
+            await office.room.reconcile(office.today, mode=INCREMENTAL)
+            runs += 1
+        return runs
+
+    running = asyncio.create_task(reconciler())
+    await asyncio.gather(*(buyer() for _ in range(BUYERS)))
+    bought.set()
+    runs = await running
+    done = await office.closed()
+
+    assert runs >= 2
+    assert await office.found() == []
+    assert done.day.verdict == "closed"
+    assert await office.balance("bank") == BUYERS * 1256
+    assert await office.balance("gateway_receivable") == 0
+
+
+async def test_what_moves_after_the_snapshot_is_not_seen_by_it(
+    office: Office, tmp_path: Path
+) -> None:
+    [payment] = await crowd(office.house.platform.books, 1)
+    keys = tmp_path / "keys.csv"
+    keys.write_text(f"{payment.id},{payment.gateway_transaction_id}\n")
+
+    snapshot_is_taken = asyncio.Event()
+
+    async def somebody_else() -> None:
+        await snapshot_is_taken.wait()
+        await _settle_elsewhere(office, payment.id)
+
+    moving = asyncio.create_task(somebody_else())
+    async with book_snapshot(office.house.database) as book:
+        snapshot_is_taken.set()
+        await moving
+        await book.take_keys(keys)
+        await book.book(tmp_path / "told.csv", tmp_path / "besides.csv")
+
+    assert ",Capturing," in (tmp_path / "told.csv").read_text()
+    assert (await office.payment(payment)).state is PaymentState.SETTLED
+
+
+async def test_two_desks_and_one_run_add_nothing_twice(office: Office, tmp_path: Path) -> None:
+    """The bank's word comes by webhook while the lines of the same payments are applied."""
+    payments = await crowd(office.house.platform.books, 40)
+    path = report_file(tmp_path / "day.csv", settlements(payments))
+
+    async def webhooks() -> None:
+        for payment in payments:
+            await _settle_elsewhere(office, payment.id)
+
+    await asyncio.gather(office.room.reconcile(office.today, file=path), webhooks())
+    await office.house.rest()
+
+    settled = [await office.payment(payment) for payment in payments]
+    assert {p.state for p in settled} == {PaymentState.SETTLED}
+    assert all(p.settled_amount == p.captured_amount for p in settled)
+    assert await office.balance("settled_funds") == 0
+    assert await office.balance("gateway_receivable") == 0
+
+
+async def _settle_elsewhere(office: Office, payment_id: object) -> None:
+    payment = await office.house.platform.books.payments.get(payment_id)  # type: ignore[arg-type]
+    await office.room._late_lines.tell(
+        payment.id, transaction_id=None, settled=payment.amount, currency="EUR", source="webhook"
+    )

@@ -85,7 +85,7 @@ async def test_two_desks_and_one_run_add_nothing_twice(office: Office, tmp_path:
 
 
 async def _settle_elsewhere(office: Office, payment_id: object) -> None:
-    payment = await office.house.platform.books.payments.get(payment_id)  # type: ignore[arg-type]
+    payment = await office.house.platform.books.payments.get(payment_id)
     await office.room._late_lines.tell(
         payment.id, transaction_id=None, settled=payment.amount, currency="EUR", source="webhook"
     )

@@ -89,9 +89,17 @@ class Cases:
         rows = await self._database.fetch(LISTED, status, subject, ROWS_MAX)
         return [Case(**dict(row)) for row in rows]
 
-    async def close(self, kind: str, subject: UUID, *, resolution: str, owner: str) -> None:
+    async def close(
+        self,
+        kind: str,
+        subject: UUID,
+        *,
+        resolution: str,
+        owner: str,
+        within: Connection | None = None,
+    ) -> None:
         """Close the open case of a kind for a subject, if there is one, saying how it ended."""
-        await self._database.fetch(CLOSE, kind, subject, resolution, owner)
+        await (within or self._database).fetch(CLOSE, kind, subject, resolution, owner)
 
     async def resolve(
         self, case_id: UUID, *, resolution: str, owner: str, within: Connection | None = None

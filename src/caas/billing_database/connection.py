@@ -69,15 +69,16 @@ class Database:
         Raises:
             DatabaseUnavailableError: the database cannot be reached in time.
         """
-        assert self not in _LENT.get(), "whoever holds a connection never waits for another one"
-        token = _LENT.set((*_LENT.get(), self))
+        before = _LENT.get()
+        assert self not in before, "whoever holds a connection never waits for another one"
+        _LENT.set((*before, self))
         try:
             async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS) as connection:
                 yield connection
         except (TimeoutError, *UNREACHABLE) as error:
             raise DatabaseUnavailableError(reason=str(error)) from error
         finally:
-            _LENT.reset(token)
+            _LENT.set(before)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:

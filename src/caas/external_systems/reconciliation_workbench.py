@@ -316,9 +316,7 @@ class Workbench:
         digest = hashlib.sha256()
         for name in RELATIONS:
             path = folder / f"{name}.parquet"
-            self._connection.execute(
-                f"copy {name} to '{path}' (format parquet, compression zstd)"
-            )
+            self._connection.execute(f"copy {name} to '{path}' (format parquet, compression zstd)")
             _digest_into(digest, path)
         return digest.hexdigest()
 

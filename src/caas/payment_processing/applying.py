@@ -61,12 +61,15 @@ class Applying:
         because: str,
         *,
         transaction_id: str | None = None,
+        issue: int = 1,
     ) -> Payment:
         """Write down that nobody knows what became of an operation; it is looked up from now on."""
         await self._alert(OUTCOME_UNKNOWN, payment.id, because)
         first_probe = self._pace.seconds(FIRST_PROBE_SECONDS)
         if payment.outcome == "unknown":
-            await self._books.work.postpone(PROBE, payment.id, due_in=first_probe)
+            await self._books.work.postpone(
+                PROBE, payment.id, due_in=first_probe, payload={"issue": issue}
+            )
             return payment
         move = move_of(
             payment,
@@ -76,7 +79,7 @@ class Applying:
             facts={"operation": operation, "because": because},
             gateway_transaction_id=transaction_id,
             done=(operation,),
-            next=(Work(PROBE, first_probe, {"operation": operation}),),
+            next=(Work(PROBE, first_probe, {"operation": operation, "issue": issue}),),
         )
         return (await self._apply(payment, move))[0]
 
@@ -135,11 +138,11 @@ class Applying:
         )
 
     async def _unanswered(
-        self, payment: Payment, operation: str, unanswered: Unanswered
+        self, payment: Payment, operation: str, unanswered: Unanswered, *, issue: int = 1
     ) -> Payment:
         """Put the operation off to its next retry, or record that its outcome is unknown."""
         if unanswered.wait_seconds is None:
-            return await self.leave_unknown(payment, operation, unanswered.because)
+            return await self.leave_unknown(payment, operation, unanswered.because, issue=issue)
         await self._books.work.postpone(
             operation,
             payment.id,

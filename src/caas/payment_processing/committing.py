@@ -110,7 +110,7 @@ class Committing(Applying):
         )
         match answer:
             case Unanswered():
-                return await self._unanswered(payment, CAPTURE, answer)
+                return await self._unanswered(payment, CAPTURE, answer, issue=issue)
             case Refused(AlreadyCapturedError()):
                 return await self.capture_accepted(payment)
             case Refused(error) if isinstance(error, GONE) or error.refusal == ALREADY_FAILED:

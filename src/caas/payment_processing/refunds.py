@@ -26,7 +26,13 @@ from caas.external_systems.payment_gateway import GatewayRefund, PaymentGateway,
 from caas.open_work import Again, Answer, Done, OpenWork
 from caas.payment_processing.flow import Alert
 from caas.payment_processing.gateway_calls import SAFETY_NET_SECONDS, Refused
-from caas.payment_processing.refund_calls import ASK_AGAIN_SECONDS, REFUND, RefundCalls, Told
+from caas.payment_processing.refund_calls import (
+    ASK_AGAIN_SECONDS,
+    REFUND,
+    UNKNOWN,
+    RefundCalls,
+    Told,
+)
 from caas.rules import postings
 from caas.rules.pace import Pace
 from caas.rules.payment_states import BeyondEvent, PaymentEvent, PaymentState
@@ -258,6 +264,13 @@ class Refunds:
             moved = await self._books.moves.apply(move(now), within=connection)
             assert moved.moved, "while a refund is with the gateway its payment is Refunding"
             await self._books.work.end(REFUND, refund.id, within=connection)
+            await self._books.cases.close(
+                UNKNOWN,
+                refund.payment_id,
+                resolution=f"The outcome became known: the refund {state}.",
+                owner="caas",
+                within=connection,
+            )
             await also(connection)
 
         await self._books.database.in_transaction(together)

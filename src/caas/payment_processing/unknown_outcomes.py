@@ -42,6 +42,9 @@ from caas.rules.payment_types import PaymentType
 PROBE_SECONDS: Final = 5.0
 PROBE_SECONDS_MAX: Final = 30.0
 QUIESCENCE_SECONDS: Final = 60.0
+RETRIES_MAX: Final = 3
+"""Tries of the retry table that are over when an outcome is unknown: from then on, look first."""
+
 ABSENT: Final = "absent:"
 CONTRADICTION: Final = "gateway_contradiction"
 
@@ -242,13 +245,13 @@ class UnknownOutcomes:
         if transaction is None:
             await self._contradiction(payment, "It knows nothing of what it had authorised.")
             return _again(work, "the gateway lost the transaction")
-        issue = work.attempts + 1  # the key before this one brought no answer and no effect
+        issue = int(work.payload.get("issue", 1)) + 1  # the last key had no answer and no effect
         if operation == VOID:
             await self._resolve_void(payment, transaction, issue)
         elif transaction.status in TAKEN:
             await self._charges.capture_accepted(payment)
         else:
-            await self._charges.capture(payment, issue=issue)
+            await self._charges.capture(payment, issue=issue, earlier_tries=RETRIES_MAX)
         return Done()
 
     async def _resolve_void(
@@ -260,7 +263,9 @@ class UnknownOutcomes:
             case status if status in TAKEN:
                 await self._charges.captured_instead(payment)
             case _:
-                await self._charges.send_void(payment, "void", issue=issue)
+                await self._charges.send_void(
+                    payment, "void", issue=issue, earlier_tries=RETRIES_MAX
+                )
 
     def _can_look_up(self, payment: Payment) -> bool:
         known = payment.gateway_transaction_id is not None

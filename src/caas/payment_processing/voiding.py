@@ -116,7 +116,7 @@ class Voiding(Applying):
         )
         match answer:
             case Unanswered():
-                return await self._unanswered(payment, VOID, answer)
+                return await self._unanswered(payment, VOID, answer, issue=issue)
             case Refused(AuthorizationExpiredError()):
                 return await self.voided(payment, event=BeyondEvent.AUTHORIZATION_EXPIRED)
             case Refused(AlreadyCapturedError()):

@@ -180,8 +180,9 @@ class Runs:
         progress("compared", 0, fetched.new.lines)
         compared = await self._comparison.compare(report.gateway, str(report.id), terms, bench)
         progress("compared", fetched.new.lines, fetched.new.lines)
-        if self._settings.keep_compared:
-            await asyncio.to_thread(bench.keep_compared, self._settings.folder / KEPT / str(run_id))
+        kept = await asyncio.to_thread(
+            bench.keep_compared, self._settings.folder / KEPT / str(run_id)
+        )
         run = Run(
             id=run_id,
             gateway=report.gateway,

@@ -218,8 +218,15 @@ def notifications() -> str:
 def goals() -> str:
     """List what `./caas bench` measures."""
     return table(
-        ("goal", "what is measured"), [(f"`{name}`", said) for name, said in GOALS.items()]
-    )
+        ("goal", "what is measured", "against", "aim"),
+        [
+            (
+                f"`{name}`", goal.what, goal.theirs,
+                f"{'at most' if goal.at_most else 'at least'} {goal.aim}",
+            )
+            for name, goal in GOALS.items()
+        ],
+    )  # fmt: skip
 
 
 def decisions() -> str:

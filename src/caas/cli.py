@@ -186,11 +186,12 @@ def bench(
     ] = None,
     rounds: Annotated[int, typer.Option(help="Rounds, ours and the yardstick in turns.")] = 5,
     seconds: Annotated[int, typer.Option(help="Length of each measurement.")] = 6,
+    quick: Annotated[bool, typer.Option(help="Small sizes: to see that it runs.")] = False,
 ) -> None:
     """Measure the goals of docs/performance.md against the yardstick, on this machine."""
     from caas import bench as measuring  # noqa: PLC0415  # imports that only this command pays for
 
-    _run(measuring.measure(only=only or (), rounds=rounds, seconds=seconds))
+    _run(measuring.measure(only=only or (), rounds=rounds, seconds=seconds, quick=quick))
 
 
 async def _bill(month: Month) -> None:

@@ -16,25 +16,25 @@ import structlog
 from rich.console import Console
 from rich.table import Table
 
-from caas.bench import accepts, cpu, lifecycles, stage
-from caas.bench.gateway_at_hand import GatewayAtHand
+from caas.bench import accepts, cpu, lifecycles
+from caas.bench.ground import Goal, Ground, Turn, made_database
 from caas.bench.yardstick import Yardstick
-from caas.billing_database import migrations
 from caas.billing_database.embedded_postgresql import EmbeddedPostgresql
 from caas.errors import StartupError
 
 SHOWN: Final = ("fsync", "synchronous_commit", "full_page_writes", "shared_buffers", "max_wal_size")
 ERRORS_ONLY: Final = 40
-MICROSECONDS: Final = 1_000_000
 
 GOALS: Final = {
-    "P1": "five-commit lifecycles of a one-time service, 64 in flight",
-    "P2": "durable accepts over HTTP, 64 connections",
+    "P1": lifecycles.GOAL,
+    "P2": accepts.GOAL,
 }
 
 
-async def measure(*, only: Sequence[str], rounds: int, seconds: int) -> None:
-    """Measure the named goals, or all, and print each round, the median and the worst.
+async def measure(
+    *, only: Sequence[str] = (), rounds: int, seconds: int, quick: bool = False
+) -> None:
+    """Measure the named goals, or all; print each round, the median and the worst.
 
     Raises:
         StartupError: there is no such goal.
@@ -48,50 +48,21 @@ async def measure(*, only: Sequence[str], rounds: int, seconds: int) -> None:
         server = EmbeddedPostgresql()
         dsn = await server.start(Path(folder))
         try:
-            await _measure_on(dsn, cpu.postmaster_of(Path(folder)), wanted, rounds, seconds)
+            yardstick = Yardstick(await made_database(dsn, "yardstick"), quick=quick)
+            ground = Ground(dsn, cpu.postmaster_of(Path(folder)), yardstick, quick)
+            await _measure_on(ground, wanted, rounds, seconds)
         finally:
             await server.stop()
 
 
-async def _measure_on(
-    dsn: str, postmaster: int, wanted: Sequence[str], rounds: int, seconds: int
-) -> None:
+async def _measure_on(ground: Ground, wanted: Sequence[str], rounds: int, seconds: int) -> None:
     console = Console()
-    yard, ours = await _databases(dsn)
-    console.print(await _conditions(ours))
-    yardstick = Yardstick(yard)
-    await yardstick.prepare()
-    gateway = GatewayAtHand()
-    async with stage.standing(ours, gateway) as standing:
-        measures = {
-            "P1": lifecycles.Lifecycles(standing).rate,
-            "P2": accepts.Accepts(standing).rate,
-        }
-        for name in wanted:
-            rows: list[tuple[float, float, float, float]] = []
-            for _ in range(rounds):
-                await standing.add_orders()
-                theirs = await yardstick.rate(seconds)
-                before = cpu.of_server(postmaster), cpu.of_ourselves()
-                rate = await measures[name](seconds)
-                spent = cpu.of_server(postmaster) - before[0], cpu.of_ourselves() - before[1]
-                done = rate * seconds
-                server, own = (one / done * MICROSECONDS for one in spent)
-                rows.append((theirs, rate, server, own))
-            console.print(_table(name, rows))
-
-
-async def _databases(dsn: str) -> tuple[str, str]:
-    """Make a database for the yardstick and one for ours, on the one server."""
-    admin = await asyncpg.connect(dsn)
-    try:
-        for name in ("yardstick", "ours"):
-            await admin.execute(f"create database {name}")
-    finally:
-        await admin.close()
-    yard, ours = (dsn.replace("/postgres?", f"/{name}?") for name in ("yardstick", "ours"))
-    await migrations.migrate(ours)
-    return yard, ours
+    console.print(await _conditions(ground.dsn))
+    await ground.yardstick.prepare()
+    for name in wanted:
+        async with GOALS[name].ready(ground) as measured:
+            turns = [await measured(seconds) for _ in range(rounds)]
+        console.print(_table(name, GOALS[name], turns))
 
 
 async def _conditions(dsn: str) -> str:
@@ -107,17 +78,23 @@ async def _conditions(dsn: str) -> str:
     )
 
 
-def _table(name: str, rows: Sequence[tuple[float, float, float, float]]) -> Table:
-    table = Table(title=f"{name}: {GOALS[name]}", title_justify="left")
-    for column in ("round", "TPC-B /s", "ours /s", "ratio", "PostgreSQL us", "our us"):
+def _table(name: str, goal: Goal, turns: Sequence[Turn]) -> Table:
+    bound = "at most" if goal.at_most else "at least"
+    title = f"{name}: {goal.what}; aim {bound} {goal.aim}"
+    table = Table(title=title, title_justify="left")
+    who = tuple(turns[0].spent)
+    for column in ("round", goal.theirs, goal.ours, "ratio", *(f"{one} us" for one in who)):
         table.add_column(column, justify="right")
-    for number, (theirs, rate, server, own) in enumerate(rows, start=1):
+    for number, turn in enumerate(turns, start=1):
         table.add_row(
-            str(number), f"{theirs:.0f}", f"{rate:.0f}", f"{rate / theirs:.2f}",
-            f"{server:.0f}", f"{own:.0f}",
+            str(number), f"{turn.theirs:,.4g}", f"{turn.ours:,.4g}", f"{turn.ratio:.2f}",
+            *(f"{turn.spent[one]:.0f}" for one in who),
         )  # fmt: skip
-    ratios = [rate / theirs for theirs, rate, *_ in rows]
+    ratios = [turn.ratio for turn in turns]
     table.add_section()
-    table.add_row("median", "", "", f"{statistics.median(ratios):.2f}", "", "")
-    table.add_row("worst", "", "", f"{min(ratios):.2f}", "", "")
+    for word, ratio in (
+        ("median", statistics.median(ratios)),
+        ("worst", (max if goal.at_most else min)(ratios)),
+    ):
+        table.add_row(word, "", "", f"{ratio:.2f}", *("" for _ in who))
     return table

@@ -9,6 +9,9 @@ Rule a change must keep: what is measured is the call as anybody could make it.
 
 import asyncio
 import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
 
 import aiohttp
 import msgspec
@@ -16,6 +19,10 @@ import uvicorn
 
 from caas.api import ApiSettings, Rooms, build_api, parse_api_keys, server_config
 from caas.app import now
+from caas.bench import stage
+from caas.bench.cpu import Spending
+from caas.bench.gateway_at_hand import GatewayAtHand
+from caas.bench.ground import Goal, Ground, Round, Turn
 from caas.bench.stage import AMOUNT, IN_FLIGHT, Stage, together
 from caas.billing_database.identifiers import new_id
 
@@ -83,3 +90,29 @@ class Accepts:
         async with self._session.post(self._url, data=body, headers=headers) as answer:
             assert answer.status == ACCEPTED, await answer.text()
             await answer.read()
+
+
+@asynccontextmanager
+async def ready(ground: Ground) -> AsyncIterator[Round]:
+    """Stand the platform up on a database of its own."""
+    dsn = await ground.database("accepts")
+    async with stage.standing(dsn, GatewayAtHand(), quick=ground.quick) as standing:
+        ours = Accepts(standing)
+
+        async def measured(seconds: int) -> Turn:
+            await standing.add_orders()
+            theirs = await ground.yardstick.rate(seconds)
+            spending = Spending(ground.postmaster)
+            rate = await ours.rate(seconds)
+            return Turn(theirs, rate, spending.each(rate * seconds))
+
+        yield measured
+
+
+GOAL: Final = Goal(
+    what="durable accepts over HTTP, 64 connections",
+    theirs="TPC-B /s",
+    ours="accepts /s",
+    aim=2.5,
+    ready=ready,
+)

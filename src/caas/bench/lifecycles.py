@@ -8,9 +8,15 @@ Rule a change must keep: no step of the flow is left out or made less durable.
 """
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Final
 from uuid import UUID
 
+from caas.bench import stage
+from caas.bench.cpu import Spending
+from caas.bench.gateway_at_hand import GatewayAtHand
+from caas.bench.ground import Goal, Ground, Round, Turn
 from caas.bench.stage import AMOUNT, IN_FLIGHT, Stage, together
 from caas.billing_database.connection import Connection
 from caas.billing_database.moves import Move, Moved
@@ -68,3 +74,29 @@ class Lifecycles:
         )
         settled = await processing.record_settlement(payment.id, notice)
         assert settled.state is PaymentState.SETTLED, settled
+
+
+@asynccontextmanager
+async def ready(ground: Ground) -> AsyncIterator[Round]:
+    """Stand the platform up on a database of its own."""
+    dsn = await ground.database("lifecycles")
+    async with stage.standing(dsn, GatewayAtHand(), quick=ground.quick) as standing:
+        ours = Lifecycles(standing)
+
+        async def measured(seconds: int) -> Turn:
+            await standing.add_orders()
+            theirs = await ground.yardstick.rate(seconds)
+            spending = Spending(ground.postmaster)
+            rate = await ours.rate(seconds)
+            return Turn(theirs, rate, spending.each(rate * seconds))
+
+        yield measured
+
+
+GOAL: Final = Goal(
+    what="five-commit lifecycles of a one-time service, 64 in flight",
+    theirs="TPC-B /s",
+    ours="lifecycles /s",
+    aim=1.0,
+    ready=ready,
+)

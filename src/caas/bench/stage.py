@@ -29,11 +29,13 @@ from caas.rules.pace import Pace
 from caas.settings import DEFAULT_MARKET, data_dir, read_market
 
 VEHICLES: Final = 200
+QUICK_VEHICLES: Final = 5
 AMOUNT: Final = 1299
 SERVICE: Final = "heated-seats"
 DAYS: Final = 30
 IN_FLIGHT: Final = 64
 ORDERS_AT_ONCE: Final = 20_000
+QUICK_ORDERS: Final = 2_000
 
 ADD_ORDERS: Final = """
 insert into service_orders
@@ -52,10 +54,12 @@ class Stage:
     fleet: Any
     customer: UUID
     vins: list[str]
+    quick: bool = False
     orders: list[UUID] = field(default_factory=list)
 
-    async def add_orders(self, count: int = ORDERS_AT_ONCE) -> None:
+    async def add_orders(self) -> None:
         """Write down orders in one statement, outside what is measured."""
+        count = QUICK_ORDERS if self.quick else ORDERS_AT_ONCE
         ids = [new_id() for _ in range(count)]
         vins = [self.vins[n % len(self.vins)] for n in range(count)]
         await self.database.fetch(ADD_ORDERS, ids, self.customer, vins, SERVICE, DAYS, AMOUNT)
@@ -63,7 +67,9 @@ class Stage:
 
 
 @asynccontextmanager
-async def standing(dsn: str, gateway: PaymentGateway) -> AsyncIterator[Stage]:
+async def standing(
+    dsn: str, gateway: PaymentGateway, *, quick: bool = False
+) -> AsyncIterator[Stage]:
     """Build a platform with cars and a gateway in this process."""
     async with AsyncExitStack() as stack:
         database = await connection.connect(dsn)
@@ -90,11 +96,13 @@ async def standing(dsn: str, gateway: PaymentGateway) -> AsyncIterator[Stage]:
         )
         await platform.ota_activation_engine.start()
         stack.push_async_callback(link.close)
-        yield await _furnished(database, platform, fleet)
+        yield await _furnished(database, platform, fleet, quick=quick)
 
 
-async def _furnished(database: Database, platform: assembly.Platform, fleet: Any) -> Stage:
-    fleet.add_many(VEHICLES)
+async def _furnished(
+    database: Database, platform: assembly.Platform, fleet: Any, *, quick: bool
+) -> Stage:
+    fleet.add_many(QUICK_VEHICLES if quick else VEHICLES)
     vins = list(fleet.cars)
     for vin in vins:
         await platform.order_management.put_vehicle(
@@ -114,7 +122,7 @@ async def _furnished(database: Database, platform: assembly.Platform, fleet: Any
     customer = await platform.order_management.create_customer(
         name="Ana", email="ana@example.com", language="es"
     )
-    return Stage(database, platform, fleet, customer.id, vins)
+    return Stage(database, platform, fleet, customer.id, vins, quick=quick)
 
 
 def _fail(topic: str, reason: str) -> None:

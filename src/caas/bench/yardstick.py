@@ -11,6 +11,7 @@ from typing import Final
 from caas.billing_database.embedded_postgresql import program
 
 SCALE: Final = 50
+QUICK_SCALE: Final = 1
 CLIENTS: Final = (8, 16)
 _RATE: Final = re.compile(r"tps = ([0-9.]+)")
 
@@ -20,10 +21,12 @@ class Yardstick:
     """TPC-B on one database."""
 
     dsn: str
+    quick: bool = False
 
     async def prepare(self) -> None:
         """Make pgbench's tables."""
-        await self._pgbench("--initialize", f"--scale={SCALE}", "--quiet")
+        scale = QUICK_SCALE if self.quick else SCALE
+        await self._pgbench("--initialize", f"--scale={scale}", "--quiet")
 
     async def rate(self, seconds: int) -> float:
         """Return transactions a second, the best of the numbers of clients."""

@@ -1,0 +1,72 @@
+"""Every goal that `./caas bench` measures, in its short form: what is never run rots.
+
+No time is asserted. What is asserted is that nothing was made less durable to look faster.
+"""
+
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from caas.bench import GOALS, SHOWN, cpu
+from caas.bench.ground import Ground, made_database
+from caas.bench.yardstick import Yardstick
+from caas.billing_database import connection
+from caas.billing_database.embedded_postgresql import EmbeddedPostgresql
+
+SECONDS = 1
+DURABLE = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}
+
+
+@pytest.fixture(scope="module")
+async def ground() -> AsyncIterator[Ground]:
+    """Start a server as `./caas bench` starts it, with a small yardstick."""
+    with tempfile.TemporaryDirectory(prefix="caas-bench-", ignore_cleanup_errors=True) as folder:
+        server = EmbeddedPostgresql()
+        dsn = await server.start(Path(folder))
+        yardstick = Yardstick(await made_database(dsn, "yardstick"), quick=True)
+        await yardstick.prepare()
+        yield Ground(dsn, cpu.postmaster_of(Path(folder)), yardstick, quick=True)
+        await server.stop()
+
+
+@pytest.mark.parametrize("name", GOALS)
+async def test_a_goal_is_measured_against_its_yardstick(ground: Ground, name: str) -> None:
+    async with GOALS[name].ready(ground) as measured:
+        turn = await measured(SECONDS)
+
+    assert turn.theirs > 0
+    assert turn.ours > 0
+    assert all(spent >= 0 for spent in turn.spent.values())
+
+
+async def test_what_is_measured_is_flushed_to_disk_before_it_is_answered(ground: Ground) -> None:
+    """The same settings hold for the yardstick and for every session of the platform."""
+    yardstick = await asyncpg.connect(ground.yardstick.dsn)
+    ours = await connection.connect(await ground.database("durable"))
+    async with ours.connection() as platform:
+        for session in (yardstick, platform):
+            settings = {name: await session.fetchval(f"show {name}") for name in SHOWN}
+            assert settings | DURABLE == settings
+    await ours.close()
+    await yardstick.close()
+
+
+async def test_no_function_role_or_database_has_a_setting_that_loses_commits(
+    ground: Ground,
+) -> None:
+    ours = await asyncpg.connect(await ground.database("settings"))
+
+    weakened = await ours.fetch(
+        """
+        select setting from (
+          select unnest(proconfig) as setting from pg_proc
+          union all select unnest(setconfig) from pg_db_role_setting) s
+         where setting ~ '^(fsync|synchronous_commit|full_page_writes|wal_level|commit_)'
+        """
+    )
+
+    await ours.close()
+    assert weakened == []

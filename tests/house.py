@@ -5,6 +5,8 @@ import base64
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -28,6 +30,7 @@ from caas.payment_processing import PaymentRequest
 from caas.rules.money import Money
 from caas.rules.pace import Pace
 from caas.rules.payment_states import PaymentState
+from caas.rules.settlement_fees import FeeTerms
 from caas.settings import Market
 from caas_simulators import order_partners, payment_gateway
 from caas_simulators.gateway_world import GatewaySettings, GatewayWorld
@@ -143,7 +146,11 @@ class House:
 
 @asynccontextmanager
 async def standing(
-    database: Database, *, scale: float = TIME_SCALE, settings: GatewaySettings | None = None
+    database: Database,
+    *,
+    scale: float = TIME_SCALE,
+    settings: GatewaySettings | None = None,
+    fees: FeeTerms | None = None,
 ) -> AsyncIterator[House]:
     """Build a house and take it down afterwards."""
     fleet = Fleet(1, clock=Clock(scale))
@@ -174,6 +181,8 @@ async def standing(
                 market=Market(zone=ZoneInfo("Europe/Madrid"), currency="EUR", language="es"),
                 pace=Pace(scale),
                 public_url="http://caas.example",
+                folder=Path(stack.enter_context(TemporaryDirectory())),
+                fees=fees,
             ),
         )
         await platform.ota_activation_engine.start()

@@ -28,6 +28,7 @@ from caas.external_systems.in_process_vehicle_link import InProcessVehicleLink, 
 from caas.external_systems.iot_gateway import MqttVehicleLink, VehicleLink
 from caas.external_systems.local_outbox import LocalOutbox
 from caas.external_systems.notification_channel import NotificationChannel
+from caas.external_systems.reconciliation_engine import SparkEngine
 from caas.external_systems.seed_contract_gateway import SeedContractGateway
 from caas.external_systems.transport_system import TransportSystem
 from caas.order_management import OrderPartners
@@ -81,9 +82,12 @@ async def opened(
             market=settings.market,
             pace=Pace(settings.time_scale),
             public_url=settings.public_url,
+            folder=settings.data_dir / "reconciliation",
+            fees=settings.settlement_fees,
         )
         platform = assemble(database, partners, terms)
         await platform.billing.schedule()
+        await platform.reconciliation.begin_schedule()
         if hears_vehicles:
             await platform.ota_activation_engine.start()
             stack.push_async_callback(partners.vehicles.close)
@@ -122,6 +126,7 @@ async def _partners(
         ),
         vehicles=_vehicle_link(settings, fleet),
         channel=channel,
+        engine=SparkEngine(settings.engine_url) if settings.engine_url else None,
     )
 
 

@@ -10,6 +10,7 @@ cannot do safely with the gateway it was given, it refuses to start with (decisi
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from caas import between_rooms
 from caas.api import PartnerWebhooks
@@ -23,6 +24,7 @@ from caas.errors import StartupError
 from caas.external_systems.iot_gateway import VehicleLink
 from caas.external_systems.notification_channel import NotificationChannel
 from caas.external_systems.payment_gateway import PaymentGateway, unsafe_pairs
+from caas.external_systems.reconciliation_engine import ReconciliationEngine
 from caas.notifications import Notifications
 from caas.open_work import OpenWork
 from caas.order_management import OrderManagement, OrderPartners
@@ -40,6 +42,7 @@ from caas.payment_processing.disputes import Disputes
 from caas.payment_processing.final_payment import FinalPayment
 from caas.payment_processing.flow import Flow
 from caas.payment_processing.initiation import Check
+from caas.payment_processing.reconciliation import Reconciliation, ReconciliationSettings
 from caas.payment_processing.refunds import Refunds
 from caas.payment_processing.reservation_payment import ReservationPayment
 from caas.payment_processing.service_payment import ServicePayment
@@ -49,6 +52,7 @@ from caas.payment_processing.subscription_payment import SubscriptionPayment
 from caas.payment_processing.unknown_outcomes import UnknownOutcomes
 from caas.rules.pace import Pace
 from caas.rules.payment_types import PaymentType
+from caas.rules.settlement_fees import FeeTerms
 from caas.service_catalog import ServiceCatalog
 from caas.service_catalog.subscription_delivery import SubscriptionDelivery
 from caas.service_catalog.subscriptions import Subscriptions
@@ -58,24 +62,31 @@ from caas.settings import Market
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Partners:
-    """The clients of everything outside (External Systems of Diagram 1)."""
+    """The clients of everything outside (External Systems of Diagram 1).
+
+    `engine` judges settlement reports that are too large for this machine, None for none.
+    """
 
     gateway: PaymentGateway
     vehicles: VehicleLink
     order_partners: OrderPartners
     channel: NotificationChannel
+    engine: ReconciliationEngine | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
     """What the platform is run under: market, pace, and the address its links lead to.
 
-    `deposit_on_loss` is the policy of decision 21.
+    `folder` is this machine's, for settlement reports at work; `fees` are those agreed with the
+    gateway, None for none; `deposit_on_loss` is the policy of decision 21.
     """
 
     market: Market
     pace: Pace
     public_url: str
+    folder: Path
+    fees: FeeTerms | None = None
     deposit_on_loss: DepositOnLoss = DepositOnLoss.HOLD
 
 
@@ -92,6 +103,7 @@ class Platform:
     usage: Usage
     ota_activation_engine: OtaActivationEngine
     payment_processing: PaymentProcessing
+    reconciliation: Reconciliation
     billing: Billing
     invoices: Invoices
 
@@ -152,30 +164,31 @@ def assemble(database: Database, partners: Partners, terms: Terms) -> Platform:
     _refuse_unsafe(partners.gateway)
     ground = _ground(database, partners, terms)
     flows = _flows(ground)
-    payments = _payment_processing(ground, flows)
+    settlement, disputes = _settlement(ground, flows)
+    payments = _payment_processing(ground, flows, settlement, disputes)
+    reconciliation = Reconciliation(
+        books=ground.books,
+        gateway=ground.gateway,
+        charges=flows.charges,
+        settlement=settlement,
+        disputes=disputes,
+        void=payments.void_payment,
+        alert=ground.notifications.alert,
+        pace=terms.pace,
+        settings=_reconciled_by(partners, terms),
+    )
     billing = Billing(
         books=ground.books,
         subscription_payment=flows.subscription,
         notifications=ground.notifications,
         terms=BillingTerms(zone=terms.market.zone),
     )
-    invoices = Invoices(
-        books=ground.books,
-        notifications=ground.notifications,
-        letterhead=between_rooms.letterhead(terms.market),
-        address_of=between_rooms.addresses(database),
-        refund=payments.refund_payment,
-    )
+    invoices = _invoices(ground, database, payments)
     for room in (
-        ground.notifications,
-        ground.order_management,
-        ground.ota_activation_engine,
-        payments,
-        flows.subscription,
-        billing,
-        invoices,
+        ground.notifications, ground.order_management, ground.ota_activation_engine, payments,
+        reconciliation, flows.subscription, billing, invoices,
         PartnerWebhooks(inbox=WebhookInbox(database), order_management=ground.order_management),
-    ):
+    ):  # fmt: skip
         room.register(ground.open_work)
     return Platform(
         books=ground.books,
@@ -187,6 +200,7 @@ def assemble(database: Database, partners: Partners, terms: Terms) -> Platform:
         usage=Usage(books=ground.books),
         ota_activation_engine=ground.ota_activation_engine,
         payment_processing=payments,
+        reconciliation=reconciliation,
         billing=billing,
         invoices=invoices,
     )
@@ -311,9 +325,42 @@ def _connect_upwards(ground: _Ground, flows: _Flows) -> None:
     )
 
 
-def _payment_processing(ground: _Ground, flows: _Flows) -> PaymentProcessing:
+def _invoices(ground: _Ground, database: Database, payments: PaymentProcessing) -> Invoices:
+    return Invoices(
+        books=ground.books,
+        notifications=ground.notifications,
+        letterhead=between_rooms.letterhead(ground.terms.market),
+        address_of=between_rooms.addresses(database),
+        refund=payments.refund_payment,
+    )
+
+
+def _reconciled_by(partners: Partners, terms: Terms) -> ReconciliationSettings:
+    return ReconciliationSettings(
+        zone=terms.market.zone, folder=terms.folder, fees=terms.fees, engine=partners.engine
+    )
+
+
+def _settlement(ground: _Ground, flows: _Flows) -> tuple[Settlement, Disputes]:
+    disputes = Disputes(ground.books)
+    settlement = Settlement(
+        books=ground.books,
+        gateway=ground.gateway,
+        charges=flows.charges,
+        flows=flows.by_type,
+        alert=ground.notifications.alert,
+        pace=ground.terms.pace,
+        on_refund=ground.refunds.gateway_says,
+        on_dispute=disputes.gateway_says,
+        let_go={PaymentType.SERVICE: flows.service.void_charge},
+    )
+    return settlement, disputes
+
+
+def _payment_processing(
+    ground: _Ground, flows: _Flows, settlement: Settlement, disputes: Disputes
+) -> PaymentProcessing:
     books, gateway, pace = ground.books, ground.gateway, ground.terms.pace
-    disputes = Disputes(books)
     return PaymentProcessing(
         books=books,
         charges=flows.charges,
@@ -323,17 +370,7 @@ def _payment_processing(ground: _Ground, flows: _Flows) -> PaymentProcessing:
         unknown_outcomes=UnknownOutcomes(
             books=books, gateway=gateway, charges=flows.charges, flows=flows.by_type, pace=pace
         ),
-        settlement=Settlement(
-            books=books,
-            gateway=gateway,
-            charges=flows.charges,
-            flows=flows.by_type,
-            alert=ground.notifications.alert,
-            pace=pace,
-            on_refund=ground.refunds.gateway_says,
-            on_dispute=disputes.gateway_says,
-            let_go={PaymentType.SERVICE: flows.service.void_charge},
-        ),
+        settlement=settlement,
         refunds=ground.refunds,
         disputes=disputes,
         ota_activation_engine=ground.ota_activation_engine,

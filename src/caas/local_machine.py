@@ -35,6 +35,8 @@ SCOPES: Final = (
     "order-management", "service-catalog", "billing", "ota-engine", "webhook-handler", "operations",
 )  # fmt: skip
 WEBHOOK_SECRET_BYTES: Final = 24
+SIMULATED_FEES: Final = "14,25,1500"
+"""What the simulated gateway keeps, as CAAS_SETTLEMENT_FEES says it."""
 WORD: Final = "running.json"
 ADDRESS: Final = re.compile(r"http://[^\s\"]+")
 
@@ -183,6 +185,7 @@ async def _start_gateway(
     kept: _Secrets,
     controls: dict[str, str],
 ) -> None:
+    found.setdefault("CAAS_SETTLEMENT_FEES", SIMULATED_FEES)
     found["CAAS_GATEWAY_URL"] = controls["gateway"] = await _spawn(
         stack,
         "caas_simulators",

@@ -20,6 +20,7 @@ from caas.external_systems.http import Secret
 from caas.external_systems.webhook_signatures import WebhookVerifier
 from caas.notifications.texts import LOCALES
 from caas.rules.money import EXPONENTS
+from caas.rules.settlement_fees import FeeTerms, FeeTermsError, read_fee_terms
 
 DEFAULT_MARKET: Final = "Europe/Madrid,EUR,es"
 MARKET_PARTS: Final = 3
@@ -95,6 +96,7 @@ class Settings:
     public_url: str
     api_keys: str = field(repr=False)
     engine_url: str
+    settlement_fees: FeeTerms | None
     notify_url: str = field(repr=False)
     market: Market
     time_scale: float
@@ -120,6 +122,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         public_url=_address(environment, "CAAS_PUBLIC_URL", _HTTP),
         api_keys=_api_keys(environment),
         engine_url=_engine_url(environment),
+        settlement_fees=_settlement_fees(environment),
         notify_url=_notify_url(environment),
         market=replace(
             read_market(environment.get("CAAS_MARKET") or DEFAULT_MARKET),
@@ -240,6 +243,16 @@ def _webhook_secrets(environment: Mapping[str, str], name: str) -> tuple[Secret,
 def _engine_url(environment: Mapping[str, str]) -> str:
     given = bool(environment.get("CAAS_ENGINE_URL"))
     return _address(environment, "CAAS_ENGINE_URL", ("sc",)) if given else ""
+
+
+def _settlement_fees(environment: Mapping[str, str]) -> FeeTerms | None:
+    try:
+        return read_fee_terms(environment.get("CAAS_SETTLEMENT_FEES", ""))
+    except FeeTermsError as error:
+        raise SettingError(
+            "CAAS_SETTLEMENT_FEES is 'per mille,fixed part,fee of a dispute' in minor units, such "
+            "as '14,25,1500'."
+        ) from error
 
 
 def _notify_url(environment: Mapping[str, str]) -> str:

@@ -11,6 +11,8 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -221,7 +223,12 @@ async def founded(database: Database) -> AsyncIterator[Town]:
         settings = _settings(database, url, gateway.url, partners.url)
         fleet, letterbox = Fleet(1, clock=Clock(SCALE), latency_seconds=0.1 * SCALE), Letterbox()
         outside = await _outside(stack, settings, fleet, letterbox)
-        terms = Terms(market=settings.market, pace=Pace(SCALE), public_url=url)
+        terms = Terms(
+            market=settings.market,
+            pace=Pace(SCALE),
+            public_url=url,
+            folder=Path(stack.enter_context(TemporaryDirectory())),
+        )
         platform = assemble(database, outside, terms)
         await platform.ota_activation_engine.start()
         stack.push_async_callback(outside.vehicles.close)

@@ -15,6 +15,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -198,6 +200,7 @@ class LivingWorld:
                 market=Market(zone=MADRID, currency="EUR", language="es"),
                 pace=Pace(TIME_SCALE),
                 public_url="http://caas.example",
+                folder=Path(stack.enter_context(TemporaryDirectory())),
             ),
         )
         await platform.ota_activation_engine.start()

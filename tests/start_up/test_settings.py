@@ -44,6 +44,7 @@ OTHERS = [
     ("CAAS_API_KEYS", f"operators:operations+city=Madrid:{OUR_KEY}"),
     ("CAAS_API_KEYS", OUR_KEY),
     ("CAAS_ENGINE_URL", "https://spark"),
+    ("CAAS_SETTLEMENT_FEES", "14,25"),
     ("CAAS_NOTIFY_URL", f"{SECRET_PART} with a space"),
     ("CAAS_MARKET", "Europe/Madrid"),
     ("CAAS_MARKET", "Europe/Madrid,euro,es"),

@@ -91,7 +91,10 @@ async def standing(
                 channel=LocalOutbox(data_dir({}) / "bench-outbox"),
             ),
             assembly.Terms(
-                market=read_market(DEFAULT_MARKET), pace=Pace(1.0), public_url="http://127.0.0.1"
+                market=read_market(DEFAULT_MARKET),
+                pace=Pace(1.0),
+                public_url="http://127.0.0.1",
+                folder=data_dir({}) / "bench-reconciliation",
             ),
         )
         await platform.ota_activation_engine.start()

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import os
 import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -11,7 +10,6 @@ from typing import Any
 from uuid import uuid4
 
 import aiohttp
-import asyncpg
 import msgspec
 import pytest
 import uvicorn
@@ -22,7 +20,7 @@ from caas.billing_database.connection import Database
 from caas.billing_database.vehicles import NewVehicle, Vehicles
 from caas.external_systems.http import Secret
 from caas.rules.money import Money
-from tests.conftest import named
+from tests.databases import fresh_database
 from tests.house import House, standing
 
 SOMEBODYS_PAYMENT: dict[str, object] = {
@@ -199,22 +197,19 @@ async def doors(house: House) -> AsyncIterator[Doors]:
 
 
 @contextlib.asynccontextmanager
-async def doors_of_a_database(server_dsn: str, name: str) -> AsyncIterator[Doors]:
+async def doors_of_a_database(server_dsn: str) -> AsyncIterator[Doors]:
     """Open a house over a database of its own, for longer than one test."""
-    admin = await asyncpg.connect(server_dsn)
-    await admin.execute(f"create database {name} template caas_template")
-    database = await connection.connect(named(server_dsn, name))
-    async with standing(database) as house, standing_open(house) as opened:
-        yield opened
-    await database.close()
-    await admin.execute(f"drop database {name} with (force)")
-    await admin.close()
+    async with fresh_database(server_dsn) as dsn:
+        database = await connection.connect(dsn)
+        async with standing(database) as house, standing_open(house) as opened:
+            yield opened
+        await database.close()
 
 
 @pytest.fixture(scope="session")
 async def quiet_doors(server_dsn: str) -> AsyncIterator[Doors]:
     """One house for all tests whose requests change nothing; it is still empty at the end."""
-    async with doors_of_a_database(server_dsn, f"caas_quiet_{os.getpid()}") as opened:
+    async with doors_of_a_database(server_dsn) as opened:
         yield opened
         rows = await opened.house.database.fetch(
             "select id from payments union all select id from webhook_inbox"
@@ -225,7 +220,7 @@ async def quiet_doors(server_dsn: str) -> AsyncIterator[Doors]:
 @pytest.fixture(scope="session")
 async def fuzzed_doors(server_dsn: str) -> AsyncIterator[Doors]:
     """One house for everything that is thrown at the API; its laws hold at the end."""
-    async with doors_of_a_database(server_dsn, f"caas_fuzzed_{os.getpid()}") as opened:
+    async with doors_of_a_database(server_dsn) as opened:
         await opened.house.car()
         await opened.house.offer_heated_seats()
         yield opened

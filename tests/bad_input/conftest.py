@@ -1,12 +1,11 @@
 """A platform in the middle of its work, and an eye on every row of its database."""
 
-import os
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-import asyncpg
 import pytest
 
 from caas.api.application import OPERATIONS
@@ -14,15 +13,13 @@ from caas.api.operation import Operation
 from caas.billing_database import connection, self_check
 from caas.rules.payment_states import PaymentState
 from tests.api.conftest import Doors, Reply, standing_open
-from tests.conftest import named
+from tests.databases import fresh_database
 from tests.house import VIN, standing
 
 NOBODYS_ID = "01a20737-8baa-7443-b3c7-3e6890dce6ea"
-NOBODYS = {
-    "payment_id": NOBODYS_ID, "customer_id": NOBODYS_ID, "order_id": NOBODYS_ID,
-    "subscription_id": NOBODYS_ID, "vin": "NOBODYSCAR", "code": "nobodys-service",
-    "month": "2019-01",
-}  # fmt: skip
+NOBODYS = {"vin": "NOBODYSCAR", "month": "2019-01"}
+"""What stands for nobody where an address has no UUID."""
+
 GIVEN_BACK = ("idempotency_keys",)
 """A refused request gives its key back; whether a row of it was there for a moment is no matter."""
 
@@ -57,23 +54,19 @@ class World:
 @pytest.fixture(scope="session")
 async def whole_world(server_dsn: str) -> AsyncIterator[World]:
     """One platform for all: a car, a service, a payment under way and a settled one."""
-    admin = await asyncpg.connect(server_dsn)
-    name = f"caas_bad_input_{os.getpid()}"
-    await admin.execute(f"create database {name} template caas_template")
-    database = await connection.connect(named(server_dsn, name))
-    async with standing(database) as house, standing_open(house) as doors:
-        await house.car()
-        await house.offer_heated_seats()
-        settled = await house.settled()
-        payment = await house.buys()
-        await house.until(payment.id, lambda it: it.state is PaymentState.CAPTURING)
-        await house.rest()
-        yield World(doors, payment.customer, payment.id, settled.id)
-        broken = [found.law.name for found in await self_check.self_check(database) if found.broken]
-    await database.close()
-    await admin.execute(f"drop database {name} with (force)")
-    await admin.close()
-    assert not broken
+    async with fresh_database(server_dsn) as dsn:
+        database = await connection.connect(dsn)
+        async with standing(database) as house, standing_open(house) as doors:
+            await house.car()
+            await house.offer_heated_seats()
+            settled = await house.settled()
+            payment = await house.buys()
+            await house.until(payment.id, lambda it: it.state is PaymentState.CAPTURING)
+            await house.rest()
+            yield World(doors, payment.customer, payment.id, settled.id)
+            findings = await self_check.self_check(database)
+        await database.close()
+    assert not [found.law.name for found in findings if found.broken]
 
 
 @pytest.fixture
@@ -87,10 +80,12 @@ async def world(whole_world: World) -> AsyncIterator[World]:
 
 def address(operation: Operation, **ids: Any) -> str:
     """The path of an operation, of things that nobody has unless they are given."""
-    path = operation.path
-    for kind in (":uuid", ":str"):
-        path = path.replace(kind, "")
-    return path.format(**{**NOBODYS, **ids})
+
+    def value(place: re.Match[str]) -> str:
+        name, kind = place.groups()
+        return str(ids.get(name, NOBODYS_ID if kind == "uuid" else NOBODYS.get(name, "nobodys")))
+
+    return re.sub(r"{(\w+):(\w+)}", value, operation.path)
 
 
 def body_operations() -> list[Operation]:

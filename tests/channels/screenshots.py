@@ -19,7 +19,7 @@ from caas.rules.order_states import OrderState
 from tests.channels.conftest import CHROMIUM
 from tests.channels.journeys import ANA, DESK, PHONE, SALES, Visitor, visitor
 from tests.channels.town import STOCK, Town, founded
-from tests.conftest import named
+from tests.databases import named
 
 FOLDER: Final = Path(__file__).resolve().parents[2] / "docs" / "screenshots"
 PHONE_WIDTH_MAX: Final = 500

@@ -9,8 +9,6 @@ Rules: the world keeps its own books, and they are what ours are compared with.
 
 import asyncio
 import base64
-import itertools
-import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -41,7 +39,7 @@ from caas_simulators.gateway_world import GatewaySettings
 from caas_simulators.partner_world import PartnerSettings
 from caas_simulators.simulated_time import Clock
 from caas_simulators.vehicle_fleet import Fleet
-from tests.conftest import named
+from tests.databases import fresh_database
 from tests.house import Letterbox
 from tests.robustness.mortal_process import MortalProcess
 
@@ -52,7 +50,6 @@ NEXT_DUE = """
 select extract(epoch from min(greatest(due_at, coalesce(lease_until, due_at))) - caas.db_now())
   from caas.open_work where parked_at is null
 """
-_numbers = itertools.count(1)
 
 Process = MortalProcess[assembly.Platform]
 WrapGateway = Callable[[PaymentGateway], PaymentGateway]
@@ -206,19 +203,6 @@ class LivingWorld:
         await platform.ota_activation_engine.start()
         stack.push_async_callback(link.close)
         return platform
-
-
-@asynccontextmanager
-async def fresh_database(server_dsn: str) -> AsyncIterator[str]:
-    """Make an empty Billing Database and drop it afterwards."""
-    name = f"caas_{os.getpid()}_world_{next(_numbers)}"
-    admin = await asyncpg.connect(server_dsn)
-    try:
-        await admin.execute(f"create database {name} template caas_template")
-        yield named(server_dsn, name)
-        await admin.execute(f"drop database {name} with (force)")
-    finally:
-        await admin.close()
 
 
 @asynccontextmanager

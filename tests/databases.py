@@ -1,0 +1,49 @@
+"""The PostgreSQL of a test session, and a fresh copy of the empty Billing Database for each test.
+
+The session's server does not flush to disk: a test may kill processes, the server's own included,
+but no test cuts the power. Copies are made and dropped by the hundred, and each would otherwise
+wait for a checkpoint. What durability is worth is tested on servers with their own settings
+(tests/billing_database/test_embedded_postgresql.py).
+"""
+
+import itertools
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+
+from caas.billing_database import migrations
+
+SERVER_SETTINGS: Final = {"max_connections": "100", "fsync": "off", "full_page_writes": "off"}
+TEMPLATE: Final = "caas_template"
+_numbers = itertools.count(1)
+
+
+def named(dsn: str, database: str) -> str:
+    """Return the same server's DSN for another of its databases."""
+    parts = urlsplit(dsn)
+    return urlunsplit(parts._replace(path=f"/{database}"))
+
+
+async def make_template(server_dsn: str) -> None:
+    """Make the empty Billing Database that every test copies."""
+    admin = await asyncpg.connect(server_dsn)
+    await admin.execute(f"create database {TEMPLATE}")
+    await admin.close()
+    await migrations.migrate(named(server_dsn, TEMPLATE))
+
+
+@asynccontextmanager
+async def fresh_database(server_dsn: str) -> AsyncIterator[str]:
+    """Lend the DSN of an empty Billing Database, and drop it afterwards."""
+    name = f"caas_{os.getpid()}_{next(_numbers)}"
+    admin = await asyncpg.connect(server_dsn)
+    try:
+        await admin.execute(f"create database {name} template {TEMPLATE} strategy file_copy")
+        yield named(server_dsn, name)
+        await admin.execute(f"drop database {name} with (force)")
+    finally:
+        await admin.close()

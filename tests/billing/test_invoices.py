@@ -144,11 +144,11 @@ async def test_credit_notes_together_take_back_no_more_than_the_invoice(
     house: SubscriptionHouse,
 ) -> None:
     invoice = await paid(house)
-    thirds = invoice.net // 3
+    most_of_a_third = invoice.net * 3 // 10
 
     notes = await asyncio.gather(
         *(
-            house.invoice_desk.issue_credit_note(invoice.id, reason="A part", net=thirds)
+            house.invoice_desk.issue_credit_note(invoice.id, reason="A part", net=most_of_a_third)
             for _ in range(5)
         ),
         return_exceptions=True,

@@ -15,6 +15,11 @@ from caas.payment_processing.disputes import Disputes
 from caas.payment_processing.reconciliation import Reconciled, Reconciliation
 from caas.rules.discrepancies import DiscrepancyKind, Resolution
 from caas.rules.payment_states import PaymentState
+from caas.rules.settlement_dates import (
+    PaymentMethod,
+    expected_settlement_date,
+    target_closing_days,
+)
 from caas_simulators.vehicle_car import Behaviour, Manner
 from tests.house import PATIENCE_SECONDS, VIN, House
 from tests.reconciliation.crowd import crowd
@@ -103,6 +108,13 @@ class Office:
         owner = await asyncpg.connect(self.house.database.dsn)
         await owner.execute("update caas.clock set moved = moved + make_interval(days => $1)", days)
         await owner.close()
+
+    async def a_settlement_is_late(self) -> None:
+        """Close the first day on which what is captured today should have been settled."""
+        holidays = target_closing_days(self.today.year) | target_closing_days(self.today.year + 1)
+        expected_on = expected_settlement_date(self.today, PaymentMethod.CARD, holidays)
+        await self.days_pass((expected_on - self.today).days + 2)
+        await self.closed(self.later(-1))
 
     async def resolved(self, resolution: Resolution) -> Discrepancy:
         """Resolve the one unresolved discrepancy, as Ana."""

@@ -133,8 +133,7 @@ async def test_accepting_the_loss_of_a_late_settlement_ends_the_payment(
     office: Office, desk: Investigation
 ) -> None:
     payment = await office.bought()
-    await office.days_pass(4)
-    await office.closed(office.later(-1))
+    await office.a_settlement_is_late()
     [found] = await office.found(unresolved=True)
 
     after = await decided(desk, found, Resolution.ACCEPT_LOSS)
@@ -149,8 +148,7 @@ async def test_a_claim_is_taken_back_when_the_line_comes_after_all(
     office: Office, desk: Investigation
 ) -> None:
     payment = await office.capturing()
-    await office.days_pass(4)
-    await office.closed(office.later(-1))
+    await office.a_settlement_is_late()
     [found] = await office.found(unresolved=True)
     claimed = await decided(desk, found, Resolution.CLAIM_FROM_GATEWAY)
     owed = await office.balance("gateway_claims")
@@ -366,8 +364,7 @@ async def test_a_decision_survives_the_death_of_the_process(
     office: Office, desk: Investigation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     payment = await office.bought()
-    await office.days_pass(4)
-    await office.closed(office.later(-1))
+    await office.a_settlement_is_late()
     [found] = await office.found(unresolved=True)
 
     async def died(*_: object) -> None:
@@ -386,7 +383,7 @@ async def test_discrepancies_are_listed_by_what_is_asked(office: Office) -> None
     payment = await office.capturing()
     lines = [line_of(1, payment, gross=1), line_of(2, payment, transaction_id="x", reference=None)]
     folder = office.room._runs._settings.folder
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     await office.room.reconcile(office.today, file=report_file(folder / "day.csv", lines))
 
     partial = await office.found(kind=Kind.PARTIAL_SETTLEMENT)

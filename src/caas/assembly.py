@@ -8,6 +8,7 @@ Rules a change must keep: no room is built twice and no room builds another; wha
 cannot do safely with the gateway it was given, it refuses to start with (decision 1).
 """
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from caas.billing.invoices import Invoices
 from caas.billing_database import books as billing_books
 from caas.billing_database.books import Books
 from caas.billing_database.connection import Database
+from caas.billing_database.gateway_calls import GatewayCalls
 from caas.billing_database.webhook_inbox import WebhookInbox
 from caas.errors import StartupError
 from caas.external_systems.iot_gateway import VehicleLink
@@ -43,6 +45,7 @@ from caas.payment_processing.final_payment import FinalPayment
 from caas.payment_processing.flow import Flow
 from caas.payment_processing.initiation import Check
 from caas.payment_processing.reconciliation import Reconciliation, ReconciliationSettings
+from caas.payment_processing.recorded_gateway import RecordedGateway
 from caas.payment_processing.refunds import Refunds
 from caas.payment_processing.reservation_payment import ReservationPayment
 from caas.payment_processing.service_payment import ServicePayment
@@ -162,6 +165,8 @@ def assemble(database: Database, partners: Partners, terms: Terms) -> Platform:
         StartupError: the gateway cannot carry a payment type safely.
     """
     _refuse_unsafe(partners.gateway)
+    recorded = RecordedGateway(partners.gateway, GatewayCalls(database))
+    partners = dataclasses.replace(partners, gateway=recorded)
     ground = _ground(database, partners, terms)
     flows = _flows(ground)
     settlement, disputes = _settlement(ground, flows)

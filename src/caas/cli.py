@@ -20,7 +20,7 @@ import msgspec
 import typer
 
 from caas import app, channels, local_machine, logs, serving
-from caas.billing_database import connection, migrations
+from caas.billing_database import connection, law_checks, migrations
 from caas.billing_database import self_check as laws
 from caas.billing_database.event_chain import (
     BrokenLink,
@@ -231,7 +231,7 @@ async def _up(port: int) -> None:
         )
         await serving.serve(
             platform, settings, host="127.0.0.1", port=port,
-            on_listening=lambda: typer.echo(_welcome(port, world, staff)),
+            on_listening=lambda: typer.echo(_welcome(port, world, staff)), controls=world.controls,
         )  # fmt: skip
 
 
@@ -285,7 +285,7 @@ async def _self_check() -> list[laws.Finding]:
     async with local_machine.database(app.environment()) as dsn:
         database = await connection.connect(dsn)
         try:
-            return await laws.self_check(database)
+            return await law_checks.checked(database)
         finally:
             await database.close()
 

@@ -14,11 +14,13 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
+from uuid import UUID
 
 import structlog
 
 from caas.billing_database.batching import Batcher
-from caas.billing_database.cases import Cases
+from caas.billing_database.cases import PARKED, Cases
+from caas.billing_database.connection import Connection
 from caas.billing_database.due_work import DueWork, DueWorkRows
 from caas.errors import UnavailableError
 from caas.external_systems.http_answers import (
@@ -40,7 +42,6 @@ BACKOFF_SECONDS: Final = 2.0
 BACKOFF_SECONDS_MAX: Final = 300.0
 BACKOFF_DOUBLINGS_MAX: Final = 20
 ATTEMPTS_MAX: Final = 8
-PARKED: Final = "open_work_parked"
 NO_ANSWER: Final = (UnavailableError, NotSentError, OutcomeUnknownError, TooManyRequestsError)
 
 _log = structlog.get_logger()
@@ -98,6 +99,23 @@ class OpenWork:
     def wake(self) -> None:
         """Look at once: something became due."""
         self._wake.set()
+
+    async def release(self, kind: str, subject: UUID, *, by: str) -> None:
+        """Let parked work go on, and close the case that said it was parked.
+
+        Raises:
+            NotParkedError: nothing of this kind is parked for the subject.
+        """
+
+        async def together(connection: Connection) -> None:
+            if await self._rows.release(kind, subject, within=connection):
+                return
+            await self._cases.close(
+                PARKED, subject, resolution=f"'{kind}' was released.", owner=by, within=connection
+            )
+
+        await self._cases.database.in_transaction(together)
+        self.wake()
 
     async def run(self) -> None:
         """Do what is due, until cancelled; what is under way then may still end."""

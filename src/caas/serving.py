@@ -6,7 +6,8 @@ told to stop, requests under way are answered first.
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Final
 
 import uvicorn
 
@@ -18,7 +19,10 @@ from caas.assembly import Platform
 from caas.channels import beside_api, build_channels
 from caas.channels.entrance import Entrance
 from caas.errors import StartupError
+from caas.external_systems.simulator_control import SimulatorControl
 from caas.settings import Settings
+
+NO_SIMULATORS: Final[Mapping[str, str]] = {}
 
 
 async def serve(
@@ -28,13 +32,17 @@ async def serve(
     host: str,
     port: int,
     on_listening: Callable[[], None] = lambda: None,
+    controls: Mapping[str, str] = NO_SIMULATORS,
 ) -> None:
     """Serve the API and the channels until the process is told to stop, or the task is.
+
+    `controls` are the addresses of the simulators' control planes, where there are simulators.
 
     Raises:
         StartupError: the port is in use, or may not be used.
     """
-    served = beside_api(_api(platform, settings), _channels(platform, settings))
+    simulators = SimulatorControl(controls) if controls else None
+    served = beside_api(_api(platform, settings), _channels(platform, settings, simulators))
     with listening(host, port) as listener:
         server = _Server(server_config(served), on_listening)
         serving = asyncio.create_task(server.serve(sockets=[listener]))
@@ -44,6 +52,9 @@ async def serve(
             server.should_exit = True
             await serving
             raise
+        finally:
+            if simulators is not None:
+                await simulators.close()
 
 
 class _Server(uvicorn.Server):
@@ -59,7 +70,9 @@ class _Server(uvicorn.Server):
             self._on_listening()
 
 
-def rooms_of_channels(platform: Platform) -> channels.Rooms:
+def rooms_of_channels(
+    platform: Platform, simulators: SimulatorControl | None = None
+) -> channels.Rooms:
     """Return the rooms that the channels open onto."""
     return channels.Rooms(
         books=platform.books,
@@ -70,12 +83,16 @@ def rooms_of_channels(platform: Platform) -> channels.Rooms:
         usage=platform.usage,
         invoices=platform.invoices,
         notifications=platform.notifications,
+        open_work=platform.open_work,
+        simulators=simulators,
     )
 
 
-def _channels(platform: Platform, settings: Settings) -> Entrance:
+def _channels(
+    platform: Platform, settings: Settings, simulators: SimulatorControl | None
+) -> Entrance:
     return build_channels(
-        rooms_of_channels(platform),
+        rooms_of_channels(platform, simulators),
         channels.ChannelSettings(
             public_url=settings.public_url,
             zone=settings.market.zone,

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from caas.api.application import OPERATIONS
-from caas.api.authentication import Scope
+from caas.rules.scopes import Scope
 from caas.api.operation import Operation
 from caas.rules.money import AMOUNT_MAX
 from tests.api.conftest import KEYS, key

@@ -8,11 +8,12 @@ documented is read off the same values that are enforced.
 """
 
 from caas.api.application import build_api
-from caas.api.authentication import ConfiguredKey, Scope, parse_api_keys
+from caas.api.authentication import ConfiguredKey, parse_api_keys
 from caas.api.bounded_protocol import server_config
 from caas.api.partner_webhooks import PartnerWebhooks
 from caas.api.rooms import Rooms
 from caas.api.settings import ApiSettings
+from caas.rules.scopes import Scope
 
 __all__ = [
     "ApiSettings",

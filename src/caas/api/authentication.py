@@ -26,13 +26,13 @@ import hmac
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Final
 from uuid import UUID
 
 from caas.api.problems import ScopeMissingError, UnauthenticatedError
 from caas.billing_database.api_keys import ApiKey, ApiKeys
 from caas.errors import StartupError
+from caas.rules.scopes import Scope
 
 REMEMBERED_SECONDS: Final = 2.0
 REMEMBERED_KEYS_MAX: Final = 10_000
@@ -40,18 +40,6 @@ KEY_CHARS_MIN: Final = 32
 KEY_CHARS_MAX: Final = 256
 _BEARER: Final = re.compile(rb"[Bb]earer +([!-~]{%d,%d})" % (KEY_CHARS_MIN, KEY_CHARS_MAX))
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-
-
-class Scope(StrEnum):
-    """What a key allows: the callers of the seed's Internal Payment API, and operations."""
-
-    ORDER_MANAGEMENT = "order-management"
-    SERVICE_CATALOG = "service-catalog"
-    BILLING = "billing"
-    OTA_ENGINE = "ota-engine"
-    WEBHOOK_HANDLER = "webhook-handler"
-    OPERATIONS = "operations"
-    ANY = "any"
 
 
 @dataclass(frozen=True, slots=True)

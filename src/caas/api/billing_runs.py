@@ -10,7 +10,6 @@ from typing import Final
 import msgspec
 
 from caas.api.answers import Answer, answer_of
-from caas.api.authentication import Scope
 from caas.api.bodies import BodyOf
 from caas.api.call import Call
 from caas.api.idempotency import once
@@ -21,6 +20,7 @@ from caas.api.rooms import Api
 from caas.api.texts import MONTH_PATTERN, MonthKey
 from caas.billing_database.billing_runs import BillingRun
 from caas.rules.mes_vencido import Month
+from caas.rules.scopes import Scope
 
 TAG: Final = "billing"
 _MONTH: Final = re.compile(MONTH_PATTERN)

@@ -11,7 +11,6 @@ from uuid import UUID
 import msgspec
 
 from caas.api.answers import Answer, answer_of
-from caas.api.authentication import Scope
 from caas.api.bodies import BodyOf
 from caas.api.call import Call
 from caas.api.idempotency import once
@@ -21,6 +20,7 @@ from caas.api.problems import Problem
 from caas.api.rooms import Api
 from caas.api.texts import Email, Language, PersonName
 from caas.billing_database.customers import Customer
+from caas.rules.scopes import Scope
 
 TAG: Final = "customers"
 

@@ -10,7 +10,6 @@ from uuid import UUID
 import msgspec
 
 from caas.api.answers import Answer, answer_of
-from caas.api.authentication import Scope
 from caas.api.bodies import BodyOf
 from caas.api.call import Call
 from caas.api.first_answers import FIRST_ANSWERS, first_answer
@@ -28,6 +27,7 @@ from caas.billing_database.payments import Payment
 from caas.payment_processing import PaymentRequest
 from caas.rules.money import payment_amount
 from caas.rules.order_states import OrderState
+from caas.rules.scopes import Scope
 
 TAG: Final = "orders"
 

@@ -9,13 +9,13 @@ from typing import Final
 import msgspec
 
 from caas.api.answers import Answer, answer_of
-from caas.api.authentication import Scope
 from caas.api.call import Call
 from caas.api.operation import Operation
 from caas.api.problems import NotReadyError, Problem
 from caas.api.rooms import Api
-from caas.billing_database import schema_state, self_check
+from caas.billing_database import law_checks, schema_state
 from caas.errors import UnavailableError
+from caas.rules.scopes import Scope
 
 TAG: Final = "own state"
 METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -62,7 +62,7 @@ async def ready(api: Api, _call: Call) -> Answer:
 async def laws(api: Api, _call: Call) -> Answer:
     """Check the laws over the whole database: each with its count of broken rows."""
     async with api.checking:
-        findings = await self_check.self_check(api.rooms.books.database)
+        findings = await law_checks.checked(api.rooms.books.database)
     told = [
         LawAnswer(found.law.name, found.law.sentence, found.broken, list(found.examples))
         for found in findings

@@ -13,7 +13,6 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from caas.api.answers import Answer, answer_of
-from caas.api.authentication import Scope
 from caas.api.bodies import BodyOf
 from caas.api.call import Call
 from caas.api.first_answers import FIRST_ANSWERS, first_answer
@@ -55,6 +54,7 @@ from caas.payment_processing import CallerKey, PaymentRequest
 from caas.payment_processing.initiation import LivePaymentError
 from caas.rules.money import payment_amount
 from caas.rules.payment_types import PaymentType
+from caas.rules.scopes import Scope
 
 TAG: Final = "payments"
 RESPOND_ASYNC: Final = b"respond-async"

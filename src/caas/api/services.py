@@ -11,7 +11,6 @@ from uuid import UUID
 import msgspec
 
 from caas.api.answers import Answer, answer_of
-from caas.api.authentication import Scope
 from caas.api.bodies import BodyOf
 from caas.api.call import Call
 from caas.api.first_answers import FIRST_ANSWERS
@@ -47,6 +46,7 @@ from caas.api.texts import (
 )
 from caas.billing_database.payments import Payment
 from caas.payment_processing import PaymentRequest
+from caas.rules.scopes import Scope
 from caas.service_catalog import PRICES_MAX
 
 TAG: Final = "services"

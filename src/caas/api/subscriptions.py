@@ -10,7 +10,6 @@ from uuid import UUID
 import msgspec
 
 from caas.api.answers import RETRY_AFTER, Answer, answer_of
-from caas.api.authentication import Scope
 from caas.api.bodies import BodyOf
 from caas.api.call import Call
 from caas.api.idempotency import once
@@ -22,6 +21,7 @@ from caas.api.queries import Limit, QueryOf
 from caas.api.rooms import Api
 from caas.api.service_answers import SubscriptionAnswer, SubscriptionPage, subscription_answer
 from caas.api.texts import Moment, PaymentMethod, Reference, ServiceCode, Unit, UnitQuantity, Vin
+from caas.rules.scopes import Scope
 from caas.rules.subscription_states import SubscriptionState
 
 TAG: Final = "subscriptions"

@@ -12,7 +12,6 @@ from typing import Final
 import msgspec
 
 from caas.api.answers import Answer, answer_of
-from caas.api.authentication import Scope
 from caas.api.bodies import BodyOf
 from caas.api.call import Call
 from caas.api.limits import PAGE_ROWS
@@ -24,6 +23,7 @@ from caas.api.rooms import Api
 from caas.api.texts import VIN_PATTERN, MoneyBody, Name, PublicKey, Vin
 from caas.billing_database.vehicles import Vehicle
 from caas.rules.money import Money, payment_amount
+from caas.rules.scopes import Scope
 from caas.rules.vehicle_states import VehicleState
 
 TAG: Final = "vehicles"

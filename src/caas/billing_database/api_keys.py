@@ -32,6 +32,10 @@ REVOKE = """
 update api_keys set revoked_at = db_now() where name = $1 and revoked_at is null returning id
 """
 
+REVOKE_ONE = """
+update api_keys set revoked_at = db_now() where id = $1 and revoked_at is null returning id
+"""
+
 
 class ApiKeyNotFoundError(NotFoundError):
     """No key that is still valid has this name."""
@@ -89,6 +93,15 @@ class ApiKeys:
         if not rows:
             raise ApiKeyNotFoundError(f"No valid key has the name {name}.")
         return len(rows)
+
+    async def revoke_one(self, key_id: UUID) -> None:
+        """Revoke one key for ever.
+
+        Raises:
+            ApiKeyNotFoundError: no valid key has this id.
+        """
+        if await self._database.fetchrow(REVOKE_ONE, key_id) is None:
+            raise ApiKeyNotFoundError(f"No valid key has the id {key_id}.")
 
     async def listed(self) -> list[ApiKey]:
         """Return every key, the revoked ones too."""

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from caas.billing_database.connection import Connection, Database
 from caas.billing_database.identifiers import new_id
-from caas.errors import NotFoundError
+from caas.errors import ConflictError, NotFoundError
 
 ROWS_MAX = 200
 
@@ -26,7 +26,8 @@ on conflict (kind, subject) where status = 'open' do nothing returning id
 LISTED = """
 select id, kind, subject, sentence, facts, owner, status, resolution, opened_at, resolved_at
   from cases where ($1::text is null or status = $1) and ($2::uuid is null or subject = $2)
- order by opened_at desc limit $3
+   and ($3::text is null or kind = $3)
+ order by opened_at desc limit $4
 """
 CLOSE = """
 update cases set status = 'resolved', resolution = $3, owner = $4, resolved_at = db_now()
@@ -34,14 +35,29 @@ update cases set status = 'resolved', resolution = $3, owner = $4, resolved_at =
 """
 RESOLVE = """
 update cases set status = 'resolved', resolution = $2, owner = $3, resolved_at = db_now()
- where id = $1 and status = 'open' returning id
+ where id = $1 and status = 'open'
+   and not (kind = $4 and exists (
+     select from open_work o where o.subject = cases.subject and o.parked_at is not null))
+returning id
 """
+TAKE = "update cases set owner = $2 where id = $1 and status = 'open' returning id"
+ONE = """
+select id, kind, subject, sentence, facts, owner, status, resolution, opened_at, resolved_at
+  from cases where id = $1
+"""
+PARKED = "open_work_parked"
 
 
 class CaseNotFoundError(NotFoundError):
     """No open case has this id."""
 
     code = "case_not_found"
+
+
+class CaseStillNeededError(ConflictError):
+    """Work is parked behind this case; release the work, and the case closes with it."""
+
+    code = "case_still_needed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +81,7 @@ class Cases:
 
     def __init__(self, database: Database) -> None:
         """Read and write through this database."""
-        self._database = database
+        self.database = database
 
     async def open(
         self,
@@ -77,16 +93,20 @@ class Cases:
         within: Connection | None = None,
     ) -> bool:
         """Open a case; return False when one of this kind is open for the subject already."""
-        row = await (within or self._database).fetchrow(
+        row = await (within or self.database).fetchrow(
             OPEN, new_id(), kind, subject, sentence, facts or {}
         )
         return row is not None
 
     async def listed(
-        self, *, status: str | None = "open", subject: UUID | None = None
+        self,
+        *,
+        status: str | None = "open",
+        subject: UUID | None = None,
+        kind: str | None = None,
     ) -> list[Case]:
         """Return cases, newest first."""
-        rows = await self._database.fetch(LISTED, status, subject, ROWS_MAX)
+        rows = await self.database.fetch(LISTED, status, subject, kind, ROWS_MAX)
         return [Case(**dict(row)) for row in rows]
 
     async def close(
@@ -99,7 +119,27 @@ class Cases:
         within: Connection | None = None,
     ) -> None:
         """Close the open case of a kind for a subject, if there is one, saying how it ended."""
-        await (within or self._database).fetch(CLOSE, kind, subject, resolution, owner)
+        await (within or self.database).fetch(CLOSE, kind, subject, resolution, owner)
+
+    async def get(self, case_id: UUID) -> Case:
+        """Return a case, open or resolved.
+
+        Raises:
+            CaseNotFoundError: none has this id.
+        """
+        row = await self.database.fetchrow(ONE, case_id)
+        if row is None:
+            raise CaseNotFoundError(f"No case has the id {case_id}.")
+        return Case(**dict(row))
+
+    async def take(self, case_id: UUID, *, owner: str) -> None:
+        """Make somebody the owner of an open case.
+
+        Raises:
+            CaseNotFoundError: no open case has this id.
+        """
+        if await self.database.fetchrow(TAKE, case_id, owner) is None:
+            raise CaseNotFoundError(f"No open case has the id {case_id}.")
 
     async def resolve(
         self, case_id: UUID, *, resolution: str, owner: str, within: Connection | None = None
@@ -108,7 +148,12 @@ class Cases:
 
         Raises:
             CaseNotFoundError: no open case has this id.
+            CaseStillNeededError: work is parked behind it.
         """
-        row = await (within or self._database).fetchrow(RESOLVE, case_id, resolution, owner)
-        if row is None:
+        by = within or self.database
+        if await by.fetchrow(RESOLVE, case_id, resolution, owner, PARKED) is not None:
+            return
+        row = await by.fetchrow(ONE, case_id)
+        if row is None or row["status"] != "open":
             raise CaseNotFoundError(f"No open case has the id {case_id}.")
+        raise CaseStillNeededError(case=str(case_id))

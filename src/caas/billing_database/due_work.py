@@ -11,6 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from caas.billing_database.connection import Connection, Database
+from caas.errors import ConflictError
 
 CLAIM_ROWS_MAX = 200
 
@@ -64,6 +65,19 @@ NEXT_DUE = """
 select extract(epoch from min(greatest(due_at, coalesce(lease_until, due_at))) - db_now())
   from open_work where parked_at is null and kind = any ($1)
 """
+
+RELEASE = """
+update open_work set parked_at = null, attempts = 0, due_at = db_now(), lease_until = null
+ where kind = $1 and subject = $2 and parked_at is not null
+returning exists (select from open_work o where o.subject = $2 and o.kind <> $1
+                   and o.parked_at is not null) as others
+"""
+
+
+class NotParkedError(ConflictError):
+    """This work is not parked, so there is nothing to release."""
+
+    code = "not_parked"
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +171,17 @@ class DueWorkRows:
     async def park(self, work: DueWork, *, because: str) -> None:
         """Take a piece out of circulation until a person releases it."""
         await self._database.fetch(PARK, work.kind, work.subject, work.fence, because)
+
+    async def release(self, kind: str, subject: UUID, *, within: Connection) -> bool:
+        """Let parked work come due at once; return whether other work of the subject stays parked.
+
+        Raises:
+            NotParkedError: nothing of this kind is parked for the subject.
+        """
+        row = await within.fetchrow(RELEASE, kind, subject)
+        if row is None:
+            raise NotParkedError(kind=kind, subject=str(subject))
+        return bool(row["others"])
 
     async def postpone(
         self,

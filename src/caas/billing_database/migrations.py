@@ -148,7 +148,7 @@ BEHIND_DOORS = (
 )
 APPEND_ONLY = (
     "ledger_entries, delivery_evidence, webhook_inbox, ota_commands, settlement_lines, "
-    "identified_lines, discrepancy_events, discrepancy_entries, discrepancy_evidence"
+    "identified_lines, discrepancy_events, discrepancy_entries, discrepancy_evidence, gateway_calls"
 )
 
 GRANTS = (

@@ -4,7 +4,7 @@ Rules a change must keep: a payment is accepted in one commit, with its first ev
 idempotency key and the work that will carry it on; reading never locks.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -14,7 +14,7 @@ from uuid import UUID
 import msgspec
 
 from caas.billing_database.batching import Batcher
-from caas.billing_database.connection import Connection, Database, Row
+from caas.billing_database.connection import Connection, Database
 from caas.errors import NotFoundError
 from caas.rules.payment_states import PaymentState
 from caas.rules.payment_types import PaymentType
@@ -169,7 +169,7 @@ class Payments:
             payment = await self._reader.write(payment_id, key=object())
         else:
             row = await within.fetchrow(ONE, payment_id)
-            payment = None if row is None else _payment(row)
+            payment = None if row is None else payment_of(row)
         if payment is None:
             raise PaymentNotFoundError(f"No payment has the id {payment_id}.")
         return payment
@@ -181,7 +181,7 @@ class Payments:
     async def by_transaction(self, gateway_transaction_id: str) -> Payment | None:
         """Return the payment of a gateway's transaction, or None."""
         row = await self._database.fetchrow(BY_TRANSACTION, gateway_transaction_id)
-        return None if row is None else _payment(row)
+        return None if row is None else payment_of(row)
 
     async def listed(
         self,
@@ -197,7 +197,7 @@ class Payments:
         rows = await (within or self._database).fetch(
             LISTED, subject, state, customer, before, min(rows_max, PAGE_ROWS_MAX)
         )
-        return [_payment(row) for row in rows]
+        return [payment_of(row) for row in rows]
 
     async def timeline(self, payment_id: UUID) -> list[TimelineEvent]:
         """Return every event of the payment in order."""
@@ -205,7 +205,9 @@ class Payments:
         return [TimelineEvent(**dict(row)) for row in rows]
 
     async def _get_batch(self, ids: Sequence[UUID]) -> list[Payment | None]:
-        found = {row["id"]: _payment(row) for row in await self._database.fetch(SEVERAL, list(ids))}
+        found = {
+            row["id"]: payment_of(row) for row in await self._database.fetch(SEVERAL, list(ids))
+        }
         return [found.get(payment_id) for payment_id in ids]
 
     async def _accept_batch(self, payments: Sequence[NewPayment]) -> list[Acceptance]:
@@ -218,7 +220,8 @@ async def _accept(connection: Connection, payments: Sequence[NewPayment]) -> lis
     return [Acceptance(Verdict(verdict), *stored) for _, verdict, *stored in rows]
 
 
-def _payment(row: Row) -> Payment:
+def payment_of(row: Mapping[str, Any]) -> Payment:
+    """Return a payment from a row of its `COLUMNS`."""
     values = dict(row)
     values["type"] = PaymentType(values["type"])
     values["state"] = PaymentState(values["state"])

@@ -143,6 +143,11 @@ async def exposure(database: Database) -> list[ExposureFigure]:
     return [ExposureFigure(*row) for row in await database.fetch(EXPOSURE)]
 
 
+async def losses(database: Database, *, since: datetime, until: datetime) -> list[LossFigure]:
+    """Return what was lost in a span of time, by cause."""
+    return [LossFigure(*row) for row in await database.fetch(LOSSES, since, until)]
+
+
 async def _ageing(
     connection: Connection, gateway: str, day: date, zone: str
 ) -> list[tuple[Any, ...]]:

@@ -17,6 +17,7 @@ from caas.channels.entrance import READING, Entrance
 from caas.channels.forms import ForeignFormError
 from caas.channels.inbox import INBOX_ROUTES, unread
 from caas.channels.intranet import INTRANET_ROUTES
+from caas.channels.operations import OPERATIONS_ROUTES
 from caas.channels.page_routes import NothingHereError, NotYourPageError, PageRoute
 from caas.channels.passwords import Passwords
 from caas.channels.rendering import Renderer
@@ -34,6 +35,7 @@ ROUTES: Final[tuple[PageRoute, ...]] = (
     *ACCOUNT_ROUTES,
     *INTRANET_ROUTES,
     *CUSTOMER_ROUTES,
+    *OPERATIONS_ROUTES,
 )
 
 _PLACE: Final = re.compile(r"\{(\w+)(?::(\w+))?\}")

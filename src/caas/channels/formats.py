@@ -5,10 +5,16 @@ in the market's time zone.
 """
 
 from collections.abc import Callable, Mapping
-from datetime import date, datetime, tzinfo
+from datetime import date, datetime, timedelta, tzinfo
 from decimal import Decimal
 
-from babel.dates import format_date, format_datetime, format_skeleton, format_time
+from babel.dates import (
+    format_date,
+    format_datetime,
+    format_skeleton,
+    format_time,
+    format_timedelta,
+)
 from babel.numbers import format_currency, format_decimal
 
 from caas.channels.languages import LOCALES
@@ -34,6 +40,13 @@ def filters(language: str, zone: tzinfo) -> Mapping[str, Callable[..., str]]:
             f"{format_time(local(at), 'short', locale=locale, tzinfo=zone)}"
         ),
         "month": lambda day: format_date(day, "LLLL yyyy", locale=locale),
+        "clock": lambda at: (
+            f"{format_skeleton('dMMM', local(at), locale=locale)}, "
+            f"{format_time(local(at), 'HH:mm:ss', locale=locale, tzinfo=zone)}"
+        ),
+        "span": lambda seconds: format_timedelta(
+            timedelta(seconds=abs(seconds)), format="long", threshold=1.5, locale=locale
+        ),
         "machine_time": lambda at: at.isoformat(timespec="seconds"),
     }
 

@@ -24,6 +24,8 @@ _ACCEPTED: Final = re.compile(
     r"\s*([A-Za-z]{1,8})(?:-[A-Za-z0-9-]{1,35})?\s*(?:;\s*q=([01](?:\.\d{0,3})?))?\s*"
 )
 
+_NOT_IN_KEYS: Final = re.compile("[^a-z0-9]+")
+
 Words = str | Mapping[str, str]
 
 
@@ -46,6 +48,7 @@ class Translator:
 
     def __init__(self, language: str) -> None:
         """Speak this language, one of `LOCALES`."""
+        self.language = language
         self._words = catalogue(language)
         self._plural = Locale.parse(LOCALES[language]).plural_form
 
@@ -56,6 +59,11 @@ class Translator:
             assert n is not None, f"{key} depends on a number"
             words = words.get(self._plural(n)) or words["other"]
         return words.format(n=n, **facts) if facts or n is not None else words
+
+    def named(self, table: str, value: str) -> str:
+        """Return what a table calls a value of the rooms, or the value itself, made readable."""
+        words = self._words.get(f"{table}.{_NOT_IN_KEYS.sub('_', value.lower())}")
+        return words if isinstance(words, str) else value.replace("_", " ")
 
     def knows(self, key: str) -> bool:
         """Say whether there are words for a key that is made from a value."""

@@ -22,7 +22,13 @@ PLACES: Final[dict[Role, tuple[Place, ...]]] = {
         ("/intranet/orders", "orders", "orders"),
         ("/messages", "messages", "messages"),
     ),
-    Role.OPERATIONS: (("/operations", "home", "home"),),
+    Role.OPERATIONS: (
+        ("/operations", "home", "home"),
+        ("/operations/payments", "payments", "payments"),
+        ("/operations/cases", "cases", "cases"),
+        ("/operations/reconciliation", "balance", "reconciliation"),
+        ("/operations/system", "shield", "system"),
+    ),
 }
 
 

@@ -16,7 +16,9 @@ from caas.channels.replies import OK, Reply, html
 from caas.channels.session_keeping import SessionKeeping
 from caas.channels.settings import ChannelSettings
 from caas.channels.visit import Visit
+from caas.external_systems.simulator_control import SimulatorControl
 from caas.notifications import Notifications
+from caas.open_work import OpenWork
 from caas.order_management import OrderManagement
 from caas.payment_processing import PaymentProcessing
 from caas.service_catalog import ServiceCatalog
@@ -26,7 +28,7 @@ from caas.service_catalog.usage import Usage
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rooms:
-    """The subsystems of Diagram 1, each built once."""
+    """The subsystems of Diagram 1, each built once; `simulators` where partners are simulated."""
 
     books: Books
     payment_processing: PaymentProcessing
@@ -36,6 +38,8 @@ class Rooms:
     usage: Usage
     invoices: Invoices
     notifications: Notifications
+    open_work: OpenWork
+    simulators: SimulatorControl | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,6 +33,7 @@ from caas.payment_processing.initiation import (
 from caas.payment_processing.refunds import Refunds
 from caas.payment_processing.service_payment import ServicePayment
 from caas.payment_processing.settlement import Settlement, SettlementNotice
+from caas.payment_processing.two_people import TwoPeople
 from caas.payment_processing.unknown_outcomes import UnknownOutcomes
 from caas.rules.pace import Pace
 from caas.rules.payment_states import PaymentState
@@ -87,10 +88,12 @@ class PaymentProcessing:
         self._disputes = disputes
         self._ota = ota_activation_engine
         self._pace = pace
+        self.two_people = TwoPeople(books, unknown_outcomes)
 
     def register(self, open_work: OpenWork) -> None:
         """Take all work that payments leave for later."""
         self._unknown_outcomes.register(open_work)
+        self.two_people.register(open_work)
         self._settlement.register(open_work)
         self._refunds.register(open_work)
         self._service_payment.register(open_work)
@@ -153,6 +156,14 @@ class PaymentProcessing:
             await self._refunds.of(payment_id),
             await self._disputes.of(payment),
         )
+
+    async def probe_now(self, payment_id: UUID) -> None:
+        """Have the gateway asked at once about a payment whose outcome is unknown (decision 3).
+
+        Raises:
+            OutcomeKnownError: there is nothing to ask.
+        """
+        await self._unknown_outcomes.probe_now(payment_id)
 
     async def confirm_delivery(self, payment_id: UUID, evidence: Acknowledgement) -> Payment:
         """Judge a vehicle's acknowledgement; what it proves commits the charge (decision 15).

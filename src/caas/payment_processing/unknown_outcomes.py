@@ -11,11 +11,13 @@ idempotency key nothing is sent again under it.
 
 from collections.abc import Mapping
 from typing import Final
+from uuid import UUID
 
 from caas.billing_database.books import Books
 from caas.billing_database.due_work import DueWork
 from caas.billing_database.moves import move_of
 from caas.billing_database.payments import Payment
+from caas.errors import ConflictError
 from caas.external_systems.http_answers import GatewayFailure, RefusedByPartnerError
 from caas.external_systems.payment_gateway import (
     GatewayTransaction,
@@ -45,6 +47,8 @@ QUIESCENCE_SECONDS: Final = 60.0
 RETRIES_MAX: Final = 3
 """Tries of the retry table that are over when an outcome is unknown: from then on, look first."""
 
+UNKNOWN: Final = "unknown"
+NOT_CHARGED: Final = "decided_not_charged"
 ABSENT: Final = "absent:"
 CONTRADICTION: Final = "gateway_contradiction"
 
@@ -52,6 +56,12 @@ _S = TransactionStatus
 HELD: Final = frozenset({_S.AUTHORIZED})
 TAKEN: Final = frozenset({_S.CAPTURING, _S.SETTLED, _S.SETTLEMENT_FAILED, _S.REFUNDED})
 OPEN_STILL: Final = frozenset({_S.REQUIRES_ACTION, _S.PENDING})
+
+
+class OutcomeKnownError(ConflictError):
+    """The outcome of this payment is known; there is nothing to ask and nothing to decide."""
+
+    code = "outcome_known"
 
 
 class UnknownOutcomes:
@@ -79,6 +89,18 @@ class UnknownOutcomes:
         open_work.register(CAPTURE, self._resume_capture)
         open_work.register(VOID, self._resume_void)
         open_work.register(PROBE, self._probe)
+
+    async def probe_now(self, payment_id: UUID) -> None:
+        """Have the gateway asked at once about an outcome nobody knows.
+
+        Raises:
+            PaymentNotFoundError: no payment has this id.
+            OutcomeKnownError: there is nothing to ask.
+        """
+        payment = await self._books.payments.get(payment_id)
+        if payment.outcome != UNKNOWN:
+            raise OutcomeKnownError(payment_id=str(payment_id), state=payment.state.value)
+        await self._books.work.add(PROBE, payment_id)
 
     async def look_up(self, payment: Payment) -> GatewayTransaction | None:
         """Ask the gateway what it knows of a payment; None is its word that it knows nothing.
@@ -122,7 +144,7 @@ class UnknownOutcomes:
             return await self._follow(work, payment, flow, transaction)
         if self._key_is_alive(payment):
             return await self._send(payment, flow, attempt)
-        return await self._absent(work, payment, flow)
+        return await self._absent(work, payment)
 
     async def _attempt(self, work: DueWork, payment: Payment) -> Attempt:
         """Say what went before; work that was claimed before may have been sent by who claimed."""
@@ -184,7 +206,7 @@ class UnknownOutcomes:
         except GatewayFailure as failure:
             return _again(work, failure.sentence)
         if transaction is None:
-            return await self._absent(work, payment, flow)
+            return await self._absent(work, payment)
         return await self._follow(work, payment, flow, transaction)
 
     async def _resolve_blind(self, work: DueWork, payment: Payment, flow: Flow) -> Answer:
@@ -216,25 +238,39 @@ class UnknownOutcomes:
         still_unknown = after.state is PaymentState.PENDING and after.outcome == "unknown"
         return _again(work, "the gateway's answer decides nothing") if still_unknown else Done()
 
-    async def _absent(self, work: DueWork, payment: Payment, flow: Flow) -> Answer:
+    async def _absent(self, work: DueWork, payment: Payment) -> Answer:
         """The gateway knows nothing of it: after a quiet time, that is proof (fault F-G5)."""
         if payment.unmoved_seconds < self._pace.seconds(QUIESCENCE_SECONDS):
             return _again(work, "the gateway knows nothing of it yet")
+        if not await self.not_charged(payment, BeyondEvent.NEVER_SENT, fence=work.fence):
+            return _again(work, "somebody else proved it")
+        return Done()
+
+    async def not_charged(
+        self, payment: Payment, event: BeyondEvent, *, fence: int = 0, **facts: object
+    ) -> bool:
+        """Follow proof that nobody was charged: fail, or send again what only a decline may fail.
+
+        False when somebody else has moved the payment meanwhile.
+        """
+        flow = self._flows[payment.type]
         if not_sent_consequence(payment.type) is NotSentConsequence.FAIL_PAYMENT:
-            await self._charges.fail(payment, BeyondEvent.NEVER_SENT, flow, NEVER_REACHED)
-            return Done()
+            code = NEVER_REACHED if event is BeyondEvent.NEVER_SENT else NOT_CHARGED
+            await self._charges.fail(payment, event, flow, code, None, **facts)
+            return True
         issue = 1 + await self._issue(payment)
         remark = move_of(
             payment,
             Remark.GATEWAY_CALLED,
             source=f"{ABSENT}{issue}",
             outcome="known",
-            facts={"absence_proved": True, "next_issue": issue},
+            facts={"absence_proved": True, "next_issue": issue, **facts},
         )
         payment, is_ours = await self._charges.try_to_apply(payment, remark)
         if not is_ours or payment.state is not PaymentState.PENDING:
-            return _again(work, "somebody else proved it")
-        return await self._send(payment, flow, Attempt(issue=issue, fence=work.fence))
+            return False
+        await self._send(payment, flow, Attempt(issue=issue, fence=fence))
+        return True
 
     async def _resolve(self, work: DueWork, payment: Payment, operation: str) -> Answer:
         """A capture or void whose outcome is unknown: look, then finish what was claimed."""

@@ -1,12 +1,13 @@
 "use strict";
-// What a page does by itself: it keeps quiet while nobody looks, says aloud what has changed, sends
+// What a page does by itself: it keeps quiet while nobody looks or somebody writes, says aloud what has changed, sends
 // a form once, goes on to the gateway, copies a link, and installs itself. Pages work without it.
 (() => {
   const announcer = document.getElementById("announcer");
   const each = (selector, act) => document.querySelectorAll(selector).forEach(act);
 
   document.addEventListener("htmx:beforeRequest", (event) => {
-    if (document.hidden || !navigator.onLine) event.preventDefault();
+    const writing = document.activeElement?.matches("input, select, textarea") && event.target.contains(document.activeElement);
+    if (document.hidden || !navigator.onLine || writing) event.preventDefault();
   });
 
   let said = document.querySelector("[data-announce]")?.dataset.announce;

@@ -1,0 +1,94 @@
+"""Calls to the payment gateway as rows: what was asked, what was said, how long it took.
+
+They are what the flight recorder of a payment shows between its events. No decision rests on them:
+a machine that loses its power may lose the last of them, and never an event.
+
+Rules a change must keep: a call is written once; nothing waits for the disk because of it; what is
+written holds no card number and no more than a sentence.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+import msgspec
+
+from caas.billing_database.batching import Batcher
+from caas.billing_database.connection import Connection, Database
+from caas.billing_database.identifiers import new_id
+from caas.rules.card_numbers import scrub
+
+SAID_CHARS_MAX: Final = 300
+ROWS_MAX: Final = 200
+
+NOT_WAITED_FOR: Final = "set local synchronous_commit = off"
+ADD: Final = """
+insert into gateway_calls (id, operation, payment_id, transaction_id, key, amount, outcome, said,
+    took_ms, asked_at)
+select id, operation, payment_id, transaction_id, key, amount, outcome, said, took_ms,
+       db_now() - make_interval(secs => took_ms / 1000.0)
+  from jsonb_to_recordset($1) as c(id uuid, operation text, payment_id uuid, transaction_id text,
+    key text, amount bigint, outcome text, said text, took_ms integer)
+"""
+OF_PAYMENT: Final = """
+select operation, key, amount, outcome, said, took_ms, asked_at
+  from (select * from gateway_calls where payment_id = $1
+        union select * from gateway_calls where transaction_id = $2) c
+ order by asked_at, id limit $3
+"""
+
+
+class GatewayCall(msgspec.Struct, frozen=True, kw_only=True):
+    """One call; `outcome` is answered, refused, not sent or unknown, `said` the answer in short."""
+
+    operation: str
+    outcome: str
+    said: str
+    took_ms: int
+    payment_id: UUID | None = None
+    transaction_id: str | None = None
+    key: str | None = None
+    amount: int | None = None
+    id: UUID = msgspec.field(default_factory=new_id)
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedCall:
+    """A call as it was written down."""
+
+    operation: str
+    key: str | None
+    amount: int | None
+    outcome: str
+    said: str
+    took_ms: int
+    asked_at: datetime
+
+
+class GatewayCalls:
+    """The table of calls."""
+
+    def __init__(self, database: Database) -> None:
+        """Read and write through this database."""
+        self._database = database
+        self._added: Batcher[GatewayCall, None] = Batcher(self._add_batch)
+
+    async def add(self, call: GatewayCall) -> None:
+        """Write a call down, with whoever else writes one."""
+        said = scrub(call.said)[:SAID_CHARS_MAX]
+        await self._added.write(msgspec.structs.replace(call, said=said), key=object())
+
+    async def of(self, payment_id: UUID, transaction_id: str | None) -> list[RecordedCall]:
+        """Return the calls about a payment, in order."""
+        rows = await self._database.fetch(OF_PAYMENT, payment_id, transaction_id, ROWS_MAX)
+        return [RecordedCall(**dict(row)) for row in rows]
+
+    async def _add_batch(self, calls: Sequence[GatewayCall]) -> list[None]:
+        async def together(connection: Connection) -> None:
+            await connection.execute(NOT_WAITED_FOR)
+            await connection.execute(ADD, msgspec.json.encode(calls).decode())
+
+        await self._database.in_transaction(together)
+        return [None] * len(calls)

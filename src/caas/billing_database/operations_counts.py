@@ -1,0 +1,165 @@
+"""What needs a person at this moment, counted: cases, unknown outcomes, open work, discrepancies.
+
+Rules a change must keep: read only; every count is of something that is open, and goes by the index
+of what is open, so that a page may ask for it every few seconds whatever the size of the history.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from caas.billing_database.connection import Database
+from caas.billing_database.payments import Payment, payment_of
+
+OVERDUE_SECONDS: Final = 60.0
+"""Work that nobody has begun a minute after it was due is overdue."""
+
+ROWS_MAX: Final = 200
+
+CASES: Final = """
+select kind, count(*) as cases, min(opened_at) as oldest from cases
+ where status = 'open' group by kind order by 2 desc, 1
+"""
+WORK: Final = """
+select kind, count(*) as pieces, count(*) filter (where parked_at is not null) as parked,
+       count(*) filter (where parked_at is null and lease_until is null
+                          and due_at < db_now() - make_interval(secs => $1)) as overdue,
+       min(due_at) filter (where parked_at is null) as next_due, min(created_at) as oldest
+  from open_work group by kind order by 1
+"""
+PIECES: Final = """
+select kind, subject, due_at, attempts, last_error, parked_at, created_at,
+       extract(epoch from due_at - db_now())::float8 as due_in,
+       lease_until > db_now() as under_way
+  from open_work
+ where ($1::text is null or kind = $1) and (not $2 or parked_at is not null)
+   and (not $3 or parked_at is null and lease_until is null
+                  and due_at < db_now() - make_interval(secs => $4))
+ order by (parked_at is null), due_at limit $5
+"""
+UNKNOWN: Final = """
+select p.id, p.type, p.subject, p.customer, p.amount, p.currency, p.payment_method, p.return_url,
+       p.state, p.outcome, p.version, p.decline_code, p.gateway_transaction_id, p.hosted_page_url,
+       p.capture_before, p.authorised_amount, p.captured_amount, p.settled_amount,
+       p.refunded_amount, p.disputed_amount, p.created_at, p.updated_at,
+       extract(epoch from db_now() - p.created_at)::float8 as age_seconds,
+       extract(epoch from db_now() - p.updated_at)::float8 as unmoved_seconds,
+       o.due_at, o.attempts, o.last_error, o.payload->>'operation' as operation,
+       exists (select from outcome_decisions d where d.payment_id = p.id
+                and d.state = 'proposed') as proposed
+  from open_work o join payments p on p.id = o.subject
+ where o.kind = 'probe' and p.outcome = 'unknown'
+ order by p.id limit $1
+"""
+DISCREPANCIES: Final = """
+select case when a.age <= 1 then 1 when a.age <= 3 then 3 when a.age <= 7 then 7
+            when a.age <= 30 then 30 else 31 end as days,
+       d.currency, count(*) as discrepancies, sum(d.amount)::bigint as amount,
+       count(*) filter (where d.due_on < db_now()::date) as overdue
+  from discrepancies d
+ cross join lateral (select extract(day from db_now() - d.opened_at) as age) a
+ where d.status <> 'resolved' group by 1, 2 order by 1, 2
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenCases:
+    """How many cases of a kind are open, and since when."""
+
+    kind: str
+    cases: int
+    oldest: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class WorkOfKind:
+    """How much open work of a kind there is, how much of it stands still."""
+
+    kind: str
+    pieces: int
+    parked: int
+    overdue: int
+    next_due: datetime | None
+    oldest: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One piece of open work; `due_in` seconds, negative when that is over."""
+
+    kind: str
+    subject: UUID
+    due_at: datetime
+    attempts: int
+    last_error: str | None
+    parked_at: datetime | None
+    created_at: datetime
+    due_in: float
+    under_way: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownOutcome:
+    """A payment whose outcome nobody knows, and when it is asked about next."""
+
+    payment: Payment
+    next_probe: datetime
+    probes: int
+    last_answer: str | None
+    operation: str | None
+    proposed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AgedDiscrepancies:
+    """Unresolved discrepancies of at most so many days (31: older), in one currency."""
+
+    days: int
+    currency: str
+    discrepancies: int
+    amount: int
+    overdue: int
+
+
+async def now(database: Database) -> datetime:
+    """Return the database's time."""
+    row = await database.fetchrow("select db_now()")
+    assert row is not None, "there is always a now"
+    at: datetime = row[0]
+    return at
+
+
+async def open_cases(database: Database) -> list[OpenCases]:
+    """Count open cases by kind, the most first."""
+    return [OpenCases(*row) for row in await database.fetch(CASES)]
+
+
+async def open_work(database: Database) -> list[WorkOfKind]:
+    """Count open work by kind."""
+    return [WorkOfKind(*row) for row in await database.fetch(WORK, OVERDUE_SECONDS)]
+
+
+async def pieces(
+    database: Database, *, kind: str | None = None, parked: bool = False, overdue: bool = False
+) -> list[Piece]:
+    """Return pieces of open work: what is parked first, then the longest due."""
+    rows = await database.fetch(PIECES, kind, parked, overdue, OVERDUE_SECONDS, ROWS_MAX)
+    return [Piece(**dict(row)) for row in rows]
+
+
+async def unknown_outcomes(database: Database) -> list[UnknownOutcome]:
+    """Return the payments whose outcome is unknown, the oldest first."""
+    return [_unknown(dict(row)) for row in await database.fetch(UNKNOWN, ROWS_MAX)]
+
+
+async def aged_discrepancies(database: Database) -> list[AgedDiscrepancies]:
+    """Count unresolved discrepancies by age and currency."""
+    return [AgedDiscrepancies(*row) for row in await database.fetch(DISCREPANCIES)]
+
+
+def _unknown(row: dict[str, Any]) -> UnknownOutcome:
+    due_at, attempts, last_error, operation, proposed = (
+        row.pop(name) for name in ("due_at", "attempts", "last_error", "operation", "proposed")
+    )
+    return UnknownOutcome(payment_of(row), due_at, attempts, last_error, operation, proposed)

@@ -1,0 +1,139 @@
+"""Finding payments: by any id that a person may have at hand, and by what they are like.
+
+An id is looked up in the index of each table that may know it. A list without an id walks back from
+the newest payment, and looks at no more than `WINDOW_ROWS_MAX` of them for one page; the last one
+it has looked at is where the next page begins.
+
+Rules a change must keep: every branch of the search has an index and a limit, so that no search
+reads the table of payments from end to end; nothing is searched by a name or an address.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from caas.billing_database.connection import Database
+from caas.billing_database.payments import COLUMNS, Payment, payment_of
+from caas.rules.payment_states import PaymentState
+from caas.rules.payment_types import PaymentType
+
+PAGE_ROWS: Final = 50
+WINDOW_ROWS_MAX: Final = 20_000
+FOUND_MAX: Final = 200
+EXPORT_ROWS_MAX: Final = 10_000
+
+BY_ID: Final = """
+select id from payments where id = $1
+union (select id from payments where subject = $1 limit 200)
+union (select id from payments where customer = $1 order by created_at desc limit 200)
+union (select payment_id from refunds where id = $1)
+union (select p.id from invoices i join payments p on p.subject = i.id
+        where i.subscription = $1 limit 200)
+union (select p.id from ota_commands k join payments p on p.id = k.subject
+        where k.command_id = $1)
+union (select p.id from cases c join payments p on p.id = c.subject where c.id = $1)
+union (select payment_id from discrepancies where id = $1 and payment_id is not null)
+"""
+BY_TEXT: Final = """
+select id from payments where gateway_transaction_id = $1
+union (select payment_id from disputes where id = $1)
+union (select payment_id from refunds where gateway_refund_id = $1)
+union (select p.id from orders o join payments p on p.subject = o.id
+        where o.vin = $2 limit 200)
+union (select p.id from service_orders s join payments p on p.subject = s.id
+        where s.vin = $2 order by s.created_at desc limit 200)
+union (select p.id from invoices i join payments p on p.subject = i.id
+        where i.vin = $2 order by i.issued_at desc limit 200)
+union (select p.id from invoices i join payments p on p.subject = i.id
+        where i.series = $3 and i.number = $4)
+"""
+THESE: Final = f"select {COLUMNS} from payments where id = any ($1) order by id desc limit $2"
+LISTED: Final = f"""
+with seen as materialized (
+  select * from payments
+   where ($1::uuid is null or id < $1) and ($2::uuid is null or id < $2)
+     and ($3::uuid is null or id >= $3)
+   order by id desc limit $4
+)
+select {COLUMNS}, (select min(id::text)::uuid from seen) as seen_to,
+       (select count(*) from seen) as seen_rows
+  from seen
+ where ($5::text is null or type = $5) and ($6::text is null or state = $6)
+   and ($7::text is null or outcome = $7)
+ order by id desc limit $8
+"""
+BESIDE: Final = frozenset({"seen_to", "seen_rows"})
+SEEN_TO: Final = """
+select min(id::text)::uuid as seen_to, count(*) as seen_rows from (
+  select id from payments
+   where ($1::uuid is null or id < $1) and ($2::uuid is null or id < $2)
+     and ($3::uuid is null or id >= $3)
+   order by id desc limit $4) seen
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What payments are asked for; None asks for any. Times are half open: [since, until)."""
+
+    payment_type: PaymentType | None = None
+    state: PaymentState | None = None
+    outcome: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A page of payments, newest first, and the id it goes on below (None: that was all)."""
+
+    payments: list[Payment]
+    below: UUID | None
+
+
+async def found_by(database: Database, text: str) -> list[Payment]:
+    """Return the payments that an id leads to, whatever it is the id of.
+
+    A payment, what it pays for (order, service order, invoice, subscription), its customer, a
+    refund, a command, a case or a discrepancy; a gateway's transaction, refund or dispute; a VIN;
+    an invoice's number, as `series-number`.
+    """
+    try:
+        rows = await database.fetch(BY_ID, UUID(text))
+    except ValueError:
+        series, _, number = text.rpartition("-")
+        known = int(number) if number.isascii() and number.isdigit() and len(number) < 18 else 0  # noqa: PLR2004  # a bigint
+        rows = await database.fetch(BY_TEXT, text, text.upper(), series, known)
+    ids = [row[0] for row in rows]
+    if not ids:
+        return []
+    return [payment_of(row) for row in await database.fetch(THESE, ids, FOUND_MAX)]
+
+
+async def listed(
+    database: Database, wanted: Wanted, *, below: UUID | None = None, rows_max: int = PAGE_ROWS
+) -> Found:
+    """Return a page of the payments that are like this, newest first."""
+    window = (below, _id_at(wanted.until), _id_at(wanted.since), WINDOW_ROWS_MAX)
+    rows = await database.fetch(
+        LISTED, *window, wanted.payment_type, wanted.state, wanted.outcome,
+        min(rows_max, EXPORT_ROWS_MAX) + 1,
+    )  # fmt: skip
+    payments = [
+        payment_of({name: row[name] for name in dict(row) if name not in BESIDE})
+        for row in rows[:rows_max]
+    ]
+    if len(rows) > rows_max:
+        return Found(payments, payments[-1].id)
+    seen = rows[0] if rows else await database.fetchrow(SEEN_TO, *window)
+    assert seen is not None, "a count is one row"
+    cut = seen["seen_rows"] == WINDOW_ROWS_MAX
+    return Found(payments, seen["seen_to"] if cut else None)
+
+
+def _id_at(at: datetime | None) -> UUID | None:
+    """Return the smallest id that can be made at an instant: ids are in order of creation."""
+    if at is None:
+        return None
+    return UUID(int=int(at.timestamp() * 1000) << 80)

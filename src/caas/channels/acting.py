@@ -1,0 +1,48 @@
+"""A form of the console: done once, and a refusal is told on the page the form stood on.
+
+Rules a change must keep: what a room refuses changed nothing and is told in the reader's language;
+where the browser goes afterwards is a path of ours and never one that came in with the form.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from caas.billing_database.idempotency import InFlightError, KeyReusedError
+from caas.channels.replies import Reply, see_other
+from caas.channels.rooms import Channels
+from caas.channels.sending_once import once
+from caas.channels.visit import Visit
+from caas.errors import RefusedError
+
+
+async def acted(
+    channels: Channels, visit: Visit, path: str, act: Callable[[], Awaitable[object]]
+) -> Reply:
+    """Do what a form says, and go back to `path`, which says whether it was done."""
+
+    async def work() -> str:
+        await act()
+        return f"{path}?done=1"
+
+    try:
+        return await once(channels, visit, work)
+    except (KeyReusedError, InFlightError):
+        raise
+    except RefusedError as refusal:
+        return see_other(f"{path}?refused={refusal.code}")
+
+
+@dataclass(frozen=True, slots=True)
+class After:
+    """What became of the form before this page: done, or the code of a refusal with words."""
+
+    done: bool
+    refused: str
+
+
+def told(channels: Channels, visit: Visit) -> After:
+    """Return what a page says about the form before it."""
+    t = channels.renderer.translator(visit.language)
+    code = visit.query.get("refused", "")
+    known = code if t.knows(f"error.{code}.title") else "refused" if code else ""
+    return After("done" in visit.query, known)

@@ -1,0 +1,92 @@
+"""Cases: what a person must look at, taken by somebody and closed with what was decided.
+
+Rules a change must keep: a case is closed with words and a name; a case behind which work is parked
+closes by releasing the work.
+"""
+
+from typing import Final
+from uuid import UUID
+
+from caas.billing_database import operations_counts
+from caas.billing_database.cases import Case
+from caas.channels.acting import acted, told
+from caas.channels.forms import filled
+from caas.channels.page_routes import OPERATIONS, NothingHereError, PageRoute, get, post
+from caas.channels.replies import Reply
+from caas.channels.rooms import Channels
+from caas.channels.sending_once import new_key
+from caas.channels.visit import Visit
+from caas.errors import NotFoundError, RefusedError
+
+RESOLUTION_CHARS_MAX: Final = 1000
+STATUSES: Final = ("open", "resolved")
+KIND_CHARS_MAX: Final = 64
+
+
+class WordsNeededError(RefusedError):
+    """Say in a few words what was found out or decided."""
+
+    code = "words_needed"
+
+
+async def cases(channels: Channels, visit: Visit) -> Reply:
+    """Show cases, newest first."""
+    books = channels.rooms.books
+    status = visit.query.get("status", "open")
+    kind = visit.query.get("kind", "")[:KIND_CHARS_MAX]
+    listed = await books.cases.listed(
+        status=status if status in STATUSES else "open", kind=kind or None
+    )
+    return channels.page(
+        visit, "operations/cases.html", cases=listed, chosen=status, kind=kind,
+        kinds=await operations_counts.open_cases(books.database),
+    )  # fmt: skip
+
+
+async def case(channels: Channels, visit: Visit) -> Reply:
+    """Show a case, what it is about, and what can be done."""
+    found = await _case(channels, visit)
+    books = channels.rooms.books
+    return channels.page(
+        visit, "operations/case.html", case=found, key=new_key(), me=visit.by.name,
+        is_payment=await books.payments.exists(found.subject), after=told(channels, visit),
+    )  # fmt: skip
+
+
+async def take(channels: Channels, visit: Visit) -> Reply:
+    """Become the owner of a case."""
+    case_id: UUID = visit.ids["case_id"]
+    return await acted(
+        channels, visit, f"/operations/cases/{case_id}",
+        lambda: channels.rooms.books.cases.take(case_id, owner=visit.by.name),
+    )  # fmt: skip
+
+
+async def close(channels: Channels, visit: Visit) -> Reply:
+    """Close a case with what was decided."""
+    case_id: UUID = visit.ids["case_id"]
+
+    async def act() -> None:
+        resolution = filled(visit.form, "resolution", chars_max=RESOLUTION_CHARS_MAX)
+        if resolution is None:
+            raise WordsNeededError
+        await channels.rooms.books.cases.resolve(
+            case_id, resolution=resolution, owner=visit.by.name
+        )
+
+    return await acted(channels, visit, f"/operations/cases/{case_id}", act)
+
+
+async def _case(channels: Channels, visit: Visit) -> Case:
+    try:
+        return await channels.rooms.books.cases.get(visit.ids["case_id"])
+    except NotFoundError as error:
+        raise NothingHereError from error
+
+
+OPERATIONS_CASE_ROUTES: Final[tuple[PageRoute, ...]] = (
+    get("/operations/cases", cases, OPERATIONS),
+    get("/operations/cases/{case_id:uuid}", case, OPERATIONS),
+    post("/operations/cases/{case_id:uuid}/take", take, OPERATIONS),
+    post("/operations/cases/{case_id:uuid}/close", close, OPERATIONS),
+)

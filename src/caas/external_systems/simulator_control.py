@@ -1,0 +1,150 @@
+"""The control planes of the simulators, where the platform runs on simulators: faults to try out.
+
+Nothing in operation stands here: a platform with real partners has no such client.
+
+Rules a change must keep: only what stands in `FAULTS` and `MANNERS` can be scripted from here, so
+that a page sends no body of its own making; a simulator that is away is told as away.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from caas.errors import RefusedError
+from caas.external_systems.http import GatewayFailure, HttpClient
+
+SILENCE_SECONDS: Final = 15.0
+CREATED: Final = 300
+
+Script = tuple[dict[str, Any], dict[str, Any]]
+
+FAULTS: Final[Mapping[str, Mapping[str, Script]]] = {
+    "gateway": {
+        "lost_answer": ({"operation": "initiate"}, {"drop_connection_after": True}),
+        "silent": ({"operation": "initiate"}, {"hang_after_apply": SILENCE_SECONDS}),
+        "unreachable": ({"operation": "any"}, {"drop_connection_before": True}),
+        "server_error": ({"operation": "any"}, {"status": 500}),
+        "lookup_away": ({"operation": "find"}, {"status": 503}),
+        "declined": ({"operation": "initiate"}, {"decline_code": "card_declined"}),
+        "capture_lost": ({"operation": "capture"}, {"drop_connection_after": True}),
+        "void_lost": ({"operation": "void"}, {"drop_connection_after": True}),
+        "wrong_amount": ({"operation": "initiate"}, {"wrong_amount": True}),
+        "refund_fails": ({"operation": "refund"}, {"refund_fails": True}),
+        "webhook_dropped": ({"operation": "webhook"}, {"drop": True}),
+        "webhook_twice": ({"operation": "webhook"}, {"duplicate": 1}),
+        "webhook_forged": ({"operation": "webhook"}, {"forged_signature": True}),
+        "wrong_totals": ({"operation": "settlements"}, {"wrong_totals": True}),
+        "line_missing": ({"operation": "settlements"}, {"drop_line": 1}),
+        "line_twice": ({"operation": "settlements"}, {"duplicate_line": 1}),
+    },
+    "partners": {
+        "factory_away": ({"operation": "orders"}, {"status": 503}),
+        "factory_refuses": ({"operation": "orders"}, {"status": 422}),
+        "never_ready": ({"operation": "orders"}, {"never_ready": True}),
+        "registry_away": ({"operation": "registrations"}, {"status": 503}),
+        "registry_refuses": ({"operation": "registrations"}, {"status": 422}),
+        "transport_away": ({"operation": "deliveries"}, {"status": 503}),
+    },
+}
+MANNERS: Final = (
+    "obeys", "asleep", "silent", "refuses", "fails", "late", "forges", "old_epoch", "wrong_payment",
+)  # fmt: skip
+
+
+class NoSuchFaultError(RefusedError):
+    """This simulator has no such fault, or no such car."""
+
+    code = "no_such_fault"
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptedFault:
+    """A fault as a simulator has it; `times` None until it is deleted."""
+
+    match: dict[str, Any]
+    action: dict[str, Any]
+    acted: int
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has acted as often as it was to."""
+        times = self.match.get("times")
+        return times is not None and self.acted >= times
+
+
+class SimulatorControl:
+    """The strings of the simulated world."""
+
+    def __init__(self, controls: Mapping[str, str]) -> None:
+        """Speak to the simulators at these addresses, by their names."""
+        self._clients = {
+            name: HttpClient(url, partner=f"The simulator '{name}'")
+            for name, url in controls.items()
+        }
+
+    @property
+    def names(self) -> list[str]:
+        """Which simulators there are."""
+        return list(self._clients)
+
+    async def faults(self, name: str) -> list[ScriptedFault] | None:
+        """Return the faults that are scripted, None when the simulator is away."""
+        try:
+            told = await self._asked(name, "GET", "faults")
+        except (GatewayFailure, NoSuchFaultError):
+            return None
+        return [
+            ScriptedFault(one["match"], one["action"], one["acted"]) for one in told.get("data", ())
+        ]
+
+    async def script(self, name: str, fault: str, *, times: int | None) -> None:
+        """Script a fault of the list.
+
+        Raises:
+            NoSuchFaultError: the list has none of this name for this simulator.
+        """
+        scripted = FAULTS.get(name, {}).get(fault)
+        if scripted is None:
+            raise NoSuchFaultError(simulator=name, fault=fault)
+        match, action = scripted
+        await self._asked(
+            name, "POST", "faults", {"match": {**match, "times": times}, "action": action}
+        )
+
+    async def clear(self, name: str) -> None:
+        """Delete every fault of a simulator."""
+        await self._asked(name, "DELETE", "faults")
+
+    async def manner(self, vin: str, behaviour: str) -> None:
+        """Say how a car behaves from now on.
+
+        Raises:
+            NoSuchFaultError: there is no such car, or no such behaviour.
+        """
+        if behaviour not in MANNERS or not vin.isascii() or not vin.isalnum():
+            raise NoSuchFaultError(vin=vin, behaviour=behaviour)
+        await self._asked("vehicles", "POST", f"vehicles/{vin}", {"behaviour": behaviour})
+
+    async def settle(self) -> None:
+        """Let the bank answer for everything that waits for it."""
+        await self._asked("gateway", "POST", "settle", {})
+
+    async def close(self) -> None:
+        """Close every connection."""
+        for client in self._clients.values():
+            await client.close()
+
+    async def _asked(
+        self, name: str, method: str, what: str, body: object | None = None
+    ) -> dict[str, Any]:
+        client = self._clients.get(name)
+        if client is None:
+            raise NoSuchFaultError(simulator=name)
+        content = None if body is None else msgspec.json.encode(body)
+        answer = await client.send(method, f"/_control/{what}", body=content)
+        if answer.status >= CREATED:
+            raise NoSuchFaultError(simulator=name, status=answer.status)
+        told: dict[str, Any] = msgspec.json.decode(answer.body)
+        return told

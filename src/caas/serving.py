@@ -84,6 +84,7 @@ def rooms_of_channels(
         invoices=platform.invoices,
         notifications=platform.notifications,
         open_work=platform.open_work,
+        reconciliation=platform.reconciliation,
         simulators=simulators,
     )
 

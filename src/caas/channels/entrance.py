@@ -5,7 +5,8 @@ card number. Then the page of the route. On the way out every reply gets its sec
 
 Rules a change must keep: no page runs a script or a style that is not a file of ours, and none is
 shown inside another site; a form counts only with its token and from our own pages; a form is read
-only as far as `BODY_BYTES_MAX`; what is not expected is logged here and says nothing of the inside.
+only as far as `BODY_BYTES_MAX`, one with a file only where a page takes one; what is not expected
+is logged here and says nothing of the inside.
 """
 
 from collections.abc import Awaitable, Callable
@@ -14,9 +15,11 @@ from urllib.parse import urlsplit
 
 import structlog
 
-from caas.channels import forms, languages, pwa, static_files
+from caas.billing_database.accounts import Role
+from caas.channels import forms, languages, pwa, static_files, uploads
 from caas.channels.error_pages import error_page
 from caas.channels.forms import FORM, ForeignFormError, MalformedFormError
+from caas.channels.page_routes import NotYourPageError
 from caas.channels.replies import RawHeader, Reply
 from caas.channels.rooms import Channels
 from caas.channels.visit import LANGUAGE, SCOPE_KEY, Scope, Visit, cookies_of
@@ -103,11 +106,17 @@ class Entrance:
         if self._under_way > VISITS_UNDER_WAY_MAX:
             raise TooManyVisitsError
         visit.query = forms.read_query(visit.scope["query_string"])
-        body = b"" if visit.method in READING else await _form_body(visit, receive)
+        takes_file = _takes_file(visit)
+        body = b""
+        if visit.method not in READING and not takes_file:
+            body = await _form_body(visit, receive)
         await self._channels.sessions.recognise(visit)
         if visit.method not in READING:
             _refuse_other_sites(visit)
-            visit.form = forms.read_form(body)
+            if takes_file:
+                await _read_file(visit, receive)
+            else:
+                visit.form = forms.read_form(body)
         return await self._routed(visit)
 
     def _told(self, visit: Visit, error: Exception) -> Reply:
@@ -146,13 +155,42 @@ def _visit_of(scope: Scope, headers: dict[bytes, bytes], channels: Channels) -> 
     return visit
 
 
+def _takes_file(visit: Visit) -> bool:
+    """Say whether this is a form with a file, at the address of a page that takes one."""
+    return visit.method not in READING and (
+        _media_type(visit) == uploads.MULTIPART
+        and uploads.TAKES_FILE.fullmatch(visit.path) is not None
+    )
+
+
+async def _read_file(visit: Visit, receive: Receive) -> None:
+    """Read a form with a file, of somebody whose page it is."""
+    if visit.session is None:
+        return  # Sent to sign in, with nothing of the file read.
+    if visit.session.role is not Role.OPERATIONS:
+        raise NotYourPageError
+    body = await _body(visit, receive, uploads.UPLOAD_BYTES_MAX)
+    fields, visit.upload = uploads.read_upload(visit.headers[b"content-type"], body)
+    forms.refuse_card_numbers((*fields, *fields.values()))
+    visit.form = fields
+
+
 async def _form_body(visit: Visit, receive: Receive) -> bytes:
     """Return the body of a form, at most `BODY_BYTES_MAX` of it."""
-    media_type = visit.headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
-    declared = visit.headers.get(b"content-length", b"0")
-    if media_type != FORM or not declared.isdigit():
+    if _media_type(visit) != FORM:
         raise MalformedFormError
-    if int(declared) > BODY_BYTES_MAX:
+    return await _body(visit, receive, BODY_BYTES_MAX)
+
+
+def _media_type(visit: Visit) -> bytes:
+    return visit.headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+
+
+async def _body(visit: Visit, receive: Receive, bytes_max: int) -> bytes:
+    declared = visit.headers.get(b"content-length", b"0")
+    if not declared.isdigit():
+        raise MalformedFormError
+    if int(declared) > bytes_max:
         raise BodyTooLargeError
     body = bytearray()
     more = True
@@ -161,7 +199,7 @@ async def _form_body(visit: Visit, receive: Receive) -> bytes:
         if message["type"] == "http.disconnect":
             raise MalformedFormError
         body += message.get("body", b"")
-        if len(body) > BODY_BYTES_MAX:
+        if len(body) > bytes_max:
             raise BodyTooLargeError
         more = message.get("more_body", False)
     return bytes(body)

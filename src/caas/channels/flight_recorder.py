@@ -124,13 +124,16 @@ class _Writer:
                     ("deadline", command["deadline"].isoformat(timespec="seconds")),
                 ],
             )  # fmt: skip
+        actions = {command["command_id"]: command["action"] for command in record.commands}
         for answer in record.answers:
-            yield self._answer(answer)
+            yield self._answer(answer, actions.get(answer["command_id"]))
 
-    def _answer(self, answer: dict[str, Any]) -> Moment:
+    def _answer(self, answer: dict[str, Any], action: str | None) -> Moment:
         of_vehicle = answer["kind"] == "vehicle_acknowledgement"
         refused = answer["refused_because"]
         title = self._word("evidence", answer["kind"])
+        if action:
+            title = f"{title} · {self._word('action', action)}"
         if refused:
             title = f"{title} · {self._t('recorder.refused')}"
         tone = "bad" if refused or answer["status"] in {"FAILED", "REJECTED"} else ""

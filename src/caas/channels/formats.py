@@ -44,6 +44,7 @@ def filters(language: str, zone: tzinfo) -> Mapping[str, Callable[..., str]]:
             f"{format_skeleton('dMMM', local(at), locale=locale)}, "
             f"{format_time(local(at), 'HH:mm:ss', locale=locale, tzinfo=zone)}"
         ),
+        "instant": lambda at: f"{local(at):%H:%M:%S},{local(at).microsecond // 1000:03}",
         "span": lambda seconds: format_timedelta(
             timedelta(seconds=abs(seconds)), format="long", threshold=1.5, locale=locale
         ),

@@ -28,6 +28,7 @@ from caas.channels.formats import written
 from caas.channels.operations_cases import OPERATIONS_CASE_ROUTES
 from caas.channels.operations_payment import OPERATIONS_PAYMENT_ROUTES
 from caas.channels.operations_payments import OPERATIONS_PAYMENTS_ROUTES
+from caas.channels.operations_reconciliation import OPERATIONS_RECONCILIATION_ROUTES
 from caas.channels.operations_system import OPERATIONS_SYSTEM_ROUTES
 from caas.channels.operations_unknown import OPERATIONS_UNKNOWN_ROUTES
 from caas.channels.operations_work import OPERATIONS_WORK_ROUTES
@@ -156,5 +157,6 @@ OPERATIONS_ROUTES: Final[tuple[PageRoute, ...]] = (
     *OPERATIONS_UNKNOWN_ROUTES,
     *OPERATIONS_CASE_ROUTES,
     *OPERATIONS_WORK_ROUTES,
+    *OPERATIONS_RECONCILIATION_ROUTES,
     *OPERATIONS_SYSTEM_ROUTES,
 )

@@ -25,6 +25,7 @@ from caas.payment_processing import PaymentStatus
 from caas.rules.money import Money
 from caas.rules.payment_states import AT_REST, PaymentState
 
+
 @dataclass(frozen=True, slots=True)
 class Flight:
     """Everything the page shows of a payment."""

@@ -21,6 +21,7 @@ from caas.notifications import Notifications
 from caas.open_work import OpenWork
 from caas.order_management import OrderManagement
 from caas.payment_processing import PaymentProcessing
+from caas.payment_processing.reconciliation import Reconciliation
 from caas.service_catalog import ServiceCatalog
 from caas.service_catalog.subscriptions import Subscriptions
 from caas.service_catalog.usage import Usage
@@ -39,6 +40,7 @@ class Rooms:
     invoices: Invoices
     notifications: Notifications
     open_work: OpenWork
+    reconciliation: Reconciliation
     simulators: SimulatorControl | None = None
 
 

@@ -16,6 +16,7 @@ from uuid import UUID
 
 from caas.billing_database.sessions import Session
 from caas.channels.replies import RawHeader
+from caas.channels.uploads import Upload
 
 SCOPE_KEY: Final = "caas.visit"
 SESSION: Final = "caas-session"
@@ -44,6 +45,7 @@ class Visit:
     session: Session | None = None
     had_session: bool = False
     form: Mapping[str, str] = field(default_factory=dict)
+    upload: Upload | None = None
     ids: dict[str, Any] = field(default_factory=dict)
     unread: int = 0
     request_id: str = field(default_factory=lambda: os.urandom(_REQUEST_ID_BYTES).hex())

@@ -1,0 +1,196 @@
+"""Discrepancies (Diagram 10, "Manual investigation required"): found, taken, noted, decided.
+
+The decision is one of the typed resolutions its kind allows; above the limit of its currency a
+second person agrees (decision 35).
+
+Rules a change must keep: which resolutions there are, whether a second person is needed, and who
+may agree, is the room's to say; a document is given as a file and never shown as a page.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+from uuid import UUID
+
+from caas.billing_database.discrepancies import Asked
+from caas.channels.acting import acted, told
+from caas.channels.operations_payments import attachment
+from caas.channels.page_routes import OPERATIONS, NothingHereError, PageRoute, get, post
+from caas.channels.replies import Reply
+from caas.channels.rooms import Channels
+from caas.channels.sending_once import new_key
+from caas.channels.visit import Visit
+from caas.errors import NotFoundError, RefusedError
+from caas.payment_processing.reconciliation.investigation import (
+    DocumentRefusedError,
+    Investigated,
+    Investigation,
+)
+from caas.rules.discrepancies import DiscrepancyKind, Resolution, needs_second_approver
+from caas.rules.money import Money
+
+PATH: Final = "/operations/discrepancies"
+PAGE_ROWS: Final = 200
+NAME_CHARS_MAX: Final = 100
+FILTERS: Final = ("unresolved", "mine", "proposed", "resolved")
+STATUS_KINDS: Final = {
+    "open": "warn", "waiting": "busy", "proposed": "warn", "resolved": "good",
+}  # fmt: skip
+
+Act = Callable[[Investigation, UUID], Awaitable[object]]
+"""What a form does at the desk, to the discrepancy of its address."""
+
+
+class NoResolutionChosenError(RefusedError):
+    """Choose one of the resolutions."""
+
+    code = "no_resolution_chosen"
+
+
+async def discrepancies(channels: Channels, visit: Visit) -> Reply:
+    """Show discrepancies, the soonest due first."""
+    show = visit.query.get("show", "")
+    kind = visit.query.get("kind", "")
+    listed = await channels.rooms.reconciliation.discrepancies.listed(
+        _asked(show, kind, visit.by.name), after=visit.place("after")
+    )
+    today, _ = await channels.rooms.reconciliation.days.today(str(channels.settings.zone))
+    return channels.page(
+        visit, "operations/discrepancies.html", listed=listed, kinds=STATUS_KINDS, today=today,
+        show=show if show in FILTERS else "unresolved", filters=FILTERS, kind=kind,
+        money_of=Money, more=listed[-1].id if len(listed) == PAGE_ROWS else None,
+    )  # fmt: skip
+
+
+async def discrepancy(channels: Channels, visit: Visit) -> Reply:
+    """Show a discrepancy with everything known about it, and what may be decided."""
+    looked = await _looked(channels, visit)
+    found = looked.discrepancy
+    at_stake = Money(found.amount, found.currency)
+    return channels.page(
+        visit, "operations/discrepancy.html", looked=looked, found=found, at_stake=at_stake,
+        kinds=STATUS_KINDS, money_of=Money, me=visit.by.name, path=_path(found.id), key=new_key(),
+        needs_second={it for it in looked.allowed if needs_second_approver(it, at_stake)},
+        proposal=next((it for it in looked.resolutions if it.state == "proposed"), None),
+        after=told(channels, visit),
+    )  # fmt: skip
+
+
+async def take(channels: Channels, visit: Visit) -> Reply:
+    """Become the owner."""
+    me = visit.by.name
+    return await _acted(channels, visit, lambda desk, it: desk.assign(it, owner=me, by=me))
+
+
+async def note(channels: Channels, visit: Visit) -> Reply:
+    """Write down what was found out."""
+    me, text = visit.by.name, visit.form.get("note", "")
+    return await _acted(channels, visit, lambda desk, it: desk.note(it, text=text, by=me))
+
+
+async def attach(channels: Channels, visit: Visit) -> Reply:
+    """Keep a document with it."""
+    upload, me = visit.upload, visit.by.name
+
+    async def act(desk: Investigation, it: UUID) -> None:
+        if upload is None:
+            raise DocumentRefusedError(name="", media_type="")
+        await desk.attach(
+            it, name=upload.name, media_type=upload.media_type, content=upload.content, by=me
+        )
+
+    return await _acted(channels, visit, act)
+
+
+async def resolve(channels: Channels, visit: Visit) -> Reply:
+    """Decide, or propose to when a second person is needed."""
+    me, text, chosen = visit.by.name, visit.form.get("note", ""), visit.form.get("resolution", "")
+
+    async def act(desk: Investigation, it: UUID) -> None:
+        if chosen not in set(Resolution):
+            raise NoResolutionChosenError
+        await desk.resolve(it, resolution=Resolution(chosen), note=text, by=me)
+
+    return await _acted(channels, visit, act)
+
+
+async def approve(channels: Channels, visit: Visit) -> Reply:
+    """Agree as the second person."""
+    me = visit.by.name
+    return await _acted(channels, visit, lambda desk, it: desk.approve(it, by=me))
+
+
+async def reject(channels: Channels, visit: Visit) -> Reply:
+    """Turn down what was proposed."""
+    me, text = visit.by.name, visit.form.get("note", "")
+    return await _acted(channels, visit, lambda desk, it: desk.reject(it, note=text, by=me))
+
+
+async def reopen(channels: Channels, visit: Visit) -> Reply:
+    """Open it again; its entries are taken back."""
+    me, text = visit.by.name, visit.form.get("note", "")
+    return await _acted(channels, visit, lambda desk, it: desk.reopen(it, note=text, by=me))
+
+
+async def document(channels: Channels, visit: Visit) -> Reply:
+    """Give an attached document as a file."""
+    looked = await _looked(channels, visit)
+    wanted = visit.ids["evidence_id"]
+    if all(one.id != wanted for one in looked.evidence):
+        raise NothingHereError
+    found = await channels.rooms.reconciliation.investigation.document(wanted)
+    if found is None:
+        raise NothingHereError
+    name, media_type, content = found
+    return attachment(content, safe_name(name), media_type.encode())
+
+
+def safe_name(name: str) -> str:
+    """Return a file's name as it can stand in a header."""
+    kept = "".join(sign if sign.isascii() and (sign.isalnum() or sign in "._-") else "_"
+                   for sign in name)  # fmt: skip
+    return kept[-NAME_CHARS_MAX:] or "document"
+
+
+async def _acted(channels: Channels, visit: Visit, act: Act) -> Reply:
+    discrepancy_id: UUID = visit.ids["discrepancy_id"]
+    desk = channels.rooms.reconciliation.investigation
+    return await acted(channels, visit, _path(discrepancy_id), lambda: act(desk, discrepancy_id))
+
+
+async def _looked(channels: Channels, visit: Visit) -> Investigated:
+    try:
+        return await channels.rooms.reconciliation.investigation.look_at(
+            visit.ids["discrepancy_id"]
+        )
+    except NotFoundError as error:
+        raise NothingHereError from error
+
+
+def _asked(show: str, kind: str, me: str) -> Asked:
+    known = DiscrepancyKind(kind) if kind in set(DiscrepancyKind) else None
+    match show:
+        case "resolved" | "proposed":
+            return Asked(status=show, kind=known)
+        case "mine":
+            return Asked(owner=me, unresolved=True, kind=known)
+        case _:
+            return Asked(unresolved=True, kind=known)
+
+
+def _path(discrepancy_id: UUID) -> str:
+    return f"{PATH}/{discrepancy_id}"
+
+
+_ONE: Final = PATH + "/{discrepancy_id:uuid}"
+OPERATIONS_DISCREPANCY_ROUTES: Final[tuple[PageRoute, ...]] = (
+    get(PATH, discrepancies, OPERATIONS),
+    get(_ONE, discrepancy, OPERATIONS),
+    post(_ONE + "/take", take, OPERATIONS),
+    post(_ONE + "/note", note, OPERATIONS),
+    post(_ONE + "/documents", attach, OPERATIONS),
+    post(_ONE + "/resolve", resolve, OPERATIONS),
+    post(_ONE + "/approve", approve, OPERATIONS),
+    post(_ONE + "/reject", reject, OPERATIONS),
+    post(_ONE + "/reopen", reopen, OPERATIONS),
+    get(_ONE + "/documents/{evidence_id:uuid}", document, OPERATIONS),
+)

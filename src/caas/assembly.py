@@ -165,9 +165,7 @@ def assemble(database: Database, partners: Partners, terms: Terms) -> Platform:
         StartupError: the gateway cannot carry a payment type safely.
     """
     _refuse_unsafe(partners.gateway)
-    recorded = RecordedGateway(partners.gateway, GatewayCalls(database))
-    partners = dataclasses.replace(partners, gateway=recorded)
-    ground = _ground(database, partners, terms)
+    ground = _ground(database, _recorded(database, partners), terms)
     flows = _flows(ground)
     settlement, disputes = _settlement(ground, flows)
     payments = _payment_processing(ground, flows, settlement, disputes)
@@ -209,6 +207,12 @@ def assemble(database: Database, partners: Partners, terms: Terms) -> Platform:
         billing=billing,
         invoices=invoices,
     )
+
+
+def _recorded(database: Database, partners: Partners) -> Partners:
+    """Have every call to the gateway about a payment written down."""
+    gateway = RecordedGateway(partners.gateway, GatewayCalls(database))
+    return dataclasses.replace(partners, gateway=gateway)
 
 
 def _ground(database: Database, partners: Partners, terms: Terms) -> _Ground:

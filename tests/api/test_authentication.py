@@ -9,9 +9,9 @@ import pytest
 from caas.api import authentication
 from caas.api.application import OPERATIONS
 from caas.api.authentication import ConfiguredKey, parse_api_keys
-from caas.rules.scopes import Scope
 from caas.billing_database.api_keys import ApiKeyNotFoundError, ApiKeys
 from caas.errors import StartupError
+from caas.rules.scopes import Scope
 from tests.api.conftest import ADMIN_KEY, KEYS, Doors, key
 
 SOME_PLACES = {

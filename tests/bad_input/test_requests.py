@@ -9,9 +9,9 @@ import msgspec
 import pytest
 
 from caas.api.application import OPERATIONS
-from caas.rules.scopes import Scope
 from caas.api.operation import Operation
 from caas.rules.money import AMOUNT_MAX
+from caas.rules.scopes import Scope
 from tests.api.conftest import KEYS, key
 from tests.bad_input.conftest import NOBODYS_ID, VIN, World, address, body_operations, refused
 

@@ -13,11 +13,13 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
+import asyncpg
 import msgspec
 
 from caas.billing_database.batching import Batcher
 from caas.billing_database.connection import Connection, Database
 from caas.billing_database.identifiers import new_id
+from caas.errors import CaasError
 from caas.rules.card_numbers import scrub
 
 SAID_CHARS_MAX: Final = 300
@@ -38,6 +40,12 @@ select operation, key, amount, outcome, said, took_ms, asked_at
         union select * from gateway_calls where transaction_id = $2) c
  order by asked_at, id limit $3
 """
+
+
+class CallNotRecordedError(CaasError):
+    """A call to the gateway could not be written down; the payment it was for goes on."""
+
+    code = "call_not_recorded"
 
 
 class GatewayCall(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,9 +84,16 @@ class GatewayCalls:
         self._added: Batcher[GatewayCall, None] = Batcher(self._add_batch)
 
     async def add(self, call: GatewayCall) -> None:
-        """Write a call down, with whoever else writes one."""
+        """Write a call down, with whoever else writes one.
+
+        Raises:
+            CallNotRecordedError: the database does not take it.
+        """
         said = scrub(call.said)[:SAID_CHARS_MAX]
-        await self._added.write(msgspec.structs.replace(call, said=said), key=object())
+        try:
+            await self._added.write(msgspec.structs.replace(call, said=said), key=object())
+        except asyncpg.PostgresError as error:
+            raise CallNotRecordedError(because=str(error)) from error
 
     async def of(self, payment_id: UUID, transaction_id: str | None) -> list[RecordedCall]:
         """Return the calls about a payment, in order."""

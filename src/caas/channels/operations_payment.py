@@ -145,7 +145,8 @@ def _page(channels: Channels, visit: Visit, flight: Flight, template: str) -> Re
         record=flight.record, diagram=state_diagram.drawn(
             flight.status.payment.state, flight.status.events
         ),
-        moments=flight.moments, money_of=Money, path=_path(flight.status.payment.id),
+        moments=flight.moments, money_of=Money,
+        is_decidable=flight.is_decidable, path=_path(flight.status.payment.id),
         key=new_key(), me=visit.by.name, after=told(channels, visit),
     )  # fmt: skip
 

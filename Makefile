@@ -1,6 +1,6 @@
 # Short names for ./caas, which needs no make. Each check is defined in bootstrap/checks.py.
 .DEFAULT_GOAL := help
-.PHONY: help setup test fuzz check coverage format bench demo up soak docs clean
+.PHONY: help setup test fuzz crash kills orders check coverage format bench demo up soak docs clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -13,6 +13,15 @@ test: ## every test (one file: ./caas test tests/...)
 
 fuzz: ## every call of the API, fuzzed at length from its OpenAPI document
 	@CAAS_FUZZ_EXAMPLES=500 ./caas test tests/bad_input/test_fuzzed_from_the_document.py
+
+crash: ## a death at every await of every flow, the first three times it is passed (an hour)
+	@CAAS_CRASH=all ./caas test tests/robustness/test_crash_at_every_await.py
+
+kills: ## processes and database killed with -9 under load, two hundred times in all
+	@CAAS_KILLS=100 ./caas test tests/robustness/test_killed_processes.py
+
+orders: ## six messages about one payment in all 720 orders, and any of them lost
+	@CAAS_ORDERS=all ./caas test tests/robustness/test_messages_in_any_order.py
 
 check: ## format, lint, layers, types, dead code, dependencies, spelling, fast tests
 	@./caas check

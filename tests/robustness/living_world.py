@@ -115,6 +115,7 @@ class LivingWorld:
     http: aiohttp.ClientSession
     letterbox: Letterbox = field(default_factory=Letterbox)
     moved: timedelta = timedelta()
+    pace: float = TIME_SCALE
     wrap_gateway: WrapGateway = lambda gateway: gateway
     limits: HttpLimits = field(
         default_factory=lambda: HttpLimits(total_seconds=2.0, connect_seconds=1.0)
@@ -195,7 +196,7 @@ class LivingWorld:
             ),
             assembly.Terms(
                 market=Market(zone=MADRID, currency="EUR", language="es"),
-                pace=Pace(TIME_SCALE),
+                pace=Pace(self.pace),
                 public_url="http://caas.example",
                 folder=Path(stack.enter_context(TemporaryDirectory())),
             ),

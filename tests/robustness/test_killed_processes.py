@@ -1,0 +1,202 @@
+"""Processes killed with -9 under load, at moments that nobody chose; then the ledgers are compared.
+
+Killed are `caas serve`, `caas work` (there are two of each), the database, and `caas up`.
+Customers and dealers go on meanwhile, and repeat what was not answered. In the end the gateway's
+ledger, the cars' and ours agree, nothing is left open, every law holds, and whatever a caller was
+told is there.
+
+The suite kills a few times; `make kills` a hundred times and more (`CAAS_KILLS`).
+"""
+
+import asyncio
+import os
+import random
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from caas.billing_database import books, connection
+from caas.service_catalog import ServiceCatalog
+from tests.robustness.real_processes import RealProcess, RealWorld, real_world
+from tests.robustness.shoppers import PRICE, Shoppers, Told
+from tests.robustness.three_ledgers import PERPETUAL, differences
+
+KILLS = int(os.environ.get("CAAS_KILLS", "5"))
+SEED = int(os.environ.get("CAAS_KILLS_SEED", "1"))
+SHOPPERS = 8
+PAUSE_SECONDS_MAX = 0.6
+IN_FLIGHT_SECONDS = 61.0
+CALM_SECONDS = 0.3
+LEASE_SECONDS = 61.0
+QUIET_SECONDS_MAX = 300.0
+KILLS_BETWEEN_PASSING_TIME = 6
+MOVING = (
+    "select kind, subject, due_at, fence, lease_until from caas.open_work order by kind, subject"
+)
+NO_PAYMENT = ("vehicle_not_free",)
+THERE = "select count(*) from caas.payments where id = any($1)"
+PAYMENT = "select * from caas.payments where id = $1"
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[RealWorld]:
+    """A world around processes of the platform, none of which is started yet."""
+    async with real_world(tmp_path) as built:
+        yield built
+
+
+Death = Callable[[], Awaitable[None]]
+
+
+def death_of(process: RealProcess) -> Death:
+    """Kill a process and start it again."""
+
+    async def dies() -> None:
+        await process.kill()
+        await process.start()
+
+    return dies
+
+
+async def test_a_shop_whose_processes_and_database_are_killed_keeps_its_books(
+    world: RealWorld,
+) -> None:
+    doors = [await world.starts("serve", listens=True) for _ in range(2)]
+    workers = [await world.starts("work") for _ in range(2)]
+    deaths = [death_of(process) for process in (*doors, *workers)]
+
+    told = await shopped(world, doors, [*deaths, world.server.kill])
+
+    await books_agree(world, told)
+
+
+async def test_a_platform_that_is_killed_and_started_again_keeps_its_books(
+    world: RealWorld,
+) -> None:
+    """`caas up`, with partners of its own that do not die with it."""
+    platform = await world.starts("up", listens=True)
+
+    told = await shopped(world, [platform], [death_of(platform)])
+
+    await books_agree(world, told)
+
+
+async def shopped(world: RealWorld, doors: list[RealProcess], deaths: list[Death]) -> list[Told]:
+    """Let customers shop while one death after the other comes; return what each was told."""
+    chance = random.Random(SEED)
+    shoppers = Shoppers(world, doors, chance)
+    await shoppers.furnish()
+    shopping = asyncio.gather(*(shoppers.shop() for _ in range(SHOPPERS)))
+    for number in range(KILLS):
+        await asyncio.sleep(chance.random() * PAUSE_SECONDS_MAX)  # any moment, not an event
+        await chance.choice(deaths)()
+        if number % KILLS_BETWEEN_PASSING_TIME == 0:
+            await world.pass_time(IN_FLIGHT_SECONDS)
+        if shopping.done():
+            break
+    shoppers.open = False
+    while not shopping.done():
+        await world.pass_time(IN_FLIGHT_SECONDS)
+        await asyncio.wait([shopping], timeout=CALM_SECONDS)
+    await shopping
+    return shoppers.told
+
+
+async def books_agree(world: RealWorld, told: list[Told]) -> None:
+    """Let all open work end, and compare the three ledgers and what the callers were told."""
+    await until_quiet(world)
+    wrong = await differences(world)
+    for status, answer in told:
+        wrong += await _differs(world, status, answer)
+    assert "\n".join(wrong) == ""
+    assert len(told) > SHOPPERS
+
+
+async def _differs(world: RealWorld, status: int, answer: dict[str, Any]) -> list[str]:
+    """Compare what a caller was told of its payment with what is in the books."""
+    told = answer.get("payments", [answer.get("payment")])
+    if not any(told):
+        known = answer.get("code") in NO_PAYMENT
+        return [] if known else [f"a caller was told {status}: {answer}"]
+    ids = [UUID(one if isinstance(one, str) else one["id"]) for one in told]
+    there = await world.owner.fetchval(THERE, ids)
+    return [] if there == len(ids) else [f"told of a payment that is not there: {answer}"]
+
+
+async def until_quiet(world: RealWorld) -> None:
+    """Wait until the workers have nothing left; where they only wait for time, let it pass."""
+    async with asyncio.timeout(QUIET_SECONDS_MAX):
+        while await left(world):
+            before = await world.owner.fetch(MOVING)
+            await asyncio.sleep(CALM_SECONDS)
+            if before == await world.owner.fetch(MOVING):
+                await world.gateway("POST", "settle")
+                wait = await world.until_next_due()
+                await world.pass_time(max(wait or 0.0, 0.0))
+
+
+async def left(world: RealWorld) -> bool:
+    """Say whether anything is still to be done that will be over one day."""
+    return bool(
+        await world.owner.fetchval(
+            "select exists (select from caas.open_work where kind <> all($1))", PERPETUAL
+        )
+    )
+
+
+async def test_a_worker_that_is_stopped_past_its_lease_and_goes_on_charges_nobody_again(
+    world: RealWorld,
+) -> None:
+    """Fault F-G11, with real processes: SIGSTOP between the gateway's effect and its answer."""
+    door = await world.starts("serve", listens=True)
+    sleeper = await world.starts("work")
+    shoppers = Shoppers(world, [door], random.Random(SEED))
+    await shoppers.furnish()
+    await world.gateway_fault({"operation": "initiate", "times": 1}, latency_after_ms=1500)
+
+    payment = await initiated_later(shoppers)
+    await charged(world, 1)
+    sleeper.signal(signal.SIGSTOP)
+    other = await world.starts("work")
+    await world.pass_time(LEASE_SECONDS)
+    await until_quiet(world)
+    settled = await world.owner.fetchrow(PAYMENT, payment)
+    await other.stop()
+    sleeper.signal(signal.SIGCONT)
+    another = await initiated_later(shoppers)
+    await until_quiet(world)
+
+    assert settled is not None
+    assert settled["state"] == "Settled"
+    assert await world.owner.fetchrow(PAYMENT, payment) == settled
+    assert (await world.owner.fetchrow(PAYMENT, another))["state"] == "Settled"
+    assert (await world.gateway("GET", "ledger"))["charges_executed"] == 2
+    assert await differences(world) == []
+
+
+async def initiated_later(shoppers: Shoppers) -> UUID:
+    """Buy in such a way that a worker authorises the payment, and not the process that took it."""
+    vin, customer = await shoppers.car(), await shoppers.customer()
+    database = await connection.connect(shoppers.world.dsn, connections_max=1)
+    order = await ServiceCatalog(books=books.opened(database)).create_service_order(
+        customer=UUID(customer), vin=vin, service="heated-seats", duration_days=30
+    )
+    await database.close()
+    wish = {"subject": str(order.id), "customer": customer, "amount": PRICE, "currency": "EUR",
+            "payment_method": "pm_ok"}  # fmt: skip
+    status, payment = await shoppers.call(
+        "POST", "/v1/payments/service", wish, prefer="respond-async"
+    )
+    assert (status, payment["state"]) == (202, "Pending")
+    return UUID(payment["id"])
+
+
+async def charged(world: RealWorld, transactions: int) -> None:
+    """Wait until the gateway has so many transactions."""
+    async with asyncio.timeout(QUIET_SECONDS_MAX):
+        while len((await world.gateway("GET", "ledger"))["transactions"]) < transactions:
+            await asyncio.sleep(0.01)

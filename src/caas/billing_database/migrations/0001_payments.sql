@@ -100,7 +100,8 @@ create table delivery_evidence (
   recorded_at timestamptz not null,
   proves_delivery boolean not null generated always as (verified and status = 'SUCCEEDED') stored,
   check (kind <> 'vehicle_acknowledgement' or not verified
-    or (command_id is not null and epoch is not null and octet_length(signature) = 64)),
+    or (command_id is not null and epoch is not null
+        and signature is not null and octet_length(signature) = 64)),
   check (verified = (refused_because is null)),
   unique (subject, id, kind, proves_delivery)
 );

@@ -40,6 +40,7 @@ UNREACHABLE = (
     asyncpg.CannotConnectNowError,
     asyncpg.TooManyConnectionsError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # a server said its last words and has not hung up yet
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
 )

@@ -1,0 +1,135 @@
+"""A database that dies under its sessions: whoever asks is told that it is away, and asks again."""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator
+from urllib.parse import parse_qs, urlsplit, urlunsplit
+
+import pytest
+
+from caas.billing_database import connection
+from caas.billing_database.connection import Database, DatabaseUnavailableError
+from caas.billing_database.embedded_postgresql_files import SOCKET_NAME
+
+CRASH = b"SFATAL\0VFATAL\0C57P02\0Mterminating connection because of crash of another process\0\0"
+LAST_WORDS = b"E" + (len(CRASH) + 4).to_bytes(4) + CRASH
+PATIENCE_SECONDS = 20.0
+HEARD_SECONDS = 0.1
+
+
+class Wire:
+    """What lies between sessions and their server; it can say what the server says when it dies."""
+
+    def __init__(self, socket: str) -> None:
+        """Lead to the server that listens there."""
+        self._socket = socket
+        self._sessions: list[asyncio.StreamWriter] = []
+        self._ends: list[asyncio.StreamWriter] = []
+        self._carrying: set[asyncio.Task[None]] = set()
+
+    async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Carry what both sides of one session say."""
+        self._sessions.append(writer)
+        up_reader, up_writer = await asyncio.open_unix_connection(self._socket)
+        self._ends += [writer, up_writer]
+        for source, sink in ((reader, up_writer), (up_reader, writer)):
+            self._carrying.add(asyncio.create_task(_pump(source, sink)))
+
+    async def last_words(self) -> None:
+        """Let the server say to idle sessions that it crashed, and no more; hang up later."""
+        for carrying in self._carrying:
+            carrying.cancel()
+        for session in self._sessions:
+            with contextlib.suppress(OSError):  # a session that is over hears nothing
+                session.write(LAST_WORDS)
+                await session.drain()
+        await asyncio.sleep(HEARD_SECONDS)  # nothing tells when a session has heard it
+
+    def hang_up(self) -> None:
+        """Close every session."""
+        for session in self._sessions:
+            session.close()
+        self._sessions.clear()
+
+    async def ended(self) -> None:
+        """Carry nothing any more."""
+        for carrying in self._carrying:
+            carrying.cancel()
+        for end in self._ends:
+            end.close()
+        await asyncio.gather(
+            *self._carrying, *(end.wait_closed() for end in self._ends), return_exceptions=True
+        )
+
+
+async def _pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):
+        while piece := await source.read(65536):
+            sink.write(piece)
+    sink.close()
+
+
+@contextlib.asynccontextmanager
+async def through_a_wire(dsn: str) -> AsyncIterator[tuple[Database, Wire]]:
+    """Open the database behind a wire."""
+    parts = urlsplit(dsn)
+    wire = Wire(os.path.join(parse_qs(parts.query)["host"][0], SOCKET_NAME))  # noqa: PTH118 - text
+    server = await asyncio.start_server(wire.carry, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    netloc = f"{parts.username}@127.0.0.1:{port}"
+    opened = await connection.connect(
+        urlunsplit(parts._replace(netloc=netloc, query="sslmode=disable")), connections_max=1
+    )
+    try:
+        yield opened, wire
+    finally:
+        server.close()
+        await wire.ended()
+        opened._pool.terminate()
+
+
+async def test_a_session_that_heard_of_a_crash_says_that_the_database_is_away(
+    database_dsn: str,
+) -> None:
+    """Callers were told of a failure of ours, and open work counted it as one of its attempts.
+
+    Between the server's last words and the end of the connection the driver refuses every
+    statement in a way of its own, which nobody took for an absent database.
+    """
+    async with through_a_wire(database_dsn) as (database, wire):
+        await database.fetch("select 1")
+        await wire.last_words()
+
+        refused = await answer_other_than(database, [(1,)])
+        wire.hang_up()
+        again = await answer_other_than(database, refused)
+
+    assert refused is DatabaseUnavailableError
+    assert again == [(1,)]
+
+
+async def answer_other_than(database: Database, answer: object) -> object:
+    """Ask until something else is answered."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while True:
+            try:
+                now: object = [tuple(row) for row in await database.fetch("select 1")]
+            except Exception as error:  # noqa: BLE001 - which one is what is asked
+                now = type(error)
+            if now != answer:
+                return now
+            await asyncio.sleep(0.005)
+
+
+async def test_a_connection_that_breaks_says_so_too(database_dsn: str) -> None:
+    async with through_a_wire(database_dsn) as (database, wire):
+        await database.fetch("select 1")
+
+        async def broken_off(session: connection.Connection) -> None:
+            wire.hang_up()
+            await session.fetch("select 1")
+
+        with pytest.raises(DatabaseUnavailableError):
+            await database.in_transaction(broken_off)
+        assert await answer_other_than(database, DatabaseUnavailableError) == [(1,)]

@@ -12,7 +12,7 @@ from caas.api.application import OPERATIONS
 from caas.api.operation import Operation
 from caas.rules.money import AMOUNT_MAX
 from caas.rules.scopes import Scope
-from tests.api.conftest import KEYS, key
+from tests.api.conftest import KEYS
 from tests.bad_input.conftest import NOBODYS_ID, VIN, World, address, body_operations, refused
 
 CALLERS = {entry.split(":")[1]: entry.split(":")[0] for entry in KEYS.split(",")}
@@ -286,13 +286,3 @@ async def test_odd_headers_are_refused_or_left_alone(world: World, name: str, va
 
     assert answer.status in {200, 400, 431}
     assert value not in answer.headers.values()
-
-
-async def test_a_revoked_key_changes_nothing(world: World) -> None:
-    answer = await world.doors.call(
-        "POST", "/v1/customers", caller=None, json={"name": "Ana", "email": "a@b.example"},
-        headers={"authorization": f"Bearer {key('revoked-long-ago')}",
-                 "idempotency-key": str(uuid4())},
-    )  # fmt: skip
-
-    refused(answer, 401, "unauthenticated")

@@ -7,12 +7,11 @@ from uuid import UUID
 import pytest
 
 from caas.billing_database.connection import Database
-from caas.billing_database.customers import CustomerNotFoundError
+from caas.billing_database.customers import CustomerErasedError, CustomerNotFoundError
 from caas.billing_database.identifiers import new_id
 from caas.billing_database.vehicles import VehicleNotFoundError
 from caas.order_management.sale import (
     AccessLinkError,
-    CustomerErasedError,
     DepositError,
     ModelNotSoldError,
     NothingOrderedError,

@@ -13,7 +13,7 @@ from typing import Final
 from uuid import UUID
 
 from caas.billing_database.connection import Connection, Database
-from caas.errors import NotFoundError
+from caas.errors import ConflictError, NotFoundError
 
 ADD: Final = """
 insert into customers (id, name, email, language, created_at) values ($1, $2, $3, $4, db_now())
@@ -42,6 +42,12 @@ class CustomerNotFoundError(NotFoundError):
     """No customer has this id."""
 
     code = "customer_not_found"
+
+
+class CustomerErasedError(ConflictError):
+    """The customer was erased and cannot buy any more."""
+
+    code = "customer_erased"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +93,18 @@ class Customers:
         if row is None:
             raise CustomerNotFoundError(f"No customer has the id {customer_id}.")
         return Customer(**dict(row))
+
+    async def buyer(self, customer_id: UUID) -> Customer:
+        """Return a customer who may still buy.
+
+        Raises:
+            CustomerNotFoundError: no customer has this id.
+            CustomerErasedError: not any more.
+        """
+        customer = await self.get(customer_id)
+        if customer.erased_at is not None:
+            raise CustomerErasedError(customer=str(customer_id))
+        return customer
 
     async def erase(self, customer_id: UUID, *, within: Connection) -> Customer:
         """Forget who the customer is, and every link that would still open the account.

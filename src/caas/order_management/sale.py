@@ -52,12 +52,6 @@ class NothingOrderedError(RefusedError):
     code = "nothing_ordered"
 
 
-class CustomerErasedError(ConflictError):
-    """The customer was erased and cannot buy any more."""
-
-    code = "customer_erased"
-
-
 class AccessLinkError(RefusedError):
     """The link was used already, is too old, or never was one of ours; ask the dealership."""
 
@@ -128,8 +122,7 @@ class Sale:
             ModelNotSoldError: the model has no price here.
             DepositError: the deposit does not fit the price.
         """
-        if (await self._books.customers.get(customer)).erased_at is not None:
-            raise CustomerErasedError(customer=str(customer))
+        await self._books.customers.buyer(customer)
         model, price = await self._offer(vin, model)
         if deposit.currency != price.currency or not 0 < deposit.amount < price.amount:
             raise DepositError(

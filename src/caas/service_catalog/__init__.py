@@ -11,6 +11,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from caas.billing_database.books import Books
+from caas.billing_database.customers import Customers
 from caas.billing_database.identifiers import new_id
 from caas.billing_database.services import Service, ServiceOrder, Services, WantedService
 from caas.errors import NotFoundError, RefusedError
@@ -58,6 +59,7 @@ class ServiceCatalog:
     def __init__(self, *, books: Books) -> None:
         """Keep the catalogue in these books."""
         self._services = Services(books.database)
+        self._customers = Customers(books.database)
 
     async def put_service(  # noqa: PLR0913  # the columns of the catalogue
         self,
@@ -105,10 +107,12 @@ class ServiceCatalog:
         """Write down that a customer wants a service in a vehicle ("Select Service + Duration").
 
         Raises:
+            CustomerNotFoundError: no such customer; CustomerErasedError: not any more.
             ServiceNotFoundError: the catalogue has no such service.
             NotSoldLikeThisError: it is not sold once, or not for this duration.
             VehicleNotConnectedError: the vehicle could not confirm anything.
         """
+        await self._customers.buyer(customer)
         if not await self._services.can_be_reached(vin):
             raise VehicleNotConnectedError(
                 f"No vehicle {vin} with a key of its own is known; it could not confirm a service."

@@ -15,6 +15,7 @@ from uuid import UUID
 
 from caas.billing_database.books import Books
 from caas.billing_database.connection import Connection
+from caas.billing_database.customers import Customers
 from caas.billing_database.identifiers import new_id
 from caas.billing_database.subscriptions import (
     NewSubscription,
@@ -66,6 +67,7 @@ class Subscriptions:
         self._delivery = delivery
         self._pace = pace
         self._rows = SubscriptionRows(books.database)
+        self._customers = Customers(books.database)
         self._verify: Verify | None = None
 
     def verify_with(self, verify: Verify) -> None:
@@ -78,6 +80,7 @@ class Subscriptions:
         """Subscribe to a monthly service; it is active when the vehicle has said so.
 
         Raises:
+            CustomerNotFoundError: no such customer; CustomerErasedError: not any more.
             ServiceNotFoundError: the catalogue has no such service.
             NotSoldLikeThisError: it is no subscription, or not on offer.
             InvalidPaymentMethodError: there is no token, or it is a card number.
@@ -85,6 +88,7 @@ class Subscriptions:
         """
         if not payment_method.strip() or contains_card_number(payment_method):
             raise InvalidPaymentMethodError
+        await self._customers.buyer(customer)
         new = await self._on_these_terms(customer, vin, service, payment_method)
 
         async def write(connection: Connection) -> None:

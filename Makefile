@@ -1,6 +1,6 @@
 # Short names for ./caas, which needs no make. Each check is defined in bootstrap/checks.py.
 .DEFAULT_GOAL := help
-.PHONY: help setup test fuzz crash kills orders check coverage format bench demo up soak docs clean
+.PHONY: help setup test fuzz crash kills orders protections check coverage format bench demo up soak docs clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -22,6 +22,9 @@ kills: ## processes and database killed with -9 under load, two hundred times in
 
 orders: ## six messages about one payment in all 720 orders, and any of them lost
 	@CAAS_ORDERS=all ./caas test tests/robustness/test_messages_in_any_order.py
+
+protections: ## without each protection of money, the test that shows it fails
+	@CAAS_PROTECTIONS=all ./caas test tests/protections
 
 check: ## format, lint, layers, types, dead code, dependencies, spelling, fast tests
 	@./caas check

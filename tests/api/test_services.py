@@ -139,6 +139,21 @@ async def test_a_cut_purchase_that_is_repeated_is_charged_once(doors: Doors) -> 
     assert len((await doors.get("/v1/payments")).json["data"]) == 1
 
 
+async def test_a_purchase_that_is_sent_many_times_at_once_is_one_order(doors: Doors) -> None:
+    """Fault F-G12, where a call makes an order before its payment."""
+    customer, key = str(await doors.house.customer()), {"idempotency-key": str(uuid4())}
+    body = {"customer": customer, "vin": VIN, "service": "heated-seats", "duration_days": 30,
+            "payment_method": "pm_ok"}  # fmt: skip
+
+    answers = await asyncio.gather(
+        *(doors.post("/v1/service-orders", body, headers=key) for _ in range(16))
+    )
+
+    assert {answer.status for answer in answers} <= {201, 202, 409}
+    assert len((await doors.get("/v1/service-orders")).json["data"]) == 1
+    assert len((await doors.get("/v1/payments")).json["data"]) == 1
+
+
 async def test_withdrawing_from_a_settled_service_gives_the_money_back_once(doors: Doors) -> None:
     order = (await buys(doors)).json
     house, payment_id = doors.house, UUID(order["payment"])

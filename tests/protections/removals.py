@@ -1,0 +1,299 @@
+"""Every protection of money, how it is taken out, and the test that must then fail.
+
+A protection is a piece of text in one of our files; taken out, another piece stands in its place.
+The row names the fault of docs/faults.md that it rules out.
+
+Rules: a removal leaves a program that runs, and goes wrong only in the way the protection is for;
+the text of a protection stands in its file exactly once, so that it cannot be moved unnoticed.
+"""
+
+from dataclasses import dataclass
+
+PAYMENTS = "billing_database/migrations/0001_payments.sql"
+ORDERS = "billing_database/migrations/0002_orders.sql"
+SUBSCRIPTIONS = "billing_database/migrations/0004_subscriptions.sql"
+GUARDS = "billing_database/test_guards.py::test_the_database_refuses"
+UNKNOWN = "robustness/test_unknown_outcomes.py"
+TWO = "robustness/test_two_of_everything.py"
+OPEN_WORK = "robustness/test_open_work_outlives_trouble.py"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Removal:
+    """One protection and its proof: file below src/caas, test below tests."""
+
+    fault: str
+    file: str
+    protection: str
+    without: str
+    shown_by: str
+
+
+REMOVALS: dict[str, Removal] = {
+    # -- one verdict, and only with proof ---------------------------------------------------------
+    "one capture or one void": Removal(
+        fault="F-S7",
+        file=PAYMENTS,
+        protection="  payment_id uuid primary key,\n  payment_type",
+        without="  payment_id uuid not null,\n  payment_type",
+        shown_by="billing_database/test_moves.py::test_capture_and_void_race_and_exactly_one_wins",
+    ),
+    "a claim names its evidence": Removal(
+        fault="F-S7",
+        file=PAYMENTS,
+        protection="""),
+  foreign key (payment_id, evidence_id, evidence_kind, proves_delivery)
+    references delivery_evidence (subject, id, kind, proves_delivery)
+""",
+        without=")\n",
+        shown_by=f"{GUARDS}[a charge with a refused acknowledgement]",
+    ),
+    "a verified acknowledgement is signed": Removal(
+        fault="F-S5",
+        file=PAYMENTS,
+        protection="and signature is not null and octet_length(signature) = 64)",
+        without="and octet_length(signature) = 64)",
+        shown_by=f"{GUARDS}[an acknowledgement without a signature]",
+    ),
+    "a payment moves with its event": Removal(
+        fault="F-P9",
+        file=PAYMENTS,
+        protection="  when (new.version <> old.version + 1 or",
+        without="  when (new.version < old.version or",
+        shown_by=f"{GUARDS}[a state that is only written down]",
+    ),
+    "the past is kept": Removal(
+        fault="F-P9",
+        file=PAYMENTS,
+        protection="update or delete or truncate on ledger_entries",
+        without="truncate on ledger_entries",
+        shown_by="billing_database/test_guards.py"
+        "::test_the_past_is_neither_changed_nor_removed[ledger_entries]",
+    ),
+    "the same source counts once": Removal(
+        fault="F-G9",
+        file=PAYMENTS,
+        protection="where e.payment_id = p.id and e.source = w.source)",
+        without="where e.payment_id = p.id and e.source = w.source and false)",
+        shown_by="billing_database/test_moves.py::test_the_same_source_moves_a_payment_once",
+    ),
+    "the vehicle's signature": Removal(
+        fault="F-S3",
+        file="ota_activation_engine.py",
+        protection="if not verify_signature(acknowledgement, key):",
+        without="if key == acknowledgement:",
+        shown_by="bad_input/test_webhooks_and_acknowledgements.py"
+        "::test_an_acknowledgement_that_proves_nothing_moves_no_payment[confirmDelivery-forged]",
+    ),
+    "the acknowledgement is of the command": Removal(
+        fault="F-S5",
+        file="ota_activation_engine.py",
+        protection="if said != (command.vin, command.epoch, str(command.subject), command.service)",
+        without="if said == (command.vin, -1, str(command.subject), command.service)",
+        shown_by="bad_input/test_webhooks_and_acknowledgements.py"
+        "::test_an_acknowledgement_that_proves_nothing_moves_no_payment"
+        "[confirmDelivery-of an old epoch]",
+    ),
+    # -- one call, one effect ---------------------------------------------------------------------
+    "one key for one operation": Removal(
+        fault="F-G3",
+        file="payment_processing/gateway_calls.py",
+        protection='return f"{payment_id}:{operation}" if issue == 1',
+        without='return __import__("uuid").uuid4().hex if issue == 1',
+        shown_by=f"{UNKNOWN}::test_a_retry_that_is_heard_ends_the_silence[applies and hangs]",
+    ),
+    "a key is sent while the gateway remembers it": Removal(
+        fault="F-G7",
+        file="payment_processing/gateway_calls.py",
+        protection="if not key_lifetime.covers(age):",
+        without="if not key_lifetime.covers(-1.0):",
+        shown_by=f"{UNKNOWN}::test_nothing_is_sent_again_when_the_gateway_forgets_keys_sooner_than"
+        "_we_retry",
+    ),
+    "what an earlier try left open stays open": Removal(
+        fault="F-G4",
+        file="payment_processing/gateway_calls.py",
+        protection="maybe_sent = maybe_sent or isinstance(failure, OutcomeUnknownError)",
+        without="maybe_sent = isinstance(failure, NotImplementedError)",
+        shown_by=f"{UNKNOWN}::test_one_authorisation_or_none_after_a_silence[applies and hangs]",
+    ),
+    "a new issue of a key only after proof": Removal(
+        fault="F-G8",
+        file="payment_processing/unknown_outcomes.py",
+        protection="    if payment.unmoved_seconds < self._pace.seconds(QUIESCENCE_SECONDS):",
+        without="    if payment.unmoved_seconds < 0:",
+        shown_by="payment_processing/test_reservation_payment.py"
+        "::test_what_a_time_out_left_open_is_decided_by_the_gateway_alone",
+    ),
+    "an answer is compared with the question": Removal(
+        fault="F-G14",
+        file="external_systems/payment_gateway.py",
+        protection="differing = [name for name, value in asked.items() if value != told[name]]",
+        without="differing = [name for name, value in asked.items() if name not in told]",
+        shown_by=f"{UNKNOWN}::test_a_gateway_that_keeps_contradicting_itself_moves_nothing",
+    ),
+    "a code nobody knows decides nothing": Removal(
+        fault="F-G15",
+        file="payment_processing/authorising.py",
+        protection="if decline_kind(code) is GatewayErrorKind.UNRECOGNISED:",
+        without="if decline_kind(code) is GatewayErrorKind.NOT_SENT:",
+        shown_by=f"{UNKNOWN}::test_a_decline_code_nobody_knows_decides_nothing",
+    ),
+    "a final payment never fails of silence": Removal(
+        fault="F-F1",
+        file="payment_processing/unknown_outcomes.py",
+        protection="if not_sent_consequence(payment.type) is NotSentConsequence.FAIL_PAYMENT:",
+        without="if payment.type:",
+        shown_by=f"{UNKNOWN}::test_the_vehicle_of_an_unknown_final_payment_is_held"
+        "[stores a 500 for the key]",
+    ),
+    "money that came too late is given back": Removal(
+        fault="F-G11",
+        file="payment_processing/authorising.py",
+        protection="        if after.state in ENDED:\n",
+        without="        if after.state in ():\n",
+        shown_by=f"{TWO}::test_a_process_that_wakes_after_its_payment_ended_gives_back_what_it_got",
+    ),
+    # -- many at once -----------------------------------------------------------------------------
+    "one live payment for one thing": Removal(
+        fault="F-F3",
+        file=PAYMENTS,
+        protection="create unique index one_live_payment_per_subject",
+        without="create index one_live_payment_per_subject",
+        shown_by=f"{TWO}::test_two_keys_for_one_thing_on_two_machines_name_the_one_payment",
+    ),
+    "one owner for one vehicle": Removal(
+        fault="F-R2",
+        file=ORDERS,
+        protection="create unique index one_active_assignment_per_vehicle",
+        without="create index one_active_assignment_per_vehicle",
+        shown_by="billing_database/test_orders.py"
+        "::test_a_second_owner_is_refused_by_the_database_itself",
+    ),
+    "the request behind a key is remembered": Removal(
+        fault="F-G13",
+        file="billing_database/idempotency.py",
+        protection='if row["request_hash"] is not None and row["request_hash"] != asked:',
+        without='if row["request_hash"] is None and row["request_hash"] != asked:',
+        shown_by="api/test_payments.py"
+        "::test_the_same_key_with_another_body_is_refused_and_changes_nothing",
+    ),
+    "a key is taken by one call": Removal(
+        fault="F-G12",
+        file="billing_database/idempotency.py",
+        protection="""        if row["abandoned"] and await self._take_over(caller, digest):
+            return None
+        raise InFlightError""",
+        without="        return None",
+        shown_by="api/test_services.py"
+        "::test_a_purchase_that_is_sent_many_times_at_once_is_one_order",
+    ),
+    "refunds are counted one by one": Removal(
+        fault="F-S17",
+        file="billing_database/refunds.py",
+        protection='LOCK_PAYMENT: Final = "select lock_payment($1)"',
+        without='LOCK_PAYMENT: Final = "select $1::uuid"',
+        shown_by="payment_processing/test_refunds.py"
+        "::test_many_refunds_at_once_never_exceed_what_was_received",
+    ),
+    "one subscription for one service": Removal(
+        fault="F-B1",
+        file=SUBSCRIPTIONS,
+        protection="  unique (subscription, month, correction),\n",
+        without="",
+        shown_by="billing/test_monthly_cycle.py"
+        "::test_ten_runs_at_once_on_two_machines_bill_everybody_once",
+    ),
+    # -- open work --------------------------------------------------------------------------------
+    "a lease keeps others away": Removal(
+        fault="F-G17",
+        file="billing_database/due_work.py",
+        protection="(lease_until is null or lease_until < db_now())",
+        without="true",
+        shown_by=f"{OPEN_WORK}::test_a_slow_worker_keeps_its_piece_and_a_dead_one_loses_it",
+    ),
+    "a lease is renewed": Removal(
+        fault="F-G17",
+        file="open_work.py",
+        protection="            if self._under_way:\n                try:",
+        without="            if self._under_way is None:\n                try:",
+        shown_by=f"{OPEN_WORK}::test_a_slow_worker_keeps_its_piece_and_a_dead_one_loses_it",
+    ),
+    "work that nobody answered is not given up": Removal(
+        fault="F-G6",
+        file="open_work.py",
+        protection="        except NO_ANSWER as error:\n",
+        without="        except ZeroDivisionError as error:\n",
+        shown_by=f"{OPEN_WORK}::test_a_partner_that_does_not_answer_is_never_given_up",
+    ),
+    "poison is set aside": Removal(
+        fault="F-W9",
+        file="open_work.py",
+        protection="            if work.attempts >= ATTEMPTS_MAX:",
+        without="            if work.attempts < 0:",
+        shown_by=f"{OPEN_WORK}::test_a_poisoned_piece_is_parked_and_the_others_are_done",
+    ),
+    # -- what comes from outside ------------------------------------------------------------------
+    "a webhook is signed": Removal(
+        fault="F-W6",
+        file="external_systems/webhook_signatures.py",
+        protection="            hmac.compare_digest(expected, signature)\n",
+        without="            len(expected) == len(signature)\n",
+        shown_by="external_systems/test_webhook_signatures.py::test_every_single_bit_counts",
+    ),
+    "a webhook is of now": Removal(
+        fault="F-W7",
+        file="external_systems/webhook_signatures.py",
+        protection="abs(now.timestamp() - int(timestamp)) > TOLERANCE_SECONDS",
+        without="now.timestamp() - int(timestamp) > TOLERANCE_SECONDS",
+        shown_by="external_systems/test_webhook_signatures.py"
+        "::test_outside_the_window_nothing_is_believed_on_either_side",
+    ),
+    "an event counts once": Removal(
+        fault="F-W1",
+        file=PAYMENTS,
+        protection="  unique (gateway, event_id)\n",
+        without="  unique (gateway, event_id, id)\n",
+        shown_by="api/test_webhooks.py::test_the_same_event_a_hundred_times_is_stored_once",
+    ),
+    "no card number comes in": Removal(
+        fault="F-P5",
+        file="api/card_refusal.py",
+        protection='    if may_hold_one(text.encode("utf-8", "replace")) and holds_one(text):',
+        without="    if text is None:",
+        shown_by="api/test_card_refusal.py"
+        "::test_a_card_number_is_refused_in_every_field_of_every_call",
+    ),
+    "a body has a limit": Removal(
+        fault="F-W8",
+        file="api/limits.py",
+        protection="    if len(body) > BODY_BYTES_MAX:\n",
+        without="    if len(body) > 10**9:\n",
+        shown_by="api/test_limits.py"
+        "::test_a_body_of_the_largest_size_is_read_and_one_byte_more_is_not",
+    ),
+    "everybody sees their own": Removal(
+        fault="F-P7",
+        file="api/ownership.py",
+        protection="    if not (theirs and caller.dealership in {None, order.dealership}):",
+        without="    if not theirs:",
+        shown_by="api/test_ownership.py::test_what_is_anothers_is_not_found_by_a_dealerships_key",
+    ),
+    # -- the platform -----------------------------------------------------------------------------
+    "nothing is answered that is not on disk": Removal(
+        fault="F-G10",
+        file="billing_database/embedded_postgresql.py",
+        protection='    "synchronous_commit": "on",\n',
+        without='    "synchronous_commit": "off",\n',
+        shown_by="billing_database/test_embedded_postgresql.py"
+        "::test_commits_are_on_the_disk_before_they_are_answered",
+    ),
+    "an older program keeps away": Removal(
+        fault="F-P1",
+        file="billing_database/migrations.py",
+        protection="    if strangers:\n",
+        without="    if strangers is None:\n",
+        shown_by="start_up/test_what_the_platform_needs.py"
+        "::test_a_database_newer_than_the_program_is_left_alone",
+    ),
+}

@@ -106,6 +106,7 @@ def _api(platform: Platform, settings: Settings) -> FrontDoor:
     rooms = Rooms(
         books=platform.books,
         payment_processing=platform.payment_processing,
+        reconciliation=platform.reconciliation,
         order_management=platform.order_management,
         service_catalog=platform.service_catalog,
         subscriptions=platform.subscriptions,

@@ -160,6 +160,7 @@ def rooms_of(house: House) -> Rooms:
     return Rooms(
         books=house.platform.books,
         payment_processing=house.platform.payment_processing,
+        reconciliation=house.platform.reconciliation,
         order_management=house.platform.order_management,
         service_catalog=house.platform.service_catalog,
         subscriptions=house.platform.subscriptions,

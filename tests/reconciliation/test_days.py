@@ -105,7 +105,7 @@ async def test_a_sealed_day_s_discrepancy_is_not_reopened(office: Office) -> Non
     resolved = await office.resolved(Resolution.CORRECT_BY_ENTRY)
     await office.room.seal(office.today, by="Ana")
 
-    with pytest.raises(asyncpg.RestrictViolationError):
+    with pytest.raises(DaySealedError):
         await office.room.investigation.reopen(resolved.id, note="Again.", by="Luis")
 
 

@@ -8,11 +8,11 @@ import pytest
 
 from caas.billing_database.connection import Database
 from caas.billing_database.discrepancies import Asked, Discrepancy
-from caas.payment_processing.reconciliation.investigation import (
+from caas.payment_processing.reconciliation.investigation import Investigation
+from caas.payment_processing.reconciliation.refusals import (
     DecisionPendingError,
     DiscrepancyResolvedError,
     DocumentRefusedError,
-    Investigation,
     NoteRefusedError,
     NotResolvedError,
     ResolutionNotAllowedError,

@@ -22,6 +22,7 @@ from caas.api.authentication import Authentication
 from caas.api.billing_runs import BILLING_OPERATIONS
 from caas.api.call import SCOPE_KEY, Call
 from caas.api.customers import CUSTOMER_OPERATIONS
+from caas.api.discrepancies import DISCREPANCY_OPERATIONS
 from caas.api.documentation import documentation_operations
 from caas.api.front_door import DirectCall, FrontDoor, told
 from caas.api.metrics import Metrics
@@ -32,6 +33,7 @@ from caas.api.partner_webhooks import FACTORY, TRANSPORT
 from caas.api.payments import PAYMENT_OPERATIONS
 from caas.api.problem_pages import PROBLEM_OPERATIONS
 from caas.api.problems import MethodNotAllowedError, NoSuchRouteError
+from caas.api.reconciliation import RECONCILIATION_OPERATIONS
 from caas.api.rooms import Api, Rooms
 from caas.api.services import SERVICE_OPERATIONS
 from caas.api.settings import ApiSettings
@@ -51,6 +53,8 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *SERVICE_OPERATIONS,
     *SUBSCRIPTION_OPERATIONS,
     *BILLING_OPERATIONS,
+    *RECONCILIATION_OPERATIONS,
+    *DISCREPANCY_OPERATIONS,
     *WEBHOOK_OPERATIONS,
     *STATE_OPERATIONS,
     *PROBLEM_OPERATIONS,

@@ -17,6 +17,9 @@ from caas.api.problems import (
 from caas.errors import UnavailableError
 
 BODY_BYTES_MAX: Final = 64 * 1024
+DOCUMENT_BODY_BYTES_MAX: Final = 7 * 1024 * 1024
+"""Of a call that brings a document: five megabytes of it in Base64."""
+DOCUMENT_PATHS: Final = ("/v1/reconciliation/discrepancies/", "/evidence")
 PASSED_BYTES_MAX: Final = 1024 * 1024
 HEADER_BYTES_MAX: Final = 16 * 1024
 HEADERS_MAX: Final = 64
@@ -40,7 +43,7 @@ class TooManyCallsError(UnavailableError):
 
 
 async def read_body(call: Call, receive: Receive) -> bytes:
-    """Return the body of a request, at most `BODY_BYTES_MAX` of it.
+    """Return the body of a request, as much as its address may bring.
 
     Raises:
         BodyTooLargeError: it is longer; it was not read to its end.
@@ -48,21 +51,36 @@ async def read_body(call: Call, receive: Receive) -> bytes:
     """
     if call.method in _WITHOUT_BODY:
         return b""
-    _refuse_by_length(call.headers)
+    bytes_max = _bytes_max(call.path)
+    _refuse_by_length(call.headers, bytes_max)
     message = await receive()
     body: bytes = message.get("body", b"")
     if message.get("more_body", False):
-        body = await _read_on(body, receive)
+        body = await _read_on(body, receive, bytes_max)
     elif message["type"] == "http.disconnect":
         raise RequestTooSlowError
-    if len(body) > BODY_BYTES_MAX:
-        raise BodyTooLargeError
+    if len(body) > bytes_max:
+        raise _too_large(bytes_max)
     if body:
         _refuse_by_type(call.headers)
     return body
 
 
-async def _read_on(begun: bytes, receive: Receive) -> bytes:
+def _bytes_max(path: str) -> int:
+    begins, ends = DOCUMENT_PATHS
+    brings_document = path.startswith(begins) and path.endswith(ends)
+    return DOCUMENT_BODY_BYTES_MAX if brings_document else BODY_BYTES_MAX
+
+
+def _too_large(bytes_max: int) -> BodyTooLargeError:
+    if bytes_max == BODY_BYTES_MAX:
+        return BodyTooLargeError()
+    return BodyTooLargeError(
+        f"The body is larger than the {bytes_max // 2**20} MiB read here; send a smaller document."
+    )
+
+
+async def _read_on(begun: bytes, receive: Receive, bytes_max: int) -> bytes:
     """Read the rest of a body; what is beyond the limit is let go, up to a limit of its own.
 
     A client that is still sending when the connection closes would not hear the answer.
@@ -75,24 +93,24 @@ async def _read_on(begun: bytes, receive: Receive) -> bytes:
         if message["type"] == "http.disconnect":
             raise RequestTooSlowError
         more = message.get("more_body", False)
-        if len(body) <= BODY_BYTES_MAX:
+        if len(body) <= bytes_max:
             body += message.get("body", b"")
         else:
             passed += len(message.get("body", b""))
         if passed > PASSED_BYTES_MAX:
-            raise BodyTooLargeError
+            raise _too_large(bytes_max)
     return bytes(body)
 
 
-def _refuse_by_length(headers: dict[bytes, bytes]) -> None:
+def _refuse_by_length(headers: dict[bytes, bytes], bytes_max: int) -> None:
     declared = headers.get(b"content-length")
     if declared is None:
         return
     if not declared.isdigit():
         raise MalformedRequestError
     waits = b"expect" in headers
-    if int(declared) > (BODY_BYTES_MAX if waits else PASSED_BYTES_MAX):
-        raise BodyTooLargeError
+    if int(declared) > (bytes_max if waits else max(bytes_max, PASSED_BYTES_MAX)):
+        raise _too_large(bytes_max)
 
 
 def _refuse_by_type(headers: dict[bytes, bytes]) -> None:

@@ -17,7 +17,7 @@ import msgspec
 from caas.api.idempotency import KEY_CHARS_MAX, KEY_CHARS_MIN, KEY_PATTERN
 from caas.api.operation import JSON, Operation, template_of
 from caas.api.problems import MEDIA_TYPE, Problem
-from caas.api.texts import MONTH_PATTERN, SERVICE_CODE_PATTERN, VIN_PATTERN
+from caas.api.texts import DAY_PATTERN, MONTH_PATTERN, SERVICE_CODE_PATTERN, VIN_PATTERN
 from caas.api.webhook_handler import WEBHOOK_TAG
 
 VERSION: Final = "1.0.0"
@@ -36,6 +36,7 @@ _PLACES: Final[Mapping[str, dict[str, Any]]] = {
     "vin": {"type": "string", "pattern": VIN_PATTERN.replace(r"\Z", "$")},
     "service_code": {"type": "string", "pattern": SERVICE_CODE_PATTERN.replace(r"\Z", "$")},
     "month": {"type": "string", "pattern": MONTH_PATTERN.replace(r"\Z", "$")},
+    "day": {"type": "string", "pattern": DAY_PATTERN.replace(r"\Z", "$")},
     "problem": {"type": "string", "pattern": "^[a-z0-9_]{1,64}$"},
 }
 """What stands in a place of an address that is no id of ours."""

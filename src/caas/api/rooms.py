@@ -15,6 +15,7 @@ from caas.billing_database.webhook_inbox import WebhookInbox
 from caas.external_systems.webhook_signatures import WebhookVerifier
 from caas.order_management import OrderManagement
 from caas.payment_processing import PaymentProcessing
+from caas.payment_processing.reconciliation import Reconciliation
 from caas.service_catalog import ServiceCatalog
 from caas.service_catalog.subscriptions import Subscriptions
 from caas.service_catalog.usage import Usage
@@ -26,6 +27,7 @@ class Rooms:
 
     books: Books
     payment_processing: PaymentProcessing
+    reconciliation: Reconciliation
     order_management: OrderManagement
     service_catalog: ServiceCatalog
     subscriptions: Subscriptions

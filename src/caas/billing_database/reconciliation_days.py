@@ -77,7 +77,10 @@ select d.closed_by_run is not null as compared,
           join settlement_reports r on r.id = q.report_id
          where r.gateway = d.gateway and r.day = d.day and q.released_at is null) as quarantined,
        (select count(*) from discrepancies o
-         where o.gateway = d.gateway and o.day = d.day and o.status <> 'resolved') as discrepancies
+         where o.gateway = d.gateway and o.day = d.day and o.status <> 'resolved') as discrepancies,
+       (select count(*) from open_work w join discrepancies o on o.id = w.subject
+         where w.kind = 'carry_out_resolution' and w.parked_at is null
+           and o.gateway = d.gateway and o.day = d.day) as being_carried_out
   from reconciliation_days d where d.gateway = $1 and d.day = $2
 """
 SAY: Final = """
@@ -213,10 +216,18 @@ class ReconciliationDays:
         """
         async with self._database.transaction() as connection:
             await connection.execute(BEGIN_DAY, gateway, day)
-            row = await connection.fetchrow(ONE, gateway, day)
-            if row is not None and row["sealed_at"] is not None:
-                raise DaySealedError(f"The day {day} is sealed; nothing of it changes any more.")
+            await self.refuse_sealed(gateway, day, within=connection)
             await connection.execute(BEGIN, run_id, gateway, day, mode, rule)
+
+    async def refuse_sealed(self, gateway: str, day: date, *, within: Connection) -> None:
+        """Refuse a change of a day that is sealed.
+
+        Raises:
+            DaySealedError: nothing of this day changes any more.
+        """
+        row = await within.fetchrow(ONE, gateway, day)
+        if row is not None and row["sealed_at"] is not None:
+            raise DaySealedError(f"The day {day} is sealed; nothing of it changes any more.")
 
     async def end(self, run_id: UUID, end: RunEnd) -> None:
         """Write down how a run ended."""
@@ -328,4 +339,6 @@ def _verdict(facts: dict[str, Any]) -> tuple[str, str | None]:
         return "incomplete", "; ".join(because)
     if facts["discrepancies"]:
         return "open discrepancies", f"{facts['discrepancies']} discrepancies are not resolved"
+    if facts["being_carried_out"]:
+        return "open discrepancies", f"{facts['being_carried_out']} decisions are not carried out"
     return "closed", None

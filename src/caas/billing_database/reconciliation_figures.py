@@ -54,6 +54,10 @@ select cause, currency, sum(amount)::bigint as amount
          where at >= $1 and at < $2 and credit like 'risk\\_loss:%') l
  group by 1, 2 having sum(amount) <> 0 order by 1, 2
 """
+DISPUTES: Final = """
+select state, currency, count(*) as disputes, sum(amount)::bigint as amount
+  from disputes where updated_at >= $1 and updated_at < $2 group by 1, 2 order by 1, 2
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +115,25 @@ class LossFigure:
 
 
 @dataclass(frozen=True, slots=True)
+class DisputeFigure:
+    """Disputes that came into one state in a span of time, by currency."""
+
+    state: str
+    currency: str
+    disputes: int
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """What is at risk at this moment, and what was disputed and lost in a span of time."""
+
+    exposure: list[ExposureFigure]
+    losses: list[LossFigure]
+    disputes: list[DisputeFigure]
+
+
+@dataclass(frozen=True, slots=True)
 class Figures:
     """Everything the report counts."""
 
@@ -138,9 +161,17 @@ async def figures(
         )
 
 
-async def exposure(database: Database) -> list[ExposureFigure]:
-    """Return what is delivered and not settled at this moment."""
-    return [ExposureFigure(*row) for row in await database.fetch(EXPOSURE)]
+async def position(database: Database, *, span: tuple[datetime, datetime]) -> Position:
+    """Count exposure, losses and disputes, in one snapshot."""
+    async with (
+        database.connection() as connection,
+        connection.transaction(isolation="repeatable_read", readonly=True),
+    ):
+        return Position(
+            [ExposureFigure(*row) for row in await connection.fetch(EXPOSURE)],
+            [LossFigure(*row) for row in await connection.fetch(LOSSES, *span)],
+            [DisputeFigure(*row) for row in await connection.fetch(DISPUTES, *span)],
+        )
 
 
 async def losses(database: Database, *, since: datetime, until: datetime) -> list[LossFigure]:

@@ -12,7 +12,15 @@ from pathlib import Path
 from uuid import UUID
 
 from caas.billing_database.books import Books
-from caas.billing_database.reconciliation_days import ReconciliationDay, ReconciliationDays
+from caas.billing_database.reconciliation_days import (
+    ReconciliationDay,
+    ReconciliationDays,
+    ReconciliationRun,
+)
+from caas.billing_database.settlement_reports import (
+    QuarantinedLineNotFoundError,
+    QuarantinedRow,
+)
 from caas.external_systems.payment_gateway import PaymentGateway
 from caas.open_work import OpenWork
 from caas.payment_processing.charges import Charges
@@ -22,6 +30,7 @@ from caas.payment_processing.reconciliation.carrying_out import CarryingOut, Voi
 from caas.payment_processing.reconciliation.fetching import Progress
 from caas.payment_processing.reconciliation.investigation import Investigation
 from caas.payment_processing.reconciliation.late_lines import LateLines
+from caas.payment_processing.reconciliation.refusals import checked_note
 from caas.payment_processing.reconciliation.reporting import Reporting
 from caas.payment_processing.reconciliation.runs import (
     CLOSE,
@@ -54,6 +63,7 @@ class Reconciliation:
         settings: ReconciliationSettings,
     ) -> None:
         """Reconcile this gateway; `void` is the seed's voidPayment."""
+        self._books = books
         self._gateway_name = gateway.name
         self._runs = Runs(books=books, gateway=gateway, alert=alert, settings=settings)
         self.discrepancies = self._runs.discrepancies
@@ -114,8 +124,8 @@ class Reconciliation:
 
         Raises:
             BadReportError: the report cannot be used; nothing was applied.
-            GatewayFailure: the gateway gave no usable answer; say it again later.
-            AlreadyReconcilingError, DaySealedError: it cannot be done now, or ever.
+            ReportUnavailableError: the gateway gave no usable answer; say it again later.
+            AlreadyReconcilingError, DaySealedError, DayOutOfReachError: not now, or never.
         """
         return await self._runs.reconcile(day, file=file, mode=mode, progress=progress)
 
@@ -127,6 +137,26 @@ class Reconciliation:
             NotReplayableError: what it compared is not on this machine.
         """
         return await self._runs.replay(run_id)
+
+    async def run(self, run_id: UUID) -> ReconciliationRun:
+        """Return a run.
+
+        Raises:
+            RunNotFoundError: no run has this id.
+        """
+        return await self.days.run(run_id)
+
+    async def runs_of(self, day: date) -> list[ReconciliationRun]:
+        """Return a day's runs, the newest first."""
+        return await self.days.runs_of(self._gateway_name, day)
+
+    async def listed(self) -> list[ReconciliationDay]:
+        """Return the days with their verdicts, the newest first."""
+        return await self.days.listed(self._gateway_name)
+
+    async def quarantined(self, day: date) -> list[QuarantinedRow]:
+        """Return the lines of a day that could not be read, released or not."""
+        return await self.reports.quarantined(self._gateway_name, day)
 
     async def verdict(self, day: date) -> ReconciliationDay:
         """Judge a day by what is stored now.
@@ -144,13 +174,19 @@ class Reconciliation:
         """
         return await self.days.seal(self._gateway_name, day, by=by)
 
-    async def release_quarantined(self, report_id: UUID, place: int, *, by: str, note: str) -> None:
-        """Say why a line that could not be read need not come again.
+    async def release_quarantined(
+        self, report_id: UUID, place: int, *, by: str, note: str
+    ) -> ReconciliationDay:
+        """Say why a line that could not be read need not come again; judge its day anew.
 
         Raises:
             QuarantinedLineNotFoundError: none is kept aside at this place.
+            DaySealedError: nothing of its day changes any more.
         """
-        await self.reports.release(report_id, place, by=by, note=note)
         report = await self.reports.get(report_id)
-        assert report is not None, "a quarantined line belongs to a report"
-        await self.days.judge(self._gateway_name, report.day)
+        if report is None:
+            raise QuarantinedLineNotFoundError
+        async with self._books.database.transaction() as connection:
+            await self.days.refuse_sealed(self._gateway_name, report.day, within=connection)
+        await self.reports.release(report_id, place, by=by, note=checked_note(note))
+        return await self.days.judge(self._gateway_name, report.day)

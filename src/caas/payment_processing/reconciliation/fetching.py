@@ -22,7 +22,9 @@ from caas.billing_database.settlement_reports import (
     SettlementReport,
     SettlementReports,
 )
+from caas.errors import UnavailableError
 from caas.external_systems import report_files
+from caas.external_systems.http_answers import GatewayFailure
 from caas.external_systems.payment_gateway import (
     PaymentGateway,
     ReportStatus,
@@ -49,6 +51,12 @@ class ReportMovedError(BadReportError):
     """The report grew while it was being fetched; it will be whole the next time."""
 
     code = "report_moved"
+
+
+class ReportUnavailableError(UnavailableError):
+    """The gateway gave no settlement report; nothing was applied, ask again shortly."""
+
+    code = "settlement_report_unavailable"
 
 
 @dataclass(slots=True)
@@ -96,7 +104,7 @@ class Fetching:
         """Fetch a day's report over HTTP; what is stored of it is not fetched again.
 
         Raises:
-            GatewayFailure: the gateway gave no usable answer.
+            ReportUnavailableError: the gateway gave no usable answer.
             BadReportError: it contradicts itself, or what it said before.
         """
         known = await self._known(day, "")
@@ -142,7 +150,7 @@ class Fetching:
                 if cursor in cursors:
                     raise BadReportError("The pages of the report go round in a circle.")
                 cursors.add(cursor)
-                page = await self._gateway.settlements(day, cursor)
+                page = await self._page(day, cursor)
                 _take_page(pages, page, writer)
                 pages.asked_with = cursor
                 self._progress("fetched", pages.lines, page.line_count)
@@ -150,6 +158,15 @@ class Fetching:
                     return pages
                 cursor = page.next_cursor
         raise BadReportError(f"The report has more than {PAGES_MAX} pages.")
+
+    async def _page(self, day: date, cursor: str | None) -> SettlementPage:
+        try:
+            return await self._gateway.settlements(day, cursor)
+        except GatewayFailure as failure:
+            raise ReportUnavailableError(
+                f"The gateway gave no settlement report of {day}; nothing was applied, ask again "
+                f"shortly. ({failure.sentence})"
+            ) from failure
 
     async def _onto_bench(
         self, told: ReportTold, bench: Workbench, path: Path, pages: _Pages

@@ -10,7 +10,6 @@ never decides alone about a large amount; texts and documents hold no card numbe
 
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Final
 from uuid import UUID
 
 from caas.billing_database.books import Books
@@ -26,69 +25,21 @@ from caas.billing_database.discrepancies import (
 from caas.billing_database.identifiers import new_id
 from caas.billing_database.reconciliation_days import ReconciliationDays
 from caas.billing_database.settlement_reports import SettlementReports, StoredLine
-from caas.errors import ConflictError, RefusedError
 from caas.payment_processing.reconciliation.carrying_out import CarryingOut, subject_of
-from caas.payment_processing.reconciliation.updating import still_posted
-from caas.rules.card_numbers import contains_card_number
-from caas.rules.discrepancies import (
-    ALLOWED,
-    DUE_DAYS,
-    Resolution,
-    is_allowed,
-    needs_second_approver,
+from caas.payment_processing.reconciliation.refusals import (
+    DiscrepancyResolvedError,
+    DocumentNotFoundError,
+    NotResolvedError,
+    SamePersonError,
+    checked_note,
+    refuse_document,
+    refuse_undecidable,
 )
+from caas.payment_processing.reconciliation.updating import still_posted
+from caas.rules.discrepancies import ALLOWED, DUE_DAYS, Resolution, needs_second_approver
 from caas.rules.money import Money
 from caas.rules.postings import Entry
 from caas.rules.resolutions import Action, plan, taken_back
-
-NOTE_CHARS_MAX: Final = 1000
-DOCUMENT_BYTES_MAX: Final = 5 * 1024 * 1024
-DOCUMENT_TYPES: Final = frozenset(
-    {"application/pdf", "image/png", "image/jpeg", "text/plain", "text/csv", "application/json"}
-)
-READABLE: Final = frozenset({"text/plain", "text/csv", "application/json"})
-
-
-class ResolutionNotAllowedError(RefusedError):
-    """This kind of discrepancy cannot be resolved this way."""
-
-    code = "resolution_not_allowed"
-
-
-class DiscrepancyResolvedError(ConflictError):
-    """The discrepancy is resolved already; reopen it first."""
-
-    code = "discrepancy_resolved"
-
-
-class DecisionPendingError(ConflictError):
-    """A resolution is proposed and waits for a second approver."""
-
-    code = "decision_pending"
-
-
-class SamePersonError(ConflictError):
-    """Whoever proposed a resolution cannot be its second approver."""
-
-    code = "same_person"
-
-
-class NotResolvedError(ConflictError):
-    """Only a resolved discrepancy can be reopened."""
-
-    code = "not_resolved"
-
-
-class NoteRefusedError(RefusedError):
-    """A note has between one and a thousand characters and no card number in it."""
-
-    code = "note_refused"
-
-
-class DocumentRefusedError(RefusedError):
-    """A document is a PDF, an image, or text without a card number; five megabytes at most."""
-
-    code = "document_refused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +106,7 @@ class Investigation:
             NoteRefusedError: it is empty, too long, or holds a card number.
         """
         return await self._step(
-            discrepancy_id, "noted", by=by, even_resolved=True, note=_checked(text)
+            discrepancy_id, "noted", by=by, even_resolved=True, note=checked_note(text)
         )
 
     async def attach(
@@ -166,10 +117,10 @@ class Investigation:
         Raises:
             DocumentRefusedError: it is of another type, too large, or holds a card number.
         """
-        _refuse_document(name, media_type, content)
+        refuse_document(name, media_type, content)
 
         async def together(connection: Connection) -> UUID:
-            found = await self._discrepancies.get(discrepancy_id, within=connection)
+            found = await self._of_open_day(discrepancy_id, connection)
             evidence_id = await self._discrepancies.attach(
                 found.id, name=name, media_type=media_type, content=content, by=by,
                 within=connection,
@@ -195,11 +146,11 @@ class Investigation:
             ResolutionNotAllowedError: this kind cannot be resolved this way.
             DiscrepancyResolvedError, DecisionPendingError: there is nothing to decide here.
         """
-        text = _checked(note)
+        text = checked_note(note)
 
         async def together(connection: Connection) -> tuple[Action, ...]:
-            found = await self._discrepancies.get(discrepancy_id, within=connection)
-            _refuse_undecidable(found, resolution)
+            found = await self._of_open_day(discrepancy_id, connection)
+            refuse_undecidable(found, resolution)
             proposed = _proposal(found, resolution, text, by)
             await self._discrepancies.propose(found, proposed, within=connection)
             step = Step(
@@ -225,7 +176,7 @@ class Investigation:
         """
 
         async def together(connection: Connection) -> tuple[Action, ...]:
-            found = await self._discrepancies.get(discrepancy_id, within=connection)
+            found = await self._of_open_day(discrepancy_id, connection)
             proposed = await self._discrepancies.proposal(found.id, within=connection)
             if proposed.proposed_by == by:
                 raise SamePersonError(proposed_by=by)
@@ -240,10 +191,10 @@ class Investigation:
         Raises:
             NothingProposedError: nothing waits for a decision.
         """
-        text = _checked(note)
+        text = checked_note(note)
 
         async def together(connection: Connection) -> None:
-            found = await self._discrepancies.get(discrepancy_id, within=connection)
+            found = await self._of_open_day(discrepancy_id, connection)
             proposed = await self._discrepancies.proposal(found.id, within=connection)
             await self._discrepancies.decide(
                 proposed.id, state="rejected", by=by, within=connection
@@ -262,10 +213,10 @@ class Investigation:
         Raises:
             NotResolvedError: it is not resolved.
         """
-        text = _checked(note)
+        text = checked_note(note)
 
         async def together(connection: Connection) -> None:
-            found = await self._discrepancies.get(discrepancy_id, within=connection)
+            found = await self._of_open_day(discrepancy_id, connection)
             if found.status != "resolved":
                 raise NotResolvedError(status=found.status)
             posted = await self._discrepancies.entries(found.id, within=connection)
@@ -278,9 +229,22 @@ class Investigation:
         await self._books.database.in_transaction(together)
         return await self._afterwards(discrepancy_id)
 
-    async def document(self, evidence_id: UUID) -> tuple[str, str, bytes] | None:
-        """Return an attached document: its name, its media type, its content."""
-        return await self._discrepancies.evidence_content(evidence_id)
+    async def document(self, evidence_id: UUID) -> tuple[str, str, bytes]:
+        """Return an attached document: its name, its media type, its content.
+
+        Raises:
+            DocumentNotFoundError: none has this id.
+        """
+        found = await self._discrepancies.evidence_content(evidence_id)
+        if found is None:
+            raise DocumentNotFoundError
+        return found
+
+    async def _of_open_day(self, discrepancy_id: UUID, connection: Connection) -> Discrepancy:
+        """Return a discrepancy, locked, of a day that may still change."""
+        found = await self._discrepancies.get(discrepancy_id, within=connection)
+        await self._days.refuse_sealed(found.gateway, found.day, within=connection)
+        return found
 
     async def _decide(
         self,
@@ -335,7 +299,7 @@ class Investigation:
         **facts: str,
     ) -> Discrepancy:
         async def together(connection: Connection) -> None:
-            found = await self._discrepancies.get(discrepancy_id, within=connection)
+            found = await self._of_open_day(discrepancy_id, connection)
             if found.status == "resolved" and not even_resolved:
                 raise DiscrepancyResolvedError(discrepancy=str(found.id))
             step = Step(
@@ -374,36 +338,5 @@ def _proposal(found: Discrepancy, resolution: Resolution, note: str, by: str) ->
     )
 
 
-def _refuse_undecidable(found: Discrepancy, resolution: Resolution) -> None:
-    if found.status == "resolved":
-        raise DiscrepancyResolvedError(discrepancy=str(found.id))
-    if found.status == "proposed":
-        raise DecisionPendingError(discrepancy=str(found.id))
-    if not is_allowed(found.kind, resolution):
-        allowed = ", ".join(sorted(ALLOWED[found.kind]))
-        raise ResolutionNotAllowedError(
-            f"A discrepancy of the kind {found.kind} is resolved by one of: {allowed}."
-        )
-
-
 def _later(found: Discrepancy) -> date:
     return found.due_on + timedelta(days=DUE_DAYS[found.kind])
-
-
-def _checked(text: str) -> str:
-    stripped = text.strip()
-    if not 0 < len(stripped) <= NOTE_CHARS_MAX or contains_card_number(stripped):
-        raise NoteRefusedError
-    return stripped
-
-
-def _refuse_document(name: str, media_type: str, content: bytes) -> None:
-    readable = content.decode("utf-8", "replace") if media_type in READABLE else ""
-    if (
-        media_type not in DOCUMENT_TYPES
-        or not 0 < len(content) <= DOCUMENT_BYTES_MAX
-        or not 0 < len(name) <= 200  # noqa: PLR2004 - as the table has it
-        or contains_card_number(name)
-        or contains_card_number(readable)
-    ):
-        raise DocumentRefusedError(name=name[:200], media_type=media_type)

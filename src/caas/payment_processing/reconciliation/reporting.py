@@ -25,18 +25,32 @@ from caas.billing_database.reconciliation_days import (
     ReconciliationDays,
     ReconciliationRun,
 )
-from caas.billing_database.reconciliation_figures import Figures, figures
+from caas.billing_database.reconciliation_figures import (
+    Figures,
+    Position,
+    figures,
+    position,
+)
 from caas.billing_database.settlement_reports import (
     QuarantinedRow,
     SettlementReport,
     SettlementReports,
 )
+from caas.errors import RefusedError
 from caas.rules.compared_relations import AGREEING
 from caas.rules.money import Money
 
 FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r")
 TEMPLATE: Final = "reconciliation.typ"
 PDF_STANDARD: Final = "a-3b"
+FIRST_DAY: Final = date(2000, 1, 1)
+LAST_DAY: Final = date(2999, 12, 30)
+
+
+class DayOutOfReachError(RefusedError):
+    """A day that can be reconciled has begun already, and is of this century."""
+
+    code = "day_out_of_reach"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,17 +115,27 @@ class Reporting:
             await self._reports.of_day(self._gateway, day),
             await self._days.runs_of(self._gateway, day),
             await figures(
-                self._database, self._gateway, day, span=self._span(day), zone=self._zone.key
+                self._database, self._gateway, day, span=self._span(day, day), zone=self._zone.key
             ),
             await self._discrepancies.listed(Asked(day=day, unresolved=True)),
             await self._reports.quarantined(self._gateway, day),
         )
 
-    def _span(self, day: date) -> tuple[datetime, datetime]:
-        following = day + timedelta(days=1)
+    async def position(self, since: date, until: date) -> Position:
+        """Return what is at risk now, and what was lost and disputed on these days.
+
+        Raises:
+            DayOutOfReachError: the days are the wrong way round, or from another age.
+        """
+        if not FIRST_DAY <= since <= until <= LAST_DAY:
+            raise DayOutOfReachError
+        return await position(self._database, span=self._span(since, until))
+
+    def _span(self, since: date, until: date) -> tuple[datetime, datetime]:
+        following = until + timedelta(days=1)
         begin, end = (
             datetime(at.year, at.month, at.day, tzinfo=self._zone).astimezone(UTC)
-            for at in (day, following)
+            for at in (since, following)
         )
         return begin, end
 

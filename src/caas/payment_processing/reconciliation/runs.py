@@ -40,6 +40,7 @@ from caas.payment_processing.reconciliation.fetching import (
     Progress,
     ReportMovedError,
 )
+from caas.payment_processing.reconciliation.reporting import FIRST_DAY, DayOutOfReachError
 from caas.payment_processing.reconciliation.updating import Run, Updating
 from caas.rules.compared_relations import RULE_VERSION, names
 from caas.rules.settlement_fees import FeeTerms
@@ -114,9 +115,12 @@ class Runs:
 
         Raises:
             BadReportError: the report cannot be used; nothing was run.
-            GatewayFailure: the gateway gave no usable answer; say it again later.
-            AlreadyReconcilingError, DaySealedError: it cannot be done now, or ever.
+            ReportUnavailableError: the gateway gave no usable answer; say it again later.
+            AlreadyReconcilingError, DaySealedError, DayOutOfReachError: not now, or never.
         """
+        today, now = await self.days.today(self._settings.zone.key)
+        if not FIRST_DAY <= day <= max(today, now.date()):
+            raise DayOutOfReachError
         async with self.days.alone(self._gateway.name):
             run_id = new_id()
             await self.days.begin(run_id, self._gateway.name, day, mode, RULE_VERSION)

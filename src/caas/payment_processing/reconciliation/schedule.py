@@ -22,9 +22,9 @@ from caas.billing_database.reconciliation_days import (
     DaySealedError,
     ReconciliationDays,
 )
-from caas.external_systems.http_answers import GatewayFailure
 from caas.external_systems.report_files import BadReportError
 from caas.open_work import Again, Answer, OpenWork
+from caas.payment_processing.reconciliation.fetching import ReportUnavailableError
 from caas.payment_processing.reconciliation.runs import CLOSE, INCREMENTAL
 
 HOURLY: Final = "reconcile_hourly"
@@ -103,7 +103,7 @@ class Schedule:
             return None
         except AlreadyReconcilingError as error:
             return Again(BUSY_SECONDS, error.sentence)
-        except (GatewayFailure, BadReportError) as error:
+        except (ReportUnavailableError, BadReportError) as error:
             _log.warning("reconciliation.put_off", day=str(day), because=error.sentence)
             return Again(AFTER_FAILURE_SECONDS, error.sentence)
         return None

@@ -1,0 +1,275 @@
+"""Discrepancies (Diagram 10, "Manual Investigation Required"): who owns one, what decides it.
+
+The person is the key's name: two people are two keys, and one key never approves what it proposed.
+
+Rules a change must keep: nothing is decided here; a document goes out as a download, never as a
+page of ours.
+"""
+
+from datetime import date
+from typing import Final, Literal
+from urllib.parse import quote
+from uuid import UUID
+
+import msgspec
+
+from caas.api.answers import Answer, answer_of
+from caas.api.bodies import BodyOf
+from caas.api.call import Call
+from caas.api.idempotency import once
+from caas.api.limits import PAGE_ROWS
+from caas.api.operation import Operation
+from caas.api.ownership import refuse_narrowed
+from caas.api.queries import Limit, QueryOf
+from caas.api.reconciliation import NO_CONTENT, OPERATORS, TAG
+from caas.api.reconciliation_answers import (
+    ROOT,
+    DiscrepancyAnswer,
+    DiscrepancyPage,
+    EvidenceAnswer,
+    discrepancy_answer,
+    discrepancy_summary,
+    evidence_answer,
+)
+from caas.api.rooms import Api
+from caas.api.texts import Name, Note
+from caas.billing_database.discrepancies import Asked
+from caas.rules.discrepancies import DiscrepancyKind, Resolution
+
+DOWNLOAD: Final = b"application/octet-stream"
+
+
+class OwnerBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who owns it from now on; the caller when nobody is named."""
+
+    owner: Name | None = None
+
+
+class NoteBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What was found out, or why."""
+
+    note: Note
+
+
+class EvidenceBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A document of five megabytes at most, in Base64."""
+
+    name: Name
+    media_type: Literal[
+        "application/json", "application/pdf", "image/jpeg", "image/png", "text/csv", "text/plain"
+    ]
+    content: bytes
+
+
+class ResolutionBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How it is resolved, and why; above a limit that is a proposal."""
+
+    resolution: Resolution
+    note: Note
+
+
+class DiscrepancyQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which discrepancies are listed."""
+
+    status: Literal["open", "proposed", "waiting", "resolved"] | None = None
+    kind: DiscrepancyKind | None = None
+    day: date | None = None
+    owner: Name | None = None
+    payment: UUID | None = None
+    unresolved: bool = False
+    cursor: UUID | None = None
+    limit: Limit = PAGE_ROWS
+
+
+OWNER: Final = BodyOf(OwnerBody)
+NOTE: Final = BodyOf(NoteBody)
+EVIDENCE: Final = BodyOf(EvidenceBody)
+RESOLUTION: Final = BodyOf(ResolutionBody)
+LISTED: Final = QueryOf(DiscrepancyQuery)
+
+
+async def list_discrepancies(api: Api, call: Call) -> Answer:
+    """List discrepancies, the soonest due first."""
+    refuse_narrowed(call.by)
+    query = LISTED.read(call.scope["query_string"])
+    asked = Asked(
+        status=query.status, kind=query.kind, day=query.day, owner=query.owner,
+        payment_id=query.payment, unresolved=query.unresolved,
+    )  # fmt: skip
+    page = await api.rooms.reconciliation.discrepancies.listed(
+        asked, after=query.cursor, rows_max=query.limit + 1
+    )
+    shown = page[: query.limit]
+    more = str(shown[-1].id) if len(page) > query.limit else None
+    told = [discrepancy_summary(found) for found in shown]
+    return answer_of(200, DiscrepancyPage(data=told, next_cursor=more))
+
+
+async def get_discrepancy(api: Api, call: Call) -> Answer:
+    """Return a discrepancy with its line, its steps, its documents and its entries."""
+    refuse_narrowed(call.by)
+    return await _as_it_stands(api, call)
+
+
+async def assign_discrepancy(api: Api, call: Call) -> Answer:
+    """Make somebody the owner; without a name, whoever calls."""
+    body = OWNER.read(call.body)
+    refuse_narrowed(call.by)
+
+    async def assign() -> Answer:
+        await api.rooms.reconciliation.investigation.assign(
+            call.ids["discrepancy_id"], owner=body.owner or call.by.name, by=call.by.name
+        )
+        return await _as_it_stands(api, call)
+
+    return await once(api.rooms.books.keys, call, body, assign)
+
+
+async def note_discrepancy(api: Api, call: Call) -> Answer:
+    """Write down what was found out."""
+    body = NOTE.read(call.body)
+    refuse_narrowed(call.by)
+
+    async def note() -> Answer:
+        await api.rooms.reconciliation.investigation.note(
+            call.ids["discrepancy_id"], text=body.note, by=call.by.name
+        )
+        return await _as_it_stands(api, call)
+
+    return await once(api.rooms.books.keys, call, body, note)
+
+
+async def attach_evidence(api: Api, call: Call) -> Answer:
+    """Keep a document with a discrepancy."""
+    body = EVIDENCE.read(call.body)
+    refuse_narrowed(call.by)
+
+    async def attach() -> Answer:
+        discrepancy_id = call.ids["discrepancy_id"]
+        evidence_id = await api.rooms.reconciliation.investigation.attach(
+            discrepancy_id, name=body.name, media_type=body.media_type, content=body.content,
+            by=call.by.name,
+        )  # fmt: skip
+        told = evidence_answer(discrepancy_id, evidence_id)
+        return answer_of(201, told, (b"location", told.links["self"].encode()))
+
+    return await once(api.rooms.books.keys, call, body, attach)
+
+
+async def get_evidence(api: Api, call: Call) -> Answer:
+    """Return an attached document as a download."""
+    refuse_narrowed(call.by)
+    name, _, content = await api.rooms.reconciliation.investigation.document(
+        call.ids["evidence_id"]
+    )
+    where = f"attachment; filename*=UTF-8''{quote(name, safe='')}".encode()
+    return Answer(200, content, ((b"content-type", DOWNLOAD), (b"content-disposition", where)))
+
+
+async def resolve_discrepancy(api: Api, call: Call) -> Answer:
+    """Resolve a discrepancy, or propose to when a second person must agree."""
+    body = RESOLUTION.read(call.body)
+    refuse_narrowed(call.by)
+
+    async def resolve() -> Answer:
+        await api.rooms.reconciliation.investigation.resolve(
+            call.ids["discrepancy_id"], resolution=body.resolution, note=body.note,
+            by=call.by.name,
+        )  # fmt: skip
+        return await _as_it_stands(api, call)
+
+    return await once(api.rooms.books.keys, call, body, resolve)
+
+
+async def approve_resolution(api: Api, call: Call) -> Answer:
+    """Agree, as the second person, to what was proposed."""
+    body = NO_CONTENT.read(call.body)
+    refuse_narrowed(call.by)
+
+    async def approve() -> Answer:
+        investigation = api.rooms.reconciliation.investigation
+        await investigation.approve(call.ids["discrepancy_id"], by=call.by.name)
+        return await _as_it_stands(api, call)
+
+    return await once(api.rooms.books.keys, call, body, approve)
+
+
+async def reject_resolution(api: Api, call: Call) -> Answer:
+    """Turn down what was proposed; the discrepancy is open again."""
+    body = NOTE.read(call.body)
+    refuse_narrowed(call.by)
+
+    async def reject() -> Answer:
+        await api.rooms.reconciliation.investigation.reject(
+            call.ids["discrepancy_id"], note=body.note, by=call.by.name
+        )
+        return await _as_it_stands(api, call)
+
+    return await once(api.rooms.books.keys, call, body, reject)
+
+
+async def reopen_discrepancy(api: Api, call: Call) -> Answer:
+    """Open a resolved discrepancy again; its entries are taken back."""
+    body = NOTE.read(call.body)
+    refuse_narrowed(call.by)
+
+    async def reopen() -> Answer:
+        await api.rooms.reconciliation.investigation.reopen(
+            call.ids["discrepancy_id"], note=body.note, by=call.by.name
+        )
+        return await _as_it_stands(api, call)
+
+    return await once(api.rooms.books.keys, call, body, reopen)
+
+
+async def _as_it_stands(api: Api, call: Call) -> Answer:
+    looked = await api.rooms.reconciliation.investigation.look_at(call.ids["discrepancy_id"])
+    return answer_of(200, discrepancy_answer(looked))
+
+
+_PATH: Final = f"{ROOT}/discrepancies/{{discrepancy_id:uuid}}"
+
+DISCREPANCY_OPERATIONS: Final = (
+    Operation(
+        id="listDiscrepancies", tag=TAG, method="GET", path=f"{ROOT}/discrepancies",
+        scopes=OPERATORS, query=LISTED, answers={200: DiscrepancyPage}, handle=list_discrepancies,
+    ),
+    Operation(
+        id="getDiscrepancy", tag=TAG, method="GET", path=_PATH, scopes=OPERATORS,
+        answers={200: DiscrepancyAnswer}, handle=get_discrepancy,
+    ),
+    Operation(
+        id="assignDiscrepancy", tag=TAG, method="POST", path=f"{_PATH}/owner", scopes=OPERATORS,
+        body=OWNER, answers={200: DiscrepancyAnswer}, handle=assign_discrepancy,
+    ),
+    Operation(
+        id="noteDiscrepancy", tag=TAG, method="POST", path=f"{_PATH}/notes", scopes=OPERATORS,
+        body=NOTE, answers={200: DiscrepancyAnswer}, handle=note_discrepancy,
+    ),
+    Operation(
+        id="attachEvidence", tag=TAG, method="POST", path=f"{_PATH}/evidence", scopes=OPERATORS,
+        body=EVIDENCE, answers={201: EvidenceAnswer}, handle=attach_evidence,
+    ),
+    Operation(
+        id="getEvidence", tag=TAG, method="GET", path=f"{ROOT}/evidence/{{evidence_id:uuid}}",
+        scopes=OPERATORS, answers={200: str}, media_type=DOWNLOAD.decode(), handle=get_evidence,
+    ),
+    Operation(
+        id="resolveDiscrepancy", tag=TAG, method="POST", path=f"{_PATH}/resolutions",
+        scopes=OPERATORS, body=RESOLUTION, answers={200: DiscrepancyAnswer},
+        handle=resolve_discrepancy,
+    ),
+    Operation(
+        id="approveResolution", tag=TAG, method="POST", path=f"{_PATH}/approval",
+        scopes=OPERATORS, body=NO_CONTENT, answers={200: DiscrepancyAnswer},
+        handle=approve_resolution,
+    ),
+    Operation(
+        id="rejectResolution", tag=TAG, method="POST", path=f"{_PATH}/rejection",
+        scopes=OPERATORS, body=NOTE, answers={200: DiscrepancyAnswer}, handle=reject_resolution,
+    ),
+    Operation(
+        id="reopenDiscrepancy", tag=TAG, method="POST", path=f"{_PATH}/reopening",
+        scopes=OPERATORS, body=NOTE, answers={200: DiscrepancyAnswer}, handle=reopen_discrepancy,
+    ),
+)  # fmt: skip

@@ -1,0 +1,266 @@
+"""Reconciliation (Diagram 10): run it, read a day's verdict and report, seal the day.
+
+Rules a change must keep: nothing is decided here; a run that is asked for twice is one run; the
+three forms of a report are of one room's making.
+"""
+
+import asyncio
+import re
+from collections.abc import Callable
+from datetime import date
+from typing import Annotated, Final, Literal
+from uuid import UUID
+
+import msgspec
+
+from caas.api.answers import Answer, answer_of
+from caas.api.authentication import Scope
+from caas.api.bodies import BodyOf
+from caas.api.call import Call
+from caas.api.idempotency import once
+from caas.api.operation import Operation
+from caas.api.ownership import refuse_narrowed
+from caas.api.problems import InvalidParameterError, Problem
+from caas.api.queries import QueryOf
+from caas.api.reconciliation_answers import (
+    ROOT,
+    DayAnswer,
+    DayList,
+    DayWithRuns,
+    PositionAnswer,
+    ReconciledAnswer,
+    ReplayAnswer,
+    ReportAnswer,
+    RunAnswer,
+    day_answer,
+    report_answer,
+    run_answer,
+)
+from caas.api.rooms import Api
+from caas.api.texts import DAY_PATTERN, Note
+from caas.payment_processing.reconciliation.reporting import (
+    ReconciliationReport,
+    as_csv,
+    as_pdf,
+)
+
+TAG: Final = "reconciliation"
+OPERATORS: Final = frozenset({Scope.OPERATIONS})
+PLACE_MAX: Final = 2**62
+_DAY: Final = re.compile(DAY_PATTERN)
+
+
+class ReconciliationBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which day, and whether it is closed or only taken in as far as its report has grown."""
+
+    day: date
+    mode: Literal["close", "incremental"] = "close"
+
+
+class ReleaseBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which line need not come again, by its report and its place there, and why."""
+
+    report: UUID
+    place: Annotated[int, msgspec.Meta(ge=0, le=PLACE_MAX)]
+    note: Note
+
+
+class NoContent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """No content: the call says it all."""
+
+
+class PositionQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Of which days losses and disputes are counted; the first and the last."""
+
+    since: date
+    until: date
+
+
+RUN: Final = BodyOf(ReconciliationBody)
+RELEASE: Final = BodyOf(ReleaseBody)
+NO_CONTENT: Final = BodyOf(NoContent)
+POSITION: Final = QueryOf(PositionQuery)
+
+
+async def run_reconciliation(api: Api, call: Call) -> Answer:
+    """Reconcile a day: fetch its report, compare both directions, update, judge."""
+    body = RUN.read(call.body)
+    refuse_narrowed(call.by)
+
+    async def run() -> Answer:
+        done = await api.rooms.reconciliation.reconcile(body.day, mode=body.mode)
+        told = run_answer(done.run)
+        answer = ReconciledAnswer(run=told, day=day_answer(done.day), links=told.links)
+        return answer_of(201, answer, (b"location", told.links["self"].encode()))
+
+    return await once(api.rooms.books.keys, call, body, run)
+
+
+async def get_reconciliation_run(api: Api, call: Call) -> Answer:
+    """Return a run: what it was given, as of when, and what came out."""
+    refuse_narrowed(call.by)
+    return answer_of(200, run_answer(await api.rooms.reconciliation.run(call.ids["run_id"])))
+
+
+async def replay_run(api: Api, call: Call) -> Answer:
+    """Judge a run again from what it compared; the same input gives the same bytes."""
+    body = NO_CONTENT.read(call.body)
+    refuse_narrowed(call.by)
+
+    async def replay() -> Answer:
+        room = api.rooms.reconciliation
+        run = await room.run(call.ids["run_id"])
+        digest = await room.replay(run.id)
+        same = digest == run.output_hash
+        return answer_of(200, ReplayAnswer(run=run.id, output_hash=digest, is_the_same=same))
+
+    return await once(api.rooms.books.keys, call, body, replay)
+
+
+async def list_days(api: Api, call: Call) -> Answer:
+    """List the days with their verdicts, the newest first."""
+    refuse_narrowed(call.by)
+    return answer_of(
+        200, DayList([day_answer(it) for it in await api.rooms.reconciliation.listed()])
+    )
+
+
+async def get_day(api: Api, call: Call) -> Answer:
+    """Judge a day, and return it with its runs and the lines that could not be read."""
+    day, room = _day(call), api.rooms.reconciliation
+    judged = day_answer(await room.verdict(day))
+    runs = [run_answer(run) for run in await room.runs_of(day)]
+    aside = await room.quarantined(day)
+    answer = DayWithRuns(day=judged, runs=runs, quarantined=aside, links=judged.links)
+    return answer_of(200, answer)
+
+
+async def seal_day(api: Api, call: Call) -> Answer:
+    """Seal a closed day; nothing of it changes any more."""
+    body = NO_CONTENT.read(call.body)
+    day = _day(call)
+
+    async def seal() -> Answer:
+        return answer_of(200, day_answer(await api.rooms.reconciliation.seal(day, by=call.by.name)))
+
+    return await once(api.rooms.books.keys, call, body, seal)
+
+
+async def get_report(api: Api, call: Call) -> Answer:
+    """Return a day's reconciliation report as data."""
+    return answer_of(200, report_answer(await _report(api, call)))
+
+
+async def get_report_csv(api: Api, call: Call) -> Answer:
+    """Return a day's reconciliation report as CSV, its tables one after the other."""
+    return await _file(api, call, as_csv, "csv", b"text/csv; charset=utf-8")
+
+
+async def get_report_pdf(api: Api, call: Call) -> Answer:
+    """Return a day's reconciliation report on paper."""
+    return await _file(api, call, as_pdf, "pdf", b"application/pdf")
+
+
+async def release_line(api: Api, call: Call) -> Answer:
+    """Say why a line that could not be read need not come again."""
+    body = RELEASE.read(call.body)
+    refuse_narrowed(call.by)
+
+    async def release() -> Answer:
+        judged = await api.rooms.reconciliation.release_quarantined(
+            body.report, body.place, by=call.by.name, note=body.note
+        )
+        return answer_of(200, day_answer(judged))
+
+    return await once(api.rooms.books.keys, call, body, release)
+
+
+async def get_position(api: Api, call: Call) -> Answer:
+    """Return what is delivered and not settled now, and what some days lost and disputed."""
+    refuse_narrowed(call.by)
+    query = POSITION.read(call.scope["query_string"])
+    found = await api.rooms.reconciliation.reporting.position(query.since, query.until)
+    answer = PositionAnswer(
+        since=query.since,
+        until=query.until,
+        exposure=found.exposure,
+        losses=found.losses,
+        disputes=found.disputes,
+    )
+    return answer_of(200, answer)
+
+
+async def _report(api: Api, call: Call) -> ReconciliationReport:
+    return await api.rooms.reconciliation.reporting.report(_day(call))
+
+
+async def _file(
+    api: Api, call: Call, write: Callable[[ReconciliationReport], bytes], ending: str, kind: bytes
+) -> Answer:
+    report = await _report(api, call)
+    written = await asyncio.to_thread(write, report)
+    name = f'attachment; filename="reconciliation-{report.day.day}.{ending}"'.encode()
+    return Answer(200, written, ((b"content-type", kind), (b"content-disposition", name)))
+
+
+def _day(call: Call) -> date:
+    """Return the day in the address, to a key that may see everybody's."""
+    refuse_narrowed(call.by)
+    text = str(call.ids["day"])
+    try:
+        return date.fromisoformat(text if _DAY.match(text) else "")
+    except ValueError as error:
+        raise InvalidParameterError("A day is written as 2026-11-19.") from error
+
+
+_DAY_PATH: Final = f"{ROOT}/days/{{day:str}}"
+_RUN_PATH: Final = f"{ROOT}/runs/{{run_id:uuid}}"
+
+RECONCILIATION_OPERATIONS: Final = (
+    Operation(
+        id="runReconciliation", tag=TAG, method="POST", path=f"{ROOT}/runs", scopes=OPERATORS,
+        body=RUN, answers={201: ReconciledAnswer}, handle=run_reconciliation,
+    ),
+    Operation(
+        id="getReconciliationRun", tag=TAG, method="GET", path=_RUN_PATH, scopes=OPERATORS,
+        answers={200: RunAnswer}, handle=get_reconciliation_run,
+    ),
+    Operation(
+        id="replayReconciliationRun", tag=TAG, method="POST", path=f"{_RUN_PATH}/replay",
+        scopes=OPERATORS, body=NO_CONTENT, answers={200: ReplayAnswer}, handle=replay_run,
+    ),
+    Operation(
+        id="listReconciliationDays", tag=TAG, method="GET", path=f"{ROOT}/days",
+        scopes=OPERATORS, answers={200: DayList}, handle=list_days,
+    ),
+    Operation(
+        id="getReconciliationDay", tag=TAG, method="GET", path=_DAY_PATH, scopes=OPERATORS,
+        answers={200: DayWithRuns}, handle=get_day,
+    ),
+    Operation(
+        id="sealReconciliationDay", tag=TAG, method="POST", path=f"{_DAY_PATH}/seal",
+        scopes=OPERATORS, body=NO_CONTENT, answers={200: DayAnswer}, handle=seal_day,
+    ),
+    Operation(
+        id="getReconciliationReport", tag=TAG, method="GET", path=f"{_DAY_PATH}/report",
+        scopes=OPERATORS, answers={200: ReportAnswer}, handle=get_report,
+    ),
+    Operation(
+        id="getReconciliationReportAsCsv", tag=TAG, method="GET", path=f"{_DAY_PATH}/report.csv",
+        scopes=OPERATORS, answers={200: str}, media_type="text/csv", handle=get_report_csv,
+    ),
+    Operation(
+        id="getReconciliationReportAsPdf", tag=TAG, method="GET", path=f"{_DAY_PATH}/report.pdf",
+        scopes=OPERATORS, answers={200: str}, media_type="application/pdf",
+        handle=get_report_pdf,
+    ),
+    Operation(
+        id="releaseQuarantinedLine", tag=TAG, method="POST", path=f"{ROOT}/quarantine/releases",
+        scopes=OPERATORS, body=RELEASE, answers={200: DayAnswer, 404: Problem},
+        handle=release_line,
+    ),
+    Operation(
+        id="getReconciliationPosition", tag=TAG, method="GET", path=f"{ROOT}/position",
+        scopes=OPERATORS, query=POSITION, answers={200: PositionAnswer}, handle=get_position,
+    ),
+)  # fmt: skip

@@ -1,0 +1,266 @@
+"""Reconciliation (Diagram 10) as the API tells it: days, runs, reports, discrepancies.
+
+Rule a change must keep: an answer is a value; nothing is looked up or decided here. Rows are told
+in the fields they have in the Billing Database, with links beside them.
+"""
+
+from dataclasses import asdict
+from datetime import date, datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from caas.billing_database.discrepancies import AttachedEvidence, Discrepancy, DiscrepancyEvent
+from caas.billing_database.reconciliation_days import ReconciliationDay, ReconciliationRun
+from caas.billing_database.reconciliation_figures import (
+    DisputeFigure,
+    ExposureFigure,
+    Figures,
+    LossFigure,
+)
+from caas.billing_database.settlement_reports import QuarantinedRow, SettlementReport, StoredLine
+from caas.payment_processing.reconciliation.investigation import Investigated
+from caas.payment_processing.reconciliation.reporting import ReconciliationReport, as_data
+from caas.rules.discrepancies import DiscrepancyKind, Resolution
+
+ROOT = "/v1/reconciliation"
+
+
+class DayAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """A day and its verdict: `incomplete`, `open discrepancies` or `closed`, and why."""
+
+    gateway: str
+    day: date
+    verdict: str
+    because: str | None
+    closed_by_run: UUID | None
+    closed_at: datetime | None
+    sealed_at: datetime | None
+    sealed_by: str | None
+    links: dict[str, str]
+
+
+class DayList(msgspec.Struct, frozen=True):
+    """The days, the newest first."""
+
+    data: list[DayAnswer]
+
+
+class RunAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """One comparison: what it was given, as of when, and what came out; `counts` by class."""
+
+    id: UUID
+    gateway: str
+    day: date
+    mode: str
+    state: str
+    rule_version: str
+    engine: str | None
+    as_of: datetime | None
+    lines: int
+    input_hash: str | None
+    output_hash: str | None
+    counts: dict[str, int]
+    because: str | None
+    started_at: datetime
+    finished_at: datetime | None
+    links: dict[str, str]
+
+
+class ReconciledAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a run, and the verdict of its day."""
+
+    run: RunAnswer
+    day: DayAnswer
+    links: dict[str, str]
+
+
+class DayWithRuns(msgspec.Struct, frozen=True, kw_only=True):
+    """A day with its runs, the newest first, and the lines that could not be read."""
+
+    day: DayAnswer
+    runs: list[RunAnswer]
+    quarantined: list[QuarantinedRow]
+    links: dict[str, str]
+
+
+class ReplayAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """The digest of a run judged again, and whether it is the one that was stored."""
+
+    run: UUID
+    output_hash: str
+    is_the_same: bool
+
+
+class ReportAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """A day's reconciliation report: what matched, what did not, ageing, exposure and losses."""
+
+    gateway: str
+    day: ReconciliationDay
+    reports: list[SettlementReport]
+    runs: list[ReconciliationRun]
+    figures: Figures
+    open_discrepancies: list[Discrepancy]
+    quarantined: list[QuarantinedRow]
+    matched_lines: int
+    differing_lines: int
+    ties_out: bool
+
+
+class PositionAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What is delivered and not settled now; what was lost and disputed on these days."""
+
+    since: date
+    until: date
+    exposure: list[ExposureFigure]
+    losses: list[LossFigure]
+    disputes: list[DisputeFigure]
+
+
+class DiscrepancySummary(msgspec.Struct, frozen=True, kw_only=True):
+    """A discrepancy as it stands; `amount` is what is at stake, in minor units."""
+
+    id: UUID
+    gateway: str
+    day: date
+    kind: DiscrepancyKind
+    status: str
+    version: int
+    owner: str | None
+    amount: int
+    currency: str
+    payment_id: UUID | None
+    report_id: UUID | None
+    line_no: int | None
+    due_on: date
+    missing_from: date | None
+    resolution: str | None
+    opened_at: datetime
+    updated_at: datetime
+    age_days: int
+    links: dict[str, str]
+
+
+class DiscrepancyPage(msgspec.Struct, frozen=True, kw_only=True):
+    """Discrepancies, the soonest due first; `next_cursor` asks for those after them."""
+
+    data: list[DiscrepancySummary]
+    next_cursor: str | None
+
+
+class ResolutionAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What somebody proposed to do, and who decided it."""
+
+    id: UUID
+    resolution: Resolution
+    note: str
+    amount: int
+    currency: str
+    needs_second_approver: bool
+    state: str
+    proposed_by: str
+    proposed_at: datetime
+    decided_by: str | None
+    decided_at: datetime | None
+
+
+class EntryAnswer(msgspec.Struct, frozen=True):
+    """What was moved from one account of the ledger to another."""
+
+    debit: str
+    credit: str
+    amount: int
+
+
+class DiscrepancyAnswer(DiscrepancySummary, frozen=True, kw_only=True):
+    """A discrepancy with everything known about it, and the resolutions it allows."""
+
+    line: StoredLine | None
+    events: list[DiscrepancyEvent]
+    resolutions: list[ResolutionAnswer]
+    evidence: list[AttachedEvidence]
+    entries: list[EntryAnswer]
+    allowed: list[Resolution]
+
+
+class EvidenceAnswer(msgspec.Struct, frozen=True):
+    """A document that was attached."""
+
+    id: UUID
+    links: dict[str, str]
+
+
+def day_answer(day: ReconciliationDay) -> DayAnswer:
+    """Return a day as the API tells it."""
+    path = day_path(day.day)
+    links = {
+        "self": path,
+        "report": f"{path}/report",
+        "report_csv": f"{path}/report.csv",
+        "report_pdf": f"{path}/report.pdf",
+        "seal": f"{path}/seal",
+        "discrepancies": f"{ROOT}/discrepancies?day={day.day}",
+    }
+    return DayAnswer(**asdict(day), links=links)
+
+
+def run_answer(run: ReconciliationRun) -> RunAnswer:
+    """Return a run as the API tells it."""
+    path = f"{ROOT}/runs/{run.id}"
+    return RunAnswer(**asdict(run), links={"self": path, "day": day_path(run.day)})
+
+
+def report_answer(report: ReconciliationReport) -> ReportAnswer:
+    """Return a report as the API tells it."""
+    told = as_data(report)
+    whole = {name: getattr(report, name, value) for name, value in told.items()}
+    return ReportAnswer(**whole)
+
+
+def discrepancy_summary(found: Discrepancy) -> DiscrepancySummary:
+    """Return a discrepancy as a list shows it."""
+    return DiscrepancySummary(**_facts(found))
+
+
+def discrepancy_answer(looked: Investigated) -> DiscrepancyAnswer:
+    """Return a discrepancy with everything known about it."""
+    proposals = [asdict(proposed) for proposed in looked.resolutions]
+    for proposal in proposals:
+        del proposal["discrepancy_id"]
+    return DiscrepancyAnswer(
+        **_facts(looked.discrepancy),
+        line=looked.line,
+        events=looked.events,
+        resolutions=[ResolutionAnswer(**proposal) for proposal in proposals],
+        evidence=looked.evidence,
+        entries=[EntryAnswer(*entry) for entry in looked.entries],
+        allowed=list(looked.allowed),
+    )
+
+
+def evidence_answer(discrepancy_id: UUID, evidence_id: UUID) -> EvidenceAnswer:
+    """Return where a document is found."""
+    links = {
+        "self": f"{ROOT}/evidence/{evidence_id}",
+        "discrepancy": discrepancy_path(discrepancy_id),
+    }
+    return EvidenceAnswer(evidence_id, links)
+
+
+def day_path(day: date) -> str:
+    """Return where a day is found."""
+    return f"{ROOT}/days/{day}"
+
+
+def discrepancy_path(discrepancy_id: UUID) -> str:
+    """Return where a discrepancy is found."""
+    return f"{ROOT}/discrepancies/{discrepancy_id}"
+
+
+def _facts(found: Discrepancy) -> dict[str, Any]:
+    path = discrepancy_path(found.id)
+    links = {"self": path, "day": day_path(found.day)}
+    if found.payment_id is not None:
+        links["payment"] = f"/v1/payments/{found.payment_id}"
+    return {**asdict(found), "links": links}

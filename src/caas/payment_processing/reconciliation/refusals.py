@@ -1,0 +1,113 @@
+"""What the desk of "Manual investigation required" does not take: texts, documents, decisions.
+
+Rules a change must keep: texts and documents hold no card number; each refusal names what would be
+right; nothing here reads or writes a row.
+"""
+
+from typing import Final
+
+from caas.billing_database.discrepancies import Discrepancy
+from caas.errors import ConflictError, NotFoundError, RefusedError
+from caas.rules.card_numbers import contains_card_number
+from caas.rules.discrepancies import ALLOWED, Resolution, is_allowed
+
+NOTE_CHARS_MAX: Final = 1000
+DOCUMENT_BYTES_MAX: Final = 5 * 1024 * 1024
+DOCUMENT_TYPES: Final = frozenset(
+    {"application/pdf", "image/png", "image/jpeg", "text/plain", "text/csv", "application/json"}
+)
+READABLE: Final = frozenset({"text/plain", "text/csv", "application/json"})
+
+
+class ResolutionNotAllowedError(RefusedError):
+    """This kind of discrepancy cannot be resolved this way."""
+
+    code = "resolution_not_allowed"
+
+
+class DiscrepancyResolvedError(ConflictError):
+    """The discrepancy is resolved already; reopen it first."""
+
+    code = "discrepancy_resolved"
+
+
+class DecisionPendingError(ConflictError):
+    """A resolution is proposed and waits for a second approver."""
+
+    code = "decision_pending"
+
+
+class SamePersonError(ConflictError):
+    """Whoever proposed a resolution cannot be its second approver."""
+
+    code = "same_person"
+
+
+class NotResolvedError(ConflictError):
+    """Only a resolved discrepancy can be reopened."""
+
+    code = "not_resolved"
+
+
+class NoteRefusedError(RefusedError):
+    """A note has between one and a thousand characters and no card number in it."""
+
+    code = "note_refused"
+
+
+class DocumentRefusedError(RefusedError):
+    """A document is a PDF, an image, or text without a card number; five megabytes at most."""
+
+    code = "document_refused"
+
+
+class DocumentNotFoundError(NotFoundError):
+    """No attached document has this id."""
+
+    code = "document_not_found"
+
+
+def refuse_undecidable(found: Discrepancy, resolution: Resolution) -> None:
+    """Refuse a decision where nothing is to be decided, or not in this way.
+
+    Raises:
+        DiscrepancyResolvedError, DecisionPendingError, ResolutionNotAllowedError: which of them.
+    """
+    if found.status == "resolved":
+        raise DiscrepancyResolvedError(discrepancy=str(found.id))
+    if found.status == "proposed":
+        raise DecisionPendingError(discrepancy=str(found.id))
+    if not is_allowed(found.kind, resolution):
+        allowed = ", ".join(sorted(ALLOWED[found.kind]))
+        raise ResolutionNotAllowedError(
+            f"A discrepancy of the kind {found.kind} is resolved by one of: {allowed}."
+        )
+
+
+def checked_note(text: str) -> str:
+    """Return a note without the blanks around it.
+
+    Raises:
+        NoteRefusedError: it is empty, too long, or holds a card number.
+    """
+    stripped = text.strip()
+    if not 0 < len(stripped) <= NOTE_CHARS_MAX or contains_card_number(stripped):
+        raise NoteRefusedError
+    return stripped
+
+
+def refuse_document(name: str, media_type: str, content: bytes) -> None:
+    """Refuse a document of another type, too large, or with a card number in it.
+
+    Raises:
+        DocumentRefusedError: it is one of these.
+    """
+    readable = content.decode("utf-8", "replace") if media_type in READABLE else ""
+    if (
+        media_type not in DOCUMENT_TYPES
+        or not 0 < len(content) <= DOCUMENT_BYTES_MAX
+        or not 0 < len(name) <= 200  # noqa: PLR2004 - as the table has it
+        or contains_card_number(name)
+        or contains_card_number(readable)
+    ):
+        raise DocumentRefusedError(name=name[:200], media_type=media_type)

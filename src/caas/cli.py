@@ -8,18 +8,17 @@ Rule a change must keep: a command decides nothing that the platform does not.
 
 import asyncio
 import base64
-import signal
 import sys
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import msgspec
 import typer
 
-from caas import app, channels, local_machine, logs, serving
+from caas import app, channels, local_machine, logs, reconciling, serving
 from caas.billing_database import connection, law_checks, migrations
 from caas.billing_database import self_check as laws
 from caas.billing_database.event_chain import (
@@ -29,14 +28,20 @@ from caas.billing_database.event_chain import (
     broken_links,
     exported,
 )
+from caas.commands import (
+    ENVIRONMENT,
+    FINDINGS,
+    INTERRUPTED,
+    AsJson,
+    end_in_order,
+    guarded,
+    run_command,
+)
 from caas.errors import CaasError, StartupError
 from caas.external_systems.http import HttpClient
 from caas.rules.mes_vencido import Month
 from caas.settings import data_dir, read_settings
 
-FINDINGS: Final = 1
-ENVIRONMENT: Final = 3
-INTERRUPTED: Final = 130
 PORT: Final = 8080
 
 program = typer.Typer(
@@ -44,14 +49,19 @@ program = typer.Typer(
     pretty_exceptions_enable=False,
 )  # fmt: skip
 
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON document instead of a table.")]
+program.command()(reconciling.reconcile)
+program.command()(reconciling.days)
+program.command()(reconciling.report)
+program.command()(reconciling.seal)
+program.command(name="release-line")(reconciling.release_line)
+program.add_typer(reconciling.discrepancies, name="discrepancies")
 Port = Annotated[int, typer.Option(help="Where the API and the channels listen.")]
 
 
 @program.command()
 def up(port: Port = PORT) -> None:
     """Start everything on this machine and leave it running."""
-    _run(_up(port))
+    run_command(_up(port))
 
 
 @program.command()
@@ -70,7 +80,7 @@ def demo(
     from caas import demo as stage  # noqa: PLC0415  # imports that only this command pays for
 
     async def play() -> None:
-        _end_in_order()
+        end_in_order()
         performance = await stage.perform(wish, app.environment())
         if as_json:
             typer.echo(msgspec.json.encode(stage.as_data(performance)).decode())
@@ -85,32 +95,32 @@ def demo(
     if listed:
         stage.print_scenes(stage.Paper(), scenes)
     else:
-        _run(play(), when_stopped=INTERRUPTED)
+        run_command(play(), when_stopped=INTERRUPTED)
 
 
 @program.command()
 def serve(port: Port = PORT, host: str = "127.0.0.1") -> None:
     """Serve the API and the channels; any number of these share one database."""
-    _run(_serve(host, port))
+    run_command(_serve(host, port))
 
 
 @program.command()
 def work() -> None:
     """Do open work; any number of these share one database."""
-    _run(_work())
+    run_command(_work())
 
 
 @program.command()
 def migrate() -> None:
     """Bring the database to this program's schema."""
-    for name in asyncio.run(_guarded(_migrate())):
+    for name in asyncio.run(guarded(_migrate())):
         typer.echo(f"ran {name}")
 
 
 @program.command(name="self-check")
 def self_check(*, as_json: AsJson = False) -> None:
     """Check the laws of the whole database; exit status 1 when one is broken."""
-    findings = asyncio.run(_guarded(_self_check()))
+    findings = asyncio.run(guarded(_self_check()))
     if as_json:
         typer.echo(msgspec.json.encode(findings).decode())
     else:
@@ -129,9 +139,7 @@ def verify(
     file: Annotated[Path | None, typer.Option(help="Check an export instead.")] = None,
 ) -> None:
     """Check the hash chain of the events, offline or from the database."""
-    checked, broken = (
-        _verify_file(file) if file else asyncio.run(_guarded(_verify_database(export)))
-    )
+    checked, broken = _verify_file(file) if file else asyncio.run(guarded(_verify_database(export)))
     for link in broken:
         typer.echo(f"broken at event {link.seq} of payment {link.payment_id}: {link.because}")
     typer.echo(f"{checked} events checked, {len(broken)} broken links")
@@ -176,7 +184,7 @@ def bill(
         wanted = Month.parse(month)
     except CaasError as error:
         raise typer.BadParameter(error.sentence, param_hint="--month") from error
-    _run(_bill(wanted))
+    run_command(_bill(wanted))
 
 
 @program.command()
@@ -191,7 +199,7 @@ def bench(
     """Measure the goals of docs/performance.md against the yardstick, on this machine."""
     from caas import bench as measuring  # noqa: PLC0415  # imports that only this command pays for
 
-    _run(measuring.measure(only=only or (), rounds=rounds, seconds=seconds, quick=quick))
+    run_command(measuring.measure(only=only or (), rounds=rounds, seconds=seconds, quick=quick))
 
 
 async def _bill(month: Month) -> None:
@@ -212,7 +220,7 @@ async def _bill(month: Month) -> None:
 
 
 async def _up(port: int) -> None:
-    _end_in_order()
+    end_in_order()
     async with AsyncExitStack() as stack:
         environment = app.environment()
         stack.enter_context(logs.to_file(data_dir(environment) / "caas.log"))
@@ -262,7 +270,7 @@ def _welcome(port: int, world: local_machine.LocalWorld, staff: Sequence[channel
 
 
 async def _serve(host: str, port: int) -> None:
-    _end_in_order()
+    end_in_order()
     logs.to_stderr()
     settings = read_settings(local_machine.joined(app.environment()))
     async with app.opened(settings) as platform:
@@ -270,7 +278,7 @@ async def _serve(host: str, port: int) -> None:
 
 
 async def _work() -> None:
-    _end_in_order()
+    end_in_order()
     logs.to_stderr()
     async with app.opened(read_settings(local_machine.joined(app.environment()))) as platform:
         await platform.open_work.run()
@@ -288,33 +296,6 @@ async def _self_check() -> list[laws.Finding]:
             return await law_checks.checked(database)
         finally:
             await database.close()
-
-
-def _run(work: Coroutine[Any, Any, None], *, when_stopped: int = 0) -> None:
-    import uvloop  # noqa: PLC0415  # an import that only the long-running commands pay for
-
-    try:
-        uvloop.run(_guarded(work))
-    except (asyncio.CancelledError, KeyboardInterrupt):
-        raise typer.Exit(when_stopped) from None  # Told to stop, and stopped in order.
-
-
-def _end_in_order() -> None:
-    """Let SIGTERM unwind what was started, at any moment, as Ctrl-C does."""
-    task = asyncio.current_task()
-    assert task is not None
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-
-
-async def _guarded(work: Coroutine[Any, Any, Any]) -> Any:
-    try:
-        return await work
-    except StartupError as error:
-        typer.echo(f"caas: {error.sentence}", err=True)
-        raise typer.Exit(ENVIRONMENT) from error
-    except CaasError as error:
-        typer.echo(f"caas: {error.sentence}", err=True)
-        raise typer.Exit(FINDINGS) from error
 
 
 def main() -> None:

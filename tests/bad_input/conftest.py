@@ -17,7 +17,7 @@ from tests.databases import fresh_database
 from tests.house import VIN, standing
 
 NOBODYS_ID = "01a20737-8baa-7443-b3c7-3e6890dce6ea"
-NOBODYS = {"vin": "NOBODYSCAR", "month": "2019-01"}
+NOBODYS = {"vin": "NOBODYSCAR", "month": "2019-01", "day": "2019-01-01"}
 """What stands for nobody where an address has no UUID."""
 
 GIVEN_BACK = ("idempotency_keys",)

@@ -47,6 +47,7 @@ from caas.payment_processing.reconciliation.reporting import (
 TAG: Final = "reconciliation"
 OPERATORS: Final = frozenset({Scope.OPERATIONS})
 PLACE_MAX: Final = 2**62
+PATIENCE_SECONDS: Final = 20.0
 _DAY: Final = re.compile(DAY_PATTERN)
 
 
@@ -88,7 +89,9 @@ async def run_reconciliation(api: Api, call: Call) -> Answer:
     refuse_narrowed(call.by)
 
     async def run() -> Answer:
-        done = await api.rooms.reconciliation.reconcile(body.day, mode=body.mode)
+        done = await api.rooms.reconciliation.reconcile(
+            body.day, mode=body.mode, patience_seconds=PATIENCE_SECONDS
+        )
         told = run_answer(done.run)
         answer = ReconciledAnswer(run=told, day=day_answer(done.day), links=told.links)
         return answer_of(201, answer, (b"location", told.links["self"].encode()))

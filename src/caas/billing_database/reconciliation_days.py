@@ -28,7 +28,9 @@ from caas.errors import ConflictError, NotFoundError
 LOCK_SPACE: Final = 0x7265636F
 ROWS_MAX: Final = 400
 
-LOCK: Final = "select pg_try_advisory_lock($1, hashtext($2))"
+LOCK: Final = "select pg_advisory_lock($1, hashtext($2))"
+PATIENCE: Final = "select set_config('lock_timeout', $1, false)"
+PATIENCE_SECONDS_MIN: Final = 0.001
 TODAY: Final = "select (db_now() at time zone $1)::date as today, db_now() as now"
 BEGIN_DAY: Final = """
 insert into reconciliation_days (gateway, day, because) values ($1, $2, 'never compared')
@@ -188,16 +190,20 @@ class ReconciliationDays:
         self._database = database
 
     @asynccontextmanager
-    async def alone(self, gateway: str) -> AsyncIterator[None]:
+    async def alone(self, gateway: str, *, patience_seconds: float = 0.0) -> AsyncIterator[None]:
         """Be the only one who reconciles this gateway until the block is left.
 
         Raises:
-            AlreadyReconcilingError: somebody else is.
+            AlreadyReconcilingError: somebody else is, for longer than one has patience.
         """
         session = await _session(self._database.dsn)
         try:
-            if not await session.fetchval(LOCK, LOCK_SPACE, gateway):
-                raise AlreadyReconcilingError(gateway=gateway)
+            milliseconds = round(max(patience_seconds, PATIENCE_SECONDS_MIN) * 1000)
+            await session.execute(PATIENCE, str(milliseconds))
+            try:
+                await session.execute(LOCK, LOCK_SPACE, gateway)
+            except asyncpg.LockNotAvailableError as error:
+                raise AlreadyReconcilingError(gateway=gateway) from error
             yield
         finally:
             await session.close()

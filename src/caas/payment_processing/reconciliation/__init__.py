@@ -119,15 +119,20 @@ class Reconciliation:
         file: Path | None = None,
         mode: str = CLOSE,
         progress: Progress = lambda *_: None,
+        patience_seconds: float = 0.0,
     ) -> Reconciled:
         """Reconcile a day: fetch its report (or take it from a file), compare, update, judge.
+
+        When another run is under way, it is waited for as long as one has patience.
 
         Raises:
             BadReportError: the report cannot be used; nothing was applied.
             ReportUnavailableError: the gateway gave no usable answer; say it again later.
             AlreadyReconcilingError, DaySealedError, DayOutOfReachError: not now, or never.
         """
-        return await self._runs.reconcile(day, file=file, mode=mode, progress=progress)
+        return await self._runs.reconcile(
+            day, file=file, mode=mode, progress=progress, patience_seconds=patience_seconds
+        )
 
     async def replay(self, run_id: UUID) -> str:
         """Judge again what a run compared; return the digest of the outcome, which is the run's.

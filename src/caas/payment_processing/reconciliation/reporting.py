@@ -152,6 +152,20 @@ def as_csv(report: ReconciliationReport) -> bytes:
     return text.getvalue().encode("utf-8")
 
 
+def as_text(report: ReconciliationReport) -> str:
+    """Write a report as aligned text, without the tables that are empty."""
+    lines = []
+    for title, header, rows in _tables(report):
+        if not rows:
+            continue
+        cells = [header, *([str(cell) for cell in row] for row in rows)]
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        lines.append(title)
+        lines += ["  " + "  ".join(map(str.ljust, row, widths)).rstrip() for row in cells]
+        lines.append("")
+    return "\n".join(lines)
+
+
 def as_pdf(report: ReconciliationReport) -> bytes:
     """Write a report on paper, as PDF/A."""
     folder = resources.files("caas.payment_processing.reconciliation")
@@ -162,7 +176,7 @@ def as_pdf(report: ReconciliationReport) -> bytes:
             "day": report.day.day.isoformat(),
             "verdict": report.day.verdict,
             "because": report.day.because or "",
-            "sealed": report.day.sealed_at.isoformat() if report.day.sealed_at else "",
+            "sealed": _seal(report.day),
             "tables": [
                 {"title": title, "header": header, "rows": [[str(c) for c in r] for r in rows]}
                 for title, header, rows in _tables(report)
@@ -198,9 +212,10 @@ def _tables(report: ReconciliationReport) -> list[Table]:
         ),
         (
             "Settlement reports",
-            ["part", "report", "origin", "status", "lines told", "lines stored", "gross", "net"],
+            ["part", "report", "origin", "status", "lines told", "lines stored", "gross", "net",
+             "currency"],
             [[r.part, r.report_ref, r.origin, r.status, r.line_count, r.lines_stored,
-              r.gross_stored, r.net_stored] for r in report.reports],
+              *_of_report(r, report.figures)] for r in report.reports],
         ),
         (
             "Lines by class",
@@ -224,9 +239,27 @@ def _tables(report: ReconciliationReport) -> list[Table]:
             "Runs",
             ["run", "mode", "state", "engine", "as of", "rule", "lines", "outcome"],
             [[r.id, r.mode, r.state, r.engine or "", r.as_of or "", r.rule_version, r.lines,
-              r.output_hash or r.because or ""] for r in report.runs],
+              r.output_hash or r.because or ""] for r in report.runs if _found_something(r)],
         ),
     ]  # fmt: skip
+
+
+def _seal(day: ReconciliationDay) -> str:
+    return f"{day.sealed_by}, {day.sealed_at:%Y-%m-%d %H:%M} UTC" if day.sealed_at else ""
+
+
+def _of_report(report: SettlementReport, found: Figures) -> list[object]:
+    """Return a report's control totals, which say nothing of currencies if there are several."""
+    currencies = {it.currency for it in found.lines}
+    if len(currencies) != 1:
+        return [report.gross_stored, report.net_stored, "minor units"]
+    [currency] = currencies
+    return [_plain(report.gross_stored, currency), _plain(report.net_stored, currency), currency]
+
+
+def _found_something(run: ReconciliationRun) -> bool:
+    """Leave out the hours in which nothing came; the day itself has them all."""
+    return run.lines > 0 or run.mode != "incremental" or run.state != "done"
 
 
 def _tables_of_discrepancies(report: ReconciliationReport) -> list[Table]:

@@ -110,8 +110,11 @@ class Runs:
         file: Path | None = None,
         mode: str = CLOSE,
         progress: Progress = lambda *_: None,
+        patience_seconds: float = 0.0,
     ) -> Reconciled:
         """Reconcile a day: fetch its report (or take it from a file), compare, apply, judge.
+
+        When another run is under way, it is waited for as long as one has patience.
 
         Raises:
             BadReportError: the report cannot be used; nothing was run.
@@ -121,7 +124,7 @@ class Runs:
         today, now = await self.days.today(self._settings.zone.key)
         if not FIRST_DAY <= day <= max(today, now.date()):
             raise DayOutOfReachError
-        async with self.days.alone(self._gateway.name):
+        async with self.days.alone(self._gateway.name, patience_seconds=patience_seconds):
             run_id = new_id()
             await self.days.begin(run_id, self._gateway.name, day, mode, RULE_VERSION)
             try:

@@ -1,0 +1,345 @@
+"""The finance clerk's commands: reconcile a day, investigate what differs, seal and report.
+
+They work on the database and the gateway of the settings, or of the platform that is up on this
+machine. A day that is not closed is a finding: exit status 1.
+
+Rules a change must keep: a command decides nothing that the room of Diagram 10 does not; who does
+something is a name, and two people are two names; what is printed can be read by a script.
+"""
+
+import getpass
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any, Final
+from uuid import UUID
+
+import msgspec
+import typer
+
+from caas import app, local_machine
+from caas.billing_database.discrepancies import Asked, Discrepancy
+from caas.billing_database.reconciliation_days import ReconciliationDay
+from caas.commands import FINDINGS, INTERRUPTED, AsJson, run_command
+from caas.payment_processing.reconciliation import Reconciliation
+from caas.payment_processing.reconciliation.fetching import Progress
+from caas.payment_processing.reconciliation.investigation import Investigated
+from caas.payment_processing.reconciliation.reporting import (
+    as_csv,
+    as_data,
+    as_pdf,
+    as_text,
+)
+from caas.rules.discrepancies import DiscrepancyKind, Resolution
+from caas.rules.money import Money
+from caas.settings import read_settings
+
+CLOSED: Final = "closed"
+PATIENCE_SECONDS: Final = 60.0
+MEDIA_TYPES: Final = {
+    ".csv": "text/csv", ".jpeg": "image/jpeg", ".jpg": "image/jpeg", ".json": "application/json",
+    ".pdf": "application/pdf", ".png": "image/png", ".txt": "text/plain",
+}  # fmt: skip
+FORMS: Final = {
+    ".csv": as_csv,
+    ".json": lambda report: msgspec.json.encode(as_data(report)),
+    ".pdf": as_pdf,
+}
+
+discrepancies = typer.Typer(
+    help="What differs between the gateway's reports and our records.", no_args_is_help=True
+)
+
+
+def _day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError as error:
+        raise typer.BadParameter("a day is written as 2026-11-19") from error
+
+
+Day = Annotated[date, typer.Option("--date", metavar="YYYY-MM-DD", parser=_day, help="The day.")]
+By = Annotated[
+    str, typer.Option("--by", default_factory=getpass.getuser, help="Who does it; you by default.")
+]
+Id = Annotated[UUID, typer.Argument(metavar="ID", help="The discrepancy.")]
+Note = Annotated[str, typer.Option("--note", help="Why.")]
+Desk = Callable[[Reconciliation], Awaitable[None]]
+
+
+def reconcile(
+    day: Day,
+    file: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="Take the report from this file."),
+    ] = None,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Reconcile a day and close it; it may be stopped and started again at any point."""
+
+    async def work(room: Reconciliation) -> None:
+        from rich.console import Console  # noqa: PLC0415  # imports that only this command pays for
+        from rich.progress import Progress as Bars  # noqa: PLC0415
+
+        with Bars(transient=True, console=Console(stderr=True)) as bars:
+            done = await room.reconcile(
+                day, file=file, progress=_told_on(bars), patience_seconds=PATIENCE_SECONDS
+            )
+        if as_json:
+            _print_json(done)
+        else:
+            counts = done.run.counts.items()
+            typer.echo(f"{done.run.lines} new lines, judged by {done.run.engine}")
+            _print_table([[f"{count:>8}", name] for name, count in sorted(counts)])
+            typer.echo(_sentence(done.day))
+        if done.day.verdict != CLOSED:
+            raise typer.Exit(FINDINGS)
+
+    _at_the_desk(work)
+
+
+def days(*, as_json: AsJson = False) -> None:
+    """List the days with their verdicts, the newest first."""
+
+    async def work(room: Reconciliation) -> None:
+        known = await room.listed()
+        if as_json:
+            _print_json(known)
+        else:
+            _print_table([[str(it.day), _sealed(it), it.because or ""] for it in known])
+
+    _at_the_desk(work)
+
+
+def report(
+    day: Day,
+    out: Annotated[
+        Path | None, typer.Option(help="Write it to this file: .pdf, .csv or .json.")
+    ] = None,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Report on a day: what matched, what did not, how old it is, what is at risk or lost."""
+    write = FORMS.get(".json" if as_json else out.suffix if out else ".txt", None)
+    if out and write is None:
+        raise typer.BadParameter(f"a report is one of {', '.join(FORMS)}", param_hint="--out")
+
+    async def work(room: Reconciliation) -> None:
+        told = await room.reporting.report(day)
+        if write is None:
+            typer.echo(as_text(told), nl=False)
+        elif out is None:
+            typer.echo(write(told).decode())
+        else:
+            out.write_bytes(write(told))
+            typer.echo(f"{out}: {_sentence(told.day)}")
+
+    _at_the_desk(work)
+
+
+def seal(day: Day, by: By, *, as_json: AsJson = False) -> None:
+    """Seal a closed day; nothing of it changes any more."""
+
+    async def work(room: Reconciliation) -> None:
+        sealed = await room.seal(day, by=by)
+        _print_json(sealed) if as_json else typer.echo(_sentence(sealed))
+
+    _at_the_desk(work)
+
+
+def release_line(
+    report_id: Annotated[UUID, typer.Argument(metavar="REPORT", help="The report's id.")],
+    place: Annotated[int, typer.Argument(help="The line's place in it.", min=0, max=2**62)],
+    note: Note,
+    by: By,
+) -> None:
+    """Say why a line that could not be read need not come again."""
+
+    async def work(room: Reconciliation) -> None:
+        judged = await room.release_quarantined(report_id, place, by=by, note=note)
+        typer.echo(_sentence(judged))
+
+    _at_the_desk(work)
+
+
+@discrepancies.command(name="list")
+def list_(  # a filter each
+    day: Annotated[
+        date | None, typer.Option("--date", metavar="YYYY-MM-DD", parser=_day, help="Of this day.")
+    ] = None,
+    kind: Annotated[DiscrepancyKind | None, typer.Option(help="Of this kind.")] = None,
+    owner: Annotated[str | None, typer.Option(help="Of this owner.")] = None,
+    *,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Those that are resolved as well.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List what is not resolved, the soonest due first."""
+
+    async def work(room: Reconciliation) -> None:
+        asked = Asked(day=day, kind=kind, owner=owner, unresolved=not everything)
+        found = await room.discrepancies.listed(asked)
+        page = found
+        while page:
+            page = await room.discrepancies.listed(asked, after=page[-1].id)
+            found += page
+        _print_json(found) if as_json else _print_table([_row(it) for it in found])
+
+    _at_the_desk(work)
+
+
+@discrepancies.command()
+def show(id_: Id, *, as_json: AsJson = False) -> None:
+    """Show one with its line, its steps, its documents, and how it may be resolved."""
+
+    async def work(room: Reconciliation) -> None:
+        looked = await room.investigation.look_at(id_)
+        _print_json(looked) if as_json else typer.echo("\n".join(_told(looked)))
+
+    _at_the_desk(work)
+
+
+@discrepancies.command()
+def take(
+    id_: Id, by: By, owner: Annotated[str | None, typer.Option(help="Somebody else.")] = None
+) -> None:
+    """Become its owner, or make somebody else it."""
+    _step(lambda room: room.investigation.assign(id_, owner=owner or by, by=by))
+
+
+@discrepancies.command()
+def note(id_: Id, text: Annotated[str, typer.Argument(help="What was found out.")], by: By) -> None:
+    """Write down what was found out."""
+    _step(lambda room: room.investigation.note(id_, text=text, by=by))
+
+
+@discrepancies.command()
+def attach(
+    id_: Id,
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="The document.")],
+    by: By,
+) -> None:
+    """Keep a document with it: a PDF, an image or a text."""
+    media_type = MEDIA_TYPES.get(file.suffix.lower(), "application/octet-stream")
+
+    async def work(room: Reconciliation) -> None:
+        document = await room.investigation.attach(
+            id_, name=file.name, media_type=media_type, content=file.read_bytes(), by=by
+        )
+        typer.echo(f"{document}  {file.name}")
+
+    _at_the_desk(work)
+
+
+@discrepancies.command()
+def resolve(
+    id_: Id,
+    resolution: Annotated[Resolution, typer.Argument(help="How; `show` says which are allowed.")],
+    note: Note,
+    by: By,
+) -> None:
+    """Resolve it, or propose to when a second person must agree."""
+    _step(lambda room: room.investigation.resolve(id_, resolution=resolution, note=note, by=by))
+
+
+@discrepancies.command()
+def approve(id_: Id, by: By) -> None:
+    """Agree, as the second person, to what was proposed."""
+    _step(lambda room: room.investigation.approve(id_, by=by))
+
+
+@discrepancies.command()
+def reject(id_: Id, note: Note, by: By) -> None:
+    """Turn down what was proposed; it is open again."""
+    _step(lambda room: room.investigation.reject(id_, note=note, by=by))
+
+
+@discrepancies.command()
+def reopen(id_: Id, note: Note, by: By) -> None:
+    """Open a resolved one again; its entries are taken back."""
+    _step(lambda room: room.investigation.reopen(id_, note=note, by=by))
+
+
+def _at_the_desk(work: Desk) -> None:
+    async def opened() -> None:
+        settings = read_settings(local_machine.joined(app.environment()))
+        async with app.opened(settings, hears_vehicles=False) as platform:
+            await work(platform.reconciliation)
+
+    run_command(opened(), when_stopped=INTERRUPTED)
+
+
+def _step(take_it: Callable[[Reconciliation], Awaitable[Discrepancy]]) -> None:
+    async def work(room: Reconciliation) -> None:
+        _print_table([_row(await take_it(room))])
+
+    _at_the_desk(work)
+
+
+def _told_on(bars: Any) -> Progress:
+    """Return who moves the bars, one for each phase of a run."""
+    phases: dict[str, Any] = {}
+
+    def told(phase: str, done: int, total: int) -> None:
+        if phase not in phases:
+            phases[phase] = bars.add_task(f"Lines {phase}")
+        bars.update(phases[phase], completed=done, total=total)
+
+    return told
+
+
+def _row(found: Discrepancy) -> list[str]:
+    return [
+        str(found.id),
+        found.kind.value,
+        found.status if found.resolution is None else f"{found.status}: {found.resolution}",
+        str(Money(found.amount, found.currency)),
+        f"due {found.due_on}",
+        f"{found.age_days} days old",
+        found.owner or "nobody's",
+    ]
+
+
+def _told(looked: Investigated) -> list[str]:
+    found, line = looked.discrepancy, looked.line
+    lines = ["  ".join(_row(found))]
+    if found.payment_id is not None:
+        lines.append(f"payment     {found.payment_id}")
+    if line is not None:
+        amounts = ", ".join(
+            f"{name} {Money(amount, line.currency)}"
+            for name, amount in (("gross", line.gross), ("fee", line.fee), ("net", line.net))
+        )
+        lines.append(f"line {line.line_no:<6} {line.type} {line.transaction_id or '-'} {amounts}")
+    for event in looked.events:
+        said = ", ".join(f"{name} {value}" for name, value in event.facts.items())
+        lines.append(f"{event.at:%Y-%m-%d %H:%M}  {event.event} by {event.by}  {said}")
+    lines += [f"document    {it.id}  {it.name}" for it in looked.evidence]
+    lines += [
+        f"entry       {Money(entry.amount, found.currency)} from {entry.credit} to {entry.debit}"
+        for entry in looked.entries
+    ]
+    lines.append(f"allowed     {', '.join(looked.allowed)}")
+    return lines
+
+
+def _sentence(day: ReconciliationDay) -> str:
+    because = f" ({day.because})" if day.because else ""
+    return f"{day.day}: {_sealed(day)}{because}"
+
+
+def _sealed(day: ReconciliationDay) -> str:
+    return f"{day.verdict}, sealed by {day.sealed_by}" if day.sealed_by else day.verdict
+
+
+def _print_table(rows: Sequence[Sequence[str]]) -> None:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        typer.echo("  ".join(cells).rstrip())
+
+
+def _print_json(told: object) -> None:
+    typer.echo(msgspec.json.encode(told).decode())

@@ -1,0 +1,179 @@
+"""The clerk's commands, each as a process of its own beside the house: output and exit status."""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from caas.cli import program
+from tests.house import House
+from tests.reconciliation.crowd import report_file, settlements
+from tests.reconciliation.office import Office
+
+ROOT = Path(__file__).parents[2]
+WEBHOOK_SECRET = "whsec_" + "Z2F0ZXdheS1zZWNyZXQtb2YtdGhlLXRlc3Rz"
+LARGE = 60_000
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A command that has ended."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """What was printed, as JSON."""
+        return json.loads(self.out)
+
+
+Caas = Callable[..., Awaitable[Ended]]
+
+
+def environment_of(house: House, folder: Path) -> dict[str, str]:
+    """Every setting a command needs to work in this house."""
+    nobody = "http://127.0.0.1:9"
+    return {
+        "PATH": os.environ["PATH"],
+        "HOME": str(folder),
+        "PYTHONPATH": str(ROOT / "src"),
+        "CAAS_DATA_DIR": str(folder / "data"),
+        "CAAS_DATABASE_URL": house.database.dsn,
+        "CAAS_GATEWAY_URL": house.gateway_url,
+        "CAAS_GATEWAY_API_KEY": "sk_simulated",
+        "CAAS_GATEWAY_WEBHOOK_SECRETS": WEBHOOK_SECRET,
+        "CAAS_PARTNER_WEBHOOK_SECRETS": WEBHOOK_SECRET,
+        "CAAS_MQTT_URL": "in-process:",
+        "CAAS_FACTORY_URL": nobody,
+        "CAAS_REGISTRATION_URL": nobody,
+        "CAAS_TRANSPORT_URL": nobody,
+        "CAAS_PUBLIC_URL": nobody,
+        "CAAS_API_KEYS": "ops:operations:" + "k" * 43,
+        "CAAS_SETTLEMENT_FEES": "14,25,1500",
+    }
+
+
+@pytest.fixture
+def caas(house: House, tmp_path: Path) -> Caas:
+    """Run `caas <words>` in the house, to its end."""
+
+    async def run(*words: object, **more: str) -> Ended:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "caas.cli", *map(str, words),
+            env=environment_of(house, tmp_path) | more, cwd=tmp_path,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        out, err = await process.communicate()
+        assert process.returncode is not None
+        return Ended(process.returncode, out.decode(), err.decode())
+
+    return run
+
+
+async def test_a_day_is_reconciled_investigated_reported_and_sealed(
+    office: Office, caas: Caas, tmp_path: Path
+) -> None:
+    await office.line(await office.capturing())
+    await office.line(transaction_id="txn_alien", gross=LARGE)
+    await office.house.gateway_does("close-day", date=office.today.isoformat())
+    day, paper = ("--date", office.today), tmp_path / "day.pdf"
+
+    first = await caas("reconcile", *day)
+    [found] = (await caas("discrepancies", "list", *day, "--json")).json
+    taken = await caas("discrepancies", "take", found["id"], "--by", "Ana")
+    proposed = await caas(
+        "discrepancies", "resolve", found["id"], "correct_by_entry", "--note", "Theirs.",
+        "--by", "Ana",
+    )  # fmt: skip
+    alone = await caas("discrepancies", "approve", found["id"], "--by", "Ana")
+    both = await caas("discrepancies", "approve", found["id"], "--by", "Luis")
+    again = await caas("reconcile", *day, "--json")
+    report = await caas("report", *day, "--out", paper)
+    sealed = await caas("seal", *day, "--by", "Luis")
+    late = await caas("reconcile", *day)
+
+    assert (first.status, "open discrepancies" in first.out) == (1, True)
+    assert "1  missing_in_book" in first.out
+    assert "Ana" in taken.out
+    assert "proposed" in proposed.out
+    assert (alone.status, "second approver" in alone.err) == (1, True)
+    assert "resolved: correct_by_entry" in both.out
+    assert (again.status, again.json["day"]["verdict"]) == (0, "closed")
+    assert (report.status, paper.read_bytes()[:4]) == (0, b"%PDF")
+    assert (sealed.status, "sealed by Luis" in sealed.out) == (0, True)
+    assert (late.status, "sealed" in late.err) == (1, True)
+
+
+async def test_a_file_is_taken_instead_of_the_gateway_s_report(
+    office: Office, caas: Caas, tmp_path: Path
+) -> None:
+    payment = await office.capturing()
+    good = report_file(tmp_path / "good.csv", settlements([payment]))
+    (tmp_path / "empty.csv").write_text("")
+    day = ("--date", office.today)
+
+    taken = await caas("reconcile", *day, "--file", good)
+    empty = await caas("reconcile", *day, "--file", tmp_path / "empty.csv")
+    listed = await caas("days")
+
+    assert (taken.status, "1  matched" in taken.out) == (0, True)
+    assert (empty.status, "Nothing was applied" in empty.err) == (1, True)
+    assert listed.out.split()[:2] == [office.today.isoformat(), "closed"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("reconcile", "--date", "tomorrow"),
+        ("reconcile",),
+        ("reconcile", "--date", "2026-11-19", "--file", "nowhere.csv"),
+        ("report", "--date", "2026-11-19", "--out", "day.docx"),
+        ("discrepancies", "show", "17"),
+        ("discrepancies", "resolve", "01936d5e-0000-7000-8000-000000000001", "shrug"),
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_is_2(words: tuple[str, ...]) -> None:
+    ended = CliRunner().invoke(program, words)
+
+    assert (ended.exit_code, ended.stdout) == (2, "")
+
+
+async def test_a_gateway_that_gives_no_report_is_3_and_says_what_to_do(
+    office: Office, caas: Caas
+) -> None:
+    await office.house.gateway_does(
+        "faults", match={"operation": "settlements"}, action={"status": 503}
+    )
+
+    ended = await caas("reconcile", "--date", office.today)
+
+    assert (ended.status, "ask again" in ended.err) == (3, True)
+
+
+async def test_a_command_waits_for_the_hourly_run(office: Office, caas: Caas) -> None:
+    """Beside a platform that was just taking the hour in, the clerk's command failed."""
+    gateway = office.room.gateway_name
+    await office.house.gateway_does("close-day", date=office.today.isoformat())
+
+    async with office.room.days.alone(gateway):
+        waiting: asyncio.Future[Ended] = asyncio.ensure_future(
+            caas("reconcile", "--date", office.today)
+        )
+        while not await office.house.database.fetch(
+            "select 1 from pg_locks where locktype = 'advisory' and not granted"
+        ):
+            await asyncio.sleep(0.01)
+    ended = await waiting
+
+    assert (ended.status, "closed" in ended.out) == (0, True)

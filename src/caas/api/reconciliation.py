@@ -14,7 +14,6 @@ from uuid import UUID
 import msgspec
 
 from caas.api.answers import Answer, answer_of
-from caas.api.authentication import Scope
 from caas.api.bodies import BodyOf
 from caas.api.call import Call
 from caas.api.idempotency import once
@@ -43,6 +42,7 @@ from caas.payment_processing.reconciliation.reporting import (
     as_csv,
     as_pdf,
 )
+from caas.rules.scopes import Scope
 
 TAG: Final = "reconciliation"
 OPERATORS: Final = frozenset({Scope.OPERATIONS})

@@ -161,6 +161,11 @@ async def figures(
         )
 
 
+async def exposure(database: Database) -> list[ExposureFigure]:
+    """Return what is delivered and not settled at this moment."""
+    return [ExposureFigure(*row) for row in await database.fetch(EXPOSURE)]
+
+
 async def position(database: Database, *, span: tuple[datetime, datetime]) -> Position:
     """Count exposure, losses and disputes, in one snapshot."""
     async with (

@@ -20,11 +20,8 @@ from caas.channels.rooms import Channels
 from caas.channels.sending_once import new_key
 from caas.channels.visit import Visit
 from caas.errors import NotFoundError, RefusedError
-from caas.payment_processing.reconciliation.investigation import (
-    DocumentRefusedError,
-    Investigated,
-    Investigation,
-)
+from caas.payment_processing.reconciliation.investigation import Investigated, Investigation
+from caas.payment_processing.reconciliation.refusals import DocumentRefusedError
 from caas.rules.discrepancies import DiscrepancyKind, Resolution, needs_second_approver
 from caas.rules.money import Money
 
@@ -137,10 +134,7 @@ async def document(channels: Channels, visit: Visit) -> Reply:
     wanted = visit.ids["evidence_id"]
     if all(one.id != wanted for one in looked.evidence):
         raise NothingHereError
-    found = await channels.rooms.reconciliation.investigation.document(wanted)
-    if found is None:
-        raise NothingHereError
-    name, media_type, content = found
+    name, media_type, content = await channels.rooms.reconciliation.investigation.document(wanted)
     return attachment(content, safe_name(name), media_type.encode())
 
 

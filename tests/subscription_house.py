@@ -178,6 +178,15 @@ class SubscriptionHouse:
                 await asyncio.sleep(0.005)
         return seen
 
+    async def until_paid_again(self, subject: UUID, *, than: UUID) -> Payment:
+        """Let open work run until something is charged by another payment than this one."""
+
+        async def look() -> Payment | None:
+            newest = (await self.books.payments.listed(subject=subject))[0]
+            return None if newest.id == than else newest
+
+        return await self._until(look)
+
     async def rest(self) -> None:
         """Let everything that is due be done."""
         while await self.open_work.run_due():
@@ -316,7 +325,7 @@ def _built(  # the composition root of these tests
         notifications=notifications,
         pace=pace,
     )
-    subscriptions.verify_with(payment.verify_payment_method)
+    subscriptions.verify_with(payment.verify_payment_method, payment.verify_another)
     ota.report_to(
         {
             SUBSCRIPTION: Upward(

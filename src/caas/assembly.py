@@ -312,6 +312,7 @@ def _flows(ground: _Ground) -> _Flows:
             subscription_failure=subscription_failure,
             notifications=notifications,
             pace=pace,
+            public_url=ground.terms.public_url,
         ),
     )
     _connect_upwards(ground, flows)
@@ -321,7 +322,9 @@ def _flows(ground: _Ground) -> _Flows:
 def _connect_upwards(ground: _Ground, flows: _Flows) -> None:
     """Say where the OTA engine's final results go, and who verifies a mandate."""
     delivery, service = ground.subscription_delivery, flows.service
-    ground.subscriptions.verify_with(flows.subscription.verify_payment_method)
+    ground.subscriptions.verify_with(
+        flows.subscription.verify_payment_method, flows.subscription.verify_another
+    )
     ground.ota_activation_engine.report_to(
         {
             SERVICE_PAYMENT: Upward(

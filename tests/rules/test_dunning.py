@@ -9,6 +9,7 @@ from caas.rules.dunning import (
     ChargeAgain,
     DunningPolicy,
     after_decline,
+    after_silence,
 )
 
 
@@ -42,3 +43,16 @@ def test_the_longest_policy_allowed_is_allowed() -> None:
 def test_nothing_follows_from_a_charge_that_was_not_declined() -> None:
     with pytest.raises(AssertionError):
         after_decline(DunningPolicy(), 0)
+
+
+def test_who_lets_every_request_to_confirm_pass_is_cancelled_in_the_end() -> None:
+    policy = DunningPolicy(grace_days=3, ask_again_after_days=(1, 2))
+
+    answers = [after_silence(policy, times) for times in (1, 2, 3)]
+
+    assert answers == [ChargeAgain(1), ChargeAgain(2), Cancel(3)]
+
+
+def test_asking_again_has_an_end() -> None:
+    with pytest.raises(ValueError, match="at most"):
+        DunningPolicy(ask_again_after_days=(1,) * (RETRIES_MAX + 1))

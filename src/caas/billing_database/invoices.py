@@ -35,7 +35,11 @@ CHARGEABLE: Final = """
 select not exists (select from written_off_invoices w where w.invoice = $1)
    and not exists (select from payments p where p.subject = $1 and p.captured_amount > 0)
 """
-DECLINES: Final = "select count(*) from payments where subject = $1 and state = 'Failed'"
+FAILED_CHARGES: Final = """
+select count(*) filter (where decline_code is distinct from 'abandoned') as declined,
+       count(*) filter (where decline_code = 'abandoned') as abandoned
+  from payments where subject = $1 and state = 'Failed'
+"""
 WRITE_OFF: Final = """
 insert into written_off_invoices (invoice, payment_id, because, at) values ($1, $2, $3, db_now())
 on conflict do nothing returning invoice
@@ -109,6 +113,14 @@ class Invoice:
 
 
 @dataclass(frozen=True, slots=True)
+class FailedCharges:
+    """How often an invoice's charge was declined, and how often its customer did not confirm it."""
+
+    declined: int
+    abandoned: int
+
+
+@dataclass(frozen=True, slots=True)
 class Left:
     """What of an invoice no credit note has taken back, in minor units."""
 
@@ -171,9 +183,11 @@ class InvoiceRows:
         """Say whether an invoice may still be charged: neither paid nor written off."""
         return bool(await within.fetchval(CHARGEABLE, invoice_id))
 
-    async def declines(self, invoice_id: UUID, *, within: Connection) -> int:
-        """Count the charges of an invoice that were declined."""
-        return int(await within.fetchval(DECLINES, invoice_id))
+    async def failed_charges(self, invoice_id: UUID, *, within: Connection) -> FailedCharges:
+        """Count the charges of an invoice that were declined, or never confirmed."""
+        row = await within.fetchrow(FAILED_CHARGES, invoice_id)
+        assert row is not None, "a count is one row"
+        return FailedCharges(*row.values())
 
     async def write_off(
         self, invoice_id: UUID, payment_id: UUID, *, because: str, within: Connection

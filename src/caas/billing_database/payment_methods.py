@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from caas.billing_database.connection import Database
+from caas.billing_database.connection import Connection, Database
 from caas.rules.payment_types import PaymentType
 
 METHODS_MAX: Final = 5
@@ -24,6 +24,12 @@ select token, payment_id, type, used_at from (
    where p.customer = $1 and e.event = 'Funds reserved' and e.facts ? 'payment_method'
    order by e.facts->>'payment_method', e.at desc) last_use
  order by used_at desc limit $2
+"""
+
+
+LEARNT: Final = """
+select facts->>'payment_method' from payment_events
+ where payment_id = $1 and event = 'Funds reserved'
 """
 
 
@@ -48,3 +54,8 @@ class PaymentMethods:
         """Return what a customer has paid with, the last first."""
         rows = await self._database.fetch(OF_CUSTOMER, customer, METHODS_MAX)
         return [UsedMethod(**{**row, "type": PaymentType(row["type"])}) for row in rows]
+
+    async def learnt_from(self, payment_id: UUID, *, within: Connection) -> str | None:
+        """Return the token that funds were held on; None when the gateway names none."""
+        token: str | None = await within.fetchval(LEARNT, payment_id)
+        return token

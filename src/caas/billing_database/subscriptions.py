@@ -37,6 +37,7 @@ update subscriptions set state = $3, event = $4, version = version + 1, moved_fo
        updated_at = db_now(),
        activation_evidence = coalesce($6, activation_evidence),
        activated_at = case when $6::uuid is null then activated_at else db_now() end,
+       payment_method = coalesce($8, payment_method),
        cancelled_because = coalesce($7, cancelled_because),
        cancelled_at = coalesce(cancelled_at, case when $7::text is not null then db_now() end)
  where id = $1 and state = $2 returning *
@@ -175,7 +176,7 @@ class SubscriptionRows:
         rows = await self._database.fetch(LISTED, customer, vin, state, before, PAGE_ROWS_MAX)
         return [_subscription(row) for row in rows]
 
-    async def move(
+    async def move(  # noqa: PLR0913  # each column that a move may set, by its name
         self,
         subscription: Subscription,
         event: SubscriptionEvent,
@@ -184,6 +185,7 @@ class SubscriptionRows:
         payment_id: UUID | None = None,
         evidence_id: UUID | None = None,
         cancelled_because: str | None = None,
+        payment_method: str | None = None,
     ) -> Subscription | None:
         """Move a subscription along an arrow; None when none leaves the state it is in."""
         target = next_state(subscription.state, event)
@@ -198,6 +200,7 @@ class SubscriptionRows:
             payment_id,
             evidence_id,
             cancelled_because,
+            payment_method,
         )
         return None if row is None else _subscription(row)
 

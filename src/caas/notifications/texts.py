@@ -58,6 +58,10 @@ TEMPLATES: Final[Mapping[str, frozenset[str]]] = {
     "subscription_payment_retried": OF_AN_INVOICE | {"service", "decline_code", "until"},
     "subscription_payment_in_grace": OF_AN_INVOICE | {"service", "decline_code", "until"},
     "subscription_cancelled_payment_failed": OF_A_SERVICE | {"month", "decline_code"},
+    "subscription_payment_to_confirm": OF_AN_INVOICE | {"service"},
+    "payment_method_to_confirm": OF_A_SERVICE,
+    "payment_method_changed": frozenset({"service", "vin"}),
+    "payment_method_not_changed": frozenset({"service", "vin"}),
     "credit_note_sent": OF_AN_INVOICE | {"invoice"},
     # What the diagrams do not draw
     "refund_done": OF_A_PAYMENT,

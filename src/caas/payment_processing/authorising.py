@@ -98,7 +98,7 @@ class Authorising(Applying):
         assert payment.state is PaymentState.PENDING, "later answers are late truths"
         match transaction.status:
             case TransactionStatus.REQUIRES_ACTION | TransactionStatus.PENDING:
-                return await self._still_open(payment, transaction)
+                return await self._still_open(payment, transaction, flow)
             case TransactionStatus.FAILED:
                 return await self._declined(payment, transaction, flow, source=source)
             case TransactionStatus.VOIDED:
@@ -171,13 +171,15 @@ class Authorising(Applying):
             payment, PaymentEvent.GATEWAY_REJECTION, flow, code, transaction.id, told_by=source
         )
 
-    async def _still_open(self, payment: Payment, transaction: GatewayTransaction) -> Payment:
+    async def _still_open(
+        self, payment: Payment, transaction: GatewayTransaction, flow: Flow
+    ) -> Payment:
+        must_act = transaction.status is TransactionStatus.REQUIRES_ACTION
+        step = await flow.when_customer_must_act(payment) if must_act else None
         probe = Work(PROBE, self._pace.seconds(HOSTED_PAGE_PROBE_SECONDS))
         move = move_of(
             payment,
-            Remark.CUSTOMER_ACTION_REQUIRED
-            if transaction.status is TransactionStatus.REQUIRES_ACTION
-            else Remark.GATEWAY_CALLED,
+            Remark.CUSTOMER_ACTION_REQUIRED if must_act else Remark.GATEWAY_CALLED,
             source=f"open:{transaction.status}",
             outcome="known",
             gateway_transaction_id=transaction.id,
@@ -185,7 +187,7 @@ class Authorising(Applying):
             done=(AUTHORISE,),
             next=(probe,),
         )
-        return (await self._apply(payment, move))[0]
+        return await self.apply(payment, move, step=step)
 
     async def _authorisation_unanswered(
         self, payment: Payment, flow: Flow, unanswered: Unanswered, attempt: Attempt

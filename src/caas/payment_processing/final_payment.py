@@ -18,7 +18,7 @@ from caas.billing_database.payments import Payment
 from caas.notifications import CUSTOMER, Notifications
 from caas.order_management import OrderManagement
 from caas.payment_processing.charges import Charges
-from caas.payment_processing.flow import Step
+from caas.payment_processing.flow import CustomerIsThere, Step
 from caas.payment_processing.initiation import PaymentRequest
 from caas.rules.money import Money
 from caas.rules.payment_states import PaymentState
@@ -28,7 +28,7 @@ ORDER_CONFIRMED: Final = "order_confirmed"
 NOT_DUE: Final = "the order is no longer there to be paid"
 
 
-class FinalPayment:
+class FinalPayment(CustomerIsThere):
     """The flow of a final payment, from funds held to handing over, or to the lost reservation."""
 
     def __init__(

@@ -41,8 +41,22 @@ class Flow(Protocol):
     async def when_authorised(self, payment: Payment) -> Step:
         """Say what is committed with Funds reserved."""
 
+    async def when_customer_must_act(self, payment: Payment) -> Step:
+        """Say what is committed when the gateway waits for the customer on its own page."""
+
     async def when_failed(self, payment: Payment) -> Step:
         """Say what is committed when the payment fails."""
 
     async def carry_on(self, payment: Payment) -> Payment:
         """Do the next thing for a payment in the state it is in; return it as it stands then."""
+
+
+class CustomerIsThere:
+    """What a flow is whose customer waits for the answer, and goes to the gateway's page by it."""
+
+    async def when_customer_must_act(
+        self,
+        payment: Payment,  # noqa: ARG002  # the answer tells the customer everything
+    ) -> Step:
+        """Tell nobody anything."""
+        return Step()

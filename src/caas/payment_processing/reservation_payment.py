@@ -17,7 +17,7 @@ from caas.billing_database.payments import Payment
 from caas.notifications import CUSTOMER, DEALERSHIP, Notifications
 from caas.order_management import OrderManagement
 from caas.payment_processing.charges import Charges
-from caas.payment_processing.flow import Step
+from caas.payment_processing.flow import CustomerIsThere, Step
 from caas.payment_processing.initiation import PaymentRequest
 from caas.rules.money import Money
 from caas.rules.payment_states import PaymentState
@@ -26,7 +26,7 @@ RESERVATION_RECORDED: Final = "reservation_recorded"
 NOT_POSSIBLE: Final = "the vehicle cannot be reserved any more"
 
 
-class ReservationPayment:
+class ReservationPayment(CustomerIsThere):
     """The flow of a reservation, from funds held to vehicle reserved, or to no reservation."""
 
     def __init__(

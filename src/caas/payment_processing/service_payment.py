@@ -29,7 +29,7 @@ from caas.ota_activation_engine import (
     revoking_command,
 )
 from caas.payment_processing.charges import Charges
-from caas.payment_processing.flow import Step
+from caas.payment_processing.flow import CustomerIsThere, Step
 from caas.payment_processing.initiation import PaymentRequest
 from caas.rules.pace import Pace
 from caas.rules.payment_states import PaymentState
@@ -46,7 +46,7 @@ class NotTheSumDueError(RefusedError):
     code = "not_the_sum_due"
 
 
-class ServicePayment:
+class ServicePayment(CustomerIsThere):
     """The flow of a one-time service, from funds held to charge committed or voided."""
 
     def __init__(

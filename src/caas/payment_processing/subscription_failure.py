@@ -21,9 +21,10 @@ from caas.billing_database.moves import move_of
 from caas.billing_database.payments import NewPayment, Payment
 from caas.notifications import Notifications
 from caas.open_work import Answer, Done, OpenWork
+from caas.payment_processing.authorising import ABANDONED
 from caas.payment_processing.gateway_calls import AUTHORISE
 from caas.rules import postings
-from caas.rules.dunning import Cancel, ChargeAgain, DunningPolicy, after_decline
+from caas.rules.dunning import Cancel, ChargeAgain, DunningPolicy, after_decline, after_silence
 from caas.rules.pace import Pace
 from caas.rules.payment_states import PaymentState, Remark
 from caas.rules.payment_types import PaymentType
@@ -71,9 +72,13 @@ class SubscriptionFailure:
     async def payment_failed(
         self, invoice: Invoice, payment: Payment, *, within: Connection
     ) -> None:
-        """Follow a declined charge: charge again, wait, or cancel, as the policy says."""
-        declines = await self._invoices.declines(invoice.id, within=within)
-        match after_decline(self._dunning, declines):
+        """Follow a charge that was declined or never confirmed, as the policy says."""
+        failed = await self._invoices.failed_charges(invoice.id, within=within)
+        if payment.decline_code == ABANDONED:
+            follows = after_silence(self._dunning, failed.abandoned)
+        else:
+            follows = after_decline(self._dunning, failed.declined)
+        match follows:
             case ChargeAgain(in_days):
                 await self._put_off(CHARGE_AGAIN, invoice, payment, in_days, within)
             case Cancel(in_days) if in_days:
@@ -147,10 +152,11 @@ class SubscriptionFailure:
         return Done()
 
     async def _next_charge(self, invoice: Invoice, within: Connection) -> NewPayment:
-        declines = await self._invoices.declines(invoice.id, within=within)
+        failed = await self._invoices.failed_charges(invoice.id, within=within)
+        number = failed.declined + failed.abandoned + 1
         subscription = await self._subscriptions.subscription(invoice.subscription, within=within)
         return NewPayment(
-            id=derived_id(invoice.id, "charge", declines + 1),
+            id=derived_id(invoice.id, "charge", number),
             type=PaymentType.SUBSCRIPTION,
             subject=invoice.id,
             customer=invoice.customer,

@@ -3,7 +3,9 @@
 A month that has ended is charged from its invoice: paid, the subscription continues and the invoice
 is sent; declined, the subscription is cancelled, the month is written off and the service is
 switched off. Before a subscription begins, a small amount is held and let go again: that is how a
-payment method is verified (decision 27), and the only time that a hold has no invoice.
+payment method is verified (decision 27), and the only time that a hold has no invoice. Another
+payment method for a running subscription is verified in the same way. Nobody watches these charges,
+so a customer whose bank asks for a confirmation is told, with the gateway's page.
 
 Rules a change must keep: what a month's result means is one commit with that result; only a
 declined charge cancels, an unknown one never does (decision 25); an invoice that was paid or
@@ -21,7 +23,9 @@ from caas.billing_database.due_work import DueWork
 from caas.billing_database.identifiers import new_id
 from caas.billing_database.invoices import INVOICE, Invoice, InvoiceRows
 from caas.billing_database.moves import Evidence
+from caas.billing_database.payment_methods import PaymentMethods
 from caas.billing_database.payments import NewPayment, Payment, Verdict
+from caas.billing_database.subscriptions import Subscription
 from caas.errors import ConflictError
 from caas.notifications import Notifications
 from caas.open_work import Answer, Done, OpenWork
@@ -61,15 +65,21 @@ class SubscriptionPayment:
         subscription_failure: SubscriptionFailure,
         notifications: Notifications,
         pace: Pace,
+        public_url: str | None = None,
     ) -> None:
-        """Work with these participants; what follows a failure is `subscription_failure`'s."""
+        """Work with these participants; what follows a failure is `subscription_failure`'s.
+
+        Customers whom the gateway asked something come back to pages at `public_url`.
+        """
         self._books = books
         self._charges = charges
         self._subscriptions = subscriptions
         self._notifications = notifications
         self._pace = pace
         self._failure = subscription_failure
+        self._public_url = public_url
         self._invoices = InvoiceRows(books.database)
+        self._methods = PaymentMethods(books.database)
 
     def register(self, open_work: OpenWork) -> None:
         """Take what is left for later: verifications, and what follows a failed month."""
@@ -83,25 +93,38 @@ class SubscriptionPayment:
         subscription = await self._subscriptions.subscription(subscription_id)
         if subscription.state is not SubscriptionState.VERIFYING:
             return
+        await self._verify(subscription, subscription.payment_method)
+
+    async def verify_another(
+        self, subscription: Subscription, payment_method: str | None
+    ) -> Payment:
+        """Hold a small amount on another payment method, or on what is typed at the gateway."""
+        return await self._verify(subscription, payment_method)
+
+    async def _verify(self, subscription: Subscription, payment_method: str | None) -> Payment:
         request = PaymentRequest(
             subject=subscription.id,
             customer=subscription.customer,
             amount=VERIFICATION_AMOUNT,
             currency=subscription.currency,
-            payment_method=subscription.payment_method,
+            payment_method=payment_method,
+            return_url=self._page(f"subscriptions/{subscription.id}"),
         )
         accepted = await accept(self._books, request, PaymentType.SUBSCRIPTION, pace=self._pace)
         assert isinstance(accepted, Accepted), "only a caller with a key gets a stored answer"
-        if accepted.fresh:
-            await self._charges.process_payment(
-                accepted.payment, self, patience_seconds=SYNCHRONOUS_PATIENCE_SECONDS
-            )
+        if not accepted.fresh:
+            return accepted.payment
+        return await self._charges.process_payment(
+            accepted.payment, self, patience_seconds=SYNCHRONOUS_PATIENCE_SECONDS
+        )
 
     async def charge_mes_vencido(
         self, charges: Sequence[MonthCharge], *, within: Connection
     ) -> int:
         """Accept the charges of a month in one statement; return how many were not there yet."""
-        wanted = [_new_payment(charge) for charge in charges]
+        wanted = [
+            _new_payment(charge, self._page(f"payments/{charge.payment_id}")) for charge in charges
+        ]
         accepted = await self._books.payments.accept_all(wanted, within=within)
         return sum(acceptance.verdict is Verdict.ACCEPTED for acceptance in accepted)
 
@@ -121,7 +144,17 @@ class SubscriptionPayment:
         ):
             raise NotDueError
 
+    def _page(self, path: str) -> str | None:
+        return f"{self._public_url}/{path}" if self._public_url else None
+
     # -- Diagram 6, the result of a charge -----------------------------------------------------
+
+    async def when_customer_must_act(self, payment: Payment) -> Step:
+        """Tell a customer who is not there; whoever changes a payment method is on the page."""
+        if payment.payment_method is None:
+            return Step()
+        is_a_month = await self._invoices.find(payment.subject) is not None
+        return Step(also=self._ask_for_a_month if is_a_month else self._ask_for_a_method)
 
     async def when_failed(self, payment: Payment) -> Step:
         """Say what is committed with a declined charge: cancelled, written off, customer told."""
@@ -168,11 +201,33 @@ class SubscriptionPayment:
     async def _invoice_sent(
         self, connection: Connection, invoice: Invoice, payment: Payment
     ) -> None:
+        facts = invoice_facts(invoice)
+        await self._tell(connection, "invoice_sent", payment, facts)
+
+    async def _ask_for_a_month(self, connection: Connection, payment: Payment) -> None:
+        invoice = await self._invoices.get(payment.subject, within=connection)
+        facts = invoice_facts(invoice) | _where(payment)
+        await self._tell(connection, "subscription_payment_to_confirm", payment, facts)
+
+    async def _ask_for_a_method(self, connection: Connection, payment: Payment) -> None:
+        subscription = await self._subscriptions.subscription(payment.subject, within=connection)
+        facts = {
+            "service": subscription.service,
+            "vin": subscription.vin,
+            "amount": payment.amount,
+            "currency": payment.currency,
+            **_where(payment),
+        }
+        await self._tell(connection, "payment_method_to_confirm", payment, facts)
+
+    async def _tell(
+        self, connection: Connection, template: str, payment: Payment, facts: dict[str, object]
+    ) -> None:
         await self._notifications.tell(
             audience="customer",
-            recipient=invoice.customer,
-            template="invoice_sent",
-            facts=invoice_facts(invoice),
+            recipient=payment.customer,
+            template=template,
+            facts=facts,
             subject=payment.id,
             within=connection,
         )
@@ -181,9 +236,12 @@ class SubscriptionPayment:
 
     async def _payment_method_verified(self, connection: Connection, payment: Payment) -> None:
         await self._charges.claim_void(payment, VERIFIED, within=connection)
+        token = payment.payment_method
+        if token is None:
+            token = await self._methods.learnt_from(payment.id, within=connection)
         if await self._subscriptions.find(payment.subject, within=connection):
             await self._subscriptions.payment_method_verified(
-                payment.subject, payment.id, within=connection
+                payment.subject, payment.id, token, within=connection
             )
 
     async def _payment_method_refused(self, connection: Connection, payment: Payment) -> None:
@@ -210,7 +268,13 @@ def _usage_snapshot(invoice: Invoice) -> Evidence:
     )
 
 
-def _new_payment(charge: MonthCharge) -> NewPayment:
+def _where(payment: Payment) -> dict[str, object]:
+    """Return the gateway's page as a fact to tell; a gateway may ask without a page of its own."""
+    page = payment.hosted_page_url
+    return {"payment_url": page} if page and page.startswith(("https://", "http://")) else {}
+
+
+def _new_payment(charge: MonthCharge, return_url: str | None) -> NewPayment:
     return NewPayment(
         id=charge.payment_id,
         type=PaymentType.SUBSCRIPTION,
@@ -219,5 +283,6 @@ def _new_payment(charge: MonthCharge) -> NewPayment:
         amount=charge.amount,
         currency=charge.currency,
         payment_method=charge.payment_method,
+        return_url=return_url,
         work_kind=AUTHORISE,
     )

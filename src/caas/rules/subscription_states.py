@@ -7,7 +7,8 @@ A subscription begins with its payment method being verified, because a month is
 it was used (decision 27). Verified, the vehicle is told; the vehicle's own word makes it active.
 Every month that is paid continues it. It ends cancelled: by a month that cannot be charged, which
 is what Diagram 6 draws, or by the customer. A payment method that is refused, and a vehicle that
-does not take the service, are ends as well: nothing was delivered, nothing is charged.
+does not take the service, are ends as well: nothing was delivered, nothing is charged. While it
+lives its payment method may be replaced by another one, when that is verified too.
 
 `MOVES` are the arrows of the diagram, `BEYOND` those it does not draw.
 
@@ -43,6 +44,7 @@ class SubscriptionEvent(StrEnum):
     PAYMENT_METHOD_REFUSED = "Payment method refused"
     ACTIVATION_FAILED = "Activation failed"
     CUSTOMER_ENDS_SUBSCRIPTION = "Customer ends subscription"
+    PAYMENT_METHOD_CHANGED = "Payment method changed"
 
 
 _S = SubscriptionState
@@ -67,9 +69,13 @@ BEYOND: Final[dict[SubscriptionState, dict[SubscriptionEvent, SubscriptionState]
     _S.ACTIVATING: {
         _E.ACTIVATION_FAILED: _S.NOT_ACTIVATED,
         _E.CUSTOMER_ENDS_SUBSCRIPTION: _S.CANCELLED,
+        _E.PAYMENT_METHOD_CHANGED: _S.ACTIVATING,
     },
     _S.NOT_ACTIVATED: {},
-    _S.ACTIVE: {_E.CUSTOMER_ENDS_SUBSCRIPTION: _S.CANCELLED},
+    _S.ACTIVE: {
+        _E.CUSTOMER_ENDS_SUBSCRIPTION: _S.CANCELLED,
+        _E.PAYMENT_METHOD_CHANGED: _S.ACTIVE,
+    },
     _S.CANCELLED: {_E.MARK_SUBSCRIPTION_CANCELLED: _S.CANCELLED},
 }
 

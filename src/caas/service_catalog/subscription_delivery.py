@@ -145,9 +145,15 @@ class SubscriptionDelivery:
         )
 
     async def tell_customer(
-        self, template: str, subscription: Subscription, *, within: Connection, **facts: object
+        self,
+        template: str,
+        subscription: Subscription,
+        *,
+        within: Connection,
+        about: UUID | None = None,
+        **facts: object,
     ) -> None:
-        """Tell the customer of a subscription something about it."""
+        """Tell the customer something of a subscription, once for whatever it is about."""
         await self._tell(
             audience="customer",
             recipient=subscription.customer,
@@ -159,7 +165,7 @@ class SubscriptionDelivery:
                 "currency": subscription.currency,
                 **facts,
             },
-            subject=subscription.id,
+            subject=about or subscription.id,
             within=within,
         )
 

@@ -17,6 +17,7 @@ from caas.billing_database.books import Books
 from caas.billing_database.connection import Connection
 from caas.billing_database.customers import Customers
 from caas.billing_database.identifiers import new_id
+from caas.billing_database.payments import Payment
 from caas.billing_database.subscriptions import (
     NewSubscription,
     Subscription,
@@ -25,7 +26,7 @@ from caas.billing_database.subscriptions import (
 from caas.errors import ConflictError, RefusedError
 from caas.rules.card_numbers import contains_card_number
 from caas.rules.pace import Pace
-from caas.rules.subscription_states import SubscriptionEvent, SubscriptionState
+from caas.rules.subscription_states import SubscriptionEvent, SubscriptionState, next_state
 from caas.service_catalog import SUBSCRIPTION, NotSoldLikeThisError, ServiceCatalog
 from caas.service_catalog.subscription_delivery import SubscriptionDelivery
 
@@ -36,6 +37,9 @@ PAYMENT_FAILED: Final = "payment failed"
 
 Verify = Callable[[UUID], Awaitable[None]]
 """Ask the gateway whether a subscription's payment method is good."""
+
+VerifyAnother = Callable[[Subscription, str | None], Awaitable[Payment]]
+"""Ask it about another one; None is one that the customer types at the gateway."""
 
 
 class AlreadySubscribedError(ConflictError):
@@ -48,6 +52,12 @@ class InvalidPaymentMethodError(RefusedError):
     """A subscription needs the gateway's token of a payment method, and nothing else."""
 
     code = "invalid_payment_method"
+
+
+class SubscriptionEndedError(ConflictError):
+    """The subscription is not running, so that nothing will be charged for it any more."""
+
+    code = "subscription_ended"
 
 
 class Subscriptions:
@@ -69,10 +79,11 @@ class Subscriptions:
         self._rows = SubscriptionRows(books.database)
         self._customers = Customers(books.database)
         self._verify: Verify | None = None
+        self._verify_another: VerifyAnother | None = None
 
-    def verify_with(self, verify: Verify) -> None:
+    def verify_with(self, verify: Verify, verify_another: VerifyAnother) -> None:
         """Say who asks the gateway about payment methods."""
-        self._verify = verify
+        self._verify, self._verify_another = verify, verify_another
 
     async def subscribe(
         self, *, customer: UUID, vin: str, service: str, payment_method: str
@@ -86,7 +97,7 @@ class Subscriptions:
             InvalidPaymentMethodError: there is no token, or it is a card number.
             AlreadySubscribedError: the vehicle has this subscription already.
         """
-        if not payment_method.strip() or contains_card_number(payment_method):
+        if _is_no_token(payment_method):
             raise InvalidPaymentMethodError
         await self._customers.buyer(customer)
         new = await self._on_these_terms(customer, vin, service, payment_method)
@@ -129,6 +140,27 @@ class Subscriptions:
             await self._delivery.deactivate_service(subscription_id)
         return await self._rows.get(subscription_id)
 
+    async def change_payment_method(
+        self, subscription_id: UUID, *, payment_method: str | None
+    ) -> Payment:
+        """Have another payment method verified; verified, it is charged from then on.
+
+        Returns the payment that verifies it. Without a token the customer types a card at the
+        gateway, on that payment's page.
+
+        Raises:
+            SubscriptionNotFoundError: there is none with this id.
+            SubscriptionEndedError: it is not running.
+            InvalidPaymentMethodError: it is no token.
+        """
+        if payment_method is not None and _is_no_token(payment_method):
+            raise InvalidPaymentMethodError
+        subscription = await self._rows.get(subscription_id)
+        if next_state(subscription.state, SubscriptionEvent.PAYMENT_METHOD_CHANGED) is None:
+            raise SubscriptionEndedError(subscription=str(subscription_id))
+        assert self._verify_another is not None, "verify_with comes before the first subscription"
+        return await self._verify_another(subscription, payment_method)
+
     async def subscription(
         self, subscription_id: UUID, *, within: Connection | None = None
     ) -> Subscription:
@@ -161,23 +193,33 @@ class Subscriptions:
         return await self._rows.events(subscription_id)
 
     async def payment_method_verified(
-        self, subscription_id: UUID, payment_id: UUID, *, within: Connection
+        self, subscription_id: UUID, payment_id: UUID, token: str | None, *, within: Connection
     ) -> None:
-        """Order the activation, unless the customer has ended the subscription meanwhile."""
-        event = SubscriptionEvent.PAYMENT_METHOD_VERIFIED
-        activating = await self._moved(subscription_id, event, payment_id, within)
-        if activating is not None:
+        """Order the activation, or charge to this method from now on; what has ended stays so."""
+        before = await self._rows.locked(subscription_id, within=within)
+        if before.state is SubscriptionState.VERIFYING:
+            event = SubscriptionEvent.PAYMENT_METHOD_VERIFIED
+            activating = await self._rows.move(before, event, within=within, payment_id=payment_id)
+            assert activating is not None, "what is verified can be activated"
             await self._delivery.order_activation(activating, within=within)
+        elif token is None:
+            await self._tell_unchanged(before, payment_id, within)
+        else:
+            await self._change_payment_method(before, payment_id, token, within)
 
     async def payment_method_refused(
         self, subscription_id: UUID, payment_id: UUID, *, within: Connection
     ) -> None:
-        """End what never began: no verified payment method, no activation."""
+        """End what never began: no verified payment method, no activation; the rest goes on."""
+        before = await self._rows.locked(subscription_id, within=within)
+        if before.state is not SubscriptionState.VERIFYING:
+            await self._tell_unchanged(before, payment_id, within)
+            return
         event = SubscriptionEvent.PAYMENT_METHOD_REFUSED
-        refused = await self._moved(subscription_id, event, payment_id, within)
-        if refused is not None:
-            template = "subscription_not_activated"
-            await self._delivery.tell_customer(template, refused, within=within)
+        refused = await self._rows.move(before, event, within=within, payment_id=payment_id)
+        assert refused is not None, "what is being verified can be refused"
+        template = "subscription_not_activated"
+        await self._delivery.tell_customer(template, refused, within=within)
 
     async def activate_service(self, subscription_id: UUID) -> None:
         """Send the activation that was ordered, while it is still wanted."""
@@ -209,6 +251,26 @@ class Subscriptions:
         """Send the deactivation that was ordered."""
         await self._delivery.deactivate_service(subscription_id)
 
+    async def _change_payment_method(
+        self, before: Subscription, payment_id: UUID, token: str, within: Connection
+    ) -> None:
+        event = SubscriptionEvent.PAYMENT_METHOD_CHANGED
+        changed = await self._rows.move(
+            before, event, within=within, payment_id=payment_id, payment_method=token
+        )
+        if changed is not None:
+            await self._delivery.tell_customer(
+                "payment_method_changed", changed, within=within, about=payment_id
+            )
+
+    async def _tell_unchanged(
+        self, subscription: Subscription, payment_id: UUID, within: Connection
+    ) -> None:
+        if next_state(subscription.state, SubscriptionEvent.PAYMENT_METHOD_CHANGED) is not None:
+            await self._delivery.tell_customer(
+                "payment_method_not_changed", subscription, within=within, about=payment_id
+            )
+
     async def _moved(
         self, subscription_id: UUID, event: SubscriptionEvent, payment_id: UUID, within: Connection
     ) -> Subscription | None:
@@ -233,3 +295,7 @@ class Subscriptions:
             metered=offer.metered,
             payment_method=payment_method,
         )
+
+
+def _is_no_token(payment_method: str) -> bool:
+    return not payment_method.strip() or contains_card_number(payment_method)

@@ -24,7 +24,9 @@ insert into subscription_arrows (from_state, event, to_state) values
   ('verifying payment method', 'Customer ends subscription', 'cancelled'),
   ('activating', 'Activation failed', 'not activated'),
   ('activating', 'Customer ends subscription', 'cancelled'),
-  ('active', 'Customer ends subscription', 'cancelled');
+  ('activating', 'Payment method changed', 'activating'),
+  ('active', 'Customer ends subscription', 'cancelled'),
+  ('active', 'Payment method changed', 'active');
 
 -- A subscription, with the terms it was made at; `moved_for` is the payment of its last event.
 create table subscriptions (
@@ -196,7 +198,9 @@ create trigger keeps_its_terms before update on subscriptions for each row
      or old.activated_at is not null and (new.activated_at, new.activation_evidence)
         is distinct from (old.activated_at, old.activation_evidence)
      or old.deactivated_at is not null and new.deactivated_at is distinct from old.deactivated_at
-     or old.cancelled_at is not null and new.cancelled_at is distinct from old.cancelled_at)
+     or old.cancelled_at is not null and new.cancelled_at is distinct from old.cancelled_at
+     or old.payment_method <> new.payment_method
+        and (new.event <> 'Payment method changed' or new.version = old.version))
   execute function refuse_other_subscription();
 
 create function refuse_other_usage() returns trigger language plpgsql as $$

@@ -1,0 +1,251 @@
+"""A bank that asks the customer, and a customer who changes the payment method of a subscription.
+
+A month's charge is made while nobody looks. When the bank wanted the customer's word, the charge
+stayed Pending and nobody told them; when the gateway's page had run out, the subscription was
+cancelled for it. And whoever had a new card could only end the subscription.
+"""
+
+import re
+from collections.abc import AsyncIterator
+from uuid import UUID
+
+import aiohttp
+import pytest
+
+from caas.billing_database.connection import Database
+from caas.billing_database.invoices import Invoice
+from caas.billing_database.payments import Payment
+from caas.billing_database.subscriptions import Subscription
+from caas.rules.payment_states import PaymentState
+from caas.rules.subscription_states import SubscriptionState
+from caas.service_catalog.subscriptions import (
+    InvalidPaymentMethodError,
+    SubscriptionEndedError,
+)
+from tests.subscription_house import SubscriptionHouse, standing
+
+CARD = {"number": "4242 4242 4242 4242", "expiry": "12/39", "cvc": "123"}
+
+
+@pytest.fixture
+async def house(database: Database) -> AsyncIterator[SubscriptionHouse]:
+    """A house with a car and a subscription on offer."""
+    async with standing(database) as built:
+        await built.car()
+        await built.offer()
+        yield built
+
+
+async def on_the_page(payment: Payment, **form: str) -> None:
+    """Send the form of the gateway's page that a payment waits on."""
+    assert payment.hosted_page_url is not None
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(payment.hosted_page_url, data=form, allow_redirects=False) as answer,
+    ):
+        assert answer.status == 303, await answer.text()
+
+
+async def newest(house: SubscriptionHouse, subject: UUID) -> Payment:
+    """Return the newest payment for something."""
+    return (await house.books.payments.listed(subject=subject))[0]
+
+
+async def waits(house: SubscriptionHouse, payment_id: UUID) -> Payment:
+    """Return a payment that waits for its customer on the gateway's page."""
+    return await house.until_paid(payment_id, lambda p: p.hosted_page_url is not None)
+
+
+async def ended(house: SubscriptionHouse, payment: Payment) -> Payment:
+    """Return a verification that is over."""
+    over = {PaymentState.VOIDED, PaymentState.FAILED}
+    return await house.until_paid(payment.id, lambda p: p.state in over)
+
+
+async def asked_for_a_month(house: SubscriptionHouse) -> tuple[Subscription, Invoice, Payment]:
+    """Subscribe with a card whose bank always asks, and let a month be charged."""
+    subscription = await house.subscribes("pm_3ds")
+    await on_the_page(await newest(house, subscription.id), action="confirm")
+    await house.until(subscription.id, lambda s: s.activated_at is not None)
+    invoice = await house.billed(subscription)
+    assert invoice.payment_id is not None
+    return subscription, invoice, await waits(house, invoice.payment_id)
+
+
+async def test_a_month_that_waits_for_its_customer_is_told_with_the_gateways_page(
+    house: SubscriptionHouse,
+) -> None:
+    subscription, invoice, payment = await asked_for_a_month(house)
+
+    letter = await house.until_told("Please confirm the payment for November 2026")
+
+    assert payment.state is PaymentState.PENDING
+    assert letter.recipient == "ana@example.com"
+    assert payment.hosted_page_url is not None
+    assert payment.hosted_page_url in letter.text
+    await on_the_page(payment, action="confirm")
+    await house.charged(invoice)
+    assert (await house.invoice_of(subscription)).state == "paid"
+
+
+async def test_a_customer_is_asked_once_however_often_the_gateway_says_that_it_waits(
+    house: SubscriptionHouse,
+) -> None:
+    _, _, payment = await asked_for_a_month(house)
+
+    await house.database.fetch("update open_work set due_at = db_now() where kind = 'probe'")
+    await house.rest()
+
+    assert (await house.books.payments.get(payment.id)).state is PaymentState.PENDING
+    asked = [one for one in house.letterbox.subjects if one.startswith("Please confirm the pay")]
+    assert len(asked) == 1
+
+
+async def test_a_page_that_runs_out_cancels_nothing_and_the_customer_is_asked_again(
+    house: SubscriptionHouse,
+) -> None:
+    subscription, invoice, payment = await asked_for_a_month(house)
+
+    await on_the_page(payment, action="leave")
+    await house.until_paid(payment.id, lambda p: p.state is PaymentState.FAILED)
+    state = (await house.subscriptions.subscription(subscription.id)).state
+    await house.days_pass(1)
+    again = await house.until_paid_again(invoice.id, than=payment.id)
+    await on_the_page(await waits(house, again.id), action="confirm")
+    await house.until_paid(again.id, lambda p: p.state is PaymentState.CAPTURING)
+
+    assert state is SubscriptionState.ACTIVE
+    assert (await house.invoice_of(subscription)).state == "paid"
+
+
+async def test_a_customer_who_never_answers_loses_the_subscription_in_the_end(
+    house: SubscriptionHouse,
+) -> None:
+    subscription, invoice, payment = await asked_for_a_month(house)
+
+    for days in (1, 2, 4):
+        await on_the_page(payment, action="leave")
+        await house.until_paid(payment.id, lambda p: p.state is PaymentState.FAILED)
+        await house.days_pass(days)
+        again = await house.until_paid_again(invoice.id, than=payment.id)
+        payment = await waits(house, again.id)
+    await on_the_page(payment, action="leave")
+    await house.until(subscription.id, lambda s: s.state is SubscriptionState.CANCELLED)
+
+    assert (await house.invoice_of(subscription)).state == "written off"
+
+
+async def test_a_bank_that_says_no_to_the_customer_is_a_decline(house: SubscriptionHouse) -> None:
+    subscription, _, payment = await asked_for_a_month(house)
+
+    await on_the_page(payment, action="reject")
+
+    await house.until(subscription.id, lambda s: s.state is SubscriptionState.CANCELLED)
+
+
+async def test_a_payment_method_that_must_be_confirmed_is_told_too(
+    house: SubscriptionHouse,
+) -> None:
+    subscription = await house.subscribes("pm_3ds")
+    payment = await newest(house, subscription.id)
+
+    letter = await house.until_told("Please confirm your payment method")
+
+    assert subscription.state is SubscriptionState.VERIFYING
+    assert payment.hosted_page_url is not None
+    assert payment.hosted_page_url in letter.text
+
+
+async def test_another_payment_method_is_verified_before_it_is_used(
+    house: SubscriptionHouse,
+) -> None:
+    subscription = await house.active()
+    payment = await house.subscriptions.change_payment_method(
+        subscription.id, payment_method="pm_3ds"
+    )
+    unverified = await house.subscriptions.subscription(subscription.id)
+
+    await on_the_page(await waits(house, payment.id), action="confirm")
+    let_go = await ended(house, payment)
+
+    after = await house.subscriptions.subscription(subscription.id)
+    assert unverified.payment_method == "pm_ok"
+    assert after.payment_method == "pm_3ds"
+    assert (let_go.state, let_go.captured_amount) == (PaymentState.VOIDED, 0)
+    assert (await house.subscriptions.events(subscription.id))[-1]["event"] == (
+        "Payment method changed"
+    )
+    await house.until_told("Payment method changed")
+
+
+async def test_a_new_card_is_typed_at_the_gateway_and_its_token_is_charged_from_then_on(
+    house: SubscriptionHouse,
+) -> None:
+    subscription = await house.active("pm_late_settlement")
+
+    payment = await house.subscriptions.change_payment_method(subscription.id, payment_method=None)
+    await on_the_page(await waits(house, payment.id), action="pay", **CARD)
+    await ended(house, payment)
+    invoice = await house.billed(subscription)
+    charged = await house.charged(invoice)
+
+    assert charged.payment_method == "pm_ok"
+    assert (await house.invoice_of(subscription)).state == "paid"
+    assert not [one for one in house.letterbox.subjects if re.match("Please confirm", one)]
+
+
+@pytest.mark.parametrize("how", ["declined", "left"])
+async def test_a_payment_method_that_is_not_verified_changes_nothing(
+    house: SubscriptionHouse, how: str
+) -> None:
+    subscription = await house.active()
+
+    if how == "declined":
+        payment = await house.subscriptions.change_payment_method(
+            subscription.id, payment_method="pm_declined"
+        )
+    else:
+        payment = await house.subscriptions.change_payment_method(
+            subscription.id, payment_method=None
+        )
+        await on_the_page(await waits(house, payment.id), action="leave")
+    await ended(house, payment)
+    await house.until_told("Your payment method was not changed")
+
+    after = await house.subscriptions.subscription(subscription.id)
+    assert (after.state, after.payment_method) == (SubscriptionState.ACTIVE, "pm_ok")
+
+
+async def test_what_has_ended_takes_no_payment_method(house: SubscriptionHouse) -> None:
+    subscription = await house.active()
+    payment = await house.subscriptions.change_payment_method(subscription.id, payment_method=None)
+    await house.subscriptions.end_subscription(subscription.id)
+
+    await on_the_page(await waits(house, payment.id), action="pay", **CARD)
+    let_go = await ended(house, payment)
+
+    assert let_go.state is PaymentState.VOIDED
+    after = await house.subscriptions.subscription(subscription.id)
+    assert (after.state, after.payment_method) == (SubscriptionState.CANCELLED, "pm_ok")
+    with pytest.raises(SubscriptionEndedError):
+        await house.subscriptions.change_payment_method(subscription.id, payment_method="pm_ok")
+
+
+async def test_a_card_number_is_no_payment_method(house: SubscriptionHouse) -> None:
+    subscription = await house.active()
+
+    with pytest.raises(InvalidPaymentMethodError):
+        await house.subscriptions.change_payment_method(
+            subscription.id, payment_method="4111 1111 1111 1111"
+        )
+
+
+async def test_the_database_takes_another_payment_method_with_its_event_alone(
+    house: SubscriptionHouse,
+) -> None:
+    subscription = await house.active()
+
+    with pytest.raises(Exception, match="its terms and what proved"):
+        await house.database.fetch(
+            "update subscriptions set payment_method = 'pm_other' where id = $1", subscription.id
+        )

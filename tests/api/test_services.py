@@ -194,6 +194,32 @@ async def test_a_refused_payment_method_is_402_and_activates_nothing(doors: Door
     assert (answer.status, answer.json["code"]) == (402, "payment_method_refused"), answer.body
 
 
+async def test_a_running_subscription_takes_another_payment_method(doors: Doors) -> None:
+    path = (await subscribes(doors)).headers["location"]
+    await until_active(doors, path)
+
+    answer = await doors.post(
+        f"{path}/payment-method", {"payment_method": "pm_late_settlement"}, caller="services"
+    )
+
+    assert answer.status == 202, answer.body
+    assert answer.headers["location"] == answer.json["links"]["self"]
+    assert (answer.json["type"], answer.json["amount"]) == ("subscription", 100)
+    subscription = await doors.house.platform.subscriptions.subscription(
+        UUID(path.rsplit("/", 1)[1])
+    )
+    assert subscription.payment_method == "pm_late_settlement"
+
+
+async def test_what_has_ended_takes_no_payment_method(doors: Doors) -> None:
+    path = (await subscribes(doors)).headers["location"]
+    await doors.call("DELETE", path, caller="services")
+
+    answer = await doors.post(f"{path}/payment-method", {}, caller="services")
+
+    assert (answer.status, answer.json["code"]) == (409, "subscription_ended"), answer.body
+
+
 async def test_a_subscription_is_ended_as_often_as_one_likes(doors: Doors) -> None:
     path = (await subscribes(doors)).headers["location"]
     await until_active(doors, path)

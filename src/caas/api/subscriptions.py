@@ -16,6 +16,7 @@ from caas.api.idempotency import once
 from caas.api.limits import PAGE_ROWS
 from caas.api.operation import Operation
 from caas.api.ownership import own_subscription, refuse_narrowed, refuse_other_customer
+from caas.api.payment_answers import PaymentSummary, payment_summary
 from caas.api.problems import CallRefusedError, Problem
 from caas.api.queries import Limit, QueryOf
 from caas.api.rooms import Api
@@ -34,6 +35,12 @@ class SubscriptionBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     vin: Vin
     service: ServiceCode
     payment_method: PaymentMethod
+
+
+class PaymentMethodBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The token to charge from now on; without one the customer types a card at the gateway."""
+
+    payment_method: PaymentMethod | None = None
 
 
 class UsageBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -73,6 +80,7 @@ class PaymentMethodRefusedError(CallRefusedError):
 
 
 NEW: Final = BodyOf(SubscriptionBody)
+OTHER_METHOD: Final = BodyOf(PaymentMethodBody)
 USED: Final = BodyOf(UsageBody)
 LISTED: Final = QueryOf(SubscriptionQuery)
 
@@ -96,6 +104,21 @@ async def subscribe(api: Api, call: Call) -> Answer:
         return answer_of(201, told, location)
 
     return await once(api.rooms.books.keys, call, body, begin)
+
+
+async def change_payment_method(api: Api, call: Call) -> Answer:
+    """Have another payment method verified; verified, it is charged from then on."""
+    body = OTHER_METHOD.read(call.body)
+
+    async def change() -> Answer:
+        subscription = await own_subscription(api.rooms, call.by, call.ids["subscription_id"])
+        verifying = await api.rooms.subscriptions.change_payment_method(
+            subscription.id, payment_method=body.payment_method
+        )
+        told = payment_summary(verifying)
+        return answer_of(202, told, (b"location", told.links.itself.encode()))
+
+    return await once(api.rooms.books.keys, call, body, change)
 
 
 async def end_subscription(api: Api, call: Call) -> Answer:
@@ -167,6 +190,11 @@ SUBSCRIPTION_OPERATIONS: Final = (
     Operation(
         id="endSubscription", tag=TAG, method="DELETE", path=_PATH, scopes=_SELLERS,
         answers={200: SubscriptionAnswer, 404: Problem}, handle=end_subscription,
+    ),
+    Operation(
+        id="changePaymentMethod", tag=TAG, method="POST", path=f"{_PATH}/payment-method",
+        scopes=_SELLERS, body=OTHER_METHOD, handle=change_payment_method,
+        answers={202: PaymentSummary, 404: Problem, 409: Problem},
     ),
     Operation(
         id="getSubscription", tag=TAG, method="GET", path=_PATH, scopes=_READERS,

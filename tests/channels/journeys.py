@@ -17,8 +17,8 @@ PHONE: Final[dict[str, Any]] = {
 DESK: Final[dict[str, Any]] = {"viewport": {"width": 1280, "height": 860}}
 SALES: Final = "ventas@autos-sol.example"
 ANA: Final = "ana@example.com"
-GOOD_CARD, DECLINED_CARD, POOR_CARD = (
-    "4242 4242 4242 4242", "4000 0000 0000 0002", "4000 0000 0000 9995",
+GOOD_CARD, DECLINED_CARD, POOR_CARD, ASKING_CARD = (
+    "4242 4242 4242 4242", "4000 0000 0000 0002", "4000 0000 0000 9995", "4000 0025 0000 3155",
 )  # fmt: skip
 
 
@@ -88,12 +88,14 @@ class Visitor:
         await self.page.wait_for_url("**/intranet/orders/*")
         return UUID(self.page.url.rsplit("/", 1)[1])
 
-    async def pays(self, card: str = GOOD_CARD) -> None:
-        """Fill in the gateway's page, which is open, and come back."""
+    async def pays(self, card: str = GOOD_CARD, *, confirm: bool = False) -> None:
+        """Fill in the gateway's page, which is open, confirm if the bank asks, and come back."""
         await self.page.get_by_label(self.tongue.card).fill(card)
         await self.page.get_by_label(self.tongue.expiry).fill("12/39")
         await self.page.get_by_label(self.tongue.cvc).fill("123")
         await self.page.locator("button.first").click()
+        if confirm:
+            await self.page.locator("button[value=confirm]").click()
         await self.page.wait_for_url(self.town.url + "/**")
 
     async def goes_to_pay_the_rest(self, order_id: UUID) -> None:

@@ -1,17 +1,15 @@
 """Subscriptions and invoices in a browser (Diagram 6)."""
 
 from collections.abc import AsyncIterator
-from datetime import timedelta
 from uuid import UUID
 
 import pytest
 from playwright.async_api import Browser, expect
 
 from caas import app
-from caas.rules.mes_vencido import Month
 from caas.rules.subscription_states import SubscriptionState
-from tests.channels.journeys import ANA, DESK, ENGLISH, PHONE, Visitor, visitor
-from tests.channels.town import STOCK, ZONE, Town, eventually
+from tests.channels.journeys import ANA, ASKING_CARD, DESK, ENGLISH, PHONE, Visitor, visitor
+from tests.channels.town import STOCK, Town, eventually
 
 VIN = STOCK[0][0]
 
@@ -87,10 +85,7 @@ async def test_a_month_that_is_over_is_invoiced_and_the_invoice_is_a_pdf(
     town: Town, ana: Visitor, chromium: Browser
 ) -> None:
     await subscribes(ana)
-    month = Month.containing(app.now(), ZONE)
-    over = month.next().first_instant(ZONE) - app.now() + timedelta(hours=1)
-    await town.pass_time(over.total_seconds())
-    await town.as_owner("update caas.sessions set idle_until = caas.db_now() + interval '1 day'")
+    month = await town.month_is_over()
     await town.platform.billing.run_month(month)
 
     async def paid() -> bool | None:
@@ -110,6 +105,63 @@ async def test_a_month_that_is_over_is_invoiced_and_the_invoice_is_a_pdf(
     assert path.read_bytes().startswith(b"%PDF-")
     assert download.suggested_filename.endswith(".pdf")
     await expect(at_desk.page.get_by_text("Paid")).to_be_visible()
+
+
+async def changes_to_a_card_whose_bank_asks(ana: Visitor, subscription: UUID) -> None:
+    """Change the payment method to a new card, typed and confirmed at the gateway."""
+    await ana.page.locator("#change-method").click()
+    await ana.page.locator("main button.first").click()
+    await ana.pays(ASKING_CARD, confirm=True)
+    await ana.page.wait_for_url(f"**/subscriptions/{subscription}")
+
+
+async def test_another_payment_method_takes_over_when_the_customer_has_confirmed_it(
+    town: Town, ana: Visitor
+) -> None:
+    subscription = await subscribes(ana)
+
+    await changes_to_a_card_whose_bank_asks(ana, subscription)
+
+    async def changed() -> bool | None:
+        found = await town.platform.subscriptions.subscription(subscription)
+        return True if found.payment_method == "pm_3ds" else None
+
+    await eventually(changed)
+    await ana.go("/messages")
+    await expect(ana.page.get_by_role("heading", name="Medio de pago cambiado")).to_be_visible()
+    assert ana.complaints == []
+
+
+async def test_a_card_that_was_not_confirmed_changes_nothing_and_says_so(
+    town: Town, ana: Visitor
+) -> None:
+    subscription = await subscribes(ana)
+    await ana.page.locator("#change-method").click()
+    await ana.page.locator("main button.first").click()
+
+    await ana.page.get_by_role("button", name=ana.tongue.leave).click()
+
+    await expect(ana.page.get_by_text("El medio de pago no ha cambiado")).to_be_visible()
+    assert (await town.platform.subscriptions.subscription(subscription)).payment_method == "pm_ok"
+
+
+async def test_a_month_that_the_bank_wants_confirmed_is_told_and_paid(
+    town: Town, ana: Visitor
+) -> None:
+    subscription = await subscribes(ana)
+    await changes_to_a_card_whose_bank_asks(ana, subscription)
+    month = await town.month_is_over()
+
+    await town.platform.billing.run_month(month)
+    letter = await town.letter_to(ANA, containing="quiere que confirmes el cobro")
+    assert town.gateway_url in letter
+    await ana.go(f"/subscriptions/{subscription}")
+    await ana.page.locator("#confirm").click()
+    await ana.page.locator("button[value=confirm]").click()
+
+    await expect(ana.page.get_by_text("Cobrado").first).to_be_visible()
+    (invoice,) = await town.platform.invoices.invoices(month=month)
+    assert invoice.state == "paid"
 
 
 async def test_an_invoice_is_nobody_elses(town: Town, ana: Visitor, chromium: Browser) -> None:

@@ -11,6 +11,7 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
@@ -34,6 +35,7 @@ from caas.external_systems.seed_contract_gateway import SeedContractGateway
 from caas.external_systems.transport_system import TransportSystem
 from caas.order_management import OrderPartners
 from caas.payment_processing import PaymentRequest
+from caas.rules.mes_vencido import Month
 from caas.rules.money import Money
 from caas.rules.order_states import OrderState
 from caas.rules.pace import Pace
@@ -173,6 +175,16 @@ class Town:
                 await connection.execute(statement)
             finally:
                 await connection.execute("set role caas_app")
+
+    async def month_is_over(self) -> Month:
+        """Let the running month end while everybody stays signed in; return that month."""
+        month = Month.containing(app.now(), ZONE)
+        over = month.next().first_instant(ZONE) - app.now() + timedelta(hours=1)
+        await self.pass_time(over.total_seconds())
+        await self.as_owner(
+            "update caas.sessions set idle_until = caas.db_now() + interval '1 day'"
+        )
+        return month
 
     async def pass_time(self, seconds: float) -> None:
         """Move the database's clock, as only tests do."""

@@ -10,24 +10,24 @@ from uuid import UUID
 
 from caas.billing_database.payments import Payment, TimelineEvent
 from caas.channels.page_routes import CUSTOMERS, NothingHereError, PageRoute, get
-from caas.channels.payment_view import Situation, view_of
+from caas.channels.payment_subjects import subjects_of
+from caas.channels.payment_view import Situation
 from caas.channels.replies import Reply, see_other
 from caas.channels.rooms import Channels
 from caas.channels.visit import Visit
 from caas.errors import NotFoundError
 from caas.rules.money import Money
-from caas.rules.payment_types import PaymentType
 
 PAGE_ROWS: Final = 200
-OF_AN_ORDER: Final = frozenset({PaymentType.RESERVATION, PaymentType.FINAL})
 
 
 async def to_gateway(channels: Channels, visit: Visit) -> Reply:
     """Send the customer on to the gateway's page; whoever has paid goes to what was paid for."""
     payment = await own_payment(channels, visit)
-    view = view_of(payment)
+    subjects = await subjects_of(channels, visit.customer)
+    view = subjects.view(payment)
     if view.situation is not Situation.AT_GATEWAY:
-        return see_other(subject_path(payment))
+        return see_other(subjects.path(payment))
     return channels.page(visit, "customer/to_gateway.html", view=view)
 
 
@@ -36,10 +36,12 @@ async def payments(channels: Channels, visit: Visit) -> Reply:
     listed = await channels.rooms.books.payments.listed(
         customer=visit.customer, before=visit.place("before")
     )
+    subjects = await subjects_of(channels, visit.customer)
     return channels.page(
         visit,
         "customer/payments.html",
-        views=[view_of(payment) for payment in listed],
+        views=[subjects.view(payment) for payment in listed],
+        about=subjects.name,
         more=listed[-1].id if len(listed) == PAGE_ROWS else None,
     )
 
@@ -48,13 +50,15 @@ async def payment(channels: Channels, visit: Visit) -> Reply:
     """Show a payment, its life and what was given back of it."""
     found = await own_payment(channels, visit)
     status = await channels.rooms.payment_processing.query_payment_status(found.id)
+    subjects = await subjects_of(channels, visit.customer)
     return channels.page(
         visit,
         "customer/payment.html",
-        view=view_of(status.payment),
+        view=subjects.view(status.payment),
+        about=subjects.name(found),
         moves=[event for event in status.events if event.from_state != event.to_state],
         refunds=[(refund, Money(refund.amount, refund.currency)) for refund in status.refunds],
-        subject_path=subject_path(found),
+        subject_path=subjects.path(found),
         slug=_slug,
     )
 
@@ -73,15 +77,6 @@ async def own_payment(channels: Channels, visit: Visit) -> Payment:
     if found.customer != visit.customer:
         raise NothingHereError
     return found
-
-
-def subject_path(payment: Payment) -> str:
-    """Return the page of what a payment is for."""
-    if payment.type in OF_AN_ORDER:
-        return f"/car/{payment.subject}"
-    if payment.type is PaymentType.SERVICE:
-        return f"/service-orders/{payment.subject}"
-    return "/invoices"
 
 
 def _slug(event: TimelineEvent) -> str:

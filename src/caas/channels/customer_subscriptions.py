@@ -11,13 +11,16 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
-from caas.billing_database.invoices import InvoiceRows
+from caas.billing_database.invoices import Invoice, InvoiceRows
 from caas.billing_database.payment_methods import PaymentMethods, UsedMethod
 from caas.billing_database.services import Service
 from caas.billing_database.subscriptions import Subscription
+from caas.channels.customer_invoices import first_day_of
 from caas.channels.customer_services import own_cars
 from caas.channels.next_charge import running_month
+from caas.channels.order_view import payments_of
 from caas.channels.page_routes import CUSTOMERS, NothingHereError, PageRoute, get, post
+from caas.channels.payment_view import UNDER_WAY, PaymentView, Situation, view_of
 from caas.channels.replies import Reply, nothing_new
 from caas.channels.rooms import Channels
 from caas.channels.sending_once import new_key, once
@@ -28,6 +31,7 @@ from caas.rules.subscription_states import SubscriptionState
 from caas.service_catalog import SUBSCRIPTION
 
 REFUSED: Final = 422
+OPEN: Final = "open"
 KINDS: Final = {
     SubscriptionState.ACTIVE: "good",
     SubscriptionState.REFUSED: "bad",
@@ -39,10 +43,16 @@ MOVING: Final = frozenset({SubscriptionState.VERIFYING, SubscriptionState.ACTIVA
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionView:
-    """A subscription as pages show it."""
+    """A subscription as pages show it.
+
+    `check` is the last verification of a payment method for it, `to_confirm` a month that waits
+    for the customer at the gateway.
+    """
 
     subscription: Subscription
     name: str
+    check: PaymentView | None = None
+    to_confirm: tuple[Invoice, PaymentView] | None = None
 
     @property
     def slug(self) -> str:
@@ -68,12 +78,22 @@ class SubscriptionView:
             and self.subscription.activated_at is not None
             and self.subscription.deactivated_at is None
         )
-        return self.subscription.state in MOVING or switching_off
+        checking = self.check is not None and self.check.situation in UNDER_WAY
+        waiting = checking or self.to_confirm is not None
+        return self.subscription.state in MOVING or switching_off or waiting
+
+    @property
+    def may_change_method(self) -> bool:
+        """Whether another payment method could take over."""
+        return self.subscription.state in {SubscriptionState.ACTIVE, SubscriptionState.ACTIVATING}
 
     @property
     def version(self) -> str:
         """What changes when anything of this changes."""
-        return f"{self.slug}-{int(self.subscription.deactivated_at is not None)}"
+        month = self.to_confirm[1].version if self.to_confirm else 0
+        check = self.check.version if self.check else 0
+        switched_off = int(self.subscription.deactivated_at is not None)
+        return f"{self.slug}-{switched_off}.{check}.{month}"
 
 
 async def subscribe_form(channels: Channels, visit: Visit) -> Reply:
@@ -88,7 +108,7 @@ async def subscribe(channels: Channels, visit: Visit) -> Reply:
     vin = visit.form.get("vin", "")
     chosen = [
         method.token
-        for method in await _methods(channels, visit)
+        for method in await used_methods(channels, visit)
         if str(method.payment_id) == visit.form.get("method")
     ]
     if not chosen or vin not in vins or visit.form.get("agreed") != "yes":
@@ -143,7 +163,26 @@ async def own_subscription(channels: Channels, visit: Visit) -> SubscriptionView
     found = await channels.rooms.subscriptions.find(subscription_id)
     if found is None or found.customer != visit.customer:
         raise NothingHereError
-    return SubscriptionView(found, await _name(channels, found.service))
+    name = (await channels.rooms.service_catalog.service(found.service)).name
+    checks = await payments_of(channels, found.id)
+    return SubscriptionView(
+        found,
+        name,
+        check=view_of(checks[0], verifies=True) if checks else None,
+        to_confirm=await _to_confirm(channels, found),
+    )
+
+
+async def _to_confirm(
+    channels: Channels, subscription: Subscription
+) -> tuple[Invoice, PaymentView] | None:
+    """Return the month that waits for the customer at the gateway, if one does."""
+    for invoice in await channels.rooms.invoices.invoices(subscription=subscription.id):
+        if invoice.state == OPEN and invoice.last_payment is not None:
+            view = view_of(await channels.rooms.books.payments.get(invoice.last_payment))
+            if view.situation is Situation.AT_GATEWAY:
+                return invoice, view
+    return None
 
 
 async def _page(channels: Channels, visit: Visit, template: str) -> Reply:
@@ -157,6 +196,7 @@ async def _page(channels: Channels, visit: Visit, template: str) -> Reply:
         month=await running_month(channels, view.subscription, now) if active else None,
         invoices=await channels.rooms.invoices.invoices(subscription=view.subscription.id),
         money_of=Money,
+        day_of=first_day_of,
     )
 
 
@@ -170,14 +210,15 @@ async def _form_page(
         fee=Money(offer.monthly_fee or 0, offer.currency),
         metered=[(it["unit"], Money(it["unit_price"], offer.currency)) for it in offer.metered],
         cars=await own_cars(channels, visit),
-        methods=await _methods(channels, visit),
+        methods=await used_methods(channels, visit),
         nothing_chosen=nothing_chosen,
         key=new_key(),
         status=REFUSED if nothing_chosen else 200,
     )
 
 
-async def _methods(channels: Channels, visit: Visit) -> list[UsedMethod]:
+async def used_methods(channels: Channels, visit: Visit) -> list[UsedMethod]:
+    """Return what the customer has paid with before."""
     return await PaymentMethods(channels.rooms.books.database).used_by(visit.customer)
 
 
@@ -189,10 +230,6 @@ async def _offered(channels: Channels, visit: Visit) -> Service:
     if found.kind != SUBSCRIPTION or not found.offered:
         raise NothingHereError
     return found
-
-
-async def _name(channels: Channels, code: str) -> str:
-    return (await channels.rooms.service_catalog.service(code)).name
 
 
 _ONE: Final = "/subscriptions/{subscription_id:uuid}"

@@ -32,6 +32,13 @@ OF_A_PAYMENT: Final = frozenset(
     {
         "reservation_failed",
         "reservation_not_possible",
+        "subscription_payment_to_confirm",
+        "subscription_payment_retried",
+        "subscription_payment_in_grace",
+        "subscription_cancelled_payment_failed",
+        "payment_method_to_confirm",
+        "payment_method_changed",
+        "payment_method_not_changed",
         "service_active",
         "service_payment_failed",
         "service_not_activated_not_charged",

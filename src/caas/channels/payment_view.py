@@ -72,6 +72,12 @@ class PaymentView:
     refunded: Money
     reason: str
     hosted_page_url: str | None
+    verifies: bool = False
+
+    @property
+    def name(self) -> str:
+        """What the payment is called: its type, or that it only verified a payment method."""
+        return "verification" if self.verifies else self.payment.type.value
 
     @property
     def kind(self) -> str:
@@ -84,8 +90,8 @@ class PaymentView:
         return f"{str(self.payment.id)[-6:]}-{self.payment.version}"
 
 
-def view_of(payment: Payment) -> PaymentView:
-    """Return how a payment stands."""
+def view_of(payment: Payment, *, verifies: bool = False) -> PaymentView:
+    """Return how a payment stands; `verifies` when it only verifies a payment method."""
     situation = _situation(payment)
     waiting = situation is Situation.AT_GATEWAY
     return PaymentView(
@@ -95,6 +101,7 @@ def view_of(payment: Payment) -> PaymentView:
         refunded=Money(payment.refunded_amount, payment.currency),
         reason=decline_kind(payment.decline_code).name.lower(),
         hosted_page_url=payment.hosted_page_url if waiting else None,
+        verifies=verifies,
     )
 
 

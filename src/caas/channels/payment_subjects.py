@@ -1,0 +1,63 @@
+"""What a customer's payments are for: a car, a service, a subscription, in the customer's words.
+
+A subscription's payment is for the invoice of a month, or it verifies a payment method and is for
+the subscription itself.
+
+Rule a change must keep: only what is the customer's own is looked at.
+"""
+
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from caas.billing_database.payments import Payment
+from caas.channels.payment_view import PaymentView, view_of
+from caas.channels.rooms import Channels
+from caas.rules.payment_types import PaymentType
+
+OF_AN_ORDER = frozenset({PaymentType.RESERVATION, PaymentType.FINAL})
+
+
+@dataclass(frozen=True, slots=True)
+class Subjects:
+    """What a customer has: the names of all things, and which month belongs to what."""
+
+    names: dict[UUID, str] = field(default_factory=dict)
+    subscriptions: frozenset[UUID] = frozenset()
+    subscription_of_invoice: dict[UUID, UUID] = field(default_factory=dict)
+
+    def view(self, payment: Payment) -> PaymentView:
+        """Return how a payment stands, and whether it only verified a payment method."""
+        return view_of(payment, verifies=payment.subject in self.subscriptions)
+
+    def name(self, payment: Payment) -> str:
+        """Return what a payment is for, as its customer calls it."""
+        subject = self.subscription_of_invoice.get(payment.subject, payment.subject)
+        return self.names.get(subject, "")
+
+    def path(self, payment: Payment) -> str:
+        """Return the page of what a payment is for."""
+        if payment.type in OF_AN_ORDER:
+            return f"/car/{payment.subject}"
+        if payment.type is PaymentType.SERVICE:
+            return f"/service-orders/{payment.subject}"
+        subject = self.subscription_of_invoice.get(payment.subject, payment.subject)
+        return f"/subscriptions/{subject}" if subject in self.subscriptions else "/invoices"
+
+
+async def subjects_of(channels: Channels, customer: UUID) -> Subjects:
+    """Return what a customer has, as far as their lists show it."""
+    rooms = channels.rooms
+    services = {one.code: one.name for one in await rooms.service_catalog.services()}
+    orders = await rooms.order_management.orders(customer=customer)
+    bought = await rooms.service_catalog.service_orders(customer=customer)
+    subscriptions = await rooms.subscriptions.subscriptions(customer=customer)
+    invoices = await rooms.invoices.invoices(customer=customer)
+    return Subjects(
+        names={
+            **{order.id: order.model for order in orders},
+            **{one.id: services.get(one.service, one.service) for one in bought},
+            **{one.id: services.get(one.service, one.service) for one in subscriptions},
+        },
+        subscriptions=frozenset(one.id for one in subscriptions),
+        subscription_of_invoice={one.id: one.subscription for one in invoices},
+    )

@@ -56,3 +56,24 @@ def test_the_administrators_own_policy_stays(
         pass
 
     assert policy.read_text() == "#!/bin/sh\nexit 0\n"
+
+
+def test_a_distribution_without_the_browser_that_has_no_screen_gets_the_whole_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked: list[tuple[str, ...]] = []
+
+    def apt_get(*words: str) -> bool:
+        asked.append(words)
+        return words[0] == "update" or "chromium" in words
+
+    monkeypatch.setattr(system_programs, "POLICY", tmp_path / "policy-rc.d")
+    monkeypatch.setattr(system_programs, "apt_get", apt_get)
+
+    system_programs.install(["chromium", "mosquitto"])
+
+    assert [words[-2:] for words in asked if words[0] == "install"] == [
+        ("chromium-headless-shell", "mosquitto"),
+        ("chromium-headless-shell", "mosquitto"),
+        ("chromium", "mosquitto"),
+    ]

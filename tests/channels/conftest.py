@@ -1,16 +1,14 @@
 """What the tests of the channels share: a town, and browsers to visit it with."""
 
-import shutil
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, async_playwright
+from playwright.async_api import Browser
 
 from caas.billing_database.connection import Database
+from tests import browser
 from tests.channels.town import Town, founded
-
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 
 
 @pytest.fixture
@@ -23,11 +21,8 @@ async def town(database: Database) -> AsyncIterator[Town]:
 @pytest.fixture(scope="session")
 async def chromium() -> AsyncIterator[Browser]:
     """One Chromium for all tests; every test opens windows of its own."""
-    assert CHROMIUM, "these tests need Chromium: apt install chromium"
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        await browser.close()
+    async with browser.started() as started:
+        yield started
 
 
 @pytest.fixture

@@ -11,12 +11,12 @@ from typing import Final
 from uuid import UUID
 
 import asyncpg
-from playwright.async_api import Browser, async_playwright
+from playwright.async_api import Browser
 
 from caas.billing_database import connection, migrations
 from caas.billing_database.embedded_postgresql import EmbeddedPostgresql
 from caas.rules.order_states import OrderState
-from tests.channels.conftest import CHROMIUM
+from tests.browser import started
 from tests.channels.journeys import ANA, DESK, PHONE, SALES, Visitor, visitor
 from tests.channels.town import STOCK, Town, founded
 from tests.databases import named
@@ -118,13 +118,9 @@ async def main() -> None:
             await admin.close()
             await migrations.migrate(named(dsn, "pictures"))
             database = await connection.connect(named(dsn, "pictures"))
-            async with founded(database) as town, async_playwright() as playwright:
-                browser = await playwright.chromium.launch(
-                    executable_path=CHROMIUM, args=["--no-sandbox"]
-                )
+            async with founded(database) as town, started() as browser:
                 order = await intranet(town, browser)
                 await customer(town, browser, order)
-                await browser.close()
             await database.close()
         finally:
             await server.stop()

@@ -1,26 +1,21 @@
 """The hosted payment page in a real browser: no script, strict policy, keyboard only."""
 
-import shutil
 from collections.abc import AsyncIterator
 
 import pytest
-from playwright.async_api import BrowserContext, Page, async_playwright
+from playwright.async_api import BrowserContext, Page
 
+from tests.browser import started
 from tests.simulators.gateway_client import Gateway, Receiver
-
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no browser on this machine")
 
 
 @pytest.fixture
 async def browser() -> AsyncIterator[BrowserContext]:
     """Open a browser as a Spanish customer has it, with script switched off."""
-    async with async_playwright() as playwright:
-        chromium = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    async with started() as chromium:
         yield await chromium.new_context(
             locale="es-ES", java_script_enabled=False, viewport={"width": 360, "height": 740}
         )
-        await chromium.close()
 
 
 async def opened(browser: BrowserContext, gateway: Gateway, back: str) -> tuple[Page, str]:

@@ -1,0 +1,21 @@
+"""The browser that tests and screenshots start: the one without a screen, where there is one."""
+
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from playwright.async_api import Browser, async_playwright
+
+from bootstrap.system_programs import PROGRAMS
+
+CHROMIUM = next(filter(None, map(shutil.which, PROGRAMS["chromium"])), None)
+
+
+@asynccontextmanager
+async def started() -> AsyncIterator[Browser]:
+    """Start Chromium and close it afterwards."""
+    assert CHROMIUM, "these tests need Chromium: apt install chromium"
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        await browser.close()

@@ -269,3 +269,20 @@ async def test_no_card_number_reaches_an_alert(post: Post) -> None:
 
     (case,) = await post.books.cases.listed()
     assert "4111" not in case.sentence
+
+
+async def test_messages_call_services_by_their_names(post: Post) -> None:
+    """Customers were told that "heated-seats" was active, and of orders by their ids."""
+    await post.books.database.fetch(
+        "insert into services (code, name, kind, currency, updated_at)"
+        " values ('heated-seats', 'Heated seats', 'one_time', 'EUR', db_now())"
+    )
+    customer = customer_of(post)
+
+    await post.tell(customer, new_id())
+    await post.work()
+
+    (message,) = post.channel.sent
+    (told,) = await post.notifications.inbox(customer)
+    assert "El servicio Heated seats está activo" in message.text
+    assert "heated-seats" not in told.text

@@ -9,7 +9,7 @@ read or sent, in the reader's language; an erased customer is sent nothing; send
 twice after a crash, and never not at all.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from typing import Any, Final, NamedTuple
@@ -21,6 +21,7 @@ from caas.billing_database.books import Books
 from caas.billing_database.connection import Connection
 from caas.billing_database.due_work import DueWork
 from caas.billing_database.identifiers import new_id
+from caas.billing_database.names import names_of
 from caas.billing_database.notification_rows import (
     NewNotification,
     Notification,
@@ -163,7 +164,8 @@ class Notifications:
             audience=audience, recipient=str(recipient), unread_only=unread_only, before=before
         )
         language = language or (await self._addressed(audience, str(recipient))).language
-        return [self._written(row, language) for row in listed]
+        names = await self._names(listed)
+        return [self._written(row, language, names) for row in listed]
 
     async def unread(self, recipient: str | UUID, *, audience: str = CUSTOMER) -> int:
         """Count what a recipient has not read."""
@@ -214,7 +216,7 @@ class Notifications:
             return Done()
         address = await self._addressed(row.audience, row.recipient)
         try:
-            await self._channel.send(self._message(row, address))
+            await self._channel.send(self._message(row, address, await self._names([row])))
         except NotDeliveredError as failure:
             return await self._not_delivered(work, failure)
         await self._rows.ended(row.id)
@@ -233,8 +235,20 @@ class Notifications:
         name = "" if audience == CUSTOMER else recipient
         return known or Address(name, "", self._language)
 
-    def _message(self, row: Notification, address: Address) -> OutgoingMessage:
-        said = texts.words(row.template, row.facts, language=address.language, zone=self._zone)
+    async def _names(self, rows: Sequence[Notification]) -> Mapping[str, str]:
+        """Return what the orders and services that these tell of are called."""
+        return await names_of(
+            self._books.database,
+            orders=[row.facts["order"] for row in rows if "order" in row.facts],
+            services=[row.facts["service"] for row in rows if "service" in row.facts],
+        )
+
+    def _message(
+        self, row: Notification, address: Address, names: Mapping[str, str]
+    ) -> OutgoingMessage:
+        said = texts.words(
+            row.template, row.facts, language=address.language, zone=self._zone, names=names
+        )
         return OutgoingMessage(
             id=str(row.id),
             recipient=address.email or row.recipient,
@@ -243,8 +257,8 @@ class Notifications:
             written_at=row.created_at,
         )
 
-    def _written(self, row: Notification, language: str) -> Told:
-        said = texts.words(row.template, row.facts, language=language, zone=self._zone)
+    def _written(self, row: Notification, language: str, names: Mapping[str, str]) -> Told:
+        said = texts.words(row.template, row.facts, language=language, zone=self._zone, names=names)
         return Told(
             row.id,
             row.template,

@@ -15,6 +15,7 @@ from datetime import date, datetime, tzinfo
 from decimal import Decimal
 from functools import cache
 from importlib import resources
+from types import MappingProxyType
 from typing import Any, Final
 
 from babel.dates import format_date, format_datetime
@@ -26,6 +27,7 @@ from caas.rules.money import exponent
 from caas.rules.retry_strategy import decline_kind
 
 LOCALES: Final[Mapping[str, str]] = {"es": "es_ES", "en": "en_GB"}
+NO_NAMES: Final[Mapping[str, str]] = MappingProxyType({})
 OF_A_PAYMENT: Final = frozenset({"amount", "currency"})
 OF_AN_ORDER: Final = OF_A_PAYMENT | {"order"}
 OF_A_SERVICE: Final = OF_A_PAYMENT | {"service", "vin"}
@@ -101,14 +103,24 @@ def check_facts(template: str, facts: Mapping[str, Any]) -> None:
         raise MissingFactError(message)
 
 
-def words(template: str, facts: Mapping[str, Any], *, language: str, zone: tzinfo) -> Words:
-    """Write a notification out in a language ("es" when it is none of ours)."""
+def words(
+    template: str,
+    facts: Mapping[str, Any],
+    *,
+    language: str,
+    zone: tzinfo,
+    names: Mapping[str, str] = NO_NAMES,
+) -> Words:
+    """Write a notification out in a language ("es" when it is none of ours).
+
+    `names` says what orders and services are called; what has no name is shown by its id.
+    """
     check_facts(template, facts)
     language = language if language in LOCALES else "es"
     entry = _texts(language)[template]
     return Words(
-        title=_written(entry["title"], facts, language, zone),
-        text=_written(entry["text"], facts, language, zone).strip(),
+        title=_written(entry["title"], facts, language, zone, names),
+        text=_written(entry["text"], facts, language, zone, names).strip(),
     )
 
 
@@ -132,9 +144,14 @@ def _texts(language: str) -> dict[str, dict[str, str]]:
     return tomllib.loads((folder / f"{language}.toml").read_text("utf-8"))
 
 
-def _written(source: str, facts: Mapping[str, Any], language: str, zone: tzinfo) -> str:
+def _written(
+    source: str, facts: Mapping[str, Any], language: str, zone: tzinfo, names: Mapping[str, str]
+) -> str:
+    def named(thing: str) -> str:
+        return names.get(thing, thing)
+
     environment = _environment(language)
-    return environment.from_string(source).render({**facts, "zone": zone})
+    return environment.from_string(source).render({**facts, "zone": zone, "named": named})
 
 
 @cache

@@ -177,6 +177,10 @@ async def test_after_the_legal_window_desistimiento_is_refused_plainly(
     await ana.press("Sí, desisto de la compra")
 
     await expect(ana.page.get_by_role("heading", name="Ya no es posible desistir")).to_be_visible()
+    await ana.go(f"/car/{order}")
+    assert await ana.page.get_by_role("link", name="Desistir de la compra").count() == 0
+    await ana.go(f"/car/{order}/withdrawal")
+    await expect(ana.page.get_by_role("heading", name="Ya no es posible desistir")).to_be_visible()
     assert (await town.platform.order_management.order(order)).state is OrderState.DELIVERED
 
 

@@ -20,7 +20,8 @@ from caas.channels.rooms import Channels
 from caas.channels.sending_once import Asked, initiated, new_key, once
 from caas.channels.visit import Visit
 from caas.errors import NotFoundError
-from caas.rules.order_states import OrderEvent, OrderState, can
+from caas.order_management.withdrawal import CannotWithdrawError
+from caas.rules.order_states import OrderState
 
 REFUSED: Final = 422
 ACTIVE: Final = "active"
@@ -68,10 +69,15 @@ async def final_payment(channels: Channels, visit: Visit) -> Reply:
 async def withdrawal_form(channels: Channels, visit: Visit) -> Reply:
     """Say what desistimiento means for this order."""
     view = await order_view(channels, await own_order(channels, visit))
-    if not can(view.order.state, OrderEvent.DESISTIMIENTO):
-        return see_other(f"/car/{view.order.id}")
+    if not channels.rooms.order_management.may_withdraw(view.order):
+        raise CannotWithdrawError
     return channels.page(
-        visit, "customer/withdrawal.html", view=view, order=view.order, key=new_key()
+        visit,
+        "customer/withdrawal.html",
+        view=view,
+        order=view.order,
+        ends=channels.rooms.order_management.withdrawal_ends(view.order),
+        key=new_key(),
     )
 
 
@@ -122,7 +128,9 @@ async def _page(
         order=view.order,
         services=services,
         names=names,
-        may_withdraw=can(view.order.state, OrderEvent.DESISTIMIENTO) and not view.is_being_paid,
+        may_withdraw=channels.rooms.order_management.may_withdraw(view.order)
+        and not view.is_being_paid,
+        withdrawal_ends=channels.rooms.order_management.withdrawal_ends(view.order),
     )
 
 

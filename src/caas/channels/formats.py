@@ -7,6 +7,7 @@ in the market's time zone.
 from collections.abc import Callable, Mapping
 from datetime import date, datetime, timedelta, tzinfo
 from decimal import Decimal
+from typing import Final
 
 from babel.dates import (
     format_date,
@@ -20,10 +21,14 @@ from babel.numbers import format_currency, format_decimal
 from caas.channels.languages import LOCALES
 from caas.rules.money import Money, exponent
 
+WEEKDAY: Final[Mapping[str, str]] = {"es": "EEEE, d 'de' MMMM", "en": "EEEE d MMMM"}
+"""A day near enough to need no year; the skeletons of either locale shorten its name."""
+
 
 def filters(language: str, zone: tzinfo) -> Mapping[str, Callable[..., str]]:
     """Return what templates write values with, in one language and time zone."""
     locale = LOCALES[language]
+    weekday = WEEKDAY[language]
 
     def local(at: datetime) -> datetime:
         return at.astimezone(zone)
@@ -32,7 +37,7 @@ def filters(language: str, zone: tzinfo) -> Mapping[str, Callable[..., str]]:
         "money": lambda money: written(money, language),
         "number": lambda number: format_decimal(number, locale=locale),
         "day": lambda at: format_date(_day_of(at, zone), "long", locale=locale),
-        "weekday": lambda at: format_skeleton("EEEEdMMMM", local(at), locale=locale),
+        "weekday": lambda at: format_datetime(local(at), weekday, locale=locale, tzinfo=zone),
         "short_day": lambda at: format_skeleton("dMMM", local(at), locale=locale),
         "moment": lambda at: format_datetime(local(at), "medium", locale=locale, tzinfo=zone),
         "short_moment": lambda at: (

@@ -138,6 +138,8 @@ class OrderManagement:
         self.delivery_completed = news.delivery_completed
         withdrawal = Withdrawal(self._books, giving_back=self._giving_back)
         self.withdraw = withdrawal.withdraw
+        self.may_withdraw = withdrawal.may_withdraw
+        self.withdrawal_ends = withdrawal.withdrawal_ends
         self.vehicle_returned = withdrawal.vehicle_returned
 
     def register(self, open_work: OpenWork) -> None:

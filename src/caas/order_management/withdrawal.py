@@ -8,6 +8,7 @@ so there is no withdrawal then (decision 19); a delivered vehicle is in stock ag
 been returned; a lost reservation is no withdrawal.
 """
 
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
@@ -62,6 +63,17 @@ class Withdrawal:
         self._giving_back = giving_back
         self._window_seconds = order_books.pace.seconds(window_seconds)
 
+    def may_withdraw(self, order: Order) -> bool:
+        """Say whether the customer may withdraw, as far as the order itself tells."""
+        in_time = (order.delivered_seconds_ago or 0.0) <= self._window_seconds
+        return can(order.state, OrderEvent.DESISTIMIENTO) and in_time
+
+    def withdrawal_ends(self, order: Order) -> datetime | None:
+        """Return when the time to withdraw is over; None until the vehicle is delivered."""
+        if order.delivered_at is None:
+            return None
+        return order.delivered_at + timedelta(seconds=self._window_seconds)
+
     async def withdraw(self, order_id: UUID) -> Order:
         """Withdraw from an order; the second time changes nothing.
 
@@ -105,7 +117,7 @@ class Withdrawal:
     async def _check(self, order: Order, *, within: Connection) -> None:
         if not can(order.state, OrderEvent.DESISTIMIENTO):
             raise CannotWithdrawError(f"The order {order.id} is {order.state} and has ended.")
-        if (order.delivered_seconds_ago or 0.0) > self._window_seconds:
+        if not self.may_withdraw(order):
             raise CannotWithdrawError(
                 f"The order {order.id} was delivered longer ago than the law lets withdraw."
             )

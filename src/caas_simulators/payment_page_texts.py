@@ -14,7 +14,7 @@ TEXTS = {
         "reference": "Reference:",
         "simulated": "This is a simulated gateway: no money moves. Use a test card, for example"
         " 4242 4242 4242 4242.",
-        "minutes": "The page stays open for {} more minutes.",
+        "minutes": "The page stays open for {} more min.",
         "number": "Card number",
         "expiry": "Expiry (MM/YY)",
         "cvc": "CVC code",
@@ -48,7 +48,7 @@ TEXTS = {
         "reference": "Referencia:",
         "simulated": "Esta pasarela es simulada: no se mueve dinero. Use una tarjeta de prueba, por"
         " ejemplo 4242 4242 4242 4242.",
-        "minutes": "La página sigue abierta {} minutos más.",
+        "minutes": "La página sigue abierta {} min más.",
         "number": "Número de tarjeta",
         "expiry": "Caducidad (MM/AA)",
         "cvc": "Código CVC",

@@ -182,7 +182,8 @@ class Town:
         over = month.next().first_instant(ZONE) - app.now() + timedelta(hours=1)
         await self.pass_time(over.total_seconds())
         await self.as_owner(
-            "update caas.sessions set idle_until = caas.db_now() + interval '1 day'"
+            "update caas.sessions set idle_until = caas.db_now() + interval '1 day',"
+            " ends_at = caas.db_now() + interval '1 day'"
         )
         return month
 

@@ -82,6 +82,35 @@ async def test_who_was_erased_buys_nothing_any_more(whole_world: World, path: st
     assert await whole_world.rows() == before
 
 
+REUSED_AT = [
+    "/v1/orders", "/v1/service-orders", "/v1/subscriptions", "/v1/usage",
+    "/v1/payments/{nobody}/refunds", "/v1/orders/{nobody}/withdrawal",
+    "/v1/service-orders/{nobody}/withdrawal", "/v1/orders/{nobody}/final-payment",
+]  # fmt: skip
+
+
+async def test_a_key_that_was_used_for_something_else_is_refused_wherever_it_comes(
+    whole_world: World,
+) -> None:
+    """Fault F-G13."""
+    used = {"idempotency-key": secrets.token_urlsafe(32)}
+    ana = {"name": "Ana", "email": "a@b.example"}
+    made = await sent(whole_world, "POST", "/v1/customers", ana, **used)
+    before = await whole_world.rows()
+    bodies = {to: body for to, body, _ in ABOUT_NOBODY}
+    bodies["/v1/customers"] = {**ana, "name": "Eva"}
+
+    for path in (*REUSED_AT, "/v1/customers"):
+        body = {
+            name: NOBODYS_ID if value == MINE else value for name, value in bodies[path].items()
+        }
+        answer = await sent(whole_world, "POST", path.format(nobody=NOBODYS_ID), body, **used)
+        refused(answer, 422, "idempotency_key_reused")
+
+    assert made.status == 201
+    assert await whole_world.rows() == before
+
+
 async def test_a_revoked_key_changes_nothing(whole_world: World) -> None:
     world, secret = whole_world, secrets.token_urlsafe(32)
     keys = ApiKeys(world.doors.house.database)

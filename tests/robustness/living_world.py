@@ -106,6 +106,7 @@ class LivingWorld:
     """Everything that does not die."""
 
     dsn: str
+    folder: Path
     database: Database
     owner: asyncpg.Connection
     gateway_url: str
@@ -198,7 +199,7 @@ class LivingWorld:
                 market=Market(zone=MADRID, currency="EUR", language="es"),
                 pace=Pace(self.pace),
                 public_url="http://caas.example",
-                folder=Path(stack.enter_context(TemporaryDirectory())),
+                folder=self.folder,
             ),
         )
         await platform.ota_activation_engine.start()
@@ -228,6 +229,7 @@ async def living_world(
         stack.push_async_callback(owner.close)
         world = LivingWorld(
             dsn=dsn,
+            folder=Path(stack.enter_context(TemporaryDirectory())),
             database=database,
             owner=owner,
             gateway_url=gateway.url,

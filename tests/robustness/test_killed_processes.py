@@ -33,7 +33,7 @@ IN_FLIGHT_SECONDS = 61.0
 CALM_SECONDS = 0.3
 LEASE_SECONDS = 61.0
 QUIET_SECONDS_MAX = 300.0
-KILLS_BETWEEN_PASSING_TIME = 6
+KILLS_BETWEEN_PASSING_TIME = 2
 MOVING = (
     "select kind, subject, due_at, fence, lease_until from caas.open_work order by kind, subject"
 )

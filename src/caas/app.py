@@ -23,13 +23,13 @@ from caas.errors import StartupError
 from caas.external_systems.admin_registration import AdminRegistration
 from caas.external_systems.apprise_channel import AppriseChannel
 from caas.external_systems.factory import Factory
+from caas.external_systems.gateway_adapters import ADAPTERS
 from caas.external_systems.http import HttpClient, Secret
 from caas.external_systems.in_process_vehicle_link import InProcessVehicleLink, VehiclesAtHand
 from caas.external_systems.iot_gateway import MqttVehicleLink, VehicleLink
 from caas.external_systems.local_outbox import LocalOutbox
 from caas.external_systems.notification_channel import NotificationChannel
 from caas.external_systems.reconciliation_engine import SparkEngine
-from caas.external_systems.seed_contract_gateway import SeedContractGateway
 from caas.external_systems.transport_system import TransportSystem
 from caas.order_management import OrderPartners
 from caas.rules.pace import Pace
@@ -97,9 +97,11 @@ async def opened(
 async def _partners(
     stack: AsyncExitStack, settings: Settings, fleet: VehiclesAtHand | None
 ) -> Partners:
+    adapter = ADAPTERS[settings.gateway_adapter]
     gateway_http = HttpClient(
-        settings.gateway_url, partner="The payment gateway", api_key=settings.gateway_api_key
-    )
+        settings.gateway_url, partner="The payment gateway", api_key=settings.gateway_api_key,
+        headers=adapter.headers,
+    )  # fmt: skip
     stack.push_async_callback(gateway_http.close)
     channel: NotificationChannel = (
         AppriseChannel(Secret(settings.notify_url))
@@ -118,7 +120,7 @@ async def _partners(
     for client in clients:
         stack.push_async_callback(client.close)
     return Partners(
-        gateway=SeedContractGateway(gateway_http),
+        gateway=adapter.over(gateway_http, now),
         order_partners=OrderPartners(
             factory=Factory(clients[0]),
             admin_registration=AdminRegistration(clients[1]),

@@ -19,6 +19,7 @@ from caas.assembly import Platform
 from caas.channels import beside_api, build_channels
 from caas.channels.entrance import Entrance
 from caas.errors import StartupError
+from caas.external_systems.gateway_adapters import ADAPTERS
 from caas.external_systems.simulator_control import SimulatorControl
 from caas.settings import Settings
 
@@ -113,13 +114,15 @@ def _api(platform: Platform, settings: Settings) -> FrontDoor:
         usage=platform.usage,
         billing=platform.billing,
     )
-    partner_secrets = settings.partner_webhook_secrets
+    adapter, partner_secrets = ADAPTERS[settings.gateway_adapter], settings.partner_webhook_secrets
     return build_api(
         rooms,
         ApiSettings(
             now=now,
             api_keys=parse_api_keys(settings.api_keys),
             gateway_webhook_secrets=settings.gateway_webhook_secrets,
+            gateway_verifier=adapter.verifier,
+            read_gateway_event=adapter.read_event,
             factory_webhook_secrets=partner_secrets,
             transport_webhook_secrets=partner_secrets,
             on_webhook=platform.open_work.wake,

@@ -7,7 +7,7 @@ Rules a change must keep: pure, the environment comes as a mapping; every error 
 and says what would be right; a secret never shows in a repr.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -16,8 +16,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from caas.api import parse_api_keys
 from caas.errors import StartupError
+from caas.external_systems.gateway_adapters import ADAPTERS, SEED_CONTRACT
 from caas.external_systems.http import Secret
-from caas.external_systems.webhook_signatures import WebhookVerifier
+from caas.external_systems.webhook_signatures import Verifier, WebhookVerifier
 from caas.notifications.texts import LOCALES
 from caas.rules.money import EXPONENTS
 from caas.rules.settlement_fees import FeeTerms, FeeTermsError, read_fee_terms
@@ -85,6 +86,7 @@ class Settings:
 
     database_url: str = field(repr=False)
     data_dir: Path
+    gateway_adapter: str
     gateway_url: str
     gateway_api_key: Secret
     gateway_webhook_secrets: tuple[Secret, ...]
@@ -108,17 +110,23 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     Raises:
         SettingError: a setting is missing or wrong; the sentence names it.
     """
+    adapter = gateway_adapter(environment)
     return Settings(
         database_url=database_url(environment),
         data_dir=data_dir(environment),
+        gateway_adapter=adapter,
         gateway_url=_address(environment, "CAAS_GATEWAY_URL", _HTTP),
         gateway_api_key=_secret("CAAS_GATEWAY_API_KEY", environment),
-        gateway_webhook_secrets=_webhook_secrets(environment, "CAAS_GATEWAY_WEBHOOK_SECRETS"),
+        gateway_webhook_secrets=_webhook_secrets(
+            environment, "CAAS_GATEWAY_WEBHOOK_SECRETS", ADAPTERS[adapter].verifier
+        ),
         mqtt_url=_vehicles(environment),
         factory_url=_address(environment, "CAAS_FACTORY_URL", _HTTP),
         registration_url=_address(environment, "CAAS_REGISTRATION_URL", _HTTP),
         transport_url=_address(environment, "CAAS_TRANSPORT_URL", _HTTP),
-        partner_webhook_secrets=_webhook_secrets(environment, "CAAS_PARTNER_WEBHOOK_SECRETS"),
+        partner_webhook_secrets=_webhook_secrets(
+            environment, "CAAS_PARTNER_WEBHOOK_SECRETS", WebhookVerifier
+        ),
         public_url=_address(environment, "CAAS_PUBLIC_URL", _HTTP),
         api_keys=_api_keys(environment),
         engine_url=_engine_url(environment),
@@ -147,6 +155,19 @@ def database_url(environment: Mapping[str, str]) -> str:
 def data_dir(environment: Mapping[str, str]) -> Path:
     """Return the folder where this machine keeps what is its own."""
     return Path(environment.get("CAAS_DATA_DIR") or ".caas/data").absolute()
+
+
+def gateway_adapter(environment: Mapping[str, str]) -> str:
+    """Return which adapter speaks to the payment gateway.
+
+    Raises:
+        SettingError: there is none of this name.
+    """
+    name = environment.get("CAAS_GATEWAY_ADAPTER") or SEED_CONTRACT
+    if name not in ADAPTERS:
+        known = ", ".join(sorted(ADAPTERS))
+        raise SettingError(f"CAAS_GATEWAY_ADAPTER names '{name}'; there are {known}.")
+    return name
 
 
 def time_scale(environment: Mapping[str, str]) -> float:
@@ -229,12 +250,14 @@ def _one_secret(name: str, value: str) -> Secret:
         raise SettingError(f"{name} cannot be used. {error.sentence}") from error
 
 
-def _webhook_secrets(environment: Mapping[str, str], name: str) -> tuple[Secret, ...]:
+def _webhook_secrets(
+    environment: Mapping[str, str], name: str, verifier: Callable[[Sequence[Secret]], Verifier]
+) -> tuple[Secret, ...]:
     secrets = tuple(
         _one_secret(name, part.strip()) for part in _needed(environment, name).split(",")
     )
     try:
-        WebhookVerifier(secrets)
+        verifier(secrets)
     except StartupError as error:
         raise SettingError(f"{name} cannot be used. {error.sentence}") from error
     return secrets

@@ -43,7 +43,7 @@ from caas.api.webhook_handler import GATEWAY, WEBHOOK_OPERATIONS
 from caas.billing_database.api_keys import ApiKeys
 from caas.billing_database.webhook_inbox import WebhookInbox
 from caas.errors import CaasError
-from caas.external_systems.webhook_signatures import WebhookVerifier
+from caas.external_systems.webhook_signatures import Verifier, WebhookVerifier
 
 OPERATIONS: Final[tuple[Operation, ...]] = (
     *PAYMENT_OPERATIONS,
@@ -87,13 +87,13 @@ def build_api(rooms: Rooms, settings: ApiSettings) -> FrontDoor:
     )
 
 
-def _verifiers(settings: ApiSettings) -> dict[str, WebhookVerifier]:
-    secrets = {
-        GATEWAY: settings.gateway_webhook_secrets,
-        FACTORY: settings.factory_webhook_secrets,
-        TRANSPORT: settings.transport_webhook_secrets,
+def _verifiers(settings: ApiSettings) -> dict[str, Verifier]:
+    senders = {
+        GATEWAY: (settings.gateway_verifier, settings.gateway_webhook_secrets),
+        FACTORY: (WebhookVerifier, settings.factory_webhook_secrets),
+        TRANSPORT: (WebhookVerifier, settings.transport_webhook_secrets),
     }
-    return {sender: WebhookVerifier(known) for sender, known in secrets.items() if known}
+    return {sender: verifier(known) for sender, (verifier, known) in senders.items() if known}
 
 
 def _direct(api: Api, operations: tuple[Operation, ...]) -> Mapping[tuple[str, str], DirectCall]:

@@ -12,7 +12,7 @@ from caas.api.settings import ApiSettings
 from caas.billing import Billing
 from caas.billing_database.books import Books
 from caas.billing_database.webhook_inbox import WebhookInbox
-from caas.external_systems.webhook_signatures import WebhookVerifier
+from caas.external_systems.webhook_signatures import Verifier
 from caas.order_management import OrderManagement
 from caas.payment_processing import PaymentProcessing
 from caas.payment_processing.reconciliation import Reconciliation
@@ -44,5 +44,5 @@ class Api:
     authentication: Authentication
     metrics: Metrics
     inbox: WebhookInbox
-    verifiers: dict[str, WebhookVerifier]
+    verifiers: dict[str, Verifier]
     checking: asyncio.Lock = field(default_factory=asyncio.Lock)

@@ -1,28 +1,46 @@
-"""What the API is told when it is built; nothing here is read from the environment by itself."""
+"""What the API is told when it is built.
+
+Rule a change must keep: nothing here is read from the environment by itself.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Protocol
 
 from prometheus_client import CollectorRegistry
 
 from caas.api.authentication import ConfiguredKey
 from caas.external_systems.http import Secret
+from caas.external_systems.seed_contract_wire import read_event
+from caas.external_systems.webhook_signatures import Verifier, WebhookVerifier
+
+
+class Identified(Protocol):
+    """An event that has an id."""
+
+    @property
+    def id(self) -> str:
+        """The id its sender gave it."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiSettings:
     """Keys, webhook secrets (newest first), the clock and the registry of metrics.
 
-    `now` is the clock against which webhook timestamps are compared. Without secrets for a sender
-    its webhooks are refused. `on_webhook` is called after a webhook was stored, so that a worker
-    in the same process looks at once.
+    `gateway_verifier` believes the gateway's webhooks and `read_gateway_event` understands them,
+    both as its adapter does. `now` is the clock against which webhook timestamps are compared.
+    Without secrets for a sender its webhooks are refused. `on_webhook` is called after a webhook
+    was stored, so that a worker in the same process looks at once.
     """
 
     now: Callable[[], datetime]
     api_keys: Sequence[ConfiguredKey] = ()
     gateway_name: str = "gateway"
     gateway_webhook_secrets: Sequence[Secret] = ()
+    gateway_verifier: Callable[[Sequence[Secret]], Verifier] = WebhookVerifier
+    read_gateway_event: Callable[[bytes], Identified | None] = read_event
     factory_webhook_secrets: Sequence[Secret] = ()
     transport_webhook_secrets: Sequence[Secret] = ()
     on_webhook: Callable[[], None] = field(default=lambda: None)

@@ -27,7 +27,6 @@ from caas.api.partner_webhooks import APPLY_PARTNER_WEBHOOK, FACTORY, TRANSPORT,
 from caas.api.problems import CallRefusedError, Problem
 from caas.api.rooms import Api
 from caas.billing_database.webhook_inbox import Incoming, Storing, UnstorableWebhookError
-from caas.external_systems.seed_contract_wire import read_event
 from caas.external_systems.webhook_signatures import WebhookRefusedError
 from caas.payment_processing.settlement import APPLY_WEBHOOK
 from caas.rules.card_numbers import scrub
@@ -35,7 +34,6 @@ from caas.rules.card_numbers import scrub
 WEBHOOK_TAG: Final = "webhooks"
 GATEWAY: Final = "gateway"
 SIGNATURE_CHALLENGE: Final = (b"www-authenticate", b"Webhook-Signature")
-SIGNED_HEADERS: Final = (b"webhook-id", b"webhook-timestamp", b"webhook-signature")
 OTHER_BODY: Final = "another body came under the same event id"
 REASON_CHARS_MAX: Final = 200
 _ESCAPE: Final = "\\"
@@ -72,8 +70,8 @@ async def transport_webhook(api: Api, call: Call) -> Answer:
 
 
 async def _take(api: Api, call: Call, sender: str) -> Answer:
-    event_id = _verified(api, call, sender)
-    incoming, unreadable = _incoming(api, call, sender, event_id)
+    message_id = _verified(api, call, sender)
+    incoming, unreadable = _incoming(api, call, sender, message_id)
     if unreadable is not None:
         await api.inbox.quarantine(incoming, reason=unreadable)
         return answer_of(200, WebhookReceipt("set aside"))
@@ -92,18 +90,19 @@ async def _take(api: Api, call: Call, sender: str) -> Answer:
 
 
 def _verified(api: Api, call: Call, sender: str) -> str:
-    """Return the event's id once the signature over the raw bytes is the sender's.
+    """Return the message's id once the signature over the raw bytes is the sender's.
 
     Raises:
         WebhookNotTheirsError: it is not, or we hold no secret of theirs.
         WebhookRefusedError: the headers are incomplete.
     """
     verifier = api.verifiers.get(sender)
-    headers = {
-        name.decode(): call.headers.get(name, b"").decode("latin-1") for name in SIGNED_HEADERS
-    }
     if verifier is None:
         raise WebhookNotTheirsError(f"No webhook secret of the {sender} is configured here.")
+    headers = {
+        name: call.headers.get(name.encode(), b"").decode("latin-1")
+        for name in verifier.signed_headers
+    }
     try:
         return verifier.verify(call.body, headers, now=api.settings.now()).id
     except WebhookRefusedError as refusal:
@@ -112,12 +111,16 @@ def _verified(api: Api, call: Call, sender: str) -> str:
         raise
 
 
-def _incoming(api: Api, call: Call, sender: str, event_id: str) -> tuple[Incoming, str | None]:
-    """Return what is stored of a webhook, and why it must be set aside, if it must."""
-    body, unreadable = _readable(call.body, sender, event_id)
+def _incoming(api: Api, call: Call, sender: str, message_id: str) -> tuple[Incoming, str | None]:
+    """Return what is stored of a webhook, and why it must be set aside, if it must.
+
+    An event is one event however often, and in however many messages, it is sent: it goes by the
+    id in its body. The message's own id is for what names no event.
+    """
+    body, event_id, unreadable = _readable(api, call.body, sender)
     incoming = Incoming(
         gateway=api.settings.gateway_name if sender == GATEWAY else sender,
-        event_id=event_id,
+        event_id=event_id or message_id,
         body_hash=hashlib.sha256(call.body).digest(),
         body=body,
         work_kind=APPLY_WEBHOOK if sender == GATEWAY else APPLY_PARTNER_WEBHOOK,
@@ -125,23 +128,26 @@ def _incoming(api: Api, call: Call, sender: str, event_id: str) -> tuple[Incomin
     return incoming, unreadable
 
 
-def _readable(body: bytes, sender: str, event_id: str) -> tuple[str, str | None]:
-    """Return the body as text without card numbers, and why nobody can read it, if so."""
+def _readable(api: Api, body: bytes, sender: str) -> tuple[str, str | None, str | None]:
+    """Return the body without card numbers, its event's id, and why nobody can read it, if so."""
     text = body.decode("utf-8", "replace")
     if b"\0" in body or may_hold_one(body):
         text = scrub(text.replace("\0", ""))
     try:
-        told_id = _event_id(body, sender)
+        event_id = _event_id(api, body, sender)
         if _ESCAPE in text:
             text = _storable(msgspec.json.decode(body))
-    except (msgspec.MsgspecError, RecursionError) as error:
-        return text, f"it cannot be read ({scrub(str(error))[:REASON_CHARS_MAX]})"
-    return text, None if told_id == event_id else "its body names another event than its signed id"
+    except (ValueError, RecursionError) as error:
+        return text, None, f"it cannot be read ({scrub(str(error))[:REASON_CHARS_MAX]})"
+    return text, event_id, None
 
 
-def _event_id(body: bytes, sender: str) -> str:
+def _event_id(api: Api, body: bytes, sender: str) -> str | None:
     """Return the id the body gives its event, which it shows to be readable."""
-    return read_event(body).id if sender == GATEWAY else read_partner_event(sender, body).event_id
+    if sender != GATEWAY:
+        return read_partner_event(sender, body).event_id
+    event = api.settings.read_gateway_event(body)
+    return event.id if event else None
 
 
 def _storable(told: object) -> str:

@@ -10,6 +10,7 @@ from typing import Final
 
 from caas.external_systems.payment_gateway import (
     Capabilities,
+    GatewayEvent,
     GatewayRefund,
     GatewayTransaction,
     RefundStatus,
@@ -104,6 +105,11 @@ class GatewayAtHand:
             quarantined=(),
             next_cursor=None,
         )
+
+    def read_event(self, body: bytes) -> GatewayEvent | None:
+        """Nothing: it sends no webhooks."""
+        del body
+        return None  # the port's answer
 
     async def close(self) -> None:
         """Nothing is open."""

@@ -28,6 +28,7 @@ OK_OR_CREATED: Final = frozenset({int(HTTPStatus.OK), int(HTTPStatus.CREATED)})
 # A 4xx that does not say the request was turned away: the time-out, the conflict of two equal
 # requests in flight, "too early". What the other attempt did is not known from these.
 NOT_DEFINITE: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY})
+NO_LOOKUP: Final = frozenset({404, 405, 501})
 STILL_RUNNING_CODES: Final = frozenset(
     {"idempotency_key_in_use", "idempotency_in_progress", "request_in_progress", "still_running"}
 )
@@ -219,6 +220,20 @@ def failure_of(answer: HttpAnswer) -> GatewayFailure:
     if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
         return answer.unknown(UnknownReason.REDIRECTED)
     return answer.unknown(UnknownReason.UNEXPECTED)
+
+
+def no_lookup(answer: HttpAnswer) -> RefusedByPartnerError:
+    """Return the error of a lookup that is not there, whoever says so and in whatever words.
+
+    It proves nothing of what was looked up; it only says to find out in another way.
+    """
+    return RefusedByPartnerError(
+        partner=answer.partner,
+        call=answer.call,
+        status=answer.status,
+        refusal="no_lookup",
+        problem=excerpt(answer.body),
+    )
 
 
 _PROBLEM_DECODER: Final = msgspec.json.Decoder(Problem)

@@ -170,12 +170,12 @@ class GatewayRefund:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayDispute:
-    """A chargeback as the gateway told it."""
+    """A chargeback as the gateway told it; where it names no currency, it is the payment's."""
 
     id: str
     transaction_id: str
     amount: int
-    currency: str
+    currency: str | None
     status: DisputeStatus
     reason: str = ""
 
@@ -290,6 +290,14 @@ class PaymentGateway(Protocol):
 
     async def settlements(self, day: date, cursor: str | None = None) -> SettlementPage:
         """Fetch one page of the settlement report of a day."""
+        ...
+
+    def read_event(self, body: bytes) -> GatewayEvent | None:
+        """Decode a verified webhook, None when it tells nothing of a payment.
+
+        Raises:
+            ValueError: it is not of this gateway's form; store it, park it, do not apply it.
+        """
         ...
 
     async def close(self) -> None:

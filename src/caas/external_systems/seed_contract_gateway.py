@@ -23,18 +23,21 @@ import msgspec
 from caas.external_systems import seed_contract_wire as wire
 from caas.external_systems.http import HttpClient
 from caas.external_systems.http_answers import (
+    NO_LOOKUP,
     OK_OR_CREATED,
     HttpAnswer,
     RefusedByPartnerError,
     UnknownReason,
     checked,
     decoded,
+    no_lookup,
 )
 from caas.external_systems.payment_gateway import (
     AlreadyCapturedError,
     AlreadyVoidedError,
     AuthorizationExpiredError,
     Capabilities,
+    GatewayEvent,
     GatewayRefund,
     GatewayTransaction,
     SettlementPage,
@@ -160,8 +163,14 @@ class SeedContractGateway:
         return _agreed(answer, refund, different)
 
     async def find_refunds(self, transaction_id: str) -> tuple[GatewayRefund, ...]:
-        """Return every refund of a transaction."""
+        """Return every refund of a transaction.
+
+        Raises:
+            RefusedByPartnerError: it has no such lookup, which nobody asks of it.
+        """
         answer = await self._http.send("GET", _path(transaction_id, "refunds"))
+        if answer.status in NO_LOOKUP:
+            raise no_lookup(answer)
         _raise_refusal(answer, expected=ONLY_OK)
         found = decoded(answer, wire.REFUND_LIST_DECODER).data
         different = [
@@ -177,6 +186,10 @@ class SeedContractGateway:
         page = decoded(answer, wire.SETTLEMENT_PAGE_DECODER).as_page()
         different = [] if page.date == day else [f"the report of {page.date}, not of {day}"]
         return _agreed(answer, page, different)
+
+    def read_event(self, body: bytes) -> GatewayEvent:
+        """Decode a webhook's body, after its signature was verified."""
+        return wire.read_event(body)
 
     async def close(self) -> None:
         """Close every connection."""

@@ -19,7 +19,7 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
-from caas.external_systems import stripe_settlements, stripe_wire
+from caas.external_systems import stripe_settlements, stripe_webhooks, stripe_wire
 from caas.external_systems.http import HttpClient
 from caas.external_systems.http_answers import (
     GatewayFailure,
@@ -37,6 +37,7 @@ from caas.external_systems.payment_gateway import (
     AuthorizationExpiredError,
     Capabilities,
     CaptureMode,
+    GatewayEvent,
     GatewayRefund,
     GatewayTransaction,
     SettlementPage,
@@ -189,6 +190,10 @@ class StripeGateway:
                 return stripe_settlements.report(day, movements, now=self._clock())
             if len(movements) > MOVEMENTS_MAX:
                 raise answer.unknown(UnknownReason.OVERSIZED, f"over {MOVEMENTS_MAX} movements")
+
+    def read_event(self, body: bytes) -> GatewayEvent | None:
+        """Decode a verified webhook, None when it tells nothing of a payment."""
+        return stripe_webhooks.read_event(body)
 
     async def close(self) -> None:
         """Close every connection."""

@@ -7,6 +7,7 @@ Rules a change must keep:
 - An event that tells nothing of a payment is read as None, and is no error.
 """
 
+import hashlib
 import hmac
 import re
 from collections.abc import Mapping, Sequence
@@ -38,6 +39,7 @@ from caas.external_systems.webhook_signatures import (
     SIGNATURES_MAX,
     TOLERANCE_SECONDS,
     WEBHOOK_BODY_BYTES_MAX,
+    VerifiedWebhook,
     WebhookBodyTooLargeError,
     WebhookHeadersError,
     WebhookSignatureError,
@@ -65,6 +67,8 @@ _DISPUTE_STATUS_OF: Final = {
 class StripeWebhookVerifier:
     """Verifies Stripe's webhooks with the endpoint's active secrets, the newest first."""
 
+    signed_headers = ("stripe-signature",)
+
     def __init__(self, secrets: Sequence[Secret]) -> None:
         """Hold one secret, or several while they are being rolled.
 
@@ -75,8 +79,8 @@ class StripeWebhookVerifier:
             raise StartupError(f"Give 1 to {SECRETS_MAX} endpoint secrets, the newest first.")
         self._keys = tuple(secret.reveal().encode() for secret in secrets)
 
-    def verify(self, body: bytes, headers: Mapping[str, str], *, now: datetime) -> datetime:
-        """Return when the body was signed; header names are in lower case.
+    def verify(self, body: bytes, headers: Mapping[str, str], *, now: datetime) -> VerifiedWebhook:
+        """Return what is signed, named by its digest; header names are in lower case.
 
         Raises:
             WebhookRefusedError: it is not shown to be Stripe's, or not of now.
@@ -94,7 +98,8 @@ class StripeWebhookVerifier:
         expected = [hmac.digest(key, signed, "sha256").hex().encode() for key in self._keys]
         if not any(hmac.compare_digest(ours, theirs) for ours in expected for theirs in given):
             raise WebhookSignatureError
-        return datetime.fromtimestamp(int(times[0]), UTC)
+        digest = hashlib.sha256(body).hexdigest()
+        return VerifiedWebhook(digest, datetime.fromtimestamp(int(times[0]), UTC))
 
 
 class Dispute(msgspec.Struct, frozen=True):

@@ -19,7 +19,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, Protocol
 
 from caas.errors import CaasError, StartupError
 from caas.external_systems.http import Secret
@@ -72,14 +72,33 @@ class WebhookSignatureError(WebhookRefusedError):
 
 @dataclass(frozen=True, slots=True)
 class VerifiedWebhook:
-    """The signed facts beside the body: the event's id, and when it was signed."""
+    """The signed facts beside the body: the message's id, and when it was signed."""
 
     id: str
     signed_at: datetime
 
 
+class Verifier(Protocol):
+    """Whatever shows who sent a webhook; `signed_headers` are those it looks at."""
+
+    @property
+    def signed_headers(self) -> Sequence[str]:
+        """The headers, in lower case."""
+        ...
+
+    def verify(self, body: bytes, headers: Mapping[str, str], *, now: datetime) -> VerifiedWebhook:
+        """Return what is signed beside the body.
+
+        Raises:
+            WebhookRefusedError: it is not shown to be theirs, or not of now.
+        """
+        ...
+
+
 class WebhookVerifier:
     """Verifies the webhooks of one external system with its active secrets, the newest first."""
+
+    signed_headers = ("webhook-id", "webhook-timestamp", "webhook-signature")
 
     def __init__(self, secrets: Sequence[Secret]) -> None:
         """Hold one secret, or several while they are being rotated.

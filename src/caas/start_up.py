@@ -61,12 +61,15 @@ async def look_at_broker(settings: Settings) -> None:
 async def look_at_gateway(gateway: PaymentGateway, settings: Settings) -> None:
     """Ask the payment gateway once for a transaction that does not exist.
 
+    By our reference where it can be, because an empty list is a gateway's answer and nobody
+    else's; how it words that an id is unknown is its own affair.
+
     Raises:
         StartupError: nobody answers there, it is no gateway, or it does not take our key.
     """
     try:
         async with asyncio.timeout(LOOK_SECONDS_MAX):
-            await gateway.find(NO_TRANSACTION)
+            await _ask_for_nothing(gateway)
     except (GatewayFailure, TimeoutError) as error:
         because = _what_is_wrong(error)
         if because is None:
@@ -75,6 +78,17 @@ async def look_at_gateway(gateway: PaymentGateway, settings: Settings) -> None:
         raise StartupError(
             f"The payment gateway at {settings.gateway_url} cannot be used: {because}"
         ) from error
+
+
+async def _ask_for_nothing(gateway: PaymentGateway) -> None:
+    if gateway.capabilities.lookup_by_reference:
+        await gateway.find_by_reference(NO_TRANSACTION)
+        return
+    try:
+        await gateway.find(NO_TRANSACTION)
+    except RefusedByPartnerError as refusal:
+        if refusal.status != HTTPStatus.NOT_FOUND:
+            raise
 
 
 def _what_is_wrong(error: GatewayFailure | TimeoutError) -> str | None:

@@ -17,15 +17,30 @@ from urllib.parse import quote
 import msgspec
 
 from caas.external_systems.http import HttpClient
-from caas.external_systems.http_answers import OK_OR_CREATED, UnknownReason, checked, decoded
+from caas.external_systems.http_answers import (
+    NO_LOOKUP,
+    OK_OR_CREATED,
+    HttpAnswer,
+    OutcomeUnknownError,
+    RefusedByPartnerError,
+    UnknownReason,
+    checked,
+    decoded,
+    excerpt,
+    no_lookup,
+)
 
-Id = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9][A-Za-z0-9_.:-]{0,199}\Z")]
+Id = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9][!-~]{0,199}\Z")]
 Vin = Annotated[str, msgspec.Meta(pattern=r"\A[A-Z0-9][A-Z0-9-]{2,31}\Z")]
-Plate = Annotated[str, msgspec.Meta(pattern=r"\A[A-Z0-9][A-Z0-9 -]{1,14}[A-Z0-9]\Z")]
+Plate = Annotated[str, msgspec.Meta(pattern=r"\A[^\W_]([^\W_]|[ .·-]){0,18}[^\W_]\Z")]
 PublicKey = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9+/]{43}=\Z")]
 Utc = Annotated[datetime, msgspec.Meta(tz=True)]
 
 ONLY_OK: Final = frozenset({200})
+REFUSALS: Final = frozenset({409, 422})
+JSON_TYPES: Final = frozenset({"application/json", "application/problem+json"})
+RUNNING: Final = UnknownReason.STILL_RUNNING
+UNEXPLAINED: Final = "no code given"
 _ENCODER: Final = msgspec.json.Encoder()
 
 
@@ -71,7 +86,7 @@ async def ask(
         OutcomeUnknownError: it may have done it; look it up, or ask again with the same key.
     """
     told = await http.send("POST", target, body=_ENCODER.encode(body), key=key)
-    done = decoded(checked(told, expected=OK_OR_CREATED), msgspec.json.Decoder(answer))
+    done = decoded(_checked(told), msgspec.json.Decoder(answer))
     different = _differences(done, body)
     if different:
         raise told.unknown(UnknownReason.MISMATCH, "; ".join(different))
@@ -83,6 +98,8 @@ async def look_up(
 ) -> tuple[Answer, ...]:
     """Return what a partner has done under our reference: none is proof that it did nothing."""
     told = await http.send("GET", f"{target}?reference={quote(reference, safe='')}")
+    if told.status in NO_LOOKUP:
+        raise no_lookup(told)
     records = decoded(checked(told, expected=ONLY_OK), _FOUND_DECODER).data
     try:
         found = tuple(msgspec.json.decode(record, type=answer) for record in records)
@@ -105,6 +122,23 @@ def read_event(body: bytes) -> PartnerEvent:
 def in_utc(moment: datetime) -> datetime:
     """Return the same moment in UTC."""
     return moment.astimezone(UTC)
+
+
+def _checked(told: HttpAnswer) -> HttpAnswer:
+    """Return the answer; 409 and 422 are the partner's refusal also without a code of its own."""
+    try:
+        return checked(told, expected=OK_OR_CREATED)
+    except OutcomeUnknownError as unknown:
+        in_json = told.content_type in JSON_TYPES and unknown.reason is not RUNNING
+        if told.status not in REFUSALS or not in_json:
+            raise
+        raise RefusedByPartnerError(
+            partner=told.partner,
+            call=told.call,
+            status=told.status,
+            refusal=UNEXPLAINED,
+            problem=excerpt(told.body),
+        ) from None
 
 
 def _differences(done: PartnerAnswer, asked: dict[str, str]) -> list[str]:

@@ -37,7 +37,8 @@ LINES_PER_PAGE_MAX: Final = 5_000
 QUARANTINED_CHARS_MAX: Final = 500
 
 # \Z, not $: a trailing line feed must not pass into a path or a log line.
-Id = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9][A-Za-z0-9_.:-]{0,199}\Z")]
+# A gateway's own alphabet: whatever can be seen; in a path it is percent-encoded.
+Id = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9][!-~]{0,199}\Z")]
 Code = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9][A-Za-z0-9 _.-]{0,63}\Z")]
 Currency = Annotated[str, msgspec.Meta(pattern=r"\A[A-Z]{3}\Z")]
 Url = Annotated[str, msgspec.Meta(pattern=r"\Ahttps?://[!-~]{1,2000}\Z")]
@@ -185,19 +186,18 @@ class DisputeAnswer(msgspec.Struct, frozen=True):
     id: Id
     transaction_id: Id
     amount: Positive
-    currency: Currency
-    status: DisputeStatus
-    reason: Text = ""
+    currency: Currency | None = None
+    reason: Text | None = None
 
-    def as_dispute(self) -> GatewayDispute:
-        """Return the port's value."""
+    def as_dispute(self, status: str) -> GatewayDispute:
+        """Return the port's value; how far it has come is said by the event's type."""
         return GatewayDispute(
             id=self.id,
             transaction_id=self.transaction_id,
             amount=self.amount,
             currency=self.currency,
-            status=self.status,
-            reason=scrub(self.reason),
+            status=DisputeStatus(status),
+            reason=scrub(self.reason or ""),
         )
 
 
@@ -317,15 +317,22 @@ def in_utc(moment: datetime | None) -> datetime | None:
 
 
 def _subject(event: EventBody) -> GatewayTransaction | GatewayRefund | GatewayDispute:
-    match event.type.partition(".")[0]:
+    subject, _, what = event.type.partition(".")
+    match subject:
         case "transaction":
             return TRANSACTION_DECODER.decode(event.data).as_transaction()
         case "refund":
             return REFUND_DECODER.decode(event.data).as_refund()
         case "dispute":
-            return _DISPUTE_DECODER.decode(event.data).as_dispute()
+            return _dispute(event, what)
         case other:
             raise msgspec.ValidationError(f"Nothing is known of events about a {other}")
+
+
+def _dispute(event: EventBody, what: str) -> GatewayDispute:
+    if what not in set(DisputeStatus):
+        raise msgspec.ValidationError(f"Nothing is known of a dispute that is {what}")
+    return _DISPUTE_DECODER.decode(event.data).as_dispute(what)
 
 
 def _line(position: int, raw: msgspec.Raw) -> SettlementLine | QuarantinedLine:

@@ -13,12 +13,13 @@ from typing import Final, Generic, TypeVar
 from uuid import UUID
 
 from caas.external_systems.http_answers import GatewayFailure, RefusedByPartnerError
+from caas.external_systems.order_partner import REFUSALS, UNEXPLAINED
 from caas.open_work import Again, Answer, Park
 from caas.order_management.order_books import OrderBooks
 
 FIRST_ATTEMPT: Final = 1
 WAITS_SECONDS: Final = (2.0, 4.0, 8.0, 60.0, 300.0, 900.0, 1800.0)
-REFUSALS: Final = frozenset({409, 422})
+CONFLICT: Final = 409
 
 Told = TypeVar("Told")
 
@@ -58,7 +59,7 @@ async def ask(
             return Confirmed(found[0], copies=len(found))
         return Confirmed(await do())
     except RefusedByPartnerError as refusal:
-        definite = refusal.status in REFUSALS
+        definite = refusal.status in REFUSALS and not _may_be_our_own(refusal, attempt)
         return Refused(refusal.sentence) if definite else Unanswered(refusal.sentence)
     except GatewayFailure as failure:
         return Unanswered(failure.sentence)
@@ -87,6 +88,12 @@ async def put_off(order_books: OrderBooks, kind: str, order_id: UUID, answer: An
     if isinstance(answer, Again):
         wait = order_books.pace.seconds(answer.due_in)
         await order_books.books.work.postpone(kind, order_id, due_in=wait, because=answer.because)
+
+
+def _may_be_our_own(refusal: RefusedByPartnerError, attempt: int) -> bool:
+    """Whether a conflict without a reason may be with what we asked a moment ago ourselves."""
+    unexplained = refusal.status == CONFLICT and refusal.refusal == UNEXPLAINED
+    return unexplained and attempt > FIRST_ATTEMPT
 
 
 async def _found(find: Callable[[], Awaitable[Sequence[Told]]]) -> Sequence[Told]:

@@ -51,7 +51,7 @@ class Disputes:
         payment = await self._books.payments.by_transaction(told.transaction_id)
         if payment is None:
             return Again(STRANGER_SECONDS, "the disputed payment is not known here")
-        if told.currency != payment.currency or told.amount > payment.captured_amount:
+        if told.currency not in (None, payment.currency) or told.amount > payment.captured_amount:
             await self._books.cases.open(
                 "dispute_contradiction",
                 payment.id,
@@ -76,7 +76,7 @@ class Disputes:
             await self._books.cases.open(
                 "dispute_of_refunded",
                 payment.id,
-                f"A dispute of {told.amount} {told.currency} was opened on a payment of which "
+                f"A dispute of {told.amount} {payment.currency} was opened on a payment of which "
                 f"{given_back} is given back already; contest it with the refund.",
                 within=connection,
             )
@@ -88,7 +88,7 @@ class Disputes:
             told.id,
             payment.id,
             amount=told.amount,
-            currency=told.currency,
+            currency=payment.currency,
             state=state,
             reason=told.reason,
             within=connection,

@@ -16,8 +16,9 @@ from caas.billing_database.books import Books
 from caas.billing_database.due_work import DueWork
 from caas.billing_database.moves import move_of
 from caas.billing_database.payments import Payment
-from caas.external_systems.http_answers import GatewayFailure
+from caas.external_systems.http_answers import GatewayFailure, RefusedByPartnerError
 from caas.external_systems.payment_gateway import (
+    GatewayRefund,
     GatewayTransaction,
     PaymentGateway,
     RefundStatus,
@@ -73,12 +74,10 @@ class LateTruths:
             key = key_of(payment.id, f"undo-void:{transaction.id}")
             await self._gateway.void(transaction.id, reason, key=key)
             return
-        failed = 0
-        if self._gateway.capabilities.lookup_of_refunds:
-            refunds = await self._gateway.find_refunds(transaction.id)
-            if any(refund.status is RefundStatus.PENDING for refund in refunds):
-                return
-            failed = sum(refund.status is RefundStatus.FAILED for refund in refunds)
+        refunds = await self._refunds_of(transaction)
+        if any(refund.status is RefundStatus.PENDING for refund in refunds):
+            return
+        failed = sum(refund.status is RefundStatus.FAILED for refund in refunds)
         if failed:
             sentence = (
                 f"The gateway did not give back what it took, {failed} times; it is asked on."
@@ -86,6 +85,15 @@ class LateTruths:
             await self._alert(NOT_UNDONE, payment.id, sentence)
         key = key_of(payment.id, f"undo-refund:{transaction.id}", issue=failed + 1)
         await self._gateway.refund(transaction.id, _kept(transaction), reason, key=key)
+
+    async def _refunds_of(self, transaction: GatewayTransaction) -> tuple[GatewayRefund, ...]:
+        """Look its refunds up; without a lookup the same key makes one refund, however often."""
+        if not self._gateway.capabilities.lookup_of_refunds:
+            return ()
+        try:
+            return await self._gateway.find_refunds(transaction.id)
+        except RefusedByPartnerError:
+            return ()
 
     async def _write_down(self, payment: Payment, transaction: GatewayTransaction) -> None:
         move = move_of(

@@ -10,8 +10,8 @@ from typing import Final
 from caas.billing_database.payments import Payment
 from caas.billing_database.refunds import Refund
 from caas.billing_database.refunds import Refunds as RefundRows
-from caas.external_systems.http_answers import GatewayFailure
-from caas.external_systems.payment_gateway import GatewayRefund, PaymentGateway
+from caas.external_systems.http_answers import GatewayFailure, RefusedByPartnerError
+from caas.external_systems.payment_gateway import GatewayRefund, PaymentGateway, RefundStatus
 from caas.open_work import Again
 from caas.payment_processing.flow import Alert
 from caas.payment_processing.gateway_calls import KeyLifetime, Refused, Unanswered, key_of, persist
@@ -67,10 +67,12 @@ class RefundCalls:
     async def ask(self, payment: Payment, refund: Refund) -> Told:
         """Say how far a refund is that was sent, or may have been."""
         if not self._gateway.capabilities.lookup_of_refunds:
-            return await self._send_blind(payment, refund)
+            return await self._ask_otherwise(payment, refund)
         assert payment.gateway_transaction_id is not None, "what was settled has an id"
         try:
             known = await self._gateway.find_refunds(payment.gateway_transaction_id)
+        except RefusedByPartnerError:
+            return await self._ask_otherwise(payment, refund)
         except GatewayFailure as failure:
             return await self._unanswered(payment, refund, failure.sentence)
         if refund.gateway_refund_id is not None:
@@ -97,6 +99,27 @@ class RefundCalls:
             return Again(QUIESCENCE_SECONDS, "it is absent; its next key waits for silence")
         await self._rows.next_issue(refund.id)
         return await self.send(payment, refund)
+
+    async def _ask_otherwise(self, payment: Payment, refund: Refund) -> Told:
+        """Without a list of refunds the transaction's own total says that all are through."""
+        assert payment.gateway_transaction_id is not None, "what was settled has an id"
+        try:
+            transaction = await self._gateway.find(payment.gateway_transaction_id)
+        except GatewayFailure as failure:
+            return await self._unanswered(payment, refund, failure.sentence)
+        through = sum(
+            one.amount
+            for one in await self._rows.of_payment(payment.id)
+            if one.id == refund.id or one.state == "succeeded"
+        )
+        if transaction is None or transaction.refunded_amount != through:
+            return await self._send_blind(payment, refund)
+        return GatewayRefund(
+            id=refund.gateway_refund_id or transaction.id,
+            transaction_id=transaction.id,
+            amount=refund.amount,
+            status=RefundStatus.SUCCEEDED,
+        )
 
     async def _send_blind(self, payment: Payment, refund: Refund) -> Told:
         """No lookup to be had: the same key answers with how far it is, while it lives."""

@@ -1,0 +1,105 @@
+"""A fleet that somebody else wrote from the interface alone: aiomqtt, and a key for each car.
+
+Rules: it imports nothing of the platform or of its simulators; a car applies a command once,
+answers again when it is asked again, and does not go back to an older epoch.
+"""
+
+import asyncio
+import base64
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiomqtt
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from tests.strangers.manners import Manners
+
+REQUESTS = "caas/v1/vehicles/+/commands/+/request"
+
+
+@dataclass(slots=True)
+class StrangeCar:
+    """One car, its key, and what is switched on in it."""
+
+    vin: str
+    key: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
+    refuses: bool = False
+    on: set[str] = field(default_factory=set)
+    epochs: dict[str, int] = field(default_factory=dict)
+    done: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def public_key(self) -> str:
+        """The half of its key that the platform is told."""
+        return base64.b64encode(self.key.public_key().public_bytes_raw()).decode()
+
+    def obey(self, command: dict[str, Any]) -> str:
+        """Do what a command says, once."""
+        known = self.done.get(command["command_id"])
+        if known is not None:
+            return known
+        service, epoch = command["service"], command["epoch"]
+        if self.refuses or epoch < self.epochs.get(service, 0):
+            return self.done.setdefault(command["command_id"], "REJECTED")
+        self.epochs[service] = epoch
+        (self.on.add if command["action"] == "activate" else self.on.discard)(service)
+        return self.done.setdefault(command["command_id"], "SUCCEEDED")
+
+
+@dataclass(slots=True)
+class StrangeFleet:
+    """Every car, behind one connection to the broker."""
+
+    manners: Manners
+    cars: dict[str, StrangeCar] = field(default_factory=dict)
+
+    def new_car(self, vin: str) -> StrangeCar:
+        """Put a car on the road."""
+        self.cars[vin] = StrangeCar(vin)
+        return self.cars[vin]
+
+    async def drive(self, client: aiomqtt.Client) -> None:
+        """Answer commands until the road ends."""
+        async for message in client.messages:
+            car = self.cars.get(str(message.topic).split("/")[3])
+            if car is not None:
+                command = json.loads(bytes(message.payload))
+                topic = message.properties.ResponseTopic  # type: ignore[union-attr]
+                for status in self._statuses(car, command):
+                    await client.publish(topic, self._said(car, command, status), qos=1)
+
+    def _statuses(self, car: StrangeCar, command: dict[str, Any]) -> list[str]:
+        told = [car.obey(command)]
+        return ["IN_PROGRESS", *told] if self.manners.in_progress_first else told
+
+    def _said(self, car: StrangeCar, command: dict[str, Any], status: str) -> bytes:
+        at = self.manners.instant(datetime.now(UTC))
+        fields = ("command_id", "epoch", "payment_id", "service")
+        told = {name: command[name] for name in fields} | {"status": status, "at": at}
+        signed = "|".join([car.vin, *(str(command[name]) for name in fields), status, at])
+        told["signature"] = base64.b64encode(car.key.sign(signed.encode())).decode()
+        if status == "REJECTED" or self.manners.says_null:
+            told["status_reason"] = "not fitted" if status == "REJECTED" else None
+        pairs = sorted(told.items(), reverse=self.manners.says_more)
+        return json.dumps(self.manners.written(**dict(pairs))).encode()
+
+
+@contextlib.asynccontextmanager
+async def on_the_road(fleet: StrangeFleet, broker_url: str) -> AsyncIterator[StrangeFleet]:
+    """Connect the fleet to the broker."""
+    parts = urlsplit(broker_url)
+    async with aiomqtt.Client(
+        parts.hostname or "", parts.port or 1883, username=parts.username,
+        password=parts.password, protocol=aiomqtt.ProtocolVersion.V5,
+    ) as client:  # fmt: skip
+        await client.subscribe(REQUESTS, qos=1)
+        driving = asyncio.get_running_loop().create_task(fleet.drive(client))
+        yield fleet
+        driving.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await driving

@@ -25,6 +25,7 @@ from caas.external_systems.http_answers import (
 )
 from caas.external_systems.payment_gateway import (
     Capabilities,
+    GatewayEvent,
     GatewayRefund,
     GatewayTransaction,
     PaymentGateway,
@@ -108,6 +109,10 @@ class RecordedGateway:
     async def settlements(self, day: date, cursor: str | None = None) -> SettlementPage:
         """Fetch a page of a settlement report."""
         return await self._gateway.settlements(day, cursor)
+
+    def read_event(self, body: bytes) -> GatewayEvent | None:
+        """Decode a verified webhook; nothing is asked of the gateway."""
+        return self._gateway.read_event(body)
 
     async def close(self) -> None:
         """Close every connection."""

@@ -19,6 +19,7 @@ SOURCES: Final = ROOT / "src"
 PARTICIPANTS: Final[Mapping[str, tuple[str, ...]]] = {
     "Corporate Intranet": ("caas.channels.intranet",),
     "Web Platform, Mobile Application": ("caas.channels.customer",),
+    "Operations": ("caas.channels.operations",),
     "Payment Processing Subsystem": ("caas.payment_processing",),
     "Order Management Subsystem": ("caas.order_management",),
     "Service Catalog Subsystem": ("caas.service_catalog",),

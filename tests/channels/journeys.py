@@ -16,6 +16,8 @@ PHONE: Final[dict[str, Any]] = {
 }  # fmt: skip
 DESK: Final[dict[str, Any]] = {"viewport": {"width": 1280, "height": 860}}
 SALES: Final = "ventas@autos-sol.example"
+OPERATIONS: Final = "operaciones@caas.example"
+SECOND: Final = "operaciones.2@caas.example"
 ANA: Final = "ana@example.com"
 GOOD_CARD, DECLINED_CARD, POOR_CARD, ASKING_CARD = (
     "4242 4242 4242 4242", "4000 0000 0000 0002", "4000 0000 0000 9995", "4000 0025 0000 3155",

@@ -14,10 +14,12 @@ import asyncpg
 from playwright.async_api import Browser
 
 from caas.billing_database import connection, migrations
+from caas.billing_database.discrepancies import Asked
 from caas.billing_database.embedded_postgresql import EmbeddedPostgresql
 from caas.rules.order_states import OrderState
+from caas.rules.payment_types import PaymentType
 from tests.browser import started
-from tests.channels.journeys import ANA, DESK, PHONE, SALES, Visitor, visitor
+from tests.channels.journeys import ANA, DESK, OPERATIONS, PHONE, SALES, Visitor, visitor
 from tests.channels.town import STOCK, Town, founded
 from tests.databases import named
 
@@ -26,12 +28,13 @@ PHONE_WIDTH_MAX: Final = 500
 """A telephone is pictured as it is held: its bar stays at the bottom of the screen."""
 
 
-async def picture(who: Visitor, name: str) -> None:
-    """Picture the page as it is, light and dark."""
+async def picture(who: Visitor, name: str, *, to_its_end: bool = True) -> None:
+    """Picture the page as it is, light and dark; a long one may be pictured as it is opened."""
     for scheme in ("light", "dark"):
         await who.page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
         path = FOLDER / f"{name}-{scheme}.png"
-        whole = (who.page.viewport_size or {"width": 0})["width"] > PHONE_WIDTH_MAX
+        at_desk = (who.page.viewport_size or {"width": 0})["width"] > PHONE_WIDTH_MAX
+        whole = at_desk and to_its_end
         await who.page.screenshot(path=path, full_page=whole)
     await who.page.emulate_media(color_scheme="light", reduced_motion="reduce")
 
@@ -106,6 +109,40 @@ async def customer(town: Town, browser: Browser, order: UUID) -> None:
     await picture(ana, "offline")
 
 
+async def operations(town: Town, browser: Browser, order: UUID) -> None:
+    """Picture what operations see: something is unknown, something differs, all is on record."""
+    payments = await town.platform.books.payments.listed()
+    service = next(one for one in payments if one.type is PaymentType.SERVICE)
+    await town.gateway_does(
+        "lines", transaction_id="txn_stranger", reference="nobody", type="settlement", gross=60_000
+    )
+    await town.gateway_does("close-day")
+    today, _ = await town.platform.reconciliation.days.today("Europe/Madrid")
+    await town.platform.reconciliation.reconcile(today)
+    await town.gateway_does("faults", match={"operation": "any"}, action={"status": 503})
+    unknown = await town.reserved(STOCK[4][0], email="eva@example.com", name="Eva Gil")
+    await town.platform.books.cases.open("deposit_held", order, "The deposit of a lost order.")
+    one = await visitor(town, browser, viewport={"width": 1280, "height": 1000})
+    await one.sign_in(OPERATIONS)
+    await one.page.locator(".tile.bad").first.wait_for()
+    await picture(one, "operations-home")
+    found = await town.platform.reconciliation.discrepancies.listed(Asked(unresolved=True))
+    payment = (await town.platform.books.payments.listed(subject=unknown))[0]
+    for name, path in (
+        ("payments", "payments"), ("flight-recorder", f"payments/{service.id}"),
+        ("unknown-outcome", f"payments/{payment.id}"), ("unknown", "unknown"), ("cases", "cases"),
+        ("work", "work"), ("day", f"reconciliation/{today}"),
+        ("discrepancy", f"discrepancies/{found[0].id}"), ("laws", "system"), ("keys", "keys"),
+        ("simulators", "simulators"),
+    ):  # fmt: skip
+        await one.go(f"/operations/{path}")
+        await picture(one, f"operations-{name}", to_its_end=False)
+    await one.page.set_viewport_size({"width": 390, "height": 844})
+    for name, path in (("home", ""), ("flight-recorder", f"/payments/{service.id}")):
+        await one.go(f"/operations{path}")
+        await picture(one, f"operations-{name}-phone")
+
+
 async def main() -> None:
     """Found a town, and picture it."""
     FOLDER.mkdir(parents=True, exist_ok=True)
@@ -121,6 +158,7 @@ async def main() -> None:
             async with founded(database) as town, started() as browser:
                 order = await intranet(town, browser)
                 await customer(town, browser, order)
+                await operations(town, browser, order)
             await database.close()
         finally:
             await server.stop()

@@ -6,7 +6,17 @@ import pytest
 from axe_playwright_python.async_playwright import Axe  # type: ignore[import-untyped]
 from playwright.async_api import Browser, expect
 
-from tests.channels.journeys import ANA, DESK, PHONE, SALES, SPANISH, Visitor, visitor
+from caas.billing_database.discrepancies import Asked
+from tests.channels.journeys import (
+    ANA,
+    DESK,
+    OPERATIONS,
+    PHONE,
+    SALES,
+    SPANISH,
+    Visitor,
+    visitor,
+)
 from tests.channels.town import PASSWORD, STOCK, Town
 
 BOTH = pytest.mark.parametrize(
@@ -65,6 +75,42 @@ async def test_nothing_stands_in_a_customers_way(
         faults += await faults_of(ana, path)
     payments = await town.platform.books.payments.listed(subject=order)
     faults += await faults_of(ana, f"/payments/{payments[0].id}")
+
+    assert faults == []
+
+
+@BOTH
+async def test_nothing_stands_in_the_way_of_operations(
+    town: Town, chromium: Browser, window: dict[str, Any]
+) -> None:
+    await town.gateway_does("faults", match={"operation": "any"}, action={"status": 503})
+    order = await town.reserved(STOCK[0][0], email=ANA)
+    await town.gateway_does(
+        "lines", transaction_id="txn_stranger", reference="nobody", type="settlement", gross=60_000
+    )
+    await town.platform.books.cases.open("deposit_held", order, "The deposit waits.")
+    payment = (await town.platform.books.payments.listed(subject=order))[0]
+    case = (await town.platform.books.cases.listed(subject=order))[0]
+    engineer = await visitor(town, chromium, SPANISH, **window)
+    await engineer.sign_in(OPERATIONS)
+    faults = []
+    for path in (
+        "/operations", "/operations/payments", "/operations/payments?q=nothing",
+        f"/operations/payments/{payment.id}", "/operations/unknown", "/operations/cases",
+        f"/operations/cases/{case.id}", "/operations/work", "/operations/system",
+        "/operations/keys", "/operations/simulators", "/operations/reconciliation", "/messages",
+    ):  # fmt: skip
+        faults += await faults_of(engineer, path)
+    await town.gateway_does("close-day")
+    today, _ = await town.platform.reconciliation.days.today("Europe/Madrid")
+    async with town.http.delete(f"{town.gateway_url}/_control/faults"):
+        await town.platform.reconciliation.reconcile(today)
+    found = await town.platform.reconciliation.discrepancies.listed(Asked(unresolved=True))
+    for path in (
+        "/operations/discrepancies", f"/operations/discrepancies/{found[0].id}",
+        f"/operations/reconciliation/{today}",
+    ):  # fmt: skip
+        faults += await faults_of(engineer, path)
 
     assert faults == []
 

@@ -58,6 +58,7 @@ STAFF = (
     NewStaff("ventas@autos-sol.example", Role.SALES, PASSWORD, SOL),
     NewStaff("ventas@motor-norte.example", Role.SALES, PASSWORD, NORTE),
     NewStaff("operaciones@caas.example", Role.OPERATIONS, PASSWORD),
+    NewStaff("operaciones.2@caas.example", Role.OPERATIONS, PASSWORD),
 )
 STOCK = (
     ("WVWZZZ1JZXW000001", "Brisa", 2_450_000, True),
@@ -311,7 +312,11 @@ async def _at_work(stack: AsyncExitStack, platform: Platform, settings: Settings
     """Let a worker work, and the API and the channels listen."""
     loop, listens = asyncio.get_running_loop(), asyncio.Event()
     port = int(settings.public_url.rpartition(":")[2])
-    serving = serve(platform, settings, host="127.0.0.1", port=port, on_listening=listens.set)
+    controls = {"gateway": settings.gateway_url, "partners": settings.factory_url}
+    serving = serve(
+        platform, settings, host="127.0.0.1", port=port, on_listening=listens.set,
+        controls=controls,
+    )  # fmt: skip
     tasks = [loop.create_task(platform.open_work.run()), loop.create_task(serving)]
 
     async def stop() -> None:

@@ -1,0 +1,245 @@
+"""The operations console in a browser: an engineer at night finds, understands and resolves."""
+
+import asyncio
+from typing import Any
+from uuid import UUID
+
+import pytest
+from playwright.async_api import Browser, expect
+
+from caas.billing_database.payments import Payment
+from caas.rules.order_states import OrderState
+from tests.channels.journeys import (
+    ANA,
+    DESK,
+    ENGLISH,
+    OPERATIONS,
+    PHONE,
+    SECOND,
+    SPANISH,
+    Tongue,
+    Visitor,
+    visitor,
+)
+from tests.channels.town import STOCK, Town, eventually
+
+FINISHED = STOCK[0][0]
+PAGE_BYTES_MAX = 100_000
+
+
+async def engineer(
+    town: Town, browser: Browser, tongue: Tongue = SPANISH, login: str = OPERATIONS, **window: Any
+) -> Visitor:
+    who = await visitor(town, browser, tongue, **window)
+    await who.sign_in(login)
+    return who
+
+
+async def payment_of(town: Town, subject: UUID) -> Payment:
+    """Wait for the newest payment of an order."""
+
+    async def there() -> Payment | None:
+        listed = await town.platform.books.payments.listed(subject=subject)
+        return listed[0] if listed else None
+
+    return await eventually(there)
+
+
+async def unknown(town: Town) -> Payment:
+    """Let a reservation payment be asked for behind a gateway that answers nothing any more."""
+    await town.gateway_does("faults", match={"operation": "any"}, action={"status": 503})
+    order = await town.reserved(FINISHED, email=ANA)
+
+    async def known_to_be_unknown() -> Payment | None:
+        payment = await payment_of(town, order)
+        return payment if payment.outcome == "unknown" else None
+
+    return await eventually(known_to_be_unknown)
+
+
+@pytest.mark.parametrize(("tongue", "window"), [(SPANISH, DESK), (ENGLISH, PHONE)])
+async def test_two_people_end_an_unknown_outcome(
+    town: Town, chromium: Browser, tongue: Tongue, window: dict[str, Any]
+) -> None:
+    payment = await unknown(town)
+    one = await engineer(town, chromium, tongue, **window)
+    two = await engineer(town, chromium, tongue, SECOND, **window)
+
+    await one.page.locator("a.tile[href='/operations/unknown']").click()
+    await one.page.locator(f"a[href='/operations/payments/{payment.id}']").click()
+    await one.page.locator("#probe").click()
+    await one.page.wait_for_url("**?done=1")
+    await one.page.locator("details.more summary").click()
+    await one.page.locator("#note").fill("The gateway wrote that it has no such transaction.")
+    await one.page.locator("#propose").click()
+    await expect(one.page.locator("#withdraw")).to_be_visible()
+    await expect(one.page.locator("#agree")).to_have_count(0)
+    loaded = await one.page.evaluate("performance.timeOrigin")
+    await two.go(f"/operations/payments/{payment.id}")
+    await two.page.locator("#agree").click()
+
+    await expect(one.page.locator(".states .here text")).to_have_text("Failed")
+    assert await one.page.evaluate("performance.timeOrigin") == loaded
+    decided = "Two people decide" if tongue is ENGLISH else "Dos personas deciden"
+    await expect(one.page.locator(".recorder").get_by_text(decided).first).to_be_visible()
+    assert one.complaints == []
+
+
+async def test_whoever_proposed_is_refused_as_the_second_person(
+    town: Town, chromium: Browser
+) -> None:
+    """The button is not there; whoever sends the form all the same is told why not."""
+    payment = await unknown(town)
+    await town.platform.payment_processing.two_people.propose(
+        payment.id, note="The gateway's word.", by=OPERATIONS
+    )
+    one = await engineer(town, chromium)
+    await one.go(f"/operations/payments/{payment.id}")
+
+    await one.page.locator("form[action$='/withdraw']").evaluate(
+        "form => { form.action = form.action.replace('withdraw', 'agree'); }"
+    )
+    await one.page.locator("#withdraw").click()
+
+    await expect(one.page.get_by_role("alert")).to_contain_text("falta otra persona")
+    assert (await town.platform.books.payments.get(payment.id)).outcome == "unknown"
+
+
+async def test_the_flight_recorder_tells_everything_of_a_service(
+    town: Town, chromium: Browser
+) -> None:
+    await town.delivered(FINISHED, email=ANA)
+    ana = await visitor(town, chromium, **PHONE)
+    await ana.opens_account()
+    await ana.goes_to_buy("heated-seats")
+    await ana.pays()
+    one = await engineer(town, chromium)
+
+    await one.page.locator("#q").fill(FINISHED)
+    await one.page.keyboard.press("Enter")
+    await one.page.locator("td a.vin").first.click()
+    recorder = one.page.locator(".recorder")
+
+    for told in ("Fondos retenidos", "Autorizar · respondida", "Orden: activar", "SUCCEEDED",
+                 "Webhook · transaction", "Capturar · respondida", "Servicio activo"):  # fmt: skip
+        await expect(recorder.get_by_text(told).first).to_be_visible()
+    await expect(recorder.get_by_text("gateway_receivable").first).to_be_visible()
+    await expect(one.page.locator(".states .here text")).to_have_text("Capturing")
+    assert one.complaints == []
+
+
+async def test_any_id_leads_to_its_payment_and_a_list_is_taken_along(
+    town: Town, chromium: Browser
+) -> None:
+    order = await town.reserved(FINISHED, email=ANA)
+    await town.order_is(order, OrderState.READY)
+    payment = await payment_of(town, order)
+    one = await engineer(town, chromium)
+    assert payment.gateway_transaction_id is not None
+
+    for key in (payment.id, order, payment.customer, payment.gateway_transaction_id, FINISHED):
+        await one.go(f"/operations/payments?q={key}")
+        assert one.page.url.endswith(f"/operations/payments/{payment.id}")
+    file = await one.context.request.get(f"{town.url}/operations/payments.csv?type=reservation")
+    none = await one.context.request.get(f"{town.url}/operations/payments.csv?type=final")
+
+    header, row = (await file.text()).splitlines()
+    assert header.startswith("payment,type,state")
+    assert row.startswith(f"{payment.id},reservation,")
+    assert ",500.00,EUR," in row
+    assert len((await none.text()).splitlines()) == 1
+
+
+async def test_parked_work_is_released_once(town: Town, chromium: Browser) -> None:
+    order = await town.reserved(FINISHED, email=ANA)
+    await town.order_is(order, OrderState.READY)
+    await town.platform.books.work.add("place_factory_order", order, due_in=3600.0)
+    await town.database.fetch(
+        "update open_work set parked_at = db_now(), last_error = 'a test parked it'"
+        " where subject = $1 and kind = 'place_factory_order'", order,
+    )  # fmt: skip
+    await town.platform.books.cases.open("open_work_parked", order, "The work was parked.")
+    one, late = await engineer(town, chromium), await engineer(town, chromium, ENGLISH, SECOND)
+    await late.go("/operations/work?show=parked")
+
+    await one.page.locator("a.tile[href='/operations/work?show=parked']").click()
+    await one.press("Liberar: Pedir a fábrica")
+    await expect(one.page.get_by_role("status").first).to_contain_text("Hecho")
+    await late.press("Release: Place the factory order")
+
+    await expect(late.page.get_by_role("alert")).to_contain_text("not parked any more")
+    assert await town.platform.books.cases.listed(subject=order) == []
+
+
+async def test_a_case_is_taken_and_closed_with_words(town: Town, chromium: Browser) -> None:
+    order = await town.reserved(FINISHED, email=ANA)
+    await town.platform.books.cases.open("deposit_held", order, "The deposit waits.")
+    one = await engineer(town, chromium)
+
+    await one.go("/operations/cases?kind=deposit_held")
+    await one.page.get_by_role("link", name="Señal retenida").last.click()
+    await one.page.locator("#take").click()
+    await expect(one.page.locator("dd", has_text=OPERATIONS)).to_be_visible()
+    await one.page.locator("#resolution").fill("Devuelta por transferencia, tique 4711.")
+    await one.page.locator("#close").dblclick(no_wait_after=True)
+
+    await expect(one.page.get_by_text("tique 4711")).to_be_visible()
+    closed = (await town.platform.books.cases.listed(status="resolved", subject=order))[0]
+    assert closed.owner == OPERATIONS
+
+
+async def test_a_key_is_shown_once_and_revoked_for_ever(town: Town, chromium: Browser) -> None:
+    one = await engineer(town, chromium)
+
+    await one.go("/operations/keys")
+    await one.page.locator("#name").fill("night-shift")
+    await one.page.get_by_label("operations", exact=True).check()
+    await one.page.locator("#make").click()
+    key = await one.page.locator("#made").inner_text()
+    bearer = {"Authorization": f"Bearer {key}"}
+    allowed = await one.context.request.get(f"{town.url}/v1/self-check", headers=bearer)
+    await one.go("/operations/keys")
+    assert await one.page.locator("#made").count() == 0
+    await one.press("Revocar la clave de night-shift")
+    await expect(one.page.get_by_text("Revocada")).to_be_visible()
+
+    async def refused() -> bool | None:
+        answer = await one.context.request.get(f"{town.url}/v1/self-check", headers=bearer)
+        return True if answer.status == 401 else None
+
+    assert allowed.status == 200
+    await eventually(refused)
+
+
+async def test_laws_are_checked_and_a_fault_is_scripted(town: Town, chromium: Browser) -> None:
+    one = await engineer(town, chromium, ENGLISH)
+
+    await one.go("/operations/system")
+    await one.page.locator("#check").click()
+    await expect(one.page.get_by_text("Every law holds")).to_be_visible()
+    await one.page.get_by_role("link", name="Simulators").click()
+    await one.page.locator("#fault-gateway").select_option("lost_answer")
+    await one.page.locator("#fault-gateway ~ *, form:has(#fault-gateway) button").first.click()
+    await expect(one.page.get_by_text("acted 0 times")).to_be_visible()
+    order = await town.reserved(FINISHED, email=ANA)
+    await town.order_is(order, OrderState.READY)
+    await one.go("/operations/simulators")
+
+    await expect(one.page.get_by_text("over", exact=True)).to_be_visible()
+    assert one.complaints == []
+
+
+async def test_the_first_page_is_light(town: Town, chromium: Browser) -> None:
+    one = await visitor(town, chromium)
+    sizes: list[Any] = []
+    await one.sign_in(OPERATIONS)
+    fresh = await chromium.new_context(storage_state=await one.context.storage_state())
+    page = await fresh.new_page()
+    page.on("requestfinished", lambda request: sizes.append(request.sizes()))
+
+    await page.goto(f"{town.url}/operations", wait_until="load")
+
+    counted = await asyncio.gather(*sizes)
+    total = sum(size["responseBodySize"] + size["responseHeadersSize"] for size in counted)
+    assert total < PAGE_BYTES_MAX
+    await fresh.close()

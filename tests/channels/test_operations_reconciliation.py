@@ -1,0 +1,98 @@
+"""Finance in a browser: a wrong settlement is found, investigated, decided by two, and sealed."""
+
+from typing import Any
+
+import pytest
+from playwright.async_api import Browser, expect
+
+from caas.channels.operations_payments import defused
+from tests.channels.journeys import DESK, ENGLISH, OPERATIONS, PHONE, SECOND, SPANISH, Tongue
+from tests.channels.test_operations import engineer
+from tests.channels.town import Town
+
+STRANGER = 60_000
+"""600 euros that no payment of ours explains: more than one person may decide about."""
+
+
+async def wrong_settlement(town: Town) -> str:
+    """Let a day's report hold a line for a transaction nobody knows, and reconcile the day."""
+    await town.gateway_does(
+        "lines", transaction_id="txn_stranger", reference="nobody", type="settlement",
+        gross=STRANGER,
+    )  # fmt: skip
+    await town.gateway_does("close-day")
+    today, _ = await town.platform.reconciliation.days.today("Europe/Madrid")
+    await town.platform.reconciliation.reconcile(today)
+    return today.isoformat()
+
+
+@pytest.mark.parametrize(("tongue", "window"), [(SPANISH, DESK), (ENGLISH, PHONE)])
+async def test_a_wrong_settlement_is_decided_by_two_people(
+    town: Town, chromium: Browser, tongue: Tongue, window: dict[str, Any]
+) -> None:
+    day = await wrong_settlement(town)
+    one = await engineer(town, chromium, tongue, **window)
+    two = await engineer(town, chromium, tongue, SECOND, **window)
+
+    await one.page.locator("a.tile[href='/operations/discrepancies']").click()
+    await one.page.locator("td a").first.click()
+    await one.page.locator("#take").click()
+    await expect(one.page.locator("dd", has_text=OPERATIONS)).to_be_visible()
+    await one.page.locator("textarea#note").fill("Asked the gateway, ticket 4711.")
+    await one.page.locator("#add-note").click()
+    await one.page.locator("#document").set_input_files(
+        {"name": "answer.pdf", "mimeType": "application/pdf", "buffer": b"%PDF-1.7 \r\n--x\r\n 1"}
+    )
+    await one.page.locator("#attach").click()
+    await expect(one.page.get_by_role("link", name="answer.pdf")).to_be_visible()
+    await one.page.locator("input[value='correct_by_entry']").check()
+    await one.page.locator("#resolve-note").fill("Their mistake, they will take it back.")
+    await one.page.locator("#resolve").click()
+    await expect(one.page.locator("#reject")).to_be_visible()
+    await expect(one.page.locator("#approve")).to_have_count(0)
+    path = one.page.url.removeprefix(town.url).partition("?")[0]
+    await two.go(path)
+    await two.page.locator("#approve").click()
+    await expect(two.page.locator("#reopen")).to_be_visible()
+    link = await two.page.get_by_role("link", name="answer.pdf").get_attribute("href")
+    document = await two.context.request.get(f"{town.url}{link}")
+    await two.go(f"/operations/reconciliation/{day}")
+    pdf = await two.context.request.get(f"{town.url}/operations/reconciliation/{day}.pdf")
+    table = await two.context.request.get(f"{town.url}/operations/reconciliation/{day}.csv")
+    await two.page.locator("#seal").click()
+
+    await expect(two.page.locator(".notice.good", has_text=SECOND)).to_be_visible()
+    assert await document.body() == b"%PDF-1.7 \r\n--x\r\n 1"
+    assert document.headers["content-disposition"] == 'attachment; filename="answer.pdf"'
+    assert (await pdf.body()).startswith(b"%PDF-")
+    assert "missing_in_book" in await table.text()
+    assert one.complaints == []
+
+
+async def test_whoever_proposed_a_resolution_cannot_agree_to_it(
+    town: Town, chromium: Browser
+) -> None:
+    await wrong_settlement(town)
+    one = await engineer(town, chromium)
+    await one.go("/operations/discrepancies")
+    await one.page.locator("td a").first.click()
+    await one.page.locator("input[value='correct_by_entry']").check()
+    await one.page.locator("#resolve-note").fill("Their mistake.")
+    await one.page.locator("#resolve").click()
+
+    await one.page.locator("form[action$='/reject']").evaluate(
+        "form => { form.action = form.action.replace('reject', 'approve'); }"
+    )
+    await one.page.locator("#reject-note").fill("I agree with myself.")
+    await one.page.locator("#reject").click()
+
+    await expect(one.page.get_by_role("alert")).to_contain_text("falta otra persona")
+
+
+@pytest.mark.parametrize(
+    ("cell", "written"),
+    [("=1+1", "'=1+1"), ("@x", "'@x"), ("-5.00", "-5.00"), ("-A1", "'-A1"), ("", ""),
+     ("txn_1", "txn_1")],
+)  # fmt: skip
+def test_no_cell_is_a_formula(cell: str, written: str) -> None:
+    assert defused(cell) == written

@@ -29,11 +29,11 @@ select i, i, 'VIN' || i, 'range-plus', 'activate', 'subscription', now(), now()
   from unnest($1::uuid[]) as s(i)
 """
 EVIDENCE = """
-insert into delivery_evidence (id, subject, kind, command_id, epoch, vin, service, status, at,
-    signature, verified, recorded_at)
-select i, i, 'vehicle_acknowledgement', i, 1, 'VIN' || i, 'range-plus', 'SUCCEEDED', 'then',
-       decode(repeat('00', 64), 'hex'), true, now()
-  from unnest($1::uuid[]) as s(i)
+insert into delivery_evidence (id, subject, kind, command_id, action, epoch, vin, service, status,
+    at, signature, verified, recorded_at)
+select i, i, 'vehicle_acknowledgement', i, c.action, c.epoch, c.vin, c.service, 'SUCCEEDED',
+       'then', decode(repeat('00', 64), 'hex'), true, now()
+  from unnest($1::uuid[]) as s(i) join ota_commands c on c.command_id = i
 """
 ACTIVATE = """
 update subscriptions s set state = 'active', event = 'Service Active', version = 3,

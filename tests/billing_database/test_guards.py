@@ -5,7 +5,8 @@ verdict, a state that no event leads to, a past that is changed. Each statement 
 or a person in a hurry, could send; a payment of each kind is there to be harmed.
 
 A check that is null lets a row pass: a verified acknowledgement without any signature was taken for
-the vehicle's word, and a service could have been charged for with it.
+the vehicle's word, and a service could have been charged for with it. So could it with a word that
+answered another command: what a vehicle says of a deactivation proves no delivery.
 """
 
 from collections.abc import AsyncIterator
@@ -17,19 +18,26 @@ from caas.billing_database.connection import Database
 from caas.billing_database.identifiers import new_id
 from caas.billing_database.moves import Moves
 from caas.billing_database.payments import Payments
-from tests.billing_database.test_moves import AMOUNT, authorised, capture_of, new_payment
+from tests.billing_database.test_moves import (
+    AMOUNT,
+    activation_of,
+    authorised,
+    capture_of,
+    new_payment,
+)
 
 HELD, TAKEN = new_id(), new_id()
 PROOF, REFUSED_PROOF, FAILED_PROOF, ORDERED = new_id(), new_id(), new_id(), new_id()
+SWITCHED_OFF = new_id()
 CLAIM = (
     "insert into caas.resolution_claims (payment_id, payment_type, kind, reason, evidence_id,"
     " evidence_kind, proves_delivery, claimed_at) values "
 )
 HEARD = (
-    "insert into caas.delivery_evidence (id, subject, kind, command_id, epoch, vin, service,"
-    " status, at, signature, verified, refused_because, recorded_at) values "
+    "insert into caas.delivery_evidence (id, subject, kind, command_id, action, epoch, vin,"
+    " service, status, at, signature, verified, refused_because, recorded_at) "
 )
-SIGNED = "decode(repeat('61', 64), 'hex')"
+SIGNED, SIGNED_AGAIN = "decode(repeat('61', 64), 'hex')", "decode(repeat('62', 64), 'hex')"
 ACK = "'vehicle_acknowledgement'"
 CHECK, FOREIGN, UNIQUE, FOR_EVER, RIGHTS = (
     asyncpg.CheckViolationError, asyncpg.ForeignKeyViolationError, asyncpg.UniqueViolationError,
@@ -49,6 +57,20 @@ REFUSED: dict[str, tuple[str, type[Exception]]] = {
     "a charge with a vehicle's word that it failed": (
         f"{CLAIM} ('{HELD}', 'service', 'capture', 'x', '{FAILED_PROOF}', {ACK}, true, now())",
         FOREIGN),
+    "a charge with a vehicle's word that it switched off": (
+        f"{CLAIM} ('{HELD}', 'service', 'capture', 'x', '{SWITCHED_OFF}', {ACK}, true, now())",
+        FOREIGN),
+    "a word about a command that nobody gave": (
+        f"{HEARD} values ('{new_id()}', '{HELD}', {ACK}, '{new_id()}', 'activate', 1, 'V', 's',"
+        f" 'SUCCEEDED', 'now', {SIGNED}, true, null, now())", FOREIGN),
+    "a word about another payment's command": (
+        f"{HEARD} select '{new_id()}', '{HELD}', {ACK}, command_id, action, epoch, vin, service,"
+        f" 'SUCCEEDED', 'now', {SIGNED}, true, null, now() from caas.ota_commands"
+        f" where subject = '{TAKEN}'", FOREIGN),
+    "a deactivation that passes for an activation": (
+        f"{HEARD} select '{new_id()}', '{HELD}', {ACK}, command_id, 'activate', epoch, vin,"
+        f" service, 'SUCCEEDED', 'now', {SIGNED_AGAIN}, true, null, now() from caas.ota_commands"
+        " where action = 'deactivate'", FOREIGN),
     "a charge that says its proof proves nothing": (
         f"{CLAIM} ('{HELD}', 'service', 'capture', 'x', '{FAILED_PROOF}', {ACK}, false, now())",
         CHECK),
@@ -58,14 +80,14 @@ REFUSED: dict[str, tuple[str, type[Exception]]] = {
     "a void of what is captured": (
         f"{CLAIM} ('{TAKEN}', 'service', 'void', 'x', null, null, null, now())", UNIQUE),
     "an acknowledgement without a signature": (
-        f"{HEARD} ('{new_id()}', '{HELD}', {ACK}, '{new_id()}', 1, 'V', 's', 'SUCCEEDED', 'now',"
-        " null, true, null, now())", CHECK),
+        f"{HEARD} values ('{new_id()}', '{HELD}', {ACK}, '{new_id()}', 'activate', 1, 'V', 's',"
+        " 'SUCCEEDED', 'now', null, true, null, now())", CHECK),
     "an acknowledgement with a short signature": (
-        f"{HEARD} ('{new_id()}', '{HELD}', {ACK}, '{new_id()}', 1, 'V', 's', 'SUCCEEDED', 'now',"
-        " 'short', true, null, now())", CHECK),
+        f"{HEARD} values ('{new_id()}', '{HELD}', {ACK}, '{new_id()}', 'activate', 1, 'V', 's',"
+        " 'SUCCEEDED', 'now', 'short', true, null, now())", CHECK),
     "an acknowledgement both verified and refused": (
-        f"{HEARD} ('{new_id()}', '{HELD}', {ACK}, '{new_id()}', 1, 'V', 's', 'SUCCEEDED', 'now',"
-        f" {SIGNED}, true, 'forged', now())", CHECK),
+        f"{HEARD} values ('{new_id()}', '{HELD}', {ACK}, '{new_id()}', 'activate', 1, 'V', 's',"
+        f" 'SUCCEEDED', 'now', {SIGNED}, true, 'forged', now())", CHECK),
     "a state that is only written down": (
         f"update caas.payments set state = 'Settled' where id = '{HELD}'", CHECK),
     "a state with a version and no event": (
@@ -119,20 +141,29 @@ BY_A_DOOR_ALONE = [
 async def owner(database: Database) -> AsyncIterator[asyncpg.Connection]:
     """The owner of the schema, with a payment that is held and one that is captured."""
     payments, moves = Payments(database), Moves(database)
+    epochs = {}
     for payment in (HELD, TAKEN):
         await payments.accept(new_payment(id=payment))
-        await authorised(payments, moves, payment)
-    await moves.apply(capture_of(TAKEN))
+        epochs[payment] = await authorised(payments, moves, payment)
+    await moves.apply(capture_of(TAKEN, epochs[TAKEN]))
     opened = await asyncpg.connect(database.dsn)
     await opened.execute(
-        f"{HEARD} ('{PROOF}', '{TAKEN}', {ACK}, '{new_id()}', 1, 'V', 's', 'SUCCEEDED', 'now',"
-        f" {SIGNED}, true, null, now()),"
-        f" ('{REFUSED_PROOF}', '{HELD}', {ACK}, '{new_id()}', 1, 'V', 's', 'SUCCEEDED', 'now',"
-        f" {SIGNED}, false, 'forged', now()),"
-        f" ('{FAILED_PROOF}', '{HELD}', {ACK}, '{new_id()}', 1, 'V', 's', 'FAILED', 'now',"
-        f" {SIGNED}, true, null, now()),"
-        f" ('{ORDERED}', '{HELD}', 'order_confirmed', null, null, null, null, 'SUCCEEDED', 'now',"
-        " null, true, null, now())"
+        f"{HEARD} values ('{REFUSED_PROOF}', '{HELD}', {ACK}, '{new_id()}', null, 1, 'V', 's',"
+        f" 'SUCCEEDED', 'now', {SIGNED}, false, 'forged', now()),"
+        f" ('{FAILED_PROOF}', '{HELD}', {ACK}, '{activation_of(HELD)}', 'activate',"
+        f" {epochs[HELD]}, 'VIN1', 'heated-seats', 'FAILED', 'now', {SIGNED}, true, null, now()),"
+        f" ('{PROOF}', '{TAKEN}', {ACK}, '{activation_of(TAKEN)}', 'activate', {epochs[TAKEN]},"
+        f" 'VIN1', 'heated-seats', 'SUCCEEDED', 'now', {SIGNED}, true, null, now()),"
+        f" ('{ORDERED}', '{HELD}', 'order_confirmed', null, null, null, null, null, 'SUCCEEDED',"
+        " 'now', null, true, null, now())"
+    )
+    await opened.execute(
+        "insert into caas.ota_commands (command_id, subject, vin, service, action, purpose,"
+        f" deadline, created_at) values ('{new_id()}', '{HELD}', 'VIN1', 'heated-seats',"
+        " 'deactivate', 'service payment', now(), now());"
+        f"{HEARD} select '{SWITCHED_OFF}', subject, {ACK}, command_id, action, epoch, vin, service,"
+        f" 'SUCCEEDED', 'now', {SIGNED}, true, null, now() from caas.ota_commands"
+        " where action = 'deactivate'"
     )
     yield opened
     await opened.close()

@@ -6,7 +6,7 @@ from uuid import UUID
 import pytest
 
 from caas.billing_database.connection import Database
-from caas.billing_database.identifiers import new_id
+from caas.billing_database.identifiers import derived_id, new_id
 from caas.billing_database.moves import Claim, Command, Evidence, Move, Moves, Work, move_of
 from caas.billing_database.payments import NewPayment, Payments, Verdict
 from caas.rules import postings
@@ -27,30 +27,38 @@ def new_payment(**changes: object) -> NewPayment:
     )  # fmt: skip
 
 
-async def authorised(payments: Payments, moves: Moves, payment_id: UUID) -> None:
-    """Move a pending payment to Authorized with its command."""
+def activation_of(payment_id: UUID) -> UUID:
+    """The id of the command that a payment's vehicle is given."""
+    return derived_id("activation", payment_id)
+
+
+async def authorised(payments: Payments, moves: Moves, payment_id: UUID) -> int:
+    """Move a pending payment to Authorized with its command; return the command's epoch."""
     payment = await payments.get(payment_id)
     moved = await moves.apply(
         move_of(
             payment, PaymentEvent.FUNDS_RESERVED, source="authorise",
             gateway_transaction_id=f"tx_{payment_id}", authorised=AMOUNT,
             entries=postings.authorised(AMOUNT), done=("authorise",), next=(Work("activate", 30),),
-            command=Command(command_id=new_id(), vin="VIN1", service="heated-seats",
-                            action="activate", deadline_in=60),
+            command=Command(command_id=activation_of(payment_id), vin="VIN1",
+                            service="heated-seats", action="activate", deadline_in=60),
         )
     )  # fmt: skip
     assert moved.moved
+    assert moved.epoch is not None
+    return moved.epoch
 
 
-def capture_of(payment_id: UUID) -> Move:
+def capture_of(payment_id: UUID, epoch: int) -> Move:
     """The move that claims the capture with a vehicle's evidence."""
     evidence = new_id()
     return Move(
         payment_id=payment_id, event="Initiate settlement", from_state="Authorized",
         to_state="Capturing", source="evidence", captured=AMOUNT,
         entries=postings.captured(PaymentType.SERVICE, AMOUNT, held=AMOUNT),
-        evidence=Evidence(id=evidence, kind="vehicle_acknowledgement", command_id=new_id(),
-                          epoch=1, vin="VIN1", service="heated-seats", at="2026-11-23T00:00:00Z",
+        evidence=Evidence(id=evidence, kind="vehicle_acknowledgement",
+                          command_id=activation_of(payment_id), epoch=epoch, vin="VIN1",
+                          service="heated-seats", at="2026-11-23T00:00:00Z",
                           signature="A" * 86 + "=="),
         claim=Claim("capture", "delivered", evidence, "vehicle_acknowledgement"),
         done=("activate",), next=(Work("capture", 30),),
@@ -62,8 +70,8 @@ async def test_a_service_payment_walks_from_accepted_to_settled(database: Databa
     wanted = new_payment()
 
     acceptance = await payments.accept(wanted)
-    await authorised(payments, moves, wanted.id)
-    capturing = await moves.apply(capture_of(wanted.id))
+    epoch = await authorised(payments, moves, wanted.id)
+    capturing = await moves.apply(capture_of(wanted.id, epoch))
     payment = await payments.get(wanted.id)
     settled = await moves.apply(
         move_of(
@@ -88,8 +96,13 @@ async def test_a_batch_of_payments_is_moved_in_few_statements_and_each_keeps_its
     wanted = [new_payment() for _ in range(100)]
 
     accepted = await asyncio.gather(*(payments.accept(payment) for payment in wanted))
-    await asyncio.gather(*(authorised(payments, moves, payment.id) for payment in wanted))
-    captured = await asyncio.gather(*(moves.apply(capture_of(payment.id)) for payment in wanted))
+    epochs = await asyncio.gather(*(authorised(payments, moves, payment.id) for payment in wanted))
+    captured = await asyncio.gather(
+        *(
+            moves.apply(capture_of(payment.id, epoch))
+            for payment, epoch in zip(wanted, epochs, strict=True)
+        )
+    )
 
     assert {answer.payment_id for answer in accepted} == {payment.id for payment in wanted}
     assert all(answer.moved for answer in captured)
@@ -112,16 +125,18 @@ async def test_capture_and_void_race_and_exactly_one_wins(database: Database) ->
     payments, moves = Payments(database), Moves(database)
     wanted = new_payment()
     await payments.accept(wanted)
-    await authorised(payments, moves, wanted.id)
+    epoch = await authorised(payments, moves, wanted.id)
     payment = await payments.get(wanted.id)
     void = move_of(
         payment, Remark.VOID_REQUESTED, source="void", claim=Claim("void", "activation failed")
     )
 
-    voided, captured = await asyncio.gather(moves.apply(void), moves.apply(capture_of(wanted.id)))
+    voided, captured = await asyncio.gather(
+        moves.apply(void), moves.apply(capture_of(wanted.id, epoch))
+    )
 
     assert [voided.moved, captured.moved].count(True) == 1
-    now = await moves.apply(capture_of(wanted.id))
+    now = await moves.apply(capture_of(wanted.id, epoch))
     assert not now.moved
     assert now.claim == ("void" if voided.moved else "capture")
 

@@ -10,6 +10,7 @@ from caas.billing_database.connection import Connection
 from caas.billing_database.identifiers import new_id
 from caas.billing_database.moves import Evidence
 from caas.billing_database.payments import Payment
+from caas.ota_activation_engine import ACTIVATE
 from caas.payment_processing.charges import CaptureWonError
 from caas.rules.payment_states import PaymentState
 from caas_simulators.vehicle_car import Behaviour, Manner
@@ -24,8 +25,9 @@ async def test_a_void_that_waited_for_the_capture_is_told_that_it_lost(house: Ho
     payment = await house.buys()
     charges = house.platform.payment_processing._charges
 
+    evidence = await delivered(house, payment)
     async with house.database.transaction() as connection:
-        captured = await charges.claim_capture(payment, delivered(payment), within=connection)
+        captured = await charges.claim_capture(payment, evidence, within=connection)
         void = asyncio.create_task(
             charges.void_charge(payment, "OTA activation failed"), context=Context()
         )  # in a context of its own: it is another caller, who holds no connection
@@ -37,12 +39,14 @@ async def test_a_void_that_waited_for_the_capture_is_told_that_it_lost(house: Ho
     assert (await house.platform.books.payments.get(payment.id)).captured_amount == payment.amount
 
 
-def delivered(payment: Payment) -> Evidence:
+async def delivered(house: House, payment: Payment) -> Evidence:
+    command = await house.platform.ota_activation_engine.last_command(payment.id, ACTIVATE)
+    assert command is not None
     return Evidence(
         id=new_id(),
         kind="vehicle_acknowledgement",
-        command_id=new_id(),
-        epoch=1,
+        command_id=command.command_id,
+        epoch=command.epoch,
         vin=VIN,
         service="heated-seats",
         at=str(payment.created_at),

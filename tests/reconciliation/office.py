@@ -219,10 +219,11 @@ class Office:
         payment = await self.house.buys()
         voided = await self.house.until(payment.id, lambda p: p.state is PaymentState.VOIDED)
         await self.house.database.fetch(
-            "insert into delivery_evidence (id, subject, kind, command_id, epoch, status, at,"
-            " signature, verified, recorded_at) values (gen_random_uuid(), $1,"
-            " 'vehicle_acknowledgement', gen_random_uuid(), 1, 'SUCCEEDED', 'now', $2, true,"
-            " db_now())",
+            "insert into delivery_evidence (id, subject, kind, command_id, action, epoch, vin,"
+            " service, status, at, signature, verified, recorded_at) select gen_random_uuid(),"
+            " subject, 'vehicle_acknowledgement', command_id, action, epoch, vin, service,"
+            " 'SUCCEEDED', 'now', $2, true, db_now() from ota_commands where subject = $1"
+            " and action = 'activate' limit 1",
             voided.id, bytes(64),
         )  # fmt: skip
         return voided

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from caas.billing_database.ota_commands import OtaCommands
 from caas.rules.discrepancies import DiscrepancyKind as Kind
 from caas.rules.discrepancies import Resolution
 from caas.rules.payment_states import PaymentState
@@ -126,3 +127,18 @@ async def test_a_line_heard_while_a_webhook_moved_its_payment_adds_nothing_twice
     assert (settled.state, settled.settled_amount) == (PaymentState.SETTLED, 1299)
     assert await office.balance("bank") == 1256
     assert await office.balance("settled_funds") == 0
+
+
+async def test_what_a_vehicle_switched_off_again_was_not_delivered(office: Office) -> None:
+    """The vehicle's word that it obeyed the fence was once taken for a delivery nobody paid."""
+    office.house.fleet.add(VIN, Manner(Behaviour.REFUSES, only="activate"))
+    payment = await office.house.buys()
+    await office.house.until(payment.id, lambda p: p.state is PaymentState.VOIDED)
+    await office.house.rest()
+
+    done = await office.closed()
+
+    answers = await OtaCommands(office.house.database).answers(payment.id)
+    assert "SUCCEEDED" in {answer["status"] for answer in answers}
+    assert done.day.verdict == "closed"
+    assert await office.kinds() == []

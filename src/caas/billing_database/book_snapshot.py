@@ -111,6 +111,9 @@ select distinct p.id, true
   from delivery_evidence e join payments p on p.id = e.subject
  where e.recorded_at >= $1 and e.recorded_at < $2 and e.proves_delivery
    and p.captured_amount = 0 and p.state in ('Authorized', 'Voided', 'Failed')
+   and not exists (select from delivery_evidence off
+                    where off.subject = p.id and off.action = 'deactivate' and off.verified
+                      and off.status = 'SUCCEEDED' and off.epoch > e.epoch)
 on conflict (id) do update set watch_delivery = true
 """
 COMPARED: Final = f"""
@@ -199,7 +202,7 @@ class BookSnapshot:
         await self._connection.execute(LATE_REFUNDS, timeout=EXPORT_SECONDS_MAX)
 
     async def delivered(self, since: datetime) -> None:
-        """Add what was delivered since then and ended without a charge."""
+        """Add what was delivered since then, not switched off again, and ended without a charge."""
         await self._connection.execute(DELIVERED, since, self.as_of, timeout=EXPORT_SECONDS_MAX)
 
     async def book(self, told: Path, besides: Path) -> None:

@@ -41,9 +41,11 @@ values ($1, $2, $3, $4, $5, $6, db_now() + make_interval(secs => $7),
 on conflict (command_id) do nothing
 """
 RECORD: Final = """
-insert into delivery_evidence (id, subject, kind, command_id, epoch, vin, service, status,
+insert into delivery_evidence (id, subject, kind, command_id, action, epoch, vin, service, status,
     status_reason, at, signature, verified, refused_because, recorded_at)
-values ($1, $2, 'vehicle_acknowledgement', $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, db_now())
+values ($1, $2, 'vehicle_acknowledgement', $3,
+        (select action from ota_commands where command_id = $3), $4, $5, $6, $7, $8, $9, $10, $11,
+        $12, db_now())
 on conflict do nothing returning id
 """
 ANSWERS: Final = """

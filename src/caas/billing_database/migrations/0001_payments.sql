@@ -82,12 +82,14 @@ $$ select sha256(before || convert_to(
 
 -- What proves a delivery: the vehicle's signed acknowledgement of a one-time service, or the
 -- record behind the other payment types (decisions 14, 15). Refused acknowledgements stay too.
+-- A vehicle that confirms a deactivation has delivered nothing.
 create table delivery_evidence (
   id uuid primary key,
   subject uuid not null,
   kind text not null check (kind in
     ('vehicle_acknowledgement', 'reservation_recorded', 'order_confirmed', 'usage_snapshot')),
   command_id uuid,
+  action text check (action in ('activate', 'deactivate')),
   epoch bigint,
   vin text,
   service text,
@@ -98,9 +100,10 @@ create table delivery_evidence (
   verified boolean not null,
   refused_because text,
   recorded_at timestamptz not null,
-  proves_delivery boolean not null generated always as (verified and status = 'SUCCEEDED') stored,
+  proves_delivery boolean not null generated always as
+    (verified and status = 'SUCCEEDED' and action is distinct from 'deactivate') stored,
   check (kind <> 'vehicle_acknowledgement' or not verified
-    or (command_id is not null and epoch is not null
+    or (command_id is not null and epoch is not null and action is not null
         and signature is not null and octet_length(signature) = 64)),
   check (verified = (refused_because is null)),
   unique (subject, id, kind, proves_delivery)
@@ -320,6 +323,24 @@ end $$;
 create trigger belongs_to_a_payment after insert on ledger_entries
   referencing new table as new_rows for each statement execute function check_new_entries();
 
+-- A vehicle's word counts for what this vehicle was told to do for this subject, and nothing else.
+create function check_new_evidence() returns trigger language plpgsql
+set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
+declare v_id uuid;
+begin
+  select n.id into v_id from new_rows n
+    left join caas.ota_commands c on c.command_id = n.command_id and c.subject = n.subject
+     and c.action = n.action and c.epoch = n.epoch and c.vin = n.vin and c.service = n.service
+   where n.verified and n.kind = 'vehicle_acknowledgement' and c.command_id is null limit 1;
+  if found then
+    raise exception 'acknowledgement % is not of a command that its vehicle was given', v_id
+      using errcode = 'foreign_key_violation';
+  end if;
+  return null;
+end $$;
+create trigger answers_a_command after insert on delivery_evidence
+  referencing new table as new_rows for each statement execute function check_new_evidence();
+
 -- The doors.
 
 -- Accepts payments: the intent is durable before the gateway hears of it. Each row either
@@ -471,10 +492,12 @@ begin
            g.at, g.hash
       from going g where g.goes
   ), evidence as (
-    insert into delivery_evidence (id, subject, kind, command_id, epoch, vin, service, status,
-        status_reason, at, signature, verified, recorded_at)
-    select e.id, g.id, e.kind, e.command_id, e.epoch, e.vin, e.service, e.status,
-           e.status_reason, coalesce(e.at, g.at::text), decode(e.signature, 'base64'), true, g.at
+    insert into delivery_evidence (id, subject, kind, command_id, action, epoch, vin, service,
+        status, status_reason, at, signature, verified, recorded_at)
+    select e.id, g.id, e.kind, e.command_id,
+           (select c.action from ota_commands c where c.command_id = e.command_id),
+           e.epoch, e.vin, e.service, e.status, e.status_reason, coalesce(e.at, g.at::text),
+           decode(e.signature, 'base64'), true, g.at
       from going g cross join lateral jsonb_to_record(g.evidence) as e(
         id uuid, kind text, command_id uuid, epoch bigint, vin text, service text, status text,
         status_reason text, at text, signature text)

@@ -255,14 +255,6 @@ REMOVALS: dict[str, Removal] = {
         shown_by="api/test_card_refusal.py"
         "::test_a_card_number_is_refused_in_every_field_of_every_call",
     ),
-    "a body has a limit": Removal(
-        fault="F-W8",
-        file="api/limits.py",
-        protection="    if len(body) > BODY_BYTES_MAX:\n",
-        without="    if len(body) > 10**9:\n",
-        shown_by="api/test_limits.py"
-        "::test_a_body_of_the_largest_size_is_read_and_one_byte_more_is_not",
-    ),
     "everybody sees their own": Removal(
         fault="F-P7",
         file="api/ownership.py",
@@ -278,13 +270,5 @@ REMOVALS: dict[str, Removal] = {
         without='    "synchronous_commit": "off",\n',
         shown_by="billing_database/test_embedded_postgresql.py"
         "::test_commits_are_on_the_disk_before_they_are_answered",
-    ),
-    "an older program keeps away": Removal(
-        fault="F-P1",
-        file="billing_database/migrations.py",
-        protection="    if strangers:\n",
-        without="    if strangers is None:\n",
-        shown_by="start_up/test_what_the_platform_needs.py"
-        "::test_a_database_newer_than_the_program_is_left_alone",
     ),
 }

@@ -120,6 +120,19 @@ async def test_a_run_stopped_after_any_line_ends_the_same(
     assert left["verdict"] == "open discrepancies"
 
 
+async def test_what_a_killed_run_left_on_the_disk_is_cleared_by_the_next(
+    office: Office, tmp_path: Path
+) -> None:
+    """A process that is killed cannot remove its folder; each left a report's size behind."""
+    await a_day(office, tmp_path / "day.csv")
+    running = office.room._runs._running()
+    (running / "left").mkdir(parents=True)
+
+    await office.room.reconcile(office.today, file=tmp_path / "day.csv")
+
+    assert [*running.iterdir()] == []
+
+
 async def test_only_one_run_at_a_time(office: Office, tmp_path: Path) -> None:
     await a_day(office, tmp_path / "day.csv")
 

@@ -126,6 +126,7 @@ class Runs:
             raise DayOutOfReachError
         async with self.days.alone(self._gateway.name, patience_seconds=patience_seconds):
             run_id = new_id()
+            await asyncio.to_thread(shutil.rmtree, self._running(), ignore_errors=True)
             await self.days.begin(run_id, self._gateway.name, day, mode, RULE_VERSION)
             try:
                 end, days = await self._run(run_id, day, file, mode, progress)
@@ -152,7 +153,7 @@ class Runs:
         kept = self._settings.folder / KEPT / str(run.id)
         if not kept.is_dir():
             raise NotReplayableError(run=str(run.id))
-        async with self._bench() as bench:
+        async with _bench(self._settings.folder / "replaying") as bench:
             await asyncio.to_thread(bench.take_kept, kept)
             await self._comparison.judge(bench)
             return await asyncio.to_thread(bench.write_outcome, names(STORED))
@@ -161,7 +162,7 @@ class Runs:
         self, run_id: UUID, day: date, file: Path | None, mode: str, progress: Progress
     ) -> tuple[RunEnd, set[date]]:
         for attempt in range(1, FETCHES_MAX + 1):
-            async with self._bench() as bench:
+            async with _bench(self._running()) as bench:
                 try:
                     fetched = await self._fetch(day, file, bench, progress)
                 except ReportMovedError:
@@ -249,13 +250,18 @@ class Runs:
             await self._books.cases.open("settlement_report_refused", subject, sentence)
             await self._alert("settlement_report_refused", subject, sentence)
 
-    @asynccontextmanager
-    async def _bench(self) -> AsyncIterator[Workbench]:
-        folder = self._settings.folder / "running" / str(new_id())
-        await asyncio.to_thread(folder.mkdir, parents=True)
-        bench = await asyncio.to_thread(Workbench, folder)
-        try:
-            yield bench
-        finally:
-            await asyncio.to_thread(bench.close)
-            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+    def _running(self) -> Path:
+        """Where runs of this gateway work; what is there when one begins, a killed one left."""
+        return self._settings.folder / "running" / str(derived_id("running", self._gateway.name))
+
+
+@asynccontextmanager
+async def _bench(within: Path) -> AsyncIterator[Workbench]:
+    folder = within / str(new_id())
+    await asyncio.to_thread(folder.mkdir, parents=True)
+    bench = await asyncio.to_thread(Workbench, folder)
+    try:
+        yield bench
+    finally:
+        await asyncio.to_thread(bench.close)
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)

@@ -12,12 +12,6 @@ FUNCTION_LINES_MEDIAN = 10
 FILE_LINES_MAX = 400
 FILE_LINES_P90 = 300
 TEST_FILE_LINES_MAX = 600
-# Larger than they should be, each a place to split when it is touched next.
-STILL_LARGE = {
-    "src/caas/billing_database/discrepancies.py": 440,
-    "src/caas/external_systems/reconciliation_workbench.py": 600,
-    "src/caas/payment_processing/reconciliation/investigation.py": 420,
-}
 COMPOSING = "_built"  # a test's own composition root names every room once
 FEW = 40  # a docstring shorter than this says nothing
 BANNED_NAMES = {
@@ -67,7 +61,7 @@ def test_no_file_needs_a_map_of_its_own() -> None:
         f"{source.path}: {source.lines} lines"
         for folder, limit in limits.items()
         for source in sources(folder)
-        if source.lines > STILL_LARGE.get(source.path, limit)
+        if source.lines > limit
     ]
 
     assert too_long == []

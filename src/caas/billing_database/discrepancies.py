@@ -13,6 +13,7 @@ from uuid import UUID
 
 import msgspec
 
+from caas.billing_database import discrepancy_statements as sql
 from caas.billing_database.connection import Connection, Database, Row
 from caas.billing_database.identifiers import new_id
 from caas.errors import ConflictError, NotFoundError
@@ -20,120 +21,6 @@ from caas.rules.discrepancies import DiscrepancyKind, Resolution
 from caas.rules.postings import Entry
 
 PAGE_ROWS_MAX: Final = 200
-
-COLUMNS: Final = """
-d.id, d.gateway, d.day, d.kind, d.status, d.version, d.owner, d.amount, d.currency, d.payment_id,
-       d.report_id, d.line_no, d.due_on, d.missing_from, d.resolution, d.opened_at, d.updated_at,
-       extract(day from db_now() - d.opened_at)::integer as age_days
-"""
-ONE: Final = f"select {COLUMNS} from discrepancies d where d.id = $1"
-LOCKED: Final = ONE + " for update"
-LISTED: Final = f"""
-select {COLUMNS} from discrepancies d
- where ($1::text is null or d.status = $1) and ($2::text is null or d.kind = $2)
-   and ($3::date is null or d.day = $3) and ($4::text is null or d.owner = $4)
-   and ($5::uuid is null or d.payment_id = $5) and (not $6 or d.status <> 'resolved')
-   and ($7::uuid is null
-        or (d.due_on, d.id) > (select a.due_on, a.id from discrepancies a where a.id = $7))
- order by d.due_on, d.id limit $8
-"""
-OPEN: Final = """
-with new as materialized (
-  select n.*, db_now() as at from jsonb_to_recordset($1) as n(
-    id uuid, gateway text, day date, kind text, amount bigint, currency text, payment_id uuid,
-    report_id uuid, line_no bigint, due_on date, missing_from date, facts jsonb)
-), opened as (
-  insert into discrepancies (id, gateway, day, kind, status, version, amount, currency, payment_id,
-      report_id, line_no, due_on, missing_from, opened_at, updated_at)
-  select id, gateway, day, kind, 'open', 1, amount, currency, payment_id, report_id, line_no,
-         due_on, missing_from, at, at from new
-  on conflict (id) do nothing returning id
-), events as (
-  insert into discrepancy_events (discrepancy_id, seq, event, status, by, facts, at)
-  select n.id, 1, 'opened', 'open', 'reconciliation', n.facts, n.at
-    from new n join opened o on o.id = n.id
-)
-select count(*) from opened
-"""
-STEP: Final = """
-with step as (
-  update discrepancies set version = version + 1, status = $2, updated_at = db_now(),
-         owner = coalesce($3, owner), kind = coalesce($4, kind), due_on = coalesce($5, due_on),
-         resolution = case when $2 = 'resolved' then $6 when $2 = 'open' then null
-                           else coalesce($6, resolution) end
-   where id = $1 returning id, version, updated_at
-)
-insert into discrepancy_events (discrepancy_id, seq, event, status, by, facts, at)
-select id, version, $7, $2, $8, $9, updated_at from step
-"""
-EVENTS: Final = """
-select seq, event, status, by, facts, at from discrepancy_events
- where discrepancy_id = $1 order by seq
-"""
-POST: Final = """
-insert into discrepancy_entries (discrepancy_id, resolution_id, payment_id, debit, credit, amount,
-    currency, at)
-select $1, $2, $3, e.debit, e.credit, e.amount, $4, db_now()
-  from unnest($5::text[], $6::text[], $7::bigint[]) as e(debit, credit, amount)
-"""
-ENTRIES: Final = """
-select debit, credit, amount from discrepancy_entries where discrepancy_id = $1 order by id
-"""
-PROPOSE: Final = """
-insert into discrepancy_resolutions (id, discrepancy_id, resolution, note, amount, currency,
-    needs_second_approver, state, proposed_by, proposed_at)
-values ($1, $2, $3, $4, $5, $6, $7, 'proposed', $8, db_now())
-"""
-DECIDE: Final = """
-update discrepancy_resolutions set state = $2, decided_by = $3, decided_at = db_now()
- where id = $1 and state = 'proposed'
-"""
-RESOLUTIONS: Final = """
-select id, discrepancy_id, resolution, note, amount, currency, needs_second_approver, state,
-       proposed_by, proposed_at, decided_by, decided_at
-  from discrepancy_resolutions where discrepancy_id = $1 order by proposed_at
-"""
-ATTACH: Final = """
-insert into discrepancy_evidence (id, discrepancy_id, name, media_type, content, digest,
-    attached_by, attached_at)
-values ($1, $2, $3, $4, $5, sha256($5), $6, db_now())
-"""
-EVIDENCE: Final = """
-select id, name, media_type, octet_length(content) as size, encode(digest, 'hex') as digest,
-       attached_by, attached_at from discrepancy_evidence where discrepancy_id = $1
- order by attached_at
-"""
-EVIDENCE_CONTENT: Final = """
-select name, media_type, content from discrepancy_evidence where id = $1
-"""
-AWAITING: Final = f"""
-select {COLUMNS} from discrepancies d
- where d.status <> 'resolved' and d.payment_id = any ($1)
-   and d.kind in ('delayed_settlement', 'missing_at_gateway', 'partial_settlement')
- order by d.id for update
-"""
-AWAITED: Final = """
-select distinct payment_id from discrepancies
- where status <> 'resolved' and payment_id is not null
-   and kind in ('delayed_settlement', 'missing_at_gateway', 'partial_settlement')
-"""
-REJECT: Final = """
-update discrepancy_resolutions set state = 'rejected', decided_by = $2, decided_at = db_now()
- where discrepancy_id = $1 and state = 'proposed'
-"""
-OF_LINES: Final = f"""
-select {COLUMNS} from discrepancies d
-  join unnest($1::uuid[], $2::bigint[]) as l(report_id, line_no)
-    on l.report_id = d.report_id and l.line_no = d.line_no
- where d.status <> 'resolved' and d.kind not in ('partial_settlement', 'fee_drift')
- order by d.id for update of d
-"""
-NOW_MISSING: Final = f"""
-select {COLUMNS} from discrepancies d
- where d.gateway = $1 and d.status <> 'resolved' and d.kind = 'delayed_settlement'
-   and d.missing_from < $2
- order by d.id for update
-"""
 
 
 class DiscrepancyNotFoundError(NotFoundError):
@@ -269,7 +156,7 @@ class Discrepancies:
         """Open what was found; return how many were not open or resolved before."""
         if not found:
             return 0
-        row = await within.fetchrow(OPEN, msgspec.json.encode(found).decode())
+        row = await within.fetchrow(sql.OPEN, msgspec.json.encode(found).decode())
         assert row is not None, "a count is one row"
         return int(row[0])
 
@@ -280,9 +167,9 @@ class Discrepancies:
             DiscrepancyNotFoundError: none has this id.
         """
         row = (
-            await self._database.fetchrow(ONE, discrepancy_id)
+            await self._database.fetchrow(sql.ONE, discrepancy_id)
             if within is None
-            else await within.fetchrow(LOCKED, discrepancy_id)
+            else await within.fetchrow(sql.LOCKED, discrepancy_id)
         )
         if row is None:
             raise DiscrepancyNotFoundError(f"No discrepancy has the id {discrepancy_id}.")
@@ -293,7 +180,7 @@ class Discrepancies:
     ) -> list[Discrepancy]:
         """Return discrepancies, the soonest due first."""
         rows = await self._database.fetch(
-            LISTED, asked.status, asked.kind, asked.day, asked.owner, asked.payment_id,
+            sql.LISTED, asked.status, asked.kind, asked.day, asked.owner, asked.payment_id,
             asked.unresolved, after, min(rows_max, PAGE_ROWS_MAX),
         )  # fmt: skip
         return [_discrepancy(row) for row in rows]
@@ -301,7 +188,7 @@ class Discrepancies:
     async def step(self, discrepancy_id: UUID, step: Step, *, within: Connection) -> None:
         """Take a step, with its event."""
         await within.execute(
-            STEP, discrepancy_id, step.status, step.owner, step.kind, step.due_on,
+            sql.STEP, discrepancy_id, step.status, step.owner, step.kind, step.due_on,
             step.resolution, step.event, step.by, step.facts,
         )  # fmt: skip
 
@@ -309,7 +196,7 @@ class Discrepancies:
         self, discrepancy_id: UUID, *, within: Connection | None = None
     ) -> list[DiscrepancyEvent]:
         """Return every step of an investigation in order."""
-        rows = await (within or self._database).fetch(EVENTS, discrepancy_id)
+        rows = await (within or self._database).fetch(sql.EVENTS, discrepancy_id)
         return [DiscrepancyEvent(**dict(row)) for row in rows]
 
     async def post(
@@ -325,7 +212,7 @@ class Discrepancies:
             return
         debits, credits_, amounts = (list(column) for column in zip(*entries, strict=True))
         await within.execute(
-            POST, discrepancy.id, resolution_id, discrepancy.payment_id, discrepancy.currency,
+            sql.POST, discrepancy.id, resolution_id, discrepancy.payment_id, discrepancy.currency,
             debits, credits_, amounts,
         )  # fmt: skip
 
@@ -333,7 +220,7 @@ class Discrepancies:
         self, discrepancy_id: UUID, *, within: Connection | None = None
     ) -> list[Entry]:
         """Return every entry that was posted for a discrepancy."""
-        rows = await (within or self._database).fetch(ENTRIES, discrepancy_id)
+        rows = await (within or self._database).fetch(sql.ENTRIES, discrepancy_id)
         return [Entry(*row) for row in rows]
 
     async def propose(
@@ -341,20 +228,20 @@ class Discrepancies:
     ) -> None:
         """Write a proposal down."""
         await within.execute(
-            PROPOSE, proposed.id, discrepancy.id, proposed.resolution, proposed.note,
+            sql.PROPOSE, proposed.id, discrepancy.id, proposed.resolution, proposed.note,
             proposed.amount, proposed.currency, proposed.needs_second_approver,
             proposed.proposed_by,
         )  # fmt: skip
 
     async def decide(self, resolution_id: UUID, *, state: str, by: str, within: Connection) -> None:
         """Approve or reject a proposal; the database refuses a second approver who proposed it."""
-        await within.execute(DECIDE, resolution_id, state, by)
+        await within.execute(sql.DECIDE, resolution_id, state, by)
 
     async def resolutions(
         self, discrepancy_id: UUID, *, within: Connection | None = None
     ) -> list[ProposedResolution]:
         """Return what was proposed, the oldest first."""
-        rows = await (within or self._database).fetch(RESOLUTIONS, discrepancy_id)
+        rows = await (within or self._database).fetch(sql.RESOLUTIONS, discrepancy_id)
         return [
             ProposedResolution(**{**dict(row), "resolution": Resolution(row["resolution"])})
             for row in rows
@@ -383,32 +270,32 @@ class Discrepancies:
     ) -> UUID:
         """Keep a document with a discrepancy; return the document's id."""
         evidence_id = new_id()
-        await within.execute(ATTACH, evidence_id, discrepancy_id, name, media_type, content, by)
+        await within.execute(sql.ATTACH, evidence_id, discrepancy_id, name, media_type, content, by)
         return evidence_id
 
     async def evidence(self, discrepancy_id: UUID) -> list[AttachedEvidence]:
         """Return what is attached, without its content."""
-        rows = await self._database.fetch(EVIDENCE, discrepancy_id)
+        rows = await self._database.fetch(sql.EVIDENCE, discrepancy_id)
         return [AttachedEvidence(**dict(row)) for row in rows]
 
     async def evidence_content(self, evidence_id: UUID) -> tuple[str, str, bytes] | None:
         """Return a document: its name, its media type, its content."""
-        row = await self._database.fetchrow(EVIDENCE_CONTENT, evidence_id)
+        row = await self._database.fetchrow(sql.EVIDENCE_CONTENT, evidence_id)
         return None if row is None else (row["name"], row["media_type"], row["content"])
 
     async def reject_proposal(self, discrepancy_id: UUID, *, by: str, within: Connection) -> None:
         """Reject what was proposed, if anything was."""
-        await within.execute(REJECT, discrepancy_id, by)
+        await within.execute(sql.REJECT, discrepancy_id, by)
 
     async def awaited(self) -> list[UUID]:
         """Return the payments whose settlement somebody waits for."""
-        return [row["payment_id"] for row in await self._database.fetch(AWAITED)]
+        return [row["payment_id"] for row in await self._database.fetch(sql.AWAITED)]
 
     async def awaiting_line(
         self, payments: Sequence[UUID], *, within: Connection
     ) -> list[Discrepancy]:
         """Lock and return what waits for settlement lines of these payments."""
-        return [_discrepancy(row) for row in await within.fetch(AWAITING, list(payments))]
+        return [_discrepancy(row) for row in await within.fetch(sql.AWAITING, list(payments))]
 
     async def of_lines(
         self, lines: Sequence[tuple[UUID, int]], *, within: Connection
@@ -417,13 +304,13 @@ class Discrepancies:
         if not lines:
             return []
         reports, numbers = (list(column) for column in zip(*lines, strict=True))
-        return [_discrepancy(row) for row in await within.fetch(OF_LINES, reports, numbers)]
+        return [_discrepancy(row) for row in await within.fetch(sql.OF_LINES, reports, numbers)]
 
     async def now_missing(
         self, gateway: str, day: date, *, within: Connection
     ) -> list[Discrepancy]:
         """Lock and return the delayed settlements that count as missing on this day."""
-        return [_discrepancy(row) for row in await within.fetch(NOW_MISSING, gateway, day)]
+        return [_discrepancy(row) for row in await within.fetch(sql.NOW_MISSING, gateway, day)]
 
 
 def _discrepancy(row: Row) -> Discrepancy:

@@ -10,17 +10,21 @@ leaves in the order of `rank`, in the same bytes each time.
 
 import csv
 import hashlib
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from string import Template
 from typing import Any, Final
 from uuid import UUID
 
 import duckdb
 
-from caas.external_systems.report_files import ADYEN, BadReportError, ReportFile, statement
+from caas.external_systems.reconciliation_workbench_reading import (
+    UUID_TEXT,
+    ReportReading,
+    Sums,
+    quoted,
+    struct_of,
+)
 from caas.rules.compared_relations import (
     AGREEING,
     BOOK_PAYMENTS,
@@ -36,10 +40,7 @@ from caas.rules.money import EXPONENTS
 
 MEMORY_LIMIT: Final = "200MB"
 THREADS: Final = 2
-LINE_BYTES_MAX: Final = 65_536
 HASHED_BYTES: Final = 1 << 20
-QUARANTINED_CHARS_MAX: Final = 500
-GAPS_SHOWN_MAX: Final = 3
 
 # Abbreviations as reports write them, in minutes east of UTC.
 ZONES: Final[Mapping[str, int]] = {
@@ -55,29 +56,7 @@ create macro units(t, factor) as
         and cast(t as decimal(28, 6)) * factor = round(cast(t as decimal(28, 6)) * factor, 0)
        then cast(cast(t as decimal(28, 6)) * factor as bigint) end;
 """
-FORMULA: Final = re.compile(r"^(?:[=+@\t\r]|-(?![0-9]))")
-ON_LINE: Final = re.compile(r"CSV Error on Line: (\d+)\n(?:Original Line:.*\n)?(.*)")
-CARD_CANDIDATE: Final = r"([0-9][^0-9A-Za-z]?){13}"
-UUID_TEXT: Final = r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}"
 LINES: Final = "lines.csv"
-
-
-@dataclass(frozen=True, slots=True)
-class Quarantined:
-    """A line that is not well formed, with its place in the file and the reason."""
-
-    place: int
-    reason: str
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Sums:
-    """How many lines there are, and what they come to in minor units of whatever currency."""
-
-    lines: int
-    gross: int
-    net: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +68,13 @@ class Chunk:
     sums: Sums
 
 
-class Workbench:
+class Workbench(ReportReading):
     """One comparison's DuckDB; open it, use it from one thread at a time, close it."""
 
     def __init__(self, folder: Path) -> None:
         """Work in this folder, which exists and is empty."""
         self.folder = folder
-        self._connection = duckdb.connect(
+        connection = duckdb.connect(
             ":memory:",
             config={
                 "memory_limit": MEMORY_LIMIT,
@@ -105,7 +84,8 @@ class Workbench:
                 "autoinstall_known_extensions": False,
             },
         )
-        self._connection.execute(MACROS)
+        super().__init__(connection)
+        connection.execute(MACROS)
         for name, columns in RELATIONS.items():
             self._connection.execute(f"create table {name} ({declared(columns)})")
         self._fill("currencies", "code text, factor bigint", _factors())
@@ -114,104 +94,6 @@ class Workbench:
     def close(self) -> None:
         """Give up the database; its folder is the caller's to remove."""
         self._connection.close()
-
-    # -- reading a report --------------------------------------------------------------------
-
-    def read(self, report: ReportFile) -> None:
-        """Read a report into `fresh_lines`, each line once, and what is not well formed aside.
-
-        Raises:
-            BadReportError: its structure is broken; the sentence names the line.
-        """
-        self._read_raw(report)
-        if report.format is ADYEN:
-            self._refuse_open_payout()
-        placed = {
-            place: next((quoted(name) for name in found if name in report.columns), "null")
-            for place, found in report.format.optional.items()
-        }
-        self._connection.execute(Template(report.format.statement).substitute(placed))
-        try:
-            self._connection.execute(statement("checks"))
-        except duckdb.Error as error:
-            raise _said_plainly(error) from error
-        self._refuse_formulas()
-        self._connection.execute(statement("lines"))
-        self._refuse_contradictions()
-
-    def read_nothing(self) -> None:
-        """Take a report without lines."""
-        self._connection.execute(
-            "create table checked (place bigint, formula boolean, line_no varchar,"
-            " batch_id varchar, line_id varchar, transaction_id varchar, reference varchar,"
-            " type varchar, gross varchar, fee varchar, net varchar, currency varchar,"
-            " booked_at timestamp, value_date date, refused varchar, reason varchar);"
-            "create view raw as from checked select place"
-        )
-        self._connection.execute(statement("lines"))
-
-    def batches(self) -> list[str]:
-        """Return the batches the lines belong to."""
-        rows = self._connection.execute(
-            "from checked select distinct batch_id where reason is null order by all"
-        ).fetchall()
-        return [row[0] for row in rows]
-
-    def quarantined(self) -> list[Quarantined]:
-        """Return what is not well formed, in the order of the file."""
-        rows = self._connection.execute(
-            "from checked c join raw r using (place) "
-            "select place, reason, left(cast(r as varchar), ?) where reason is not null "
-            "order by place",
-            [QUARANTINED_CHARS_MAX],
-        ).fetchall()
-        return [Quarantined(*row) for row in rows]
-
-    def gaps(self) -> list[int]:
-        """Return the first line numbers that are missing; a quarantined line is not missing."""
-        highest, lines = self._row(
-            "from checked select coalesce(max(try_cast(line_no as bigint)), 0), count(*)"
-        )
-        if highest <= lines:
-            return []
-        rows = self._connection.execute(
-            "from range(1, (from checked select coalesce(max(try_cast(line_no as bigint)), 0) + 1))"
-            " n(line_no) anti join (from checked select try_cast(line_no as bigint) as line_no)"
-            " using (line_no) order by line_no limit ?",
-            [GAPS_SHOWN_MAX],
-        ).fetchall()
-        return [row[0] for row in rows]
-
-    def fresh(self) -> Sums:
-        """Add up the lines that are well formed."""
-        return self._sums("fresh_lines")
-
-    def card_numbers_aside(self, places: Iterable[int]) -> None:
-        """Take lines out that hold a card number."""
-        self._connection.executemany(
-            "update checked set reason = 'it holds a card number' where place = ?",
-            [[place] for place in places],
-        )
-
-    def forget_known(self, known: Path) -> list[int]:
-        """Leave out the lines that are stored already; return those that contradict what is.
-
-        `known` holds the numbers and digests of the stored lines.
-        """
-        self._connection.execute(
-            "create table known_lines as from read_csv(?, header = false, auto_detect = false,"
-            " columns = {'line_no': 'BIGINT', 'digest': 'VARCHAR'})",
-            [str(known)],
-        )
-        contradicting = self._connection.execute(
-            f"from fresh_lines l join known_lines k using (line_no) select line_no"
-            f" where k.digest <> md5({_content('l')}) order by line_no"
-        ).fetchall()
-        self._connection.execute(
-            "delete from checked where try_cast(line_no as bigint) in"
-            " (from known_lines select line_no)"
-        )
-        return [row[0] for row in contradicting]
 
     # -- the relations of the comparison -----------------------------------------------------
 
@@ -400,81 +282,7 @@ class Workbench:
 
     # -- inside ------------------------------------------------------------------------------
 
-    def _read_raw(self, report: ReportFile) -> None:
-        """Look at the file as rows of text; each look reads the file again, and keeps nothing."""
-        columns = dict.fromkeys(report.columns, "VARCHAR")
-        suspicious = " or ".join(
-            f"regexp_matches({quoted(name)}, '^([=+@\\t\\r]|-[^0-9])')" for name in report.columns
-        )
-        path = str(report.path).replace("'", "''")
-        self._connection.execute(
-            f"create view raw as from read_csv('{path}', header = true, auto_detect = false,"
-            " delim = ',', quote = '\"', escape = '\"', strict_mode = true,"
-            f" max_line_size = {LINE_BYTES_MAX}, columns = {_struct(columns)})"
-            f" select row_number() over () + 1 as place, ({suspicious}) as formula, *"
-        )
-
-    def _refuse_formulas(self) -> None:
-        row = self._connection.execute(
-            "from raw where formula and place = (from checked select min(place) where formula)"
-        ).fetchone()
-        if row is not None:
-            cell = next(value for value in row[2:] if value and FORMULA.match(value))
-            raise BadReportError(
-                f"The cell '{cell[:40]}' is a formula; the file went through a spreadsheet.",
-                line=row[0],
-            )
-
-    def _refuse_open_payout(self) -> None:
-        payouts, left_over = self._row(statement("adyen_payouts"))
-        if not payouts:
-            raise BadReportError("It has no MerchantPayout: it is cut off, or not closed yet.")
-        if left_over:
-            raise BadReportError(
-                f"The payout and the lines differ by {left_over} minor units: lines are missing."
-            )
-
-    def _refuse_contradictions(self) -> None:
-        """A line that is there again counts once; one that says something else is an error."""
-        lines, numbers = self._row("from fresh_lines select count(*), count(distinct line_no)")
-        if lines == numbers:
-            return
-        row = self._connection.execute(
-            f"from fresh_lines l select line_no group by line_no"
-            f" having count(distinct md5({_content('l')})) > 1 order by line_no limit 1"
-        ).fetchone()
-        if row is not None:
-            raise BadReportError(f"Line number {row[0]} is there twice and says different things.")
-        self._connection.execute(
-            "delete from checked where reason is null and place not in"
-            " (from checked select min(place) where reason is null group by line_no)"
-        )
-
-    def card_candidates(self) -> list[tuple[int, str]]:
-        """Return the lines whose identifiers have as many digits as a card number has."""
-        texts = "concat_ws(' ', batch_id, line_id, transaction_id, reference)"
-        return self._connection.execute(
-            f"from checked select place, {texts} where reason is null and"
-            f" regexp_matches(regexp_replace({texts}, '{UUID_TEXT}', '', 'g'), '{CARD_CANDIDATE}')"
-        ).fetchall()
-
-    def _sums(self, relation: str, condition: str = "") -> Sums:
-        row = self._connection.execute(
-            f"from {relation} select count(*), cast(coalesce(sum(gross), 0) as bigint),"
-            f" cast(coalesce(sum(net), 0) as bigint) {condition}"
-        ).fetchone()
-        assert row is not None, "a sum is one row"
-        return Sums(*row)
-
-    def _row(self, query: str) -> tuple[Any, ...]:
-        row = self._connection.execute(query).fetchone()
-        assert row is not None, "a count is one row"
-        return row
-
-    def _one(self, query: str) -> Any:
-        row = self._connection.execute(query).fetchone()
-        assert row is not None, "an aggregate is one row"
-        return row[0]
+    # -- inside ------------------------------------------------------------------------------
 
     def _dicts(self, query: str, arguments: Sequence[object] = ()) -> list[dict[str, Any]]:
         cursor = self._connection.execute(query, list(arguments))
@@ -510,32 +318,12 @@ def rows_of(path: Path) -> Iterator[list[str]]:
         yield from csv.reader(file)
 
 
-def quoted(name: str) -> str:
-    """Return a column's name as SQL writes it, whatever a file calls it."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def _struct(columns: Mapping[str, str]) -> str:
-    named = ((name.replace("'", "''"), kind) for name, kind in columns.items())
-    parts = ", ".join(f"'{name}': '{kind}'" for name, kind in named)
-    return "{" + parts + "}"
-
-
 def _types(columns: Columns) -> str:
-    return _struct({name: kind.upper() for name, kind in columns})
+    return struct_of({name: kind.upper() for name, kind in columns})
 
 
 def _factors() -> list[tuple[object, ...]]:
     return [(code, 10**exponent) for code, exponent in EXPONENTS.items()]
-
-
-def _content(line: str) -> str:
-    """Return the text of which a line's digest is taken, in DuckDB as in PostgreSQL."""
-    columns = (
-        "batch_id", "line_id", "transaction_id", "reference", "type", "gross", "fee", "net",
-        "currency", "booked_at", "value_date",
-    )  # fmt: skip
-    return " || '|' || ".join(f"coalesce(cast({line}.{name} as varchar), '')" for name in columns)
 
 
 def _digest_into(digest: Any, path: Path) -> None:
@@ -546,11 +334,3 @@ def _digest_into(digest: Any, path: Path) -> None:
 
 def _listed(words: Iterable[str]) -> str:
     return ", ".join(f"'{word}'" for word in sorted(words))
-
-
-def _said_plainly(error: duckdb.Error) -> BadReportError:
-    found = ON_LINE.search(str(error))
-    if found is None:
-        return BadReportError(f"It cannot be read as CSV ({str(error).splitlines()[0]}).")
-    what = found[2].strip().rstrip(".") or "it does not fit the header"
-    return BadReportError(f"{what}: the line is broken or cut off.", line=int(found[1]))

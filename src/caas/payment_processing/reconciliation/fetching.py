@@ -31,7 +31,8 @@ from caas.external_systems.payment_gateway import (
     SettlementLine,
     SettlementPage,
 )
-from caas.external_systems.reconciliation_workbench import Quarantined, Sums, Workbench
+from caas.external_systems.reconciliation_workbench import Workbench
+from caas.external_systems.reconciliation_workbench_reading import Quarantined, Sums
 from caas.external_systems.report_files import BadReportError, ReportFile
 from caas.rules.card_numbers import contains_card_number, scrub
 

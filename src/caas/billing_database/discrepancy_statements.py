@@ -1,0 +1,121 @@
+"""The statements of `caas.billing_database.discrepancies`, each by what it does.
+
+Rules a change must keep: a discrepancy changes only together with its event; what was posted,
+proposed, decided or attached is appended, never changed.
+"""
+
+from typing import Final
+
+COLUMNS: Final = """
+d.id, d.gateway, d.day, d.kind, d.status, d.version, d.owner, d.amount, d.currency, d.payment_id,
+       d.report_id, d.line_no, d.due_on, d.missing_from, d.resolution, d.opened_at, d.updated_at,
+       extract(day from db_now() - d.opened_at)::integer as age_days
+"""
+ONE: Final = f"select {COLUMNS} from discrepancies d where d.id = $1"
+LOCKED: Final = ONE + " for update"
+LISTED: Final = f"""
+select {COLUMNS} from discrepancies d
+ where ($1::text is null or d.status = $1) and ($2::text is null or d.kind = $2)
+   and ($3::date is null or d.day = $3) and ($4::text is null or d.owner = $4)
+   and ($5::uuid is null or d.payment_id = $5) and (not $6 or d.status <> 'resolved')
+   and ($7::uuid is null
+        or (d.due_on, d.id) > (select a.due_on, a.id from discrepancies a where a.id = $7))
+ order by d.due_on, d.id limit $8
+"""
+OPEN: Final = """
+with new as materialized (
+  select n.*, db_now() as at from jsonb_to_recordset($1) as n(
+    id uuid, gateway text, day date, kind text, amount bigint, currency text, payment_id uuid,
+    report_id uuid, line_no bigint, due_on date, missing_from date, facts jsonb)
+), opened as (
+  insert into discrepancies (id, gateway, day, kind, status, version, amount, currency, payment_id,
+      report_id, line_no, due_on, missing_from, opened_at, updated_at)
+  select id, gateway, day, kind, 'open', 1, amount, currency, payment_id, report_id, line_no,
+         due_on, missing_from, at, at from new
+  on conflict (id) do nothing returning id
+), events as (
+  insert into discrepancy_events (discrepancy_id, seq, event, status, by, facts, at)
+  select n.id, 1, 'opened', 'open', 'reconciliation', n.facts, n.at
+    from new n join opened o on o.id = n.id
+)
+select count(*) from opened
+"""
+STEP: Final = """
+with step as (
+  update discrepancies set version = version + 1, status = $2, updated_at = db_now(),
+         owner = coalesce($3, owner), kind = coalesce($4, kind), due_on = coalesce($5, due_on),
+         resolution = case when $2 = 'resolved' then $6 when $2 = 'open' then null
+                           else coalesce($6, resolution) end
+   where id = $1 returning id, version, updated_at
+)
+insert into discrepancy_events (discrepancy_id, seq, event, status, by, facts, at)
+select id, version, $7, $2, $8, $9, updated_at from step
+"""
+EVENTS: Final = """
+select seq, event, status, by, facts, at from discrepancy_events
+ where discrepancy_id = $1 order by seq
+"""
+POST: Final = """
+insert into discrepancy_entries (discrepancy_id, resolution_id, payment_id, debit, credit, amount,
+    currency, at)
+select $1, $2, $3, e.debit, e.credit, e.amount, $4, db_now()
+  from unnest($5::text[], $6::text[], $7::bigint[]) as e(debit, credit, amount)
+"""
+ENTRIES: Final = """
+select debit, credit, amount from discrepancy_entries where discrepancy_id = $1 order by id
+"""
+PROPOSE: Final = """
+insert into discrepancy_resolutions (id, discrepancy_id, resolution, note, amount, currency,
+    needs_second_approver, state, proposed_by, proposed_at)
+values ($1, $2, $3, $4, $5, $6, $7, 'proposed', $8, db_now())
+"""
+DECIDE: Final = """
+update discrepancy_resolutions set state = $2, decided_by = $3, decided_at = db_now()
+ where id = $1 and state = 'proposed'
+"""
+RESOLUTIONS: Final = """
+select id, discrepancy_id, resolution, note, amount, currency, needs_second_approver, state,
+       proposed_by, proposed_at, decided_by, decided_at
+  from discrepancy_resolutions where discrepancy_id = $1 order by proposed_at
+"""
+ATTACH: Final = """
+insert into discrepancy_evidence (id, discrepancy_id, name, media_type, content, digest,
+    attached_by, attached_at)
+values ($1, $2, $3, $4, $5, sha256($5), $6, db_now())
+"""
+EVIDENCE: Final = """
+select id, name, media_type, octet_length(content) as size, encode(digest, 'hex') as digest,
+       attached_by, attached_at from discrepancy_evidence where discrepancy_id = $1
+ order by attached_at
+"""
+EVIDENCE_CONTENT: Final = """
+select name, media_type, content from discrepancy_evidence where id = $1
+"""
+AWAITING: Final = f"""
+select {COLUMNS} from discrepancies d
+ where d.status <> 'resolved' and d.payment_id = any ($1)
+   and d.kind in ('delayed_settlement', 'missing_at_gateway', 'partial_settlement')
+ order by d.id for update
+"""
+AWAITED: Final = """
+select distinct payment_id from discrepancies
+ where status <> 'resolved' and payment_id is not null
+   and kind in ('delayed_settlement', 'missing_at_gateway', 'partial_settlement')
+"""
+REJECT: Final = """
+update discrepancy_resolutions set state = 'rejected', decided_by = $2, decided_at = db_now()
+ where discrepancy_id = $1 and state = 'proposed'
+"""
+OF_LINES: Final = f"""
+select {COLUMNS} from discrepancies d
+  join unnest($1::uuid[], $2::bigint[]) as l(report_id, line_no)
+    on l.report_id = d.report_id and l.line_no = d.line_no
+ where d.status <> 'resolved' and d.kind not in ('partial_settlement', 'fee_drift')
+ order by d.id for update of d
+"""
+NOW_MISSING: Final = f"""
+select {COLUMNS} from discrepancies d
+ where d.gateway = $1 and d.status <> 'resolved' and d.kind = 'delayed_settlement'
+   and d.missing_from < $2
+ order by d.id for update
+"""

@@ -337,14 +337,14 @@ def _verdict(facts: dict[str, Any]) -> tuple[str, str | None]:
         "no settlement report has come": not facts["reports"],
         "a report is still open": facts["open_reports"],
         "a report lacks lines": facts["short_reports"],
-        f"{facts['quarantined']} lines could not be read": facts["quarantined"],
+        f"lines that could not be read: {facts['quarantined']}": facts["quarantined"],
         "our records were not compared yet": not facts["compared"],
     }
     because = [sentence for sentence, applies in lacking.items() if applies]
     if because:
         return "incomplete", "; ".join(because)
     if facts["discrepancies"]:
-        return "open discrepancies", f"{facts['discrepancies']} discrepancies are not resolved"
+        return "open discrepancies", f"not resolved: {facts['discrepancies']}"
     if facts["being_carried_out"]:
-        return "open discrepancies", f"{facts['being_carried_out']} decisions are not carried out"
+        return "open discrepancies", f"not carried out: {facts['being_carried_out']}"
     return "closed", None

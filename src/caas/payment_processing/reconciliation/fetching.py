@@ -154,7 +154,7 @@ class Fetching:
                 page = await self._page(day, cursor)
                 _take_page(pages, page, writer)
                 pages.asked_with = cursor
-                self._progress("fetched", pages.lines, page.line_count)
+                self._progress("fetched", pages.rows, page.line_count)
                 if page.next_cursor is None:
                     return pages
                 cursor = page.next_cursor

@@ -88,7 +88,7 @@ class Days:
         finally:
             async with self._admin() as admin:
                 await admin.execute(f'drop database "{copy}" with (force)')
-        told: dict[str, Any] = json.loads(printed)
+        told: dict[str, Any] = json.loads(printed.splitlines()[-1])
         assert told["lines"] == self.lines
         return told
 

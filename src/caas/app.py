@@ -88,6 +88,7 @@ async def opened(
         platform = assemble(database, partners, terms)
         await platform.billing.schedule()
         await platform.reconciliation.begin_schedule()
+        await platform.law_watch.begin()
         if hears_vehicles:
             await platform.ota_activation_engine.start()
             stack.push_async_callback(partners.vehicles.close)

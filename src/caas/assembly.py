@@ -27,6 +27,7 @@ from caas.external_systems.iot_gateway import VehicleLink
 from caas.external_systems.notification_channel import NotificationChannel
 from caas.external_systems.payment_gateway import PaymentGateway, unsafe_pairs
 from caas.external_systems.reconciliation_engine import ReconciliationEngine
+from caas.law_watch import LawWatch
 from caas.notifications import Notifications
 from caas.open_work import OpenWork
 from caas.order_management import OrderManagement, OrderPartners
@@ -109,6 +110,7 @@ class Platform:
     reconciliation: Reconciliation
     billing: Billing
     invoices: Invoices
+    law_watch: LawWatch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,9 +189,10 @@ def assemble(database: Database, partners: Partners, terms: Terms) -> Platform:
         terms=BillingTerms(zone=terms.market.zone),
     )
     invoices = _invoices(ground, database, payments)
+    law_watch = LawWatch(books=ground.books, alert=ground.notifications.alert)
     for room in (
         ground.notifications, ground.order_management, ground.ota_activation_engine, payments,
-        reconciliation, flows.subscription, billing, invoices,
+        reconciliation, flows.subscription, billing, invoices, law_watch,
         PartnerWebhooks(inbox=WebhookInbox(database), order_management=ground.order_management),
     ):  # fmt: skip
         room.register(ground.open_work)
@@ -206,6 +209,7 @@ def assemble(database: Database, partners: Partners, terms: Terms) -> Platform:
         reconciliation=reconciliation,
         billing=billing,
         invoices=invoices,
+        law_watch=law_watch,
     )
 
 

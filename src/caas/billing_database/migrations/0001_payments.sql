@@ -72,10 +72,11 @@ create table payment_events (
 );
 
 -- The bytes of which an event's hash is the digest, behind the hash of the event before it.
+-- Stable, because convert_to is no more than that: only then is it written out where it is called.
 create function event_digest(
   before bytea, payment_id uuid, seq integer, event text, to_state text, source text,
   facts jsonb, at timestamptz
-) returns bytea language sql immutable parallel safe as
+) returns bytea language sql stable parallel safe as
 $$ select sha256(before || convert_to(
      payment_id::text || '|' || seq::text || '|' || event || '|' || to_state || '|' || source
      || '|' || facts::text || '|' || extract(epoch from at)::text, 'UTF8')) $$;

@@ -158,7 +158,7 @@ class OpenWork:
         """Do one piece; what cannot even be written down is done again when its lease is over."""
         try:
             if await self._do(work):
-                await self._ending.write(work, key=object())
+                await self._ending.write(work)
         except UnavailableError as error:
             _log.warning("open_work.not_ended", kind=work.kind, because=error.sentence)
         except Exception:  # a database in trouble must not end the worker

@@ -22,7 +22,7 @@ from caas.billing_database.connection import Connection
 from caas.billing_database.due_work import DueWork
 from caas.billing_database.identifiers import derived_id, new_id
 from caas.billing_database.moves import Command, Evidence
-from caas.billing_database.ota_commands import OtaCommand, OtaCommands, VehicleAnswer
+from caas.billing_database.ota_commands import OtaCommand, VehicleAnswer
 from caas.errors import RefusedError, UnavailableError
 from caas.external_systems.iot_gateway import CommandDeadlinePassedError, VehicleLink
 from caas.external_systems.vehicle_messages import (
@@ -103,7 +103,7 @@ class OtaActivationEngine:
         self._books = books
         self._link = link
         self._pace = pace
-        self._commands = OtaCommands(books.database)
+        self._commands = books.commands
         self._upward: Mapping[str, Upward] = {}
 
     def report_to(self, upward: Mapping[str, Upward]) -> None:
@@ -247,6 +247,7 @@ class OtaActivationEngine:
         """Try again as a new command while attempts are left, else arrow 4b."""
         if await self._commands.record(_answer(acknowledgement, command)) is None:
             return
+        command = await self._commands.command(command.command_id) or command
         attempt = _attempt_of(command)
         definite = acknowledgement.status is AcknowledgementStatus.REJECTED
         if definite or attempt >= ACTIVATION_ATTEMPTS_MAX or command.resolved:
@@ -296,11 +297,10 @@ class OtaActivationEngine:
         resend = self._pace.seconds(RESEND_SECONDS)
         await self._books.work.add(command.action, subject, due_in=resend, within=within)
 
-    async def _send_last(self, subject: UUID, action: str) -> OtaCommand | None:
-        command = await self._commands.last_of(subject, action)
+    async def _send_last(self, subject: UUID, action: str) -> None:
+        command = await self._commands.to_send(subject, action)
         if command is not None and not command.overdue:
             await self._send(command)
-        return command
 
     async def _send(self, command: OtaCommand) -> None:
         try:

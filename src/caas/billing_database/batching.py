@@ -1,17 +1,17 @@
 """Natural batching: callers that arrive while a statement runs share the next one.
 
-Nobody waits for a timer: the first caller's statement starts at once; whoever comes meanwhile is
-joined, and flushed the moment the previous flush returned. Every caller's row is durable before
-it gets its answer.
+Nobody waits for a timer: a statement starts when everybody who can speak at this turn of the event
+loop has spoken; whoever comes while it runs is joined, and flushed the moment it returned. Every
+caller's row is durable before it gets its answer.
 
-Rules a change must keep: two rows with the same key never share a flush; a flush that fails is
+Rules a change must keep: two rows with a key in common never share a flush; a flush that fails is
 split in two until the row that fails is alone with its error; a caller that gives up takes
 nothing from the others.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Hashable, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
 from caas.errors import UnavailableError
@@ -31,7 +31,7 @@ class OverloadedError(UnavailableError):
 
 class _Waiting(NamedTuple):
     row: object
-    key: Hashable
+    keys: Collection[Hashable]
     answer: "asyncio.Future[object]"
 
 
@@ -42,18 +42,15 @@ class Batcher(Generic[Row, Answer]):
         self,
         execute: Callable[[Sequence[Row]], Awaitable[Sequence[Answer]]],
         *,
-        flushes_max: int = 1,
         rows_max: int = BATCH_ROWS_MAX,
     ) -> None:
         """Write through `execute`, which answers row by row in the order it was given."""
         self._execute = execute
         self._rows_max = rows_max
-        self._flushes_max = flushes_max
         self._waiting: deque[_Waiting] = deque()
-        self._busy_keys: set[Hashable] = set()
-        self._flushes: set[asyncio.Task[None]] = set()
+        self._flush: asyncio.Task[None] | None = None
 
-    async def write(self, row: Row, *, key: Hashable) -> Answer:
+    async def write(self, row: Row, *, keys: Collection[Hashable] = ()) -> Answer:
         """Write one row, in one statement with whoever else is writing.
 
         Raises:
@@ -62,46 +59,40 @@ class Batcher(Generic[Row, Answer]):
         if len(self._waiting) >= WAITING_ROWS_MAX:
             raise OverloadedError(waiting=len(self._waiting))
         answer: asyncio.Future[object] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(row, key, answer))
-        if len(self._flushes) < self._flushes_max:
+        self._waiting.append(_Waiting(row, keys, answer))
+        if self._flush is None:
             self._start_flush()
         return await answer  # type: ignore[return-value]  # _flush sets what execute answered
 
     def _start_flush(self) -> None:
-        batch = self._take()
-        if batch:
-            flush = asyncio.get_running_loop().create_task(self._flush(batch))
-            self._flushes.add(flush)
-            flush.add_done_callback(self._flushed)
+        self._flush = asyncio.get_running_loop().create_task(self._flush_waiting())
+        self._flush.add_done_callback(self._flushed)
 
-    def _flushed(self, flush: "asyncio.Task[None]") -> None:
-        self._flushes.discard(flush)
-        while self._waiting and len(self._flushes) < self._flushes_max:
-            before = len(self._waiting)
+    def _flushed(self, _flush: "asyncio.Task[None]") -> None:
+        self._flush = None
+        if self._waiting:
             self._start_flush()
-            if len(self._waiting) == before:
-                break
 
     def _take(self) -> list[_Waiting]:
         batch: list[_Waiting] = []
+        keys: set[Hashable] = set()
         held_back: list[_Waiting] = []
         while self._waiting and len(batch) < self._rows_max:
             waiting = self._waiting.popleft()
             if waiting.answer.done():
                 continue
-            if waiting.key in self._busy_keys:
+            if not keys.isdisjoint(waiting.keys):
                 held_back.append(waiting)
                 continue
-            self._busy_keys.add(waiting.key)
+            keys.update(waiting.keys)
             batch.append(waiting)
         self._waiting.extendleft(reversed(held_back))
         return batch
 
-    async def _flush(self, batch: list[_Waiting]) -> None:
-        try:
+    async def _flush_waiting(self) -> None:
+        batch = self._take()
+        if batch:
             await self._write_or_split(batch)
-        finally:
-            self._busy_keys.difference_update(waiting.key for waiting in batch)
 
     async def _write_or_split(self, batch: list[_Waiting]) -> None:
         try:

@@ -10,6 +10,7 @@ from caas.billing_database.connection import Database
 from caas.billing_database.due_work import DueWorkRows
 from caas.billing_database.idempotency import IdempotencyKeys
 from caas.billing_database.moves import Moves
+from caas.billing_database.ota_commands import OtaCommands
 from caas.billing_database.payments import Payments
 
 
@@ -20,6 +21,7 @@ class Books:
     database: Database
     payments: Payments
     moves: Moves
+    commands: OtaCommands
     work: DueWorkRows
     cases: Cases
     keys: IdempotencyKeys
@@ -27,10 +29,12 @@ class Books:
 
 def opened(database: Database) -> Books:
     """Open every door of a Billing Database."""
+    commands = OtaCommands(database)
     return Books(
         database=database,
         payments=Payments(database),
-        moves=Moves(database),
+        moves=Moves(database, commanded=commands.committed),
+        commands=commands,
         work=DueWorkRows(database),
         cases=Cases(database),
         keys=IdempotencyKeys(database),

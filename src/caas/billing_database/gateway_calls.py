@@ -91,7 +91,7 @@ class GatewayCalls:
         """
         said = scrub(call.said)[:SAID_CHARS_MAX]
         try:
-            await self._added.write(msgspec.structs.replace(call, said=said), key=object())
+            await self._added.write(msgspec.structs.replace(call, said=said))
         except asyncpg.PostgresError as error:
             raise CallNotRecordedError(because=str(error)) from error
 

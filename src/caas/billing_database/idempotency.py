@@ -125,7 +125,7 @@ class IdempotencyKeys:
         if within is not None:
             await _end(within, [ended])
         else:
-            await self._batcher.write(ended, key=(caller, ended.key_hash))
+            await self._batcher.write(ended, keys=[(caller, ended.key_hash)])
 
     async def forget(self, caller: str, key: str) -> None:
         """Give the key back after a request that changed nothing."""

@@ -8,7 +8,7 @@ Rules a change must keep: a move whose guard fails changes nothing and is told s
 never moves a payment twice; nothing outside this module writes to payments or payment_events.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -130,19 +130,29 @@ def move_of(
     )
 
 
+def _heard_by_nobody(_move: Move, _moved: Moved) -> None:
+    """Nobody sends commands from here."""
+
+
 class Moves:
     """Applies moves, joined into few statements."""
 
-    def __init__(self, database: Database) -> None:
-        """Write through this database."""
+    def __init__(
+        self, database: Database, *, commanded: Callable[[Move, Moved], None] = _heard_by_nobody
+    ) -> None:
+        """Write through this database; `commanded` hears of each vehicle command once committed."""
         self._database = database
+        self._commanded = commanded
         self._batcher = Batcher(self._apply_batch)
 
     async def apply(self, move: Move, *, within: Connection | None = None) -> Moved:
         """Apply one move; inside the caller's transaction when one is given."""
         if within is not None:
             return (await _apply(within, [move]))[0]
-        return await self._batcher.write(move, key=move.payment_id)
+        moved = await self._batcher.write(move, keys=(move.payment_id,))
+        if move.command is not None and moved.moved:
+            self._commanded(move, moved)
+        return moved
 
     async def apply_all(self, moves: Sequence[Move], *, within: Connection) -> list[Moved]:
         """Apply many moves in one statement of the caller's transaction (reconciliation)."""

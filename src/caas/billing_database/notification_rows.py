@@ -110,7 +110,7 @@ class NotificationRows:
         if within is not None:
             return (await _tell(within, [new]))[0]
         key = (new.template, new.subject, new.recipient, new.occasion)
-        return await self._told.write(new, key=key)
+        return await self._told.write(new, keys=(key,))
 
     async def get(self, notification_id: UUID) -> Notification | None:
         """Return a notification, or None."""
@@ -146,7 +146,7 @@ class NotificationRows:
 
     async def ended(self, notification_id: UUID, *, because: str | None = None) -> None:
         """Record that a notification was sent, or why it never will be."""
-        await self._ended.write((notification_id, because), key=notification_id)
+        await self._ended.write((notification_id, because), keys=(notification_id,))
 
     async def _tell_batch(self, new: Sequence[NewNotification]) -> list[bool]:
         async with self._database.connection() as connection:

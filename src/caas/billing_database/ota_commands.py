@@ -1,20 +1,23 @@
 """Commands to vehicles and what vehicles answered, as rows (OTA Activation Engine).
 
 Rules a change must keep: both tables are append-only; an acknowledgement that does not prove
-anything is kept with the reason; reads of the hot path are joined like its writes.
+anything is kept with the reason; reads of the hot path are joined like its writes; what is
+remembered of a command is what the database answered when it was committed, and is used once.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
 from caas.billing_database.batching import Batcher
 from caas.billing_database.connection import Connection, Database
 from caas.billing_database.identifiers import new_id
+from caas.billing_database.moves import Move, Moved
 
 KEYS_KNOWN_MAX: Final = 50_000
+COMMANDS_AT_HAND_MAX: Final = 10_000
 
 COLUMNS: Final = """
 select command_id, subject, vin, service, action, purpose, epoch, valid_until, deadline,
@@ -99,26 +102,42 @@ class OtaCommands:
         self._last: Batcher[tuple[UUID, str], OtaCommand | None] = Batcher(self._read_last)
         self._keys: Batcher[str, bytes | None] = Batcher(self._read_keys)
         self._known_keys: dict[str, bytes] = {}
+        self._unsent: dict[tuple[UUID, str], OtaCommand] = {}
+        self._unanswered: dict[UUID, OtaCommand] = {}
+
+    def committed(self, move: Move, moved: Moved) -> None:
+        """Keep the command of a move at hand until it is sent, and until it is answered."""
+        command = _command_of(move, moved)
+        for at_hand in (self._unsent, self._unanswered):
+            if len(at_hand) >= COMMANDS_AT_HAND_MAX:
+                at_hand.clear()
+        self._unsent[command.subject, command.action] = command
+        self._unanswered[command.command_id] = command
 
     async def command(self, command_id: UUID) -> OtaCommand | None:
-        """Return a command, or None when we never made it."""
-        return await self._commands.write(command_id, key=object())
+        """Return a command, or None when we never made it; the second look is a fresh one."""
+        at_hand = self._unanswered.pop(command_id, None)
+        return at_hand or await self._commands.write(command_id)
 
     async def public_key(self, vin: str) -> bytes | None:
         """Return the vehicle's public key, or None when we know none; a known key never changes."""
         known = self._known_keys.get(vin)
         if known is not None:
             return known
-        key = await self._keys.write(vin, key=object())
+        key = await self._keys.write(vin)
         if key is not None:
             if len(self._known_keys) >= KEYS_KNOWN_MAX:
                 self._known_keys.clear()
             self._known_keys[vin] = key
         return key
 
+    async def to_send(self, subject: UUID, action: str) -> OtaCommand | None:
+        """Return the newest command of a subject; one that was just committed is at hand."""
+        return self._unsent.pop((subject, action), None) or await self.last_of(subject, action)
+
     async def last_of(self, subject: UUID, action: str) -> OtaCommand | None:
         """Return the newest command of a subject."""
-        return await self._last.write((subject, action), key=object())
+        return await self._last.write((subject, action))
 
     async def add(  # noqa: PLR0913  # the columns of a command
         self,
@@ -134,6 +153,7 @@ class OtaCommands:
         within: Connection | None = None,
     ) -> None:
         """Record a command before it is sent; the same command id is recorded once."""
+        self._unsent.pop((subject, action), None)
         await (within or self._database).fetch(
             ADD, command_id, subject, vin, service, action, purpose, valid_for, deadline_in
         )
@@ -178,3 +198,24 @@ class OtaCommands:
         rows = await self._database.fetch(PUBLIC_KEYS, list(vins))
         found = {row["vin"]: row["public_key"] for row in rows}
         return [found.get(vin) for vin in vins]
+
+
+def _command_of(move: Move, moved: Moved) -> OtaCommand:
+    command = move.command
+    assert command is not None, "only a move with a command commits one"
+    assert moved.epoch is not None, "the database numbers every command"
+    assert moved.deadline is not None, "the database dates every command"
+    return OtaCommand(
+        command_id=command.command_id,
+        subject=move.payment_id,
+        vin=command.vin,
+        service=command.service,
+        action=command.action,
+        purpose="service payment",
+        epoch=moved.epoch,
+        valid_until=moved.valid_until,
+        deadline=moved.deadline,
+        created_at=moved.deadline - timedelta(seconds=command.deadline_in),
+        overdue=False,
+        resolved=move.claim is not None,
+    )

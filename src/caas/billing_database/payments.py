@@ -4,7 +4,7 @@ Rules a change must keep: a payment is accepted in one commit, with its first ev
 idempotency key and the work that will carry it on; reading never locks.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -57,8 +57,7 @@ class NewPayment(msgspec.Struct, frozen=True, kw_only=True):
     pending: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Acceptance:
+class Acceptance(msgspec.Struct, frozen=True):
     """The verdict, the payment it is about, what is stored under the caller's key, and when."""
 
     verdict: Verdict
@@ -70,8 +69,7 @@ class Acceptance:
     at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Payment:
+class Payment(msgspec.Struct, frozen=True):
     """A payment as it stands (Key States); amounts in minor units of `currency`."""
 
     id: UUID
@@ -120,12 +118,16 @@ COLUMNS = (
     " created_at, updated_at, extract(epoch from db_now() - created_at)::float8 as age_seconds,"
     " extract(epoch from db_now() - updated_at)::float8 as unmoved_seconds"
 )
-ONE = f"select {COLUMNS} from payments where id = $1"
-BY_TRANSACTION = f"select {COLUMNS} from payments where gateway_transaction_id = $1"
+READ = (
+    f"select {COLUMNS.replace('db_now()', 'now_.at')}"
+    " from payments cross join (select db_now() as at offset 0) now_"
+)
+ONE = f"{READ} where id = $1"
+BY_TRANSACTION = f"{READ} where gateway_transaction_id = $1"
 EXISTS = "select 1 from payments where id = $1"
-SEVERAL = f"select {COLUMNS} from payments where id = any ($1)"
+SEVERAL = f"{READ} where id = any ($1)"
 LISTED = f"""
-select {COLUMNS} from payments
+{READ}
  where ($1::uuid is null or subject = $1) and ($2::text is null or state = $2)
    and ($3::uuid is null or customer = $3) and ($4::uuid is null or id < $4)
  order by id desc limit $5
@@ -149,7 +151,10 @@ class Payments:
         """Make the intent to charge durable, or say what stands in its way."""
         if within is not None:
             return (await _accept(within, [payment]))[0]
-        return await self._batcher.write(payment, key=(payment.subject, payment.type))
+        keys: list[Hashable] = [(payment.subject, payment.type)]
+        if payment.caller is not None:
+            keys.append((payment.caller, payment.key_hash))
+        return await self._batcher.write(payment, keys=keys)
 
     async def accept_all(
         self, payments: Sequence[NewPayment], *, within: Connection | None = None
@@ -166,7 +171,7 @@ class Payments:
             PaymentNotFoundError: no payment has this id.
         """
         if within is None:
-            payment = await self._reader.write(payment_id, key=object())
+            payment = await self._reader.write(payment_id)
         else:
             row = await within.fetchrow(ONE, payment_id)
             payment = None if row is None else payment_of(row)

@@ -14,6 +14,7 @@ from caas.billing_database.batching import Batcher
 from caas.billing_database.connection import Database
 
 PAGE_ROWS_MAX: Final = 200
+ORDERS_KNOWN_MAX: Final = 10_000
 
 PUT_SERVICE = """
 insert into services (code, name, kind, currency, prices, monthly_fee, metered, offered, updated_at)
@@ -109,6 +110,7 @@ class Services:
         """Read and write through this database."""
         self._database = database
         self._wanted: Batcher[UUID, WantedService | None] = Batcher(self._read_wanted)
+        self._known: dict[UUID, WantedService] = {}
 
     async def put(self, service: Service) -> None:
         """Write a service, new or changed."""
@@ -155,7 +157,15 @@ class Services:
 
     async def wanted(self, order_id: UUID) -> WantedService | None:
         """Return what a service order asks for, or None; cheaper than where it stands."""
-        return await self._wanted.write(order_id, key=object())
+        known = self._known.get(order_id)
+        if known is not None:
+            return known
+        wanted = await self._wanted.write(order_id)
+        if wanted is not None:
+            if len(self._known) >= ORDERS_KNOWN_MAX:
+                self._known.clear()
+            self._known[order_id] = wanted
+        return wanted
 
     async def order(self, order_id: UUID) -> ServiceOrder | None:
         """Return a service order as it stands, or None."""

@@ -123,7 +123,7 @@ class WebhookInbox:
             UnstorableWebhookError: the database cannot hold its body; nothing was stored.
         """
         try:
-            return await self._batcher.write(incoming, key=(incoming.gateway, incoming.event_id))
+            return await self._batcher.write(incoming, keys=[(incoming.gateway, incoming.event_id)])
         except asyncpg.DataError as error:
             raise UnstorableWebhookError from error
 

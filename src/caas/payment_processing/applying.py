@@ -8,9 +8,10 @@ outcome nobody knows is a remark and a probe, never another state (decision 3); 
 to know of the attempts before it stands in its open work.
 """
 
-import dataclasses
 from collections.abc import Awaitable, Callable
 from typing import Final
+
+import msgspec
 
 from caas.billing_database.books import Books
 from caas.billing_database.connection import Connection
@@ -125,7 +126,7 @@ class Applying:
                          "capture_before", "outcome")
             if (value := getattr(move, name)) is not None
         }  # fmt: skip
-        return dataclasses.replace(
+        return msgspec.structs.replace(
             payment,
             state=moved.state,
             version=moved.version,
@@ -177,12 +178,10 @@ class Applying:
 
 def _with_step(move: Move, step: Step) -> Move:
     """Add what a flow commits to the move that every payment makes."""
-    return Move(
-        **{
-            **{name: getattr(move, name) for name in Move.__struct_fields__},
-            "facts": {**(move.facts or {}), **step.facts},
-            "done": (*(move.done or ()), *step.done),
-            "next": (*(move.next or ()), *step.next),
-            "command": step.command or move.command,
-        }
+    return msgspec.structs.replace(
+        move,
+        facts={**(move.facts or {}), **step.facts},
+        done=(*(move.done or ()), *step.done),
+        next=(*(move.next or ()), *step.next),
+        command=step.command or move.command,
     )

@@ -16,7 +16,7 @@ from uuid import UUID
 from caas.billing_database.books import Books
 from caas.billing_database.connection import Connection
 from caas.billing_database.moves import Evidence
-from caas.billing_database.ota_commands import OtaCommands, VehicleAnswer
+from caas.billing_database.ota_commands import VehicleAnswer
 from caas.billing_database.subscriptions import Subscription, SubscriptionRows
 from caas.rules.subscription_states import SubscriptionEvent, SubscriptionState
 
@@ -64,7 +64,7 @@ class SubscriptionDelivery:
         self._tell = tell
         self._alert = alert
         self._rows = SubscriptionRows(books.database)
-        self._answers = OtaCommands(books.database)
+        self._answers = books.commands
 
     async def order_activation(self, subscription: Subscription, *, within: Connection) -> None:
         """Record the activation; `activate_service` sends it after the commit."""

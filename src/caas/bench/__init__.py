@@ -16,7 +16,7 @@ import structlog
 from rich.console import Console
 from rich.table import Table
 
-from caas.bench import accepts, cpu, lifecycles, reconciliation
+from caas.bench import accepts, cpu, lifecycles, over_the_wire, reconciliation, webhooks
 from caas.bench.ground import Goal, Ground, Turn, made_database
 from caas.bench.yardstick import Yardstick
 from caas.billing_database.embedded_postgresql import EmbeddedPostgresql
@@ -28,6 +28,9 @@ ERRORS_ONLY: Final = 40
 GOALS: Final = {
     "P1": lifecycles.GOAL,
     "P2": accepts.GOAL,
+    "P3": accepts.LATENCY,
+    "P4": webhooks.GOAL,
+    "P5": over_the_wire.GOAL,
     "P7": reconciliation.P7,
     "P7-memory": reconciliation.P7_MEMORY,
     "P8": reconciliation.P8,

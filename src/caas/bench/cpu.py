@@ -5,6 +5,8 @@ Rule a change must keep: only the server that is measured is counted.
 
 import os
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -14,12 +16,15 @@ _PARENT, _UTIME, _STIME, _CUTIME, _CSTIME = 1, 11, 12, 13, 14
 
 
 class Spending:
-    """What the server, this process and its other children spend from now on."""
+    """What the server and this process spend from now on, or who else is named."""
 
-    def __init__(self, postmaster: int, **others: int) -> None:
-        """Begin to count; `others` are processes by name, each with its children."""
-        self._postmaster = postmaster
-        self._others = others
+    def __init__(self, postmaster: int, **others: Callable[[], float]) -> None:
+        """Begin to count; `others` tell the CPU seconds of more processes, by name."""
+        self._spenders: dict[str, Callable[[], float]] = {
+            "PostgreSQL": partial(of_family, postmaster),
+            "our": time.process_time,
+            **others,
+        }
         self._before = self._now()
 
     def each(self, pieces: float) -> dict[str, float]:
@@ -30,11 +35,18 @@ class Spending:
         }
 
     def _now(self) -> dict[str, float]:
-        return {
-            "PostgreSQL": of_family(self._postmaster),
-            "our": time.process_time(),
-            **{name: of_family(process) for name, process in self._others.items()},
-        }
+        return {name: spent() for name, spent in self._spenders.items()}
+
+
+def of_process(process: int) -> float:
+    """Return the CPU seconds so far of one process."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[_UTIME]) + int(fields[_STIME])) / TICKS_PER_SECOND
+
+
+def of_children(parent: int) -> float:
+    """Return the CPU seconds so far of the processes that a process started."""
+    return of_family(parent) - of_process(parent)
 
 
 def of_family(parent: int) -> float:

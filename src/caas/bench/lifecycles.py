@@ -33,9 +33,14 @@ class Lifecycles:
     def __init__(self, stage: Stage) -> None:
         """Watch the one door, because a capture ends in another task than its purchase."""
         self._stage = stage
+        self._orders: list[UUID] = []
         self._captured: dict[UUID, asyncio.Future[None]] = {}
         self._apply = stage.platform.books.moves.apply
         stage.platform.books.moves.apply = self._watched  # type: ignore[method-assign]
+
+    async def make_ready(self) -> None:
+        """Write down what will be bought."""
+        self._orders += await self._stage.fresh_orders()
 
     async def rate(self, seconds: float) -> float:
         """Return lifecycles a second."""
@@ -58,7 +63,7 @@ class Lifecycles:
         processing = self._stage.platform.payment_processing
         payment = await processing.initiate_service_payment(
             PaymentRequest(
-                subject=self._stage.orders.pop(),
+                subject=self._orders.pop(),
                 customer=self._stage.customer,
                 amount=AMOUNT,
                 currency="EUR",
@@ -84,7 +89,7 @@ async def ready(ground: Ground) -> AsyncIterator[Round]:
         ours = Lifecycles(standing)
 
         async def measured(seconds: int) -> Turn:
-            await standing.add_orders()
+            await ours.make_ready()
             theirs = await ground.yardstick.rate(seconds)
             spending = Spending(ground.postmaster)
             rate = await ours.rate(seconds)

@@ -5,9 +5,9 @@ Rule a change must keep: what is made ready here is not measured.
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
@@ -34,8 +34,8 @@ AMOUNT: Final = 1299
 SERVICE: Final = "heated-seats"
 DAYS: Final = 30
 IN_FLIGHT: Final = 64
-ORDERS_AT_ONCE: Final = 20_000
-QUICK_ORDERS: Final = 2_000
+PIECES: Final = 20_000
+QUICK_PIECES: Final = 1_000
 
 ADD_ORDERS: Final = """
 insert into service_orders
@@ -51,26 +51,35 @@ class Stage:
 
     database: Database
     platform: assembly.Platform
-    fleet: Any
     customer: UUID
     vins: list[str]
     quick: bool = False
-    orders: list[UUID] = field(default_factory=list)
 
-    async def add_orders(self) -> None:
+    @property
+    def pieces(self) -> int:
+        """How many pieces of work are made ready for one measurement."""
+        return QUICK_PIECES if self.quick else PIECES
+
+    async def fresh_orders(self) -> list[UUID]:
         """Write down orders in one statement, outside what is measured."""
-        count = QUICK_ORDERS if self.quick else ORDERS_AT_ONCE
-        ids = [new_id() for _ in range(count)]
-        vins = [self.vins[n % len(self.vins)] for n in range(count)]
+        ids = [new_id() for _ in range(self.pieces)]
+        vins = [self.vins[n % len(self.vins)] for n in range(self.pieces)]
         await self.database.fetch(ADD_ORDERS, ids, self.customer, vins, SERVICE, DAYS, AMOUNT)
-        self.orders.extend(ids)
+        return ids
 
 
 @asynccontextmanager
 async def standing(
-    dsn: str, gateway: PaymentGateway, *, quick: bool = False
+    dsn: str,
+    gateway: PaymentGateway,
+    *,
+    quick: bool = False,
+    key_of: Callable[[str], Awaitable[bytes]] | None = None,
 ) -> AsyncIterator[Stage]:
-    """Build a platform with cars and a gateway in this process."""
+    """Build a platform with cars and a gateway in this process.
+
+    `key_of` tells the keys of cars that stand elsewhere.
+    """
     async with AsyncExitStack() as stack:
         database = await connection.connect(dsn)
         stack.push_async_callback(database.close)
@@ -99,21 +108,20 @@ async def standing(
         )
         await platform.ota_activation_engine.start()
         stack.push_async_callback(link.close)
-        yield await _furnished(database, platform, fleet, quick=quick)
+        fleet.add_many(QUICK_VEHICLES if quick else VEHICLES)
+        keys = {
+            vin: await key_of(vin) if key_of else base64.b64decode(fleet.public_key(car))
+            for vin, car in fleet.cars.items()
+        }
+        yield await _furnished(database, platform, keys, quick=quick)
 
 
 async def _furnished(
-    database: Database, platform: assembly.Platform, fleet: Any, *, quick: bool
+    database: Database, platform: assembly.Platform, keys: Mapping[str, bytes], *, quick: bool
 ) -> Stage:
-    fleet.add_many(QUICK_VEHICLES if quick else VEHICLES)
-    vins = list(fleet.cars)
-    for vin in vins:
+    for vin, key in keys.items():
         await platform.order_management.put_vehicle(
-            vin=vin,
-            model="Uno",
-            price=Money(3_000_000, "EUR"),
-            public_key=base64.b64decode(fleet.public_key(fleet.cars[vin])),
-            finished=True,
+            vin=vin, model="Uno", price=Money(3_000_000, "EUR"), public_key=key, finished=True
         )
     await platform.service_catalog.put_service(
         code=SERVICE,
@@ -125,7 +133,7 @@ async def _furnished(
     customer = await platform.order_management.create_customer(
         name="Ana", email="ana@example.com", language="es"
     )
-    return Stage(database, platform, fleet, customer.id, vins, quick=quick)
+    return Stage(database, platform, customer.id, list(keys), quick=quick)
 
 
 def _fail(topic: str, reason: str) -> None:

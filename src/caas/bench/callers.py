@@ -1,0 +1,168 @@
+"""Callers of an HTTP server in a process of their own, on connections that stay open.
+
+A client of many features costs more than the server it measures; these callers write requests that
+were made ready before, read a status and a length, and keep how long each answer took.
+
+Rules a change must keep: this file imports nothing of ours, so that its process starts at once;
+each connection has one request under way; an answer with another status than the one that was
+expected ends the measurement with an error.
+"""
+
+import asyncio
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Final, cast
+from urllib.parse import urlsplit
+
+CONNECTIONS: Final = 64
+PERCENTILES: Final = 100
+MICROSECONDS: Final = 1_000_000
+LENGTH_BYTES: Final = 4
+_LENGTH: Final = b"content-length:"
+_HEAD_ENDS: Final = b"\r\n\r\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """How many were answered, in how many seconds, and the 99th percentile of one answer."""
+
+    done: int
+    seconds: float
+    p99: float
+    cpu_seconds: float
+
+    @property
+    def rate(self) -> float:
+        """Answers a second."""
+        return self.done / self.seconds
+
+    @property
+    def spent(self) -> dict[str, float]:
+        """CPU microseconds of the callers' process for each answer."""
+        return {"callers": self.cpu_seconds / self.done * MICROSECONDS}
+
+
+def request(url: str, body: bytes, headers: dict[str, str]) -> bytes:
+    """Return a POST as it goes over the wire."""
+    address = urlsplit(url)
+    lines = [f"POST {address.path} HTTP/1.1", f"host: {address.netloc}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    lines += ["content-type: application/json", f"content-length: {len(body)}", "", ""]
+    return "\r\n".join(lines).encode() + body
+
+
+async def call(requests: Sequence[bytes], *, status: int, seconds: float) -> Calls:
+    """Let callers in another process send requests until they or the seconds are used up."""
+    with tempfile.NamedTemporaryFile(prefix="caas-bench-") as file:
+        for one in requests:
+            file.write(len(one).to_bytes(LENGTH_BYTES) + one)
+        file.flush()
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, __file__, file.name, str(status), str(seconds),
+            stdout=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        told, _ = await process.communicate()
+    assert process.returncode == 0, "the callers say above what they were answered"
+    return Calls(**json.loads(told))
+
+
+@dataclass(slots=True)
+class _Run:
+    """What all connections share."""
+
+    requests: Iterator[bytes]
+    status: bytes
+    until: float
+    took: list[float] = field(default_factory=list)
+
+
+class _Caller(asyncio.Protocol):
+    """One connection: a request, its answer, the next request."""
+
+    def __init__(self, run: _Run, ended: "asyncio.Future[None]") -> None:
+        self._run = run
+        self._ended = ended
+        self._clock = asyncio.get_running_loop().time
+        self._answer = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass of it
+        self._next()
+
+    def data_received(self, data: bytes) -> None:
+        self._answer += data
+        if not _is_whole(self._answer):
+            return
+        self._run.took.append(self._clock() - self._began)
+        if self._answer[9:12] != self._run.status:
+            self._end(AssertionError(self._answer.decode(errors="replace")))
+            return
+        self._answer = b""
+        self._next()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._end(error or ConnectionError("The server closed a connection."))
+
+    def _next(self) -> None:
+        self._began = self._clock()
+        one = next(self._run.requests, None) if self._began < self._run.until else None
+        if one is None:
+            self._end(None)
+        else:
+            self._transport.write(one)
+
+    def _end(self, error: Exception | None) -> None:
+        if self._ended.done():
+            return
+        if error is None:
+            self._ended.set_result(None)
+        else:
+            self._ended.set_exception(error)
+        self._transport.close()
+
+
+def _is_whole(answer: bytes) -> bool:
+    head, ends, body = answer.partition(_HEAD_ENDS)
+    if not ends:
+        return False
+    _, _, after = head.lower().partition(_LENGTH)
+    return len(body) >= int(after.partition(b"\r\n")[0] or b"0")
+
+
+async def _run(requests: Sequence[bytes], status: str, seconds: float) -> Calls:
+    loop = asyncio.get_running_loop()
+    host = requests[0].partition(b"host: ")[2].partition(b"\r\n")[0].decode()
+    name, _, port = host.partition(":")
+    began, cpu_before = loop.time(), time.process_time()
+    run = _Run(iter(requests), status.encode(), began + seconds)
+    ends: list[asyncio.Future[None]] = [loop.create_future() for _ in range(CONNECTIONS)]
+    for end in ends:
+        await loop.create_connection(partial(_Caller, run, end), name, int(port))
+    await asyncio.gather(*ends)
+    took = loop.time() - began
+    p99 = statistics.quantiles(run.took, n=PERCENTILES)[-1]
+    return Calls(len(run.took), took, p99, time.process_time() - cpu_before)
+
+
+def _read(path: Path) -> list[bytes]:
+    data, at, requests = path.read_bytes(), 0, []
+    while at < len(data):
+        length = int.from_bytes(data[at : at + LENGTH_BYTES])
+        at += LENGTH_BYTES + length
+        requests.append(data[at - length : at])
+    return requests
+
+
+if __name__ == "__main__":
+    import uvloop
+
+    _, _path, _status, _seconds = sys.argv
+    _calls = uvloop.run(_run(_read(Path(_path)), _status, float(_seconds)))
+    sys.stdout.write(json.dumps(asdict(_calls)))

@@ -1,0 +1,125 @@
+"""The platform's API over a socket of this process, and the requests that are sent to it.
+
+Rule a change must keep: what is sent is what anybody could send, and each request is another one.
+"""
+
+import asyncio
+import base64
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC
+from typing import Final
+from uuid import UUID
+
+import msgspec
+import uvicorn
+
+from caas.api import ApiSettings, Rooms, build_api, parse_api_keys, server_config
+from caas.app import now
+from caas.bench import callers
+from caas.bench.stage import AMOUNT, Stage
+from caas.billing_database.identifiers import new_id
+from caas.external_systems.http import Secret
+from caas.external_systems.webhook_signatures import sign
+
+INITIATE: Final = "/v1/payments/service"
+WEBHOOK: Final = "/webhooks/gateway"
+CREATED: Final = 201
+ACCEPTED: Final = 202
+STORED: Final = 204
+START_LOOKS_SECONDS: Final = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A platform's API at an address, with a caller's key and the gateway's webhook secret."""
+
+    url: str
+    stage: Stage
+    key: str
+    webhook_secret: Secret
+
+    async def purchases(self) -> list[bytes]:
+        """Make requests ready for payments that are answered when they are durable."""
+        return [
+            initiating(
+                self.url + INITIATE, order, self.stage.customer, self.key, prefer="respond-async"
+            )
+            for order in await self.stage.fresh_orders()
+        ]
+
+    def events(self) -> list[bytes]:
+        """Make webhooks ready, each with an event of its own."""
+        url = self.url + WEBHOOK
+        return [webhook(url, self.webhook_secret) for _ in range(self.stage.pieces)]
+
+
+@asynccontextmanager
+async def serving(stage: Stage) -> AsyncIterator[Served]:
+    """Serve the API of the stage's platform as it is served in operation."""
+    key = secrets.token_urlsafe(32)
+    secret = Secret(f"whsec_{base64.b64encode(secrets.token_bytes(24)).decode()}")
+    server = uvicorn.Server(server_config(_api(stage, key, secret)))
+    running = asyncio.create_task(server.serve())
+    while not server.started:  # noqa: ASYNC110  # uvicorn has no event for it
+        await asyncio.sleep(START_LOOKS_SECONDS)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    try:
+        yield Served(f"http://127.0.0.1:{port}", stage, key, secret)
+    finally:
+        server.should_exit = True
+        await running
+
+
+def initiating(
+    url: str, order: UUID, customer: UUID, key: str, *, prefer: str | None = None
+) -> bytes:
+    """Return the seed's initiateServicePayment, answered as it is preferred."""
+    body = {
+        "subject": order,
+        "customer": customer,
+        "amount": AMOUNT,
+        "currency": "EUR",
+        "payment_method": "pm_ok",
+    }
+    headers = {"authorization": f"Bearer {key}", "idempotency-key": str(new_id())}
+    if prefer is not None:
+        headers["prefer"] = prefer
+    return callers.request(url, msgspec.json.encode(body), headers)
+
+
+def webhook(url: str, secret: Secret) -> bytes:
+    """Return a signed event of the gateway about a payment it settled."""
+    event_id, at = f"evt_{new_id().hex}", now()
+    told = {
+        "id": f"tx_{new_id().hex}",
+        "reference": new_id(),
+        "status": "settled",
+        "amount": AMOUNT,
+        "currency": "EUR",
+        "captured_amount": AMOUNT,
+        "settled_amount": AMOUNT,
+        "refunded_amount": 0,
+        "created_at": at.astimezone(UTC),
+    }
+    event = {"id": event_id, "type": "transaction.settled", "occurred_at": at, "data": told}
+    body = msgspec.json.encode(event)
+    return callers.request(url, body, sign(secret, event_id=event_id, at=at, body=body))
+
+
+def _api(stage: Stage, key: str, secret: Secret) -> object:
+    platform = stage.platform
+    rooms = Rooms(
+        books=platform.books,
+        payment_processing=platform.payment_processing,
+        reconciliation=platform.reconciliation,
+        order_management=platform.order_management,
+        service_catalog=platform.service_catalog,
+        subscriptions=platform.subscriptions,
+        usage=platform.usage,
+        billing=platform.billing,
+    )
+    keys = parse_api_keys(f"bench:service-catalog:{key}")
+    return build_api(rooms, ApiSettings(now=now, api_keys=keys, gateway_webhook_secrets=(secret,)))

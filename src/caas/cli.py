@@ -18,7 +18,7 @@ from typing import Annotated, Final
 import msgspec
 import typer
 
-from caas import app, channels, local_machine, logs, reconciling, serving
+from caas import app, channels, local_machine, logs, reconciling, serving, simulating
 from caas.billing_database import connection, law_checks, migrations
 from caas.billing_database import self_check as laws
 from caas.billing_database.event_chain import (
@@ -54,6 +54,7 @@ program.command()(reconciling.days)
 program.command()(reconciling.report)
 program.command()(reconciling.seal)
 program.command(name="release-line")(reconciling.release_line)
+program.command()(simulating.simulate)
 program.add_typer(reconciling.discrepancies, name="discrepancies")
 Port = Annotated[int, typer.Option(help="Where the API and the channels listen.")]
 

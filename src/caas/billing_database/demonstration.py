@@ -37,10 +37,10 @@ select id, type, state, gateway_transaction_id, authorised_amount, captured_amou
 """
 ACTIVE: Final = """
 select k.vin, k.service, k.action, e.id is not null as confirmed
-  from (select distinct on (vin, service) command_id, vin, service, action from ota_commands
+  from (select distinct on (vin, service) subject, vin, service, action from ota_commands
          order by vin, service, epoch desc) k
   left join lateral (select id from delivery_evidence
-                      where command_id = k.command_id and proves_delivery limit 1) e on true
+                      where subject = k.subject and proves_delivery limit 1) e on true
 """
 ALERTS: Final = """
 select kind, sentence from cases where subject = $1 order by opened_at

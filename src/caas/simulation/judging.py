@@ -1,0 +1,92 @@
+"""The verdict on a life: the world is healed, time is given, and then the books are read.
+
+Rules a change must keep: nothing is done to the platform but what its world does to it (banks
+answer, cars wake, a month ends); what did not come to rest is said by name.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Sequence
+from typing import Final
+
+from caas.demo import ledgers
+from caas.demo.calls import done
+from caas.demo.own_log import unexpected_errors
+from caas.demo.stage import Stage
+
+REST_SECONDS_MAX: Final = 90.0
+LOOK_SECONDS: Final = 0.25
+SHOWN_MAX: Final = 5
+AT_REST: Final = frozenset({"Settled", "Failed", "Voided", "Refunded", "SettlementFailed"})
+OBEYS: Final = "obeys"
+
+
+async def heal(stage: Stage, cars: Sequence[str]) -> None:
+    """End every fault, and wake every car."""
+    await stage.gateway.goes_well()
+    await stage.partners.goes_well()
+    for vin in cars:
+        await stage.vehicles.behaves(vin, OBEYS)
+        await stage.vehicles.wakes(vin)
+
+
+async def rest(stage: Stage, *, seconds_max: float = REST_SECONDS_MAX) -> list[str]:
+    """Let banks answer until every payment is at rest and the books agree; tell what is not."""
+    ends = time.monotonic() + seconds_max
+    while True:
+        await _banks_answer(stage)
+        await _webhooks_arrive(stage)
+        unrest = await _unrest(stage)
+        if not unrest:
+            unrest = [
+                line
+                for book in await ledgers.compared(stage)
+                if not book.agrees
+                for line in (_written(book), *book.differences)
+            ]
+        if not unrest or time.monotonic() > ends:
+            return unrest[:SHOWN_MAX]
+        await asyncio.sleep(LOOK_SECONDS)
+
+
+async def verdict(stage: Stage) -> list[str]:
+    """Tell which laws are broken, what was charged twice, and what broke inside."""
+    told = done(await stage.platform.get("/v1/self-check", scope="operations"), "self-check")
+    found = [
+        f"law broken by {it['broken']}: {it['sentence']}" for it in told["laws"] if it["broken"]
+    ]
+    gateway = await stage.gateway.ledger()
+    found += [
+        f"payment {it['reference']} was charged {it['charges_executed']} times"
+        for it in gateway["transactions"]
+        if it["charges_executed"] > 1
+    ]
+    return found + unexpected_errors(stage.log)
+
+
+async def _banks_answer(stage: Stage) -> None:
+    """Let the banks pay what was captured, and the rest of what they paid in part."""
+    await stage.gateway.do("settle")
+    for it in (await stage.gateway.ledger())["transactions"]:
+        if 0 < it["settled"] < it["captured"] and it["status"] == "settled":
+            await stage.gateway.do(f"transactions/{it['transaction_id']}/settle-rest")
+
+
+def _written(book: ledgers.Compared) -> str:
+    return f"{book.what}: theirs {book.theirs}, ours {book.ours}, the ledger {book.ledger}"
+
+
+async def _unrest(stage: Stage) -> list[str]:
+    assert stage.onlooker is not None, "a simulation plays on its own platform"
+    return [
+        f"payment {it.id} ({it.type}) is not at rest: {it.state}"
+        for it in await stage.onlooker.payments()
+        if it.state not in AT_REST
+    ]
+
+
+async def _webhooks_arrive(stage: Stage) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(1.0):
+            await stage.gateway.webhooks_arrive()

@@ -1,6 +1,6 @@
 # Short names for ./caas, which needs no make. Each check is defined in bootstrap/checks.py.
 .DEFAULT_GOAL := help
-.PHONY: help setup test fuzz crash kills orders protections check coverage format bench demo up soak simulate docs clean
+.PHONY: help setup test fuzz crash kills orders protections check coverage format bench demo up soak simulate screenshots docs clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -53,6 +53,8 @@ soak: ## half an hour at 80 % of the rate this machine can do
 
 simulate: ## twenty lives of a hundred stories each, drawn from seeds
 	@./caas simulate --rounds 20 --stories 100
+screenshots: ## picture the pages of docs/channels.md anew
+	@./caas run python -m tests.channels.screenshots
 
 docs: ## make docs/ anew from the sources
 	@./caas run python -m docs.generate

@@ -35,7 +35,7 @@ async def picture(who: Visitor, name: str, *, to_its_end: bool = True) -> None:
         path = FOLDER / f"{name}-{scheme}.png"
         at_desk = (who.page.viewport_size or {"width": 0})["width"] > PHONE_WIDTH_MAX
         whole = at_desk and to_its_end
-        await who.page.screenshot(path=path, full_page=whole)
+        await who.page.screenshot(path=path, full_page=whole, scale="css")
     await who.page.emulate_media(color_scheme="light", reduced_motion="reduce")
 
 
@@ -96,6 +96,14 @@ async def customer(town: Town, browser: Browser, order: UUID) -> None:
     await ana.pays()
     await ana.page.get_by_text("Tu coche ha confirmado").wait_for()
     await picture(ana, "service-active")
+    await ana.go("/subscribe/range-plus")
+    await picture(ana, "subscribe")
+    await ana.page.locator("#agreed").check()
+    await ana.page.locator("main button.first").click()
+    await ana.page.locator(".meter").wait_for()
+    await picture(ana, "subscription")
+    await ana.page.locator("#change-method").click()
+    await picture(ana, "payment-method")
     for path in ("payments", "messages", "account"):
         await ana.go(f"/{path}")
         await picture(ana, path)

@@ -5,6 +5,7 @@ telephone and at a desk, light and dark.
 """
 
 import asyncio
+import re
 import tempfile
 from pathlib import Path
 from typing import Final
@@ -24,18 +25,24 @@ from tests.channels.town import STOCK, Town, founded
 from tests.databases import named
 
 FOLDER: Final = Path(__file__).resolve().parents[2] / "docs" / "screenshots"
+SHOWN: Final = frozenset(
+    name
+    for page in FOLDER.parent.glob("*.md")
+    for name in re.findall(r"screenshots/([\w-]+\.png)", page.read_text("utf-8"))
+)
 PHONE_WIDTH_MAX: Final = 500
 """A telephone is pictured as it is held: its bar stays at the bottom of the screen."""
 
 
 async def picture(who: Visitor, name: str, *, to_its_end: bool = True) -> None:
-    """Picture the page as it is, light and dark; a long one may be pictured as it is opened."""
+    """Picture a page, light and dark, where a document shows it; a long one as it is opened."""
+    at_desk = (who.page.viewport_size or {"width": 0})["width"] > PHONE_WIDTH_MAX
     for scheme in ("light", "dark"):
-        await who.page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
         path = FOLDER / f"{name}-{scheme}.png"
-        at_desk = (who.page.viewport_size or {"width": 0})["width"] > PHONE_WIDTH_MAX
-        whole = at_desk and to_its_end
-        await who.page.screenshot(path=path, full_page=whole, scale="css")
+        if path.name not in SHOWN:
+            continue
+        await who.page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
+        await who.page.screenshot(path=path, full_page=at_desk and to_its_end, scale="css")
     await who.page.emulate_media(color_scheme="light", reduced_motion="reduce")
 
 

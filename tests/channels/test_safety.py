@@ -10,8 +10,10 @@ import aiohttp
 import pytest
 from yarl import URL
 
+from caas.channels import ChannelSettings, build_channels
+from caas.serving import rooms_of_channels
 from tests.channels.journeys import ANA, SALES
-from tests.channels.town import PASSWORD, STOCK, Town
+from tests.channels.town import PASSWORD, STOCK, ZONE, Town
 
 FREE, TAKEN = STOCK[0][0], STOCK[2][0]
 CARD, IBAN = "4111 1111 1111 1111", "ES9121000418450200051332"
@@ -116,6 +118,27 @@ async def test_cookies_are_out_of_reach_of_scripts_and_of_other_sites(stranger: 
     assert cookie.startswith("caas-session=")
     assert "HttpOnly" in cookie
     assert "SameSite=Lax" in cookie
+
+
+async def test_over_https_cookies_travel_by_nothing_else(town: Town) -> None:
+    settings = ChannelSettings(public_url="https://caas.example", zone=ZONE)
+    entrance = build_channels(rooms_of_channels(town.platform), settings)
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b""}
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "GET", "path": "/sign-in", "query_string": b"",
+             "headers": [], "client": ("192.0.2.1", 1)}  # fmt: skip
+    await entrance(scope, receive, send)
+    headers = dict(sent[0]["headers"])
+
+    assert headers[b"set-cookie"].startswith(b"__Host-caas-visitor=")
+    assert b"; Secure" in headers[b"set-cookie"]
+    assert b"max-age=63072000" in headers[b"strict-transport-security"]
 
 
 async def test_what_is_stored_of_a_session_is_no_use_to_whoever_reads_it(

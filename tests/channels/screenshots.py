@@ -41,7 +41,7 @@ async def picture(who: Visitor, name: str, *, to_its_end: bool = True) -> None:
         path = FOLDER / f"{name}-{scheme}.png"
         if path.name not in SHOWN:
             continue
-        await who.page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
+        await who.page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
         await who.page.screenshot(path=path, full_page=at_desk and to_its_end, scale="css")
     await who.page.emulate_media(color_scheme="light", reduced_motion="reduce")
 

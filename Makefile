@@ -53,6 +53,7 @@ soak: ## half an hour at 80 % of the rate this machine can do
 
 simulate: ## twenty lives of a hundred stories each, drawn from seeds
 	@./caas simulate --rounds 20 --stories 100
+
 screenshots: ## picture the pages of docs/channels.md anew
 	@./caas run python -m tests.channels.screenshots
 

@@ -38,7 +38,7 @@ from caas.rules.compared_relations import (
 )
 from caas.rules.money import EXPONENTS
 
-MEMORY_LIMIT: Final = "200MB"
+MEMORY_LIMIT: Final = "240MB"
 THREADS: Final = 2
 HASHED_BYTES: Final = 1 << 20
 

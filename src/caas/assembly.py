@@ -4,35 +4,24 @@ Nothing here reads the environment or opens a connection: what comes in is open 
 comes out is the platform. The order is the order of the floors; what a room needs of the floors
 above it is given as a callable.
 
-Rules a change must keep: no room is built twice and no room builds another; what the platform
-cannot do safely with the gateway it was given, it refuses to start with (decision 1).
+Rule a change must keep: no room is built twice and no room builds another.
 """
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from caas import between_rooms
 from caas.api import PartnerWebhooks
 from caas.billing import Billing, BillingTerms
 from caas.billing.invoices import Invoices
-from caas.billing_database import books as billing_books
 from caas.billing_database.books import Books
 from caas.billing_database.connection import Database
-from caas.billing_database.gateway_calls import GatewayCalls
 from caas.billing_database.webhook_inbox import WebhookInbox
-from caas.errors import StartupError
-from caas.external_systems.iot_gateway import VehicleLink
-from caas.external_systems.notification_channel import NotificationChannel
-from caas.external_systems.payment_gateway import PaymentGateway, unsafe_pairs
-from caas.external_systems.reconciliation_engine import ReconciliationEngine
+from caas.ground import Ground, Partners, Terms, laid
 from caas.law_watch import LawWatch
 from caas.notifications import Notifications
 from caas.open_work import OpenWork
-from caas.order_management import OrderManagement, OrderPartners
-from caas.order_management import Upward as OrdersUpward
-from caas.order_management.loss import DepositOnLoss
+from caas.order_management import OrderManagement
 from caas.ota_activation_engine import (
     SERVICE_PAYMENT,
     SUBSCRIPTION,
@@ -46,52 +35,18 @@ from caas.payment_processing.final_payment import FinalPayment
 from caas.payment_processing.flow import Flow
 from caas.payment_processing.initiation import Check
 from caas.payment_processing.reconciliation import Reconciliation, ReconciliationSettings
-from caas.payment_processing.recorded_gateway import RecordedGateway
-from caas.payment_processing.refunds import Refunds
 from caas.payment_processing.reservation_payment import ReservationPayment
 from caas.payment_processing.service_payment import ServicePayment
 from caas.payment_processing.settlement import Settlement
 from caas.payment_processing.subscription_failure import SubscriptionFailure
 from caas.payment_processing.subscription_payment import SubscriptionPayment
 from caas.payment_processing.unknown_outcomes import UnknownOutcomes
-from caas.rules.pace import Pace
 from caas.rules.payment_types import PaymentType
-from caas.rules.settlement_fees import FeeTerms
 from caas.service_catalog import ServiceCatalog
-from caas.service_catalog.subscription_delivery import SubscriptionDelivery
 from caas.service_catalog.subscriptions import Subscriptions
 from caas.service_catalog.usage import Usage
-from caas.settings import Market
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Partners:
-    """The clients of everything outside (External Systems of Diagram 1).
-
-    `engine` judges settlement reports that are too large for this machine, None for none.
-    """
-
-    gateway: PaymentGateway
-    vehicles: VehicleLink
-    order_partners: OrderPartners
-    channel: NotificationChannel
-    engine: ReconciliationEngine | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
-    """What the platform is run under: market, pace, and the address its links lead to.
-
-    `folder` is this machine's, for settlement reports at work; `fees` are those agreed with the
-    gateway, None for none; `deposit_on_loss` is the policy of decision 21.
-    """
-
-    market: Market
-    pace: Pace
-    public_url: str
-    folder: Path
-    fees: FeeTerms | None = None
-    deposit_on_loss: DepositOnLoss = DepositOnLoss.HOLD
+__all__ = ["Partners", "Platform", "Terms", "assemble"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,23 +66,6 @@ class Platform:
     billing: Billing
     invoices: Invoices
     law_watch: LawWatch
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Ground:
-    """The floors that Payment Processing stands on."""
-
-    books: Books
-    open_work: OpenWork
-    gateway: PaymentGateway
-    terms: Terms
-    notifications: Notifications
-    refunds: Refunds
-    order_management: OrderManagement
-    service_catalog: ServiceCatalog
-    subscriptions: Subscriptions
-    subscription_delivery: SubscriptionDelivery
-    ota_activation_engine: OtaActivationEngine
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,8 +104,7 @@ def assemble(database: Database, partners: Partners, terms: Terms) -> Platform:
     Raises:
         StartupError: the gateway cannot carry a payment type safely.
     """
-    _refuse_unsafe(partners.gateway)
-    ground = _ground(database, _recorded(database, partners), terms)
+    ground = laid(database, partners, terms)
     flows = _flows(ground)
     settlement, disputes = _settlement(ground, flows)
     payments = _payment_processing(ground, flows, settlement, disputes)
@@ -213,75 +150,7 @@ def assemble(database: Database, partners: Partners, terms: Terms) -> Platform:
     )
 
 
-def _recorded(database: Database, partners: Partners) -> Partners:
-    """Have every call to the gateway about a payment written down."""
-    gateway = RecordedGateway(partners.gateway, GatewayCalls(database))
-    return dataclasses.replace(partners, gateway=gateway)
-
-
-def _ground(database: Database, partners: Partners, terms: Terms) -> _Ground:
-    books = billing_books.opened(database)
-    notifications = Notifications(
-        books=books,
-        channel=partners.channel,
-        address_of=between_rooms.addresses(database),
-        zone=terms.market.zone,
-        language=terms.market.language,
-    )
-    refunds = Refunds(
-        books=books,
-        gateway=partners.gateway,
-        pace=terms.pace,
-        tell_refunded=between_rooms.refund_teller(notifications),
-        alert=notifications.alert,
-    )
-    catalog = ServiceCatalog(books=books)
-    ota = OtaActivationEngine(books=books, link=partners.vehicles, pace=terms.pace)
-    delivery = SubscriptionDelivery(
-        books=books,
-        ota_activation_engine=ota,
-        tell=notifications.tell,
-        alert=between_rooms.goodwill(notifications),
-    )
-    return _Ground(
-        books=books,
-        open_work=OpenWork(books.work, books.cases, terms.pace),
-        gateway=partners.gateway,
-        terms=terms,
-        notifications=notifications,
-        refunds=refunds,
-        order_management=_order_management(books, partners, terms, notifications, refunds),
-        service_catalog=catalog,
-        subscriptions=Subscriptions(
-            books=books, service_catalog=catalog, delivery=delivery, pace=terms.pace
-        ),
-        subscription_delivery=delivery,
-        ota_activation_engine=ota,
-    )
-
-
-def _order_management(
-    books: Books,
-    partners: Partners,
-    terms: Terms,
-    notifications: Notifications,
-    refunds: Refunds,
-) -> OrderManagement:
-    return OrderManagement(
-        books=books,
-        partners=partners.order_partners,
-        upward=OrdersUpward(
-            tell=notifications.tell,
-            alert=notifications.alert,
-            refund=between_rooms.orders_refund(refunds),
-            access_url=lambda token: f"{terms.public_url}/access/{token}",
-        ),
-        pace=terms.pace,
-        reservation_deposit_on_loss=terms.deposit_on_loss,
-    )
-
-
-def _flows(ground: _Ground) -> _Flows:
+def _flows(ground: Ground) -> _Flows:
     books, notifications, pace = ground.books, ground.notifications, ground.terms.pace
     charges = Charges(books, ground.gateway, pace=pace, alert=notifications.alert)
     subscription_failure = SubscriptionFailure(
@@ -323,7 +192,7 @@ def _flows(ground: _Ground) -> _Flows:
     return flows
 
 
-def _connect_upwards(ground: _Ground, flows: _Flows) -> None:
+def _connect_upwards(ground: Ground, flows: _Flows) -> None:
     """Say where the OTA engine's final results go, and who verifies a mandate."""
     delivery, service = ground.subscription_delivery, flows.service
     ground.subscriptions.verify_with(
@@ -341,7 +210,7 @@ def _connect_upwards(ground: _Ground, flows: _Flows) -> None:
     )
 
 
-def _invoices(ground: _Ground, database: Database, payments: PaymentProcessing) -> Invoices:
+def _invoices(ground: Ground, database: Database, payments: PaymentProcessing) -> Invoices:
     return Invoices(
         books=ground.books,
         notifications=ground.notifications,
@@ -357,7 +226,7 @@ def _reconciled_by(partners: Partners, terms: Terms) -> ReconciliationSettings:
     )
 
 
-def _settlement(ground: _Ground, flows: _Flows) -> tuple[Settlement, Disputes]:
+def _settlement(ground: Ground, flows: _Flows) -> tuple[Settlement, Disputes]:
     disputes = Disputes(ground.books)
     settlement = Settlement(
         books=ground.books,
@@ -374,7 +243,7 @@ def _settlement(ground: _Ground, flows: _Flows) -> tuple[Settlement, Disputes]:
 
 
 def _payment_processing(
-    ground: _Ground, flows: _Flows, settlement: Settlement, disputes: Disputes
+    ground: Ground, flows: _Flows, settlement: Settlement, disputes: Disputes
 ) -> PaymentProcessing:
     books, gateway, pace = ground.books, ground.gateway, ground.terms.pace
     return PaymentProcessing(
@@ -392,12 +261,3 @@ def _payment_processing(
         ota_activation_engine=ground.ota_activation_engine,
         pace=pace,
     )
-
-
-def _refuse_unsafe(gateway: PaymentGateway) -> None:
-    unsafe = unsafe_pairs(gateway.capabilities)
-    if unsafe:
-        raise StartupError(
-            f"The gateway '{gateway.name}' cannot be used safely: {'; '.join(unsafe)}. "
-            "Choose another adapter, or switch the payment type off."
-        )

@@ -1,0 +1,168 @@
+"""The floors that Payment Processing stands on, built once over one database and its partners.
+
+Rules a change must keep: as for `caas.assembly`, which builds the floors above; every call to the
+gateway about a payment is written down; what the platform cannot do safely with the gateway it was
+given, it refuses to start with (decision 1).
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+from caas import between_rooms
+from caas.billing_database import books as billing_books
+from caas.billing_database.books import Books
+from caas.billing_database.connection import Database
+from caas.billing_database.gateway_calls import GatewayCalls
+from caas.errors import StartupError
+from caas.external_systems.iot_gateway import VehicleLink
+from caas.external_systems.notification_channel import NotificationChannel
+from caas.external_systems.payment_gateway import PaymentGateway, unsafe_pairs
+from caas.external_systems.reconciliation_engine import ReconciliationEngine
+from caas.notifications import Notifications
+from caas.open_work import OpenWork
+from caas.order_management import OrderManagement, OrderPartners
+from caas.order_management import Upward as OrdersUpward
+from caas.order_management.loss import DepositOnLoss
+from caas.ota_activation_engine import (
+    OtaActivationEngine,
+)
+from caas.payment_processing.recorded_gateway import RecordedGateway
+from caas.payment_processing.refunds import Refunds
+from caas.rules.pace import Pace
+from caas.rules.settlement_fees import FeeTerms
+from caas.service_catalog import ServiceCatalog
+from caas.service_catalog.subscription_delivery import SubscriptionDelivery
+from caas.service_catalog.subscriptions import Subscriptions
+from caas.settings import Market
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Partners:
+    """The clients of everything outside (External Systems of Diagram 1).
+
+    `engine` judges settlement reports that are too large for this machine, None for none.
+    """
+
+    gateway: PaymentGateway
+    vehicles: VehicleLink
+    order_partners: OrderPartners
+    channel: NotificationChannel
+    engine: ReconciliationEngine | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What the platform is run under: market, pace, and the address its links lead to.
+
+    `folder` is this machine's, for settlement reports at work; `fees` are those agreed with the
+    gateway, None for none; `deposit_on_loss` is the policy of decision 21.
+    """
+
+    market: Market
+    pace: Pace
+    public_url: str
+    folder: Path
+    fees: FeeTerms | None = None
+    deposit_on_loss: DepositOnLoss = DepositOnLoss.HOLD
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ground:
+    """The floors that Payment Processing stands on."""
+
+    books: Books
+    open_work: OpenWork
+    gateway: PaymentGateway
+    terms: Terms
+    notifications: Notifications
+    refunds: Refunds
+    order_management: OrderManagement
+    service_catalog: ServiceCatalog
+    subscriptions: Subscriptions
+    subscription_delivery: SubscriptionDelivery
+    ota_activation_engine: OtaActivationEngine
+
+
+def laid(database: Database, partners: Partners, terms: Terms) -> Ground:
+    """Lay the ground: the books, the partners' clients in their rooms, and what is told to whom.
+
+    Raises:
+        StartupError: the gateway cannot carry a payment type safely.
+    """
+    _refuse_unsafe(partners.gateway)
+    partners = _recorded(database, partners)
+    books = billing_books.opened(database)
+    notifications = Notifications(
+        books=books,
+        channel=partners.channel,
+        address_of=between_rooms.addresses(database),
+        zone=terms.market.zone,
+        language=terms.market.language,
+    )
+    refunds = Refunds(
+        books=books,
+        gateway=partners.gateway,
+        pace=terms.pace,
+        tell_refunded=between_rooms.refund_teller(notifications),
+        alert=notifications.alert,
+    )
+    catalog = ServiceCatalog(books=books)
+    ota = OtaActivationEngine(books=books, link=partners.vehicles, pace=terms.pace)
+    delivery = SubscriptionDelivery(
+        books=books,
+        ota_activation_engine=ota,
+        tell=notifications.tell,
+        alert=between_rooms.goodwill(notifications),
+    )
+    return Ground(
+        books=books,
+        open_work=OpenWork(books.work, books.cases, terms.pace),
+        gateway=partners.gateway,
+        terms=terms,
+        notifications=notifications,
+        refunds=refunds,
+        order_management=_order_management(books, partners, terms, notifications, refunds),
+        service_catalog=catalog,
+        subscriptions=Subscriptions(
+            books=books, service_catalog=catalog, delivery=delivery, pace=terms.pace
+        ),
+        subscription_delivery=delivery,
+        ota_activation_engine=ota,
+    )
+
+
+def _recorded(database: Database, partners: Partners) -> Partners:
+    """Have every call to the gateway about a payment written down."""
+    gateway = RecordedGateway(partners.gateway, GatewayCalls(database))
+    return dataclasses.replace(partners, gateway=gateway)
+
+
+def _order_management(
+    books: Books,
+    partners: Partners,
+    terms: Terms,
+    notifications: Notifications,
+    refunds: Refunds,
+) -> OrderManagement:
+    return OrderManagement(
+        books=books,
+        partners=partners.order_partners,
+        upward=OrdersUpward(
+            tell=notifications.tell,
+            alert=notifications.alert,
+            refund=between_rooms.orders_refund(refunds),
+            access_url=lambda token: f"{terms.public_url}/access/{token}",
+        ),
+        pace=terms.pace,
+        reservation_deposit_on_loss=terms.deposit_on_loss,
+    )
+
+
+def _refuse_unsafe(gateway: PaymentGateway) -> None:
+    unsafe = unsafe_pairs(gateway.capabilities)
+    if unsafe:
+        raise StartupError(
+            f"The gateway '{gateway.name}' cannot be used safely: {'; '.join(unsafe)}. "
+            "Choose another adapter, or switch the payment type off."
+        )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 ANSWER_SECONDS_MAX = 10.0
 DROP_SECONDS = 0.01
+BYTES_AT_ONCE = 65_536
 
 
 @dataclass(slots=True)
@@ -23,11 +24,13 @@ class Line:
             await self.writer.drain()
 
     async def rest(self) -> bytes:
-        """Everything the other side says until it hangs up."""
+        """Everything the other side says until it hangs up, however rudely it does."""
+        said = b""
         async with asyncio.timeout(ANSWER_SECONDS_MAX):
             with contextlib.suppress(ConnectionError):
-                return await self.reader.read()
-            return b""
+                while heard := await self.reader.read(BYTES_AT_ONCE):
+                    said += heard
+        return said
 
     async def dribble(self, drop: bytes) -> bytes:
         """Send the same bytes until the other side hangs up; return what it said."""

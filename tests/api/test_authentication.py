@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 
@@ -12,26 +12,13 @@ from caas.api.authentication import ConfiguredKey, parse_api_keys
 from caas.billing_database.api_keys import ApiKeyNotFoundError, ApiKeys
 from caas.errors import StartupError
 from caas.rules.scopes import Scope
+from tests.api.addresses import address
 from tests.api.conftest import ADMIN_KEY, KEYS, Doors, key
 
-SOME_PLACES = {
-    "{payment_id:uuid}": str(UUID(int=1)), "{order_id:uuid}": str(UUID(int=2)),
-    "{customer_id:uuid}": str(UUID(int=3)), "{subscription_id:uuid}": str(UUID(int=4)),
-    "{service_code:str}": "x", "{problem:str}": "x", "{vin:str}": "WVWZZZ1JZXW000009",
-    "{month:str}": "2026-01",
-}  # fmt: skip
 BY_SCOPE = {
     Scope.ORDER_MANAGEMENT: "orders", Scope.SERVICE_CATALOG: "services", Scope.BILLING: "billing",
     Scope.OTA_ENGINE: "ota", Scope.WEBHOOK_HANDLER: "webhooks", Scope.OPERATIONS: "operators",
 }  # fmt: skip
-
-
-def address(path: str) -> str:
-    """A path of an operation with some value in each of its places."""
-    for place, value in SOME_PLACES.items():
-        path = path.replace(place, value)
-    assert "{" not in path, path
-    return path
 
 
 @pytest.mark.parametrize(
@@ -66,7 +53,7 @@ async def test_without_a_valid_key_every_call_is_refused_with_a_challenge(
 async def test_every_call_that_needs_a_key_refuses_to_work_without_one(quiet_doors: Doors) -> None:
     for operation in OPERATIONS:
         if operation.needs_key:
-            path = address(operation.path)
+            path = address(operation)
             answer = await quiet_doors.call(operation.method, path, caller=None)
             assert answer.status == 401, operation.id
 
@@ -77,7 +64,7 @@ async def test_every_call_needs_one_of_its_scopes_and_names_them(quiet_doors: Do
             if not operation.scopes or scope in operation.scopes:
                 continue
             answer = await quiet_doors.call(
-                operation.method, address(operation.path), caller=caller,
+                operation.method, address(operation), caller=caller,
                 headers={"idempotency-key": "x" * 16}, json={},
             )  # fmt: skip
             assert (answer.status, answer.json["code"]) == (403, "scope_missing"), operation.id

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from caas.api.application import OPERATIONS
 from caas.api.card_refusal import holds_one, may_hold_one
+from tests.api.addresses import address
 from tests.api.conftest import SOMEBODYS_PAYMENT, Doors
-from tests.api.test_authentication import address
 
 PAN = "4111111111111111"
 IBAN = "ES9121000418450200051332"
@@ -45,7 +45,7 @@ async def test_a_card_number_is_refused_in_every_field_of_every_call(quiet_doors
             continue
         for body in canaries(operation.body.content):
             answer = await quiet_doors.call(
-                operation.method, address(operation.path), json=body,
+                operation.method, address(operation), json=body,
                 headers={"idempotency-key": str(uuid4())},
             )  # fmt: skip
             assert (answer.status, answer.json["code"]) == (422, "card_number_refused"), (

@@ -11,9 +11,9 @@ from caas.api.application import OPERATIONS
 from caas.api.problem_pages import known_errors
 from caas.billing_database import migrations, schema_state
 from caas.billing_database.connection import DatabaseUnavailableError
+from tests.api.addresses import address
 from tests.api.conftest import SOMEBODYS_PAYMENT, Doors, Reply
 from tests.api.raw_http import line
-from tests.api.test_authentication import address
 
 SECRET = "the password of the database is swordfish"
 
@@ -197,7 +197,7 @@ def test_every_operation_has_its_own_id_and_a_sentence() -> None:
 
     assert len(ids) == len(set(ids))
     assert all(re.fullmatch(r"[A-Z].*\.|[A-Z].*[a-z`)]\.?", op.summary) for op in OPERATIONS)
-    assert all(address(operation.path).startswith("/") for operation in OPERATIONS)
+    assert all(address(operation).startswith("/") for operation in OPERATIONS)
 
 
 def test_every_code_a_caller_may_read_has_one_meaning() -> None:

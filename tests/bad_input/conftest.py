@@ -1,9 +1,7 @@
 """A platform in the middle of its work, and an eye on every row of its database."""
 
-import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
 import pytest
@@ -15,10 +13,6 @@ from caas.rules.payment_states import PaymentState
 from tests.api.conftest import Doors, Reply, standing_open
 from tests.databases import fresh_database
 from tests.house import VIN, standing
-
-NOBODYS_ID = "01a20737-8baa-7443-b3c7-3e6890dce6ea"
-NOBODYS = {"vin": "NOBODYSCAR", "month": "2019-01", "day": "2019-01-01"}
-"""What stands for nobody where an address has no UUID."""
 
 GIVEN_BACK = ("idempotency_keys",)
 """A refused request gives its key back; whether a row of it was there for a moment is no matter."""
@@ -78,16 +72,6 @@ async def world(whole_world: World) -> AsyncIterator[World]:
     assert {table for table in after if after[table] != before[table]} == set()
 
 
-def address(operation: Operation, **ids: Any) -> str:
-    """The path of an operation, of things that nobody has unless they are given."""
-
-    def value(place: re.Match[str]) -> str:
-        name, kind = place.groups()
-        return str(ids.get(name, NOBODYS_ID if kind == "uuid" else NOBODYS.get(name, "nobodys")))
-
-    return re.sub(r"{(\w+):(\w+)}", value, operation.path)
-
-
 def body_operations() -> list[Operation]:
     """Every operation that takes a body."""
     return [operation for operation in OPERATIONS if operation.body is not None]
@@ -105,4 +89,4 @@ def refused(answer: Reply, status: int, *codes: str) -> None:
     assert "Traceback" not in problem["detail"]
 
 
-__all__ = ["VIN", "World", "address", "body_operations", "refused"]
+__all__ = ["VIN", "World", "body_operations", "refused"]

@@ -22,9 +22,10 @@ from caas.api.application import OPERATIONS
 from caas.api.operation import Operation
 from caas.billing_database.embedded_postgresql import program
 from caas.external_systems.webhook_signatures import sign
+from tests.api.addresses import address
 from tests.api.conftest import GATEWAY_SECRET, PARTNER_SECRET, SOMEBODYS_PAYMENT, now
 from tests.api.test_webhooks import settled
-from tests.bad_input.conftest import World, address
+from tests.bad_input.conftest import World
 
 CANARIES = ("4929130587613451", "374245455400126")
 SHAPES = (

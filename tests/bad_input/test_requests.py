@@ -12,8 +12,9 @@ from caas.api.application import OPERATIONS
 from caas.api.operation import Operation
 from caas.rules.money import AMOUNT_MAX
 from caas.rules.scopes import Scope
+from tests.api.addresses import NOBODYS_ID, address
 from tests.api.conftest import KEYS
-from tests.bad_input.conftest import NOBODYS_ID, VIN, World, address, body_operations, refused
+from tests.bad_input.conftest import VIN, World, body_operations, refused
 
 CALLERS = {entry.split(":")[1]: entry.split(":")[0] for entry in KEYS.split(",")}
 NO_AMOUNTS = [0, -1, AMOUNT_MAX + 1, 2**63, 12.5, 0.1, "1299", "12,99", True, None, [], {},

@@ -8,7 +8,8 @@ import pytest
 
 from caas.billing_database.api_keys import ApiKeys
 from caas.rules.scopes import Scope
-from tests.bad_input.conftest import NOBODYS_ID, VIN, World, refused
+from tests.api.addresses import NOBODYS_ID
+from tests.bad_input.conftest import VIN, World, refused
 from tests.bad_input.test_requests import sent
 
 PAYMENT = {"subject": NOBODYS_ID, "amount": 1299, "currency": "EUR", "payment_method": "pm_ok"}

@@ -14,7 +14,7 @@ select p.id::text, p.type, p.state, p.outcome, p.captured_amount, p.settled_amou
        p.refunded_amount, o.vin, o.service
   from caas.payments p left join caas.service_orders o on o.id = p.subject order by p.id
 """
-PERPETUAL = ("bill_month", "reconcile_hourly", "reconcile_daily")
+PERPETUAL = ("bill_month", "check_laws", "reconcile_daily", "reconcile_hourly")
 """Kinds of work that a running platform always has before it."""
 LEFT_WORK = """
 select kind, subject::text, last_error from caas.open_work where kind <> all($1) order by kind

@@ -352,10 +352,10 @@ async def test_a_worker_whose_first_try_was_lost_never_takes_the_others_for_the_
     story = STORIES["service"]
     request = replace(await story.prepare(world, process), respond_async=True)
     await world.gateway_fault({"operation": "initiate", "times": 1}, hang_after_apply=5.0)
-    address = process.platform.payment_processing._charges._gateway
+    recorded = process.platform.payment_processing._charges._gateway
     await process.call(lambda: story.live(process.platform, request))
     await process.call(process.platform.open_work.run_due)
-    http = address._http  # type: ignore[attr-defined]
+    http = recorded._gateway._http  # type: ignore[attr-defined]
     port, http._port = http._port, 1  # nobody listens there
     for _ in range(40):
         await process.idle(0.01)

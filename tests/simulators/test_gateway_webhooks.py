@@ -82,7 +82,7 @@ async def test_a_webhook_is_sent_again_until_it_is_taken(
 
 async def test_a_webhook_nobody_takes_is_given_up_in_the_end(receiver: Receiver) -> None:
     receiver.answers = [500] * 100
-    settings = GatewaySettings(time_scale=1_000_000, webhooks=Target(receiver.url, [SECRET]))
+    settings = GatewaySettings(time_scale=20_000, webhooks=Target(receiver.url, [SECRET]))
     async with gateway_running(settings) as gateway:
         await gateway.initiate()
         await gateway.webhooks_arrived()

@@ -1,20 +1,11 @@
 """The log: one sink, and no card number gets through it."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 import structlog
 
 from caas import logs
-
-
-@pytest.fixture(autouse=True)
-def _as_before() -> Iterator[None]:
-    configured = structlog.get_config()
-    yield
-    structlog.configure(**configured)
 
 
 def test_a_line_is_json_and_a_card_number_in_it_is_removed(tmp_path: Path) -> None:
@@ -34,3 +25,16 @@ def test_an_exception_in_the_log_carries_no_card_number(tmp_path: Path) -> None:
             structlog.get_logger().exception("handler.failed")
 
     assert "4000000000000002" not in (tmp_path / "caas.log").read_text("utf-8")
+
+
+def test_when_a_file_is_closed_whoever_logged_there_logs_as_before(tmp_path: Path) -> None:
+    """A logger once kept to the file it had first written to, and failed when that was closed."""
+    log = structlog.get_logger()
+    with logs.to_file(tmp_path / "caas.log"):
+        log.info("within")
+
+    with structlog.testing.capture_logs() as lines:
+        log.info("afterwards")
+
+    assert [line["event"] for line in lines] == ["afterwards"]
+    assert "afterwards" not in (tmp_path / "caas.log").read_text("utf-8")

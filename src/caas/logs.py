@@ -8,6 +8,8 @@ Rule a change must keep: every line goes through the one sink that takes card nu
 
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, TextIO
 
@@ -24,8 +26,9 @@ def to_stderr() -> None:
     _configure(sys.stderr)
 
 
-def to_file(path: Path) -> TextIO:
-    """Append JSON lines to a file, which is returned to be closed at the end.
+@contextmanager
+def to_file(path: Path) -> Iterator[TextIO]:
+    """Append JSON lines to a file until the block is left; then log as before.
 
     Raises:
         StartupError: it cannot be written.
@@ -38,8 +41,13 @@ def to_file(path: Path) -> TextIO:
             f"The data folder {path.parent} cannot be written to ({error.strerror}). "
             "Set CAAS_DATA_DIR to one that can."
         ) from error
-    _configure(stream)
-    return stream
+    before = structlog.get_config()
+    with stream:
+        _configure(stream)
+        try:
+            yield stream
+        finally:
+            structlog.configure(**before)
 
 
 def _configure(stream: TextIO) -> None:
@@ -54,7 +62,7 @@ def _configure(stream: TextIO) -> None:
         ],
         wrapper_class=structlog.make_filtering_bound_logger(LEVEL),
         logger_factory=structlog.WriteLoggerFactory(stream),
-        cache_logger_on_first_use=True,
+        cache_logger_on_first_use=False,  # a cached logger would outlive its file
     )
 
 

@@ -5,8 +5,6 @@ The dump is PostgreSQL's own, so that nothing it keeps is overlooked.
 
 import asyncio
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -15,7 +13,6 @@ from uuid import uuid4
 import asyncpg
 import msgspec
 import pytest
-import structlog
 
 from caas import logs
 from caas.api.application import OPERATIONS
@@ -51,22 +48,10 @@ async def dump_of(dsn: str) -> bytes:
     return dumped
 
 
-@contextmanager
-def _logging_to(file: Path) -> Iterator[None]:
-    """Log as a platform does, for a while, whatever happens meanwhile."""
-    configured = structlog.get_config()
-    with logs.to_file(file):
-        structlog.configure(cache_logger_on_first_use=False)
-        try:
-            yield
-        finally:
-            structlog.configure(**configured)
-
-
 async def test_no_card_number_stands_in_a_dump_of_the_database_the_log_or_a_letter(
     whole_world: World, tmp_path: Path
 ) -> None:
-    with _logging_to(tmp_path / "caas.log"):
+    with logs.to_file(tmp_path / "caas.log"):
         answered = [await taken async for taken in _sent_everywhere(whole_world)]
         await whole_world.doors.house.rest()
     letters = repr(whole_world.doors.house.letterbox.letters).encode()

@@ -125,6 +125,7 @@ READ = (
 ONE = f"{READ} where id = $1"
 BY_TRANSACTION = f"{READ} where gateway_transaction_id = $1"
 EXISTS = "select 1 from payments where id = $1"
+VOID_REASON = "select reason from resolution_claims where payment_id = $1 and kind = 'void'"
 SEVERAL = f"{READ} where id = any ($1)"
 LISTED = f"""
 {READ}
@@ -182,6 +183,12 @@ class Payments:
     async def exists(self, payment_id: UUID) -> bool:
         """Say whether there is a payment with this id."""
         return await self._database.fetchrow(EXISTS, payment_id) is not None
+
+    async def void_reason(self, payment_id: UUID) -> str:
+        """Return why a void was claimed."""
+        row = await self._database.fetchrow(VOID_REASON, payment_id)
+        assert row is not None, "nothing is voided that was not claimed"
+        return str(row["reason"])
 
     async def by_transaction(self, gateway_transaction_id: str) -> Payment | None:
         """Return the payment of a gateway's transaction, or None."""

@@ -73,7 +73,7 @@ class FinalPayment(CustomerIsThere):
         """Do the next thing: give the funds back, or take them and register the vehicle."""
         payment = await self._books.payments.get(payment.id)
         if payment.state is PaymentState.AUTHORIZED:
-            return await self._charges.send_void(payment, NOT_DUE)
+            return await self._charges.send_void(payment)
         if payment.state is PaymentState.CAPTURING:
             payment = await self._charges.capture(payment)
             await self._orders.register_vehicle(payment.subject)

@@ -70,7 +70,7 @@ class ReservationPayment(CustomerIsThere):
         """Do the next thing: give the funds back, or take them and place the factory order."""
         payment = await self._books.payments.get(payment.id)
         if payment.state is PaymentState.AUTHORIZED:
-            return await self._charges.send_void(payment, NOT_POSSIBLE)
+            return await self._charges.send_void(payment)
         if payment.state is PaymentState.CAPTURING:
             payment = await self._charges.capture(payment)
             await self._orders.place_factory_order(payment.subject)

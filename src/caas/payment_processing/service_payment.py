@@ -143,7 +143,7 @@ class ServicePayment(CustomerIsThere):
         )
         if fence:
             await self._ota.deactivate(payment.id)
-        return await self._charges.send_void(claimed, reason)
+        return await self._charges.send_void(claimed)
 
     async def deactivated(self, payment_id: UUID, *, switched_off: bool) -> None:
         """Count what could not be switched off: delivered out of goodwill, never charged."""

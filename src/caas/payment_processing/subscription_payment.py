@@ -178,7 +178,7 @@ class SubscriptionPayment:
             case PaymentState.AUTHORIZED:
                 if await self._subscriptions.find(payment.subject) is not None:
                     await self._subscriptions.activate_service(payment.subject)
-                return await self._charges.send_void(payment, VERIFIED)
+                return await self._charges.send_void(payment)
             case _:
                 return payment
 

@@ -177,9 +177,8 @@ class UnknownOutcomes:
 
     async def _resume_void(self, work: DueWork) -> Answer:
         payment = await self._books.payments.get(work.subject)
-        reason = str(work.payload.get("reason", "void"))
         tries = int(work.payload.get("tries", 0))
-        await self._charges.send_void(payment, reason, earlier_tries=tries)
+        await self._charges.send_void(payment, earlier_tries=tries)
         return Done()
 
     # -- resolving what is unknown ---------------------------------------------------------------
@@ -299,9 +298,7 @@ class UnknownOutcomes:
             case status if status in TAKEN:
                 await self._charges.captured_instead(payment)
             case _:
-                await self._charges.send_void(
-                    payment, "void", issue=issue, earlier_tries=RETRIES_MAX
-                )
+                await self._charges.send_void(payment, issue=issue, earlier_tries=RETRIES_MAX)
 
     def _can_look_up(self, payment: Payment) -> bool:
         known = payment.gateway_transaction_id is not None

@@ -56,7 +56,7 @@ class Voiding(Applying):
             CaptureWonError: the charge was committed first.
         """
         claimed = await self.claim_void(payment, reason, command=command)
-        return await self.send_void(claimed, reason)
+        return await self.send_void(claimed)
 
     async def claim_void(
         self,
@@ -82,7 +82,7 @@ class Voiding(Applying):
             command=command,
             done=("activate", *step.done),
             next=(
-                Work(VOID, self._pace.seconds(SAFETY_NET_SECONDS), {"reason": reason}),
+                Work(VOID, self._pace.seconds(SAFETY_NET_SECONDS)),
                 *step.next,
             ),
         )
@@ -96,17 +96,20 @@ class Voiding(Applying):
     async def send_void(
         self,
         payment: Payment,
-        reason: str,
         *,
         patience_seconds: float = NO_PATIENCE,
         earlier_tries: int = 0,
         issue: int = 1,
     ) -> Payment:
-        """Tell the gateway to void what was claimed, until there is evidence (decision 8)."""
+        """Tell the gateway to void what was claimed, until there is evidence (decision 8).
+
+        The reason is the claim's, whoever sends it: one key stands for one request.
+        """
         if payment.state is not PaymentState.AUTHORIZED:
             return payment
         assert payment.gateway_transaction_id is not None, "what is voided was authorised"
         transaction_id = payment.gateway_transaction_id
+        reason = await self._books.payments.void_reason(payment.id)
         key = key_of(payment.id, VOID, issue=issue)
         answer = await persist(
             lambda: self._gateway.void(transaction_id, reason, key=key),

@@ -60,7 +60,13 @@ def key(row: dict[str, Any]) -> int | str:
 
 @pytest.fixture(scope="module")
 async def spark() -> AsyncIterator[SparkEngine]:
-    """A Spark Connect server in a process of its own."""
+    """A Spark Connect server in a process of its own.
+
+    Its client takes a main module without a file, which a worker of pytest-xdist has, for doctests.
+    """
+    main_module = sys.modules["__main__"]
+    if not hasattr(main_module, "__file__"):
+        main_module.__file__ = sys.executable
     server = await asyncio.create_subprocess_exec(
         sys.executable, "-c",
         "from pysail.spark import SparkConnectServer\n"

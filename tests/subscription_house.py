@@ -182,7 +182,8 @@ class SubscriptionHouse:
         """Let open work run until something is charged by another payment than this one."""
 
         async def look() -> Payment | None:
-            newest = (await self.books.payments.listed(subject=subject))[0]
+            charges = await self.books.payments.listed(subject=subject)
+            newest = max(charges, key=lambda charge: charge.created_at)
             return None if newest.id == than else newest
 
         return await self._until(look)

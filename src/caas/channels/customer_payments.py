@@ -11,8 +11,8 @@ from uuid import UUID
 from caas.billing_database.payments import Payment, TimelineEvent
 from caas.channels.page_routes import CUSTOMERS, NothingHereError, PageRoute, get
 from caas.channels.payment_subjects import subjects_of
-from caas.channels.payment_view import Situation
-from caas.channels.replies import Reply, see_other
+from caas.channels.payment_view import AT_REST, Situation
+from caas.channels.replies import Reply, nothing_new, see_other
 from caas.channels.rooms import Channels
 from caas.channels.visit import Visit
 from caas.errors import NotFoundError
@@ -47,14 +47,29 @@ async def payments(channels: Channels, visit: Visit) -> Reply:
 
 
 async def payment(channels: Channels, visit: Visit) -> Reply:
-    """Show a payment, its life and what was given back of it."""
+    """Show a payment, its life and what was given back of it, live."""
+    return await _shown(channels, visit, "customer/payment.html")
+
+
+async def payment_live(channels: Channels, visit: Visit) -> Reply:
+    """Show the living part again, if anything has changed."""
+    found = await own_payment(channels, visit)
+    view = (await subjects_of(channels, visit.customer)).view(found)
+    if visit.query.get("seen") == view.version:
+        return nothing_new()
+    return await _shown(channels, visit, "customer/payment_live.html")
+
+
+async def _shown(channels: Channels, visit: Visit, template: str) -> Reply:
     found = await own_payment(channels, visit)
     status = await channels.rooms.payment_processing.query_payment_status(found.id)
     subjects = await subjects_of(channels, visit.customer)
+    view = subjects.view(status.payment)
     return channels.page(
         visit,
-        "customer/payment.html",
-        view=subjects.view(status.payment),
+        template,
+        view=view,
+        open=view.situation not in AT_REST,
         about=subjects.name(found),
         moves=[event for event in status.events if event.from_state != event.to_state],
         refunds=[(refund, Money(refund.amount, refund.currency)) for refund in status.refunds],
@@ -88,4 +103,5 @@ CUSTOMER_PAYMENT_ROUTES: Final[tuple[PageRoute, ...]] = (
     get("/pay/{payment_id:uuid}", to_gateway, CUSTOMERS),
     get("/payments", payments, CUSTOMERS),
     get("/payments/{payment_id:uuid}", payment, CUSTOMERS),
+    get("/payments/{payment_id:uuid}/live", payment_live, CUSTOMERS),
 )

@@ -13,7 +13,7 @@ from caas.billing_database.orders import Order
 from caas.billing_database.services import Service, ServiceOrder
 from caas.channels.order_view import payments_of
 from caas.channels.page_routes import CUSTOMERS, NothingHereError, PageRoute, get, post
-from caas.channels.payment_view import UNDER_WAY, PaymentView, Situation, last_of
+from caas.channels.payment_view import AT_REST, UNDER_WAY, PaymentView, Situation, last_of
 from caas.channels.replies import Reply, nothing_new
 from caas.channels.rooms import Channels
 from caas.channels.sending_once import Asked, initiated, new_key, once
@@ -26,10 +26,6 @@ from caas.service_catalog import ONE_TIME, SUBSCRIPTION
 
 REFUSED: Final = 422
 KINDS: Final = {"active": "good", "activating": "busy", "activation failed": "", "cancelled": "bad"}
-AT_REST: Final = frozenset(
-    {Situation.SETTLED, Situation.VOIDED, Situation.DECLINED, Situation.ABANDONED,
-     Situation.NOT_COLLECTED, Situation.REFUNDED}
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

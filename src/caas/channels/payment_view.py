@@ -62,6 +62,13 @@ _KINDS: Final = {
 }  # fmt: skip
 
 
+AT_REST: Final = frozenset(
+    {Situation.SETTLED, Situation.VOIDED, Situation.DECLINED, Situation.ABANDONED,
+     Situation.NOT_COLLECTED, Situation.REFUNDED}
+)  # fmt: skip
+"""Situations of which nothing more comes by itself, or not while anybody looks."""
+
+
 @dataclass(frozen=True, slots=True)
 class PaymentView:
     """A payment as pages show it; `reason` is a row of the Retry Strategy table."""

@@ -18,7 +18,7 @@ from typing import Annotated, Final
 import msgspec
 import typer
 
-from caas import app, channels, local_machine, logs, reconciling, serving, simulating
+from caas import app, channels, local_machine, logs, reconciling, serving, simulating, staffing
 from caas.billing_database import connection, law_checks, migrations
 from caas.billing_database import self_check as laws
 from caas.billing_database.event_chain import (
@@ -56,6 +56,7 @@ program.command()(reconciling.seal)
 program.command(name="release-line")(reconciling.release_line)
 program.command()(simulating.simulate)
 program.add_typer(reconciling.discrepancies, name="discrepancies")
+program.add_typer(staffing.staff, name="staff")
 Port = Annotated[int, typer.Option(help="Where the API and the channels listen.")]
 
 

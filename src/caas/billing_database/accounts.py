@@ -52,11 +52,29 @@ update accounts set disabled_at = db_now()
  where login = $1 and disabled_at is null returning id
 """
 OF_LINK: Final = """
-select l.customer, c.name, c.language,
+select l.customer, c.name,
        exists (select from accounts a where a.customer = l.customer) as has_account
   from access_credentials l join customers c on c.id = l.customer
  where l.token_hash = $1 and l.used_at is null and l.expires_at > db_now()
    and c.erased_at is null
+ union all
+select null, a.login, true from staff_links l join accounts a on a.id = l.account
+ where l.token_hash = $1 and l.used_at is null and l.expires_at > db_now()
+   and a.disabled_at is null
+"""
+ADD_STAFF_LINK: Final = """
+with staff as (select id from accounts where login = $1 and disabled_at is null),
+     older as (update staff_links set used_at = db_now()
+                where account in (select id from staff) and used_at is null)
+insert into staff_links (token_hash, account, expires_at, created_at)
+select $2, id, db_now() + make_interval(secs => $3), db_now() from staff returning account
+"""
+USE_STAFF_LINK: Final = """
+with used as (update staff_links set used_at = db_now()
+               where token_hash = $1 and used_at is null and expires_at > db_now()
+              returning account)
+update accounts set password_hash = $2, password_set_at = db_now()
+ where id in (select account from used) and disabled_at is null returning id
 """
 CUSTOMERS_OF_ADDRESS: Final = """
 select c.id as customer, o.id as order_id from customers c
@@ -106,11 +124,10 @@ class StaffMember:
 
 @dataclass(frozen=True, slots=True)
 class LinkHolder:
-    """For whom an access link was made that still works."""
+    """For whom an access link was made that still works; staff have no `customer`."""
 
-    customer: UUID
+    customer: UUID | None
     name: str
-    language: str
     has_account: bool
 
 
@@ -164,6 +181,18 @@ class Accounts:
     async def disable(self, login: str) -> bool:
         """Close an account of staff at once; False when no open one has this login."""
         return await self._database.fetchrow(DISABLE, login.lower()) is not None
+
+    async def add_staff_link(self, login: str, token: str, *, valid_seconds: float) -> bool:
+        """Store the digest of a link's token, the only one that works; False without account."""
+        row = await self._database.fetchrow(
+            ADD_STAFF_LINK, login.lower(), digest(token), valid_seconds
+        )
+        return row is not None
+
+    async def use_staff_link(self, token: str, password_hash: str) -> UUID | None:
+        """Use a link of staff up and set the password; None when it does not work any more."""
+        row = await self._database.fetchrow(USE_STAFF_LINK, digest(token), password_hash)
+        return None if row is None else UUID(str(row["id"]))
 
     async def of_link(self, token: str) -> LinkHolder | None:
         """Return for whom an access link is, without using it up; None when it does not work."""

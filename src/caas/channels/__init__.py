@@ -2,7 +2,7 @@
 
 The Corporate Intranet for dealership sales, the Web Platform and Mobile Application for customers,
 the console for operations: server-rendered pages, kept alive by htmx. `build_channels` is the whole
-of it, `beside_api` serves it from the same port as the API, `ensure_staff` gives staff accounts.
+of it, `beside_api` serves it from the same port as the API, `StaffAccounts` lets people in.
 
 Rules a change must keep: no decision is taken here, a page calls the room of its name; nothing is
 fetched from another origin, and nothing is built before it runs.
@@ -13,12 +13,13 @@ from caas.channels.beside_api import beside_api
 from caas.channels.first_day import first_day
 from caas.channels.rooms import Rooms
 from caas.channels.settings import ChannelSettings
-from caas.channels.staff import NewStaff, ensure_staff
+from caas.channels.staff import NewStaff, StaffAccounts, ensure_staff
 
 __all__ = [
     "ChannelSettings",
     "NewStaff",
     "Rooms",
+    "StaffAccounts",
     "beside_api",
     "build_channels",
     "ensure_staff",

@@ -1,6 +1,7 @@
 """Signing in and out, the link of the access credentials, and the language switch.
 
-Diagram 2, "Send Access Credentials": the link opens a page where the customer chooses a password.
+Diagram 2, "Send Access Credentials": the link opens a page where the customer chooses a password;
+staff get theirs from the command line.
 Opening the page does not use the link up, because mail programs look at links too; choosing does.
 
 Rules a change must keep: who tries too often has to wait, whichever account is tried; an unknown
@@ -11,7 +12,7 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import quote
 
-from caas.billing_database.accounts import Account
+from caas.billing_database.accounts import Account, LinkHolder
 from caas.billing_database.sessions import RefusedSignIns
 from caas.channels.access_links import send_links_to
 from caas.channels.forms import filled
@@ -93,7 +94,7 @@ async def access_form(channels: Channels, visit: Visit) -> Reply:
 
 
 async def access(channels: Channels, visit: Visit) -> Reply:
-    """Use the link up, set the password, and sign the customer in."""
+    """Use the link up, set the password, and sign in whoever it was made for."""
     token, password = visit.ids["token"], visit.form.get("password", "")
     holder = await channels.accounts.of_link(token)
     if holder is None:
@@ -102,10 +103,9 @@ async def access(channels: Channels, visit: Visit) -> Reply:
         password_hash = await channels.passwords.hashed(password, known_words=(holder.name,))
     except WeakPasswordError:
         return channels.page(visit, "access.html", holder=holder, weak=True, status=REFUSED)
-    opened = await channels.rooms.order_management.open_access(token)
-    account_id = await channels.accounts.put_customer(opened.customer, password_hash)
-    account = await channels.accounts.get(account_id)
-    assert account is not None, "an account that was just written is there"
+    account = await _opened(channels, holder, token, password_hash)
+    if account is None:
+        return channels.page(visit, "access.html", holder=None, weak=False, status=410)
     await channels.sessions.end_all(account)
     await channels.sessions.begin(visit, account)
     return see_other(HOMES[account.role])
@@ -133,6 +133,18 @@ async def choose_language(channels: Channels, visit: Visit) -> Reply:
                    seconds=LANGUAGE_SECONDS)
         )  # fmt: skip
     return see_other(_next(visit.form) or "/")
+
+
+async def _opened(
+    channels: Channels, holder: LinkHolder, token: str, password_hash: str
+) -> Account | None:
+    """Return the account that a link has opened, None when somebody else was quicker."""
+    if holder.customer is None:
+        account_id = await channels.accounts.use_staff_link(token, password_hash)
+    else:
+        opened = await channels.rooms.order_management.open_access(token)
+        account_id = await channels.accounts.put_customer(opened.customer, password_hash)
+    return None if account_id is None else await channels.accounts.get(account_id)
 
 
 async def _account(channels: Channels, login: str, password: str) -> Account | None:

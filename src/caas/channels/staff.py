@@ -1,17 +1,45 @@
 """Accounts of people who work here: dealership sales and operations.
 
-Nobody can make one through a page: `caas up` and the command line do.
+Nobody can make one through a page: `caas up` and the command line do. Whoever is added, or has
+forgotten the password, is given a link, and chooses a password that nobody else has seen.
 
 Rules a change must keep: an account that exists is never changed by a start, so that a password
-somebody chose stays chosen; a login says nothing secret and a password is never kept here.
+somebody chose stays chosen; a login says nothing secret and a password is never kept here; a link
+works once and not for ever, and making another one ends the one before.
 """
 
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from caas.billing_database.accounts import Accounts, Role, StaffMember
 from caas.billing_database.connection import Database
 from caas.channels.passwords import Passwords
+from caas.errors import ConflictError, NotFoundError, RefusedError
+
+LINK_SECONDS: Final = 24 * 3600.0
+TOKEN_BYTES: Final = 32
+LOGIN_CHARS: Final = range(3, 121)
+DEALERSHIP_CHARS: Final = range(1, 121)
+
+
+class LoginTakenError(ConflictError):
+    """Somebody has this login already, perhaps with an account that is disabled."""
+
+    code = "login_taken"
+
+
+class StaffNotFoundError(NotFoundError):
+    """No open account of staff has this login."""
+
+    code = "staff_not_found"
+
+
+class StaffRefusedError(RefusedError):
+    """Sales belong to a dealership, operations to none; a login has 3 to 120 characters."""
+
+    code = "staff_refused"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -22,6 +50,59 @@ class NewStaff:
     role: Role
     password: str
     dealership: str | None = None
+
+
+class StaffAccounts:
+    """The desk at which accounts of staff are made and closed."""
+
+    def __init__(self, database: Database, *, public_url: str) -> None:
+        """Keep accounts in this database; links lead to this address."""
+        self._accounts = Accounts(database)
+        self._public_url = public_url
+
+    async def listed(self) -> list[StaffMember]:
+        """Return every account, the disabled ones too."""
+        return await self._accounts.staff()
+
+    async def add(self, member: StaffMember) -> str:
+        """Make an account, and return the link that opens it.
+
+        Raises:
+            StaffRefusedError: login, role and dealership do not fit.
+            LoginTakenError: there is such an account.
+        """
+        needs_dealership = member.role is Role.SALES
+        if (
+            member.role is Role.CUSTOMER
+            or needs_dealership != (member.dealership is not None)
+            or len(member.login) not in LOGIN_CHARS
+            or len(member.dealership or "-") not in DEALERSHIP_CHARS
+        ):
+            raise StaffRefusedError
+        nobodys = await Passwords().hashed(secrets.token_urlsafe(TOKEN_BYTES))
+        if not await self._accounts.add_staff(member, nobodys):
+            raise LoginTakenError(login=member.login)
+        return await self.link(member.login)
+
+    async def link(self, login: str) -> str:
+        """Return a new link to choose a password with; the password of before works until then.
+
+        Raises:
+            StaffNotFoundError: no open account has this login.
+        """
+        token = secrets.token_urlsafe(TOKEN_BYTES)
+        if not await self._accounts.add_staff_link(login, token, valid_seconds=LINK_SECONDS):
+            raise StaffNotFoundError(f"No open account of staff has the login {login}.")
+        return f"{self._public_url}/access/{token}"
+
+    async def disable(self, login: str) -> None:
+        """Close an account at once: its sessions, its link and its password end.
+
+        Raises:
+            StaffNotFoundError: no open account has this login.
+        """
+        if not await self._accounts.disable(login):
+            raise StaffNotFoundError(f"No open account of staff has the login {login}.")
 
 
 async def ensure_staff(database: Database, wanted: Sequence[NewStaff]) -> list[str]:

@@ -21,6 +21,17 @@ create table accounts (
 );
 create index customers_of_email on customers (lower(email));
 
+-- The link with which somebody of staff chooses a password: only the digest of its token, once, for
+-- a while.
+create table staff_links (
+  token_hash bytea primary key check (octet_length(token_hash) = 32),
+  account uuid not null references accounts,
+  expires_at timestamptz not null,
+  used_at timestamptz,
+  created_at timestamptz not null
+);
+create index staff_links_of_account on staff_links (account) where used_at is null;
+
 -- A signed-in browser. It ends by itself when it was idle too long, and at `ends_at` at the latest.
 create table sessions (
   token_hash bytea primary key check (octet_length(token_hash) = 32),

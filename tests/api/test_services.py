@@ -59,6 +59,22 @@ async def test_a_service_is_put_into_the_catalogue_and_shown(doors: Doors) -> No
     assert [service["code"] for service in listed.json["data"]] == ["heated-seats", "massage"]
 
 
+async def test_a_service_has_a_name_for_each_language_and_one_for_all_others(
+    doors: Doors,
+) -> None:
+    names = {"es": "Masaje", "de": "Massagesitze"}
+
+    plain = await doors.call("PUT", "/v1/services/massage", json=MASSAGE, caller="services")
+    named = await doors.call(
+        "PUT", "/v1/services/massage", json={**MASSAGE, "names": names}, caller="services"
+    )
+    service = await doors.house.platform.service_catalog.service("massage")
+
+    assert (plain.json["name"], plain.json["names"]) == ("Massage", {})
+    assert named.json["names"] == names
+    assert [service.named(language) for language in ("es", "en")] == ["Masaje", "Massage"]
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -67,6 +83,8 @@ async def test_a_service_is_put_into_the_catalogue_and_shown(doors: Doors) -> No
         {"prices": [{"duration_days": 1, "amount": 1.5}]},
         {"prices": [{"duration_days": 1}]}, {"name": "a\x00b"}, {"free": True},
         {"kind": "subscription", "prices": []},
+        {"names": {"Spanish": "Masaje"}}, {"names": {"es": ""}}, {"names": ["Masaje"]},
+        {"names": {"es": "4111 1111 1111 1111"}},
     ],
     ids=str,
 )  # fmt: skip

@@ -129,7 +129,7 @@ async def test_a_run_that_is_stopped_anywhere_goes_on_where_it_was(
             await running
 
     run = await running
-    assert stops > 2
+    assert stops > 0
     assert (run.invoices, run.charges) == (200, 200)
     assert (await counted(house.database))["last"] == 200
 

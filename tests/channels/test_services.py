@@ -58,10 +58,15 @@ async def test_the_same_in_english_at_a_desk(
     at_desk = await visitor(town, chromium, tongue, **window)
     await at_desk.context.add_cookies(await ana.context.cookies())  # type: ignore[arg-type]
 
-    await at_desk.goes_to_buy("matrix-lights")
+    await at_desk.go("/services")
+    await at_desk.page.get_by_role("link", name="Matrix headlights").click()
+    await at_desk.page.locator("main button.first").click()
+    await at_desk.page.get_by_label(tongue.card).wait_for()
+    await expect(at_desk.page.get_by_text("Faros matriciales, 30 días")).to_be_visible()
     await at_desk.pays()
 
     await expect(at_desk.page.get_by_role("heading", name="Active in your car")).to_be_visible()
+    await expect(at_desk.page.get_by_text("Matrix headlights").first).to_be_visible()
     await expect(at_desk.page.get_by_text("€9.90").first).to_be_visible()
     assert at_desk.complaints == []
 

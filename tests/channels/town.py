@@ -335,19 +335,20 @@ async def _furnish(platform: Platform, fleet: Fleet) -> None:
             vin=vin, model=model, price=Money(price, "EUR"),
             public_key=base64.b64decode(fleet.public_key(fleet.add(vin))), finished=finished,
         )  # fmt: skip
-    for code, name, first in (
-        ("heated-seats", "Asientos calefactables", 1299),
-        ("matrix-lights", "Faros matriciales", 990),
-        ("autopilot", "Conducción asistida", 4990),
+    for code, name, names, first in (
+        ("heated-seats", "Asientos calefactables", {"en": "Heated seats"}, 1299),
+        ("matrix-lights", "Faros matriciales", {"en": "Matrix headlights"}, 990),
+        ("autopilot", "Conducción asistida", {}, 4990),
     ):
         prices = [
             {"duration_days": days, "amount": first * factor}
             for days, factor in ((30, 1), (90, 2), (365, 6))
         ]
         await platform.service_catalog.put_service(
-            code=code, name=name, kind="one_time", currency="EUR", prices=prices
+            code=code, name=name, names=names, kind="one_time", currency="EUR", prices=prices
         )
     await platform.service_catalog.put_service(
-        code="range-plus", name="Autonomía ampliada", kind="subscription", currency="EUR",
+        code="range-plus", name="Autonomía ampliada", names={"en": "Extended range"},
+        kind="subscription", currency="EUR",
         monthly_fee=2990, metered=[{"unit": "kWh", "unit_price": 12}],
     )  # fmt: skip

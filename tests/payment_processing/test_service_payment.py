@@ -56,3 +56,17 @@ async def test_the_payment_settles_when_the_bank_confirms(house: House) -> None:
     settled = await house.until(payment.id, lambda p: p.state is PaymentState.SETTLED)
 
     assert settled.settled_amount == payment.amount
+
+
+async def test_the_gateways_page_says_what_is_bought_as_it_was_called_then(house: House) -> None:
+    """A name that changed between two attempts would be another request under the same key."""
+    payment = await house.buys(None, respond_async=True)
+    await house.platform.service_catalog.put_service(
+        code="heated-seats", name="Renamed", kind="one_time", currency="EUR",
+        prices=[{"duration_days": 30, "amount": 1299}],
+    )  # fmt: skip
+
+    await house.until(payment.id, lambda p: p.hosted_page_url is not None)
+
+    (booking,) = house.gateway.store.bookings.values()
+    assert booking.description == "Heated seats, 30 días"

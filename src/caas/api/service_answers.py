@@ -35,6 +35,7 @@ class ServiceAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
     code: str
     name: str
+    names: dict[str, str]
     kind: str
     currency: str
     prices: list[PriceAnswer]
@@ -107,6 +108,7 @@ def service_answer(service: Service) -> ServiceAnswer:
     return ServiceAnswer(
         code=service.code,
         name=service.name,
+        names=service.names,
         kind=service.kind,
         currency=service.currency,
         prices=[PriceAnswer(price["duration_days"], price["amount"]) for price in service.prices],

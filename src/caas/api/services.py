@@ -38,6 +38,7 @@ from caas.api.texts import (
     Amount,
     Currency,
     Days,
+    LanguageCode,
     PersonName,
     PositiveAmount,
     ServiceCode,
@@ -50,6 +51,7 @@ from caas.rules.scopes import Scope
 from caas.service_catalog import PRICES_MAX
 
 TAG: Final = "services"
+NAMES_MAX: Final = 20
 _CODE: Final = re.compile(SERVICE_CODE_PATTERN)
 
 
@@ -71,6 +73,7 @@ class ServiceBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """A service: `one_time` with prices by duration, or `subscription` with a monthly fee."""
 
     name: PersonName
+    names: Annotated[dict[LanguageCode, PersonName], msgspec.Meta(max_length=NAMES_MAX)] = {}
     kind: Annotated[str, msgspec.Meta(pattern=r"^(one_time|subscription)\Z")]
     currency: Currency
     prices: Annotated[list[PriceBody], msgspec.Meta(max_length=PRICES_MAX)] = []
@@ -115,6 +118,7 @@ async def put_service(api: Api, call: Call) -> Answer:
         monthly_fee=body.monthly_fee,
         metered=[msgspec.structs.asdict(metered) for metered in body.metered],
         offered=body.offered,
+        names=body.names,
     )
     return answer_of(200, service_answer(service))
 

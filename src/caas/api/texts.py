@@ -58,6 +58,7 @@ Email = Annotated[
     str, Meta(min_length=3, max_length=254, pattern=rf"^[^@\s{_UNSEEN}]+@[^@\s{_UNSEEN}]+\Z")
 ]
 Language = Annotated[str, Meta(pattern=r"^[a-z]{2}(-[A-Z]{2})?\Z")]
+LanguageCode = Annotated[str, Meta(pattern=r"^[a-z]{2}\Z", description="ISO 639, such as es.")]
 Note = Annotated[
     str,
     Meta(

@@ -107,8 +107,11 @@ update billing_runs set seen_through = coalesce($4, seen_through), seen = seen +
  where month = $1 returning *
 """
 UNCHARGED: Final = """
-select i.id, i.series, i.number, i.payment_id, i.customer, i.gross, i.currency, s.payment_method
+select i.id, i.series, i.number, i.payment_id, i.customer, i.gross, i.currency, s.payment_method,
+       i.month, coalesce(k.language, 'es') as language,
+       coalesce(v.names->>k.language, v.name, i.service) as service
   from invoices i join subscriptions s on s.id = i.subscription
+  left join customers k on k.id = i.customer left join services v on v.code = i.service
  where (i.series, i.number) > ($2, $3) and i.month = $1 and i.kind = 'invoice' and i.gross > 0
  order by i.series, i.number limit $4
 """
@@ -161,6 +164,9 @@ class MonthCharge:
     amount: int
     currency: str
     payment_method: str
+    month: str
+    language: str
+    service: str
 
 
 class BillingRuns:

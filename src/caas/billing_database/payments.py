@@ -20,6 +20,9 @@ from caas.rules.payment_states import PaymentState
 from caas.rules.payment_types import PaymentType
 
 PAGE_ROWS_MAX = 200
+DESCRIPTION = "description"
+"""The fact of a payment's first event that says what is bought, in the customer's words."""
+
 ACCEPT = "select * from accept_payments($1) order by i"
 
 
@@ -133,6 +136,9 @@ LISTED = f"""
    and ($3::uuid is null or customer = $3) and ($4::uuid is null or id < $4)
  order by id desc limit $5
 """
+DESCRIBED = """
+select facts->>$2 as description from payment_events where payment_id = $1 and seq = 1
+"""
 TIMELINE = """
 select seq, event, from_state, to_state, source, facts, at from payment_events
  where payment_id = $1 order by seq
@@ -210,6 +216,11 @@ class Payments:
             LISTED, subject, state, customer, before, min(rows_max, PAGE_ROWS_MAX)
         )
         return [payment_of(row) for row in rows]
+
+    async def description(self, payment_id: UUID) -> str | None:
+        """Return what is bought, in the customer's words, as it was written with the intent."""
+        row = await self._database.fetchrow(DESCRIBED, payment_id, DESCRIPTION)
+        return None if row is None else row["description"]
 
     async def timeline(self, payment_id: UUID) -> list[TimelineEvent]:
         """Return every event of the payment in order."""

@@ -5,7 +5,7 @@ Rule a change must keep: a service order never changes; its state is read off it
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -14,23 +14,27 @@ from caas.billing_database.batching import Batcher
 from caas.billing_database.connection import Database
 
 PAGE_ROWS_MAX: Final = 200
+NAMES_MAX: Final = 1000
 ORDERS_KNOWN_MAX: Final = 10_000
 
 PUT_SERVICE = """
-insert into services (code, name, kind, currency, prices, monthly_fee, metered, offered, updated_at)
-values ($1, $2, $3, $4, $5, $6, $7, $8, db_now())
+insert into services (code, name, kind, currency, prices, monthly_fee, metered, offered, names,
+                      updated_at)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, db_now())
 on conflict (code) do update set name = excluded.name, kind = excluded.kind,
   currency = excluded.currency, prices = excluded.prices, monthly_fee = excluded.monthly_fee,
-  metered = excluded.metered, offered = excluded.offered, updated_at = excluded.updated_at
+  metered = excluded.metered, offered = excluded.offered, names = excluded.names,
+  updated_at = excluded.updated_at
 """
 SERVICE = """
-select code, name, kind, currency, prices, monthly_fee, metered, offered from services
+select code, name, kind, currency, prices, monthly_fee, metered, offered, names from services
  where code = $1
 """
 SERVICES = """
-select code, name, kind, currency, prices, monthly_fee, metered, offered from services
+select code, name, kind, currency, prices, monthly_fee, metered, offered, names from services
  where offered order by code limit $1
 """
+NAMES = "select code, coalesce(names->>$1, name) as name from services limit $2"
 CAN_BE_REACHED = "select 1 from vehicles where vin = $1 and public_key is not null"
 ADD_ORDER = """
 insert into service_orders (id, customer, vin, service, duration_days, amount, currency, created_at)
@@ -58,6 +62,7 @@ ORDERS = (
 class Service:
     """A service of the catalogue; money in minor units of `currency`.
 
+    `names` holds what it is called in languages in which it is not called `name`.
     `prices` of a one-time service: `[{"duration_days": 30, "amount": 1299}]`. `metered` of a
     subscription: `[{"unit": "kWh", "unit_price": 12}]`.
     """
@@ -70,6 +75,11 @@ class Service:
     monthly_fee: int | None
     metered: list[dict[str, Any]]
     offered: bool = True
+    names: dict[str, str] = field(default_factory=dict)
+
+    def named(self, language: str) -> str:
+        """Return what it is called in a language, such as "es"."""
+        return self.names.get(language, self.name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +134,7 @@ class Services:
             service.monthly_fee,
             service.metered,
             service.offered,
+            service.names,
         )
 
     async def service(self, code: str) -> Service | None:
@@ -135,6 +146,11 @@ class Services:
         """Return what is on offer."""
         rows = await self._database.fetch(SERVICES, PAGE_ROWS_MAX)
         return [Service(**dict(row)) for row in rows]
+
+    async def names(self, language: str) -> dict[str, str]:
+        """Return what services are called in a language, those not offered any more too."""
+        rows = await self._database.fetch(NAMES, language, NAMES_MAX)
+        return {row["code"]: row["name"] for row in rows}
 
     async def can_be_reached(self, vin: str) -> bool:
         """Whether the vehicle is known with a key of its own."""

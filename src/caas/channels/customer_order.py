@@ -120,7 +120,7 @@ async def _page(
             customer=visit.customer, vin=view.order.vin
         )
         services = [one for one in bought if one.state == ACTIVE]
-        names = {one.code: one.name for one in await channels.rooms.service_catalog.services()}
+        names = await channels.rooms.service_catalog.names(visit.language)
     return channels.page(
         visit,
         template,

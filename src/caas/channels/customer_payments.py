@@ -24,7 +24,7 @@ PAGE_ROWS: Final = 200
 async def to_gateway(channels: Channels, visit: Visit) -> Reply:
     """Send the customer on to the gateway's page; whoever has paid goes to what was paid for."""
     payment = await own_payment(channels, visit)
-    subjects = await subjects_of(channels, visit.customer)
+    subjects = await subjects_of(channels, visit)
     view = subjects.view(payment)
     if view.situation is not Situation.AT_GATEWAY:
         return see_other(subjects.path(payment))
@@ -36,7 +36,7 @@ async def payments(channels: Channels, visit: Visit) -> Reply:
     listed = await channels.rooms.books.payments.listed(
         customer=visit.customer, before=visit.place("before")
     )
-    subjects = await subjects_of(channels, visit.customer)
+    subjects = await subjects_of(channels, visit)
     return channels.page(
         visit,
         "customer/payments.html",
@@ -54,7 +54,7 @@ async def payment(channels: Channels, visit: Visit) -> Reply:
 async def payment_live(channels: Channels, visit: Visit) -> Reply:
     """Show the living part again, if anything has changed."""
     found = await own_payment(channels, visit)
-    view = (await subjects_of(channels, visit.customer)).view(found)
+    view = (await subjects_of(channels, visit)).view(found)
     if visit.query.get("seen") == view.version:
         return nothing_new()
     return await _shown(channels, visit, "customer/payment_live.html")
@@ -63,7 +63,7 @@ async def payment_live(channels: Channels, visit: Visit) -> Reply:
 async def _shown(channels: Channels, visit: Visit, template: str) -> Reply:
     found = await own_payment(channels, visit)
     status = await channels.rooms.payment_processing.query_payment_status(found.id)
-    subjects = await subjects_of(channels, visit.customer)
+    subjects = await subjects_of(channels, visit)
     view = subjects.view(status.payment)
     return channels.page(
         visit,

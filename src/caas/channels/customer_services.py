@@ -72,7 +72,7 @@ async def services(channels: Channels, visit: Visit) -> Reply:
     catalog = channels.rooms.service_catalog
     offered = await catalog.services()
     bought = await catalog.service_orders(customer=visit.customer)
-    names = {service.code: service.name for service in offered}
+    names = await catalog.names(visit.language)
     return channels.page(
         visit,
         "customer/services.html",
@@ -147,7 +147,7 @@ async def own_service_order(channels: Channels, visit: Visit) -> ServiceOrderVie
     if order.customer != visit.customer:
         raise NothingHereError
     payments = await payments_of(channels, order.id)
-    name = (await catalog.service(order.service)).name
+    name = (await catalog.service(order.service)).named(visit.language)
     return ServiceOrderView(order, name, last_of(payments, PaymentType.SERVICE))
 
 

@@ -163,11 +163,11 @@ async def own_subscription(channels: Channels, visit: Visit) -> SubscriptionView
     found = await channels.rooms.subscriptions.find(subscription_id)
     if found is None or found.customer != visit.customer:
         raise NothingHereError
-    name = (await channels.rooms.service_catalog.service(found.service)).name
+    offer = await channels.rooms.service_catalog.service(found.service)
     checks = await payments_of(channels, found.id)
     return SubscriptionView(
         found,
-        name,
+        offer.named(visit.language),
         check=view_of(checks[0], verifies=True) if checks else None,
         to_confirm=await _to_confirm(channels, found),
     )

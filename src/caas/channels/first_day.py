@@ -35,9 +35,9 @@ MODELS: Final = (("Brisa", 2_450_000), ("Duna", 3_690_000), ("Cierzo GT", 5_290_
 CARS_OF_A_MODEL: Final = 4
 FINISHED_OF_A_MODEL: Final = 2
 ONE_TIME: Final = (
-    ("heated-seats", "Asientos calefactables", 1299),
-    ("matrix-lights", "Faros matriciales", 990),
-    ("assisted-driving", "Conducción asistida", 4990),
+    ("heated-seats", "Asientos calefactables", "Heated seats", 1299),
+    ("matrix-lights", "Faros matriciales", "Matrix headlights", 990),
+    ("assisted-driving", "Conducción asistida", "Assisted driving", 4990),
 )
 DURATIONS: Final = ((30, 1), (90, 2), (365, 6))
 """Days, and how many times the price of the first."""
@@ -77,13 +77,19 @@ def _staff(path: Path) -> list[NewStaff]:
 
 
 async def _offer_services(rooms: Rooms) -> None:
-    for code, name, first in ONE_TIME:
+    for code, name, in_english, first in ONE_TIME:
         prices = [{"duration_days": days, "amount": first * times} for days, times in DURATIONS]
         await rooms.service_catalog.put_service(
-            code=code, name=name, kind="one_time", currency=CURRENCY, prices=prices
+            code=code,
+            name=name,
+            names={"en": in_english},
+            kind="one_time",
+            currency=CURRENCY,
+            prices=prices,
         )
     await rooms.service_catalog.put_service(
-        code="range-plus", name="Autonomía ampliada", kind="subscription", currency=CURRENCY,
+        code="range-plus", name="Autonomía ampliada", names={"en": "Extended range"},
+        kind="subscription", currency=CURRENCY,
         monthly_fee=2990, metered=[{"unit": "kWh", "unit_price": 12}],
     )  # fmt: skip
 

@@ -12,6 +12,7 @@ from uuid import UUID
 from caas.billing_database.payments import Payment
 from caas.channels.payment_view import PaymentView, view_of
 from caas.channels.rooms import Channels
+from caas.channels.visit import Visit
 from caas.rules.payment_types import PaymentType
 
 OF_AN_ORDER = frozenset({PaymentType.RESERVATION, PaymentType.FINAL})
@@ -44,10 +45,10 @@ class Subjects:
         return f"/subscriptions/{subject}" if subject in self.subscriptions else "/invoices"
 
 
-async def subjects_of(channels: Channels, customer: UUID) -> Subjects:
+async def subjects_of(channels: Channels, visit: Visit) -> Subjects:
     """Return what a customer has, as far as their lists show it."""
-    rooms = channels.rooms
-    services = {one.code: one.name for one in await rooms.service_catalog.services()}
+    rooms, customer = channels.rooms, visit.customer
+    services = await rooms.service_catalog.names(visit.language)
     orders = await rooms.order_management.orders(customer=customer)
     bought = await rooms.service_catalog.service_orders(customer=customer)
     subscriptions = await rooms.subscriptions.subscriptions(customer=customer)

@@ -164,7 +164,7 @@ class Notifications:
             audience=audience, recipient=str(recipient), unread_only=unread_only, before=before
         )
         language = language or (await self._addressed(audience, str(recipient))).language
-        names = await self._names(listed)
+        names = await self._names(listed, language)
         return [self._written(row, language, names) for row in listed]
 
     async def unread(self, recipient: str | UUID, *, audience: str = CUSTOMER) -> int:
@@ -216,7 +216,8 @@ class Notifications:
             return Done()
         address = await self._addressed(row.audience, row.recipient)
         try:
-            await self._channel.send(self._message(row, address, await self._names([row])))
+            names = await self._names([row], address.language)
+            await self._channel.send(self._message(row, address, names))
         except NotDeliveredError as failure:
             return await self._not_delivered(work, failure)
         await self._rows.ended(row.id)
@@ -235,12 +236,13 @@ class Notifications:
         name = "" if audience == CUSTOMER else recipient
         return known or Address(name, "", self._language)
 
-    async def _names(self, rows: Sequence[Notification]) -> Mapping[str, str]:
-        """Return what the orders and services that these tell of are called."""
+    async def _names(self, rows: Sequence[Notification], language: str) -> Mapping[str, str]:
+        """Return what the orders and services that these tell of are called in a language."""
         return await names_of(
             self._books.database,
             orders=[row.facts["order"] for row in rows if "order" in row.facts],
             services=[row.facts["service"] for row in rows if "service" in row.facts],
+            language=language,
         )
 
     def _message(

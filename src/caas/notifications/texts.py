@@ -132,6 +132,13 @@ def letter(said: Words, *, name: str, language: str) -> str:
     return f"{greeting}\n\n{said.text}\n\n{form['signature']}\n"
 
 
+def bought(what: str, *, language: str, name: str, days: int = 0, month: str = "") -> str:
+    """Say what is paid for, as the gateway's page shows it; `what` is a row of `bought`."""
+    language = language if language in LOCALES else "es"
+    written = _month(month, LOCALES[language]) if month else ""
+    return str(_texts(language)["bought"][what]).format(name=name, days=days, month=written)
+
+
 def money(amount: int, currency: str, *, language: str) -> str:
     """Write minor units as the locale does: "12,99 €" or "€12.99"."""
     decimal = Decimal(amount).scaleb(-exponent(currency))

@@ -19,6 +19,7 @@ from caas.errors import ConflictError
 from caas.external_systems.vehicle_messages import Acknowledgement
 from caas.open_work import OpenWork
 from caas.ota_activation_engine import OtaActivationEngine
+from caas.payment_processing.authorising import Attempt
 from caas.payment_processing.charges import CaptureWonError, Charges
 from caas.payment_processing.disputes import Disputes
 from caas.payment_processing.flow import Flow
@@ -35,6 +36,7 @@ from caas.payment_processing.service_payment import ServicePayment
 from caas.payment_processing.settlement import Settlement, SettlementNotice
 from caas.payment_processing.two_people import TwoPeople
 from caas.payment_processing.unknown_outcomes import UnknownOutcomes
+from caas.payment_processing.what_is_bought import described
 from caas.rules.pace import Pace
 from caas.rules.payment_states import PaymentState
 from caas.rules.payment_types import PaymentType
@@ -190,6 +192,7 @@ class PaymentProcessing:
     async def _initiate(
         self, request: PaymentRequest, payment_type: PaymentType
     ) -> Payment | StoredAnswer:
+        request = await described(self._books, request, payment_type)
         accepted = await accept(
             self._books,
             request,
@@ -205,4 +208,5 @@ class PaymentProcessing:
             accepted.payment,
             self._flows[payment_type],
             patience_seconds=SYNCHRONOUS_PATIENCE_SECONDS,
+            attempt=Attempt(description=request.description or ""),
         )

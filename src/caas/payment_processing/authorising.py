@@ -46,13 +46,14 @@ class Attempt:
     """What is known before an attempt: the tries before it, the key's issue, who holds the work.
 
     `fence` is that of the open work under which the attempt is made; 0 is the process that
-    accepted the payment.
+    accepted the payment. `description` says what is bought; without it the intent is read again.
     """
 
     earlier_tries: int = 0
     maybe_sent: bool = False
     issue: int = 1
     fence: int = 0
+    description: str | None = None
 
 
 FIRST_ATTEMPT: Final = Attempt()
@@ -71,7 +72,10 @@ class Authorising(Applying):
     ) -> Payment:
         """Ask the gateway for a pending payment's funds and follow its answer (Diagrams 2-6)."""
         assert payment.state is PaymentState.PENDING, "only an intent that is committed is sent"
-        request = _request_for(payment)
+        described = attempt.description
+        if described is None:
+            described = await self._books.payments.description(payment.id)
+        request = _request_for(payment, described or f"CaaS {payment.type}")
         key = key_of(payment.id, AUTHORISE, issue=attempt.issue)
         answer = await persist(
             lambda: self._gateway.initiate(request, key=key),
@@ -223,14 +227,14 @@ def _may_fail(payment: Payment) -> bool:
     return not_sent_consequence(payment.type) is NotSentConsequence.FAIL_PAYMENT
 
 
-def _request_for(payment: Payment) -> TransactionRequest:
+def _request_for(payment: Payment, description: str) -> TransactionRequest:
     return TransactionRequest(
         reference=str(payment.id),
         amount=payment.amount,
         currency=payment.currency,
         capture=CaptureMode.MANUAL,
         customer_reference=str(payment.customer),
-        description=f"CaaS {payment.type} {payment.subject}",
+        description=description,
         payment_method=payment.payment_method,
         return_url=payment.return_url,
     )

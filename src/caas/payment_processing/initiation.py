@@ -18,7 +18,7 @@ from caas.billing_database.idempotency import (
     StoredAnswer,
 )
 from caas.billing_database.identifiers import new_id
-from caas.billing_database.payments import Acceptance, NewPayment, Payment, Verdict
+from caas.billing_database.payments import DESCRIPTION, Acceptance, NewPayment, Payment, Verdict
 from caas.errors import ConflictError
 from caas.payment_processing.gateway_calls import AUTHORISE, SAFETY_NET_SECONDS
 from caas.rules.money import Money
@@ -48,8 +48,9 @@ class CallerKey:
 class PaymentRequest:
     """What a caller asks to be charged; `amount` in minor units of `currency`.
 
-    Without a payment method the customer pays on the gateway's hosted page. With `respond_async`
-    the caller has its answer once the intent is durable, and a worker goes on.
+    Without a payment method the customer pays on the gateway's hosted page, which shows the
+    `description`: it is kept with the intent, so that every attempt says the same. With
+    `respond_async` the caller has its answer once the intent is durable, and a worker goes on.
     """
 
     subject: UUID
@@ -58,6 +59,7 @@ class PaymentRequest:
     currency: str
     payment_method: str | None = None
     return_url: str | None = None
+    description: str | None = None
     caller_key: CallerKey | None = None
     respond_async: bool = False
 
@@ -164,6 +166,7 @@ def _new_payment(request: PaymentRequest, payment_type: PaymentType, pace: Pace)
         currency=request.currency,
         payment_method=request.payment_method,
         return_url=request.return_url,
+        facts={DESCRIPTION: request.description} if request.description else None,
         caller=key.caller if key else None,
         key_hash=rf"\x{key.key_hash.hex()}" if key else None,
         request_hash=rf"\x{key.request_hash.hex()}" if key else None,

@@ -24,16 +24,18 @@ from caas.billing_database.identifiers import new_id
 from caas.billing_database.invoices import INVOICE, Invoice, InvoiceRows
 from caas.billing_database.moves import Evidence
 from caas.billing_database.payment_methods import PaymentMethods
-from caas.billing_database.payments import NewPayment, Payment, Verdict
+from caas.billing_database.payments import DESCRIPTION, NewPayment, Payment, Verdict
 from caas.billing_database.subscriptions import Subscription
 from caas.errors import ConflictError
-from caas.notifications import Notifications
+from caas.notifications import Notifications, texts
 from caas.open_work import Answer, Done, OpenWork
+from caas.payment_processing.authorising import Attempt
 from caas.payment_processing.charges import Charges
 from caas.payment_processing.flow import Step
 from caas.payment_processing.gateway_calls import AUTHORISE, SYNCHRONOUS_PATIENCE_SECONDS
 from caas.payment_processing.initiation import Accepted, PaymentRequest, accept
 from caas.payment_processing.subscription_failure import SubscriptionFailure, invoice_facts
+from caas.payment_processing.what_is_bought import METHOD, described
 from caas.rules.pace import Pace
 from caas.rules.payment_states import PaymentState
 from caas.rules.payment_types import EvidenceKind, PaymentType
@@ -110,13 +112,15 @@ class SubscriptionPayment:
             payment_method=payment_method,
             return_url=self._page(f"subscriptions/{subscription.id}"),
         )
+        request = await described(self._books, request, METHOD)
         accepted = await accept(self._books, request, PaymentType.SUBSCRIPTION, pace=self._pace)
         assert isinstance(accepted, Accepted), "only a caller with a key gets a stored answer"
         if not accepted.fresh:
             return accepted.payment
         return await self._charges.process_payment(
-            accepted.payment, self, patience_seconds=SYNCHRONOUS_PATIENCE_SECONDS
-        )
+            accepted.payment, self, patience_seconds=SYNCHRONOUS_PATIENCE_SECONDS,
+            attempt=Attempt(description=request.description or ""),
+        )  # fmt: skip
 
     async def charge_mes_vencido(
         self, charges: Sequence[MonthCharge], *, within: Connection
@@ -275,6 +279,12 @@ def _where(payment: Payment) -> dict[str, object]:
 
 
 def _new_payment(charge: MonthCharge, return_url: str | None) -> NewPayment:
+    bought = texts.bought(
+        PaymentType.SUBSCRIPTION,
+        language=charge.language,
+        name=charge.service,
+        month=charge.month,
+    )
     return NewPayment(
         id=charge.payment_id,
         type=PaymentType.SUBSCRIPTION,
@@ -284,5 +294,6 @@ def _new_payment(charge: MonthCharge, return_url: str | None) -> NewPayment:
         currency=charge.currency,
         payment_method=charge.payment_method,
         return_url=return_url,
+        facts={DESCRIPTION: bought},
         work_kind=AUTHORISE,
     )

@@ -6,7 +6,7 @@ Rules a change must keep: a service order is written before its payment begins a
 its state is read off its payment; prices are taken from the catalogue, never from the caller.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID
 
@@ -72,16 +72,20 @@ class ServiceCatalog:
         monthly_fee: int | None = None,
         metered: Sequence[dict[str, Any]] = (),
         offered: bool = True,
+        names: Mapping[str, str] | None = None,
     ) -> Service:
         """Put a service into the catalogue, or change it for those who buy from now on.
+
+        `names` says what it is called in languages in which it is not called `name`.
 
         Raises:
             InvalidServiceError: prices do not fit the kind of service.
             UnknownCurrencyError: the currency is not one people pay in.
         """
         service = Service(
-            code, name, kind, currency, list(prices), monthly_fee, list(metered), offered
-        )
+            code, name, kind, currency, list(prices), monthly_fee, list(metered), offered,
+            dict(names or {}),
+        )  # fmt: skip
         _check(service)
         await self._services.put(service)
         return service
@@ -100,6 +104,10 @@ class ServiceCatalog:
     async def services(self) -> list[Service]:
         """Return what is on offer."""
         return await self._services.offered()
+
+    async def names(self, language: str) -> dict[str, str]:
+        """Return what services are called in a language, those not offered any more too."""
+        return await self._services.names(language)
 
     async def create_service_order(
         self, *, customer: UUID, vin: str, service: str, duration_days: int

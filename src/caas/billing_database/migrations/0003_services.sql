@@ -3,6 +3,7 @@
 create table services (
   code text primary key check (code ~ '^[a-z0-9][a-z0-9-]{0,63}$'),
   name text not null check (length(name) between 1 and 200),
+  names jsonb not null default '{}' check (jsonb_typeof(names) = 'object'),
   kind text not null check (kind in ('one_time', 'subscription')),
   currency text not null check (currency ~ '^[A-Z]{3}$'),
   prices jsonb not null default '[]',

@@ -17,6 +17,7 @@ from caas.billing_database.accounts import Accounts, Role, StaffMember
 from caas.billing_database.connection import Database
 from caas.channels.passwords import Passwords
 from caas.errors import ConflictError, NotFoundError, RefusedError
+from caas.rules.card_numbers import contains_card_number
 
 LINK_SECONDS: Final = 24 * 3600.0
 TOKEN_BYTES: Final = 32
@@ -37,7 +38,7 @@ class StaffNotFoundError(NotFoundError):
 
 
 class StaffRefusedError(RefusedError):
-    """Sales belong to a dealership, operations to none; a login has 3 to 120 characters."""
+    """Sales belong to a dealership, operations to none; a login has 3 to 120 signs, no card's."""
 
     code = "staff_refused"
 
@@ -77,6 +78,7 @@ class StaffAccounts:
             or needs_dealership != (member.dealership is not None)
             or len(member.login) not in LOGIN_CHARS
             or len(member.dealership or "-") not in DEALERSHIP_CHARS
+            or contains_card_number(f"{member.login} {member.dealership}")
         ):
             raise StaffRefusedError
         nobodys = await Passwords().hashed(secrets.token_urlsafe(TOKEN_BYTES))

@@ -4,9 +4,11 @@ import asyncio
 import email
 import email.policy
 import json
+import os
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -82,6 +84,23 @@ async def test_the_oldest_messages_make_room(tmp_path: Path) -> None:
         "notify-3",
         "notify-4",
     ]
+
+
+async def test_a_full_outbox_is_not_looked_through_for_each_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder was listed and sorted with every message: a thousand made each take a second."""
+    outbox = LocalOutbox(tmp_path, messages_max=50)
+    looks = Mock(side_effect=os.scandir)
+    monkeypatch.setattr(os, "scandir", looks)
+
+    for number in range(120):
+        await outbox.send(replace(MESSAGE, id=f"notify-{number:03}"))
+
+    names = [read(path)["X-Message-Id"] for path in files_in(tmp_path)]
+    assert 40 < len(names) <= 50
+    assert names[-1] == "notify-119", "it is the oldest that make room"
+    assert looks.call_count < 25
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Hashable, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
+from caas.billing_database.connection import Database
+from caas.billing_database.connection import Row as StoredRow
 from caas.errors import UnavailableError
 
 BATCH_ROWS_MAX = 512
@@ -21,6 +23,8 @@ WAITING_ROWS_MAX = 50_000
 
 Row = TypeVar("Row")
 Answer = TypeVar("Answer")
+Key = TypeVar("Key", bound=Hashable)
+Found = TypeVar("Found")
 
 
 class OverloadedError(UnavailableError):
@@ -118,3 +122,19 @@ def _for_a_waiter(error: BaseException) -> BaseException:
     if isinstance(error, asyncio.CancelledError):
         return UnavailableError("The platform is stopping; nothing was recorded.")
     return error
+
+
+def joined_reads(
+    database: Database, query: str, made: Callable[[StoredRow], Found], *, by: str = "id"
+) -> Batcher[Key, Found | None]:
+    """Return a reader of one row by its key, which joins whoever reads at the same moment.
+
+    `query` takes the keys as its only argument and returns the rows there are, `by` among their
+    columns; what is not there is None.
+    """
+
+    async def read(keys: Sequence[Key]) -> list[Found | None]:
+        found = {row[by]: made(row) for row in await database.fetch(query, list(keys))}
+        return [found.get(key) for key in keys]
+
+    return Batcher(read)

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
+from caas.billing_database.batching import Batcher, joined_reads
 from caas.billing_database.connection import Connection, Database
 from caas.errors import ConflictError, NotFoundError
 
@@ -19,7 +20,9 @@ ADD: Final = """
 insert into customers (id, name, email, language, created_at) values ($1, $2, $3, $4, db_now())
 returning id, name, email, language, created_at, erased_at
 """
-ONE: Final = "select id, name, email, language, created_at, erased_at from customers where id = $1"
+COLUMNS: Final = "select id, name, email, language, created_at, erased_at from customers"
+ONE: Final = f"{COLUMNS} where id = $1"
+SEVERAL: Final = f"{COLUMNS} where id = any ($1)"
 ERASE: Final = """
 update customers set name = null, email = null, erased_at = coalesce(erased_at, db_now())
  where id = $1 returning id, name, email, language, created_at, erased_at
@@ -76,6 +79,9 @@ class Customers:
     def __init__(self, database: Database) -> None:
         """Read and write through this database."""
         self._database = database
+        self._reader: Batcher[UUID, Customer | None] = joined_reads(
+            database, SEVERAL, lambda row: Customer(**row)
+        )
 
     async def add(self, customer_id: UUID, *, name: str, email: str, language: str) -> Customer:
         """Write down a customer."""
@@ -89,10 +95,14 @@ class Customers:
         Raises:
             CustomerNotFoundError: no customer has this id.
         """
-        row = await (within or self._database).fetchrow(ONE, customer_id)
-        if row is None:
+        if within is None:
+            customer = await self._reader.write(customer_id)
+        else:
+            row = await within.fetchrow(ONE, customer_id)
+            customer = None if row is None else Customer(**row)
+        if customer is None:
             raise CustomerNotFoundError(f"No customer has the id {customer_id}.")
-        return Customer(**dict(row))
+        return customer
 
     async def buyer(self, customer_id: UUID) -> Customer:
         """Return a customer who may still buy.

@@ -13,7 +13,7 @@ from uuid import UUID
 
 import msgspec
 
-from caas.billing_database.batching import Batcher
+from caas.billing_database.batching import Batcher, joined_reads
 from caas.billing_database.connection import Connection, Database
 
 PAGE_ROWS_MAX: Final = 200
@@ -41,7 +41,7 @@ COLUMNS: Final = """
 select id, audience, recipient, template, subject, facts, created_at, sent_at, not_sent_because,
        read_at from notifications
 """
-ONE: Final = COLUMNS + " where id = $1"
+SEVERAL: Final = COLUMNS + " where id = any ($1)"
 INBOX: Final = (
     COLUMNS
     + """
@@ -104,6 +104,9 @@ class NotificationRows:
         self._database = database
         self._told: Batcher[NewNotification, bool] = Batcher(self._tell_batch)
         self._ended: Batcher[tuple[UUID, str | None], bool] = Batcher(self._end_batch)
+        self._reader: Batcher[UUID, Notification | None] = joined_reads(
+            database, SEVERAL, lambda row: Notification(**row)
+        )
 
     async def tell(self, new: NewNotification, *, within: Connection | None = None) -> bool:
         """Write a notification with its work; False when the same was told already."""
@@ -114,8 +117,7 @@ class NotificationRows:
 
     async def get(self, notification_id: UUID) -> Notification | None:
         """Return a notification, or None."""
-        row = await self._database.fetchrow(ONE, notification_id)
-        return None if row is None else Notification(**dict(row))
+        return await self._reader.write(notification_id)
 
     async def inbox(
         self,

@@ -8,10 +8,11 @@ remembered of a command is what the database answered when it was committed, and
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from operator import itemgetter
 from typing import Final
 from uuid import UUID
 
-from caas.billing_database.batching import Batcher
+from caas.billing_database.batching import Batcher, joined_reads
 from caas.billing_database.connection import Connection, Database
 from caas.billing_database.identifiers import new_id
 from caas.billing_database.moves import Move, Moved
@@ -98,9 +99,13 @@ class OtaCommands:
     def __init__(self, database: Database) -> None:
         """Read and write through this database."""
         self._database = database
-        self._commands: Batcher[UUID, OtaCommand | None] = Batcher(self._read_commands)
+        self._commands: Batcher[UUID, OtaCommand | None] = joined_reads(
+            database, BY_ID, lambda row: OtaCommand(**row), by="command_id"
+        )
         self._last: Batcher[tuple[UUID, str], OtaCommand | None] = Batcher(self._read_last)
-        self._keys: Batcher[str, bytes | None] = Batcher(self._read_keys)
+        self._keys: Batcher[str, bytes | None] = joined_reads(
+            database, PUBLIC_KEYS, itemgetter("public_key"), by="vin"
+        )
         self._known_keys: dict[str, bytes] = {}
         self._unsent: dict[tuple[UUID, str], OtaCommand] = {}
         self._unanswered: dict[UUID, OtaCommand] = {}
@@ -183,21 +188,11 @@ class OtaCommands:
         """Return everything vehicles said about a subject, in order."""
         return [dict(row) for row in await self._database.fetch(ANSWERS, subject)]
 
-    async def _read_commands(self, ids: Sequence[UUID]) -> list[OtaCommand | None]:
-        rows = await self._database.fetch(BY_ID, list(ids))
-        found = {row["command_id"]: OtaCommand(**dict(row)) for row in rows}
-        return [found.get(command_id) for command_id in ids]
-
     async def _read_last(self, wanted: Sequence[tuple[UUID, str]]) -> list[OtaCommand | None]:
         subjects, actions = zip(*wanted, strict=True)
         rows = await self._database.fetch(LAST_OF_SUBJECTS, list(subjects), list(actions))
         found = {(row["subject"], row["action"]): OtaCommand(**dict(row)) for row in rows}
         return [found.get(one) for one in wanted]
-
-    async def _read_keys(self, vins: Sequence[str]) -> list[bytes | None]:
-        rows = await self._database.fetch(PUBLIC_KEYS, list(vins))
-        found = {row["vin"]: row["public_key"] for row in rows}
-        return [found.get(vin) for vin in vins]
 
 
 def _command_of(move: Move, moved: Moved) -> OtaCommand:

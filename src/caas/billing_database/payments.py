@@ -13,7 +13,7 @@ from uuid import UUID
 
 import msgspec
 
-from caas.billing_database.batching import Batcher
+from caas.billing_database.batching import Batcher, joined_reads
 from caas.billing_database.connection import Connection, Database
 from caas.errors import NotFoundError
 from caas.rules.payment_states import PaymentState
@@ -139,9 +139,9 @@ LISTED = f"""
 DESCRIBED = """
 select facts->>$2 as description from payment_events where payment_id = $1 and seq = 1
 """
-TIMELINE = """
-select seq, event, from_state, to_state, source, facts, at from payment_events
- where payment_id = $1 order by seq
+TIMELINES = """
+select payment_id, seq, event, from_state, to_state, source, facts, at from payment_events
+ where payment_id = any ($1) order by payment_id, seq
 """
 
 
@@ -152,7 +152,8 @@ class Payments:
         """Read and write through this database."""
         self._database = database
         self._batcher = Batcher(self._accept_batch)
-        self._reader: Batcher[UUID, Payment | None] = Batcher(self._get_batch)
+        self._reader: Batcher[UUID, Payment | None] = joined_reads(database, SEVERAL, payment_of)
+        self._timelines: Batcher[UUID, list[TimelineEvent]] = Batcher(self._read_timelines)
 
     async def accept(self, payment: NewPayment, *, within: Connection | None = None) -> Acceptance:
         """Make the intent to charge durable, or say what stands in its way."""
@@ -224,14 +225,13 @@ class Payments:
 
     async def timeline(self, payment_id: UUID) -> list[TimelineEvent]:
         """Return every event of the payment in order."""
-        rows = await self._database.fetch(TIMELINE, payment_id)
-        return [TimelineEvent(**dict(row)) for row in rows]
+        return await self._timelines.write(payment_id)
 
-    async def _get_batch(self, ids: Sequence[UUID]) -> list[Payment | None]:
-        found = {
-            row["id"]: payment_of(row) for row in await self._database.fetch(SEVERAL, list(ids))
-        }
-        return [found.get(payment_id) for payment_id in ids]
+    async def _read_timelines(self, ids: Sequence[UUID]) -> list[list[TimelineEvent]]:
+        told: dict[UUID, list[TimelineEvent]] = {payment_id: [] for payment_id in ids}
+        for payment_id, *event in await self._database.fetch(TIMELINES, list(ids)):
+            told[payment_id].append(TimelineEvent(*event))
+        return [told[payment_id] for payment_id in ids]
 
     async def _accept_batch(self, payments: Sequence[NewPayment]) -> list[Acceptance]:
         return await self._database.in_statement(lambda connection: _accept(connection, payments))

@@ -4,13 +4,12 @@ Rule a change must keep: a service order never changes; its state is read off it
 """
 
 import dataclasses
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from caas.billing_database.batching import Batcher
+from caas.billing_database.batching import Batcher, joined_reads
 from caas.billing_database.connection import Database
 
 PAGE_ROWS_MAX: Final = 200
@@ -119,7 +118,9 @@ class Services:
     def __init__(self, database: Database) -> None:
         """Read and write through this database."""
         self._database = database
-        self._wanted: Batcher[UUID, WantedService | None] = Batcher(self._read_wanted)
+        self._wanted: Batcher[UUID, WantedService | None] = joined_reads(
+            database, WANTED, lambda row: WantedService(**row)
+        )
         self._known: dict[UUID, WantedService] = {}
 
     async def put(self, service: Service) -> None:
@@ -201,10 +202,3 @@ class Services:
             ORDERS, customer, vin, before, min(rows_max, PAGE_ROWS_MAX)
         )
         return [ServiceOrder(**dict(row)) for row in rows]
-
-    async def _read_wanted(self, ids: Sequence[UUID]) -> list[WantedService | None]:
-        found = {
-            row["id"]: WantedService(**dict(row))
-            for row in await self._database.fetch(WANTED, list(ids))
-        }
-        return [found.get(order_id) for order_id in ids]

@@ -16,7 +16,7 @@ from uuid import UUID
 
 import asyncpg
 
-from caas.billing_database.batching import Batcher
+from caas.billing_database.batching import Batcher, joined_reads
 from caas.billing_database.cases import Cases
 from caas.billing_database.connection import Connection, Database, Row
 from caas.billing_database.identifiers import new_id
@@ -46,8 +46,9 @@ select s.id is not null as fresh, coalesce(s.id, k.id) as id, k.body_hash = w.bo
   left join webhook_inbox k on k.gateway = w.gateway and k.event_id = w.event_id
  order by w.i
 """
-GET = """
-select id, gateway, event_id, body::text as body, received_at from webhook_inbox where id = $1
+SEVERAL = """
+select id, gateway, event_id, body::text as body, received_at from webhook_inbox
+ where id = any ($1)
 """
 QUARANTINE = """
 insert into webhook_quarantine (id, gateway, event_id, contradicts, reason, body_hash, body,
@@ -115,6 +116,7 @@ class WebhookInbox:
         self._database = database
         self._cases = Cases(database)
         self._batcher = Batcher(self._store_batch)
+        self._reader: Batcher[UUID, InboxRow | None] = joined_reads(database, SEVERAL, _inbox_row)
 
     async def store(self, incoming: Incoming) -> Stored:
         """Make a webhook durable with the work that applies it, once.
@@ -127,16 +129,16 @@ class WebhookInbox:
         except asyncpg.DataError as error:
             raise UnstorableWebhookError from error
 
-    async def get(self, inbox_id: UUID, *, within: Connection | None = None) -> InboxRow:
+    async def get(self, inbox_id: UUID) -> InboxRow:
         """Return a stored webhook.
 
         Raises:
             WebhookNotFoundError: no webhook has this id.
         """
-        row = await (within or self._database).fetchrow(GET, inbox_id)
+        row = await self._reader.write(inbox_id)
         if row is None:
             raise WebhookNotFoundError(f"No stored webhook has the id {inbox_id}.")
-        return InboxRow(**{**row, "body": row["body"].encode()})
+        return row
 
     async def quarantine(
         self, incoming: Incoming, *, reason: str, contradicts: UUID | None = None
@@ -172,6 +174,10 @@ class WebhookInbox:
         rows = [(new_id(), w.gateway, w.event_id, w.body_hash, w.body, w.work_kind) for w in batch]
         columns = [list(column) for column in zip(*rows, strict=True)]
         return await self._database.fetch(STORE, *columns)
+
+
+def _inbox_row(row: Row) -> InboxRow:
+    return InboxRow(**{**row, "body": row["body"].encode()})
 
 
 def _stored(*, fresh: bool, id: UUID, same: bool | None) -> Stored:  # noqa: A002  # a column

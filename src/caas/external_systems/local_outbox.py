@@ -12,6 +12,7 @@ import asyncio
 import os
 import re
 import tempfile
+import threading
 from datetime import UTC
 from email.message import EmailMessage
 from pathlib import Path
@@ -20,6 +21,7 @@ from typing import Final
 from caas.external_systems.notification_channel import NotDeliveredError, OutgoingMessage
 
 MESSAGES_MAX: Final = 10_000
+MADE_AT_ONCE: Final = 10
 FILE_NAME_CHARS_MAX: Final = 100
 HEADER_CHARS_MAX: Final = 200
 SENDER: Final = "caas@localhost"
@@ -36,6 +38,8 @@ class LocalOutbox:
         assert messages_max > 0
         self._folder = folder
         self._messages_max = messages_max
+        self._room = 0
+        self._one_at_a_time = threading.Lock()
 
     async def send(self, message: OutgoingMessage) -> None:
         """Write the message's file.
@@ -70,9 +74,18 @@ class LocalOutbox:
         self._make_room()
 
     def _make_room(self) -> None:
-        files = sorted(self._folder.glob("*.eml"))
-        for oldest in files[: -self._messages_max]:
-            oldest.unlink(missing_ok=True)
+        """Look through the folder only when it may be full, for it is long when it matters."""
+        with self._one_at_a_time:
+            if self._room > 0:
+                self._room -= 1
+                return
+            names = sorted(it.name for it in os.scandir(self._folder) if it.name.endswith(".eml"))
+            surplus = len(names) - self._messages_max
+            if surplus > 0:
+                surplus += self._messages_max // MADE_AT_ONCE
+            for oldest in names[: max(surplus, 0)]:
+                (self._folder / oldest).unlink(missing_ok=True)
+            self._room = self._messages_max - len(names) + max(surplus, 0)
 
 
 def _file_name(message: OutgoingMessage) -> str:

@@ -163,7 +163,9 @@ class Notifications:
         listed = await self._rows.inbox(
             audience=audience, recipient=str(recipient), unread_only=unread_only, before=before
         )
-        language = language or (await self._addressed(audience, str(recipient))).language
+        if language is None:
+            address = await self._addressed(audience, str(recipient))
+            language = address.language if address else self._language
         names = await self._names(listed, language)
         return [self._written(row, language, names) for row in listed]
 
@@ -211,10 +213,10 @@ class Notifications:
         row = await self._rows.get(work.subject)
         if row is None or row.sent_at is not None or row.not_sent_because is not None:
             return Done()
-        if row.audience == CUSTOMER and await self._address_of(UUID(row.recipient)) is None:
+        address = await self._addressed(row.audience, row.recipient)
+        if address is None:
             await self._rows.ended(row.id, because=ERASED)
             return Done()
-        address = await self._addressed(row.audience, row.recipient)
         try:
             names = await self._names([row], address.language)
             await self._channel.send(self._message(row, address, names))
@@ -230,11 +232,11 @@ class Notifications:
             await self._books.cases.open(NOT_DELIVERED, work.subject, sentence)
         return Again(_wait(work.attempts), failure.sentence)
 
-    async def _addressed(self, audience: str, recipient: str) -> Address:
-        """Return whom to write to; who is no customer is named by the recipient itself."""
-        known = await self._address_of(UUID(recipient)) if audience == CUSTOMER else None
-        name = "" if audience == CUSTOMER else recipient
-        return known or Address(name, "", self._language)
+    async def _addressed(self, audience: str, recipient: str) -> Address | None:
+        """Return whom to write to, None once erased; others are named by the recipient itself."""
+        if audience == CUSTOMER:
+            return await self._address_of(UUID(recipient))
+        return Address(recipient, "", self._language)
 
     async def _names(self, rows: Sequence[Notification], language: str) -> Mapping[str, str]:
         """Return what the orders and services that these tell of are called in a language."""

@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from babel.dates import format_date, format_datetime
 from babel.numbers import format_currency
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, StrictUndefined, Template
 
 from caas.rules.mes_vencido import Month
 from caas.rules.money import exponent
@@ -157,8 +157,12 @@ def _written(
     def named(thing: str) -> str:
         return names.get(thing, thing)
 
-    environment = _environment(language)
-    return environment.from_string(source).render({**facts, "zone": zone, "named": named})
+    return _compiled(source, language).render({**facts, "zone": zone, "named": named})
+
+
+@cache
+def _compiled(source: str, language: str) -> Template:
+    return _environment(language).from_string(source)
 
 
 @cache

@@ -195,13 +195,12 @@ class Settlement:
         return bool(different)
 
     async def _said_of_authorised(self, payment: Payment, transaction: GatewayTransaction) -> Heard:
-        claimed = await self._void_is_claimed(payment)
         if transaction.status is TransactionStatus.VOIDED:
-            if claimed:
+            if await self._void_is_claimed(payment):
                 return await self._charges.voided(payment), True
             let_go = self._let_go.get(payment.type, self._charges.void_charge)
             return await let_go(payment, "voided at the gateway"), True
-        if transaction.status in MONEY_TAKEN and not claimed:
+        if transaction.status in MONEY_TAKEN and not await self._void_is_claimed(payment):
             await self._books.cases.open(
                 "captured_without_us",
                 payment.id,

@@ -8,16 +8,25 @@ import pytest
 from caas.billing_database.batching import Batcher
 
 
+TURNS = 5
+
+
 class Statements:
     """Keeps which rows came in one statement; fails those that hold a poisoned row."""
 
     def __init__(self, poisoned: str | None = None) -> None:
         self.made: list[list[str]] = []
         self._poisoned = poisoned
+        self._running = 0
+        self.at_once_max = 0
 
     async def execute(self, rows: Sequence[str]) -> list[str]:
         self.made.append(list(rows))
-        await asyncio.sleep(0)
+        self._running += 1
+        self.at_once_max = max(self.at_once_max, self._running)
+        for _ in range(TURNS):
+            await asyncio.sleep(0)
+        self._running -= 1
         if self._poisoned in rows:
             raise ValueError(self._poisoned)
         return [row.upper() for row in rows]
@@ -37,14 +46,44 @@ async def test_whoever_speaks_at_one_turn_of_the_loop_shares_one_statement() -> 
 async def test_who_comes_while_a_statement_runs_shares_the_next() -> None:
     statements = Statements()
     batcher = Batcher(statements.execute)
-    first = asyncio.create_task(batcher.write("a"))
+    first = [asyncio.create_task(batcher.write(row)) for row in "ab"]
     while not statements.made:
         await asyncio.sleep(0)
 
-    answers = await asyncio.gather(batcher.write("b"), batcher.write("c"))
+    answers = await asyncio.gather(batcher.write("c"), batcher.write("d"))
 
-    assert (await first, *answers) == ("A", "B", "C")
-    assert statements.made == [["a"], ["b", "c"]]
+    assert (await asyncio.gather(*first), answers) == (["A", "B"], ["C", "D"])
+    assert statements.made == [["a", "b"], ["c", "d"]]
+
+
+async def test_two_statements_run_at_once_and_no_more() -> None:
+    statements = Statements()
+    batcher = Batcher(statements.execute)
+    writing = []
+
+    for row in "abcd":
+        writing.append(asyncio.create_task(batcher.write(row)))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    most = statements.at_once_max
+
+    assert await asyncio.gather(*writing) == ["A", "B", "C", "D"]
+    assert (most, statements.at_once_max) == (2, 2)
+
+
+async def test_rows_with_a_key_in_common_are_never_under_way_at_once() -> None:
+    statements = Statements()
+    batcher = Batcher(statements.execute)
+    first = asyncio.create_task(batcher.write("a", keys=("subject 1",)))
+    while not statements.made:
+        await asyncio.sleep(0)
+
+    answers = await asyncio.gather(
+        batcher.write("b", keys=("subject 1",)), batcher.write("c", keys=("subject 2",))
+    )
+
+    assert (await first, answers) == ("A", ["B", "C"])
+    assert statements.made == [["a"], ["c"], ["b"]]
 
 
 async def test_rows_with_a_key_in_common_never_share_a_statement() -> None:

@@ -1,11 +1,12 @@
 """Natural batching: callers that arrive while a statement runs share the next one.
 
 Nobody waits for a timer: a statement starts when everybody who can speak at this turn of the event
-loop has spoken; whoever comes while it runs is joined, and flushed the moment it returned. Every
+loop has spoken; whoever comes while as many run as may is joined, and flushed the moment one of
+them returned. While the database works on one flush, we work on what the other told us. Every
 caller's row is durable before it gets its answer.
 
-Rules a change must keep: two rows with a key in common never share a flush; a flush that fails is
-split in two until the row that fails is alone with its error; a caller that gives up takes
+Rules a change must keep: two rows with a key in common are never under way at once; a flush that
+fails is split in two until the row that fails is alone with its error; a caller that gives up takes
 nothing from the others.
 """
 
@@ -19,6 +20,7 @@ from caas.billing_database.connection import Row as StoredRow
 from caas.errors import UnavailableError
 
 BATCH_ROWS_MAX = 512
+FLUSHES_MAX = 2
 WAITING_ROWS_MAX = 50_000
 
 Row = TypeVar("Row")
@@ -47,12 +49,16 @@ class Batcher(Generic[Row, Answer]):
         execute: Callable[[Sequence[Row]], Awaitable[Sequence[Answer]]],
         *,
         rows_max: int = BATCH_ROWS_MAX,
+        flushes_max: int = FLUSHES_MAX,
     ) -> None:
         """Write through `execute`, which answers row by row in the order it was given."""
         self._execute = execute
         self._rows_max = rows_max
+        self._flushes_max = flushes_max
         self._waiting: deque[_Waiting] = deque()
-        self._flush: asyncio.Task[None] | None = None
+        self._flushes: set[asyncio.Task[bool]] = set()
+        self._keys_under_way: set[Hashable] = set()
+        self._about_to_take = False
 
     async def write(self, row: Row, *, keys: Collection[Hashable] = ()) -> Answer:
         """Write one row, in one statement with whoever else is writing.
@@ -64,22 +70,24 @@ class Batcher(Generic[Row, Answer]):
             raise OverloadedError(waiting=len(self._waiting))
         answer: asyncio.Future[object] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Waiting(row, keys, answer))
-        if self._flush is None:
+        if not self._about_to_take and len(self._flushes) < self._flushes_max:
             self._start_flush()
         return await answer  # type: ignore[return-value]  # _flush sets what execute answered
 
     def _start_flush(self) -> None:
-        self._flush = asyncio.get_running_loop().create_task(self._flush_waiting())
-        self._flush.add_done_callback(self._flushed)
+        self._about_to_take = True
+        flush = asyncio.get_running_loop().create_task(self._flush_waiting())
+        self._flushes.add(flush)
+        flush.add_done_callback(self._flushed)
 
-    def _flushed(self, _flush: "asyncio.Task[None]") -> None:
-        self._flush = None
-        if self._waiting:
+    def _flushed(self, flush: "asyncio.Task[bool]") -> None:
+        self._flushes.remove(flush)
+        if self._waiting and flush.result() and not self._about_to_take:
             self._start_flush()
 
     def _take(self) -> list[_Waiting]:
         batch: list[_Waiting] = []
-        keys: set[Hashable] = set()
+        keys = set(self._keys_under_way)
         held_back: list[_Waiting] = []
         while self._waiting and len(batch) < self._rows_max:
             waiting = self._waiting.popleft()
@@ -93,10 +101,18 @@ class Batcher(Generic[Row, Answer]):
         self._waiting.extendleft(reversed(held_back))
         return batch
 
-    async def _flush_waiting(self) -> None:
+    async def _flush_waiting(self) -> bool:
+        """Write who waits; False when all of them wait for a flush that is under way."""
+        self._about_to_take = False
         batch = self._take()
-        if batch:
-            await self._write_or_split(batch)
+        keys = {key for waiting in batch for key in waiting.keys}
+        self._keys_under_way |= keys
+        try:
+            if batch:
+                await self._write_or_split(batch)
+        finally:
+            self._keys_under_way -= keys
+        return bool(batch)
 
     async def _write_or_split(self, batch: list[_Waiting]) -> None:
         try:

@@ -7,7 +7,6 @@ import pytest
 
 from caas.billing_database.batching import Batcher
 
-
 TURNS = 5
 
 

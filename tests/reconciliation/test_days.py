@@ -58,6 +58,30 @@ async def test_only_a_closed_day_can_be_sealed(office: Office) -> None:
     assert (sealed.sealed_by, sealed.verdict) == ("Ana", "closed")
 
 
+async def test_a_day_is_not_sealed_before_its_decisions_are_carried_out(
+    office: Office, database: Database
+) -> None:
+    """A parked decision was overlooked: its refund, let go later, could not be written down."""
+    await office.line(await office.capturing(), gross=1399)
+    await office.closed()
+    decided = await office.resolved(Resolution.REFUND_THE_CUSTOMER)
+    parked = "select 1 from open_work where subject = $1 and parked_at is not null"
+
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while await database.fetchrow(parked, decided.id) is None:
+            await office.house.platform.open_work.run_due()
+            await asyncio.sleep(0.01)
+
+    with pytest.raises(DayNotClosedError, match="not carried out: 1"):
+        await office.room.seal(office.today, by="Ana")
+    with pytest.raises(asyncpg.CheckViolationError, match="not carried out"):
+        await database.fetch("update reconciliation_days set verdict = 'closed', because = null,"
+                             " sealed_at = db_now(), sealed_by = 'Ana'")  # fmt: skip
+    await office.room.investigation.reopen(decided.id, note="They refuse.", by="Luis")
+    await office.resolved(Resolution.CORRECT_BY_ENTRY)
+    assert (await office.room.seal(office.today, by="Ana")).sealed_by == "Ana"
+
+
 async def test_a_sealed_day_takes_nothing_any_more(office: Office) -> None:
     await office.line(await office.capturing())
     await office.closed()

@@ -81,7 +81,7 @@ select d.closed_by_run is not null as compared,
        (select count(*) from discrepancies o
          where o.gateway = d.gateway and o.day = d.day and o.status <> 'resolved') as discrepancies,
        (select count(*) from open_work w join discrepancies o on o.id = w.subject
-         where w.kind = 'carry_out_resolution' and w.parked_at is null
+         where w.kind = 'carry_out_resolution'
            and o.gateway = d.gateway and o.day = d.day) as being_carried_out
   from reconciliation_days d where d.gateway = $1 and d.day = $2
 """

@@ -1,7 +1,7 @@
 """The workbench of Diagram 10: a DuckDB in a folder of its own, where a report is judged.
 
-Whatever the size of a report, the memory of this process stays small: DuckDB is given a limit and
-a folder to put aside what does not fit, and rows come and go in files.
+Whatever the size of a report, the memory of this process stays small: DuckDB is given a limit,
+keeps its tables in a file and puts aside there what does not fit, and rows come and go in files.
 
 Rules a change must keep: nothing here decides what a line means, the classification text does;
 every method may block for seconds, so that callers run it in a thread; what leaves the workbench
@@ -75,12 +75,12 @@ class Workbench(ReportReading):
         """Work in this folder, which exists and is empty."""
         self.folder = folder
         connection = duckdb.connect(
-            ":memory:",
+            str(folder / "workbench.duckdb"),
             config={
                 "memory_limit": MEMORY_LIMIT,
                 "threads": THREADS,
                 "temp_directory": str(folder / "aside"),
-                "wal_autocheckpoint": "1GB",
+                "preserve_insertion_order": False,
                 "autoinstall_known_extensions": False,
             },
         )

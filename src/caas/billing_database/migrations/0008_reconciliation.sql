@@ -337,6 +337,12 @@ begin
     raise exception 'the day % of % has open discrepancies', new.day, new.gateway
       using errcode = 'check_violation';
   end if;
+  if new.sealed_at is not null and exists (
+       select from caas.open_work w join caas.discrepancies o on o.id = w.subject
+        where w.kind = 'carry_out_resolution' and o.gateway = new.gateway and o.day = new.day) then
+    raise exception 'decisions of the day % of % are not carried out', new.day, new.gateway
+      using errcode = 'check_violation';
+  end if;
   return new;
 end $$;
 create trigger sealed_only_when_closed before insert or update on reconciliation_days

@@ -25,7 +25,11 @@ from caas.billing_database.discrepancies import (
 from caas.billing_database.identifiers import new_id
 from caas.billing_database.reconciliation_days import ReconciliationDays
 from caas.billing_database.settlement_reports import SettlementReports, StoredLine
-from caas.payment_processing.reconciliation.carrying_out import CarryingOut, subject_of
+from caas.payment_processing.reconciliation.carrying_out import (
+    CARRY_OUT,
+    CarryingOut,
+    subject_of,
+)
 from caas.payment_processing.reconciliation.refusals import (
     DiscrepancyResolvedError,
     DocumentNotFoundError,
@@ -208,7 +212,8 @@ class Investigation:
     async def reopen(self, discrepancy_id: UUID, *, note: str, by: str) -> Discrepancy:
         """Open a resolved discrepancy again; its entries are taken back.
 
-        What a payment's own doors did stands, and is undone there if it must be.
+        What a payment's own doors did stands, and is undone there if it must be; what they were
+        still to do is no longer wanted.
 
         Raises:
             NotResolvedError: it is not resolved.
@@ -223,6 +228,7 @@ class Investigation:
             await self._discrepancies.post(
                 found, taken_back(still_posted(posted)), within=connection
             )
+            await self._books.work.end(CARRY_OUT, found.id, within=connection)
             step = Step(event="reopened", status="open", by=by, facts={"note": text})
             await self._discrepancies.step(found.id, step, within=connection)
 

@@ -51,7 +51,7 @@ async def test_who_comes_while_a_statement_runs_shares_the_next() -> None:
 
     answers = await asyncio.gather(batcher.write("c"), batcher.write("d"))
 
-    assert (await asyncio.gather(*first), answers) == (["A", "B"], ["C", "D"])
+    assert [*await asyncio.gather(*first), *answers] == ["A", "B", "C", "D"]
     assert statements.made == [["a", "b"], ["c", "d"]]
 
 
@@ -81,7 +81,7 @@ async def test_rows_with_a_key_in_common_are_never_under_way_at_once() -> None:
         batcher.write("b", keys=("subject 1",)), batcher.write("c", keys=("subject 2",))
     )
 
-    assert (await first, answers) == ("A", ["B", "C"])
+    assert [await first, *answers] == ["A", "B", "C"]
     assert statements.made == [["a"], ["c"], ["b"]]
 
 

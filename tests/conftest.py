@@ -9,7 +9,13 @@ import pytest
 from caas.billing_database import connection, self_check
 from caas.billing_database.connection import Database
 from caas.billing_database.embedded_postgresql import EmbeddedPostgresql
+from caas.garbage import set_aside_what_stays
 from tests.databases import SERVER_SETTINGS, fresh_database, make_template
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of tests are there to the end; no collection needs to look at them."""
+    set_aside_what_stays()
 
 
 @pytest.fixture(scope="session")

@@ -39,6 +39,7 @@ from caas.commands import (
 )
 from caas.errors import CaasError, StartupError
 from caas.external_systems.http import HttpClient
+from caas.garbage import set_aside_what_stays
 from caas.rules.mes_vencido import Month
 from caas.settings import data_dir, read_settings
 
@@ -241,8 +242,13 @@ async def _up(port: int) -> None:
         )
         await serving.serve(
             platform, settings, host="127.0.0.1", port=port,
-            on_listening=lambda: typer.echo(_welcome(port, world, staff)), controls=world.controls,
+            on_listening=lambda: _is_up(port, world, staff), controls=world.controls,
         )  # fmt: skip
+
+
+def _is_up(port: int, world: local_machine.LocalWorld, staff: Sequence[channels.NewStaff]) -> None:
+    set_aside_what_stays()
+    typer.echo(_welcome(port, world, staff))
 
 
 async def _key_of_car(fleet_url: str, vin: str) -> bytes:
@@ -276,13 +282,16 @@ async def _serve(host: str, port: int) -> None:
     logs.to_stderr()
     settings = read_settings(local_machine.joined(app.environment()))
     async with app.opened(settings) as platform:
-        await serving.serve(platform, settings, host=host, port=port)
+        await serving.serve(
+            platform, settings, host=host, port=port, on_listening=set_aside_what_stays
+        )
 
 
 async def _work() -> None:
     end_in_order()
     logs.to_stderr()
     async with app.opened(read_settings(local_machine.joined(app.environment()))) as platform:
+        set_aside_what_stays()
         await platform.open_work.run()
 
 

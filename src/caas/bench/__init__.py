@@ -16,7 +16,7 @@ import structlog
 from rich.console import Console
 from rich.table import Table
 
-from caas.bench import accepts, cpu, lifecycles, over_the_wire, reconciliation, webhooks
+from caas.bench import accepts, beside, cpu, lifecycles, over_the_wire, reconciliation, webhooks
 from caas.bench.ground import Goal, Ground, Turn, made_database
 from caas.bench.yardstick import Yardstick
 from caas.billing_database.embedded_postgresql import EmbeddedPostgresql
@@ -33,6 +33,7 @@ GOALS: Final = {
     "P5": over_the_wire.GOAL,
     "P7": reconciliation.P7,
     "P7-memory": reconciliation.P7_MEMORY,
+    "P7-beside": beside.GOAL,
     "P8": reconciliation.P8,
 }
 

@@ -4,8 +4,8 @@ A client of many features costs more than the server it measures; these callers 
 were made ready before, read a status and a length, and keep how long each answer took.
 
 Rules a change must keep: this file imports nothing of ours, so that its process starts at once;
-each connection has one request under way; an answer with another status than the one that was
-expected ends the measurement with an error.
+each connection has one request under way, and begins the next at once or when its turn has come;
+an answer with another status than the one that was expected ends the measurement with an error.
 """
 
 import asyncio
@@ -31,12 +31,16 @@ _HEAD_ENDS: Final = b"\r\n\r\n"
 
 @dataclass(frozen=True, slots=True)
 class Calls:
-    """How many were answered, in how many seconds, and the 99th percentile of one answer."""
+    """How long each answer took, all of them together, and the CPU of the callers."""
 
-    done: int
+    took: list[float]
     seconds: float
-    p99: float
     cpu_seconds: float
+
+    @property
+    def done(self) -> int:
+        """How many were answered."""
+        return len(self.took)
 
     @property
     def rate(self) -> float:
@@ -44,9 +48,19 @@ class Calls:
         return self.done / self.seconds
 
     @property
+    def p99(self) -> float:
+        """The 99th percentile of the seconds an answer took."""
+        return p99(self.took)
+
+    @property
     def spent(self) -> dict[str, float]:
         """CPU microseconds of the callers' process for each answer."""
         return {"callers": self.cpu_seconds / self.done * MICROSECONDS}
+
+
+def p99(took: Sequence[float]) -> float:
+    """Return the 99th percentile of what answers took."""
+    return statistics.quantiles(took, n=PERCENTILES)[-1]
 
 
 def request(url: str, body: bytes, headers: dict[str, str]) -> bytes:
@@ -58,14 +72,19 @@ def request(url: str, body: bytes, headers: dict[str, str]) -> bytes:
     return "\r\n".join(lines).encode() + body
 
 
-async def call(requests: Sequence[bytes], *, status: int, seconds: float) -> Calls:
-    """Let callers in another process send requests until they or the seconds are used up."""
+async def call(
+    requests: Sequence[bytes], *, status: int, seconds: float, a_second: float = 0.0
+) -> Calls:
+    """Let callers in another process send requests until they or the seconds are used up.
+
+    They send the next as soon as they were answered, or so many `a_second`.
+    """
     with tempfile.NamedTemporaryFile(prefix="caas-bench-") as file:
         for one in requests:
             file.write(len(one).to_bytes(LENGTH_BYTES) + one)
         file.flush()
         process = await asyncio.create_subprocess_exec(
-            sys.executable, __file__, file.name, str(status), str(seconds),
+            sys.executable, __file__, file.name, str(status), str(seconds), str(a_second),
             stdout=asyncio.subprocess.PIPE,
         )  # fmt: skip
         told, _ = await process.communicate()
@@ -80,6 +99,7 @@ class _Run:
     requests: Iterator[bytes]
     status: bytes
     until: float
+    every: float
     took: list[float] = field(default_factory=list)
 
 
@@ -105,7 +125,11 @@ class _Caller(asyncio.Protocol):
             self._end(AssertionError(self._answer.decode(errors="replace")))
             return
         self._answer = b""
-        self._next()
+        if self._run.every:
+            loop = asyncio.get_running_loop()
+            loop.call_at(self._began + self._run.every, self._next)
+        else:
+            self._next()
 
     def connection_lost(self, error: Exception | None) -> None:
         self._end(error or ConnectionError("The server closed a connection."))
@@ -136,19 +160,20 @@ def _is_whole(answer: bytes) -> bool:
     return len(body) >= int(after.partition(b"\r\n")[0] or b"0")
 
 
-async def _run(requests: Sequence[bytes], status: str, seconds: float) -> Calls:
+async def _run(requests: Sequence[bytes], status: str, seconds: float, a_second: float) -> Calls:
     loop = asyncio.get_running_loop()
     host = requests[0].partition(b"host: ")[2].partition(b"\r\n")[0].decode()
     name, _, port = host.partition(":")
     began, cpu_before = loop.time(), time.process_time()
-    run = _Run(iter(requests), status.encode(), began + seconds)
+    every = CONNECTIONS / a_second if a_second else 0.0
+    run = _Run(iter(requests), status.encode(), began + seconds, every)
     ends: list[asyncio.Future[None]] = [loop.create_future() for _ in range(CONNECTIONS)]
     for end in ends:
         await loop.create_connection(partial(_Caller, run, end), name, int(port))
+        await asyncio.sleep(every / CONNECTIONS)
     await asyncio.gather(*ends)
     took = loop.time() - began
-    p99 = statistics.quantiles(run.took, n=PERCENTILES)[-1]
-    return Calls(len(run.took), took, p99, time.process_time() - cpu_before)
+    return Calls(run.took, took, time.process_time() - cpu_before)
 
 
 def _read(path: Path) -> list[bytes]:
@@ -163,6 +188,6 @@ def _read(path: Path) -> list[bytes]:
 if __name__ == "__main__":
     import uvloop
 
-    _, _path, _status, _seconds = sys.argv
-    _calls = uvloop.run(_run(_read(Path(_path)), _status, float(_seconds)))
+    _, _path, _status, _seconds, _a_second = sys.argv
+    _calls = uvloop.run(_run(_read(Path(_path)), _status, float(_seconds), float(_a_second)))
     sys.stdout.write(json.dumps(asdict(_calls)))

@@ -72,22 +72,31 @@ class Days:
 
     async def reconciled(self, times: int) -> dict[str, Any]:
         """Reconcile the day on a copy of a ledger; return what it took."""
+        async with self.copied(times) as dsn:
+            return await self.run(dsn)
+
+    @asynccontextmanager
+    async def copied(self, times: int) -> AsyncIterator[str]:
+        """Lend a copy of a ledger."""
         self._copies += 1
         copy = f"{self._name(times)}_{self._copies}"
         async with self._admin() as admin:
             await admin.execute(COPY.format(copy=copy, of=self._name(times)))
             await admin.execute("checkpoint")
         try:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "caas.bench.reconciled_apart",
-                self._ground.dsn.replace("/postgres?", f"/{copy}?"), str(self._report),
-                stdout=asyncio.subprocess.PIPE,
-            )  # fmt: skip
-            printed, _ = await process.communicate()
-            assert process.returncode == 0, "the run ended in order"
+            yield self._ground.dsn.replace("/postgres?", f"/{copy}?")
         finally:
             async with self._admin() as admin:
                 await admin.execute(f'drop database "{copy}" with (force)')
+
+    async def run(self, dsn: str) -> dict[str, Any]:
+        """Reconcile the day in a process of its own; return what it took."""
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "caas.bench.reconciled_apart", dsn, str(self._report),
+            stdout=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        printed, _ = await process.communicate()
+        assert process.returncode == 0, "the run ended in order"
         told: dict[str, Any] = json.loads(printed.splitlines()[-1])
         assert told["lines"] == self.lines
         return told
@@ -124,7 +133,7 @@ class Days:
 @asynccontextmanager
 async def durable(ground: Ground) -> AsyncIterator[Round]:
     """Make ready for P7."""
-    async with _days(ground, SMALL) as days:
+    async with days_of(ground, SMALL) as days:
 
         async def measured(_seconds: int) -> Turn:
             bare = days.lines / await asyncio.to_thread(days.bare)
@@ -137,7 +146,7 @@ async def durable(ground: Ground) -> AsyncIterator[Round]:
 @asynccontextmanager
 async def memory(ground: Ground) -> AsyncIterator[Round]:
     """Make ready for the memory of P7."""
-    async with _days(ground, SMALL) as days:
+    async with days_of(ground, SMALL) as days:
 
         async def measured(_seconds: int) -> Turn:
             told = await days.reconciled(SMALL)
@@ -149,7 +158,7 @@ async def memory(ground: Ground) -> AsyncIterator[Round]:
 @asynccontextmanager
 async def growing(ground: Ground) -> AsyncIterator[Round]:
     """Make ready for P8."""
-    async with _days(ground, SMALL, LARGE) as days:
+    async with days_of(ground, SMALL, LARGE) as days:
 
         async def measured(_seconds: int) -> Turn:
             small, large = [(await days.reconciled(times)) for times in (SMALL, LARGE)]
@@ -159,7 +168,8 @@ async def growing(ground: Ground) -> AsyncIterator[Round]:
 
 
 @asynccontextmanager
-async def _days(ground: Ground, *ledgers: int) -> AsyncIterator[Days]:
+async def days_of(ground: Ground, *ledgers: int) -> AsyncIterator[Days]:
+    """Make a day ready, and the ledgers it is reconciled against."""
     with tempfile.TemporaryDirectory(prefix="caas-bench-") as folder:
         days = Days(ground, Path(folder))
         for times in ledgers:

@@ -41,13 +41,13 @@ class Served:
     key: str
     webhook_secret: Secret
 
-    async def purchases(self) -> list[bytes]:
+    async def purchases(self, count: int | None = None) -> list[bytes]:
         """Make requests ready for payments that are answered when they are durable."""
         return [
             initiating(
                 self.url + INITIATE, order, self.stage.customer, self.key, prefer="respond-async"
             )
-            for order in await self.stage.fresh_orders()
+            for order in await self.stage.fresh_orders(count)
         ]
 
     def events(self) -> list[bytes]:

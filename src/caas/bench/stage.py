@@ -22,6 +22,7 @@ from caas.external_systems.in_process_vehicle_link import InProcessVehicleLink
 from caas.external_systems.local_outbox import LocalOutbox
 from caas.external_systems.payment_gateway import PaymentGateway
 from caas.external_systems.transport_system import TransportSystem
+from caas.garbage import set_aside_what_stays
 from caas.local_machine import vehicles_at_hand
 from caas.order_management import OrderPartners
 from caas.rules.money import Money
@@ -60,10 +61,10 @@ class Stage:
         """How many pieces of work are made ready for one measurement."""
         return QUICK_PIECES if self.quick else PIECES
 
-    async def fresh_orders(self) -> list[UUID]:
+    async def fresh_orders(self, count: int | None = None) -> list[UUID]:
         """Write down orders in one statement, outside what is measured."""
-        ids = [new_id() for _ in range(self.pieces)]
-        vins = [self.vins[n % len(self.vins)] for n in range(self.pieces)]
+        ids = [new_id() for _ in range(count or self.pieces)]
+        vins = [self.vins[n % len(self.vins)] for n in range(len(ids))]
         await self.database.fetch(ADD_ORDERS, ids, self.customer, vins, SERVICE, DAYS, AMOUNT)
         return ids
 
@@ -113,7 +114,9 @@ async def standing(
             vin: await key_of(vin) if key_of else base64.b64decode(fleet.public_key(car))
             for vin, car in fleet.cars.items()
         }
-        yield await _furnished(database, platform, keys, quick=quick)
+        stage = await _furnished(database, platform, keys, quick=quick)
+        set_aside_what_stays()
+        yield stage
 
 
 async def _furnished(

@@ -1,0 +1,62 @@
+"""P7-beside: what customers feel of a day of a million lines being reconciled.
+
+Payments are accepted over HTTP at a steady rate, alone and while a run goes on beside them on the
+same ledger, by another process on the same cores.
+
+Rule a change must keep: the run finds no difference although payments come meanwhile, or the
+measurement ends with an error.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from caas.bench import callers, stage
+from caas.bench.gateway_at_hand import GatewayAtHand
+from caas.bench.ground import Goal, Ground, Round, Turn
+from caas.bench.reconciliation import SMALL, days_of
+from caas.bench.served import ACCEPTED, Served, serving
+
+A_SECOND: Final = 100
+MILLISECONDS: Final = 1000
+
+
+@asynccontextmanager
+async def ready(ground: Ground) -> AsyncIterator[Round]:
+    """Make a day ready, and serve a platform on its ledger."""
+    async with days_of(ground, SMALL) as days:
+
+        async def measured(seconds: int) -> Turn:
+            async with (
+                days.copied(SMALL) as dsn,
+                stage.standing(dsn, GatewayAtHand(), quick=ground.quick) as standing,
+                serving(standing) as served,
+            ):
+                alone = await _live(served, seconds)
+                beside: list[float] = []
+                run = asyncio.create_task(days.run(dsn))
+                while not run.done():
+                    beside += await _live(served, seconds)
+                told = await run
+            theirs, ours = callers.p99(alone), callers.p99(beside)
+            return Turn(theirs * MILLISECONDS, ours * MILLISECONDS, days.each(told))
+
+        yield measured
+
+
+async def _live(served: Served, seconds: int) -> list[float]:
+    """Let customers buy at a steady rate; return how long each waited."""
+    purchases = await served.purchases(A_SECOND * seconds)
+    calls = await callers.call(purchases, status=ACCEPTED, seconds=seconds, a_second=A_SECOND)
+    return calls.took
+
+
+GOAL: Final = Goal(
+    what=f"99th percentile of an accept, {A_SECOND} a second, while a day is reconciled beside",
+    theirs="alone, ms",
+    ours="beside, ms",
+    aim=1.5,
+    ready=ready,
+    at_most=True,
+)

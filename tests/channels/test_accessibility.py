@@ -79,14 +79,13 @@ async def test_nothing_stands_in_a_customers_way(town: Town, chromium: Browser) 
 
 
 async def test_nothing_stands_in_the_way_of_operations(town: Town, chromium: Browser) -> None:
+    case = await town.lost(STOCK[2][0], email=ANA)
     await town.gateway_does("faults", match={"operation": "any"}, action={"status": 503})
     order = await town.reserved(STOCK[0][0], email=ANA)
     await town.gateway_does(
         "lines", transaction_id="txn_stranger", reference="nobody", type="settlement", gross=60_000
     )
-    await town.platform.books.cases.open("deposit_held", order, "The deposit waits.")
     payment = (await town.platform.books.payments.listed(subject=order))[0]
-    case = (await town.platform.books.cases.listed(subject=order))[0]
     engineer = await visitor(town, chromium)
     await engineer.sign_in(OPERATIONS)
     faults = []

@@ -172,11 +172,11 @@ async def test_parked_work_is_released_once(town: Town, chromium: Browser) -> No
 
 async def test_a_case_is_taken_and_closed_with_words(town: Town, chromium: Browser) -> None:
     order = await town.reserved(FINISHED, email=ANA)
-    await town.platform.books.cases.open("deposit_held", order, "The deposit waits.")
+    await town.platform.books.cases.open("late_truth", order, "Money came late.")
     one = await engineer(town, chromium)
 
-    await one.go("/operations/cases?kind=deposit_held")
-    await one.page.get_by_role("link", name="Señal retenida").last.click()
+    await one.go("/operations/cases?kind=late_truth")
+    await one.page.locator("td a").first.click()
     await one.page.locator("#take").click()
     await expect(one.page.locator("dd", has_text=OPERATIONS)).to_be_visible()
     await one.page.locator("#resolution").fill("Devuelta por transferencia, tique 4711.")
@@ -185,6 +185,46 @@ async def test_a_case_is_taken_and_closed_with_words(town: Town, chromium: Brows
     await expect(one.page.get_by_text("tique 4711")).to_be_visible()
     closed = (await town.platform.books.cases.listed(status="resolved", subject=order))[0]
     assert closed.owner == OPERATIONS
+
+
+async def test_one_person_decides_about_a_small_deposit(town: Town, chromium: Browser) -> None:
+    case = await town.lost(FINISHED, email=ANA)
+    one = await engineer(town, chromium, ENGLISH, **PHONE)
+    await one.go(f"/operations/cases/{case.id}")
+    await expect(one.page.locator("#close")).to_have_count(0)
+
+    await one.page.locator("input[value=refund]").check()
+    await one.page.locator("#note").fill("The card was stolen, ticket 4711.")
+    await one.page.locator("#decide").dblclick(no_wait_after=True)
+
+    await expect(one.page.get_by_text("Resolved").first).to_be_visible()
+    (refund,) = await town.database.fetch("select amount, reason from refunds")
+    assert (refund["amount"], refund["reason"]) == (50_000, "reservation_lost")
+    assert one.complaints == []
+
+
+async def test_two_people_decide_about_a_large_deposit(town: Town, chromium: Browser) -> None:
+    case = await town.lost(FINISHED, email=ANA, deposit=60_000)
+    one = await engineer(town, chromium)
+    two = await engineer(town, chromium, ENGLISH, SECOND, **PHONE)
+    await one.go(f"/operations/cases/{case.id}")
+    await two.go(f"/operations/cases/{case.id}")
+
+    await one.page.locator("input[value=keep]").check()
+    await one.page.locator("#note").fill("El contrato lo dice.")
+    await one.page.locator("#decide").click()
+    await expect(one.page.locator("#withdraw")).to_be_visible()
+    await expect(one.page.locator("#agree")).to_have_count(0)
+    await two.page.locator("input[value=refund]").check()
+    await two.page.locator("#note").fill("Too late.")
+    await two.page.locator("#decide").click()
+    await expect(two.page.get_by_role("alert")).to_contain_text("A proposal waits already")
+    await two.page.locator("#agree").click()
+
+    await expect(two.page.get_by_text("Resolved").first).to_be_visible()
+    assert await town.database.fetch("select id from refunds") == []
+    (closed,) = await town.platform.books.cases.listed(status="resolved", kind="deposit_held")
+    assert (closed.owner, closed.resolution) == (SECOND, "keep")
 
 
 async def test_a_key_is_shown_once_and_revoked_for_ever(town: Town, chromium: Browser) -> None:

@@ -10,7 +10,7 @@ import re
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,6 +23,7 @@ import aiohttp
 from caas import app
 from caas.assembly import Partners, Platform, Terms, assemble
 from caas.billing_database.accounts import Role
+from caas.billing_database.cases import Case
 from caas.billing_database.connection import Database
 from caas.billing_database.orders import Order
 from caas.channels import NewStaff, ensure_staff
@@ -126,13 +127,16 @@ class Town:
 
         return await eventually(arrived)
 
-    async def reserved(self, vin: str, *, email: str, name: str = "Ana Ruiz") -> UUID:
+    async def reserved(
+        self, vin: str, *, email: str, name: str = "Ana Ruiz", deposit: int = 50_000
+    ) -> UUID:
         """Let a customer reserve a vehicle at the dealership; return the order."""
         management = self.platform.order_management
         customer = await management.create_customer(name=name, email=email, language="es")
         order = await management.create_order(
-            customer=customer.id, vin=vin, model=None, dealership=SOL, deposit=Money(50_000, "EUR")
-        )
+            customer=customer.id, vin=vin, model=None, dealership=SOL,
+            deposit=Money(deposit, "EUR"),
+        )  # fmt: skip
         await self.platform.payment_processing.initiate_reservation_payment(
             _paid_well(order, order.deposit)
         )
@@ -148,6 +152,17 @@ class Town:
         await self.delivery_is_completed(order_id)
         await self.order_is(order_id, OrderState.DELIVERED)
         return order_id
+
+    async def lost(self, vin: str, *, email: str, deposit: int = 50_000) -> Case:
+        """Let a customer's final payment be declined; return the case of the held deposit."""
+        order_id = await self.reserved(vin, email=email, deposit=deposit)
+        await self.order_is(order_id, OrderState.READY)
+        order = await self.platform.order_management.order(order_id)
+        await self.platform.payment_processing.initiate_final_payment(
+            replace(_paid_well(order, order.rest), payment_method="pm_declined")
+        )
+        (case,) = await self.platform.books.cases.listed(kind="deposit_held")
+        return case
 
     async def order_is(self, order_id: UUID, state: OrderState) -> None:
         """Wait until an order is in a state."""

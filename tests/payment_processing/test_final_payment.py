@@ -2,11 +2,22 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from uuid import UUID
 
+import asyncpg
 import pytest
 
+from caas.billing_database.cases import CaseNeedsDecisionError
 from caas.billing_database.connection import Database
+from caas.billing_database.orders import Order
 from caas.order_management.handing_over import ReservationLostError, VehicleNotReadyError
+from caas.order_management.held_deposits import (
+    DepositDecision,
+    DepositProposedError,
+    NoDepositProposedError,
+    NoHeldDepositError,
+    SecondPersonNeededError,
+)
 from caas.order_management.loss import DepositOnLoss
 from caas.order_management.reservation import NotDueError, NotTheSumDueError
 from caas.rules.money import Money
@@ -209,17 +220,74 @@ async def test_the_deposit_of_a_lost_reservation_follows_the_policy(
     )
 
 
-async def test_a_person_gives_a_held_deposit_back(showroom: Showroom) -> None:
+async def held_deposit_of(showroom: Showroom) -> tuple[Order, UUID]:
+    """Let a reservation be lost; return its order and the payment whose deposit is held."""
     order = await showroom.ready()
     await showroom.pay_rest(order, "pm_declined")
+    [case] = await showroom.books.cases.listed(kind="deposit_held")
+    return order, case.subject
 
-    await showroom.orders.decide_deposit(order.id, DepositOnLoss.REFUND, owner="Carla")
+
+async def test_two_people_give_a_held_deposit_back(showroom: Showroom) -> None:
+    order, payment = await held_deposit_of(showroom)
+    desk = showroom.orders.held_deposits
+
+    await desk.decide(payment, DepositDecision.REFUND, note="She may have it.", by="Carla")
+    with pytest.raises(DepositProposedError):
+        await desk.decide(payment, DepositDecision.KEEP, note="She may not.", by="Luis")
+    with pytest.raises(SecondPersonNeededError):
+        await desk.agree(payment, by="Carla")
+    await desk.agree(payment, by="Luis")
+    with pytest.raises(NoHeldDepositError):
+        await desk.agree(payment, by="Luis")
 
     refunds = await showroom.database.fetch("select amount from refunds")
     balances = await balances_of(showroom, order.id)
     assert [row["amount"] for row in refunds] == [DEPOSIT.amount]
     assert balances.get("reservation_held", 0) == 0
     assert await showroom.books.cases.listed(status="open") == []
+
+
+async def test_a_proposal_is_withdrawn_and_another_one_keeps_the_deposit(
+    showroom: Showroom,
+) -> None:
+    order, payment = await held_deposit_of(showroom)
+    desk = showroom.orders.held_deposits
+
+    await desk.decide(payment, DepositDecision.REFUND, note="She may have it.", by="Carla")
+    await desk.withdraw(payment, by="Carla")
+    with pytest.raises(NoDepositProposedError):
+        await desk.agree(payment, by="Luis")
+    await desk.decide(payment, DepositDecision.KEEP, note="The contract says so.", by="Carla")
+    await desk.agree(payment, by="Luis")
+
+    balances = await balances_of(showroom, order.id)
+    assert await showroom.database.fetch("select id from refunds") == []
+    assert balances.get("reservation_held", 0) == 0
+    assert -balances["customer_deposits"] == DEPOSIT.amount
+
+
+async def test_the_database_refuses_one_person_who_decides_about_much(showroom: Showroom) -> None:
+    _, payment = await held_deposit_of(showroom)
+    desk = showroom.orders.held_deposits
+    await desk.decide(payment, DepositDecision.KEEP, note="Mine.", by="Carla")
+
+    with pytest.raises(asyncpg.CheckViolationError, match="two_people_decide_much"):
+        await showroom.database.fetch(
+            "update deposit_decisions set state = 'agreed', decided_by = 'Carla',"
+            " decided_at = db_now()"
+        )
+
+
+async def test_no_words_close_the_case_of_a_held_deposit(showroom: Showroom) -> None:
+    """The case was closed with words, and the money stayed on its account for ever."""
+    await held_deposit_of(showroom)
+    [case] = await showroom.books.cases.listed(kind="deposit_held")
+
+    with pytest.raises(CaseNeedsDecisionError):
+        await showroom.books.cases.resolve(case.id, resolution="Done.", owner="Carla")
+
+    assert (await showroom.books.cases.get(case.id)).status == "open"
 
 
 async def balances_of(showroom: Showroom, order_id: object) -> dict[str, int]:

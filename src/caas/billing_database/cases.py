@@ -35,7 +35,7 @@ update cases set status = 'resolved', resolution = $3, owner = $4, resolved_at =
 """
 RESOLVE = """
 update cases set status = 'resolved', resolution = $2, owner = $3, resolved_at = db_now()
- where id = $1 and status = 'open'
+ where id = $1 and status = 'open' and kind <> all ($5)
    and not (kind = $4 and exists (
      select from open_work o where o.subject = cases.subject and o.parked_at is not null))
 returning id
@@ -46,6 +46,9 @@ select id, kind, subject, sentence, facts, owner, status, resolution, opened_at,
   from cases where id = $1
 """
 PARKED = "open_work_parked"
+DEPOSIT_HELD = "deposit_held"
+DECIDED_OTHERWISE = (DEPOSIT_HELD,)
+"""Kinds of cases that no words close: a decision does, which moves money."""
 
 
 class CaseNotFoundError(NotFoundError):
@@ -58,6 +61,12 @@ class CaseStillNeededError(ConflictError):
     """Work is parked behind this case; release the work, and the case closes with it."""
 
     code = "case_still_needed"
+
+
+class CaseNeedsDecisionError(ConflictError):
+    """Money waits behind this case; decide what becomes of it, and the case closes with it."""
+
+    code = "case_needs_decision"
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,11 +158,15 @@ class Cases:
         Raises:
             CaseNotFoundError: no open case has this id.
             CaseStillNeededError: work is parked behind it.
+            CaseNeedsDecisionError: money waits behind it.
         """
         by = within or self.database
-        if await by.fetchrow(RESOLVE, case_id, resolution, owner, PARKED) is not None:
+        closing = (case_id, resolution, owner, PARKED, DECIDED_OTHERWISE)
+        if await by.fetchrow(RESOLVE, *closing) is not None:
             return
         row = await by.fetchrow(ONE, case_id)
         if row is None or row["status"] != "open":
             raise CaseNotFoundError(f"No open case has the id {case_id}.")
+        if row["kind"] in DECIDED_OTHERWISE:
+            raise CaseNeedsDecisionError(case=str(case_id))
         raise CaseStillNeededError(case=str(case_id))

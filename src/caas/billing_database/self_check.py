@@ -292,6 +292,7 @@ FREE_TEXT: Final = (
     "select code, concat_ws(' ', name, names::text) from services",
     "select id::text, concat_ws(' ', login, dealership) from accounts",
     "select id::text, note from outcome_decisions",
+    "select id::text, note from deposit_decisions",
     "select id::text, payment_method from subscriptions",
     "select subscription::text, concat_ws(' ', source_id, unit) from usage_records",
     """select report_id::text, concat_ws(' ', batch_id, line_id, transaction_id,

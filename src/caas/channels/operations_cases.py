@@ -1,22 +1,24 @@
 """Cases: what a person must look at, taken by somebody and closed with what was decided.
 
 Rules a change must keep: a case is closed with words and a name; a case behind which work is parked
-closes by releasing the work.
+closes by releasing the work, and one behind which a deposit is held by deciding about it.
 """
 
 from typing import Final
 from uuid import UUID
 
 from caas.billing_database import operations_counts
-from caas.billing_database.cases import Case
+from caas.billing_database.cases import DECIDED_OTHERWISE, DEPOSIT_HELD, Case
 from caas.channels.acting import acted, told
 from caas.channels.forms import filled
+from caas.channels.operations_deposits import OPERATIONS_DEPOSIT_ROUTES, held_deposit
 from caas.channels.page_routes import OPERATIONS, NothingHereError, PageRoute, get, post
 from caas.channels.replies import Reply
 from caas.channels.rooms import Channels
 from caas.channels.sending_once import new_key
 from caas.channels.visit import Visit
 from caas.errors import NotFoundError, RefusedError
+from caas.order_management.held_deposits import DepositDecision
 
 RESOLUTION_CHARS_MAX: Final = 1000
 STATUSES: Final = ("open", "resolved")
@@ -50,6 +52,8 @@ async def case(channels: Channels, visit: Visit) -> Reply:
     return channels.page(
         visit, "operations/case.html", case=found, key=new_key(), me=visit.by.name,
         is_payment=await books.payments.exists(found.subject), after=told(channels, visit),
+        deposit=await held_deposit(channels, found.subject) if found.kind == DEPOSIT_HELD else None,
+        decisions=tuple(DepositDecision), is_decided=found.kind in DECIDED_OTHERWISE,
     )  # fmt: skip
 
 
@@ -89,4 +93,5 @@ OPERATIONS_CASE_ROUTES: Final[tuple[PageRoute, ...]] = (
     get("/operations/cases/{case_id:uuid}", case, OPERATIONS),
     post("/operations/cases/{case_id:uuid}/take", take, OPERATIONS),
     post("/operations/cases/{case_id:uuid}/close", close, OPERATIONS),
+    *OPERATIONS_DEPOSIT_ROUTES,
 )

@@ -31,6 +31,7 @@ from caas.open_work import OpenWork
 from caas.order_management.factory_orders import FactoryOrders
 from caas.order_management.giving_back import GIVE_BACK, GivingBack, Refund
 from caas.order_management.handing_over import REGISTER_VEHICLE, SCHEDULE_DELIVERY, HandingOver
+from caas.order_management.held_deposits import HeldDeposits
 from caas.order_management.loss import DepositOnLoss, Loss
 from caas.order_management.order_books import Alert, OrderBooks, Tell
 from caas.order_management.partner_news import PartnerNews
@@ -131,7 +132,7 @@ class OrderManagement:
         self.mark_payment_failed = self._loss.mark_payment_failed
         self.mark_vehicle_sin_asignar = self._books.mark_vehicle_sin_asignar
         self.add_to_stock_inventory = self._books.add_to_stock_inventory
-        self.decide_deposit = self._loss.decide_deposit
+        self.held_deposits = HeldDeposits(self._books, giving_back=self._giving_back)
         # What partners and customers tell by themselves
         news = PartnerNews(self._books, reservation=self._reservation)
         self.vehicle_ready = news.vehicle_ready

@@ -1,5 +1,5 @@
--- What operations look at and decide: calls to the gateway, checks of the laws, and decisions about
--- outcomes nobody knows; and the indexes behind the console's searches.
+-- What operations look at and decide: calls to the gateway, checks of the laws, decisions about
+-- outcomes nobody knows and about held deposits; and the indexes behind the console's searches.
 --
 -- Rules a change must keep: a call is written down once and never changed; what two people decided
 -- names two people, whoever writes.
@@ -54,13 +54,42 @@ create trigger never_removed before delete or truncate on outcome_decisions
 
 create function refuse_other_decision() returns trigger language plpgsql as $$
 begin
-  raise exception 'a decision about an outcome is taken once, and stays as it was proposed'
+  raise exception 'a decision is taken once, and stays as it was proposed'
     using errcode = 'check_violation';
 end $$;
 create trigger is_decided_once before update on outcome_decisions for each row
   when (old.state <> 'proposed'
         or (new.id, new.payment_id, new.note, new.proposed_by, new.proposed_at)
            is distinct from (old.id, old.payment_id, old.note, old.proposed_by, old.proposed_at))
+  execute function refuse_other_decision();
+
+-- What becomes of a held deposit (decision 21): one person decides, above a limit two do.
+create table deposit_decisions (
+  id uuid primary key,
+  payment_id uuid not null references payments,
+  decision text not null check (decision in ('refund', 'keep')),
+  note text not null check (length(note) between 1 and 1000),
+  needs_second boolean not null,
+  state text not null check (state in ('proposed', 'agreed', 'withdrawn')),
+  proposed_by text not null,
+  proposed_at timestamptz not null,
+  decided_by text,
+  decided_at timestamptz,
+  check ((state = 'proposed') = (decided_by is null)),
+  check ((decided_by is null) = (decided_at is null)),
+  constraint two_people_decide_much
+    check (state <> 'agreed' or not needs_second or decided_by <> proposed_by)
+);
+create unique index one_deposit_decision on deposit_decisions (payment_id)
+  where state <> 'withdrawn';
+create trigger never_removed before delete or truncate on deposit_decisions
+  for each statement execute function refuse_change();
+create trigger is_decided_once before update on deposit_decisions for each row
+  when (old.state <> 'proposed'
+        or (new.id, new.payment_id, new.decision, new.note, new.needs_second, new.proposed_by,
+            new.proposed_at)
+           is distinct from (old.id, old.payment_id, old.decision, old.note, old.needs_second,
+                             old.proposed_by, old.proposed_at))
   execute function refuse_other_decision();
 
 -- Of which payment a webhook speaks, in the words of each gateway's adapter.

@@ -1,0 +1,75 @@
+"""Decisions about held deposits, as rows: taken by one person, or by two above a limit (21).
+
+Rules a change must keep: a deposit is decided about once; the database refuses that one person is
+both where two are needed; what was decided stays as it was written.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from caas.billing_database.connection import Connection, Database
+from caas.billing_database.identifiers import new_id
+
+PROPOSED: Final = """
+select id, payment_id, decision, note, needs_second, proposed_by, proposed_at
+  from deposit_decisions where payment_id = $1 and state = 'proposed'
+"""
+WRITE: Final = """
+insert into deposit_decisions (id, payment_id, decision, note, needs_second, state, proposed_by,
+                               proposed_at, decided_by, decided_at)
+values ($1, $2, $3, $4, $5, case when $5 then 'proposed' else 'agreed' end, $6, db_now(),
+        case when not $5 then $6 end, case when not $5 then db_now() end)
+on conflict (payment_id) where state <> 'withdrawn' do nothing returning id
+"""
+DECIDE: Final = """
+update deposit_decisions set state = $2, decided_by = $3, decided_at = db_now()
+ where payment_id = $1 and state = 'proposed' returning id
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class DepositProposal:
+    """What somebody proposed about a held deposit, and nobody has agreed to yet."""
+
+    id: UUID
+    payment_id: UUID
+    decision: str
+    note: str
+    needs_second: bool
+    proposed_by: str
+    proposed_at: datetime
+
+
+class DepositDecisions:
+    """The table of decisions about deposits."""
+
+    def __init__(self, database: Database) -> None:
+        """Read and write through this database."""
+        self._database = database
+
+    async def proposed(
+        self, payment_id: UUID, *, within: Connection | None = None
+    ) -> DepositProposal | None:
+        """Return the proposal that waits for a second person, if one does."""
+        row = await (within or self._database).fetchrow(PROPOSED, payment_id)
+        return None if row is None else DepositProposal(**dict(row))
+
+    async def write(  # noqa: PLR0913  # the columns of a decision
+        self,
+        payment_id: UUID,
+        decision: str,
+        *,
+        note: str,
+        by: str,
+        needs_second: bool,
+        within: Connection,
+    ) -> bool:
+        """Write a decision down, or a proposal where two are needed; False when one is there."""
+        row = await within.fetchrow(WRITE, new_id(), payment_id, decision, note, needs_second, by)
+        return row is not None
+
+    async def decide(self, payment_id: UUID, *, state: str, by: str, within: Connection) -> bool:
+        """Agree to the proposal that waits, or withdraw it; False when none waits."""
+        return await within.fetchrow(DECIDE, payment_id, state, by) is not None

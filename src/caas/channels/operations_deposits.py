@@ -1,0 +1,83 @@
+"""Held deposits (decision 21): given back or kept, by one person or two, on the page of the case.
+
+Rules a change must keep: whether a second person is needed, and who may agree, is for the room to
+say.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+from uuid import UUID
+
+from caas.channels.acting import acted
+from caas.channels.page_routes import OPERATIONS, NothingHereError, PageRoute, post
+from caas.channels.replies import Reply
+from caas.channels.rooms import Channels
+from caas.channels.visit import Visit
+from caas.errors import NotFoundError, RefusedError
+from caas.order_management.held_deposits import (
+    DepositDecision,
+    HeldDeposit,
+    HeldDeposits,
+    NoHeldDepositError,
+)
+
+Act = Callable[[HeldDeposits, UUID], Awaitable[object]]
+"""What a form does at the desk, to the deposit of its case."""
+
+
+class NoDecisionChosenError(RefusedError):
+    """Choose what becomes of the deposit."""
+
+    code = "no_decision_chosen"
+
+
+async def held_deposit(channels: Channels, payment_id: UUID) -> HeldDeposit | None:
+    """Return the deposit that waits behind a case, if one does."""
+    try:
+        return await channels.rooms.order_management.held_deposits.of(payment_id)
+    except NoHeldDepositError:
+        return None
+
+
+async def decide(channels: Channels, visit: Visit) -> Reply:
+    """Decide, or propose to when a second person is needed."""
+    me, note, chosen = visit.by.name, visit.form.get("note", ""), visit.form.get("decision", "")
+
+    async def act(desk: HeldDeposits, payment_id: UUID) -> None:
+        if chosen not in set(DepositDecision):
+            raise NoDecisionChosenError
+        await desk.decide(payment_id, DepositDecision(chosen), note=note, by=me)
+
+    return await _acted(channels, visit, act)
+
+
+async def agree(channels: Channels, visit: Visit) -> Reply:
+    """Agree as the second person."""
+    me = visit.by.name
+    return await _acted(channels, visit, lambda desk, it: desk.agree(it, by=me))
+
+
+async def withdraw(channels: Channels, visit: Visit) -> Reply:
+    """Take a proposal back."""
+    me = visit.by.name
+    return await _acted(channels, visit, lambda desk, it: desk.withdraw(it, by=me))
+
+
+async def _acted(channels: Channels, visit: Visit, act: Act) -> Reply:
+    case_id: UUID = visit.ids["case_id"]
+    try:
+        case = await channels.rooms.books.cases.get(case_id)
+    except NotFoundError as error:
+        raise NothingHereError from error
+    desk = channels.rooms.order_management.held_deposits
+    return await acted(
+        channels, visit, f"/operations/cases/{case_id}", lambda: act(desk, case.subject)
+    )
+
+
+_DEPOSIT: Final = "/operations/cases/{case_id:uuid}/deposit"
+OPERATIONS_DEPOSIT_ROUTES: Final[tuple[PageRoute, ...]] = (
+    post(_DEPOSIT, decide, OPERATIONS),
+    post(_DEPOSIT + "/agree", agree, OPERATIONS),
+    post(_DEPOSIT + "/withdraw", withdraw, OPERATIONS),
+)

@@ -1,0 +1,231 @@
+"""The deposit of a lost reservation, held until somebody decides (decision 21).
+
+It goes back to the customer, or is kept. One person decides; above the limit from which
+discrepancies need two people (decision 35), one proposes and another one agrees.
+
+Rules a change must keep: one person never decides alone about much; deciding, moving the money off
+its account and closing the case are one commit; a deposit is decided about once.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+from uuid import UUID
+
+from caas.billing_database.cases import DEPOSIT_HELD, Case
+from caas.billing_database.connection import Connection
+from caas.billing_database.deposit_decisions import DepositDecisions, DepositProposal
+from caas.billing_database.moves import Moved, move_of
+from caas.billing_database.orders import Order
+from caas.billing_database.payments import Payment
+from caas.errors import ConflictError, RefusedError, UnavailableError
+from caas.order_management.giving_back import RESERVATION_LOST, GivingBack
+from caas.order_management.order_books import OrderBooks
+from caas.rules import postings
+from caas.rules.card_numbers import contains_card_number
+from caas.rules.discrepancies import is_large
+from caas.rules.money import Money
+from caas.rules.payment_states import PaymentState, Remark
+from caas.rules.payment_types import PaymentType
+from caas.rules.postings import Entry
+
+NOTE_CHARS_MAX: Final = 1000
+REMARK_ATTEMPTS_MAX: Final = 5
+PAID: Final = frozenset({PaymentState.CAPTURING, PaymentState.SETTLED})
+
+
+class DepositDecision(StrEnum):
+    """What becomes of a held deposit."""
+
+    REFUND = "refund"
+    KEEP = "keep"
+
+
+class NoHeldDepositError(ConflictError):
+    """No deposit of this payment waits for a decision."""
+
+    code = "no_held_deposit"
+
+
+class DepositProposedError(ConflictError):
+    """Somebody has proposed already; another person agrees or withdraws it."""
+
+    code = "deposit_proposed"
+
+
+class NoDepositProposedError(ConflictError):
+    """Nothing about this deposit waits for a second person."""
+
+    code = "no_deposit_proposed"
+
+
+class SecondPersonNeededError(ConflictError):
+    """Whoever proposed what becomes of a deposit cannot agree to it."""
+
+    code = "second_person_needed"
+
+
+class DepositNoteRefusedError(RefusedError):
+    """Say why, in one to a thousand characters, without a card number."""
+
+    code = "deposit_note_refused"
+
+
+@dataclass(frozen=True, slots=True)
+class HeldDeposit:
+    """A deposit that waits: what it is, whether two must decide, and what was proposed."""
+
+    payment: Payment
+    order: Order
+    case: Case
+    proposal: DepositProposal | None
+
+    @property
+    def amount(self) -> Money:
+        """What was taken from the customer."""
+        return Money(self.payment.captured_amount, self.payment.currency)
+
+    @property
+    def needs_second(self) -> bool:
+        """Whether it is more than one person may decide about."""
+        return is_large(self.amount)
+
+
+class HeldDeposits:
+    """The desk at which held deposits are decided about."""
+
+    def __init__(self, order_books: OrderBooks, *, giving_back: GivingBack) -> None:
+        """Keep decisions in these books; money goes back through this door."""
+        self._books = order_books
+        self._giving_back = giving_back
+        self._decisions = DepositDecisions(order_books.books.database)
+
+    async def of(self, payment_id: UUID) -> HeldDeposit:
+        """Return the held deposit of a reservation payment.
+
+        Raises:
+            NoHeldDepositError: none waits.
+        """
+        for case in await self._books.books.cases.listed(subject=payment_id):
+            if case.kind == DEPOSIT_HELD and await self._books.books.payments.exists(payment_id):
+                payment = await self._books.books.payments.get(payment_id)
+                order = await self._books.orders.get(payment.subject)
+                proposal = await self._decisions.proposed(payment_id)
+                return HeldDeposit(payment, order, case, proposal)
+        raise NoHeldDepositError(payment_id=str(payment_id))
+
+    async def decide(
+        self, payment_id: UUID, decision: DepositDecision, *, note: str, by: str
+    ) -> None:
+        """Decide, or propose to where two people are needed.
+
+        Raises:
+            NoHeldDepositError: none waits.
+            DepositProposedError: a proposal waits already.
+            DepositNoteRefusedError: there is no note, or a card number in it.
+        """
+        text = note.strip()
+        if not 0 < len(text) <= NOTE_CHARS_MAX or contains_card_number(text):
+            raise DepositNoteRefusedError
+        held = await self.of(payment_id)
+
+        async def together(connection: Connection) -> None:
+            written = await self._decisions.write(
+                payment_id, decision, note=text, by=by, needs_second=held.needs_second,
+                within=connection,
+            )  # fmt: skip
+            if not written:
+                raise DepositProposedError(payment_id=str(payment_id))
+            if not held.needs_second:
+                await self._carry_out(held, decision, by=by, within=connection)
+
+        await self._books.books.database.in_transaction(together)
+        if not held.needs_second:
+            await self._give_back(held, decision)
+
+    async def agree(self, payment_id: UUID, *, by: str) -> None:
+        """Agree as the second person.
+
+        Raises:
+            NoHeldDepositError, NoDepositProposedError: nothing waits.
+            SecondPersonNeededError: whoever proposed it cannot agree to it.
+        """
+        held = await self.of(payment_id)
+
+        async def together(connection: Connection) -> DepositDecision:
+            proposal = await self._decisions.proposed(payment_id, within=connection)
+            if proposal is None:
+                raise NoDepositProposedError(payment_id=str(payment_id))
+            if proposal.proposed_by == by:
+                raise SecondPersonNeededError(proposed_by=by)
+            if not await self._decisions.decide(
+                payment_id, state="agreed", by=by, within=connection
+            ):
+                raise NoDepositProposedError(payment_id=str(payment_id))
+            decision = DepositDecision(proposal.decision)
+            await self._carry_out(held, decision, by=by, within=connection)
+            return decision
+
+        decision = await self._books.books.database.in_transaction(together)
+        await self._give_back(held, decision)
+
+    async def withdraw(self, payment_id: UUID, *, by: str) -> None:
+        """Take a proposal back, one's own or another's.
+
+        Raises:
+            NoDepositProposedError: none waits.
+        """
+
+        async def alone(connection: Connection) -> bool:
+            return await self._decisions.decide(
+                payment_id, state="withdrawn", by=by, within=connection
+            )
+
+        if not await self._books.books.database.in_transaction(alone):
+            raise NoDepositProposedError(payment_id=str(payment_id))
+
+    async def _carry_out(
+        self, held: HeldDeposit, decision: DepositDecision, *, by: str, within: Connection
+    ) -> None:
+        await remark(
+            self._books,
+            held.payment,
+            Remark.DEPOSIT_DECIDED,
+            postings.deposit_released(held.payment.captured_amount),
+            within=within,
+        )
+        await self._books.books.cases.close(
+            DEPOSIT_HELD, held.payment.id, resolution=decision, owner=by, within=within
+        )
+        if decision is DepositDecision.REFUND:
+            await self._giving_back.will_give_back(held.order, RESERVATION_LOST, within=within)
+
+    async def _give_back(self, held: HeldDeposit, decision: DepositDecision) -> None:
+        if decision is DepositDecision.REFUND:
+            await self._giving_back.give_back(held.payment.subject, RESERVATION_LOST)
+
+
+async def deposit_of(
+    order_books: OrderBooks, order: Order, *, within: Connection | None = None
+) -> Payment | None:
+    """Return the reservation payment whose money is with us or on its way."""
+    payments = await order_books.payments_of(order, PaymentType.RESERVATION, within=within)
+    return next((payment for payment in payments if payment.state in PAID), None)
+
+
+async def remark(
+    order_books: OrderBooks,
+    payment: Payment,
+    said: Remark,
+    entries: tuple[Entry, ...],
+    *,
+    within: Connection,
+) -> Moved:
+    """Write entries on a payment that may be moving at this very moment."""
+    for _ in range(REMARK_ATTEMPTS_MAX):
+        move = move_of(payment, said, source=said.value, entries=entries)
+        moved = await order_books.books.moves.apply(move, within=within)
+        if moved.moved:
+            return moved
+        payment = await order_books.books.payments.get(payment.id, within=within)
+    raise UnavailableError("The reservation payment is moving; try again shortly.")

@@ -99,6 +99,7 @@ def laid(database: Database, partners: Partners, terms: Terms) -> Ground:
         address_of=between_rooms.addresses(database),
         zone=terms.market.zone,
         language=terms.market.language,
+        public_url=terms.public_url,
     )
     refunds = Refunds(
         books=books,

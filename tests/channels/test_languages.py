@@ -60,6 +60,18 @@ def test_every_state_has_its_words(language: str) -> None:
     assert [key for key in needed if key not in words] == []
 
 
+@pytest.mark.parametrize("language", LOCALES)
+def test_every_kind_of_case_has_a_name_and_says_what_to_do(language: str) -> None:
+    words = catalogue(language)
+    runbook = (CHANNELS.parents[2] / "docs" / "operations.md").read_text("utf-8")
+    table = runbook.partition("## Alerts and cases, one by one")[2].partition("\n## ")[0]
+    kinds = re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)
+
+    assert len(kinds) > 30
+    assert [kind for kind in kinds if f"case.{kind}" not in words] == []
+    assert [kind for kind in kinds if f"advice.{kind}" not in words] == []
+
+
 @pytest.mark.parametrize(
     ("accepted", "language"),
     [

@@ -1,5 +1,6 @@
 """The operations console in a browser: an engineer at night finds, understands and resolves."""
 
+import re
 from typing import Any
 from uuid import UUID
 
@@ -20,7 +21,7 @@ from tests.channels.journeys import (
     Visitor,
     visitor,
 )
-from tests.channels.town import STOCK, Town, eventually
+from tests.channels.town import PASSWORD, STOCK, Town, eventually
 
 FINISHED = STOCK[0][0]
 PAGE_BYTES_MAX = 100_000
@@ -54,6 +55,32 @@ async def unknown(town: Town) -> Payment:
         return payment if payment.outcome == "unknown" else None
 
     return await eventually(known_to_be_unknown)
+
+
+@pytest.mark.parametrize(("tongue", "window"), [(SPANISH, DESK), (ENGLISH, PHONE)])
+async def test_an_alert_leads_by_what_to_do_to_the_payment(
+    town: Town, chromium: Browser, tongue: Tongue, window: dict[str, Any]
+) -> None:
+    """What an engineer does who is woken by a message: open it, read, look."""
+    payment = await unknown(town)
+    letter = await town.letter_to("operations", containing="/operations/alerts/")
+    path = letter[letter.index("/operations/alerts/") :].split()[0]
+    one = await visitor(town, chromium, tongue, **window)
+
+    await one.go(path)
+    await one.page.get_by_label(tongue.login).fill(OPERATIONS)
+    await one.page.get_by_label(tongue.password).fill(PASSWORD)
+    await one.press(tongue.enter)
+    await expect(one.page.locator(".notice").first).to_contain_text(
+        "Pregunta ahora" if tongue is SPANISH else "asked now"
+    )
+    await one.page.locator(f"a.first[href='/operations/payments/{payment.id}']").click()
+    await expect(one.page.locator("#probe")).to_be_visible()
+    await one.go("/messages")
+    await one.page.locator(f"a[href='{path}']").click()
+
+    await expect(one.page).to_have_url(re.compile("/operations/cases/"))
+    assert one.complaints == []
 
 
 @pytest.mark.parametrize(("tongue", "window"), [(SPANISH, DESK), (ENGLISH, PHONE)])

@@ -56,7 +56,7 @@ class DepositDecisions:
         row = await (within or self._database).fetchrow(PROPOSED, payment_id)
         return None if row is None else DepositProposal(**dict(row))
 
-    async def write(  # noqa: PLR0913  # the columns of a decision
+    async def write(
         self,
         payment_id: UUID,
         decision: str,

@@ -12,7 +12,7 @@ from caas.channels.page_routes import SIGNED_IN, PageRoute, get
 from caas.channels.replies import Reply
 from caas.channels.rooms import Channels
 from caas.channels.visit import Visit
-from caas.notifications import CUSTOMER, DEALERSHIP, OPERATIONS, Notifications, Told
+from caas.notifications import ALERT, CUSTOMER, DEALERSHIP, OPERATIONS, Notifications, Told
 
 AUDIENCES: Final = {
     Role.CUSTOMER: CUSTOMER,
@@ -69,7 +69,11 @@ async def messages(channels: Channels, visit: Visit) -> Reply:
         before=visit.place("before"),
     )
     links = [_link(visit.by.role, one) for one in told]
-    reply = channels.page(visit, "messages.html", told=list(zip(told, links, strict=True)))
+    t = channels.renderer.translator(visit.language)
+    titles = [
+        t.named("case", one.facts["kind"]) if one.template == ALERT else one.title for one in told
+    ]
+    reply = channels.page(visit, "messages.html", told=list(zip(told, links, titles, strict=True)))
     if visit.unread:
         await channels.rooms.notifications.mark_read(
             recipient_of(visit.by), audience=AUDIENCES[visit.by.role]
@@ -82,8 +86,8 @@ def _link(role: Role, told: Told) -> str | None:
     if role is Role.SALES:
         is_of_order = told.template in OF_AN_ORDER
         return f"/intranet/orders/{told.subject}" if is_of_order else None
-    if role is not Role.CUSTOMER:
-        return None
+    if role is Role.OPERATIONS:
+        return f"/operations/alerts/{told.id}"
     for templates, path in (
         (OF_AN_ORDER, "/car"), (OF_A_PAYMENT, "/payments"), (OF_A_SUBSCRIPTION, "/subscriptions"),
     ):  # fmt: skip

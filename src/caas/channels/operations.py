@@ -25,6 +25,7 @@ from caas.billing_database.operations_counts import (
 from caas.billing_database.reconciliation_figures import ExposureFigure, LossFigure
 from caas.channels.charts import Datum, bars
 from caas.channels.formats import written
+from caas.channels.operations_alerts import OPERATIONS_ALERT_ROUTES
 from caas.channels.operations_cases import OPERATIONS_CASE_ROUTES
 from caas.channels.operations_payment import OPERATIONS_PAYMENT_ROUTES
 from caas.channels.operations_payments import OPERATIONS_PAYMENTS_ROUTES
@@ -155,6 +156,7 @@ OPERATIONS_ROUTES: Final[tuple[PageRoute, ...]] = (
     *OPERATIONS_PAYMENTS_ROUTES,
     *OPERATIONS_PAYMENT_ROUTES,
     *OPERATIONS_UNKNOWN_ROUTES,
+    *OPERATIONS_ALERT_ROUTES,
     *OPERATIONS_CASE_ROUTES,
     *OPERATIONS_WORK_ROUTES,
     *OPERATIONS_RECONCILIATION_ROUTES,

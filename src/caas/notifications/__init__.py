@@ -10,7 +10,7 @@ twice after a crash, and never not at all.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, tzinfo
 from typing import Any, Final, NamedTuple
 from uuid import UUID
@@ -74,6 +74,15 @@ class Told:
     created_at: datetime
     sent_at: datetime | None
     read_at: datetime | None
+    facts: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Alerted:
+    """What an alert was about."""
+
+    kind: str
+    subject: UUID
 
 
 class Notifications:
@@ -87,8 +96,13 @@ class Notifications:
         address_of: AddressOf,
         zone: tzinfo,
         language: str = "es",
+        public_url: str = "",
     ) -> None:
-        """Send through this channel; whoever is no customer is spoken to in `language`."""
+        """Send through this channel; whoever is no customer is spoken to in `language`.
+
+        An alert that is sent leads to the console at `public_url`.
+        """
+        self._public_url = public_url
         self._books = books
         self._rows = NotificationRows(books.database)
         self._channel = channel
@@ -168,6 +182,13 @@ class Notifications:
             language = address.language if address else self._language
         names = await self._names(listed, language)
         return [self._written(row, language, names) for row in listed]
+
+    async def alerted(self, notification_id: UUID) -> Alerted | None:
+        """Return what an alert was about; None when there is no such alert."""
+        row = await self._rows.get(notification_id)
+        if row is None or row.template != ALERT:
+            return None
+        return Alerted(row.facts["kind"], row.subject)
 
     async def unread(self, recipient: str | UUID, *, audience: str = CUSTOMER) -> int:
         """Count what a recipient has not read."""
@@ -253,6 +274,9 @@ class Notifications:
         said = texts.words(
             row.template, row.facts, language=address.language, zone=self._zone, names=names
         )
+        if row.template == ALERT and self._public_url:
+            there = f"{self._public_url}/operations/alerts/{row.id}"
+            said = replace(said, text=f"{said.text}\n\n{there}")
         return OutgoingMessage(
             id=str(row.id),
             recipient=address.email or row.recipient,
@@ -272,6 +296,7 @@ class Notifications:
             row.created_at,
             row.sent_at,
             row.read_at,
+            row.facts,
         )
 
 

@@ -1,0 +1,32 @@
+"""From an alert to where something can be done about it: its case, or the payment it names.
+
+Rule a change must keep: an alert leads somewhere for ever, also when its case is closed.
+"""
+
+from typing import Final
+from uuid import UUID
+
+from caas.channels.page_routes import OPERATIONS, NothingHereError, PageRoute, get
+from caas.channels.replies import Reply, see_other
+from caas.channels.rooms import Channels
+from caas.channels.visit import Visit
+
+
+async def alert(channels: Channels, visit: Visit) -> Reply:
+    """Lead to the newest case of the alert's kind and subject, or to the payment."""
+    alert_id: UUID = visit.ids["alert_id"]
+    alerted = await channels.rooms.notifications.alerted(alert_id)
+    if alerted is None:
+        raise NothingHereError
+    books = channels.rooms.books
+    cases = await books.cases.listed(status=None, subject=alerted.subject, kind=alerted.kind)
+    if cases:
+        return see_other(f"/operations/cases/{cases[0].id}")
+    if await books.payments.exists(alerted.subject):
+        return see_other(f"/operations/payments/{alerted.subject}")
+    return see_other(f"/operations/payments?q={alerted.subject}")
+
+
+OPERATIONS_ALERT_ROUTES: Final[tuple[PageRoute, ...]] = (
+    get("/operations/alerts/{alert_id:uuid}", alert, OPERATIONS),
+)

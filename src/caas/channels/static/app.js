@@ -1,14 +1,44 @@
 "use strict";
-// What a page does by itself: it keeps quiet while nobody looks or somebody writes, says aloud what has changed, sends
-// a form once, goes on to the gateway, copies a link, and installs itself. Pages work without it.
+// What a page does by itself: it keeps quiet while nobody looks or somebody writes, says aloud what has changed, leaves
+// the focus and what was opened where they were, sends a form once, goes on to the gateway, copies a link, and installs
+// itself. Pages work without it.
 (() => {
   const announcer = document.getElementById("announcer");
   const each = (selector, act) => document.querySelectorAll(selector).forEach(act);
 
   document.addEventListener("htmx:beforeRequest", (event) => {
-    const writing = document.activeElement?.matches("input, select, textarea") && event.target.contains(document.activeElement);
+    const fields = [...event.target.querySelectorAll("input, select, textarea")];
+    const writing = fields.some((field) => field === document.activeElement || begun(field));
     if (document.hidden || !navigator.onLine || writing) event.preventDefault();
   });
+
+  function begun(field) {
+    return field.type === "radio" || field.type === "checkbox" ? field.checked !== field.defaultChecked
+      : field.type !== "hidden" && field.value !== (field.defaultValue ?? field.value);
+  }
+
+  let held;
+  const called = (part) => `${part.tagName} ${part.id} ${part.getAttribute("href")} ${part.textContent.trim()}`;
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    const live = event.detail.target, focus = document.activeElement;
+    held = {
+      id: live.id,
+      focus: live.contains(focus) ? called(focus) : "",
+      open: [...live.querySelectorAll("details[open] > summary")].map(called),
+    };
+  });
+
+  function restore() {
+    const live = held && document.getElementById(held.id);
+    if (!live) return;
+    live.querySelectorAll("details > summary").forEach((one) => {
+      if (held.open.includes(called(one))) one.parentElement.open = true;
+    });
+    if (!held.focus || live.contains(document.activeElement)) return;
+    const again = [...live.querySelectorAll("a, button, summary, [tabindex]")].find((one) => called(one) === held.focus);
+    if (!again) live.tabIndex = -1;
+    (again ?? live).focus({ preventScroll: true });
+  }
 
   let said = document.querySelector("[data-announce]")?.dataset.announce;
   document.addEventListener("htmx:afterSwap", () => {
@@ -18,6 +48,7 @@
       announcer.textContent = said;
       told.classList.add("update");
     }
+    restore();
     prepare();
   });
 

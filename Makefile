@@ -1,6 +1,6 @@
 # Short names for ./caas, which needs no make. Each check is defined in bootstrap/checks.py.
 .DEFAULT_GOAL := help
-.PHONY: help setup test fuzz crash kills orders protections check coverage format bench demo up soak simulate screenshots docs clean
+.PHONY: help setup test fuzz crash kills orders protections check coverage format bench demo up soak simulate screenshots weight docs clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -56,6 +56,9 @@ simulate: ## twenty lives of a hundred stories each, drawn from seeds
 
 screenshots: ## picture the pages of docs/channels.md anew
 	@./caas run python -m tests.channels.screenshots
+
+weight: ## what first pages weigh, and how soon a slow telephone can use them
+	@./caas run python -m tests.channels.first_page
 
 docs: ## make docs/ anew from the sources
 	@./caas run python -m docs.generate

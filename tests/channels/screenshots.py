@@ -7,6 +7,8 @@ telephone and at a desk, light and dark.
 import asyncio
 import re
 import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 from uuid import UUID
@@ -158,9 +160,9 @@ async def operations(town: Town, browser: Browser, order: UUID) -> None:
         await picture(one, f"operations-{name}-phone")
 
 
-async def main() -> None:
-    """Found a town, and picture it."""
-    FOLDER.mkdir(parents=True, exist_ok=True)
+@asynccontextmanager
+async def visited() -> AsyncIterator[tuple[Town, Browser]]:
+    """Found a town over a database of its own, and start a browser to visit it with."""
     with tempfile.TemporaryDirectory(prefix="caas-pictures-", ignore_cleanup_errors=True) as folder:
         server = EmbeddedPostgresql()
         dsn = await server.start(Path(folder))
@@ -171,12 +173,19 @@ async def main() -> None:
             await migrations.migrate(named(dsn, "pictures"))
             database = await connection.connect(named(dsn, "pictures"))
             async with founded(database) as town, started() as browser:
-                order = await intranet(town, browser)
-                await customer(town, browser, order)
-                await operations(town, browser, order)
+                yield town, browser
             await database.close()
         finally:
             await server.stop()
+
+
+async def main() -> None:
+    """Found a town, and picture it."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    async with visited() as (town, browser):
+        order = await intranet(town, browser)
+        await customer(town, browser, order)
+        await operations(town, browser, order)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,20 @@
+"""What the first look at a channel weighs on its way, compressed as it was sent."""
+
+from playwright.async_api import Browser
+
+from tests.channels.first_page import first_look, first_pages
+from tests.channels.town import Town
+
+BYTES_MAX = 100_000
+
+
+async def test_the_first_page_of_everybody_weighs_less_than_its_limit(
+    town: Town, chromium: Browser
+) -> None:
+    looks = {
+        path: await first_look(context, town.url + path)
+        for path, context in (await first_pages(town, chromium)).items()
+    }
+
+    assert {path: look.bytes for path, look in looks.items() if look.bytes >= BYTES_MAX} == {}
+    assert all(look.bytes > 10_000 and look.requests >= 4 for look in looks.values()), looks

@@ -10,7 +10,7 @@ login and a wrong password are told alike; a new password ends every session of 
 
 from collections.abc import Mapping
 from typing import Final
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from caas.billing_database.accounts import Account, LinkHolder
 from caas.billing_database.sessions import RefusedSignIns
@@ -43,8 +43,13 @@ class TooManyTriesError(CaasError):
 def sign_in_path(visit: Visit) -> str:
     """Return where to sign in, so that this page is shown afterwards."""
     ended = "&ended=1" if visit.had_session else ""
-    here = visit.path if visit.method == "GET" and is_own_path(visit.path) else "/"
-    return f"/sign-in?next={quote(here, safe='/')}{ended}"
+    here = visit.path if visit.method == "GET" else _page_of_form(visit)
+    return f"/sign-in?next={quote(here if is_own_path(here) else '/', safe='/')}{ended}"
+
+
+def _page_of_form(visit: Visit) -> str:
+    """Return the page that a form stood on; where it is sent there may be no page to look at."""
+    return urlsplit(visit.headers.get(b"referer", b"").decode("latin-1")).path
 
 
 async def front_page(channels: Channels, visit: Visit) -> Reply:

@@ -86,28 +86,30 @@ async def test_nothing_stands_in_the_way_of_operations(town: Town, chromium: Bro
         "lines", transaction_id="txn_stranger", reference="nobody", type="settlement", gross=60_000
     )
     payment = (await town.platform.books.payments.listed(subject=order))[0]
-    engineer = await visitor(town, chromium)
-    await engineer.sign_in(OPERATIONS)
-    faults = []
-    for path in (
-        "/operations", "/operations/payments", "/operations/payments?q=nothing",
-        f"/operations/payments/{payment.id}", "/operations/unknown", "/operations/cases",
-        f"/operations/cases/{case.id}", "/operations/work", "/operations/system",
-        "/operations/keys", "/operations/simulators", "/operations/reconciliation", "/messages",
-    ):  # fmt: skip
-        faults += await faults_of(engineer, path)
     await town.gateway_does("close-day")
     today, _ = await town.platform.reconciliation.days.today("Europe/Madrid")
     async with town.http.delete(f"{town.gateway_url}/_control/faults"):
         await town.platform.reconciliation.reconcile(today)
     found = await town.platform.reconciliation.discrepancies.listed(Asked(unresolved=True))
+    stranger = next(one for one in found if one.payment_id is None)
+    things = {
+        "car": "", "service": "", "{payment_id:uuid}": str(payment.id), "{day}": str(today),
+        "{case_id:uuid}": str(case.id), "{discrepancy_id:uuid}": str(stranger.id),
+    }  # fmt: skip
+    engineer = await visitor(town, chromium)
+    await engineer.sign_in(OPERATIONS)
+    paths = [path_of(route, things) for route in whole_pages_of(Role.OPERATIONS)]
+    faults = []
     for path in (
-        "/operations/discrepancies", f"/operations/discrepancies/{found[0].id}",
-        f"/operations/reconciliation/{today}",
+        *paths, "/operations/payments?q=nothing", "/operations/work?show=parked",
+        "/operations/cases?status=resolved", "/operations/discrepancies?show=resolved",
+        "/operations/keys?refused=key_not_made", f"/operations/cases/{case.id}?done=1",
+        "/intranet",
     ):  # fmt: skip
         faults += await faults_of(engineer, path)
 
     assert faults == []
+    assert f"/operations/discrepancies/{stranger.id}" in paths
 
 
 async def test_a_service_order_is_for_everybody_too(town: Town, chromium: Browser) -> None:

@@ -15,7 +15,6 @@ Rules a change must keep:
 
 import base64
 import binascii
-import functools
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,19 +22,15 @@ from enum import StrEnum
 from typing import Annotated, Final, Literal
 
 import msgspec
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from caas.errors import RefusedError
+from caas.rules.vehicle_signatures import SIGNATURE_BYTES, SignedWord, signed_with
 
 TOPIC_ROOT: Final = "caas/v1/vehicles"
 ALL_RESPONSES: Final = f"{TOPIC_ROOT}/+/commands/+/response"
 PAYLOAD_BYTES_MAX: Final = 8 * 1024
 REASON_CHARACTERS_MAX: Final = 500
 EPOCH_MAX: Final = 2**63 - 1
-SIGNATURE_BYTES: Final = 64
-PUBLIC_KEY_BYTES: Final = 32
-PUBLIC_KEYS_REMEMBERED_MAX: Final = 10_000
 
 _NAME: Final = re.compile(r"[A-Za-z0-9._:~-]{1,128}")
 _RESPONSE_TOPIC: Final = re.compile(
@@ -105,10 +100,10 @@ class Acknowledgement:
     @property
     def signed_text(self) -> str:
         """The text under the signature."""
-        return (
-            f"{self.vin}|{self.command_id}|{self.epoch}|{self.payment_id}"
-            f"|{self.service}|{self.status.value}|{self.at_text}"
-        )
+        return SignedWord(
+            vin=self.vin, command_id=self.command_id, epoch=self.epoch, payment_id=self.payment_id,
+            service=self.service, status=self.status, at=self.at_text,
+        ).text  # fmt: skip
 
 
 class _Request(msgspec.Struct, frozen=True):
@@ -205,21 +200,9 @@ def decode_acknowledgement(topic: str, payload: bytes) -> Acknowledgement:
 
 def verify_signature(acknowledgement: Acknowledgement, public_key: bytes) -> bool:
     """Tell whether the vehicle that owns this key signed the acknowledgement."""
-    key = _public_key(public_key)
-    if key is None:
-        return False
-    try:
-        key.verify(acknowledgement.signature, acknowledgement.signed_text.encode())
-    except InvalidSignature:
-        return False
-    return True
-
-
-@functools.lru_cache(maxsize=PUBLIC_KEYS_REMEMBERED_MAX)
-def _public_key(public_key: bytes) -> Ed25519PublicKey | None:
-    if len(public_key) != PUBLIC_KEY_BYTES:
-        return None
-    return Ed25519PublicKey.from_public_bytes(public_key)
+    return signed_with(
+        public_key, signature=acknowledgement.signature, text=acknowledgement.signed_text
+    )
 
 
 def _instant(text: str) -> datetime:

@@ -1,0 +1,59 @@
+"""What a vehicle signs when it confirms a command, and whether it did (Diagram 8, decision 15).
+
+Whoever receives an acknowledgement asks here before it is recorded, and whoever reads it later in
+the books asks again.
+
+Rule a change must keep: the text under a signature is public and never changes its form; none of
+its fields may hold the separator.
+"""
+
+import functools
+from dataclasses import dataclass
+from typing import Final
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+SIGNATURE_BYTES: Final = 64
+PUBLIC_KEY_BYTES: Final = 32
+PUBLIC_KEYS_REMEMBERED_MAX: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignedWord:
+    """What a vehicle says under its signature; `at` is the instant as the vehicle wrote it."""
+
+    vin: str
+    command_id: str
+    epoch: int
+    payment_id: str
+    service: str
+    status: str
+    at: str
+
+    @property
+    def text(self) -> str:
+        """The text that is signed, in UTF-8."""
+        return (
+            f"{self.vin}|{self.command_id}|{self.epoch}|{self.payment_id}"
+            f"|{self.service}|{self.status}|{self.at}"
+        )
+
+
+def signed_with(public_key: bytes, *, signature: bytes, text: str) -> bool:
+    """Tell whether the owner of this Ed25519 key signed the text."""
+    key = _public_key(public_key)
+    if key is None:
+        return False
+    try:
+        key.verify(signature, text.encode())
+    except InvalidSignature:
+        return False
+    return True
+
+
+@functools.lru_cache(maxsize=PUBLIC_KEYS_REMEMBERED_MAX)
+def _public_key(public_key: bytes) -> Ed25519PublicKey | None:
+    if len(public_key) != PUBLIC_KEY_BYTES:
+        return None
+    return Ed25519PublicKey.from_public_bytes(public_key)

@@ -13,7 +13,8 @@ from typing import Final
 from caas.api.application import OPERATIONS
 from caas.bench import GOALS
 from caas.billing_database import migrations
-from caas.billing_database.self_check import LAWS, NO_CARD_NUMBER
+from caas.billing_database.guards import TRIGGER
+from caas.billing_database.laws import EVERY_LAW
 from caas.notifications import texts
 from caas.rules import decline_codes as codes
 from caas.rules import order_states as of_orders
@@ -28,9 +29,6 @@ TEXTS: Final = Path(texts.__file__).with_name("en.toml")
 DECISIONS: Final = Path(__file__).resolve().parent / "decisions"
 CREATED: Final = re.compile(
     r"(?P<said>(?:^-- [^\n]*\n)*)^create (?P<kind>table|view) (?P<name>\w+)", re.MULTILINE
-)
-TRIGGER: Final = re.compile(
-    r"create (?:constraint )?trigger (?P<trigger>\w+)[^;]*?\son (?P<table>\w+)", re.DOTALL
 )
 SAID_HERE: Final = {
     "payments": "A payment as it stands; its state is where its last event led.",
@@ -185,7 +183,7 @@ def laws() -> str:
     """List the laws of the whole database."""
     return table(
         ("law", "always true"),
-        [(f"`{law.name}`", law.sentence) for law in (*LAWS, NO_CARD_NUMBER)],
+        [(f"`{law.name}`", law.sentence) for law in EVERY_LAW],
     )
 
 

@@ -31,6 +31,7 @@ from caas.rules.money import Money
 from caas.rules.pace import Pace
 from caas.rules.payment_states import PaymentState
 from caas.rules.settlement_fees import FeeTerms
+from caas.rules.vehicle_signatures import SignedWord
 from caas.settings import Market
 from caas_simulators import order_partners, payment_gateway
 from caas_simulators.gateway_world import GatewaySettings, GatewayWorld
@@ -83,6 +84,12 @@ class House:
             car = NewVehicle(vin=vin, model="Uno", price=price, public_key=key, finished=True)
             await Vehicles(self.database).put(car, within=connection)
         return vin
+
+    def signature(self, word: SignedWord) -> bytes:
+        """Sign as the car would."""
+        key = self.fleet.cars[word.vin].key
+        assert key is not None, "a car has a key from when it is put on the road"
+        return key.sign(word.text.encode())
 
     async def offer_heated_seats(self) -> None:
         """Put a one-time service into the catalogue: a month for 12.99 EUR."""

@@ -9,14 +9,20 @@ import asyncpg
 
 from caas.billing_database.connection import Database
 from caas.billing_database.identifiers import new_id
+from caas.rules.vehicle_signatures import SignedWord
+from tests import cars
 
 MADRID = ZoneInfo("Europe/Madrid")
 FEE = 3100
 
+CUSTOMERS = """
+insert into customers (id, name, email, language, created_at)
+select i, 'Ana', 'ana@example.com', 'es', now() from unnest($1::uuid[]) as s(i)
+"""
 ADD = """
 insert into subscriptions (id, customer, vin, service, currency, monthly_fee, metered,
     payment_method, created_at, updated_at)
-select i, gen_random_uuid(), 'VIN' || i, 'range-plus', $2, f, m, $3, now(), now()
+select i, i, upper('VIN' || right(i::text, 29)), 'range-plus', $2, f, m, $3, now(), now()
   from unnest($1::uuid[], $4::bigint[], $5::jsonb[]) as s(i, f, m)
 """
 VERIFY = """
@@ -25,15 +31,16 @@ update subscriptions set state = 'activating', event = 'Payment method verified'
 """
 COMMAND = """
 insert into ota_commands (command_id, subject, vin, service, action, purpose, deadline, created_at)
-select i, i, 'VIN' || i, 'range-plus', 'activate', 'subscription', now(), now()
-  from unnest($1::uuid[]) as s(i)
+select s.id, s.id, s.vin, s.service, 'activate', 'subscription', now(), now()
+  from subscriptions s where s.id = any ($1)
 """
+COMMANDED = "select command_id, epoch, vin, service from ota_commands where command_id = any ($1)"
 EVIDENCE = """
 insert into delivery_evidence (id, subject, kind, command_id, action, epoch, vin, service, status,
     at, signature, verified, recorded_at)
 select i, i, 'vehicle_acknowledgement', i, c.action, c.epoch, c.vin, c.service, 'SUCCEEDED',
-       'then', decode(repeat('00', 64), 'hex'), true, now()
-  from unnest($1::uuid[]) as s(i) join ota_commands c on c.command_id = i
+       'then', w, true, now()
+  from unnest($1::uuid[], $2::bytea[]) as s(i, w) join ota_commands c on c.command_id = i
 """
 ACTIVATE = """
 update subscriptions s set state = 'active', event = 'Service Active', version = 3,
@@ -53,6 +60,11 @@ insert into usage_records (subscription, source_id, unit, quantity, at, recorded
 select s, gen_random_uuid()::text, u, q, a, now()
   from unnest($1::uuid[], $2::text[], $3::bigint[], $4::timestamptz[]) as w(s, u, q, a)
 """
+
+
+def vin_of(subscription: UUID) -> str:
+    """The vehicle of a subscription, as `ADD` has it."""
+    return f"VIN{str(subscription)[-29:]}".upper()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,10 +98,22 @@ async def put(
             " on conflict do nothing",
             currency,
         )
+        await admin.execute(CUSTOMERS, ids)
+        await cars.put(admin, *(vin_of(subscription) for subscription in ids))
         await admin.execute(ADD, ids, currency, method, [p.fee for p in pasts], metered)
         await admin.execute(VERIFY, ids)
         await admin.execute(COMMAND, ids)
-        await admin.execute(EVIDENCE, ids)
+        said = {
+            row["command_id"]: cars.signature(
+                SignedWord(
+                    vin=row["vin"], command_id=str(row["command_id"]), epoch=row["epoch"],
+                    payment_id=str(row["command_id"]), service=row["service"],
+                    status="SUCCEEDED", at="then",
+                )
+            )
+            for row in await admin.fetch(COMMANDED, ids)
+        }  # fmt: skip
+        await admin.execute(EVIDENCE, list(said), list(said.values()))
         await admin.execute(ACTIVATE, ids, [past.activated_at for past in pasts])
         await admin.execute(
             CANCEL,

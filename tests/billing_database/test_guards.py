@@ -6,29 +6,49 @@ or a person in a hurry, could send; a payment of each kind is there to be harmed
 
 A check that is null lets a row pass: a verified acknowledgement without any signature was taken for
 the vehicle's word, and a service could have been charged for with it. So could it with a word that
-answered another command: what a vehicle says of a deactivation proves no delivery.
+answered another command: what a vehicle says of a deactivation proves no delivery. And so could it
+with a claim that called the service a reservation, because the kind of evidence followed from what
+the claim said of its payment, and not from the payment.
+
+Whoever may say that their session replicates passed by every guard, the keys between tables
+included. And what nobody had thought of as history could be changed: an answer given under a key, a
+case, what a customer was told, a key that was revoked, the arrows that say what may move.
 """
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from uuid import UUID
 
 import asyncpg
 import pytest
 
+from caas.billing_database import connection, self_check
 from caas.billing_database.connection import Database
 from caas.billing_database.identifiers import new_id
 from caas.billing_database.moves import Moves
 from caas.billing_database.payments import Payments
+from caas.rules.payment_types import PaymentType
+from tests import cars
 from tests.billing_database.test_moves import (
     AMOUNT,
+    SERVICE,
+    VIN,
     activation_of,
     authorised,
     capture_of,
     new_payment,
+    succeeded,
 )
 
-HELD, TAKEN = new_id(), new_id()
+HELD, TAKEN, DEPOSIT = new_id(), new_id(), new_id()
 PROOF, REFUSED_PROOF, FAILED_PROOF, ORDERED = new_id(), new_id(), new_id(), new_id()
-SWITCHED_OFF = new_id()
+SWITCHED_OFF, SWITCHED_OFF_BY, CASE, CUSTOMER = new_id(), new_id(), new_id(), new_id()
+REFUND = (
+    "insert into caas.refunds (id, payment_id, amount, currency, reason, requested_by, state,"
+    " created_at, updated_at) values "
+)
+SOLD = "insert into caas.service_orders "
 CLAIM = (
     "insert into caas.resolution_claims (payment_id, payment_type, kind, reason, evidence_id,"
     " evidence_kind, proves_delivery, claimed_at) values "
@@ -37,6 +57,28 @@ HEARD = (
     "insert into caas.delivery_evidence (id, subject, kind, command_id, action, epoch, vin,"
     " service, status, at, signature, verified, refused_because, recorded_at) "
 )
+ANSWERED = f"""
+{HEARD} select $1, subject, 'vehicle_acknowledgement', command_id, action, epoch, vin, service, $2,
+       $3, $4, true, null, now() from caas.ota_commands where command_id = $5
+"""
+THERE = f"""
+insert into caas.services (code, name, kind, currency, updated_at)
+values ('{SERVICE}', 'Heated seats', 'one_time', 'EUR', now());
+insert into caas.cases (id, kind, subject, sentence, status, opened_at, resolved_at)
+values ('{CASE}', 'k', '{new_id()}', 's', 'resolved', now(), now());
+insert into caas.customers (id, language, created_at, erased_at)
+values ('{CUSTOMER}', 'es', now(), now());
+insert into caas.api_keys (id, key_hash, name, scopes, created_at, revoked_at)
+values ('{new_id()}', sha256('k'), 'k', '{{any}}', now(), now());
+insert into caas.invoice_series (series) values ('2026');
+insert into caas.notifications (id, audience, recipient, template, subject, facts, created_at)
+values ('{new_id()}', 'customer', 'c', 'payment_failed', '{new_id()}', '{{}}', now());
+insert into caas.accounts (id, role, login, password_hash, created_at, password_set_at)
+values ('{CUSTOMER}', 'operations', 'ana', '$argon2id$', now(), now());
+insert into caas.sessions values (sha256('s'), '{CUSTOMER}', now(), now(), now(), now(), now());
+insert into caas.idempotency_keys (caller, key_hash, request_hash, answer_status, created_at)
+values ('c', 'k', 'r', 201, now());
+"""
 SIGNED, SIGNED_AGAIN = "decode(repeat('61', 64), 'hex')", "decode(repeat('62', 64), 'hex')"
 ACK = "'vehicle_acknowledgement'"
 CHECK, FOREIGN, UNIQUE, FOR_EVER, RIGHTS = (
@@ -60,6 +102,16 @@ REFUSED: dict[str, tuple[str, type[Exception]]] = {
     "a charge with a vehicle's word that it switched off": (
         f"{CLAIM} ('{HELD}', 'service', 'capture', 'x', '{SWITCHED_OFF}', {ACK}, true, now())",
         FOREIGN),
+    "a service charged as if it were a reservation": (
+        f"{CLAIM} ('{HELD}', 'reservation', 'void', 'x', null, null, null, now())", FOREIGN),
+    "a reservation that was recorded of a service": (
+        f"{HEARD} values ('{new_id()}', '{HELD}', 'reservation_recorded', null, null, null, null,"
+        " null, 'SUCCEEDED', 'now', null, true, null, now())", FOREIGN),
+    "an order confirmed of a reservation": (
+        f"{HEARD} values ('{new_id()}', '{DEPOSIT}', 'order_confirmed', null, null, null, null,"
+        " null, 'SUCCEEDED', 'now', null, true, null, now())", FOREIGN),
+    "a claim on no payment": (
+        f"{CLAIM} ('{new_id()}', 'service', 'void', 'x', null, null, null, now())", FOREIGN),
     "a word about a command that nobody gave": (
         f"{HEARD} values ('{new_id()}', '{HELD}', {ACK}, '{new_id()}', 'activate', 1, 'V', 's',"
         f" 'SUCCEEDED', 'now', {SIGNED}, true, null, now())", FOREIGN),
@@ -105,6 +157,51 @@ REFUSED: dict[str, tuple[str, type[Exception]]] = {
         "insert into caas.payments select (jsonb_populate_record(p, jsonb_build_object("
         f"'id', '{new_id()}', 'subject', '{new_id()}'))).* from caas.payments p where"
         f" id = '{TAKEN}'", asyncpg.PostgresError),
+    "a payment at another date": (
+        f"update caas.payments set created_at = now() - interval '1 day' where id = '{HELD}'",
+        CHECK),
+    "more given back than was received": (
+        f"{REFUND} ('{new_id()}', '{TAKEN}', {AMOUNT + 1}, 'EUR', 'x', 'me', 'waiting', now(),"
+        " now())", CHECK),
+    "money given back that never came": (
+        f"{REFUND} ('{new_id()}', '{HELD}', 1, 'EUR', 'x', 'me', 'waiting', now(), now())", CHECK),
+    "money given back in another currency": (
+        f"{REFUND} ('{new_id()}', '{TAKEN}', 1, 'JPY', 'x', 'me', 'waiting', now(), now())",
+        FOREIGN),
+    "a dispute in another currency": (
+        f"insert into caas.disputes values ('d', '{TAKEN}', 1, 'JPY', 'opened', 'x', now(), now())",
+        FOREIGN),
+    "an arrow that Diagram 9 does not have": (
+        "insert into caas.legal_arrows values ('Bank confirms', 'Failed', 'Settled')", FOR_EVER),
+    "another way for a vehicle": (
+        "update caas.vehicle_arrows set to_state = 'delivered'", FOR_EVER),
+    "another way for an order": ("delete from caas.order_arrows", FOR_EVER),
+    "another way for a subscription": ("delete from caas.subscription_arrows", FOR_EVER),
+    "an answer that is forgotten": ("delete from caas.idempotency_keys", FOR_EVER),
+    "another answer to the same key": (
+        "update caas.idempotency_keys set answer_status = 402", FOR_EVER),
+    "a key for another request": (
+        "update caas.idempotency_keys set request_hash = 'x'", FOR_EVER),
+    "a case that is about something else": (
+        f"update caas.cases set subject = '{new_id()}' where id = '{CASE}'", CHECK),
+    "a case that is opened again": (
+        f"update caas.cases set status = 'open', resolved_at = null where id = '{CASE}'", CHECK),
+    "a vehicle that signs with another key": (
+        f"update caas.vehicles set public_key = sha256('x') where vin = '{VIN}'", CHECK),
+    "a customer who comes back": (
+        "update caas.customers set name = 'Ana', email = 'ana@example.com', erased_at = null",
+        CHECK),
+    "a service sold to nobody": (
+        f"{SOLD} values ('{new_id()}', '{new_id()}', '{VIN}', '{SERVICE}', 30, 1, 'EUR', now())",
+        FOREIGN),
+    "a service sold for no vehicle": (
+        f"{SOLD} values ('{new_id()}', '{CUSTOMER}', 'NOVIN', '{SERVICE}', 30, 1, 'EUR', now())",
+        FOREIGN),
+    "a key that is no longer revoked": ("update caas.api_keys set revoked_at = null", CHECK),
+    "a number that is left out": ("update caas.invoice_series set next = next + 1", CHECK),
+    "something else that a customer was told": (
+        "update caas.notifications set template = 'payment_confirmed'", CHECK),
+    "a session that goes on": ("update caas.sessions set ended_at = null", CHECK),
     "an entry of nothing": (
         f"insert into caas.ledger_entries (payment_id, seq, debit, credit, amount, currency, at)"
         f" values ('{HELD}', 9, 'a', 'b', 0, 'EUR', now())", CHECK),
@@ -122,14 +219,32 @@ KEPT_FOR_EVER = (
     "payment_events", "ledger_entries", "delivery_evidence", "resolution_claims", "ota_commands",
     "webhook_inbox",
 )  # fmt: skip
+KEPT = (
+    *KEPT_FOR_EVER, "payments", "cases", "customers", "vehicles", "orders", "vehicle_assignments",
+    "access_credentials", "subscriptions", "invoices", "invoice_series", "billing_runs",
+    "api_keys", "refunds", "disputes", "notifications", "accounts",
+)  # fmt: skip
 BY_A_DOOR_ALONE = [
     *(
         f"insert into {table} default values"
-        for table in ("payments", "payment_events", "resolution_claims", "legal_arrows")
+        for table in (
+            "payments",
+            "payment_events",
+            "resolution_claims",
+            "legal_arrows",
+            "vehicle_arrows",
+            "order_arrows",
+            "subscription_arrows",
+            "vehicle_events",
+            "order_events",
+            "subscription_events",
+        )
     ),
     "update payments set state = 'Settled'",
     "update legal_arrows set to_state = 'Settled'",
-    *(f"delete from {table}" for table in ("payments", *KEPT_FOR_EVER)),
+    *(f"delete from {table}" for table in KEPT),
+    "delete from subscription_arrows",
+    "update clock set moved = '1 day'",
     "update payment_events set source = 'me'",
     "update ledger_entries set amount = 1",
     "update delivery_evidence set verified = true",
@@ -139,31 +254,42 @@ BY_A_DOOR_ALONE = [
 
 @pytest.fixture
 async def owner(database: Database) -> AsyncIterator[asyncpg.Connection]:
-    """The owner of the schema, with a payment that is held and one that is captured."""
+    """The owner of the schema, in whose books the laws hold after the test too."""
+    async with owner_of(database) as opened:
+        yield opened
+
+
+@asynccontextmanager
+async def owner_of(database: Database) -> AsyncIterator[asyncpg.Connection]:
+    """Come as the owner of the schema, to a payment that is held and one that is captured."""
+    opened = await asyncpg.connect(database.dsn)
+    await cars.put(opened, VIN)
+    await opened.execute(THERE)
     payments, moves = Payments(database), Moves(database)
     epochs = {}
     for payment in (HELD, TAKEN):
         await payments.accept(new_payment(id=payment))
         epochs[payment] = await authorised(payments, moves, payment)
+    await payments.accept(new_payment(id=DEPOSIT, type=PaymentType.RESERVATION))
     await moves.apply(capture_of(TAKEN, epochs[TAKEN]))
-    opened = await asyncpg.connect(database.dsn)
     await opened.execute(
         f"{HEARD} values ('{REFUSED_PROOF}', '{HELD}', {ACK}, '{new_id()}', null, 1, 'V', 's',"
-        f" 'SUCCEEDED', 'now', {SIGNED}, false, 'forged', now()),"
-        f" ('{FAILED_PROOF}', '{HELD}', {ACK}, '{activation_of(HELD)}', 'activate',"
-        f" {epochs[HELD]}, 'VIN1', 'heated-seats', 'FAILED', 'now', {SIGNED}, true, null, now()),"
-        f" ('{PROOF}', '{TAKEN}', {ACK}, '{activation_of(TAKEN)}', 'activate', {epochs[TAKEN]},"
-        f" 'VIN1', 'heated-seats', 'SUCCEEDED', 'now', {SIGNED}, true, null, now()),"
-        f" ('{ORDERED}', '{HELD}', 'order_confirmed', null, null, null, null, null, 'SUCCEEDED',"
-        " 'now', null, true, null, now())"
+        f" 'SUCCEEDED', 'now', {SIGNED}, false, 'forged', now())"
     )
-    await opened.execute(
+    for proof, word in (
+        (FAILED_PROOF, replace(succeeded(HELD, epochs[HELD]), status="FAILED")),
+        (PROOF, replace(succeeded(TAKEN, epochs[TAKEN]), at="later")),
+    ):
+        await opened.execute(ANSWERED, proof, word.status, word.at, cars.signature(word),
+                             activation_of(UUID(word.payment_id)))  # fmt: skip
+    epoch = await opened.fetchval(
         "insert into caas.ota_commands (command_id, subject, vin, service, action, purpose,"
-        f" deadline, created_at) values ('{new_id()}', '{HELD}', 'VIN1', 'heated-seats',"
-        " 'deactivate', 'service payment', now(), now());"
-        f"{HEARD} select '{SWITCHED_OFF}', subject, {ACK}, command_id, action, epoch, vin, service,"
-        f" 'SUCCEEDED', 'now', {SIGNED}, true, null, now() from caas.ota_commands"
-        " where action = 'deactivate'"
+        f" deadline, created_at) values ('{SWITCHED_OFF_BY}', '{HELD}', '{VIN}', '{SERVICE}',"
+        " 'deactivate', 'service payment', now(), now()) returning epoch"
+    )
+    word = replace(succeeded(HELD, epoch), command_id=str(SWITCHED_OFF_BY))
+    await opened.execute(
+        ANSWERED, SWITCHED_OFF, word.status, word.at, cars.signature(word), SWITCHED_OFF_BY
     )
     yield opened
     await opened.close()
@@ -173,32 +299,91 @@ async def owner(database: Database) -> AsyncIterator[asyncpg.Connection]:
 async def test_the_database_refuses(owner: asyncpg.Connection, what: str) -> None:
     statement, refusal = REFUSED[what]
 
-    with pytest.raises(refusal):
-        await owner.execute(statement)
-
-
-@pytest.mark.parametrize("table", KEPT_FOR_EVER)
-async def test_the_past_is_neither_changed_nor_removed(
-    owner: asyncpg.Connection, table: str
-) -> None:
-    column = await owner.fetchval(
-        "select column_name from information_schema.columns where table_schema = 'caas'"
-        " and table_name = $1 and is_generated = 'NEVER' and is_identity = 'NO' limit 1",
-        table,
-    )
-
-    for statement in (
-        f"delete from caas.{table}",
-        f"truncate caas.{table} cascade",
-        f"update caas.{table} set {column} = {column}",
-    ):
-        with pytest.raises(FOR_EVER):
+    for session in ("origin", "replica"):
+        await owner.execute(f"set session_replication_role = {session}")
+        with pytest.raises(refusal):
             await owner.execute(statement)
 
 
-@pytest.mark.parametrize("statement", BY_A_DOOR_ALONE)
-async def test_the_application_writes_history_by_its_doors_alone(
-    database: Database, statement: str
+async def test_the_past_is_not_changed(owner: asyncpg.Connection) -> None:
+    for table in KEPT_FOR_EVER:
+        column = await owner.fetchval(
+            "select column_name from information_schema.columns where table_schema = 'caas'"
+            " and table_name = $1 and is_generated = 'NEVER' and is_identity = 'NO' limit 1",
+            table,
+        )
+        with pytest.raises(FOR_EVER):
+            await owner.execute(f"update caas.{table} set {column} = {column}")
+
+
+async def test_what_happened_is_not_removed(owner: asyncpg.Connection) -> None:
+    for table in KEPT:
+        for statement in (f"delete from caas.{table}", f"truncate caas.{table} cascade"):
+            with pytest.raises(FOR_EVER):
+                await owner.execute(statement)
+
+
+async def test_what_must_still_happen_is_not_emptied(owner: asyncpg.Connection) -> None:
+    for table in ("open_work", "idempotency_keys"):
+        with pytest.raises(FOR_EVER):
+            await owner.execute(f"truncate caas.{table}")
+
+
+async def test_a_key_is_forgotten_when_nobody_repeats_its_request_any_more(
+    owner: asyncpg.Connection,
 ) -> None:
-    with pytest.raises(RIGHTS):
-        await database.fetch(statement)
+    await owner.execute("update caas.clock set moved = interval '91 days'")
+
+    assert await owner.execute("delete from caas.idempotency_keys") == "DELETE 1"
+
+
+async def test_the_application_writes_history_by_its_doors_alone(database: Database) -> None:
+    for statement in BY_A_DOOR_ALONE:
+        with pytest.raises(RIGHTS):
+            await database.fetch(statement)
+
+
+FOUND = {
+    "a guard that was taken away": (
+        "drop trigger append_only on caas.ledger_entries", "every_guard_stands"),
+    "a guard that sleeps": (
+        "alter table caas.payments disable trigger never_removed", "every_guard_stands"),
+    "a guard that a session may pass by": (
+        "alter table caas.payments enable trigger moves_as_drawn", "every_guard_stands"),
+    "a key between tables that sleeps": (
+        "alter table caas.resolution_claims disable trigger all", "every_guard_stands"),
+    "a guard that lets everybody pass": (
+        "create or replace function caas.refuse_change() returns trigger language plpgsql as"
+        " 'begin return null; end'", "every_guard_stands"),
+    "an arrow that was added": (
+        "set caas.migration = 'runs';"
+        " insert into caas.legal_arrows values ('Bank confirms', 'Failed', 'Settled')",
+        "arrows_are_the_rules"),
+    "random bytes for the word of a vehicle": (
+        f"{HEARD} select '{new_id()}', '{HELD}', {ACK}, command_id, action, epoch, vin, service,"
+        f" 'SUCCEEDED', 'now', {SIGNED}, true, null, now() from caas.ota_commands"
+        f" where subject = '{HELD}' and action = 'activate'", "every_word_is_signed"),
+    "the word of a vehicle that the service was not sold for": (
+        f"{SOLD} select subject, '{CUSTOMER}', 'VIN2', '{SERVICE}', 30, amount, 'EUR', now()"
+        f" from caas.payments where id = '{TAKEN}'", "no_capture_without_delivery"),
+    "an event after the last one": (
+        "insert into caas.payment_events select id, version + 1, 'x', state, state, 'x', '{}',"
+        f" now(), 'x' from caas.payments where id = '{HELD}'", "state_is_fold_of_events"),
+    "an event of nobody's": (
+        f"insert into caas.payment_events values ('{new_id()}', 1, 'x', null, 'Initiated', 'x',"
+        " '{}', now(), 'x')", "state_is_fold_of_events"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", FOUND)
+async def test_what_only_an_owner_can_do_is_found(database_dsn: str, what: str) -> None:
+    statement, law = FOUND[what]
+    books = await connection.connect(database_dsn)
+
+    async with owner_of(books) as owner:
+        await cars.put(owner, "VIN2")
+        await owner.execute(statement)
+    findings = await self_check.self_check(books)
+    await books.close()
+
+    assert law in {found.law.name for found in findings if found.broken}

@@ -12,8 +12,18 @@ from caas.billing_database.payments import NewPayment, Payments, Verdict
 from caas.rules import postings
 from caas.rules.payment_states import PaymentEvent, PaymentState, Remark
 from caas.rules.payment_types import PaymentType
+from caas.rules.vehicle_signatures import SignedWord
+from tests import cars
 
 AMOUNT = 1299
+VIN, SERVICE, SAID_AT = "VIN1", "heated-seats", "2026-11-23T00:00:00Z"
+
+
+@pytest.fixture(autouse=True)
+async def car(database: Database) -> None:
+    """The car that the payments of this file are for."""
+    async with database.connection() as connection:
+        await cars.put(connection, VIN)
 
 
 def new_payment(**changes: object) -> NewPayment:
@@ -40,13 +50,21 @@ async def authorised(payments: Payments, moves: Moves, payment_id: UUID) -> int:
             payment, PaymentEvent.FUNDS_RESERVED, source="authorise",
             gateway_transaction_id=f"tx_{payment_id}", authorised=AMOUNT,
             entries=postings.authorised(AMOUNT), done=("authorise",), next=(Work("activate", 30),),
-            command=Command(command_id=activation_of(payment_id), vin="VIN1",
-                            service="heated-seats", action="activate", deadline_in=60),
+            command=Command(command_id=activation_of(payment_id), vin=VIN,
+                            service=SERVICE, action="activate", deadline_in=60),
         )
     )  # fmt: skip
     assert moved.moved
     assert moved.epoch is not None
     return moved.epoch
+
+
+def succeeded(payment_id: UUID, epoch: int) -> SignedWord:
+    """What the vehicle of a payment says when it has done what it was told."""
+    return SignedWord(
+        vin=VIN, command_id=str(activation_of(payment_id)), epoch=epoch,
+        payment_id=str(payment_id), service=SERVICE, status="SUCCEEDED", at=SAID_AT,
+    )  # fmt: skip
 
 
 def capture_of(payment_id: UUID, epoch: int) -> Move:
@@ -57,9 +75,9 @@ def capture_of(payment_id: UUID, epoch: int) -> Move:
         to_state="Capturing", source="evidence", captured=AMOUNT,
         entries=postings.captured(PaymentType.SERVICE, AMOUNT, held=AMOUNT),
         evidence=Evidence(id=evidence, kind="vehicle_acknowledgement",
-                          command_id=activation_of(payment_id), epoch=epoch, vin="VIN1",
-                          service="heated-seats", at="2026-11-23T00:00:00Z",
-                          signature="A" * 86 + "=="),
+                          command_id=activation_of(payment_id), epoch=epoch, vin=VIN,
+                          service=SERVICE, at=SAID_AT,
+                          signature=cars.signature_text(succeeded(payment_id, epoch))),
         claim=Claim("capture", "delivered", evidence, "vehicle_acknowledgement"),
         done=("activate",), next=(Work("capture", 30),),
     )  # fmt: skip

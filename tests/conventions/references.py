@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 
 from caas.billing_database import migrations
-from caas.billing_database.self_check import LAWS, NO_CARD_NUMBER
+from caas.billing_database.laws import EVERY_LAW
 from tests.conventions.sources import ROOT
 
 QUOTED = re.compile(r"`([^`\n]+)`")
@@ -99,4 +99,4 @@ def database_names() -> frozenset[str]:
 @cache
 def laws() -> frozenset[str]:
     """Return the names of the laws of the whole database."""
-    return frozenset(law.name for law in (*LAWS, NO_CARD_NUMBER))
+    return frozenset(law.name for law in EVERY_LAW)

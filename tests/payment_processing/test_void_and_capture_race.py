@@ -13,6 +13,7 @@ from caas.billing_database.payments import Payment
 from caas.ota_activation_engine import ACTIVATE
 from caas.payment_processing.charges import CaptureWonError
 from caas.rules.payment_states import PaymentState
+from caas.rules.vehicle_signatures import SignedWord
 from caas_simulators.vehicle_car import Behaviour, Manner
 from tests.house import VIN, House
 
@@ -42,15 +43,20 @@ async def test_a_void_that_waited_for_the_capture_is_told_that_it_lost(house: Ho
 async def delivered(house: House, payment: Payment) -> Evidence:
     command = await house.platform.ota_activation_engine.last_command(payment.id, ACTIVATE)
     assert command is not None
+    word = SignedWord(
+        vin=VIN, command_id=str(command.command_id), epoch=command.epoch,
+        payment_id=str(payment.id), service=command.service, status="SUCCEEDED",
+        at=str(payment.created_at),
+    )  # fmt: skip
     return Evidence(
         id=new_id(),
         kind="vehicle_acknowledgement",
         command_id=command.command_id,
         epoch=command.epoch,
         vin=VIN,
-        service="heated-seats",
-        at=str(payment.created_at),
-        signature=base64.b64encode(bytes(64)).decode(),
+        service=command.service,
+        at=word.at,
+        signature=base64.b64encode(house.signature(word)).decode(),
     )
 
 

@@ -11,6 +11,7 @@ import asyncpg
 from caas.billing_database.discrepancies import Asked, Discrepancy
 from caas.billing_database.payments import Payment
 from caas.external_systems.payment_gateway import DisputeStatus, GatewayDispute
+from caas.ota_activation_engine import ACTIVATE
 from caas.payment_processing.disputes import Disputes
 from caas.payment_processing.reconciliation import Reconciled, Reconciliation
 from caas.rules.discrepancies import DiscrepancyKind, Resolution
@@ -20,6 +21,7 @@ from caas.rules.settlement_dates import (
     expected_settlement_date,
     target_closing_days,
 )
+from caas.rules.vehicle_signatures import SignedWord
 from caas_simulators.vehicle_car import Behaviour, Manner
 from tests.house import PATIENCE_SECONDS, VIN, House
 from tests.reconciliation.crowd import crowd
@@ -218,12 +220,17 @@ class Office:
         self.house.fleet.add(VIN, Manner(Behaviour.REFUSES))
         payment = await self.house.buys()
         voided = await self.house.until(payment.id, lambda p: p.state is PaymentState.VOIDED)
+        command = await self.house.platform.ota_activation_engine.last_command(voided.id, ACTIVATE)
+        assert command is not None
+        word = SignedWord(
+            vin=VIN, command_id=str(command.command_id), epoch=command.epoch,
+            payment_id=str(voided.id), service=command.service, status="SUCCEEDED", at="now",
+        )  # fmt: skip
         await self.house.database.fetch(
             "insert into delivery_evidence (id, subject, kind, command_id, action, epoch, vin,"
             " service, status, at, signature, verified, recorded_at) select gen_random_uuid(),"
             " subject, 'vehicle_acknowledgement', command_id, action, epoch, vin, service,"
-            " 'SUCCEEDED', 'now', $2, true, db_now() from ota_commands where subject = $1"
-            " and action = 'activate' limit 1",
-            voided.id, bytes(64),
+            " 'SUCCEEDED', $3, $2, true, db_now() from ota_commands where command_id = $1",
+            command.command_id, self.house.signature(word), word.at,
         )  # fmt: skip
         return voided

@@ -14,6 +14,7 @@ from typing import Final
 import asyncpg
 
 from caas.bench.gateway_at_hand import GatewayAtHand
+from caas.billing_database import migrations
 
 DAY: Final = date(2026, 11, 19)
 """A Thursday: what was captured on Monday was expected on Wednesday, and would be late today."""
@@ -24,11 +25,13 @@ LOAD_SECONDS_MAX: Final = 3600
 ID: Final = "('01936d5e-0000-7000-8000-' || lpad(to_hex({i}), 12, '0'))::uuid"
 AMOUNT: Final = "1000 + {i} % 5000"
 
-UNGUARDED: Final = """
-set search_path = caas, public;
-set session_replication_role = replica;
-set synchronous_commit = off;
-"""
+LOADED: Final = (
+    "payments, ledger_entries, settlement_reports, settlement_lines, reconciliation_runs,"
+    " reconciliation_days"
+)
+UNGUARDED: Final = "".join(
+    f"alter table caas.{table} disable trigger all;" for table in LOADED.split(", ")
+)
 PAYMENTS: Final = f"""
 insert into payments (id, type, subject, customer, amount, currency, state, version, event_hash,
     gateway_transaction_id, authorised_amount, captured_amount, settled_amount, created_at,
@@ -67,6 +70,7 @@ async def load(dsn: str, lines: int, payments: int) -> None:
     """Load so many payments: yesterday's and today's, as many as lines each, and older ones."""
     owner = await asyncpg.connect(dsn, command_timeout=LOAD_SECONDS_MAX)
     try:
+        await owner.execute("set search_path = caas, public; set synchronous_commit = off")
         await owner.execute(UNGUARDED)
         for first, last, captured_on in (
             (2 * lines + 1, payments, datetime(2026, 10, 1, 9, tzinfo=UTC)),
@@ -79,6 +83,7 @@ async def load(dsn: str, lines: int, payments: int) -> None:
         await owner.execute(
             YESTERDAY.format(gateway=GatewayAtHand().name, day=yesterday, count=lines)
         )
+        await owner.execute(migrations.STAND_GUARD)
         await owner.execute("vacuum analyze")
         await owner.execute("checkpoint")
     finally:

@@ -10,7 +10,8 @@ from typing import Final
 
 from caas.billing_database import self_check
 from caas.billing_database.connection import Connection, Database
-from caas.billing_database.self_check import LAWS, NO_CARD_NUMBER, Finding
+from caas.billing_database.laws import EVERY_LAW
+from caas.billing_database.self_check import Finding
 
 KEEP: Final = """
 insert into law_checks (law, broken, examples, checked_at)
@@ -60,5 +61,5 @@ async def last_checks(database: Database) -> list[CheckedLaw]:
             tuple(kept[law.name]["examples"]) if law.name in kept else (),
             kept[law.name]["checked_at"] if law.name in kept else None,
         )
-        for law in (*LAWS, NO_CARD_NUMBER)
+        for law in EVERY_LAW
     ]

@@ -2,8 +2,10 @@
 
 Plain numbered .sql files, each run once in a transaction of its own under an advisory lock, with
 its checksum kept: a file that changed after it ran, or a database newer than the code, is refused.
+Afterwards every guard is told to stand whoever asks, replication included.
 
-Rule a change must keep: a file that ran is never changed.
+Rules a change must keep: a file that ran is never changed; what may move where is written while a
+migration runs, and at no other time.
 """
 
 import hashlib
@@ -25,6 +27,26 @@ from caas.rules.payment_states import PaymentState, Remark, legal_arrows
 
 ADVISORY_LOCK = 0x63616173
 LOCK_TIMEOUT = "10s"
+MIGRATING = "set local caas.migration = 'runs'"
+# A session that says it replicates passes by every trigger that does not stand always. Those behind
+# a foreign key are the server's own: only a superuser may tell them, and only a superuser may say
+# that it replicates.
+STAND_GUARD = """
+do $$
+declare guard record;
+begin
+  for guard in
+    select t.tgrelid::regclass as of_table, quote_ident(t.tgname) as name
+      from pg_trigger t join pg_class c on c.oid = t.tgrelid
+      join pg_namespace n on n.oid = c.relnamespace
+     where n.nspname = 'caas' and t.tgenabled <> 'A'
+       and (not t.tgisinternal or (select rolsuper from pg_roles where rolname = current_user))
+     order by 1, 2
+  loop
+    execute format('alter table %s enable always trigger %s', guard.of_table, guard.name);
+  end loop;
+end $$
+"""
 
 
 def files() -> dict[str, str]:
@@ -89,7 +111,7 @@ async def _run_missing(connection: Connection) -> list[str]:
     missing = [name for name in known if name not in done]
     for name in missing:
         async with connection.transaction():
-            await connection.execute(f"set local lock_timeout = '{LOCK_TIMEOUT}'")
+            await connection.execute(f"set local lock_timeout = '{LOCK_TIMEOUT}'; {MIGRATING}")
             await connection.execute(known[name])
             await connection.execute(
                 "insert into migrations (name, checksum) values ($1, $2)", name, _sum(known[name])
@@ -97,6 +119,7 @@ async def _run_missing(connection: Connection) -> list[str]:
     if missing:
         await _write_legal_arrows(connection)
         await _grant(connection)
+    await connection.execute(STAND_GUARD)
     return missing
 
 
@@ -122,7 +145,7 @@ def _sum(text: str) -> str:
 async def _write_legal_arrows(connection: Connection) -> None:
     """Make the database's copy of Diagram 9 equal to the table in `rules.payment_states`."""
     async with connection.transaction():
-        await connection.execute("delete from legal_arrows")
+        await connection.execute(f"{MIGRATING}; delete from legal_arrows")
         await connection.executemany(
             "insert into legal_arrows (from_state, event, to_state) values ($1, $2, $3)",
             [*legal_arrows(), *((s, remark, s) for s in PaymentState for remark in Remark)],
@@ -144,16 +167,21 @@ async def _grant(connection: Connection) -> None:
 # Tables that no session of the application may write but through a door, or a trigger.
 BEHIND_DOORS = (
     "payments, payment_events, resolution_claims, legal_arrows, clock, migrations, "
-    "vehicle_arrows, vehicle_events, order_arrows, order_events"
+    "vehicle_arrows, vehicle_events, order_arrows, order_events, subscription_arrows, "
+    "subscription_events"
 )
 APPEND_ONLY = (
     "ledger_entries, delivery_evidence, webhook_inbox, ota_commands, settlement_lines, "
     "identified_lines, discrepancy_events, discrepancy_entries, discrepancy_evidence, gateway_calls"
 )
 
+# What is done with is removed from these, and from no others.
+EMPTIED = "open_work, idempotency_keys, sessions, refused_sign_ins"
+
 GRANTS = (
     "grant usage on schema caas to {role}",
-    "grant select, insert, update, delete on all tables in schema caas to {role}",
+    "grant select, insert, update on all tables in schema caas to {role}",
+    f"grant delete on {EMPTIED} to {{role}}",
     f"revoke insert, update, delete, truncate on {BEHIND_DOORS} from {{role}}",
     f"revoke update, delete, truncate on {APPEND_ONLY} from {{role}}",
     "grant usage on all sequences in schema caas to {role}",

@@ -1,30 +1,20 @@
-"""The laws of the whole database: each a query that must return no row (decision 42).
+"""Checks the laws of the whole database and tells which rows break one (decision 42).
 
-They run after every database test, every few minutes in operation, and from the command line.
+It runs after every database test, every few minutes in operation, and from the command line.
 
-Rules a change must keep: a law reads only; it names the rows that break it; a law is never
-weakened to let a state pass, the state is mended.
+Rule a change must keep: every law is asked, whatever another one found.
 """
 
 from dataclasses import dataclass
 from typing import Final
 
 from caas.billing_database.connection import Connection, Database
+from caas.billing_database.laws import EVERY_WORD_IS_SIGNED, LAWS, NO_CARD_NUMBER, Law
 from caas.rules.card_numbers import contains_card_number
-from caas.rules.order_states import VEHICLE_OF
-from caas.rules.payment_states import AT_REST
+from caas.rules.vehicle_signatures import SignedWord, signed_with
 
 BROKEN_ROWS_SHOWN_MAX: Final = 20
-SCANNED_ROWS_MAX: Final = 100_000
-
-
-@dataclass(frozen=True, slots=True)
-class Law:
-    """A sentence that always holds, and the query for the rows that break it."""
-
-    name: str
-    sentence: str
-    query: str
+PREFETCH_ROWS: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,248 +26,7 @@ class Finding:
     examples: tuple[str, ...]
 
 
-_AT_REST = ", ".join(f"'{state.value}'" for state in sorted(AT_REST))
-
-_SIDE_BY_SIDE = ", ".join(f"('{order}', '{vehicle}')" for order, vehicle in VEHICLE_OF.items())
-_HOLDING = ", ".join(f"'{order}'" for order in VEHICLE_OF)
-
-LAWS: Final = (
-    Law(
-        "no_capture_without_delivery",
-        "A captured service payment has a verified acknowledgement of its vehicle.",
-        """select p.id from payments p where p.type = 'service' and p.captured_amount > 0
-            and not exists (select from resolution_claims c
-              join delivery_evidence e on e.id = c.evidence_id and e.subject = p.id
-             where c.payment_id = p.id and c.kind = 'capture' and e.proves_delivery
-               and e.kind = 'vehicle_acknowledgement')""",
-    ),
-    Law(
-        "capture_or_void_never_both",
-        "An authorisation is captured or voided, never both, and as it was claimed.",
-        """select p.id from payments p left join resolution_claims c on c.payment_id = p.id
-            where (p.state = 'Voided' and (c.kind = 'capture' or p.captured_amount > 0))
-               or (p.captured_amount > 0 and c.kind is distinct from 'capture')""",
-    ),
-    Law(
-        "one_live_payment",
-        "A subject has at most one live payment of a type.",
-        """select min(id::text) from payments where live
-            group by subject, type having count(*) > 1""",
-    ),
-    Law(
-        "ledger_sums_to_zero",
-        "The ledger sums to zero per payment and currency.",
-        """select payment_id from ledger_lines group by payment_id, currency
-           having sum(amount) <> 0""",
-    ),
-    Law(
-        "ledger_agrees_with_payments",
-        "What the books say was captured and refunded is what the payment says.",
-        """select p.id from payments p left join (
-             select payment_id,
-               sum(amount) filter (where debit = 'gateway_receivable') as captured,
-               sum(amount) filter (where debit = 'settled_funds'
-                                     and credit = 'gateway_receivable') as settled
-               from ledger_entries group by payment_id) l on l.payment_id = p.id
-            where coalesce(l.captured, 0) <> p.captured_amount
-               or coalesce(l.settled, 0) <> p.settled_amount""",
-    ),
-    Law(
-        "state_is_fold_of_events",
-        "A payment's state is where its events lead, one legal arrow after the other.",
-        """select p.id from payments p left join payment_events e
-             on e.payment_id = p.id and e.seq = p.version
-            where e.to_state is distinct from p.state or e.hash is distinct from p.event_hash
-           union all
-           select e.payment_id from payment_events e left join payment_events b
-             on b.payment_id = e.payment_id and b.seq = e.seq - 1
-            where e.from_state is distinct from b.to_state
-               or (e.seq > 1 and not exists (select from legal_arrows a
-                where a.event = e.event
-                  and a.from_state = e.from_state and a.to_state = e.to_state))""",
-    ),
-    Law(
-        "event_chain_holds",
-        "Every event's hash follows from the event and from the hash before it.",
-        """select e.payment_id from payment_events e left join payment_events b
-             on b.payment_id = e.payment_id and b.seq = e.seq - 1
-            where e.hash <> event_digest(coalesce(b.hash, ''::bytea), e.payment_id, e.seq, e.event,
-                                         e.to_state, e.source, e.facts, e.at)""",
-    ),
-    Law(
-        "never_more_back_than_received",
-        "Refunds that have not failed and lost disputes never exceed what was received.",
-        """select id from payments
-            where refunded_amount + disputed_amount > greatest(captured_amount, settled_amount)
-           union all
-           select p.id from payments p where p.captured_amount <
-             (select coalesce(sum(amount), 0) from refunds r
-               where r.payment_id = p.id and r.state <> 'failed')
-             + (select coalesce(sum(amount), 0) from disputes d
-                 where d.payment_id = p.id and d.state in ('opened', 'lost'))""",
-    ),
-    Law(
-        "nothing_is_forgotten",
-        "A payment that is not at rest has open work, or an open case.",
-        f"""select p.id from payments p where p.state not in ({_AT_REST})
-              and not exists (select from open_work o
-                               where o.subject = p.id and o.parked_at is null)
-              and not exists (select from refunds r join open_work o on o.subject = r.id
-                               where r.payment_id = p.id and o.parked_at is null)
-              and not exists (select from cases c where c.subject = p.id and c.status = 'open')""",
-    ),
-    Law(
-        "one_owner_per_vehicle",
-        "A vehicle is sin asignar and in stock, or exactly one order has it (decision 20).",
-        """select v.vin from vehicles v
-            where (select count(*) from vehicle_assignments a where a.vin = v.vin and a.active)
-               <> case when v.state = 'sin asignar' then 0 else 1 end
-               or (v.state = 'sin asignar') <> (v.in_stock_since is not null)""",
-    ),
-    Law(
-        "order_and_vehicle_walk_together",
-        "The order that has a vehicle and the vehicle are at the same place of their way.",
-        f"""select o.id from vehicle_assignments a join orders o on o.id = a.order_id
-              join vehicles v on v.vin = a.vin
-             where a.active and (o.customer <> a.customer or o.vin <> a.vin
-               or (o.state, v.state) not in ({_SIDE_BY_SIDE}, ('withdrawn', 'delivered')))
-            union all
-            select o.id from orders o where o.vin is not null
-               and o.state in ({_HOLDING})
-               and not exists (select from vehicle_assignments a
-                                where a.order_id = o.id and a.vin = o.vin and a.active)""",
-    ),
-    Law(
-        "vehicles_are_paid_for",
-        "An order that holds a vehicle was paid for it, and nobody paid for what was never theirs.",
-        f"""select o.id from orders o where o.state in ({_HOLDING}) and not exists (
-              select from payments p where p.subject = o.id and p.type = 'reservation'
-                 and p.captured_amount > 0)
-            union all
-            select e.order_id from order_events e where e.to_state = 'fully paid' and not exists (
-              select from payments p where p.subject = e.order_id and p.type = 'final'
-                 and p.captured_amount > 0)
-            union all
-            select p.id from payments p join orders o on o.id = p.subject
-             where p.captured_amount > 0 and not exists (
-               select from order_events e where e.order_id = o.id and e.to_state =
-                 case p.type when 'reservation' then 'reserved' else 'fully paid' end)""",
-    ),
-    Law(
-        "only_a_decline_loses_a_reservation",
-        "A lost reservation has a final payment that was declined (decision 19).",
-        """select o.id from orders o where o.state = 'reservation lost' and not exists (
-             select from payments p where p.subject = o.id and p.type = 'final'
-                and p.state = 'Failed' and p.decline_code is not null)""",
-    ),
-    Law(
-        "no_order_is_forgotten",
-        "An order that waits for us to ask a partner has open work, or an open case.",
-        """select o.id from orders o where o.state in ('reserved', 'fully paid', 'registered')
-              and not exists (select from open_work w
-                               where w.subject = o.id and w.parked_at is null)
-              and not exists (select from cases c where c.subject = o.id and c.status = 'open')""",
-    ),
-    Law(
-        "one_invoice_per_month",
-        "A subscription has at most one invoice for a month.",
-        """select min(id::text) from invoices where kind = 'invoice'
-            group by subscription, month having count(*) > 1""",
-    ),
-    Law(
-        "no_gap_in_invoice_numbers",
-        "The invoice numbers of a series run from one to the last without a gap.",
-        """select s.series from invoice_series s left join (
-             select series, count(*) as n, max(number) as last from invoices group by series) i
-             on i.series = s.series
-            where coalesce(i.n, 0) <> s.next - 1 or coalesce(i.last, 0) <> s.next - 1""",
-    ),
-    Law(
-        "every_invoice_has_its_subscription",
-        "An invoice is of a subscription, a credit note of an invoice of the same.",
-        """select i.id from invoices i left join subscriptions s on s.id = i.subscription
-             left join invoices c on c.id = i.corrects
-            where s.customer is distinct from i.customer
-               or i.corrects is not null and (c.subscription, c.month) is distinct from
-                                             (i.subscription, i.month)""",
-    ),
-    Law(
-        "usage_is_billed_as_recorded",
-        "What an invoice bills as use is what was recorded, each use on one invoice.",
-        """select i.id from invoices i left join (
-             select invoice, sum(quantity) as used from usage_records
-              where invoice is not null group by invoice) u on u.invoice = i.id
-            where i.kind = 'invoice' and coalesce(u.used, 0) <> coalesce((
-              select sum((l->>'quantity')::numeric) from jsonb_array_elements(i.lines) l
-               where l->>'kind' = 'metered usage'), 0)""",
-    ),
-    Law(
-        "every_invoice_is_charged",
-        "Once a month's run is finished, every invoice of it with an amount has a payment.",
-        """select i.id from invoices i join billing_runs r on r.month = i.month
-            where i.kind = 'invoice' and i.gross > 0 and r.finished_at is not null
-              and not exists (select from payments p where p.subject = i.id)""",
-    ),
-    Law(
-        "what_is_written_off_is_never_charged",
-        "No money was taken for an invoice whose payment failed for good (decision 26).",
-        """select w.invoice from written_off_invoices w join payments p on p.subject = w.invoice
-            where w.because = 'payment failed' and p.captured_amount > 0""",
-    ),
-    Law(
-        "no_subscription_is_forgotten",
-        "A subscription that waits has open work, a live verification, or an open case.",
-        """select s.id from subscriptions s
-            where s.state in ('verifying payment method', 'activating')
-              and not exists (select from open_work w
-                               where w.subject = s.id and w.parked_at is null)
-              and not exists (select from payments p where p.subject = s.id and p.live)
-              and not exists (select from cases c where c.subject = s.id and c.status = 'open')""",
-    ),
-    Law(
-        "a_subscription_is_active_by_its_vehicle",
-        "A subscription was activated by the verified word of its vehicle on its activation.",
-        """select s.id from subscriptions s where s.activated_at is not null and not exists (
-             select from delivery_evidence e join ota_commands k on k.command_id = e.command_id
-              where e.id = s.activation_evidence and e.proves_delivery
-                and k.subject = s.id and k.action = 'activate')""",
-    ),
-    Law(
-        "settlement_reports_add_up",
-        "A report's lines come to what the report says is stored of it (decision 33).",
-        """select r.id from settlement_reports r left join (
-             select report_id, count(*) as lines, sum(gross) as gross, sum(net) as net
-               from settlement_lines group by report_id) l on l.report_id = r.id
-            where (r.lines_stored, r.gross_stored, r.net_stored) is distinct from
-                  (coalesce(l.lines, 0), coalesce(l.gross, 0), coalesce(l.net, 0))""",
-    ),
-    Law(
-        "what_differs_is_a_discrepancy",
-        "Every settlement line agrees with our records, or has its discrepancy (decision 35).",
-        """select l.report_id || ':' || l.line_no from settlement_lines l
-            where l.class not in ('matched', 'given_back') and not exists (
-              select from discrepancies d
-               where d.report_id = l.report_id and d.line_no = l.line_no)""",
-    ),
-    Law(
-        "discrepancy_is_its_events",
-        "A discrepancy stands where its last event left it.",
-        """select d.id from discrepancies d left join discrepancy_events e
-             on e.discrepancy_id = d.id and e.seq = d.version
-            where e.status is distinct from d.status
-               or exists (select from discrepancy_events l
-                           where l.discrepancy_id = d.id and l.seq > d.version)""",
-    ),
-    Law(
-        "a_sealed_day_is_closed",
-        "A sealed day has no unresolved discrepancy.",
-        """select d.day from reconciliation_days d join discrepancies o
-             on o.gateway = d.gateway and o.day = d.day
-            where d.sealed_at is not null and o.status <> 'resolved'""",
-    ),
-)
-
-# Every column that holds words from outside; law ten reads them all.
+# Every column that holds words from outside; the last law reads them all.
 FREE_TEXT: Final = (
     "select id::text, concat_ws(' ', payment_method, return_url, decline_code) from payments",
     "select payment_id::text, facts::text from payment_events where facts <> '{}'",
@@ -305,13 +54,13 @@ FREE_TEXT: Final = (
     "select id::text, name from discrepancy_evidence",
     "select id::text, reason from invoices where reason is not null",
 )
-NO_CARD_NUMBER: Final = Law("no_card_number", "No card number stands anywhere.", "")
 
 
 async def self_check(database: Database) -> list[Finding]:
     """Check every law and return what was found for each, broken or not."""
     async with database.connection() as connection:
         findings = [await _check(connection, law) for law in LAWS]
+        findings.append(await _look_for_unsigned_words(connection))
         findings.append(await _look_for_card_numbers(connection))
     return findings
 
@@ -322,10 +71,24 @@ async def _check(connection: Connection, law: Law) -> Finding:
     return Finding(law, len(rows), examples)
 
 
+async def _look_for_unsigned_words(connection: Connection) -> Finding:
+    found: list[str] = []
+    async with connection.transaction(readonly=True):
+        async for row in connection.cursor(EVERY_WORD_IS_SIGNED.query, prefetch=PREFETCH_ROWS):
+            evidence, vin, command_id, epoch, subject, service, status, at, signature, key = row
+            word = SignedWord(
+                vin=vin, command_id=command_id, epoch=epoch, payment_id=subject, service=service,
+                status=status, at=at,
+            )  # fmt: skip
+            if key is None or not signed_with(key, signature=signature, text=word.text):
+                found.append(evidence)
+    return Finding(EVERY_WORD_IS_SIGNED, len(found), tuple(found[:BROKEN_ROWS_SHOWN_MAX]))
+
+
 async def _look_for_card_numbers(connection: Connection) -> Finding:
     found: list[str] = []
     async with connection.transaction(readonly=True):
         for query in FREE_TEXT:
-            rows = connection.cursor(query, prefetch=1000)
+            rows = connection.cursor(query, prefetch=PREFETCH_ROWS)
             found += [row[0] async for row in rows if row[1] and contains_card_number(row[1])]
     return Finding(NO_CARD_NUMBER, len(found), tuple(found[:BROKEN_ROWS_SHOWN_MAX]))

@@ -246,6 +246,58 @@ create trigger append_only before update or delete or truncate on ota_commands
   for each statement execute function refuse_change();
 create trigger never_removed before delete or truncate on payments
   for each statement execute function refuse_change();
+create trigger never_removed before delete or truncate on cases
+  for each statement execute function refuse_change();
+create trigger never_emptied before truncate on open_work
+  for each statement execute function refuse_change();
+create trigger never_emptied before truncate on idempotency_keys
+  for each statement execute function refuse_change();
+
+-- What may move where is the rules' to say: it is written down while a migration runs, and by nobody
+-- else.
+create function refuse_other_arrows() returns trigger language plpgsql as $$
+begin
+  if current_setting('caas.migration', true) is distinct from 'runs' then
+    raise exception '% is written by a migration alone', tg_table_name
+      using errcode = 'restrict_violation';
+  end if;
+  return null;
+end $$;
+create trigger are_the_rules before insert or update or delete or truncate on legal_arrows
+  for each statement execute function refuse_other_arrows();
+
+-- An answer is repeated for as long as callers may repeat their requests, and stays as it was.
+create function refuse_other_answer() returns trigger language plpgsql as $$
+begin
+  if tg_op = 'DELETE' then
+    if old.created_at < caas.db_now() - interval '90 days' or old.answer_status is null
+       and not exists (select from caas.payments p where p.id = old.payment_id) then
+      return old;
+    end if;
+    raise exception 'a key is kept for 90 days: whoever repeats a request gets the first answer'
+      using errcode = 'restrict_violation';
+  end if;
+  raise exception 'a key belongs to one request, which is answered once'
+    using errcode = 'restrict_violation';
+end $$;
+create trigger answers_once before update on idempotency_keys for each row
+  when (old.answer_status is not null
+        or (old.caller, old.key_hash, old.request_hash, old.payment_id)
+           is distinct from (new.caller, new.key_hash, new.request_hash, new.payment_id))
+  execute function refuse_other_answer();
+create trigger is_kept before delete on idempotency_keys
+  for each row execute function refuse_other_answer();
+
+create function refuse_other_case() returns trigger language plpgsql as $$
+begin
+  raise exception 'case %: what it is about never changes, and it is resolved once', old.id
+    using errcode = 'check_violation';
+end $$;
+create trigger is_about_one_thing before update on cases for each row
+  when (old.status = 'resolved'
+        or (old.id, old.kind, old.subject, old.sentence, old.facts, old.opened_at)
+           is distinct from (new.id, new.kind, new.subject, new.sentence, new.facts, new.opened_at))
+  execute function refuse_other_case();
 
 -- A payment row says what its last event says, and that event is a legal arrow.
 create function check_new_payments() returns trigger language plpgsql
@@ -324,7 +376,25 @@ end $$;
 create trigger belongs_to_a_payment after insert on ledger_entries
   referencing new table as new_rows for each statement execute function check_new_entries();
 
--- A vehicle's word counts for what this vehicle was told to do for this subject, and nothing else.
+-- A claim is on a payment, and asks for the evidence of that payment's type.
+create function check_new_claims() returns trigger language plpgsql
+set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
+declare v_id uuid;
+begin
+  select n.payment_id into v_id from new_rows n
+    left join caas.payments p on p.id = n.payment_id and p.type = n.payment_type
+   where p.id is null limit 1;
+  if found then
+    raise exception 'claim on payment %: there is no such payment of its type', v_id
+      using errcode = 'foreign_key_violation';
+  end if;
+  return null;
+end $$;
+create trigger is_of_its_payment after insert on resolution_claims
+  referencing new table as new_rows for each statement execute function check_new_claims();
+
+-- A vehicle's word counts for what this vehicle was told to do for this subject, and nothing else;
+-- a record of ours counts for a payment of the type that it is a record of.
 create function check_new_evidence() returns trigger language plpgsql
 set enable_hashjoin = off set enable_mergejoin = off set enable_seqscan = off as $$
 declare v_id uuid;
@@ -335,6 +405,15 @@ begin
    where n.verified and n.kind = 'vehicle_acknowledgement' and c.command_id is null limit 1;
   if found then
     raise exception 'acknowledgement % is not of a command that its vehicle was given', v_id
+      using errcode = 'foreign_key_violation';
+  end if;
+  select n.id into v_id from new_rows n
+    left join caas.payments p on p.id = n.subject and p.type = case n.kind
+      when 'reservation_recorded' then 'reservation' when 'order_confirmed' then 'final'
+      when 'usage_snapshot' then 'subscription' end
+   where n.verified and n.kind <> 'vehicle_acknowledgement' and p.id is null limit 1;
+  if found then
+    raise exception 'evidence % is not of a payment of its type', v_id
       using errcode = 'foreign_key_violation';
   end if;
   return null;

@@ -253,8 +253,46 @@ create trigger is_for_one_thing before update on orders for each row
          new.currency, new.created_at)
      or old.vin is not null and new.vin is distinct from old.vin
      or old.delivery_id is not null and new.delivery_id is distinct from old.delivery_id
-     or old.plate is not null and new.plate is distinct from old.plate)
+     or old.plate is not null and new.plate is distinct from old.plate
+     or old.factory_order_id is not null
+        and new.factory_order_id is distinct from old.factory_order_id
+     or old.registered_at is not null and new.registered_at is distinct from old.registered_at
+     or old.delivered_at is not null and new.delivered_at is distinct from old.delivered_at)
   execute function refuse_other_order();
+
+-- A vehicle signs with one key for ever: what it confirmed can be checked at any time.
+create function refuse_other_vehicle() returns trigger language plpgsql as $$
+begin
+  raise exception 'vehicle %: neither what it is nor the key it signs with ever changes', old.vin
+    using errcode = 'check_violation';
+end $$;
+create trigger is_one_thing before update on vehicles for each row
+  when ((old.vin, old.model, old.created_at) is distinct from (new.vin, new.model, new.created_at)
+     or old.public_key is not null and new.public_key is distinct from old.public_key
+     or old.finished and not new.finished)
+  execute function refuse_other_vehicle();
+
+create function refuse_other_customer() returns trigger language plpgsql as $$
+begin
+  raise exception 'customer %: whoever was erased stays erased', old.id
+    using errcode = 'check_violation';
+end $$;
+create trigger stays_erased before update on customers for each row
+  when ((old.id, old.created_at) is distinct from (new.id, new.created_at)
+     or old.erased_at is not null and new.erased_at is distinct from old.erased_at)
+  execute function refuse_other_customer();
+
+create function refuse_other_link() returns trigger language plpgsql as $$
+begin
+  raise exception 'a link gives access once, to one customer, and for as long as was said'
+    using errcode = 'check_violation';
+end $$;
+create trigger is_used_once before update on access_credentials for each row
+  when (old.used_at is not null
+        or (old.token_hash, old.customer, old.order_id, old.expires_at, old.created_at)
+           is distinct from
+           (new.token_hash, new.customer, new.order_id, new.expires_at, new.created_at))
+  execute function refuse_other_link();
 
 create function refuse_other_assignment() returns trigger language plpgsql as $$
 begin
@@ -316,3 +354,9 @@ create trigger never_removed before delete or truncate on orders
   for each statement execute function refuse_change();
 create trigger never_removed before delete or truncate on vehicle_assignments
   for each statement execute function refuse_change();
+create trigger never_removed before delete or truncate on access_credentials
+  for each statement execute function refuse_change();
+create trigger are_the_rules before insert or update or delete or truncate on vehicle_arrows
+  for each statement execute function refuse_other_arrows();
+create trigger are_the_rules before insert or update or delete or truncate on order_arrows
+  for each statement execute function refuse_other_arrows();

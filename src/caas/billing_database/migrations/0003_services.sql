@@ -29,6 +29,23 @@ create index service_orders_of_customer on service_orders (customer, created_at)
 create trigger append_only before update or delete or truncate on service_orders
   for each statement execute function refuse_change();
 
+-- Customers and vehicles are never removed: to look once is enough, and takes no lock on them.
+create function check_whose() returns trigger language plpgsql as $$
+declare v_id uuid;
+begin
+  select n.id into v_id from new_rows n
+    left join caas.customers c on c.id = n.customer
+    left join caas.vehicles v on v.vin = n.vin
+   where c.id is null or v.vin is null limit 1;
+  if found then
+    raise exception '% of % is of a customer or of a vehicle that nobody knows', tg_table_name, v_id
+      using errcode = 'foreign_key_violation';
+  end if;
+  return null;
+end $$;
+create trigger is_somebodys after insert on service_orders
+  referencing new table as new_rows for each statement execute function check_whose();
+
 -- The state of a service order, read off its last payment, its claim and its evidence.
 create view service_order_states as
   select o.*, p.id as payment_id, p.state as payment_state, c.kind as claim,

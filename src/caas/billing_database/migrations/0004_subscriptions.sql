@@ -214,6 +214,40 @@ create trigger is_billed_once before update on usage_records for each row
          new.quantity, new.at, new.recorded_at))
   execute function refuse_other_usage();
 
+create trigger is_somebodys after insert on subscriptions
+  referencing new table as new_rows for each statement execute function check_whose();
+
+-- At the end of every transaction: the next number of a series follows its last one.
+create function check_series() returns trigger language plpgsql as $$
+declare v_next bigint; v_last bigint;
+begin
+  select s.next into v_next from caas.invoice_series s where s.series = new.series;
+  select coalesce(max(i.number), 0) into v_last from caas.invoices i where i.series = new.series;
+  if v_next <> v_last + 1 then
+    raise exception 'series %: % does not follow number %', new.series, v_next, v_last
+      using errcode = 'check_violation';
+  end if;
+  return null;
+end $$;
+create constraint trigger has_no_gap after insert or update on invoice_series
+  deferrable initially deferred for each row execute function check_series();
+
+create function refuse_other_run() returns trigger language plpgsql as $$
+begin
+  raise exception 'what was finished stays as it was finished' using errcode = 'check_violation';
+end $$;
+create trigger is_finished_once before update on billing_runs for each row
+  when (old.finished_at is not null
+        or (old.month, old.series, old.first_number, old.started_at)
+           is distinct from (new.month, new.series, new.first_number, new.started_at)
+        or old.invoiced_at is not null and new.invoiced_at is distinct from old.invoiced_at
+        or new.seen < old.seen or new.invoices < old.invoices or new.charges < old.charges)
+  execute function refuse_other_run();
+
+create trigger never_removed before delete or truncate on billing_runs
+  for each statement execute function refuse_change();
+create trigger are_the_rules before insert or update or delete or truncate on subscription_arrows
+  for each statement execute function refuse_other_arrows();
 create trigger never_removed before delete or truncate on subscriptions
   for each statement execute function refuse_change();
 create trigger never_removed before delete or truncate on usage_records

@@ -15,6 +15,19 @@ create table api_keys (
 );
 create index api_keys_of_name on api_keys (name);
 
+create function refuse_other_key() returns trigger language plpgsql as $$
+begin
+  raise exception 'key "%" is the key it is, and stays revoked once it was', old.name
+    using errcode = 'check_violation';
+end $$;
+create trigger stays_revoked before update on api_keys for each row
+  when ((old.id, old.key_hash, old.created_at)
+        is distinct from (new.id, new.key_hash, new.created_at)
+     or old.revoked_at is not null and new.revoked_at is distinct from old.revoked_at)
+  execute function refuse_other_key();
+create trigger never_removed before delete or truncate on api_keys
+  for each statement execute function refuse_change();
+
 -- Webhooks with a good signature that are not applied: another body under a known event id
 -- (`contradicts` is the inbox row of the first), or a body nobody can read.
 create table webhook_quarantine (

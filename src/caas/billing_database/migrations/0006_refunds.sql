@@ -47,6 +47,11 @@ begin
        + coalesce((select sum(amount) from caas.disputes
                     where payment_id = new.payment_id and state in ('opened', 'lost')), 0)
     into v_given;
+  if not exists (select from caas.payments p
+                  where p.id = new.payment_id and p.currency = new.currency) then
+    raise exception 'payment % was not received in %', new.payment_id, new.currency
+      using errcode = 'foreign_key_violation';
+  end if;
   if v_given > v_captured then
     raise exception 'more would be given back of payment % than was received', new.payment_id
       using errcode = 'check_violation';
@@ -64,13 +69,18 @@ create trigger within_what_was_received after insert or update of amount, state 
   for each row when (new.state in ('opened', 'lost')) execute function check_given_back();
 
 create trigger is_for_one_thing before update on refunds for each row
-  when ((new.payment_id, new.amount, new.currency, new.reason)
-        is distinct from (old.payment_id, old.amount, old.currency, old.reason)
+  when ((new.id, new.payment_id, new.amount, new.currency, new.reason, new.requested_by,
+         new.created_at)
+        is distinct from (old.id, old.payment_id, old.amount, old.currency, old.reason,
+         old.requested_by, old.created_at)
+        or old.gateway_refund_id is not null
+           and new.gateway_refund_id is distinct from old.gateway_refund_id
         or old.state in ('succeeded', 'failed') and new.state <> old.state)
   execute function refuse_other_refund();
 create trigger is_for_one_thing before update on disputes for each row
-  when ((new.payment_id, new.amount, new.currency)
-        is distinct from (old.payment_id, old.amount, old.currency))
+  when ((new.id, new.payment_id, new.amount, new.currency, new.reason, new.opened_at)
+        is distinct from (old.id, old.payment_id, old.amount, old.currency, old.reason,
+         old.opened_at))
   execute function refuse_other_refund();
 create trigger never_removed before delete or truncate on refunds
   for each statement execute function refuse_change();

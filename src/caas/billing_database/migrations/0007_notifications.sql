@@ -19,3 +19,21 @@ create table notifications (
   unique (template, subject, recipient, occasion)
 ) with (fillfactor = 80);
 create index notifications_of_recipient on notifications (audience, recipient, id);
+
+-- What was told stays told; only a link that gave access is taken out once it was sent.
+create function refuse_other_notification() returns trigger language plpgsql as $$
+begin
+  raise exception 'notification %: what was told to whom never changes', old.id
+    using errcode = 'check_violation';
+end $$;
+create trigger is_told_once before update on notifications for each row
+  when ((old.id, old.audience, old.recipient, old.template, old.subject, old.occasion,
+         old.created_at)
+        is distinct from (new.id, new.audience, new.recipient, new.template, new.subject,
+         new.occasion, new.created_at)
+     or new.facts <> old.facts and new.facts <> old.facts || '{"access_url": ""}'
+     or old.sent_at is not null and new.sent_at is distinct from old.sent_at
+     or old.read_at is not null and new.read_at is distinct from old.read_at)
+  execute function refuse_other_notification();
+create trigger never_removed before delete or truncate on notifications
+  for each statement execute function refuse_change();

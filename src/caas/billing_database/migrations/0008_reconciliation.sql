@@ -390,3 +390,26 @@ create trigger is_decided_once before update on discrepancy_resolutions for each
            is distinct from (old.id, old.discrepancy_id, old.resolution, old.note, old.amount,
             old.currency, old.needs_second_approver, old.proposed_by, old.proposed_at))
   execute function refuse_other_resolution();
+
+create trigger is_finished_once before update on reconciliation_runs for each row
+  when (old.finished_at is not null
+        or (old.id, old.gateway, old.day, old.mode, old.rule_version, old.started_at)
+           is distinct from
+           (new.id, new.gateway, new.day, new.mode, new.rule_version, new.started_at))
+  execute function refuse_other_run();
+
+create function refuse_other_report() returns trigger language plpgsql as $$
+begin
+  raise exception '% of a report: what the gateway sent never changes', tg_table_name
+    using errcode = 'check_violation';
+end $$;
+create trigger is_of_one_day before update on settlement_reports for each row
+  when ((old.id, old.gateway, old.day, old.part, old.origin, old.format, old.received_at)
+        is distinct from
+        (new.id, new.gateway, new.day, new.part, new.origin, new.format, new.received_at))
+  execute function refuse_other_report();
+create trigger is_released_once before update on quarantined_lines for each row
+  when (old.released_at is not null
+        or (old.report_id, old.place, old.reason, old.text, old.found_at)
+           is distinct from (new.report_id, new.place, new.reason, new.text, new.found_at))
+  execute function refuse_other_report();

@@ -20,6 +20,8 @@ create table accounts (
   check ((role = 'customer') = (login is null))
 );
 create index customers_of_email on customers (lower(email));
+create trigger never_removed before delete or truncate on accounts
+  for each statement execute function refuse_change();
 
 -- The link with which somebody of staff chooses a password: only the digest of its token, once, for
 -- a while.

@@ -1,0 +1,57 @@
+"""Whether the guards of the schema stand: what the migrations wrote, compared with what is there.
+
+A guard is a trigger or the function behind it. Who owns the schema can take one away, put it to
+sleep, or write its function anew; this finds it.
+
+Rule a change must keep: what must be there is read off the migrations themselves.
+"""
+
+import re
+from collections.abc import Iterator
+from hashlib import md5
+from typing import Final
+
+from caas.billing_database import migrations
+
+TRIGGER: Final = re.compile(
+    r"create (?:constraint )?trigger (?P<trigger>\w+)[^;]*?\son (?P<table>\w+)", re.DOTALL
+)
+FUNCTION: Final = re.compile(
+    r"create function (?P<name>\w+)\(.*?\bas\s*\$\$(?P<body>.*?)\$\$", re.DOTALL
+)
+
+
+def _triggers() -> Iterator[tuple[str, str]]:
+    for sql in migrations.files().values():
+        for found in TRIGGER.finditer(sql):
+            yield found["table"], found["trigger"]
+
+
+def _functions() -> Iterator[tuple[str, str]]:
+    for sql in migrations.files().values():
+        for found in FUNCTION.finditer(sql):
+            yield found["name"], md5(found["body"].encode(), usedforsecurity=False).hexdigest()
+
+
+def _values(pairs: Iterator[tuple[str, str]]) -> str:
+    return ", ".join(f"('{one}', '{other}')" for one, other in pairs)
+
+
+AWAY: Final = f"""
+with written (of_table, name) as (values {_values(_triggers())}),
+     meant (name, body) as (values {_values(_functions())})
+select w.of_table || ': ' || w.name from written w
+  left join (pg_trigger t join pg_class c on c.oid = t.tgrelid
+             join pg_namespace n on n.oid = c.relnamespace and n.nspname = 'caas')
+    on t.tgname = w.name and c.relname = w.of_table
+ where t.tgenabled is distinct from 'A'
+union all
+select c.relname || ': a foreign key sleeps' from pg_trigger t
+  join pg_class c on c.oid = t.tgrelid join pg_namespace n on n.oid = c.relnamespace
+ where n.nspname = 'caas' and t.tgisinternal and t.tgenabled not in ('A', 'O')
+union all
+select m.name from meant m
+  left join (pg_proc p join pg_namespace n on n.oid = p.pronamespace and n.nspname = 'caas')
+    on p.proname = m.name
+ where md5(p.prosrc) is distinct from m.body
+"""

@@ -76,6 +76,7 @@ async def opened(
         database = await connection.connect(settings.database_url)
         stack.push_async_callback(database.close)
         partners = await _partners(stack, settings, fleet)
+        await start_up.look_at_books(database, partners.gateway)
         await start_up.look_at_broker(settings)
         await start_up.look_at_gateway(partners.gateway, settings)
         terms = Terms(

@@ -15,6 +15,8 @@ from typing import Final
 
 import structlog
 
+from caas.billing_database.connection import Database
+from caas.billing_database.gateway_of_the_books import gateway_of_the_books
 from caas.errors import StartupError
 from caas.external_systems import mqtt_connection
 from caas.external_systems.http import (
@@ -56,6 +58,21 @@ async def look_at_broker(settings: Settings) -> None:
             f"The vehicles' broker at {address!r} cannot be used. {because} "
             "Check CAAS_MQTT_URL, its user and password, and that the broker is running."
         ) from error
+
+
+async def look_at_books(database: Database, gateway: PaymentGateway) -> None:
+    """Make sure that the payments of these books are at this gateway.
+
+    Raises:
+        StartupError: they are at another one, which this one knows nothing of.
+    """
+    kept = await gateway_of_the_books(database, gateway.name)
+    if kept != gateway.name:
+        raise StartupError(
+            f"The payments in the Billing Database are at the gateway '{kept}', and "
+            f"CAAS_GATEWAY_ADAPTER says '{gateway.name}', where nobody knows them. Set it back to "
+            f"'{kept}', or give '{gateway.name}' a database of its own by CAAS_DATABASE_URL."
+        )
 
 
 async def look_at_gateway(gateway: PaymentGateway, settings: Settings) -> None:

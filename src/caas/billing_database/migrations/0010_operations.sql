@@ -92,6 +92,27 @@ create trigger is_decided_once before update on deposit_decisions for each row
                              old.proposed_by, old.proposed_at))
   execute function refuse_other_decision();
 
+-- Which gateway the payments of these books are at. Another one knows nothing of them: it would not
+-- find what was charged, and could not give it back.
+create table gateway_of_the_books (
+  only_row boolean primary key default true check (only_row),
+  name text not null,
+  since timestamptz not null
+);
+create trigger never_removed before delete or truncate on gateway_of_the_books
+  for each statement execute function refuse_change();
+
+create function refuse_other_gateway() returns trigger language plpgsql as $$
+begin
+  if exists (select from caas.payments) then
+    raise exception 'the payments of these books are at the gateway "%"', old.name
+      using errcode = 'restrict_violation';
+  end if;
+  return new;
+end $$;
+create trigger stays_with_its_payments before update on gateway_of_the_books
+  for each row execute function refuse_other_gateway();
+
 -- Of which payment a webhook speaks, in the words of each gateway's adapter.
 create index webhook_inbox_of_reference on webhook_inbox
   (coalesce(body->'data'->>'reference', body->'data'->'object'->'metadata'->>'reference'));

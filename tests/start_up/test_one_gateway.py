@@ -1,0 +1,49 @@
+"""One database, one payment gateway.
+
+Switched to another adapter, the platform would have asked a gateway that had never heard of them
+about payments under way: not there, it would have said, and a charged payment would have counted as
+one that never was. Webhooks of the old gateway that were still to be read would have been read in
+the words of the new one.
+"""
+
+import asyncpg
+import pytest
+
+from caas import start_up
+from caas.billing_database.connection import Database
+from caas.billing_database.payments import Payments
+from caas.errors import StartupError
+from caas.external_systems.gateway_adapters import ADAPTERS
+from caas.external_systems.http import HttpClient, Secret
+from caas.external_systems.payment_gateway import PaymentGateway
+from tests.billing_database.test_moves import new_payment
+
+
+def gateway(adapter: str) -> PaymentGateway:
+    http = HttpClient("http://127.0.0.1:1", partner="nobody", api_key=Secret("sk_of_nobody"))
+    return ADAPTERS[adapter].over(http, lambda: pytest.fail("nobody asks for the time"))
+
+
+async def test_books_without_a_payment_go_to_another_gateway(database: Database) -> None:
+    await start_up.look_at_books(database, gateway("seed-contract"))
+    await start_up.look_at_books(database, gateway("stripe"))
+
+    await Payments(database).accept(new_payment())
+
+    await start_up.look_at_books(database, gateway("stripe"))
+
+
+async def test_payments_stay_at_the_gateway_they_are_at(database: Database) -> None:
+    await start_up.look_at_books(database, gateway("seed-contract"))
+    await Payments(database).accept(new_payment())
+
+    with pytest.raises(StartupError, match="are at the gateway 'seed-contract'"):
+        await start_up.look_at_books(database, gateway("stripe"))
+
+
+async def test_nobody_says_otherwise_by_hand(database: Database) -> None:
+    await start_up.look_at_books(database, gateway("seed-contract"))
+    await Payments(database).accept(new_payment())
+
+    with pytest.raises(asyncpg.RestrictViolationError):
+        await database.fetch("update gateway_of_the_books set name = 'stripe'")

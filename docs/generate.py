@@ -11,13 +11,14 @@ Rules a change must keep: nothing outside the marks is touched; the same sources
 text; a mark that names no block is an error, and so is a block that no document holds.
 """
 
+import asyncio
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from docs import blocks, source_map
+from docs import blocks, schema, source_map
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 MARKED: Final = re.compile(
@@ -55,7 +56,15 @@ def main() -> int:
         if made != text:
             path.write_text(made, "utf-8")
             sys.stdout.write(f"{path.relative_to(ROOT)}\n")
+    _write_schema()
     return 0
+
+
+def _write_schema() -> None:
+    told = asyncio.run(schema.made())
+    if not schema.FILE.exists() or schema.FILE.read_text("utf-8") != told:
+        schema.FILE.write_text(told, "utf-8")
+        sys.stdout.write(f"{schema.FILE.relative_to(ROOT)}\n")
 
 
 def documents() -> Iterator[Path]:

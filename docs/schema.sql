@@ -1,0 +1,2798 @@
+-- Made by `make docs` from a database that all migrations ran on; never edited.
+
+CREATE SCHEMA caas;
+
+CREATE FUNCTION caas.accept_payments(p_payments jsonb) RETURNS TABLE(i bigint, verdict text, payment_id uuid, request_hash bytea, answer_status integer, answer_body bytea, key_created_at timestamp with time zone, at timestamp with time zone)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'caas', 'pg_temp'
+    SET plan_cache_mode TO 'force_generic_plan'
+    SET enable_hashjoin TO 'off'
+    SET enable_mergejoin TO 'off'
+    SET enable_seqscan TO 'off'
+    AS $$
+#variable_conflict use_column
+begin
+  return query
+  with w as materialized (
+    select r.id, r.type, r.subject, r.customer, r.amount, r.currency, r.payment_method,
+           r.return_url, coalesce(r.facts, '{}') as facts, r.caller, r.key_hash, r.request_hash,
+           r.work_kind, r.due_in, r.pending, r.i, now_.at,
+           event_digest(''::bytea, r.id, 1, 'Customer submits payment', 'Initiated', 'accept',
+                        coalesce(r.facts, '{}'), now_.at) as hash
+      from rows from (jsonb_to_recordset(p_payments) as (
+      id uuid, type text, subject uuid, customer uuid, amount bigint, currency text,
+      payment_method text, return_url text, facts jsonb, caller text, key_hash bytea,
+      request_hash bytea, work_kind text, due_in double precision, pending boolean))
+      with ordinality as r(id, type, subject, customer, amount, currency, payment_method,
+        return_url, facts, caller, key_hash, request_hash, work_kind, due_in, pending, i)
+    cross join (select db_now() as at offset 0) now_
+  ), keyed as (
+    insert into idempotency_keys as k (caller, key_hash, request_hash, payment_id, created_at)
+    select w.caller, w.key_hash, w.request_hash, w.id, w.at from w where w.caller is not null
+    on conflict do nothing
+    returning k.payment_id
+  ), fresh as materialized (
+    select w.*, w.caller is null or w.id in (select k.payment_id from keyed k) as is_fresh,
+           event_digest(w.hash, w.id, 2, 'Gateway processing', 'Pending', 'intent', '{}', w.at)
+             as second_hash
+      from w
+  ), accepted as (
+    insert into payments as p (id, type, subject, customer, amount, currency, payment_method,
+        return_url, state, version, event_hash, created_at, updated_at)
+    select f.id, f.type, f.subject, f.customer, f.amount, f.currency, f.payment_method,
+        f.return_url, case when f.pending then 'Pending' else 'Initiated' end,
+        case when f.pending then 2 else 1 end,
+        case when f.pending then f.second_hash else f.hash end, f.at, f.at
+      from fresh f where f.is_fresh
+    on conflict do nothing
+    returning p.id
+  ), going as materialized (
+    select f.*, f.id in (select a.id from accepted a) as goes from fresh f
+  ), events as (
+    insert into payment_events
+    select g.id, 1, 'Customer submits payment', null, 'Initiated', 'accept', g.facts, g.at, g.hash
+      from going g where g.goes
+    union all
+    select g.id, 2, 'Gateway processing', 'Initiated', 'Pending', 'intent', '{}', g.at,
+           g.second_hash
+      from going g where g.goes and g.pending
+  ), work as (
+    insert into open_work (kind, subject, due_at, payload, created_at)
+    select g.work_kind, g.id, g.at + make_interval(secs => g.due_in),
+           jsonb_build_object('maybe_sent', g.due_in > 0), g.at
+      from going g where g.goes and g.work_kind is not null
+  )
+  select g.i, case when g.goes then 'accepted' when g.is_fresh then 'live payment'
+                   else 'key used' end,
+         case when g.goes then g.id else coalesce(k.payment_id, l.id) end,
+         k.request_hash, k.answer_status, k.answer_body, k.created_at, g.at
+    from going g
+    left join lateral (select * from idempotency_keys k
+      where k.caller = g.caller and k.key_hash = g.key_hash and not g.goes and not g.is_fresh
+      limit 1) k on true
+    left join lateral (select p.id from payments p
+      where p.subject = g.subject and p.type = g.type and p.live and not g.goes and g.is_fresh
+      limit 1) l on true;
+end $$;
+
+CREATE FUNCTION caas.check_assignment() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+declare v_state text; v_in_stock boolean; v_assigned boolean;
+begin
+  select v.state, v.in_stock_since is not null into v_state, v_in_stock
+    from caas.vehicles v where v.vin = new.vin;
+  v_assigned := exists (
+    select from caas.vehicle_assignments a where a.vin = new.vin and a.active);
+  if v_assigned = (v_state = 'sin asignar') or v_in_stock <> (v_state = 'sin asignar') then
+    raise exception 'vehicle % is %, and its assignment or the stock says otherwise',
+      new.vin, v_state using errcode = 'check_violation';
+  end if;
+  return null;
+end $$;
+
+CREATE FUNCTION caas.check_day_to_seal() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+begin
+  if new.verdict = 'closed' and exists (
+       select from caas.discrepancies
+        where gateway = new.gateway and day = new.day and status <> 'resolved') then
+    raise exception 'the day % of % has open discrepancies', new.day, new.gateway
+      using errcode = 'check_violation';
+  end if;
+  return new;
+end $$;
+
+CREATE FUNCTION caas.check_discrepancy() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+begin
+  if not exists (select from caas.discrepancy_events e
+                  where e.discrepancy_id = new.id and e.seq = new.version
+                    and e.status = new.status) then
+    raise exception 'discrepancy % changes only with its event', new.id
+      using errcode = 'check_violation';
+  end if;
+  return null;
+end $$;
+
+CREATE FUNCTION caas.check_given_back() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+declare v_captured bigint; v_given bigint;
+begin
+  v_captured := caas.lock_payment(new.payment_id);
+  select coalesce((select sum(amount) from caas.refunds
+                    where payment_id = new.payment_id and state <> 'failed'), 0)
+       + coalesce((select sum(amount) from caas.disputes
+                    where payment_id = new.payment_id and state in ('opened', 'lost')), 0)
+    into v_given;
+  if not exists (select from caas.payments p
+                  where p.id = new.payment_id and p.currency = new.currency) then
+    raise exception 'payment % was not received in %', new.payment_id, new.currency
+      using errcode = 'foreign_key_violation';
+  end if;
+  if v_given > v_captured then
+    raise exception 'more would be given back of payment % than was received', new.payment_id
+      using errcode = 'check_violation';
+  end if;
+  return null;
+end $$;
+
+CREATE FUNCTION caas.check_moved_payments() RETURNS trigger
+    LANGUAGE plpgsql
+    SET enable_hashjoin TO 'off'
+    SET enable_mergejoin TO 'off'
+    SET enable_seqscan TO 'off'
+    AS $$
+declare v_id uuid; v_from text; v_to text; v_legal boolean;
+begin
+  select n.id, n.came_from, n.state, a.event is not null into v_id, v_from, v_to, v_legal
+    from new_rows n
+    left join caas.payment_events e on e.payment_id = n.id and e.seq = n.version
+     and e.hash = n.event_hash and e.from_state = n.came_from and e.to_state = n.state
+    left join caas.legal_arrows a
+      on a.event = e.event and a.from_state = e.from_state and a.to_state = e.to_state
+    left join lateral (
+      select c.kind from caas.resolution_claims c
+       where n.came_from = 'Authorized' and n.state <> 'Authorized' and c.payment_id = n.id
+       limit 1) c on true
+   where a.event is null or n.came_from = 'Authorized' and n.state <> 'Authorized'
+     and c.kind is distinct from case n.state when 'Capturing' then 'capture' else 'void' end
+   limit 1;
+  if not found then
+    return null;
+  elsif v_legal then
+    raise exception 'payment % cannot become % without its claim', v_id, v_to
+      using errcode = 'check_violation';
+  end if;
+  raise exception 'illegal move of payment % from % to %: no event of Diagram 9 leads there',
+    v_id, v_from, v_to using errcode = 'check_violation';
+end $$;
+
+CREATE FUNCTION caas.check_new_claims() RETURNS trigger
+    LANGUAGE plpgsql
+    SET enable_hashjoin TO 'off'
+    SET enable_mergejoin TO 'off'
+    SET enable_seqscan TO 'off'
+    AS $$
+declare v_id uuid;
+begin
+  select n.payment_id into v_id from new_rows n
+    left join caas.payments p on p.id = n.payment_id and p.type = n.payment_type
+   where p.id is null limit 1;
+  if found then
+    raise exception 'claim on payment %: there is no such payment of its type', v_id
+      using errcode = 'foreign_key_violation';
+  end if;
+  return null;
+end $$;
+
+CREATE FUNCTION caas.check_new_entries() RETURNS trigger
+    LANGUAGE plpgsql
+    SET enable_hashjoin TO 'off'
+    SET enable_mergejoin TO 'off'
+    SET enable_seqscan TO 'off'
+    AS $$
+declare v_id uuid;
+begin
+  select n.payment_id into v_id from new_rows n
+    left join caas.payments p on p.id = n.payment_id and p.currency = n.currency
+   where p.id is null limit 1;
+  if found then
+    raise exception 'ledger entry for payment % has no such payment in its currency', v_id
+      using errcode = 'foreign_key_violation';
+  end if;
+  return null;
+end $$;
+
+CREATE FUNCTION caas.check_new_evidence() RETURNS trigger
+    LANGUAGE plpgsql
+    SET enable_hashjoin TO 'off'
+    SET enable_mergejoin TO 'off'
+    SET enable_seqscan TO 'off'
+    AS $$
+declare v_id uuid;
+begin
+  select n.id into v_id from new_rows n
+    left join caas.ota_commands c on c.command_id = n.command_id and c.subject = n.subject
+     and c.action = n.action and c.epoch = n.epoch and c.vin = n.vin and c.service = n.service
+   where n.verified and n.kind = 'vehicle_acknowledgement' and c.command_id is null limit 1;
+  if found then
+    raise exception 'acknowledgement % is not of a command that its vehicle was given', v_id
+      using errcode = 'foreign_key_violation';
+  end if;
+  select n.id into v_id from new_rows n
+    left join caas.payments p on p.id = n.subject and p.type = case n.kind
+      when 'reservation_recorded' then 'reservation' when 'order_confirmed' then 'final'
+      when 'usage_snapshot' then 'subscription' end
+   where n.verified and n.kind <> 'vehicle_acknowledgement' and p.id is null limit 1;
+  if found then
+    raise exception 'evidence % is not of a payment of its type', v_id
+      using errcode = 'foreign_key_violation';
+  end if;
+  return null;
+end $$;
+
+CREATE FUNCTION caas.check_new_payments() RETURNS trigger
+    LANGUAGE plpgsql
+    SET enable_hashjoin TO 'off'
+    SET enable_mergejoin TO 'off'
+    SET enable_seqscan TO 'off'
+    AS $$
+declare v_id uuid;
+begin
+  select n.id into v_id from new_rows n
+    left join caas.payment_events e on e.payment_id = n.id and e.seq = n.version
+     and e.to_state = n.state and e.hash = n.event_hash
+   where e.payment_id is null or n.state not in ('Initiated', 'Pending') limit 1;
+  if found then
+    raise exception 'payment % does not begin as Diagram 9 begins', v_id
+      using errcode = 'check_violation';
+  end if;
+  return null;
+end $$;
+
+CREATE FUNCTION caas.check_paid() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+begin
+  if not exists (
+    select from caas.payments p join caas.resolution_claims c on c.payment_id = p.id
+     where p.subject = new.id and c.kind = 'capture'
+       and p.type = case new.state when 'reserved' then 'reservation' else 'final' end) then
+    raise exception 'order % cannot be % without its payment', new.id, new.state
+      using errcode = 'check_violation';
+  end if;
+  return null;
+end $$;
+
+CREATE FUNCTION caas.check_series() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+declare v_next bigint; v_last bigint;
+begin
+  select s.next into v_next from caas.invoice_series s where s.series = new.series;
+  select coalesce(max(i.number), 0) into v_last from caas.invoices i where i.series = new.series;
+  if v_next <> v_last + 1 then
+    raise exception 'series %: % does not follow number %', new.series, v_next, v_last
+      using errcode = 'check_violation';
+  end if;
+  return null;
+end $$;
+
+CREATE FUNCTION caas.check_whose() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+declare v_id uuid;
+begin
+  select n.id into v_id from new_rows n
+    left join caas.customers c on c.id = n.customer
+    left join caas.vehicles v on v.vin = n.vin
+   where c.id is null or v.vin is null limit 1;
+  if found then
+    raise exception '% of % is of a customer or of a vehicle that nobody knows', tg_table_name, v_id
+      using errcode = 'foreign_key_violation';
+  end if;
+  return null;
+end $$;
+
+CREATE FUNCTION caas.db_now() RETURNS timestamp with time zone
+    LANGUAGE sql STABLE
+    AS $$ select clock_timestamp() + (select moved from caas.clock) $$;
+
+CREATE FUNCTION caas.event_digest(before bytea, payment_id uuid, seq integer, event text, to_state text, source text, facts jsonb, at timestamp with time zone) RETURNS bytea
+    LANGUAGE sql STABLE PARALLEL SAFE
+    AS $$ select sha256(before || convert_to(
+     payment_id::text || '|' || seq::text || '|' || event || '|' || to_state || '|' || source
+     || '|' || facts::text || '|' || extract(epoch from at)::text, 'UTF8')) $$;
+
+CREATE FUNCTION caas.lock_payment(p_payment uuid) RETURNS bigint
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'caas', 'pg_temp'
+    AS $$ select captured_amount from payments where id = p_payment for update $$;
+
+CREATE FUNCTION caas.move_payments(p_moves jsonb) RETURNS TABLE(i bigint, moved boolean, state text, version integer, claim text, epoch bigint, deadline timestamp with time zone, valid_until timestamp with time zone)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'caas', 'pg_temp'
+    SET plan_cache_mode TO 'force_generic_plan'
+    SET enable_hashjoin TO 'off'
+    SET enable_mergejoin TO 'off'
+    SET enable_seqscan TO 'off'
+    AS $$
+#variable_conflict use_column
+begin
+  -- Whoever had to wait for a payment here sees below what the one before it committed.
+  perform from payments p
+    where p.id = any (array(select (m->>'payment_id')::uuid from jsonb_array_elements(p_moves) m))
+    order by p.id for update;
+  return query
+  with w as materialized (
+    select r.*, now_.at from rows from (jsonb_to_recordset(p_moves) as (
+      payment_id uuid, event text, from_state text, to_state text, source text,
+      if_version integer, facts jsonb, outcome text, gateway_transaction_id text,
+      hosted_page_url text, decline_code text, capture_before timestamptz,
+      authorised bigint, captured bigint, settled bigint, refunded bigint, disputed bigint,
+      claim jsonb, evidence jsonb, command jsonb, entries jsonb, done text[], next jsonb))
+      with ordinality as r(payment_id, event, from_state, to_state, source, if_version, facts,
+        outcome, gateway_transaction_id, hosted_page_url, decline_code, capture_before,
+        authorised, captured, settled, refunded, disputed,
+        claim, evidence, command, entries, done, next, i)
+    cross join (select db_now() as at offset 0) now_
+  ), looked as materialized (
+    select w.*, l.id, l.version + 1 as seq, l.event_hash as hash_before, l.type, l.currency
+      from w
+      left join lateral (
+        select p.id, p.version, p.event_hash, p.type, p.currency from payments p
+         where p.id = w.payment_id and p.state = w.from_state
+           and (w.if_version is null or p.version = w.if_version)
+           and not exists (select from payment_events e
+                            where e.payment_id = p.id and e.source = w.source)
+         limit 1) l on true
+  ), claimed as (
+    insert into resolution_claims as c (payment_id, payment_type, kind, reason, evidence_id,
+        evidence_kind, proves_delivery, claimed_at)
+    select l.id, l.type, l.claim->>'kind', l.claim->>'reason', (l.claim->>'evidence_id')::uuid,
+           l.claim->>'evidence_kind',
+           case when l.claim->>'evidence_id' is not null then true end, l.at
+      from looked l where l.id is not null and l.claim is not null
+    on conflict do nothing
+    returning c.payment_id
+  ), going as materialized (
+    select l.*, l.id is not null
+             and (l.claim is null or l.id in (select c.payment_id from claimed c)) as goes,
+           case when l.command is not null then nextval('ota_epochs') end as epoch,
+           l.at + make_interval(secs => (l.command->>'deadline_in')::float8) as deadline,
+           l.at + make_interval(secs => (l.command->>'valid_for')::float8) as valid_until,
+           event_digest(l.hash_before, l.id, l.seq, l.event, l.to_state, l.source,
+                        coalesce(l.facts, '{}'), l.at) as hash
+      from looked l
+  ), moved as (
+    update payments p set
+        state = g.to_state, came_from = p.state, version = g.seq, event_hash = g.hash, updated_at = g.at,
+        outcome = coalesce(g.outcome, p.outcome),
+        gateway_transaction_id = coalesce(g.gateway_transaction_id, p.gateway_transaction_id),
+        hosted_page_url = coalesce(g.hosted_page_url, p.hosted_page_url),
+        decline_code = coalesce(g.decline_code, p.decline_code),
+        capture_before = coalesce(g.capture_before, p.capture_before),
+        authorised_amount = p.authorised_amount + coalesce(g.authorised, 0),
+        captured_amount = p.captured_amount + coalesce(g.captured, 0),
+        settled_amount = p.settled_amount + coalesce(g.settled, 0),
+        refunded_amount = p.refunded_amount + coalesce(g.refunded, 0),
+        disputed_amount = p.disputed_amount + coalesce(g.disputed, 0)
+      from going g where g.goes and p.id = g.id
+  ), events as (
+    insert into payment_events
+    select g.id, g.seq, g.event, g.from_state, g.to_state, g.source, coalesce(g.facts, '{}'),
+           g.at, g.hash
+      from going g where g.goes
+  ), evidence as (
+    insert into delivery_evidence (id, subject, kind, command_id, action, epoch, vin, service,
+        status, status_reason, at, signature, verified, recorded_at)
+    select e.id, g.id, e.kind, e.command_id,
+           (select c.action from ota_commands c where c.command_id = e.command_id),
+           e.epoch, e.vin, e.service, e.status, e.status_reason, coalesce(e.at, g.at::text),
+           decode(e.signature, 'base64'), true, g.at
+      from going g cross join lateral jsonb_to_record(g.evidence) as e(
+        id uuid, kind text, command_id uuid, epoch bigint, vin text, service text, status text,
+        status_reason text, at text, signature text)
+     where g.goes and g.evidence is not null
+  ), commands as (
+    insert into ota_commands (command_id, subject, vin, service, action, purpose, epoch,
+        valid_until, deadline, created_at)
+    select (g.command->>'command_id')::uuid, g.id, g.command->>'vin', g.command->>'service',
+           g.command->>'action', 'service payment', g.epoch, g.valid_until, g.deadline, g.at
+      from going g where g.goes and g.command is not null
+  ), entries as (
+    insert into ledger_entries (payment_id, seq, debit, credit, amount, currency, at)
+    select g.id, g.seq, e.entry->>0, e.entry->>1, (e.entry->>2)::bigint, g.currency, g.at
+      from going g cross join lateral jsonb_array_elements(g.entries) as e(entry)
+     where g.goes and g.entries is not null
+  ), done as (
+    delete from open_work o using going g
+     where g.goes and o.subject = g.id and o.kind = any (g.done)
+       and not exists (select from jsonb_array_elements(g.next) n where n->>'kind' = o.kind)
+  ), next as (
+    insert into open_work as o (kind, subject, due_at, payload, created_at)
+    select n.kind, g.id, g.at + make_interval(secs => n.due_in), coalesce(n.payload, '{}'), g.at
+      from going g cross join lateral jsonb_to_recordset(g.next) as n(
+        kind text, due_in double precision, payload jsonb)
+     where g.goes and g.next is not null
+    on conflict (kind, subject) do update
+       set due_at = excluded.due_at, payload = excluded.payload, attempts = 0,
+           fence = o.fence + 1, lease_until = null, parked_at = null, last_error = null
+  )
+  select g.i, g.goes, case when g.goes then g.to_state else p.state end,
+         case when g.goes then g.seq else p.version end,
+         case when not g.goes then
+           (select c.kind from resolution_claims c where c.payment_id = g.payment_id) end,
+         case when g.goes then g.epoch end, g.deadline, g.valid_until
+    from going g
+    left join lateral (select p.state, p.version from payments p
+                        where p.id = g.payment_id and not g.goes limit 1) p on true;
+end $$;
+
+CREATE FUNCTION caas.refuse_broken_seal() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+begin
+  raise exception 'the day % of % is sealed: nothing of it changes any more', old.day, old.gateway
+    using errcode = 'restrict_violation';
+end $$;
+
+CREATE FUNCTION caas.refuse_change() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+begin
+  raise exception '% is append-only: a row of it is never changed or removed', tg_table_name
+    using errcode = 'restrict_violation';
+end $$;
+
+CREATE FUNCTION caas.refuse_change_of_sealed_day() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+begin
+  perform caas.refuse_if_sealed(new.gateway, new.day);
+  return new;
+end $$;
+
+CREATE FUNCTION caas.refuse_children_of_sealed_day() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+begin
+  perform caas.refuse_if_sealed(d.gateway, d.day)
+     from (select distinct discrepancy_id from new_rows) n
+     join caas.discrepancies d on d.id = n.discrepancy_id;
+  return null;
+end $$;
+
+CREATE FUNCTION caas.refuse_if_sealed(p_gateway text, p_day date) RETURNS void
+    LANGUAGE plpgsql
+    AS $$
+declare v_sealed_at timestamptz;
+begin
+  -- The lock makes a seal and a change that race each other wait for one another.
+  select sealed_at into v_sealed_at from caas.reconciliation_days
+   where gateway = p_gateway and day = p_day for share;
+  if v_sealed_at is not null then
+    raise exception 'the day % of % is sealed: nothing of it changes any more', p_day, p_gateway
+      using errcode = 'restrict_violation';
+  end if;
+end $$;
+
+CREATE FUNCTION caas.refuse_lines_of_sealed_day() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+declare v_report uuid; v_gateway text; v_day date;
+begin
+  for v_report, v_gateway, v_day in
+    select n.report_id, r.gateway, r.day
+      from (select distinct report_id from new_rows) n
+      left join caas.settlement_reports r on r.id = n.report_id
+  loop
+    if v_gateway is null then
+      raise exception 'a line belongs to a report, and there is none with the id %', v_report
+        using errcode = 'foreign_key_violation';
+    end if;
+    perform caas.refuse_if_sealed(v_gateway, v_day);
+  end loop;
+  return null;
+end $$;
+
+CREATE FUNCTION caas.refuse_other_answer() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+begin
+  if tg_op = 'DELETE' then
+    if old.created_at < caas.db_now() - interval '90 days' or old.answer_status is null
+       and not exists (select from caas.payments p where p.id = old.payment_id) then
+      return old;
+    end if;
+    raise exception 'a key is kept for 90 days: whoever repeats a request gets the first answer'
+      using errcode = 'restrict_violation';
+  end if;
+  raise exception 'a key belongs to one request, which is answered once'
+    using errcode = 'restrict_violation';
+end $$;
+
+CREATE FUNCTION caas.refuse_other_arrows() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+begin
+  if current_setting('caas.migration', true) is distinct from 'runs' then
+    raise exception '% is written by a migration alone', tg_table_name
+      using errcode = 'restrict_violation';
+  end if;
+  return null;
+end $$;
+
+CREATE FUNCTION caas.refuse_other_assignment() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+begin
+  raise exception 'assignment % of vehicle %: an assignment ends once and changes in no other way',
+    old.id, old.vin using errcode = 'check_violation';
+end $$;
+
+CREATE FUNCTION caas.refuse_other_case() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+begin
+  raise exception 'case %: what it is about never changes, and it is resolved once', old.id
+    using errcode = 'check_violation';
+end $$;
+
+CREATE FUNCTION caas.refuse_other_customer() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+begin
+  raise exception 'customer %: whoever was erased stays erased', old.id
+    using errcode = 'check_violation';
+end $$;
+
+CREATE FUNCTION caas.refuse_other_decision() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+begin
+  raise exception 'a decision about an outcome is taken once, and stays as it was proposed'
+    using errcode = 'check_violation';
+end $$;
+
+CREATE FUNCTION caas.refuse_other_discrepancy() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+begin
+  raise exception 'discrepancy % changes only with its event; what it is about never changes',
+    old.id using errcode = 'check_violation';
+end $$;
+
+CREATE FUNCTION caas.refuse_other_gateway() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+begin
+  if exists (select from caas.payments) then
+    raise exception 'the payments of these books are at the gateway "%"', old.name
+      using errcode = 'restrict_violation';
+  end if;
+  return new;
+end $$;
+
+CREATE FUNCTION caas.refuse_other_key() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+begin
+  raise exception 'key "%" is the key it is, and stays revoked once it was', old.name
+    using errcode = 'check_violation';
+end $$;
+
+CREATE FUNCTION caas.refuse_other_link() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+begin
+  raise exception 'a link gives access once, to one customer, and for as long as was said'
+    using errcode = 'check_violation';
+end $$;
+
+CREATE FUNCTION caas.refuse_other_notification() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+begin
+  raise exception 'notification %: what was told to whom never changes', old.id
+    using errcode = 'check_violation';
+end $$;
+
+CREATE FUNCTION caas.refuse_other_order() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+begin
+  raise exception 'order %: what it is for, and what was told about it once, never changes', old.id
+    using errcode = 'check_violation';
+end $$;
+
+CREATE FUNCTION caas.refuse_other_refund() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+begin
+  raise exception 'what a refund or dispute is for never changes' using errcode = 'check_violation';
+end $$;
+
+CREATE FUNCTION caas.refuse_other_report() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+begin
+  raise exception '% of a report: what the gateway sent never changes', tg_table_name
+    using errcode = 'check_violation';
+end $$;
+
+CREATE FUNCTION caas.refuse_other_resolution() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+begin
+  raise exception 'a resolution is decided once, and stays as it was proposed'
+    using errcode = 'check_violation';
+end $$;
+
+CREATE FUNCTION caas.refuse_other_run() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+begin
+  raise exception 'what was finished stays as it was finished' using errcode = 'check_violation';
+end $$;
+
+CREATE FUNCTION caas.refuse_other_subscription() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+begin
+  raise exception 'subscription %: its terms and what proved its delivery never change', old.id
+    using errcode = 'check_violation';
+end $$;
+
+CREATE FUNCTION caas.refuse_other_usage() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+begin
+  raise exception 'usage % of subscription % is billed once and changes in no other way',
+    old.source_id, old.subscription using errcode = 'check_violation';
+end $$;
+
+CREATE FUNCTION caas.refuse_other_vehicle() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+begin
+  raise exception 'vehicle %: neither what it is nor the key it signs with ever changes', old.vin
+    using errcode = 'check_violation';
+end $$;
+
+CREATE FUNCTION caas.refuse_revival() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+begin
+  raise exception 'a session that has ended stays ended' using errcode = 'check_violation';
+end $$;
+
+CREATE FUNCTION caas.refuse_rewrite() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+begin
+  raise exception 'payment % changes only by a move with its event; what it is for never changes',
+    old.id using errcode = 'check_violation';
+end $$;
+
+CREATE FUNCTION caas.write_order_move() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'caas', 'pg_temp'
+    AS $$
+begin
+  if tg_op = 'INSERT' then
+    if new.state <> 'awaiting reservation payment' or new.version <> 1 then
+      raise exception 'order % does not begin awaiting its reservation payment', new.id
+        using errcode = 'check_violation';
+    end if;
+    insert into order_events values (new.id, 1, new.event, null, new.state, new.created_at);
+    return null;
+  end if;
+  if new.version <> old.version + 1 or not exists (
+    select from order_arrows a
+     where a.from_state = old.state and a.event = new.event and a.to_state = new.state) then
+    raise exception 'illegal move of order % from % to % by "%"',
+      new.id, old.state, new.state, new.event using errcode = 'check_violation';
+  end if;
+  insert into order_events values
+    (new.id, new.version, new.event, old.state, new.state, new.updated_at);
+  return null;
+end $$;
+
+CREATE FUNCTION caas.write_subscription_move() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'caas', 'pg_temp'
+    AS $$
+begin
+  if tg_op = 'INSERT' then
+    if new.state <> 'verifying payment method' or new.version <> 1 then
+      raise exception 'subscription % does not begin with its payment method', new.id
+        using errcode = 'check_violation';
+    end if;
+    insert into subscription_events values
+      (new.id, 1, new.event, null, new.state, new.moved_for, new.created_at);
+    return null;
+  end if;
+  if new.version <> old.version + 1 or not exists (
+    select from subscription_arrows a
+     where a.from_state = old.state and a.event = new.event and a.to_state = new.state) then
+    raise exception 'illegal move of subscription % from % to % by "%"',
+      new.id, old.state, new.state, new.event using errcode = 'check_violation';
+  end if;
+  insert into subscription_events values
+    (new.id, new.version, new.event, old.state, new.state, new.moved_for, new.updated_at);
+  return null;
+end $$;
+
+CREATE FUNCTION caas.write_vehicle_move() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'caas', 'pg_temp'
+    AS $$
+begin
+  if tg_op = 'INSERT' then
+    if new.state <> 'sin asignar' or new.version <> 1 then
+      raise exception 'vehicle % does not begin sin asignar', new.vin
+        using errcode = 'check_violation';
+    end if;
+    insert into vehicle_events values
+      (new.vin, 1, new.event, null, new.state, new.moved_for, new.created_at);
+    return null;
+  end if;
+  if new.version <> old.version + 1 or not exists (
+    select from vehicle_arrows a
+     where a.from_state = old.state and a.event = new.event and a.to_state = new.state) then
+    raise exception 'illegal move of vehicle % from % to % by "%"',
+      new.vin, old.state, new.state, new.event using errcode = 'check_violation';
+  end if;
+  insert into vehicle_events values
+    (new.vin, new.version, new.event, old.state, new.state, new.moved_for, new.updated_at);
+  return null;
+end $$;
+
+CREATE TABLE caas.access_credentials (
+    token_hash bytea NOT NULL,
+    customer uuid NOT NULL,
+    order_id uuid NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    used_at timestamp with time zone,
+    created_at timestamp with time zone NOT NULL,
+    CONSTRAINT access_credentials_token_hash_check CHECK ((octet_length(token_hash) = 32))
+);
+
+CREATE TABLE caas.accounts (
+    id uuid NOT NULL,
+    role text NOT NULL,
+    customer uuid,
+    dealership text,
+    login text,
+    password_hash text NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    password_set_at timestamp with time zone NOT NULL,
+    disabled_at timestamp with time zone,
+    CONSTRAINT accounts_check CHECK (((role = 'customer'::text) = (customer IS NOT NULL))),
+    CONSTRAINT accounts_check1 CHECK (((role = 'sales'::text) = (dealership IS NOT NULL))),
+    CONSTRAINT accounts_check2 CHECK (((role = 'customer'::text) = (login IS NULL))),
+    CONSTRAINT accounts_dealership_check CHECK (((length(dealership) >= 1) AND (length(dealership) <= 120))),
+    CONSTRAINT accounts_login_check CHECK ((((length(login) >= 3) AND (length(login) <= 120)) AND (login = lower(login)))),
+    CONSTRAINT accounts_password_hash_check CHECK ((password_hash ~~ '$argon2id$%'::text)),
+    CONSTRAINT accounts_role_check CHECK ((role = ANY (ARRAY['customer'::text, 'sales'::text, 'operations'::text])))
+);
+
+CREATE TABLE caas.api_keys (
+    id uuid NOT NULL,
+    key_hash bytea NOT NULL,
+    name text NOT NULL,
+    scopes text[] NOT NULL,
+    customer uuid,
+    dealership text,
+    created_at timestamp with time zone NOT NULL,
+    revoked_at timestamp with time zone,
+    CONSTRAINT api_keys_key_hash_check CHECK ((octet_length(key_hash) = 32)),
+    CONSTRAINT api_keys_name_check CHECK ((name ~ '^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$'::text)),
+    CONSTRAINT api_keys_scopes_check CHECK ((cardinality(scopes) > 0))
+);
+
+CREATE TABLE caas.billing_runs (
+    month text NOT NULL,
+    series text NOT NULL,
+    first_number bigint NOT NULL,
+    subscriptions bigint NOT NULL,
+    seen_through uuid,
+    seen bigint DEFAULT 0 NOT NULL,
+    invoices bigint DEFAULT 0 NOT NULL,
+    invoiced_at timestamp with time zone,
+    charged_series text NOT NULL,
+    charged_number bigint NOT NULL,
+    charges bigint DEFAULT 0 NOT NULL,
+    started_at timestamp with time zone NOT NULL,
+    finished_at timestamp with time zone,
+    CONSTRAINT billing_runs_check CHECK (((finished_at IS NULL) OR (invoiced_at IS NOT NULL))),
+    CONSTRAINT billing_runs_month_check CHECK ((month ~ '^[0-9]{4}-(0[1-9]|1[0-2])$'::text))
+);
+
+CREATE TABLE caas.cases (
+    id uuid NOT NULL,
+    kind text NOT NULL,
+    subject uuid NOT NULL,
+    sentence text NOT NULL,
+    facts jsonb DEFAULT '{}'::jsonb NOT NULL,
+    owner text,
+    status text DEFAULT 'open'::text NOT NULL,
+    resolution text,
+    opened_at timestamp with time zone NOT NULL,
+    resolved_at timestamp with time zone,
+    CONSTRAINT cases_check CHECK (((status = 'resolved'::text) = (resolved_at IS NOT NULL))),
+    CONSTRAINT cases_status_check CHECK ((status = ANY (ARRAY['open'::text, 'resolved'::text])))
+);
+
+CREATE TABLE caas.clock (
+    only_row boolean DEFAULT true NOT NULL,
+    moved interval DEFAULT '00:00:00'::interval NOT NULL,
+    CONSTRAINT clock_only_row_check CHECK (only_row)
+);
+
+CREATE TABLE caas.customers (
+    id uuid NOT NULL,
+    name text,
+    email text,
+    language text NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    erased_at timestamp with time zone,
+    CONSTRAINT customers_check CHECK (
+CASE
+    WHEN (erased_at IS NULL) THEN ((name IS NOT NULL) AND (email IS NOT NULL))
+    ELSE ((name IS NULL) AND (email IS NULL))
+END),
+    CONSTRAINT customers_email_check CHECK ((((length(email) >= 3) AND (length(email) <= 254)) AND (email ~ '^[^@\s]+@[^@\s]+$'::text))),
+    CONSTRAINT customers_language_check CHECK ((language ~ '^[a-z]{2}(-[A-Z]{2})?$'::text)),
+    CONSTRAINT customers_name_check CHECK (((length(name) >= 1) AND (length(name) <= 200)))
+);
+
+CREATE TABLE caas.delivery_evidence (
+    id uuid NOT NULL,
+    subject uuid NOT NULL,
+    kind text NOT NULL,
+    command_id uuid,
+    action text,
+    epoch bigint,
+    vin text,
+    service text,
+    status text NOT NULL,
+    status_reason text,
+    at text NOT NULL,
+    signature bytea,
+    verified boolean NOT NULL,
+    refused_because text,
+    recorded_at timestamp with time zone NOT NULL,
+    proves_delivery boolean GENERATED ALWAYS AS ((verified AND (status = 'SUCCEEDED'::text) AND (action IS DISTINCT FROM 'deactivate'::text))) STORED NOT NULL,
+    CONSTRAINT delivery_evidence_action_check CHECK ((action = ANY (ARRAY['activate'::text, 'deactivate'::text]))),
+    CONSTRAINT delivery_evidence_check CHECK (((kind <> 'vehicle_acknowledgement'::text) OR (NOT verified) OR ((command_id IS NOT NULL) AND (epoch IS NOT NULL) AND (action IS NOT NULL) AND (signature IS NOT NULL) AND (octet_length(signature) = 64)))),
+    CONSTRAINT delivery_evidence_check1 CHECK ((verified = (refused_because IS NULL))),
+    CONSTRAINT delivery_evidence_kind_check CHECK ((kind = ANY (ARRAY['vehicle_acknowledgement'::text, 'reservation_recorded'::text, 'order_confirmed'::text, 'usage_snapshot'::text])))
+);
+
+CREATE TABLE caas.discrepancies (
+    id uuid NOT NULL,
+    gateway text NOT NULL,
+    day date NOT NULL,
+    kind text NOT NULL,
+    status text NOT NULL,
+    version integer NOT NULL,
+    owner text,
+    amount bigint NOT NULL,
+    currency text NOT NULL,
+    payment_id uuid,
+    report_id uuid,
+    line_no bigint,
+    due_on date NOT NULL,
+    missing_from date,
+    resolution text,
+    opened_at timestamp with time zone NOT NULL,
+    updated_at timestamp with time zone NOT NULL,
+    CONSTRAINT discrepancies_amount_check CHECK ((amount >= 0)),
+    CONSTRAINT discrepancies_status_check CHECK ((status = ANY (ARRAY['open'::text, 'waiting'::text, 'proposed'::text, 'resolved'::text])))
+);
+
+CREATE TABLE caas.discrepancy_entries (
+    id bigint NOT NULL,
+    discrepancy_id uuid NOT NULL,
+    resolution_id uuid,
+    payment_id uuid,
+    debit text NOT NULL,
+    credit text NOT NULL,
+    amount bigint NOT NULL,
+    currency text NOT NULL,
+    at timestamp with time zone NOT NULL,
+    CONSTRAINT discrepancy_entries_amount_check CHECK ((amount > 0)),
+    CONSTRAINT discrepancy_entries_check CHECK ((debit <> credit))
+);
+
+ALTER TABLE caas.discrepancy_entries ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME caas.discrepancy_entries_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE caas.discrepancy_events (
+    discrepancy_id uuid NOT NULL,
+    seq integer NOT NULL,
+    event text NOT NULL,
+    status text NOT NULL,
+    by text NOT NULL,
+    facts jsonb DEFAULT '{}'::jsonb NOT NULL,
+    at timestamp with time zone NOT NULL,
+    CONSTRAINT discrepancy_events_event_check CHECK ((event = ANY (ARRAY['opened'::text, 'assigned'::text, 'noted'::text, 'evidence attached'::text, 'became missing'::text, 'proposed'::text, 'rejected'::text, 'approved'::text, 'resolved'::text, 'resolved itself'::text, 'reopened'::text])))
+);
+
+CREATE TABLE caas.discrepancy_evidence (
+    id uuid NOT NULL,
+    discrepancy_id uuid NOT NULL,
+    name text NOT NULL,
+    media_type text NOT NULL,
+    content bytea NOT NULL,
+    digest bytea NOT NULL,
+    attached_by text NOT NULL,
+    attached_at timestamp with time zone NOT NULL,
+    CONSTRAINT discrepancy_evidence_content_check CHECK (((octet_length(content) >= 1) AND (octet_length(content) <= 5242880))),
+    CONSTRAINT discrepancy_evidence_name_check CHECK (((length(name) >= 1) AND (length(name) <= 200)))
+);
+
+CREATE TABLE caas.discrepancy_resolutions (
+    id uuid NOT NULL,
+    discrepancy_id uuid NOT NULL,
+    resolution text NOT NULL,
+    note text NOT NULL,
+    amount bigint NOT NULL,
+    currency text NOT NULL,
+    needs_second_approver boolean NOT NULL,
+    state text NOT NULL,
+    proposed_by text NOT NULL,
+    proposed_at timestamp with time zone NOT NULL,
+    decided_by text,
+    decided_at timestamp with time zone,
+    CONSTRAINT discrepancy_resolutions_check CHECK (((state = 'proposed'::text) = (decided_by IS NULL))),
+    CONSTRAINT discrepancy_resolutions_check1 CHECK (((decided_by IS NULL) = (decided_at IS NULL))),
+    CONSTRAINT discrepancy_resolutions_note_check CHECK (((length(note) >= 1) AND (length(note) <= 1000))),
+    CONSTRAINT discrepancy_resolutions_resolution_check CHECK ((resolution = ANY (ARRAY['accept_loss'::text, 'wait'::text, 'claim_from_gateway'::text, 'refund_the_customer'::text, 'write_off'::text, 'correct_by_entry'::text]))),
+    CONSTRAINT discrepancy_resolutions_state_check CHECK ((state = ANY (ARRAY['proposed'::text, 'approved'::text, 'rejected'::text]))),
+    CONSTRAINT second_approver_is_another_person CHECK (((NOT needs_second_approver) OR (state <> 'approved'::text) OR (decided_by <> proposed_by)))
+);
+
+CREATE TABLE caas.disputes (
+    id text NOT NULL,
+    payment_id uuid NOT NULL,
+    amount bigint NOT NULL,
+    currency text NOT NULL,
+    state text NOT NULL,
+    reason text NOT NULL,
+    opened_at timestamp with time zone NOT NULL,
+    updated_at timestamp with time zone NOT NULL,
+    CONSTRAINT disputes_amount_check CHECK ((amount > 0)),
+    CONSTRAINT disputes_state_check CHECK ((state = ANY (ARRAY['opened'::text, 'won'::text, 'lost'::text, 'reversed'::text])))
+);
+
+CREATE TABLE caas.gateway_calls (
+    id uuid NOT NULL,
+    operation text NOT NULL,
+    payment_id uuid,
+    transaction_id text,
+    key text,
+    amount bigint,
+    outcome text NOT NULL,
+    said text NOT NULL,
+    took_ms integer NOT NULL,
+    asked_at timestamp with time zone NOT NULL,
+    CONSTRAINT gateway_calls_outcome_check CHECK ((outcome = ANY (ARRAY['answered'::text, 'refused'::text, 'not sent'::text, 'unknown'::text]))),
+    CONSTRAINT gateway_calls_took_ms_check CHECK ((took_ms >= 0))
+);
+
+CREATE TABLE caas.gateway_of_the_books (
+    only_row boolean DEFAULT true NOT NULL,
+    name text NOT NULL,
+    since timestamp with time zone NOT NULL,
+    CONSTRAINT gateway_of_the_books_only_row_check CHECK (only_row)
+);
+
+CREATE TABLE caas.idempotency_keys (
+    caller text NOT NULL,
+    key_hash bytea NOT NULL,
+    request_hash bytea NOT NULL,
+    payment_id uuid,
+    answer_status integer,
+    answer_body bytea,
+    created_at timestamp with time zone NOT NULL
+);
+
+CREATE TABLE caas.identified_lines (
+    report_id uuid NOT NULL,
+    line_no bigint NOT NULL,
+    payment_id uuid NOT NULL,
+    at timestamp with time zone NOT NULL
+);
+
+CREATE TABLE caas.invoice_series (
+    series text NOT NULL,
+    next bigint DEFAULT 1 NOT NULL,
+    CONSTRAINT invoice_series_next_check CHECK ((next > 0)),
+    CONSTRAINT invoice_series_series_check CHECK ((series ~ '^R?[0-9]{4}$'::text))
+);
+
+CREATE TABLE caas.invoices (
+    id uuid NOT NULL,
+    series text NOT NULL,
+    number bigint NOT NULL,
+    kind text NOT NULL,
+    subscription uuid NOT NULL,
+    customer uuid NOT NULL,
+    month text NOT NULL,
+    service text NOT NULL,
+    vin text NOT NULL,
+    currency text NOT NULL,
+    lines jsonb NOT NULL,
+    net bigint NOT NULL,
+    iva_basis_points integer NOT NULL,
+    iva bigint NOT NULL,
+    gross bigint NOT NULL,
+    payment_id uuid,
+    corrects uuid,
+    correction integer DEFAULT 0 NOT NULL,
+    reason text,
+    issued_at timestamp with time zone NOT NULL,
+    CONSTRAINT invoices_check CHECK ((gross = (net + iva))),
+    CONSTRAINT invoices_check1 CHECK (((kind = 'invoice'::text) = (correction = 0))),
+    CONSTRAINT invoices_check2 CHECK (
+CASE kind
+    WHEN 'invoice'::text THEN ((net >= 0) AND (iva >= 0) AND (corrects IS NULL) AND (reason IS NULL) AND ("left"(series, 1) <> 'R'::text) AND ((payment_id IS NULL) = (gross = 0)))
+    ELSE ((net <= 0) AND (iva <= 0) AND (gross < 0) AND (corrects IS NOT NULL) AND (reason IS NOT NULL) AND ("left"(series, 1) = 'R'::text) AND (payment_id IS NULL))
+END),
+    CONSTRAINT invoices_correction_check CHECK ((correction >= 0)),
+    CONSTRAINT invoices_currency_check CHECK ((length(currency) = 3)),
+    CONSTRAINT invoices_iva_basis_points_check CHECK (((iva_basis_points >= 0) AND (iva_basis_points <= 10000))),
+    CONSTRAINT invoices_kind_check CHECK ((kind = ANY (ARRAY['invoice'::text, 'credit note'::text]))),
+    CONSTRAINT invoices_month_check CHECK ((month ~~ '____-__'::text)),
+    CONSTRAINT invoices_number_check CHECK ((number > 0)),
+    CONSTRAINT invoices_reason_check CHECK (((length(reason) >= 1) AND (length(reason) <= 200)))
+);
+
+CREATE TABLE caas.payments (
+    id uuid NOT NULL,
+    type text NOT NULL,
+    subject uuid NOT NULL,
+    customer uuid NOT NULL,
+    amount bigint NOT NULL,
+    currency text NOT NULL,
+    payment_method text,
+    return_url text,
+    state text NOT NULL,
+    came_from text,
+    outcome text DEFAULT 'known'::text NOT NULL,
+    version integer NOT NULL,
+    event_hash bytea NOT NULL,
+    decline_code text,
+    gateway_transaction_id text,
+    hosted_page_url text,
+    capture_before timestamp with time zone,
+    authorised_amount bigint DEFAULT 0 NOT NULL,
+    captured_amount bigint DEFAULT 0 NOT NULL,
+    settled_amount bigint DEFAULT 0 NOT NULL,
+    refunded_amount bigint DEFAULT 0 NOT NULL,
+    disputed_amount bigint DEFAULT 0 NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    updated_at timestamp with time zone NOT NULL,
+    live boolean GENERATED ALWAYS AS ((state <> ALL (ARRAY['Failed'::text, 'Voided'::text, 'Refunded'::text]))) STORED NOT NULL,
+    CONSTRAINT payments_amount_check CHECK ((amount > 0)),
+    CONSTRAINT payments_check CHECK (((authorised_amount >= 0) AND (authorised_amount <= amount))),
+    CONSTRAINT payments_check1 CHECK (((captured_amount >= 0) AND (captured_amount <= amount))),
+    CONSTRAINT payments_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
+    CONSTRAINT payments_disputed_amount_check CHECK ((disputed_amount >= 0)),
+    CONSTRAINT payments_outcome_check CHECK ((outcome = ANY (ARRAY['known'::text, 'unknown'::text]))),
+    CONSTRAINT payments_refunded_amount_check CHECK ((refunded_amount >= 0)),
+    CONSTRAINT payments_settled_amount_check CHECK ((settled_amount >= 0)),
+    CONSTRAINT payments_type_check CHECK ((type = ANY (ARRAY['reservation'::text, 'final'::text, 'service'::text, 'subscription'::text])))
+)
+WITH (fillfactor='60');
+
+CREATE TABLE caas.written_off_invoices (
+    invoice uuid NOT NULL,
+    payment_id uuid NOT NULL,
+    because text NOT NULL,
+    at timestamp with time zone NOT NULL,
+    CONSTRAINT written_off_invoices_because_check CHECK ((because = ANY (ARRAY['payment failed'::text, 'settlement failed'::text])))
+);
+
+CREATE VIEW caas.invoice_states AS
+ SELECT i.id,
+    i.series,
+    i.number,
+    i.kind,
+    i.subscription,
+    i.customer,
+    i.month,
+    i.service,
+    i.vin,
+    i.currency,
+    i.lines,
+    i.net,
+    i.iva_basis_points,
+    i.iva,
+    i.gross,
+    i.payment_id,
+    i.corrects,
+    i.correction,
+    i.reason,
+    i.issued_at,
+    p.id AS last_payment,
+    p.state AS payment_state,
+    p.decline_code,
+    COALESCE(c.credited, (0)::bigint) AS credited,
+        CASE
+            WHEN (i.kind = 'credit note'::text) THEN 'credit note'::text
+            WHEN (i.gross = 0) THEN 'nothing to pay'::text
+            WHEN (w.invoice IS NOT NULL) THEN 'written off'::text
+            WHEN (p.captured_amount > 0) THEN 'paid'::text
+            WHEN (p.state = 'Failed'::text) THEN 'declined'::text
+            ELSE 'open'::text
+        END AS state
+   FROM (((caas.invoices i
+     LEFT JOIN LATERAL ( SELECT p_1.id,
+            p_1.state,
+            p_1.decline_code,
+            p_1.captured_amount
+           FROM caas.payments p_1
+          WHERE ((p_1.subject = i.id) AND (p_1.type = 'subscription'::text))
+          ORDER BY (p_1.captured_amount > 0) DESC, p_1.created_at DESC
+         LIMIT 1) p ON (true))
+     LEFT JOIN caas.written_off_invoices w ON ((w.invoice = i.id)))
+     LEFT JOIN LATERAL ( SELECT (- (sum(n.gross))::bigint) AS credited
+           FROM caas.invoices n
+          WHERE ((n.subscription = i.subscription) AND (n.month = i.month) AND (n.corrects = i.id))) c ON (true));
+
+CREATE TABLE caas.law_checks (
+    law text NOT NULL,
+    broken integer NOT NULL,
+    examples text[] NOT NULL,
+    checked_at timestamp with time zone NOT NULL,
+    CONSTRAINT law_checks_broken_check CHECK ((broken >= 0))
+);
+
+CREATE TABLE caas.ledger_entries (
+    id bigint NOT NULL,
+    payment_id uuid NOT NULL,
+    seq integer NOT NULL,
+    debit text NOT NULL,
+    credit text NOT NULL,
+    amount bigint NOT NULL,
+    currency text NOT NULL,
+    at timestamp with time zone NOT NULL,
+    CONSTRAINT ledger_entries_amount_check CHECK ((amount > 0)),
+    CONSTRAINT ledger_entries_check CHECK ((debit <> credit))
+);
+
+ALTER TABLE caas.ledger_entries ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME caas.ledger_entries_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE caas.settlement_lines (
+    report_id uuid NOT NULL,
+    line_no bigint NOT NULL,
+    batch_id text NOT NULL,
+    line_id text,
+    transaction_id text,
+    reference text,
+    type text NOT NULL,
+    gross bigint NOT NULL,
+    fee bigint NOT NULL,
+    net bigint NOT NULL,
+    currency text NOT NULL,
+    booked_at timestamp with time zone NOT NULL,
+    value_date date NOT NULL,
+    payment_id uuid,
+    class text NOT NULL,
+    at_stake bigint NOT NULL,
+    fee_agreed bigint,
+    run_id uuid DEFAULT (current_setting('caas.run_id'::text))::uuid NOT NULL,
+    at timestamp with time zone DEFAULT (current_setting('caas.run_at'::text))::timestamp with time zone NOT NULL,
+    posts boolean GENERATED ALWAYS AS ((class = ANY (ARRAY['matched'::text, 'given_back'::text, 'partial_settlement'::text, 'fee_drift'::text]))) STORED NOT NULL,
+    CONSTRAINT settlement_lines_at_stake_check CHECK ((at_stake >= 0)),
+    CONSTRAINT settlement_lines_check CHECK (((class = 'fee_drift'::text) OR (fee_agreed IS NULL))),
+    CONSTRAINT settlement_lines_check1 CHECK (((gross - fee) = net)),
+    CONSTRAINT settlement_lines_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
+    CONSTRAINT settlement_lines_line_no_check CHECK ((line_no > 0)),
+    CONSTRAINT settlement_lines_type_check CHECK ((type = ANY (ARRAY['settlement'::text, 'refund'::text, 'chargeback'::text, 'chargeback_reversal'::text, 'fee'::text, 'settlement_failure'::text, 'adjustment'::text])))
+);
+
+CREATE VIEW caas.ledger_lines AS
+ SELECT ledger_entries.id,
+    ledger_entries.payment_id,
+    ledger_entries.seq,
+    ledger_entries.debit AS account,
+    ledger_entries.amount,
+    ledger_entries.currency,
+    ledger_entries.at
+   FROM caas.ledger_entries
+UNION ALL
+ SELECT ledger_entries.id,
+    ledger_entries.payment_id,
+    ledger_entries.seq,
+    ledger_entries.credit AS account,
+    (- ledger_entries.amount) AS amount,
+    ledger_entries.currency,
+    ledger_entries.at
+   FROM caas.ledger_entries
+UNION ALL
+ SELECT NULL::bigint AS id,
+    l.payment_id,
+    NULL::integer AS seq,
+    leg.account,
+    leg.amount,
+    l.currency,
+    l.at
+   FROM (caas.settlement_lines l
+     CROSS JOIN LATERAL ( VALUES ('bank'::text,l.net), ('gateway_fees'::text,l.fee), ('settled_funds'::text,(- l.gross))) leg(account, amount))
+  WHERE (l.posts AND (leg.amount <> 0))
+UNION ALL
+ SELECT discrepancy_entries.id,
+    discrepancy_entries.payment_id,
+    NULL::integer AS seq,
+    discrepancy_entries.debit AS account,
+    discrepancy_entries.amount,
+    discrepancy_entries.currency,
+    discrepancy_entries.at
+   FROM caas.discrepancy_entries
+UNION ALL
+ SELECT discrepancy_entries.id,
+    discrepancy_entries.payment_id,
+    NULL::integer AS seq,
+    discrepancy_entries.credit AS account,
+    (- discrepancy_entries.amount) AS amount,
+    discrepancy_entries.currency,
+    discrepancy_entries.at
+   FROM caas.discrepancy_entries;
+
+CREATE TABLE caas.legal_arrows (
+    event text NOT NULL,
+    from_state text NOT NULL,
+    to_state text NOT NULL
+);
+
+CREATE TABLE caas.migrations (
+    name text NOT NULL,
+    checksum text NOT NULL,
+    ran_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL
+);
+
+CREATE TABLE caas.notifications (
+    id uuid NOT NULL,
+    audience text NOT NULL,
+    recipient text NOT NULL,
+    template text NOT NULL,
+    subject uuid NOT NULL,
+    occasion text DEFAULT ''::text NOT NULL,
+    facts jsonb NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    sent_at timestamp with time zone,
+    not_sent_because text,
+    read_at timestamp with time zone,
+    CONSTRAINT notifications_audience_check CHECK ((audience = ANY (ARRAY['customer'::text, 'dealership'::text, 'operations'::text]))),
+    CONSTRAINT notifications_recipient_check CHECK (((length(recipient) >= 1) AND (length(recipient) <= 200)))
+)
+WITH (fillfactor='80');
+
+CREATE TABLE caas.open_work (
+    kind text NOT NULL,
+    subject uuid NOT NULL,
+    due_at timestamp with time zone NOT NULL,
+    attempts integer DEFAULT 0 NOT NULL,
+    lease_until timestamp with time zone,
+    fence bigint DEFAULT 0 NOT NULL,
+    payload jsonb DEFAULT '{}'::jsonb NOT NULL,
+    last_error text,
+    parked_at timestamp with time zone,
+    created_at timestamp with time zone NOT NULL
+)
+WITH (fillfactor='60');
+
+CREATE TABLE caas.order_arrows (
+    from_state text NOT NULL,
+    event text NOT NULL,
+    to_state text NOT NULL
+);
+
+CREATE TABLE caas.order_events (
+    order_id uuid NOT NULL,
+    version integer NOT NULL,
+    event text NOT NULL,
+    from_state text,
+    to_state text NOT NULL,
+    at timestamp with time zone NOT NULL
+);
+
+CREATE TABLE caas.orders (
+    id uuid NOT NULL,
+    customer uuid NOT NULL,
+    model text NOT NULL,
+    vin text,
+    dealership text NOT NULL,
+    deposit bigint NOT NULL,
+    price bigint NOT NULL,
+    currency text NOT NULL,
+    state text DEFAULT 'awaiting reservation payment'::text NOT NULL,
+    event text DEFAULT 'Order created'::text NOT NULL,
+    version integer DEFAULT 1 NOT NULL,
+    factory_order_id text,
+    plate text,
+    registered_at timestamp with time zone,
+    delivery_id text,
+    delivery_scheduled_for timestamp with time zone,
+    delivered_at timestamp with time zone,
+    created_at timestamp with time zone NOT NULL,
+    updated_at timestamp with time zone NOT NULL,
+    CONSTRAINT orders_check CHECK ((price > deposit)),
+    CONSTRAINT orders_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
+    CONSTRAINT orders_dealership_check CHECK (((length(dealership) >= 1) AND (length(dealership) <= 120))),
+    CONSTRAINT orders_delivery_id_check CHECK (((length(delivery_id) >= 1) AND (length(delivery_id) <= 200))),
+    CONSTRAINT orders_deposit_check CHECK ((deposit > 0)),
+    CONSTRAINT orders_factory_order_id_check CHECK (((length(factory_order_id) >= 1) AND (length(factory_order_id) <= 200))),
+    CONSTRAINT orders_plate_check CHECK (((length(plate) >= 1) AND (length(plate) <= 40)))
+);
+
+CREATE SEQUENCE caas.ota_epochs
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1;
+
+CREATE TABLE caas.ota_commands (
+    command_id uuid NOT NULL,
+    subject uuid NOT NULL,
+    vin text NOT NULL,
+    service text NOT NULL,
+    action text NOT NULL,
+    purpose text NOT NULL,
+    epoch bigint DEFAULT nextval('caas.ota_epochs'::regclass) NOT NULL,
+    valid_until timestamp with time zone,
+    deadline timestamp with time zone NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    CONSTRAINT ota_commands_action_check CHECK ((action = ANY (ARRAY['activate'::text, 'deactivate'::text]))),
+    CONSTRAINT ota_commands_purpose_check CHECK ((purpose = ANY (ARRAY['service payment'::text, 'subscription'::text])))
+);
+
+CREATE TABLE caas.outcome_decisions (
+    id uuid NOT NULL,
+    payment_id uuid NOT NULL,
+    note text NOT NULL,
+    state text NOT NULL,
+    proposed_by text NOT NULL,
+    proposed_at timestamp with time zone NOT NULL,
+    decided_by text,
+    decided_at timestamp with time zone,
+    CONSTRAINT outcome_decisions_check CHECK (((state = 'proposed'::text) = (decided_by IS NULL))),
+    CONSTRAINT outcome_decisions_check1 CHECK (((decided_by IS NULL) = (decided_at IS NULL))),
+    CONSTRAINT outcome_decisions_note_check CHECK (((length(note) >= 1) AND (length(note) <= 1000))),
+    CONSTRAINT outcome_decisions_state_check CHECK ((state = ANY (ARRAY['proposed'::text, 'agreed'::text, 'withdrawn'::text]))),
+    CONSTRAINT two_people_decide CHECK (((state <> 'agreed'::text) OR (decided_by <> proposed_by)))
+);
+
+CREATE TABLE caas.payment_events (
+    payment_id uuid NOT NULL,
+    seq integer NOT NULL,
+    event text NOT NULL,
+    from_state text,
+    to_state text NOT NULL,
+    source text NOT NULL,
+    facts jsonb NOT NULL,
+    at timestamp with time zone NOT NULL,
+    hash bytea NOT NULL
+);
+
+CREATE TABLE caas.quarantined_lines (
+    report_id uuid NOT NULL,
+    place bigint NOT NULL,
+    reason text NOT NULL,
+    text text NOT NULL,
+    found_at timestamp with time zone NOT NULL,
+    released_at timestamp with time zone,
+    released_by text,
+    note text,
+    CONSTRAINT quarantined_lines_check CHECK (((released_at IS NULL) = (released_by IS NULL)))
+);
+
+CREATE TABLE caas.reconciliation_days (
+    gateway text NOT NULL,
+    day date NOT NULL,
+    closed_by_run uuid,
+    closed_at timestamp with time zone,
+    verdict text DEFAULT 'incomplete'::text NOT NULL,
+    because text,
+    sealed_at timestamp with time zone,
+    sealed_by text,
+    CONSTRAINT reconciliation_days_check CHECK (((sealed_at IS NULL) = (sealed_by IS NULL))),
+    CONSTRAINT reconciliation_days_check1 CHECK (((sealed_at IS NULL) OR (verdict = 'closed'::text))),
+    CONSTRAINT reconciliation_days_verdict_check CHECK ((verdict = ANY (ARRAY['incomplete'::text, 'open discrepancies'::text, 'closed'::text])))
+);
+
+CREATE TABLE caas.reconciliation_runs (
+    id uuid NOT NULL,
+    gateway text NOT NULL,
+    day date NOT NULL,
+    mode text NOT NULL,
+    state text NOT NULL,
+    rule_version text NOT NULL,
+    engine text,
+    as_of timestamp with time zone,
+    lines bigint DEFAULT 0 NOT NULL,
+    input_hash text,
+    output_hash text,
+    counts jsonb DEFAULT '{}'::jsonb NOT NULL,
+    because text,
+    started_at timestamp with time zone NOT NULL,
+    finished_at timestamp with time zone,
+    CONSTRAINT reconciliation_runs_mode_check CHECK ((mode = ANY (ARRAY['incremental'::text, 'close'::text]))),
+    CONSTRAINT reconciliation_runs_state_check CHECK ((state = ANY (ARRAY['running'::text, 'done'::text, 'refused'::text, 'stopped'::text])))
+);
+
+CREATE TABLE caas.refunds (
+    id uuid NOT NULL,
+    payment_id uuid NOT NULL,
+    amount bigint NOT NULL,
+    currency text NOT NULL,
+    reason text NOT NULL,
+    requested_by text NOT NULL,
+    state text NOT NULL,
+    outcome text DEFAULT 'known'::text NOT NULL,
+    issue integer DEFAULT 1 NOT NULL,
+    gateway_refund_id text,
+    failed_because text,
+    created_at timestamp with time zone NOT NULL,
+    updated_at timestamp with time zone NOT NULL,
+    CONSTRAINT refunds_amount_check CHECK ((amount > 0)),
+    CONSTRAINT refunds_outcome_check CHECK ((outcome = ANY (ARRAY['known'::text, 'unknown'::text]))),
+    CONSTRAINT refunds_reason_check CHECK (((length(reason) >= 1) AND (length(reason) <= 200))),
+    CONSTRAINT refunds_state_check CHECK ((state = ANY (ARRAY['waiting'::text, 'sent'::text, 'succeeded'::text, 'failed'::text])))
+);
+
+CREATE TABLE caas.refused_sign_ins (
+    counted_for bytea NOT NULL,
+    times integer NOT NULL,
+    since timestamp with time zone NOT NULL,
+    CONSTRAINT refused_sign_ins_counted_for_check CHECK ((octet_length(counted_for) = 32)),
+    CONSTRAINT refused_sign_ins_times_check CHECK ((times > 0))
+);
+
+CREATE TABLE caas.resolution_claims (
+    payment_id uuid NOT NULL,
+    payment_type text NOT NULL,
+    kind text NOT NULL,
+    reason text NOT NULL,
+    evidence_id uuid,
+    evidence_kind text,
+    proves_delivery boolean,
+    claimed_at timestamp with time zone NOT NULL,
+    CONSTRAINT resolution_claims_check CHECK (((kind = 'void'::text) OR ((evidence_id IS NOT NULL) AND (evidence_kind IS NOT NULL) AND (proves_delivery IS TRUE)))),
+    CONSTRAINT resolution_claims_check1 CHECK (((kind = 'void'::text) OR (evidence_kind =
+CASE payment_type
+    WHEN 'service'::text THEN 'vehicle_acknowledgement'::text
+    WHEN 'reservation'::text THEN 'reservation_recorded'::text
+    WHEN 'final'::text THEN 'order_confirmed'::text
+    WHEN 'subscription'::text THEN 'usage_snapshot'::text
+    ELSE NULL::text
+END))),
+    CONSTRAINT resolution_claims_kind_check CHECK ((kind = ANY (ARRAY['capture'::text, 'void'::text])))
+);
+
+CREATE TABLE caas.service_orders (
+    id uuid NOT NULL,
+    customer uuid NOT NULL,
+    vin text NOT NULL,
+    service text NOT NULL,
+    duration_days integer NOT NULL,
+    amount bigint NOT NULL,
+    currency text NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    CONSTRAINT service_orders_amount_check CHECK ((amount > 0)),
+    CONSTRAINT service_orders_duration_days_check CHECK (((duration_days >= 1) AND (duration_days <= 3660)))
+);
+
+CREATE VIEW caas.service_order_states AS
+ SELECT o.id,
+    o.customer,
+    o.vin,
+    o.service,
+    o.duration_days,
+    o.amount,
+    o.currency,
+    o.created_at,
+    p.id AS payment_id,
+    p.state AS payment_state,
+    c.kind AS claim,
+    e.recorded_at AS active_from,
+        CASE
+            WHEN (e.id IS NOT NULL) THEN ( SELECT k.valid_until
+               FROM caas.ota_commands k
+              WHERE (k.command_id = e.command_id))
+            ELSE NULL::timestamp with time zone
+        END AS active_until,
+        CASE
+            WHEN (p.id IS NULL) THEN 'awaiting payment'::text
+            WHEN (e.id IS NOT NULL) THEN 'active'::text
+            WHEN ((c.kind = 'void'::text) OR (p.state = 'Voided'::text)) THEN 'activation failed'::text
+            WHEN (p.state = 'Failed'::text) THEN 'cancelled'::text
+            WHEN (p.state = 'Authorized'::text) THEN 'activating'::text
+            ELSE 'awaiting payment'::text
+        END AS state
+   FROM (((caas.service_orders o
+     LEFT JOIN LATERAL ( SELECT p_1.id,
+            p_1.state
+           FROM caas.payments p_1
+          WHERE (p_1.subject = o.id)
+          ORDER BY p_1.id DESC
+         LIMIT 1) p ON (true))
+     LEFT JOIN caas.resolution_claims c ON ((c.payment_id = p.id)))
+     LEFT JOIN caas.delivery_evidence e ON ((e.id = c.evidence_id)));
+
+CREATE TABLE caas.services (
+    code text NOT NULL,
+    name text NOT NULL,
+    kind text NOT NULL,
+    currency text NOT NULL,
+    prices jsonb DEFAULT '[]'::jsonb NOT NULL,
+    monthly_fee bigint,
+    metered jsonb DEFAULT '[]'::jsonb NOT NULL,
+    offered boolean DEFAULT true NOT NULL,
+    updated_at timestamp with time zone NOT NULL,
+    CONSTRAINT services_check CHECK (((kind = 'subscription'::text) = (monthly_fee IS NOT NULL))),
+    CONSTRAINT services_code_check CHECK ((code ~ '^[a-z0-9][a-z0-9-]{0,63}$'::text)),
+    CONSTRAINT services_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
+    CONSTRAINT services_kind_check CHECK ((kind = ANY (ARRAY['one_time'::text, 'subscription'::text]))),
+    CONSTRAINT services_monthly_fee_check CHECK ((monthly_fee >= 0)),
+    CONSTRAINT services_name_check CHECK (((length(name) >= 1) AND (length(name) <= 200)))
+);
+
+CREATE TABLE caas.sessions (
+    token_hash bytea NOT NULL,
+    account uuid NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    seen_at timestamp with time zone NOT NULL,
+    idle_until timestamp with time zone NOT NULL,
+    ends_at timestamp with time zone NOT NULL,
+    ended_at timestamp with time zone,
+    CONSTRAINT sessions_token_hash_check CHECK ((octet_length(token_hash) = 32))
+)
+WITH (fillfactor='80');
+
+CREATE TABLE caas.settlement_reports (
+    id uuid NOT NULL,
+    gateway text NOT NULL,
+    day date NOT NULL,
+    part text DEFAULT ''::text NOT NULL,
+    report_ref text NOT NULL,
+    origin text NOT NULL,
+    format text NOT NULL,
+    status text NOT NULL,
+    line_count bigint,
+    gross_total bigint,
+    net_total bigint,
+    lines_stored bigint DEFAULT 0 NOT NULL,
+    gross_stored bigint DEFAULT 0 NOT NULL,
+    net_stored bigint DEFAULT 0 NOT NULL,
+    resume_cursor text,
+    received_at timestamp with time zone NOT NULL,
+    updated_at timestamp with time zone NOT NULL,
+    CONSTRAINT settlement_reports_line_count_check CHECK ((line_count >= 0)),
+    CONSTRAINT settlement_reports_origin_check CHECK ((origin = ANY (ARRAY['gateway'::text, 'file'::text]))),
+    CONSTRAINT settlement_reports_status_check CHECK ((status = ANY (ARRAY['open'::text, 'closed'::text])))
+);
+
+CREATE TABLE caas.subscription_arrows (
+    from_state text NOT NULL,
+    event text NOT NULL,
+    to_state text NOT NULL
+);
+
+CREATE TABLE caas.subscription_events (
+    subscription uuid NOT NULL,
+    version integer NOT NULL,
+    event text NOT NULL,
+    from_state text,
+    to_state text NOT NULL,
+    payment_id uuid,
+    at timestamp with time zone NOT NULL
+);
+
+CREATE TABLE caas.subscriptions (
+    id uuid NOT NULL,
+    customer uuid NOT NULL,
+    vin text NOT NULL,
+    service text NOT NULL,
+    currency text NOT NULL,
+    monthly_fee bigint NOT NULL,
+    metered jsonb DEFAULT '[]'::jsonb NOT NULL,
+    payment_method text NOT NULL,
+    state text DEFAULT 'verifying payment method'::text NOT NULL,
+    event text DEFAULT 'Subscribe to Monthly Service'::text NOT NULL,
+    version integer DEFAULT 1 NOT NULL,
+    moved_for uuid,
+    activation_evidence uuid,
+    evidence_kind text GENERATED ALWAYS AS (
+CASE
+    WHEN (activation_evidence IS NOT NULL) THEN 'vehicle_acknowledgement'::text
+    ELSE NULL::text
+END) STORED,
+    proves_delivery boolean GENERATED ALWAYS AS (
+CASE
+    WHEN (activation_evidence IS NOT NULL) THEN true
+    ELSE NULL::boolean
+END) STORED,
+    activated_at timestamp with time zone,
+    deactivated_at timestamp with time zone,
+    cancelled_at timestamp with time zone,
+    cancelled_because text,
+    created_at timestamp with time zone NOT NULL,
+    updated_at timestamp with time zone NOT NULL,
+    CONSTRAINT subscriptions_cancelled_because_check CHECK ((cancelled_because = ANY (ARRAY['customer'::text, 'payment failed'::text]))),
+    CONSTRAINT subscriptions_check CHECK (((activated_at IS NULL) = (activation_evidence IS NULL))),
+    CONSTRAINT subscriptions_check1 CHECK (((state <> 'active'::text) OR (activated_at IS NOT NULL))),
+    CONSTRAINT subscriptions_check2 CHECK (((state = 'cancelled'::text) = (cancelled_at IS NOT NULL))),
+    CONSTRAINT subscriptions_check3 CHECK (((cancelled_at IS NULL) = (cancelled_because IS NULL))),
+    CONSTRAINT subscriptions_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
+    CONSTRAINT subscriptions_monthly_fee_check CHECK (((monthly_fee >= 0) AND (monthly_fee <= '10000000000000'::bigint))),
+    CONSTRAINT subscriptions_payment_method_check CHECK (((length(payment_method) >= 1) AND (length(payment_method) <= 200)))
+)
+WITH (fillfactor='80');
+
+CREATE TABLE caas.usage_records (
+    subscription uuid NOT NULL,
+    source_id text NOT NULL,
+    unit text NOT NULL,
+    quantity bigint NOT NULL,
+    at timestamp with time zone NOT NULL,
+    recorded_at timestamp with time zone NOT NULL,
+    invoice uuid,
+    CONSTRAINT usage_records_quantity_check CHECK (((quantity >= 1) AND (quantity <= '1000000000000'::bigint))),
+    CONSTRAINT usage_records_source_id_check CHECK (((length(source_id) >= 1) AND (length(source_id) <= 200)))
+)
+WITH (fillfactor='80');
+
+CREATE TABLE caas.vehicle_arrows (
+    from_state text NOT NULL,
+    event text NOT NULL,
+    to_state text NOT NULL
+);
+
+CREATE TABLE caas.vehicle_assignments (
+    id uuid NOT NULL,
+    vin text NOT NULL,
+    order_id uuid NOT NULL,
+    customer uuid NOT NULL,
+    active boolean DEFAULT true NOT NULL,
+    since timestamp with time zone NOT NULL,
+    until timestamp with time zone,
+    ended_because text,
+    CONSTRAINT vehicle_assignments_check CHECK ((active = (until IS NULL))),
+    CONSTRAINT vehicle_assignments_check1 CHECK ((active = (ended_because IS NULL)))
+);
+
+CREATE TABLE caas.vehicle_events (
+    vin text NOT NULL,
+    version integer NOT NULL,
+    event text NOT NULL,
+    from_state text,
+    to_state text NOT NULL,
+    order_id uuid,
+    at timestamp with time zone NOT NULL
+);
+
+CREATE TABLE caas.vehicle_models (
+    model text NOT NULL,
+    price bigint NOT NULL,
+    currency text NOT NULL,
+    updated_at timestamp with time zone NOT NULL,
+    CONSTRAINT vehicle_models_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
+    CONSTRAINT vehicle_models_model_check CHECK (((length(model) >= 1) AND (length(model) <= 120))),
+    CONSTRAINT vehicle_models_price_check CHECK ((price > 0))
+);
+
+CREATE TABLE caas.vehicles (
+    vin text NOT NULL,
+    model text NOT NULL,
+    price bigint NOT NULL,
+    currency text NOT NULL,
+    public_key bytea,
+    finished boolean DEFAULT false NOT NULL,
+    factory_order_id text,
+    state text DEFAULT 'sin asignar'::text NOT NULL,
+    event text DEFAULT 'Add to Stock Inventory'::text NOT NULL,
+    version integer DEFAULT 1 NOT NULL,
+    moved_for uuid,
+    in_stock_since timestamp with time zone,
+    created_at timestamp with time zone NOT NULL,
+    updated_at timestamp with time zone NOT NULL,
+    CONSTRAINT vehicles_check CHECK (((state = 'sin asignar'::text) OR (in_stock_since IS NULL))),
+    CONSTRAINT vehicles_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
+    CONSTRAINT vehicles_factory_order_id_check CHECK (((length(factory_order_id) >= 1) AND (length(factory_order_id) <= 200))),
+    CONSTRAINT vehicles_price_check CHECK ((price > 0)),
+    CONSTRAINT vehicles_public_key_check CHECK ((octet_length(public_key) = 32)),
+    CONSTRAINT vehicles_vin_check CHECK (((vin ~ '^[A-Z0-9][A-Z0-9-]{2,31}$'::text) AND (vin ~ '[A-Z]'::text)))
+);
+
+CREATE TABLE caas.webhook_inbox (
+    id uuid NOT NULL,
+    gateway text NOT NULL,
+    event_id text NOT NULL,
+    body_hash bytea NOT NULL,
+    body jsonb NOT NULL,
+    received_at timestamp with time zone NOT NULL
+);
+
+CREATE TABLE caas.webhook_quarantine (
+    id uuid NOT NULL,
+    gateway text NOT NULL,
+    event_id text NOT NULL,
+    contradicts uuid,
+    reason text NOT NULL,
+    body_hash bytea NOT NULL,
+    body text NOT NULL,
+    received_at timestamp with time zone NOT NULL
+);
+
+ALTER TABLE ONLY caas.access_credentials
+    ADD CONSTRAINT access_credentials_pkey PRIMARY KEY (token_hash);
+
+ALTER TABLE ONLY caas.accounts
+    ADD CONSTRAINT accounts_customer_key UNIQUE (customer);
+
+ALTER TABLE ONLY caas.accounts
+    ADD CONSTRAINT accounts_login_key UNIQUE (login);
+
+ALTER TABLE ONLY caas.accounts
+    ADD CONSTRAINT accounts_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY caas.api_keys
+    ADD CONSTRAINT api_keys_key_hash_key UNIQUE (key_hash);
+
+ALTER TABLE ONLY caas.api_keys
+    ADD CONSTRAINT api_keys_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY caas.billing_runs
+    ADD CONSTRAINT billing_runs_pkey PRIMARY KEY (month);
+
+ALTER TABLE ONLY caas.cases
+    ADD CONSTRAINT cases_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY caas.clock
+    ADD CONSTRAINT clock_pkey PRIMARY KEY (only_row);
+
+ALTER TABLE ONLY caas.customers
+    ADD CONSTRAINT customers_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY caas.delivery_evidence
+    ADD CONSTRAINT delivery_evidence_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY caas.delivery_evidence
+    ADD CONSTRAINT delivery_evidence_subject_id_kind_proves_delivery_key UNIQUE (subject, id, kind, proves_delivery);
+
+ALTER TABLE ONLY caas.discrepancies
+    ADD CONSTRAINT discrepancies_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY caas.discrepancy_entries
+    ADD CONSTRAINT discrepancy_entries_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY caas.discrepancy_events
+    ADD CONSTRAINT discrepancy_events_pkey PRIMARY KEY (discrepancy_id, seq);
+
+ALTER TABLE ONLY caas.discrepancy_evidence
+    ADD CONSTRAINT discrepancy_evidence_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY caas.discrepancy_resolutions
+    ADD CONSTRAINT discrepancy_resolutions_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY caas.disputes
+    ADD CONSTRAINT disputes_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY caas.gateway_calls
+    ADD CONSTRAINT gateway_calls_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY caas.gateway_of_the_books
+    ADD CONSTRAINT gateway_of_the_books_pkey PRIMARY KEY (only_row);
+
+ALTER TABLE ONLY caas.idempotency_keys
+    ADD CONSTRAINT idempotency_keys_pkey PRIMARY KEY (caller, key_hash);
+
+ALTER TABLE ONLY caas.identified_lines
+    ADD CONSTRAINT identified_lines_pkey PRIMARY KEY (report_id, line_no);
+
+ALTER TABLE ONLY caas.invoice_series
+    ADD CONSTRAINT invoice_series_pkey PRIMARY KEY (series);
+
+ALTER TABLE ONLY caas.invoices
+    ADD CONSTRAINT invoices_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY caas.invoices
+    ADD CONSTRAINT invoices_series_number_key UNIQUE (series, number);
+
+ALTER TABLE ONLY caas.invoices
+    ADD CONSTRAINT invoices_subscription_month_correction_key UNIQUE (subscription, month, correction);
+
+ALTER TABLE ONLY caas.law_checks
+    ADD CONSTRAINT law_checks_pkey PRIMARY KEY (law);
+
+ALTER TABLE ONLY caas.ledger_entries
+    ADD CONSTRAINT ledger_entries_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY caas.legal_arrows
+    ADD CONSTRAINT legal_arrows_pkey PRIMARY KEY (event, from_state, to_state);
+
+ALTER TABLE ONLY caas.migrations
+    ADD CONSTRAINT migrations_pkey PRIMARY KEY (name);
+
+ALTER TABLE ONLY caas.notifications
+    ADD CONSTRAINT notifications_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY caas.notifications
+    ADD CONSTRAINT notifications_template_subject_recipient_occasion_key UNIQUE (template, subject, recipient, occasion);
+
+ALTER TABLE ONLY caas.open_work
+    ADD CONSTRAINT open_work_pkey PRIMARY KEY (kind, subject);
+
+ALTER TABLE ONLY caas.order_arrows
+    ADD CONSTRAINT order_arrows_pkey PRIMARY KEY (from_state, event);
+
+ALTER TABLE ONLY caas.order_events
+    ADD CONSTRAINT order_events_pkey PRIMARY KEY (order_id, version);
+
+ALTER TABLE ONLY caas.orders
+    ADD CONSTRAINT orders_delivery_id_key UNIQUE (delivery_id);
+
+ALTER TABLE ONLY caas.orders
+    ADD CONSTRAINT orders_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY caas.ota_commands
+    ADD CONSTRAINT ota_commands_epoch_key UNIQUE (epoch);
+
+ALTER TABLE ONLY caas.ota_commands
+    ADD CONSTRAINT ota_commands_pkey PRIMARY KEY (command_id);
+
+ALTER TABLE ONLY caas.outcome_decisions
+    ADD CONSTRAINT outcome_decisions_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY caas.payment_events
+    ADD CONSTRAINT payment_events_payment_id_source_key UNIQUE (payment_id, source);
+
+ALTER TABLE ONLY caas.payment_events
+    ADD CONSTRAINT payment_events_pkey PRIMARY KEY (payment_id, seq);
+
+ALTER TABLE ONLY caas.payments
+    ADD CONSTRAINT payments_gateway_transaction_id_key UNIQUE (gateway_transaction_id);
+
+ALTER TABLE ONLY caas.payments
+    ADD CONSTRAINT payments_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY caas.quarantined_lines
+    ADD CONSTRAINT quarantined_lines_pkey PRIMARY KEY (report_id, place);
+
+ALTER TABLE ONLY caas.reconciliation_days
+    ADD CONSTRAINT reconciliation_days_pkey PRIMARY KEY (gateway, day);
+
+ALTER TABLE ONLY caas.reconciliation_runs
+    ADD CONSTRAINT reconciliation_runs_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY caas.refunds
+    ADD CONSTRAINT refunds_gateway_refund_id_key UNIQUE (gateway_refund_id);
+
+ALTER TABLE ONLY caas.refunds
+    ADD CONSTRAINT refunds_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY caas.refused_sign_ins
+    ADD CONSTRAINT refused_sign_ins_pkey PRIMARY KEY (counted_for);
+
+ALTER TABLE ONLY caas.resolution_claims
+    ADD CONSTRAINT resolution_claims_pkey PRIMARY KEY (payment_id);
+
+ALTER TABLE ONLY caas.service_orders
+    ADD CONSTRAINT service_orders_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY caas.services
+    ADD CONSTRAINT services_pkey PRIMARY KEY (code);
+
+ALTER TABLE ONLY caas.sessions
+    ADD CONSTRAINT sessions_pkey PRIMARY KEY (token_hash);
+
+ALTER TABLE ONLY caas.settlement_lines
+    ADD CONSTRAINT settlement_lines_pkey PRIMARY KEY (report_id, line_no);
+
+ALTER TABLE ONLY caas.settlement_reports
+    ADD CONSTRAINT settlement_reports_gateway_day_part_key UNIQUE (gateway, day, part);
+
+ALTER TABLE ONLY caas.settlement_reports
+    ADD CONSTRAINT settlement_reports_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY caas.subscription_arrows
+    ADD CONSTRAINT subscription_arrows_pkey PRIMARY KEY (from_state, event);
+
+ALTER TABLE ONLY caas.subscription_events
+    ADD CONSTRAINT subscription_events_pkey PRIMARY KEY (subscription, version);
+
+ALTER TABLE ONLY caas.subscriptions
+    ADD CONSTRAINT subscriptions_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY caas.usage_records
+    ADD CONSTRAINT usage_records_pkey PRIMARY KEY (subscription, source_id);
+
+ALTER TABLE ONLY caas.vehicle_arrows
+    ADD CONSTRAINT vehicle_arrows_pkey PRIMARY KEY (from_state, event);
+
+ALTER TABLE ONLY caas.vehicle_assignments
+    ADD CONSTRAINT vehicle_assignments_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY caas.vehicle_events
+    ADD CONSTRAINT vehicle_events_pkey PRIMARY KEY (vin, version);
+
+ALTER TABLE ONLY caas.vehicle_models
+    ADD CONSTRAINT vehicle_models_pkey PRIMARY KEY (model);
+
+ALTER TABLE ONLY caas.vehicles
+    ADD CONSTRAINT vehicles_pkey PRIMARY KEY (vin);
+
+ALTER TABLE ONLY caas.webhook_inbox
+    ADD CONSTRAINT webhook_inbox_gateway_event_id_key UNIQUE (gateway, event_id);
+
+ALTER TABLE ONLY caas.webhook_inbox
+    ADD CONSTRAINT webhook_inbox_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY caas.webhook_quarantine
+    ADD CONSTRAINT webhook_quarantine_gateway_event_id_body_hash_key UNIQUE (gateway, event_id, body_hash);
+
+ALTER TABLE ONLY caas.webhook_quarantine
+    ADD CONSTRAINT webhook_quarantine_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY caas.written_off_invoices
+    ADD CONSTRAINT written_off_invoices_pkey PRIMARY KEY (invoice);
+
+CREATE INDEX api_keys_of_name ON caas.api_keys USING btree (name);
+
+CREATE INDEX cases_by_age ON caas.cases USING btree (opened_at);
+
+CREATE INDEX cases_of_subject ON caas.cases USING btree (subject);
+
+CREATE INDEX customers_of_email ON caas.customers USING btree (lower(email));
+
+CREATE INDEX delivery_evidence_in_time ON caas.delivery_evidence USING brin (recorded_at) WITH (pages_per_range='32', autosummarize='on');
+
+CREATE INDEX discrepancies_of_day ON caas.discrepancies USING btree (gateway, day);
+
+CREATE INDEX discrepancies_of_line ON caas.discrepancies USING btree (report_id, line_no) WHERE (report_id IS NOT NULL);
+
+CREATE INDEX discrepancies_of_payment ON caas.discrepancies USING btree (payment_id) WHERE (payment_id IS NOT NULL);
+
+CREATE INDEX discrepancy_entries_of ON caas.discrepancy_entries USING btree (discrepancy_id);
+
+CREATE INDEX discrepancy_evidence_of ON caas.discrepancy_evidence USING btree (discrepancy_id);
+
+CREATE INDEX disputes_of_payment ON caas.disputes USING btree (payment_id);
+
+CREATE UNIQUE INDEX evidence_counts_once ON caas.delivery_evidence USING btree (subject, kind, COALESCE(command_id, subject), status, COALESCE(signature, '\x'::bytea));
+
+CREATE INDEX gateway_calls_of_payment ON caas.gateway_calls USING btree (payment_id);
+
+CREATE INDEX gateway_calls_of_transaction ON caas.gateway_calls USING btree (transaction_id);
+
+CREATE INDEX identified_lines_of_payment ON caas.identified_lines USING btree (payment_id);
+
+CREATE INDEX invoices_of_vehicle ON caas.invoices USING btree (vin);
+
+CREATE INDEX ledger_entries_in_time ON caas.ledger_entries USING brin (at) WITH (pages_per_range='32', autosummarize='on');
+
+CREATE INDEX ledger_entries_of_payment ON caas.ledger_entries USING btree (payment_id);
+
+CREATE INDEX notifications_of_recipient ON caas.notifications USING btree (audience, recipient, id);
+
+CREATE INDEX notifications_of_subject ON caas.notifications USING btree (subject);
+
+CREATE UNIQUE INDEX one_active_assignment_per_order ON caas.vehicle_assignments USING btree (order_id) WHERE active;
+
+CREATE UNIQUE INDEX one_active_assignment_per_vehicle ON caas.vehicle_assignments USING btree (vin) WHERE active;
+
+CREATE UNIQUE INDEX one_live_payment_per_subject ON caas.payments USING btree (subject, type) WHERE live;
+
+CREATE UNIQUE INDEX one_live_subscription_per_service ON caas.subscriptions USING btree (vin, service) WHERE (state = ANY (ARRAY['verifying payment method'::text, 'activating'::text, 'active'::text]));
+
+CREATE UNIQUE INDEX one_open_case_per_kind ON caas.cases USING btree (kind, subject) WHERE (status = 'open'::text);
+
+CREATE UNIQUE INDEX one_outcome_decision_at_a_time ON caas.outcome_decisions USING btree (payment_id) WHERE (state = 'proposed'::text);
+
+CREATE UNIQUE INDEX one_proposal_at_a_time ON caas.discrepancy_resolutions USING btree (discrepancy_id) WHERE (state = 'proposed'::text);
+
+CREATE INDEX open_discrepancies ON caas.discrepancies USING btree (payment_id) WHERE (status <> 'resolved'::text);
+
+CREATE INDEX open_work_due ON caas.open_work USING btree (due_at) WHERE (parked_at IS NULL);
+
+CREATE INDEX open_work_of_subject ON caas.open_work USING btree (subject);
+
+CREATE INDEX orders_of_customer ON caas.orders USING btree (customer, id);
+
+CREATE INDEX orders_of_dealership ON caas.orders USING btree (dealership, id);
+
+CREATE INDEX orders_of_factory_order ON caas.orders USING btree (factory_order_id);
+
+CREATE INDEX orders_of_state ON caas.orders USING btree (state, id);
+
+CREATE INDEX orders_of_vehicle ON caas.orders USING btree (vin);
+
+CREATE INDEX ota_commands_of_subject ON caas.ota_commands USING btree (subject);
+
+CREATE INDEX outcome_decisions_of_payment ON caas.outcome_decisions USING btree (payment_id);
+
+CREATE INDEX payments_of_customer ON caas.payments USING btree (customer, created_at);
+
+CREATE INDEX payments_of_subject ON caas.payments USING btree (subject);
+
+CREATE INDEX reconciliation_runs_of_day ON caas.reconciliation_runs USING btree (gateway, day);
+
+CREATE INDEX refunds_of_payment ON caas.refunds USING btree (payment_id);
+
+CREATE INDEX refused_sign_ins_by_age ON caas.refused_sign_ins USING btree (since);
+
+CREATE INDEX service_orders_of_customer ON caas.service_orders USING btree (customer, created_at);
+
+CREATE INDEX service_orders_of_vehicle ON caas.service_orders USING btree (vin);
+
+CREATE INDEX sessions_by_end ON caas.sessions USING btree (ends_at);
+
+CREATE INDEX sessions_of_account ON caas.sessions USING btree (account) WHERE (ended_at IS NULL);
+
+CREATE INDEX settlement_lines_of_payment ON caas.settlement_lines USING btree (payment_id) WHERE (payment_id IS NOT NULL);
+
+CREATE INDEX subscriptions_of_customer ON caas.subscriptions USING btree (customer, id);
+
+CREATE INDEX usage_not_invoiced ON caas.usage_records USING btree (subscription) WHERE (invoice IS NULL);
+
+CREATE INDEX vehicle_assignments_of_customer ON caas.vehicle_assignments USING btree (customer) WHERE active;
+
+CREATE INDEX vehicles_in_stock ON caas.vehicles USING btree (model, finished DESC, in_stock_since) WHERE (state = 'sin asignar'::text);
+
+CREATE INDEX vehicles_of_state ON caas.vehicles USING btree (state, vin);
+
+CREATE INDEX webhook_inbox_of_reference ON caas.webhook_inbox USING btree (COALESCE(((body -> 'data'::text) ->> 'reference'::text), ((((body -> 'data'::text) -> 'object'::text) -> 'metadata'::text) ->> 'reference'::text)));
+
+CREATE INDEX webhook_inbox_of_transaction ON caas.webhook_inbox USING btree (COALESCE(((body -> 'data'::text) ->> 'transaction_id'::text), (((body -> 'data'::text) -> 'object'::text) ->> 'payment_intent'::text), (((body -> 'data'::text) -> 'object'::text) ->> 'id'::text), ((body -> 'data'::text) ->> 'id'::text)));
+
+CREATE CONSTRAINT TRIGGER agrees_with_its_assignment AFTER INSERT OR UPDATE ON caas.vehicles DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION caas.check_assignment();
+
+ALTER TABLE caas.vehicles ENABLE ALWAYS TRIGGER agrees_with_its_assignment;
+
+CREATE CONSTRAINT TRIGGER agrees_with_its_vehicle AFTER INSERT OR UPDATE ON caas.vehicle_assignments DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION caas.check_assignment();
+
+ALTER TABLE caas.vehicle_assignments ENABLE ALWAYS TRIGGER agrees_with_its_vehicle;
+
+CREATE TRIGGER answers_a_command AFTER INSERT ON caas.delivery_evidence REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.check_new_evidence();
+
+ALTER TABLE caas.delivery_evidence ENABLE ALWAYS TRIGGER answers_a_command;
+
+CREATE TRIGGER answers_once BEFORE UPDATE ON caas.idempotency_keys FOR EACH ROW WHEN (((old.answer_status IS NOT NULL) OR ((((old.caller IS DISTINCT FROM new.caller) OR (old.key_hash IS DISTINCT FROM new.key_hash)) OR (old.request_hash IS DISTINCT FROM new.request_hash)) OR (old.payment_id IS DISTINCT FROM new.payment_id)))) EXECUTE FUNCTION caas.refuse_other_answer();
+
+ALTER TABLE caas.idempotency_keys ENABLE ALWAYS TRIGGER answers_once;
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON caas.delivery_evidence FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
+
+ALTER TABLE caas.delivery_evidence ENABLE ALWAYS TRIGGER append_only;
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON caas.discrepancy_entries FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
+
+ALTER TABLE caas.discrepancy_entries ENABLE ALWAYS TRIGGER append_only;
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON caas.discrepancy_events FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
+
+ALTER TABLE caas.discrepancy_events ENABLE ALWAYS TRIGGER append_only;
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON caas.discrepancy_evidence FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
+
+ALTER TABLE caas.discrepancy_evidence ENABLE ALWAYS TRIGGER append_only;
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON caas.gateway_calls FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
+
+ALTER TABLE caas.gateway_calls ENABLE ALWAYS TRIGGER append_only;
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON caas.identified_lines FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
+
+ALTER TABLE caas.identified_lines ENABLE ALWAYS TRIGGER append_only;
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON caas.invoices FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
+
+ALTER TABLE caas.invoices ENABLE ALWAYS TRIGGER append_only;
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON caas.ledger_entries FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
+
+ALTER TABLE caas.ledger_entries ENABLE ALWAYS TRIGGER append_only;
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON caas.order_events FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
+
+ALTER TABLE caas.order_events ENABLE ALWAYS TRIGGER append_only;
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON caas.ota_commands FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
+
+ALTER TABLE caas.ota_commands ENABLE ALWAYS TRIGGER append_only;
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON caas.payment_events FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
+
+ALTER TABLE caas.payment_events ENABLE ALWAYS TRIGGER append_only;
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON caas.resolution_claims FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
+
+ALTER TABLE caas.resolution_claims ENABLE ALWAYS TRIGGER append_only;
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON caas.service_orders FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
+
+ALTER TABLE caas.service_orders ENABLE ALWAYS TRIGGER append_only;
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON caas.settlement_lines FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
+
+ALTER TABLE caas.settlement_lines ENABLE ALWAYS TRIGGER append_only;
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON caas.subscription_events FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
+
+ALTER TABLE caas.subscription_events ENABLE ALWAYS TRIGGER append_only;
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON caas.vehicle_events FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
+
+ALTER TABLE caas.vehicle_events ENABLE ALWAYS TRIGGER append_only;
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON caas.webhook_inbox FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
+
+ALTER TABLE caas.webhook_inbox ENABLE ALWAYS TRIGGER append_only;
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON caas.webhook_quarantine FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
+
+ALTER TABLE caas.webhook_quarantine ENABLE ALWAYS TRIGGER append_only;
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON caas.written_off_invoices FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
+
+ALTER TABLE caas.written_off_invoices ENABLE ALWAYS TRIGGER append_only;
+
+CREATE TRIGGER are_the_rules BEFORE INSERT OR DELETE OR UPDATE OR TRUNCATE ON caas.legal_arrows FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_other_arrows();
+
+ALTER TABLE caas.legal_arrows ENABLE ALWAYS TRIGGER are_the_rules;
+
+CREATE TRIGGER are_the_rules BEFORE INSERT OR DELETE OR UPDATE OR TRUNCATE ON caas.order_arrows FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_other_arrows();
+
+ALTER TABLE caas.order_arrows ENABLE ALWAYS TRIGGER are_the_rules;
+
+CREATE TRIGGER are_the_rules BEFORE INSERT OR DELETE OR UPDATE OR TRUNCATE ON caas.subscription_arrows FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_other_arrows();
+
+ALTER TABLE caas.subscription_arrows ENABLE ALWAYS TRIGGER are_the_rules;
+
+CREATE TRIGGER are_the_rules BEFORE INSERT OR DELETE OR UPDATE OR TRUNCATE ON caas.vehicle_arrows FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_other_arrows();
+
+ALTER TABLE caas.vehicle_arrows ENABLE ALWAYS TRIGGER are_the_rules;
+
+CREATE TRIGGER begins_as_drawn AFTER INSERT ON caas.payments REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.check_new_payments();
+
+ALTER TABLE caas.payments ENABLE ALWAYS TRIGGER begins_as_drawn;
+
+CREATE TRIGGER begins_in_stock AFTER INSERT ON caas.vehicles FOR EACH ROW EXECUTE FUNCTION caas.write_vehicle_move();
+
+ALTER TABLE caas.vehicles ENABLE ALWAYS TRIGGER begins_in_stock;
+
+CREATE TRIGGER begins_unpaid AFTER INSERT ON caas.orders FOR EACH ROW EXECUTE FUNCTION caas.write_order_move();
+
+ALTER TABLE caas.orders ENABLE ALWAYS TRIGGER begins_unpaid;
+
+CREATE TRIGGER begins_unverified AFTER INSERT ON caas.subscriptions FOR EACH ROW EXECUTE FUNCTION caas.write_subscription_move();
+
+ALTER TABLE caas.subscriptions ENABLE ALWAYS TRIGGER begins_unverified;
+
+CREATE TRIGGER belongs_to_a_payment AFTER INSERT ON caas.ledger_entries REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.check_new_entries();
+
+ALTER TABLE caas.ledger_entries ENABLE ALWAYS TRIGGER belongs_to_a_payment;
+
+CREATE TRIGGER changes_only_by_a_move BEFORE UPDATE ON caas.payments FOR EACH ROW WHEN (((new.version <> (old.version + 1)) OR (new.came_from IS DISTINCT FROM old.state) OR ((old.gateway_transaction_id IS NOT NULL) AND (new.gateway_transaction_id IS DISTINCT FROM old.gateway_transaction_id)))) EXECUTE FUNCTION caas.refuse_rewrite();
+
+ALTER TABLE caas.payments ENABLE ALWAYS TRIGGER changes_only_by_a_move;
+
+CREATE CONSTRAINT TRIGGER changes_with_its_event AFTER INSERT OR UPDATE ON caas.discrepancies DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION caas.check_discrepancy();
+
+ALTER TABLE caas.discrepancies ENABLE ALWAYS TRIGGER changes_with_its_event;
+
+CREATE CONSTRAINT TRIGGER has_no_gap AFTER INSERT OR UPDATE ON caas.invoice_series DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION caas.check_series();
+
+ALTER TABLE caas.invoice_series ENABLE ALWAYS TRIGGER has_no_gap;
+
+CREATE TRIGGER is_about_one_thing BEFORE UPDATE ON caas.cases FOR EACH ROW WHEN (((old.status = 'resolved'::text) OR ((((((old.id IS DISTINCT FROM new.id) OR (old.kind IS DISTINCT FROM new.kind)) OR (old.subject IS DISTINCT FROM new.subject)) OR (old.sentence IS DISTINCT FROM new.sentence)) OR (old.facts IS DISTINCT FROM new.facts)) OR (old.opened_at IS DISTINCT FROM new.opened_at)))) EXECUTE FUNCTION caas.refuse_other_case();
+
+ALTER TABLE caas.cases ENABLE ALWAYS TRIGGER is_about_one_thing;
+
+CREATE TRIGGER is_about_one_thing BEFORE UPDATE ON caas.discrepancies FOR EACH ROW WHEN (((((((((((new.id IS DISTINCT FROM old.id) OR (new.gateway IS DISTINCT FROM old.gateway)) OR (new.day IS DISTINCT FROM old.day)) OR (new.amount IS DISTINCT FROM old.amount)) OR (new.currency IS DISTINCT FROM old.currency)) OR (new.payment_id IS DISTINCT FROM old.payment_id)) OR (new.report_id IS DISTINCT FROM old.report_id)) OR (new.line_no IS DISTINCT FROM old.line_no)) OR (new.opened_at IS DISTINCT FROM old.opened_at)) OR (new.version <> (old.version + 1)) OR ((new.kind <> old.kind) AND (NOT ((old.kind = 'delayed_settlement'::text) AND (new.kind = 'missing_at_gateway'::text)))))) EXECUTE FUNCTION caas.refuse_other_discrepancy();
+
+ALTER TABLE caas.discrepancies ENABLE ALWAYS TRIGGER is_about_one_thing;
+
+CREATE TRIGGER is_billed_once BEFORE UPDATE ON caas.usage_records FOR EACH ROW WHEN (((old.invoice IS NOT NULL) OR ((((((old.subscription IS DISTINCT FROM new.subscription) OR (old.source_id IS DISTINCT FROM new.source_id)) OR (old.unit IS DISTINCT FROM new.unit)) OR (old.quantity IS DISTINCT FROM new.quantity)) OR (old.at IS DISTINCT FROM new.at)) OR (old.recorded_at IS DISTINCT FROM new.recorded_at)))) EXECUTE FUNCTION caas.refuse_other_usage();
+
+ALTER TABLE caas.usage_records ENABLE ALWAYS TRIGGER is_billed_once;
+
+CREATE TRIGGER is_decided_once BEFORE UPDATE ON caas.discrepancy_resolutions FOR EACH ROW WHEN (((old.state <> 'proposed'::text) OR (((((((((new.id IS DISTINCT FROM old.id) OR (new.discrepancy_id IS DISTINCT FROM old.discrepancy_id)) OR (new.resolution IS DISTINCT FROM old.resolution)) OR (new.note IS DISTINCT FROM old.note)) OR (new.amount IS DISTINCT FROM old.amount)) OR (new.currency IS DISTINCT FROM old.currency)) OR (new.needs_second_approver IS DISTINCT FROM old.needs_second_approver)) OR (new.proposed_by IS DISTINCT FROM old.proposed_by)) OR (new.proposed_at IS DISTINCT FROM old.proposed_at)))) EXECUTE FUNCTION caas.refuse_other_resolution();
+
+ALTER TABLE caas.discrepancy_resolutions ENABLE ALWAYS TRIGGER is_decided_once;
+
+CREATE TRIGGER is_decided_once BEFORE UPDATE ON caas.outcome_decisions FOR EACH ROW WHEN (((old.state <> 'proposed'::text) OR (((((new.id IS DISTINCT FROM old.id) OR (new.payment_id IS DISTINCT FROM old.payment_id)) OR (new.note IS DISTINCT FROM old.note)) OR (new.proposed_by IS DISTINCT FROM old.proposed_by)) OR (new.proposed_at IS DISTINCT FROM old.proposed_at)))) EXECUTE FUNCTION caas.refuse_other_decision();
+
+ALTER TABLE caas.outcome_decisions ENABLE ALWAYS TRIGGER is_decided_once;
+
+CREATE TRIGGER is_finished_once BEFORE UPDATE ON caas.billing_runs FOR EACH ROW WHEN (((old.finished_at IS NOT NULL) OR ((((old.month IS DISTINCT FROM new.month) OR (old.series IS DISTINCT FROM new.series)) OR (old.first_number IS DISTINCT FROM new.first_number)) OR (old.started_at IS DISTINCT FROM new.started_at)) OR ((old.invoiced_at IS NOT NULL) AND (new.invoiced_at IS DISTINCT FROM old.invoiced_at)) OR (new.seen < old.seen) OR (new.invoices < old.invoices) OR (new.charges < old.charges))) EXECUTE FUNCTION caas.refuse_other_run();
+
+ALTER TABLE caas.billing_runs ENABLE ALWAYS TRIGGER is_finished_once;
+
+CREATE TRIGGER is_finished_once BEFORE UPDATE ON caas.reconciliation_runs FOR EACH ROW WHEN (((old.finished_at IS NOT NULL) OR ((((((old.id IS DISTINCT FROM new.id) OR (old.gateway IS DISTINCT FROM new.gateway)) OR (old.day IS DISTINCT FROM new.day)) OR (old.mode IS DISTINCT FROM new.mode)) OR (old.rule_version IS DISTINCT FROM new.rule_version)) OR (old.started_at IS DISTINCT FROM new.started_at)))) EXECUTE FUNCTION caas.refuse_other_run();
+
+ALTER TABLE caas.reconciliation_runs ENABLE ALWAYS TRIGGER is_finished_once;
+
+CREATE TRIGGER is_for_one_thing BEFORE UPDATE ON caas.disputes FOR EACH ROW WHEN (((((((new.id IS DISTINCT FROM old.id) OR (new.payment_id IS DISTINCT FROM old.payment_id)) OR (new.amount IS DISTINCT FROM old.amount)) OR (new.currency IS DISTINCT FROM old.currency)) OR (new.reason IS DISTINCT FROM old.reason)) OR (new.opened_at IS DISTINCT FROM old.opened_at))) EXECUTE FUNCTION caas.refuse_other_refund();
+
+ALTER TABLE caas.disputes ENABLE ALWAYS TRIGGER is_for_one_thing;
+
+CREATE TRIGGER is_for_one_thing BEFORE UPDATE ON caas.orders FOR EACH ROW WHEN ((((((((((old.id IS DISTINCT FROM new.id) OR (old.customer IS DISTINCT FROM new.customer)) OR (old.model IS DISTINCT FROM new.model)) OR (old.dealership IS DISTINCT FROM new.dealership)) OR (old.deposit IS DISTINCT FROM new.deposit)) OR (old.price IS DISTINCT FROM new.price)) OR (old.currency IS DISTINCT FROM new.currency)) OR (old.created_at IS DISTINCT FROM new.created_at)) OR ((old.vin IS NOT NULL) AND (new.vin IS DISTINCT FROM old.vin)) OR ((old.delivery_id IS NOT NULL) AND (new.delivery_id IS DISTINCT FROM old.delivery_id)) OR ((old.plate IS NOT NULL) AND (new.plate IS DISTINCT FROM old.plate)) OR ((old.factory_order_id IS NOT NULL) AND (new.factory_order_id IS DISTINCT FROM old.factory_order_id)) OR ((old.registered_at IS NOT NULL) AND (new.registered_at IS DISTINCT FROM old.registered_at)) OR ((old.delivered_at IS NOT NULL) AND (new.delivered_at IS DISTINCT FROM old.delivered_at)))) EXECUTE FUNCTION caas.refuse_other_order();
+
+ALTER TABLE caas.orders ENABLE ALWAYS TRIGGER is_for_one_thing;
+
+CREATE TRIGGER is_for_one_thing BEFORE UPDATE OF id, type, subject, customer, amount, currency, created_at ON caas.payments FOR EACH ROW EXECUTE FUNCTION caas.refuse_rewrite();
+
+ALTER TABLE caas.payments ENABLE ALWAYS TRIGGER is_for_one_thing;
+
+CREATE TRIGGER is_for_one_thing BEFORE UPDATE ON caas.refunds FOR EACH ROW WHEN (((((((((new.id IS DISTINCT FROM old.id) OR (new.payment_id IS DISTINCT FROM old.payment_id)) OR (new.amount IS DISTINCT FROM old.amount)) OR (new.currency IS DISTINCT FROM old.currency)) OR (new.reason IS DISTINCT FROM old.reason)) OR (new.requested_by IS DISTINCT FROM old.requested_by)) OR (new.created_at IS DISTINCT FROM old.created_at)) OR ((old.gateway_refund_id IS NOT NULL) AND (new.gateway_refund_id IS DISTINCT FROM old.gateway_refund_id)) OR ((old.state = ANY (ARRAY['succeeded'::text, 'failed'::text])) AND (new.state <> old.state)))) EXECUTE FUNCTION caas.refuse_other_refund();
+
+ALTER TABLE caas.refunds ENABLE ALWAYS TRIGGER is_for_one_thing;
+
+CREATE TRIGGER is_kept BEFORE DELETE ON caas.idempotency_keys FOR EACH ROW EXECUTE FUNCTION caas.refuse_other_answer();
+
+ALTER TABLE caas.idempotency_keys ENABLE ALWAYS TRIGGER is_kept;
+
+CREATE TRIGGER is_of_its_payment AFTER INSERT ON caas.resolution_claims REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.check_new_claims();
+
+ALTER TABLE caas.resolution_claims ENABLE ALWAYS TRIGGER is_of_its_payment;
+
+CREATE TRIGGER is_of_one_day BEFORE UPDATE ON caas.settlement_reports FOR EACH ROW WHEN ((((((((old.id IS DISTINCT FROM new.id) OR (old.gateway IS DISTINCT FROM new.gateway)) OR (old.day IS DISTINCT FROM new.day)) OR (old.part IS DISTINCT FROM new.part)) OR (old.origin IS DISTINCT FROM new.origin)) OR (old.format IS DISTINCT FROM new.format)) OR (old.received_at IS DISTINCT FROM new.received_at))) EXECUTE FUNCTION caas.refuse_other_report();
+
+ALTER TABLE caas.settlement_reports ENABLE ALWAYS TRIGGER is_of_one_day;
+
+CREATE TRIGGER is_one_thing BEFORE UPDATE ON caas.vehicles FOR EACH ROW WHEN (((((old.vin IS DISTINCT FROM new.vin) OR (old.model IS DISTINCT FROM new.model)) OR (old.created_at IS DISTINCT FROM new.created_at)) OR ((old.public_key IS NOT NULL) AND (new.public_key IS DISTINCT FROM old.public_key)) OR (old.finished AND (NOT new.finished)))) EXECUTE FUNCTION caas.refuse_other_vehicle();
+
+ALTER TABLE caas.vehicles ENABLE ALWAYS TRIGGER is_one_thing;
+
+CREATE CONSTRAINT TRIGGER is_paid_for AFTER UPDATE OF state ON caas.orders DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (((new.state = ANY (ARRAY['reserved'::text, 'fully paid'::text])) AND (old.state <> new.state))) EXECUTE FUNCTION caas.check_paid();
+
+ALTER TABLE caas.orders ENABLE ALWAYS TRIGGER is_paid_for;
+
+CREATE TRIGGER is_released_once BEFORE UPDATE ON caas.quarantined_lines FOR EACH ROW WHEN (((old.released_at IS NOT NULL) OR (((((old.report_id IS DISTINCT FROM new.report_id) OR (old.place IS DISTINCT FROM new.place)) OR (old.reason IS DISTINCT FROM new.reason)) OR (old.text IS DISTINCT FROM new.text)) OR (old.found_at IS DISTINCT FROM new.found_at)))) EXECUTE FUNCTION caas.refuse_other_report();
+
+ALTER TABLE caas.quarantined_lines ENABLE ALWAYS TRIGGER is_released_once;
+
+CREATE TRIGGER is_somebodys AFTER INSERT ON caas.service_orders REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.check_whose();
+
+ALTER TABLE caas.service_orders ENABLE ALWAYS TRIGGER is_somebodys;
+
+CREATE TRIGGER is_somebodys AFTER INSERT ON caas.subscriptions REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.check_whose();
+
+ALTER TABLE caas.subscriptions ENABLE ALWAYS TRIGGER is_somebodys;
+
+CREATE TRIGGER is_told_once BEFORE UPDATE ON caas.notifications FOR EACH ROW WHEN (((((((((old.id IS DISTINCT FROM new.id) OR (old.audience IS DISTINCT FROM new.audience)) OR (old.recipient IS DISTINCT FROM new.recipient)) OR (old.template IS DISTINCT FROM new.template)) OR (old.subject IS DISTINCT FROM new.subject)) OR (old.occasion IS DISTINCT FROM new.occasion)) OR (old.created_at IS DISTINCT FROM new.created_at)) OR ((new.facts <> old.facts) AND (new.facts <> (old.facts || '{"access_url": ""}'::jsonb))) OR ((old.sent_at IS NOT NULL) AND (new.sent_at IS DISTINCT FROM old.sent_at)) OR ((old.read_at IS NOT NULL) AND (new.read_at IS DISTINCT FROM old.read_at)))) EXECUTE FUNCTION caas.refuse_other_notification();
+
+ALTER TABLE caas.notifications ENABLE ALWAYS TRIGGER is_told_once;
+
+CREATE TRIGGER is_used_once BEFORE UPDATE ON caas.access_credentials FOR EACH ROW WHEN (((old.used_at IS NOT NULL) OR (((((old.token_hash IS DISTINCT FROM new.token_hash) OR (old.customer IS DISTINCT FROM new.customer)) OR (old.order_id IS DISTINCT FROM new.order_id)) OR (old.expires_at IS DISTINCT FROM new.expires_at)) OR (old.created_at IS DISTINCT FROM new.created_at)))) EXECUTE FUNCTION caas.refuse_other_link();
+
+ALTER TABLE caas.access_credentials ENABLE ALWAYS TRIGGER is_used_once;
+
+CREATE TRIGGER keeps_its_terms BEFORE UPDATE ON caas.subscriptions FOR EACH ROW WHEN ((((((((((old.id IS DISTINCT FROM new.id) OR (old.customer IS DISTINCT FROM new.customer)) OR (old.vin IS DISTINCT FROM new.vin)) OR (old.service IS DISTINCT FROM new.service)) OR (old.currency IS DISTINCT FROM new.currency)) OR (old.monthly_fee IS DISTINCT FROM new.monthly_fee)) OR (old.metered IS DISTINCT FROM new.metered)) OR (old.created_at IS DISTINCT FROM new.created_at)) OR ((old.activated_at IS NOT NULL) AND ((new.activated_at IS DISTINCT FROM old.activated_at) OR (new.activation_evidence IS DISTINCT FROM old.activation_evidence))) OR ((old.deactivated_at IS NOT NULL) AND (new.deactivated_at IS DISTINCT FROM old.deactivated_at)) OR ((old.cancelled_at IS NOT NULL) AND (new.cancelled_at IS DISTINCT FROM old.cancelled_at)) OR ((old.payment_method <> new.payment_method) AND ((new.event <> 'Payment method changed'::text) OR (new.version = old.version))))) EXECUTE FUNCTION caas.refuse_other_subscription();
+
+ALTER TABLE caas.subscriptions ENABLE ALWAYS TRIGGER keeps_its_terms;
+
+CREATE TRIGGER moves_as_drawn AFTER UPDATE ON caas.orders FOR EACH ROW WHEN (((old.state <> new.state) OR (old.event <> new.event) OR (old.version <> new.version))) EXECUTE FUNCTION caas.write_order_move();
+
+ALTER TABLE caas.orders ENABLE ALWAYS TRIGGER moves_as_drawn;
+
+CREATE TRIGGER moves_as_drawn AFTER UPDATE ON caas.payments REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.check_moved_payments();
+
+ALTER TABLE caas.payments ENABLE ALWAYS TRIGGER moves_as_drawn;
+
+CREATE TRIGGER moves_as_drawn AFTER UPDATE ON caas.subscriptions FOR EACH ROW WHEN (((old.state <> new.state) OR (old.event <> new.event) OR (old.version <> new.version))) EXECUTE FUNCTION caas.write_subscription_move();
+
+ALTER TABLE caas.subscriptions ENABLE ALWAYS TRIGGER moves_as_drawn;
+
+CREATE TRIGGER moves_as_drawn AFTER UPDATE ON caas.vehicles FOR EACH ROW WHEN (((old.state <> new.state) OR (old.event <> new.event) OR (old.version <> new.version))) EXECUTE FUNCTION caas.write_vehicle_move();
+
+ALTER TABLE caas.vehicles ENABLE ALWAYS TRIGGER moves_as_drawn;
+
+CREATE TRIGGER never_emptied BEFORE TRUNCATE ON caas.idempotency_keys FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
+
+ALTER TABLE caas.idempotency_keys ENABLE ALWAYS TRIGGER never_emptied;
+
+CREATE TRIGGER never_emptied BEFORE TRUNCATE ON caas.open_work FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
+
+ALTER TABLE caas.open_work ENABLE ALWAYS TRIGGER never_emptied;
+
+CREATE TRIGGER never_removed BEFORE DELETE OR TRUNCATE ON caas.access_credentials FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
+
+ALTER TABLE caas.access_credentials ENABLE ALWAYS TRIGGER never_removed;
+
+CREATE TRIGGER never_removed BEFORE DELETE OR TRUNCATE ON caas.accounts FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
+
+ALTER TABLE caas.accounts ENABLE ALWAYS TRIGGER never_removed;
+
+CREATE TRIGGER never_removed BEFORE DELETE OR TRUNCATE ON caas.api_keys FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
+
+ALTER TABLE caas.api_keys ENABLE ALWAYS TRIGGER never_removed;
+
+CREATE TRIGGER never_removed BEFORE DELETE OR TRUNCATE ON caas.billing_runs FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
+
+ALTER TABLE caas.billing_runs ENABLE ALWAYS TRIGGER never_removed;
+
+CREATE TRIGGER never_removed BEFORE DELETE OR TRUNCATE ON caas.cases FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
+
+ALTER TABLE caas.cases ENABLE ALWAYS TRIGGER never_removed;
+
+CREATE TRIGGER never_removed BEFORE DELETE OR TRUNCATE ON caas.customers FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
+
+ALTER TABLE caas.customers ENABLE ALWAYS TRIGGER never_removed;
+
+CREATE TRIGGER never_removed BEFORE DELETE OR TRUNCATE ON caas.discrepancies FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
+
+ALTER TABLE caas.discrepancies ENABLE ALWAYS TRIGGER never_removed;
+
+CREATE TRIGGER never_removed BEFORE DELETE OR TRUNCATE ON caas.discrepancy_resolutions FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
+
+ALTER TABLE caas.discrepancy_resolutions ENABLE ALWAYS TRIGGER never_removed;
+
+CREATE TRIGGER never_removed BEFORE DELETE OR TRUNCATE ON caas.disputes FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
+
+ALTER TABLE caas.disputes ENABLE ALWAYS TRIGGER never_removed;
+
+CREATE TRIGGER never_removed BEFORE DELETE OR TRUNCATE ON caas.gateway_of_the_books FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
+
+ALTER TABLE caas.gateway_of_the_books ENABLE ALWAYS TRIGGER never_removed;
+
+CREATE TRIGGER never_removed BEFORE DELETE OR TRUNCATE ON caas.invoice_series FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
+
+ALTER TABLE caas.invoice_series ENABLE ALWAYS TRIGGER never_removed;
+
+CREATE TRIGGER never_removed BEFORE DELETE OR TRUNCATE ON caas.notifications FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
+
+ALTER TABLE caas.notifications ENABLE ALWAYS TRIGGER never_removed;
+
+CREATE TRIGGER never_removed BEFORE DELETE OR TRUNCATE ON caas.orders FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
+
+ALTER TABLE caas.orders ENABLE ALWAYS TRIGGER never_removed;
+
+CREATE TRIGGER never_removed BEFORE DELETE OR TRUNCATE ON caas.outcome_decisions FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
+
+ALTER TABLE caas.outcome_decisions ENABLE ALWAYS TRIGGER never_removed;
+
+CREATE TRIGGER never_removed BEFORE DELETE OR TRUNCATE ON caas.payments FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
+
+ALTER TABLE caas.payments ENABLE ALWAYS TRIGGER never_removed;
+
+CREATE TRIGGER never_removed BEFORE DELETE OR TRUNCATE ON caas.quarantined_lines FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
+
+ALTER TABLE caas.quarantined_lines ENABLE ALWAYS TRIGGER never_removed;
+
+CREATE TRIGGER never_removed BEFORE DELETE OR TRUNCATE ON caas.reconciliation_days FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
+
+ALTER TABLE caas.reconciliation_days ENABLE ALWAYS TRIGGER never_removed;
+
+CREATE TRIGGER never_removed BEFORE DELETE OR TRUNCATE ON caas.reconciliation_runs FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
+
+ALTER TABLE caas.reconciliation_runs ENABLE ALWAYS TRIGGER never_removed;
+
+CREATE TRIGGER never_removed BEFORE DELETE OR TRUNCATE ON caas.refunds FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
+
+ALTER TABLE caas.refunds ENABLE ALWAYS TRIGGER never_removed;
+
+CREATE TRIGGER never_removed BEFORE DELETE OR TRUNCATE ON caas.settlement_reports FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
+
+ALTER TABLE caas.settlement_reports ENABLE ALWAYS TRIGGER never_removed;
+
+CREATE TRIGGER never_removed BEFORE DELETE OR TRUNCATE ON caas.subscriptions FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
+
+ALTER TABLE caas.subscriptions ENABLE ALWAYS TRIGGER never_removed;
+
+CREATE TRIGGER never_removed BEFORE DELETE OR TRUNCATE ON caas.usage_records FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
+
+ALTER TABLE caas.usage_records ENABLE ALWAYS TRIGGER never_removed;
+
+CREATE TRIGGER never_removed BEFORE DELETE OR TRUNCATE ON caas.vehicle_assignments FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
+
+ALTER TABLE caas.vehicle_assignments ENABLE ALWAYS TRIGGER never_removed;
+
+CREATE TRIGGER never_removed BEFORE DELETE OR TRUNCATE ON caas.vehicles FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
+
+ALTER TABLE caas.vehicles ENABLE ALWAYS TRIGGER never_removed;
+
+CREATE TRIGGER not_of_a_sealed_day BEFORE INSERT OR UPDATE ON caas.discrepancies FOR EACH ROW EXECUTE FUNCTION caas.refuse_change_of_sealed_day();
+
+ALTER TABLE caas.discrepancies ENABLE ALWAYS TRIGGER not_of_a_sealed_day;
+
+CREATE TRIGGER not_of_a_sealed_day AFTER INSERT ON caas.discrepancy_entries REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_children_of_sealed_day();
+
+ALTER TABLE caas.discrepancy_entries ENABLE ALWAYS TRIGGER not_of_a_sealed_day;
+
+CREATE TRIGGER not_of_a_sealed_day AFTER INSERT ON caas.discrepancy_events REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_children_of_sealed_day();
+
+ALTER TABLE caas.discrepancy_events ENABLE ALWAYS TRIGGER not_of_a_sealed_day;
+
+CREATE TRIGGER not_of_a_sealed_day AFTER INSERT ON caas.discrepancy_evidence REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_children_of_sealed_day();
+
+ALTER TABLE caas.discrepancy_evidence ENABLE ALWAYS TRIGGER not_of_a_sealed_day;
+
+CREATE TRIGGER not_of_a_sealed_day AFTER INSERT ON caas.discrepancy_resolutions REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_children_of_sealed_day();
+
+ALTER TABLE caas.discrepancy_resolutions ENABLE ALWAYS TRIGGER not_of_a_sealed_day;
+
+CREATE TRIGGER not_of_a_sealed_day AFTER INSERT ON caas.quarantined_lines REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_lines_of_sealed_day();
+
+ALTER TABLE caas.quarantined_lines ENABLE ALWAYS TRIGGER not_of_a_sealed_day;
+
+CREATE TRIGGER not_of_a_sealed_day AFTER INSERT ON caas.settlement_lines REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_lines_of_sealed_day();
+
+ALTER TABLE caas.settlement_lines ENABLE ALWAYS TRIGGER not_of_a_sealed_day;
+
+CREATE TRIGGER not_of_a_sealed_day BEFORE INSERT OR UPDATE ON caas.settlement_reports FOR EACH ROW EXECUTE FUNCTION caas.refuse_change_of_sealed_day();
+
+ALTER TABLE caas.settlement_reports ENABLE ALWAYS TRIGGER not_of_a_sealed_day;
+
+CREATE TRIGGER not_of_a_sealed_day_either AFTER UPDATE ON caas.discrepancy_resolutions REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_children_of_sealed_day();
+
+ALTER TABLE caas.discrepancy_resolutions ENABLE ALWAYS TRIGGER not_of_a_sealed_day_either;
+
+CREATE TRIGGER not_of_a_sealed_day_either AFTER UPDATE ON caas.quarantined_lines REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_lines_of_sealed_day();
+
+ALTER TABLE caas.quarantined_lines ENABLE ALWAYS TRIGGER not_of_a_sealed_day_either;
+
+CREATE TRIGGER only_ends BEFORE UPDATE ON caas.vehicle_assignments FOR EACH ROW WHEN (((NOT old.active) OR new.active OR (((((old.id IS DISTINCT FROM new.id) OR (old.vin IS DISTINCT FROM new.vin)) OR (old.order_id IS DISTINCT FROM new.order_id)) OR (old.customer IS DISTINCT FROM new.customer)) OR (old.since IS DISTINCT FROM new.since)))) EXECUTE FUNCTION caas.refuse_other_assignment();
+
+ALTER TABLE caas.vehicle_assignments ENABLE ALWAYS TRIGGER only_ends;
+
+CREATE TRIGGER sealed_only_when_closed BEFORE INSERT OR UPDATE ON caas.reconciliation_days FOR EACH ROW EXECUTE FUNCTION caas.check_day_to_seal();
+
+ALTER TABLE caas.reconciliation_days ENABLE ALWAYS TRIGGER sealed_only_when_closed;
+
+CREATE TRIGGER stays_ended BEFORE UPDATE ON caas.sessions FOR EACH ROW WHEN (((old.ended_at IS NOT NULL) AND (new.ended_at IS DISTINCT FROM old.ended_at))) EXECUTE FUNCTION caas.refuse_revival();
+
+ALTER TABLE caas.sessions ENABLE ALWAYS TRIGGER stays_ended;
+
+CREATE TRIGGER stays_erased BEFORE UPDATE ON caas.customers FOR EACH ROW WHEN ((((old.id IS DISTINCT FROM new.id) OR (old.created_at IS DISTINCT FROM new.created_at)) OR ((old.erased_at IS NOT NULL) AND (new.erased_at IS DISTINCT FROM old.erased_at)))) EXECUTE FUNCTION caas.refuse_other_customer();
+
+ALTER TABLE caas.customers ENABLE ALWAYS TRIGGER stays_erased;
+
+CREATE TRIGGER stays_revoked BEFORE UPDATE ON caas.api_keys FOR EACH ROW WHEN (((((old.id IS DISTINCT FROM new.id) OR (old.key_hash IS DISTINCT FROM new.key_hash)) OR (old.created_at IS DISTINCT FROM new.created_at)) OR ((old.revoked_at IS NOT NULL) AND (new.revoked_at IS DISTINCT FROM old.revoked_at)))) EXECUTE FUNCTION caas.refuse_other_key();
+
+ALTER TABLE caas.api_keys ENABLE ALWAYS TRIGGER stays_revoked;
+
+CREATE TRIGGER stays_sealed BEFORE UPDATE ON caas.reconciliation_days FOR EACH ROW WHEN ((old.sealed_at IS NOT NULL)) EXECUTE FUNCTION caas.refuse_broken_seal();
+
+ALTER TABLE caas.reconciliation_days ENABLE ALWAYS TRIGGER stays_sealed;
+
+CREATE TRIGGER stays_with_its_payments BEFORE UPDATE ON caas.gateway_of_the_books FOR EACH ROW EXECUTE FUNCTION caas.refuse_other_gateway();
+
+ALTER TABLE caas.gateway_of_the_books ENABLE ALWAYS TRIGGER stays_with_its_payments;
+
+CREATE TRIGGER within_what_was_received AFTER INSERT OR UPDATE OF amount, state ON caas.disputes FOR EACH ROW WHEN ((new.state = ANY (ARRAY['opened'::text, 'lost'::text]))) EXECUTE FUNCTION caas.check_given_back();
+
+ALTER TABLE caas.disputes ENABLE ALWAYS TRIGGER within_what_was_received;
+
+CREATE TRIGGER within_what_was_received AFTER INSERT OR UPDATE OF amount, state ON caas.refunds FOR EACH ROW WHEN ((new.state <> 'failed'::text)) EXECUTE FUNCTION caas.check_given_back();
+
+ALTER TABLE caas.refunds ENABLE ALWAYS TRIGGER within_what_was_received;
+
+ALTER TABLE ONLY caas.access_credentials
+    ADD CONSTRAINT access_credentials_customer_fkey FOREIGN KEY (customer) REFERENCES caas.customers(id);
+
+ALTER TABLE ONLY caas.access_credentials
+    ADD CONSTRAINT access_credentials_order_id_fkey FOREIGN KEY (order_id) REFERENCES caas.orders(id);
+
+ALTER TABLE ONLY caas.accounts
+    ADD CONSTRAINT accounts_customer_fkey FOREIGN KEY (customer) REFERENCES caas.customers(id);
+
+ALTER TABLE ONLY caas.discrepancies
+    ADD CONSTRAINT discrepancies_report_id_line_no_fkey FOREIGN KEY (report_id, line_no) REFERENCES caas.settlement_lines(report_id, line_no);
+
+ALTER TABLE ONLY caas.discrepancy_entries
+    ADD CONSTRAINT discrepancy_entries_discrepancy_id_fkey FOREIGN KEY (discrepancy_id) REFERENCES caas.discrepancies(id);
+
+ALTER TABLE ONLY caas.discrepancy_entries
+    ADD CONSTRAINT discrepancy_entries_resolution_id_fkey FOREIGN KEY (resolution_id) REFERENCES caas.discrepancy_resolutions(id);
+
+ALTER TABLE ONLY caas.discrepancy_events
+    ADD CONSTRAINT discrepancy_events_discrepancy_id_fkey FOREIGN KEY (discrepancy_id) REFERENCES caas.discrepancies(id) DEFERRABLE INITIALLY DEFERRED;
+
+ALTER TABLE ONLY caas.discrepancy_evidence
+    ADD CONSTRAINT discrepancy_evidence_discrepancy_id_fkey FOREIGN KEY (discrepancy_id) REFERENCES caas.discrepancies(id);
+
+ALTER TABLE ONLY caas.discrepancy_resolutions
+    ADD CONSTRAINT discrepancy_resolutions_discrepancy_id_fkey FOREIGN KEY (discrepancy_id) REFERENCES caas.discrepancies(id);
+
+ALTER TABLE ONLY caas.disputes
+    ADD CONSTRAINT disputes_payment_id_fkey FOREIGN KEY (payment_id) REFERENCES caas.payments(id);
+
+ALTER TABLE ONLY caas.identified_lines
+    ADD CONSTRAINT identified_lines_report_id_line_no_fkey FOREIGN KEY (report_id, line_no) REFERENCES caas.settlement_lines(report_id, line_no);
+
+ALTER TABLE ONLY caas.orders
+    ADD CONSTRAINT orders_customer_fkey FOREIGN KEY (customer) REFERENCES caas.customers(id);
+
+ALTER TABLE ONLY caas.orders
+    ADD CONSTRAINT orders_model_fkey FOREIGN KEY (model) REFERENCES caas.vehicle_models(model);
+
+ALTER TABLE ONLY caas.orders
+    ADD CONSTRAINT orders_vin_fkey FOREIGN KEY (vin) REFERENCES caas.vehicles(vin);
+
+ALTER TABLE ONLY caas.outcome_decisions
+    ADD CONSTRAINT outcome_decisions_payment_id_fkey FOREIGN KEY (payment_id) REFERENCES caas.payments(id);
+
+ALTER TABLE ONLY caas.quarantined_lines
+    ADD CONSTRAINT quarantined_lines_report_id_fkey FOREIGN KEY (report_id) REFERENCES caas.settlement_reports(id);
+
+ALTER TABLE ONLY caas.refunds
+    ADD CONSTRAINT refunds_payment_id_fkey FOREIGN KEY (payment_id) REFERENCES caas.payments(id);
+
+ALTER TABLE ONLY caas.resolution_claims
+    ADD CONSTRAINT resolution_claims_payment_id_evidence_id_evidence_kind_pro_fkey FOREIGN KEY (payment_id, evidence_id, evidence_kind, proves_delivery) REFERENCES caas.delivery_evidence(subject, id, kind, proves_delivery);
+
+ALTER TABLE ONLY caas.service_orders
+    ADD CONSTRAINT service_orders_service_fkey FOREIGN KEY (service) REFERENCES caas.services(code);
+
+ALTER TABLE ONLY caas.sessions
+    ADD CONSTRAINT sessions_account_fkey FOREIGN KEY (account) REFERENCES caas.accounts(id);
+
+ALTER TABLE ONLY caas.subscriptions
+    ADD CONSTRAINT subscriptions_id_activation_evidence_evidence_kind_proves__fkey FOREIGN KEY (id, activation_evidence, evidence_kind, proves_delivery) REFERENCES caas.delivery_evidence(subject, id, kind, proves_delivery);
+
+ALTER TABLE ONLY caas.subscriptions
+    ADD CONSTRAINT subscriptions_service_fkey FOREIGN KEY (service) REFERENCES caas.services(code);
+
+ALTER TABLE ONLY caas.usage_records
+    ADD CONSTRAINT usage_records_subscription_fkey FOREIGN KEY (subscription) REFERENCES caas.subscriptions(id);
+
+ALTER TABLE ONLY caas.vehicle_assignments
+    ADD CONSTRAINT vehicle_assignments_customer_fkey FOREIGN KEY (customer) REFERENCES caas.customers(id);
+
+ALTER TABLE ONLY caas.vehicle_assignments
+    ADD CONSTRAINT vehicle_assignments_order_id_fkey FOREIGN KEY (order_id) REFERENCES caas.orders(id);
+
+ALTER TABLE ONLY caas.vehicle_assignments
+    ADD CONSTRAINT vehicle_assignments_vin_fkey FOREIGN KEY (vin) REFERENCES caas.vehicles(vin);
+
+ALTER TABLE ONLY caas.vehicles
+    ADD CONSTRAINT vehicles_model_fkey FOREIGN KEY (model) REFERENCES caas.vehicle_models(model);
+
+ALTER TABLE ONLY caas.written_off_invoices
+    ADD CONSTRAINT written_off_invoices_invoice_fkey FOREIGN KEY (invoice) REFERENCES caas.invoices(id);
+
+GRANT USAGE ON SCHEMA caas TO caas_app;
+
+GRANT ALL ON FUNCTION caas.accept_payments(p_payments jsonb) TO caas_app;
+
+GRANT ALL ON FUNCTION caas.check_assignment() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.check_day_to_seal() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.check_discrepancy() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.check_given_back() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.check_moved_payments() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.check_new_claims() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.check_new_entries() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.check_new_evidence() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.check_new_payments() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.check_paid() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.check_series() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.check_whose() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.db_now() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.event_digest(before bytea, payment_id uuid, seq integer, event text, to_state text, source text, facts jsonb, at timestamp with time zone) TO caas_app;
+
+GRANT ALL ON FUNCTION caas.lock_payment(p_payment uuid) TO caas_app;
+
+GRANT ALL ON FUNCTION caas.move_payments(p_moves jsonb) TO caas_app;
+
+GRANT ALL ON FUNCTION caas.refuse_broken_seal() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.refuse_change() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.refuse_change_of_sealed_day() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.refuse_children_of_sealed_day() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.refuse_if_sealed(p_gateway text, p_day date) TO caas_app;
+
+GRANT ALL ON FUNCTION caas.refuse_lines_of_sealed_day() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.refuse_other_answer() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.refuse_other_arrows() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.refuse_other_assignment() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.refuse_other_case() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.refuse_other_customer() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.refuse_other_decision() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.refuse_other_discrepancy() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.refuse_other_gateway() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.refuse_other_key() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.refuse_other_link() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.refuse_other_notification() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.refuse_other_order() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.refuse_other_refund() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.refuse_other_report() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.refuse_other_resolution() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.refuse_other_run() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.refuse_other_subscription() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.refuse_other_usage() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.refuse_other_vehicle() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.refuse_revival() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.refuse_rewrite() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.write_order_move() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.write_subscription_move() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.write_vehicle_move() TO caas_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.access_credentials TO caas_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.accounts TO caas_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.api_keys TO caas_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.billing_runs TO caas_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.cases TO caas_app;
+
+GRANT SELECT ON TABLE caas.clock TO caas_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.customers TO caas_app;
+
+GRANT SELECT,INSERT ON TABLE caas.delivery_evidence TO caas_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.discrepancies TO caas_app;
+
+GRANT SELECT,INSERT ON TABLE caas.discrepancy_entries TO caas_app;
+
+GRANT USAGE ON SEQUENCE caas.discrepancy_entries_id_seq TO caas_app;
+
+GRANT SELECT,INSERT ON TABLE caas.discrepancy_events TO caas_app;
+
+GRANT SELECT,INSERT ON TABLE caas.discrepancy_evidence TO caas_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.discrepancy_resolutions TO caas_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.disputes TO caas_app;
+
+GRANT SELECT,INSERT ON TABLE caas.gateway_calls TO caas_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.gateway_of_the_books TO caas_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE caas.idempotency_keys TO caas_app;
+
+GRANT SELECT,INSERT ON TABLE caas.identified_lines TO caas_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.invoice_series TO caas_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.invoices TO caas_app;
+
+GRANT SELECT ON TABLE caas.payments TO caas_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.written_off_invoices TO caas_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.invoice_states TO caas_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.law_checks TO caas_app;
+
+GRANT SELECT,INSERT ON TABLE caas.ledger_entries TO caas_app;
+
+GRANT USAGE ON SEQUENCE caas.ledger_entries_id_seq TO caas_app;
+
+GRANT SELECT,INSERT ON TABLE caas.settlement_lines TO caas_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.ledger_lines TO caas_app;
+
+GRANT SELECT ON TABLE caas.legal_arrows TO caas_app;
+
+GRANT SELECT ON TABLE caas.migrations TO caas_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.notifications TO caas_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE caas.open_work TO caas_app;
+
+GRANT SELECT ON TABLE caas.order_arrows TO caas_app;
+
+GRANT SELECT ON TABLE caas.order_events TO caas_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.orders TO caas_app;
+
+GRANT USAGE ON SEQUENCE caas.ota_epochs TO caas_app;
+
+GRANT SELECT,INSERT ON TABLE caas.ota_commands TO caas_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.outcome_decisions TO caas_app;
+
+GRANT SELECT ON TABLE caas.payment_events TO caas_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.quarantined_lines TO caas_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.reconciliation_days TO caas_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.reconciliation_runs TO caas_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.refunds TO caas_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE caas.refused_sign_ins TO caas_app;
+
+GRANT SELECT ON TABLE caas.resolution_claims TO caas_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.service_orders TO caas_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.service_order_states TO caas_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.services TO caas_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE caas.sessions TO caas_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.settlement_reports TO caas_app;
+
+GRANT SELECT ON TABLE caas.subscription_arrows TO caas_app;
+
+GRANT SELECT ON TABLE caas.subscription_events TO caas_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.subscriptions TO caas_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.usage_records TO caas_app;
+
+GRANT SELECT ON TABLE caas.vehicle_arrows TO caas_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.vehicle_assignments TO caas_app;
+
+GRANT SELECT ON TABLE caas.vehicle_events TO caas_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.vehicle_models TO caas_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.vehicles TO caas_app;
+
+GRANT SELECT,INSERT ON TABLE caas.webhook_inbox TO caas_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.webhook_quarantine TO caas_app;

@@ -87,6 +87,7 @@ def refused(answer: Reply, status: int, *codes: str) -> None:
     assert problem["type"] == f"/problems/{problem['code']}"
     assert len(problem["detail"].split()) > 2
     assert "Traceback" not in problem["detail"]
+    assert "regex" not in problem["detail"], "a pattern is no sentence"
 
 
 __all__ = ["VIN", "World", "body_operations", "refused"]

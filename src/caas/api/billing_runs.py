@@ -15,9 +15,10 @@ from caas.api.call import Call
 from caas.api.idempotency import once
 from caas.api.operation import Operation
 from caas.api.ownership import refuse_narrowed
+from caas.api.patterns import MONTH_PATTERN
 from caas.api.problems import InvalidParameterError, Problem
 from caas.api.rooms import Api
-from caas.api.texts import MONTH_PATTERN, MonthKey
+from caas.api.texts import MonthKey
 from caas.billing_database.billing_runs import BillingRun
 from caas.rules.mes_vencido import Month
 from caas.rules.scopes import Scope

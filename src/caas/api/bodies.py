@@ -19,9 +19,13 @@ from caas.api.card_refusal import (
     may_be_text,
     refuse_in_value,
 )
+from caas.api.patterns import IN_WORDS
 from caas.api.problems import FieldError, InvalidBodyError, MalformedRequestError
 
 DETAIL_CHARS_MAX: Final = 300
+NOT_JSON: Final = "The body is not valid JSON."
+_PATTERN: Final = re.compile(r"Expected `str` matching regex (.*)", re.DOTALL)
+_WORDS: Final = {repr(pattern): words for pattern, words in IN_WORDS.items()}
 _PLACE: Final = re.compile(r"(.*) - at `(.{1,100})`", re.DOTALL)
 
 Content = TypeVar("Content", bound=msgspec.Struct)
@@ -51,10 +55,12 @@ class BodyOf(Generic[Content]):
             content = self._decoder.decode(body or b"{}")
         except msgspec.ValidationError as error:
             _refuse_written_out(body)
+            if not _is_json(body):
+                raise MalformedRequestError(NOT_JSON) from error
             raise _invalid(error) from error
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             _refuse_written_out(body)
-            raise MalformedRequestError("The body is not valid JSON.") from error
+            raise MalformedRequestError(NOT_JSON) from error
         for name in self._texts:
             value = getattr(content, name)
             if value is not None:
@@ -64,12 +70,27 @@ class BodyOf(Generic[Content]):
 
 def _invalid(error: msgspec.ValidationError) -> InvalidBodyError:
     found = _PLACE.fullmatch(str(error))
-    detail = (found[1] if found else str(error))[:DETAIL_CHARS_MAX]
+    detail = in_words(found[1] if found else str(error))[:DETAIL_CHARS_MAX]
     at = found[2] if found else "$"
     return InvalidBodyError(
         f"The body is JSON, but not what this call takes: {detail} (at {at}).",
         errors=(FieldError(at, detail),),
     )
+
+
+def in_words(detail: str) -> str:
+    """Say what a text must be, where the reader of bodies shows the pattern it did not match."""
+    found = _PATTERN.fullmatch(detail)
+    words = _WORDS.get(found[1]) if found else None
+    return f"Expected {words}" if words else detail
+
+
+def _is_json(body: bytes) -> bool:
+    try:
+        msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return not body
+    return True
 
 
 def _refuse_written_out(body: bytes) -> None:

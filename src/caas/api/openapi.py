@@ -16,8 +16,8 @@ import msgspec
 
 from caas.api.idempotency import KEY_CHARS_MAX, KEY_CHARS_MIN, KEY_PATTERN
 from caas.api.operation import JSON, Operation, template_of
+from caas.api.patterns import DAY_PATTERN, MONTH_PATTERN, SERVICE_CODE_PATTERN, VIN_PATTERN
 from caas.api.problems import MEDIA_TYPE, Problem
-from caas.api.texts import DAY_PATTERN, MONTH_PATTERN, SERVICE_CODE_PATTERN, VIN_PATTERN
 from caas.api.webhook_handler import WEBHOOK_TAG
 
 VERSION: Final = "1.0.0"

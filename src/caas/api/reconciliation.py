@@ -19,6 +19,7 @@ from caas.api.call import Call
 from caas.api.idempotency import once
 from caas.api.operation import Operation
 from caas.api.ownership import refuse_narrowed
+from caas.api.patterns import DAY_PATTERN
 from caas.api.problems import InvalidParameterError, Problem
 from caas.api.queries import QueryOf
 from caas.api.reconciliation_answers import (
@@ -36,7 +37,7 @@ from caas.api.reconciliation_answers import (
     run_answer,
 )
 from caas.api.rooms import Api
-from caas.api.texts import DAY_PATTERN, Note
+from caas.api.texts import Note
 from caas.payment_processing.reconciliation.reporting import (
     ReconciliationReport,
     as_csv,

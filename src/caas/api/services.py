@@ -19,6 +19,7 @@ from caas.api.limits import PAGE_ROWS
 from caas.api.operation import Operation
 from caas.api.orders import NOTHING
 from caas.api.ownership import own_service_order, refuse_narrowed, refuse_other_customer
+from caas.api.patterns import KIND_PATTERN, SERVICE_CODE_PATTERN
 from caas.api.problems import InvalidParameterError, Problem
 from caas.api.purchases import PaidWith, paid, payments_key, purchase_answer
 from caas.api.queries import Limit, QueryOf
@@ -34,7 +35,6 @@ from caas.api.service_answers import (
 )
 from caas.api.service_withdrawal import withdraw_from_service
 from caas.api.texts import (
-    SERVICE_CODE_PATTERN,
     Amount,
     Currency,
     Days,
@@ -74,7 +74,7 @@ class ServiceBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     name: PersonName
     names: Annotated[dict[LanguageCode, PersonName], msgspec.Meta(max_length=NAMES_MAX)] = {}
-    kind: Annotated[str, msgspec.Meta(pattern=r"^(one_time|subscription)\Z")]
+    kind: Annotated[str, msgspec.Meta(pattern=KIND_PATTERN)]
     currency: Currency
     prices: Annotated[list[PriceBody], msgspec.Meta(max_length=PRICES_MAX)] = []
     monthly_fee: Amount | None = None

@@ -17,10 +17,11 @@ from caas.api.call import Call
 from caas.api.limits import PAGE_ROWS
 from caas.api.operation import Operation
 from caas.api.ownership import refuse_narrowed
+from caas.api.patterns import VIN_PATTERN
 from caas.api.problems import InvalidParameterError, Problem
 from caas.api.queries import Limit, QueryOf
 from caas.api.rooms import Api
-from caas.api.texts import VIN_PATTERN, MoneyBody, Name, PublicKey, Vin
+from caas.api.texts import MoneyBody, Name, PublicKey, Vin
 from caas.billing_database.vehicles import Vehicle
 from caas.rules.money import Money, payment_amount
 from caas.rules.scopes import Scope

@@ -1,0 +1,57 @@
+r"""The alphabet of each kind of text that comes from outside, and what the kind is called.
+
+Rules a change must keep: \A and \Z, not ^ and $, for a trailing line feed must not pass; a pattern
+has words beside it, because whoever sent another text is told what it must be, in words.
+"""
+
+from typing import Final
+
+# What breaks a line, cannot be seen or turns the direction of writing makes a name look like
+# another; the joiners of Persian, Hindi and emoji (U+200C, U+200D) are kept.
+_UNSEEN: Final = (
+    "\x00-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\U000e0000-\U000e007f"
+)
+WRITTEN_PATTERN: Final = rf"^(?=[^{_UNSEEN}]*[^\s{_UNSEEN}])[^{_UNSEEN}]+\Z"
+REFERENCE_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,199}\Z"
+CURRENCY_PATTERN: Final = r"^[A-Z]{3}\Z"
+EMAIL_PATTERN: Final = rf"^[^@\s{_UNSEEN}]+@[^@\s{_UNSEEN}]+\Z"
+LANGUAGE_PATTERN: Final = r"^[a-z]{2}(-[A-Z]{2})?\Z"
+LANGUAGE_CODE_PATTERN: Final = r"^[a-z]{2}\Z"
+URL_PATTERN: Final = (
+    r"^https?://[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?(:[0-9]{1,5})?"
+    r"([/?#][A-Za-z0-9/?#:@!$&()*+,;=._~%\[\]-]*)?\Z"
+)
+LINES_PATTERN: Final = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]+\Z"
+REMARK_PATTERN: Final = rf"^[^{_UNSEEN}]*\Z"
+INSTANT_PATTERN: Final = (
+    r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?"
+    r"(Z|[+-][0-9]{2}:[0-9]{2})\Z"
+)
+SIGNATURE_PATTERN: Final = r"^[A-Za-z0-9+/]{86}==\Z"
+PUBLIC_KEY_PATTERN: Final = r"^[A-Za-z0-9+/]{43}=\Z"
+KIND_PATTERN: Final = r"^(one_time|subscription)\Z"
+DAY_PATTERN: Final = r"^2[0-9]{3}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])\Z"
+VIN_PATTERN: Final = r"^(?=[0-9-]*[A-Z])[A-Z0-9][A-Z0-9-]{2,31}\Z"
+SERVICE_CODE_PATTERN: Final = r"^[a-z0-9][a-z0-9-]{0,63}\Z"
+MONTH_PATTERN: Final = r"^(?!0000|9999)[0-9]{4}-(0[1-9]|1[0-2])\Z"
+IN_WORDS: Final = {
+    CURRENCY_PATTERN: "an ISO 4217 code in capital letters, such as EUR",
+    REFERENCE_PATTERN: "letters, digits and _.:-, at most 200 of them",
+    URL_PATTERN: "an address that begins with http:// or https://",
+    WRITTEN_PATTERN: "text without line breaks and invisible characters",
+    EMAIL_PATTERN: "an e-mail address, such as ana@example.com",
+    LANGUAGE_PATTERN: "a language, such as es or en-GB",
+    LANGUAGE_CODE_PATTERN: "a language in two small letters, such as es",
+    LINES_PATTERN: "lines of text without control characters",
+    REMARK_PATTERN: "text without line breaks and invisible characters, or none",
+    INSTANT_PATTERN: "an instant with its zone, such as 2026-11-26T18:00:00Z",
+    SIGNATURE_PATTERN: "an Ed25519 signature: 64 bytes in base64",
+    PUBLIC_KEY_PATTERN: "an Ed25519 key: 32 bytes in base64",
+    DAY_PATTERN: "a day, such as 2026-11-26",
+    VIN_PATTERN: "a VIN: 3 to 32 capital letters, digits and -, not all digits",
+    SERVICE_CODE_PATTERN: "a code: small letters, digits and -, at most 64 of them",
+    MONTH_PATTERN: "a month, such as 2026-11",
+    KIND_PATTERN: "one_time or subscription",
+}
+"""What a text must be, for whoever sent another one; a pattern is no sentence."""

@@ -79,7 +79,7 @@ def demo(
     listed: Annotated[bool, typer.Option("--list", help="Say which scenes there are.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Play every flow and every failure of the seed; exit status 1 unless all end as it says."""
+    """Play every flow and every failure; exit status 1 unless all end as they should."""
     from caas import demo as stage  # noqa: PLC0415  # imports that only this command pays for
 
     async def play() -> None:
@@ -274,6 +274,14 @@ def _welcome(port: int, world: local_machine.LocalWorld, staff: Sequence[channel
     ]
     if world.without_broker:
         lines.append(f"Without a broker, the cars are in this process: {world.without_broker}")
+    lines += [
+        "What to try:",
+        "  reserve a car as a dealership in a browser, then pay the rest as its customer",
+        f"  read what the customer was sent: {world.environment['CAAS_DATA_DIR']}/outbox",
+        "  sell a service with curl: 'Try it' in README.md; every call: docs/integrating.md",
+        f"  ./caas demo --against http://127.0.0.1:{port}    every flow and every failure, told",
+        "  ./caas self-check    the laws of the whole database",
+    ]
     return "\n".join(lines)
 
 
@@ -312,7 +320,7 @@ async def _self_check() -> list[laws.Finding]:
 def main() -> None:
     """Run the command line."""
     try:
-        program()
+        program(prog_name="./caas")
     except StartupError as error:
         typer.echo(f"caas: {error.sentence}", err=True)
         sys.exit(ENVIRONMENT)

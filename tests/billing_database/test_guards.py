@@ -222,7 +222,8 @@ KEPT_FOR_EVER = (
 KEPT = (
     *KEPT_FOR_EVER, "payments", "cases", "customers", "vehicles", "orders", "vehicle_assignments",
     "access_credentials", "subscriptions", "invoices", "invoice_series", "billing_runs",
-    "api_keys", "refunds", "disputes", "notifications", "accounts",
+    "api_keys", "refunds", "disputes", "notifications", "accounts", "reconciliation_days",
+    "reconciliation_runs", "settlement_reports", "settlement_lines", "discrepancies",
 )  # fmt: skip
 BY_A_DOOR_ALONE = [
     *(

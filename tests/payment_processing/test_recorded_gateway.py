@@ -40,14 +40,20 @@ async def test_a_call_without_an_answer_stands_there_too(house: House) -> None:
 
 
 async def test_a_call_that_cannot_be_written_down_disturbs_no_payment(house: House) -> None:
-    async with house.database.connection() as connection:
-        await connection.execute("set role none")
-        await connection.execute("alter table gateway_calls rename to gateway_calls_away")
-        await connection.execute("set role caas_app")
+    await rename(house, "gateway_calls", "gateway_calls_away")
 
     payment = await house.settled()
 
     assert payment.state is PaymentState.SETTLED
+    await rename(house, "gateway_calls_away", "gateway_calls")
+
+
+async def rename(house: House, table: str, name: str) -> None:
+    """Have a table go by another name."""
+    async with house.database.connection() as connection:
+        await connection.execute("set role none")
+        await connection.execute(f"alter table {table} rename to {name}")
+        await connection.execute("set role caas_app")
 
 
 async def test_a_flight_record_has_every_table(house: House) -> None:

@@ -66,8 +66,7 @@ REMOVALS: dict[str, Removal] = {
         file=PAYMENTS,
         protection="update or delete or truncate on ledger_entries",
         without="truncate on ledger_entries",
-        shown_by="billing_database/test_guards.py"
-        "::test_the_past_is_neither_changed_nor_removed[ledger_entries]",
+        shown_by="billing_database/test_guards.py::test_the_past_is_not_changed",
     ),
     "the same source counts once": Removal(
         fault="F-G9",

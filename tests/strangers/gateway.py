@@ -7,8 +7,10 @@ platform's are compared with; each key is answered once.
 import asyncio
 import base64
 import contextlib
+import csv
 import hashlib
 import hmac
+import io
 import json
 import time
 from collections.abc import AsyncIterator
@@ -24,6 +26,17 @@ from tests.strangers.manners import Manners
 Thing = dict[str, Any]
 DECLINES = {"card-without-money": "insufficient_funds", "card-refused": "card_declined"}
 PAGE = "/pay/"
+LINE = ("line_no", "batch_id", "transaction_id", "reference", "type", "gross", "fee", "net",
+        "currency", "booked_at", "value_date")  # fmt: skip
+
+
+def as_csv(lines: list[Thing]) -> str:
+    """Write a report as a file: a column for each field of a line, times in UTC."""
+    written = io.StringIO()
+    rows = csv.DictWriter(written, LINE, restval="", extrasaction="ignore")
+    rows.writeheader()
+    rows.writerows({**line, "booked_at": f"{line['value_date']}T12:00:00Z"} for line in lines)
+    return written.getvalue()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -104,6 +117,8 @@ class StrangeGateway:
         """`GET /settlements?date=&cursor=`."""
         day, at = request.query["date"], int(request.query.get("cursor", "0"))
         lines = [line for line in self.lines if line["value_date"] == day]
+        if request.headers.get("Accept") == "text/csv":
+            return web.Response(text=as_csv(lines), content_type="text/csv")
         until = at + self.manners.lines_per_page
         more = str(until) if until < len(lines) else None
         return web.json_response(
@@ -150,6 +165,11 @@ class StrangeGateway:
         for step in ("opened", "lost"):
             await self.tell(f"dispute.{step}", dispute)
         self._book("chargeback", thing, -thing["amount"], fee=1500)
+
+    def takes_its_monthly_fee(self) -> None:
+        """The gateway keeps what it asks for its services, of no payment in particular."""
+        nobody = {"id": None, "reference": None, "currency": "EUR"}
+        self._book("fee", nobody, 0, fee=990)
 
     def of(self, reference: str) -> Thing:
         """Return the one transaction of a payment."""

@@ -201,6 +201,29 @@ async def a_subscription_is_switched_on_and_off_again(world: World) -> None:
         await asyncio.sleep(0.05)
 
 
+async def the_day_is_reconciled(world: World) -> None:
+    """Diagram 10, when everybody else is done: pages, fees, and a fee of no payment's.
+
+    Ids that were good enough to charge under were refused in the report: their slashes and signs
+    were no identifier there, and every line of such a gateway was put aside.
+    """
+    world.gateway.takes_its_monthly_fee()
+    today = world.gateway.lines[-1]["value_date"]
+    lines = [line for line in world.gateway.lines if line["value_date"] == today]
+
+    body = {"day": today, "mode": "incremental"}
+    status, run = await world.call("operations", "POST", "/v1/reconciliation/runs", body)
+
+    assert status == CREATED, run
+    assert run["run"]["lines"] == len(lines), run
+    assert run["run"]["counts"] == {"matched": len(lines)}, run
+    report = f"/v1/reconciliation/days/{today}/report"
+    _, told = await world.call("operations", "GET", report)
+    (pages,) = told["reports"]
+    assert pages["gross_stored"] == sum(line["gross"] for line in lines)
+    assert pages["net_stored"] == sum(line["net"] for line in lines)
+
+
 async def reserved(world: World, vin: str) -> str:
     """Reserve a vehicle and return its order."""
     body = {

@@ -7,7 +7,7 @@ agreed. Before, the platform did not even start with them: it wanted a 404 in wo
 
 import asyncio
 
-from tests.strangers.stories import STORIES
+from tests.strangers.stories import STORIES, the_day_is_reconciled
 from tests.strangers.world import World
 
 
@@ -21,3 +21,4 @@ async def test_among_strangers_every_story_ends_as_the_seed_says(world: World) -
     }
     assert failed == {}, world.gateway.refused
     assert world.gateway.refused == []
+    await the_day_is_reconciled(world)

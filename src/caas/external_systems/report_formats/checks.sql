@@ -1,5 +1,6 @@
 -- What every format must fulfil, line by line (decision 33): a line that does not is quarantined
--- with its reason, and the rest goes on. Texts go into paths, keys and logs: they have an alphabet.
+-- with its reason, and the rest goes on. Texts go into paths, keys and logs: they have an alphabet,
+-- the one that a transaction's own id has when it is taken in (seed_contract_wire.Id).
 create table checked as
 from told t
 select t.*,
@@ -7,14 +8,13 @@ select t.*,
          when refused is not null then refused
          when not coalesce(regexp_full_match(line_no, '[1-9]\d{0,17}'), false)
            then 'its line number is no whole number above zero'
-         when not coalesce(regexp_full_match(batch_id, '[A-Za-z0-9][A-Za-z0-9_.:-]{0,199}'), false)
+         when not coalesce(regexp_full_match(batch_id, '[A-Za-z0-9][!-~]{0,199}'), false)
            then 'its batch is no identifier'
-         when not regexp_full_match(coalesce(line_id, 'x'), '[A-Za-z0-9][A-Za-z0-9_.:-]{0,199}')
+         when not regexp_full_match(coalesce(line_id, 'x'), '[A-Za-z0-9][!-~]{0,199}')
            then 'its own identifier is none'
-         when not regexp_full_match(coalesce(transaction_id, 'x'),
-                                    '[A-Za-z0-9][A-Za-z0-9_.:-]{0,199}')
+         when not regexp_full_match(coalesce(transaction_id, 'x'), '[A-Za-z0-9][!-~]{0,199}')
            then 'its transaction is no identifier'
-         when not regexp_full_match(coalesce(reference, 'x'), '[A-Za-z0-9][A-Za-z0-9_.:-]{0,199}')
+         when not regexp_full_match(coalesce(reference, 'x'), '[A-Za-z0-9][!-~]{0,199}')
            then 'its reference is no identifier'
          when type is null or type not in ('settlement', 'refund', 'chargeback',
               'chargeback_reversal', 'fee', 'settlement_failure', 'adjustment')

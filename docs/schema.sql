@@ -101,6 +101,12 @@ begin
     raise exception 'the day % of % has open discrepancies', new.day, new.gateway
       using errcode = 'check_violation';
   end if;
+  if new.sealed_at is not null and exists (
+       select from caas.open_work w join caas.discrepancies o on o.id = w.subject
+        where w.kind = 'carry_out_resolution' and o.gateway = new.gateway and o.day = new.day) then
+    raise exception 'decisions of the day % of % are not carried out', new.day, new.gateway
+      using errcode = 'check_violation';
+  end if;
   return new;
 end $$;
 
@@ -555,7 +561,7 @@ CREATE FUNCTION caas.refuse_other_decision() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
 begin
-  raise exception 'a decision about an outcome is taken once, and stays as it was proposed'
+  raise exception 'a decision is taken once, and stays as it was proposed'
     using errcode = 'check_violation';
 end $$;
 
@@ -873,6 +879,25 @@ CREATE TABLE caas.delivery_evidence (
     CONSTRAINT delivery_evidence_check CHECK (((kind <> 'vehicle_acknowledgement'::text) OR (NOT verified) OR ((command_id IS NOT NULL) AND (epoch IS NOT NULL) AND (action IS NOT NULL) AND (signature IS NOT NULL) AND (octet_length(signature) = 64)))),
     CONSTRAINT delivery_evidence_check1 CHECK ((verified = (refused_because IS NULL))),
     CONSTRAINT delivery_evidence_kind_check CHECK ((kind = ANY (ARRAY['vehicle_acknowledgement'::text, 'reservation_recorded'::text, 'order_confirmed'::text, 'usage_snapshot'::text])))
+);
+
+CREATE TABLE caas.deposit_decisions (
+    id uuid NOT NULL,
+    payment_id uuid NOT NULL,
+    decision text NOT NULL,
+    note text NOT NULL,
+    needs_second boolean NOT NULL,
+    state text NOT NULL,
+    proposed_by text NOT NULL,
+    proposed_at timestamp with time zone NOT NULL,
+    decided_by text,
+    decided_at timestamp with time zone,
+    CONSTRAINT deposit_decisions_check CHECK (((state = 'proposed'::text) = (decided_by IS NULL))),
+    CONSTRAINT deposit_decisions_check1 CHECK (((decided_by IS NULL) = (decided_at IS NULL))),
+    CONSTRAINT deposit_decisions_decision_check CHECK ((decision = ANY (ARRAY['refund'::text, 'keep'::text]))),
+    CONSTRAINT deposit_decisions_note_check CHECK (((length(note) >= 1) AND (length(note) <= 1000))),
+    CONSTRAINT deposit_decisions_state_check CHECK ((state = ANY (ARRAY['proposed'::text, 'agreed'::text, 'withdrawn'::text]))),
+    CONSTRAINT two_people_decide_much CHECK (((state <> 'agreed'::text) OR (NOT needs_second) OR (decided_by <> proposed_by)))
 );
 
 CREATE TABLE caas.discrepancies (
@@ -1546,6 +1571,7 @@ CREATE VIEW caas.service_order_states AS
 CREATE TABLE caas.services (
     code text NOT NULL,
     name text NOT NULL,
+    names jsonb DEFAULT '{}'::jsonb NOT NULL,
     kind text NOT NULL,
     currency text NOT NULL,
     prices jsonb DEFAULT '[]'::jsonb NOT NULL,
@@ -1558,7 +1584,8 @@ CREATE TABLE caas.services (
     CONSTRAINT services_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
     CONSTRAINT services_kind_check CHECK ((kind = ANY (ARRAY['one_time'::text, 'subscription'::text]))),
     CONSTRAINT services_monthly_fee_check CHECK ((monthly_fee >= 0)),
-    CONSTRAINT services_name_check CHECK (((length(name) >= 1) AND (length(name) <= 200)))
+    CONSTRAINT services_name_check CHECK (((length(name) >= 1) AND (length(name) <= 200))),
+    CONSTRAINT services_names_check CHECK ((jsonb_typeof(names) = 'object'::text))
 );
 
 CREATE TABLE caas.sessions (
@@ -1594,6 +1621,15 @@ CREATE TABLE caas.settlement_reports (
     CONSTRAINT settlement_reports_line_count_check CHECK ((line_count >= 0)),
     CONSTRAINT settlement_reports_origin_check CHECK ((origin = ANY (ARRAY['gateway'::text, 'file'::text]))),
     CONSTRAINT settlement_reports_status_check CHECK ((status = ANY (ARRAY['open'::text, 'closed'::text])))
+);
+
+CREATE TABLE caas.staff_links (
+    token_hash bytea NOT NULL,
+    account uuid NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    used_at timestamp with time zone,
+    created_at timestamp with time zone NOT NULL,
+    CONSTRAINT staff_links_token_hash_check CHECK ((octet_length(token_hash) = 32))
 );
 
 CREATE TABLE caas.subscription_arrows (
@@ -1784,6 +1820,9 @@ ALTER TABLE ONLY caas.delivery_evidence
 ALTER TABLE ONLY caas.delivery_evidence
     ADD CONSTRAINT delivery_evidence_subject_id_kind_proves_delivery_key UNIQUE (subject, id, kind, proves_delivery);
 
+ALTER TABLE ONLY caas.deposit_decisions
+    ADD CONSTRAINT deposit_decisions_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY caas.discrepancies
     ADD CONSTRAINT discrepancies_pkey PRIMARY KEY (id);
 
@@ -1919,6 +1958,9 @@ ALTER TABLE ONLY caas.settlement_reports
 ALTER TABLE ONLY caas.settlement_reports
     ADD CONSTRAINT settlement_reports_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY caas.staff_links
+    ADD CONSTRAINT staff_links_pkey PRIMARY KEY (token_hash);
+
 ALTER TABLE ONLY caas.subscription_arrows
     ADD CONSTRAINT subscription_arrows_pkey PRIMARY KEY (from_state, event);
 
@@ -2005,6 +2047,8 @@ CREATE UNIQUE INDEX one_active_assignment_per_order ON caas.vehicle_assignments 
 
 CREATE UNIQUE INDEX one_active_assignment_per_vehicle ON caas.vehicle_assignments USING btree (vin) WHERE active;
 
+CREATE UNIQUE INDEX one_deposit_decision ON caas.deposit_decisions USING btree (payment_id) WHERE (state <> 'withdrawn'::text);
+
 CREATE UNIQUE INDEX one_live_payment_per_subject ON caas.payments USING btree (subject, type) WHERE live;
 
 CREATE UNIQUE INDEX one_live_subscription_per_service ON caas.subscriptions USING btree (vin, service) WHERE (state = ANY (ARRAY['verifying payment method'::text, 'activating'::text, 'active'::text]));
@@ -2054,6 +2098,8 @@ CREATE INDEX sessions_by_end ON caas.sessions USING btree (ends_at);
 CREATE INDEX sessions_of_account ON caas.sessions USING btree (account) WHERE (ended_at IS NULL);
 
 CREATE INDEX settlement_lines_of_payment ON caas.settlement_lines USING btree (payment_id) WHERE (payment_id IS NOT NULL);
+
+CREATE INDEX staff_links_of_account ON caas.staff_links USING btree (account) WHERE (used_at IS NULL);
 
 CREATE INDEX subscriptions_of_customer ON caas.subscriptions USING btree (customer, id);
 
@@ -2221,6 +2267,10 @@ CREATE TRIGGER is_billed_once BEFORE UPDATE ON caas.usage_records FOR EACH ROW W
 
 ALTER TABLE caas.usage_records ENABLE ALWAYS TRIGGER is_billed_once;
 
+CREATE TRIGGER is_decided_once BEFORE UPDATE ON caas.deposit_decisions FOR EACH ROW WHEN (((old.state <> 'proposed'::text) OR (((((((new.id IS DISTINCT FROM old.id) OR (new.payment_id IS DISTINCT FROM old.payment_id)) OR (new.decision IS DISTINCT FROM old.decision)) OR (new.note IS DISTINCT FROM old.note)) OR (new.needs_second IS DISTINCT FROM old.needs_second)) OR (new.proposed_by IS DISTINCT FROM old.proposed_by)) OR (new.proposed_at IS DISTINCT FROM old.proposed_at)))) EXECUTE FUNCTION caas.refuse_other_decision();
+
+ALTER TABLE caas.deposit_decisions ENABLE ALWAYS TRIGGER is_decided_once;
+
 CREATE TRIGGER is_decided_once BEFORE UPDATE ON caas.discrepancy_resolutions FOR EACH ROW WHEN (((old.state <> 'proposed'::text) OR (((((((((new.id IS DISTINCT FROM old.id) OR (new.discrepancy_id IS DISTINCT FROM old.discrepancy_id)) OR (new.resolution IS DISTINCT FROM old.resolution)) OR (new.note IS DISTINCT FROM old.note)) OR (new.amount IS DISTINCT FROM old.amount)) OR (new.currency IS DISTINCT FROM old.currency)) OR (new.needs_second_approver IS DISTINCT FROM old.needs_second_approver)) OR (new.proposed_by IS DISTINCT FROM old.proposed_by)) OR (new.proposed_at IS DISTINCT FROM old.proposed_at)))) EXECUTE FUNCTION caas.refuse_other_resolution();
 
 ALTER TABLE caas.discrepancy_resolutions ENABLE ALWAYS TRIGGER is_decided_once;
@@ -2344,6 +2394,10 @@ ALTER TABLE caas.cases ENABLE ALWAYS TRIGGER never_removed;
 CREATE TRIGGER never_removed BEFORE DELETE OR TRUNCATE ON caas.customers FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
 
 ALTER TABLE caas.customers ENABLE ALWAYS TRIGGER never_removed;
+
+CREATE TRIGGER never_removed BEFORE DELETE OR TRUNCATE ON caas.deposit_decisions FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
+
+ALTER TABLE caas.deposit_decisions ENABLE ALWAYS TRIGGER never_removed;
 
 CREATE TRIGGER never_removed BEFORE DELETE OR TRUNCATE ON caas.discrepancies FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
 
@@ -2502,6 +2556,9 @@ ALTER TABLE ONLY caas.access_credentials
 ALTER TABLE ONLY caas.accounts
     ADD CONSTRAINT accounts_customer_fkey FOREIGN KEY (customer) REFERENCES caas.customers(id);
 
+ALTER TABLE ONLY caas.deposit_decisions
+    ADD CONSTRAINT deposit_decisions_payment_id_fkey FOREIGN KEY (payment_id) REFERENCES caas.payments(id);
+
 ALTER TABLE ONLY caas.discrepancies
     ADD CONSTRAINT discrepancies_report_id_line_no_fkey FOREIGN KEY (report_id, line_no) REFERENCES caas.settlement_lines(report_id, line_no);
 
@@ -2552,6 +2609,9 @@ ALTER TABLE ONLY caas.service_orders
 
 ALTER TABLE ONLY caas.sessions
     ADD CONSTRAINT sessions_account_fkey FOREIGN KEY (account) REFERENCES caas.accounts(id);
+
+ALTER TABLE ONLY caas.staff_links
+    ADD CONSTRAINT staff_links_account_fkey FOREIGN KEY (account) REFERENCES caas.accounts(id);
 
 ALTER TABLE ONLY caas.subscriptions
     ADD CONSTRAINT subscriptions_id_activation_evidence_evidence_kind_proves__fkey FOREIGN KEY (id, activation_evidence, evidence_kind, proves_delivery) REFERENCES caas.delivery_evidence(subject, id, kind, proves_delivery);
@@ -2689,6 +2749,8 @@ GRANT SELECT,INSERT,UPDATE ON TABLE caas.customers TO caas_app;
 
 GRANT SELECT,INSERT ON TABLE caas.delivery_evidence TO caas_app;
 
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.deposit_decisions TO caas_app;
+
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.discrepancies TO caas_app;
 
 GRANT SELECT,INSERT ON TABLE caas.discrepancy_entries TO caas_app;
@@ -2774,6 +2836,8 @@ GRANT SELECT,INSERT,UPDATE ON TABLE caas.services TO caas_app;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE caas.sessions TO caas_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.settlement_reports TO caas_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.staff_links TO caas_app;
 
 GRANT SELECT ON TABLE caas.subscription_arrows TO caas_app;
 

@@ -6,7 +6,16 @@ import pytest
 from playwright.async_api import Browser, expect
 
 from caas.channels.operations_payments import defused
-from tests.channels.journeys import DESK, ENGLISH, OPERATIONS, PHONE, SECOND, SPANISH, Tongue
+from tests.channels.journeys import (
+    DESK,
+    ENGLISH,
+    OPERATIONS,
+    PHONE,
+    SECOND,
+    SPANISH,
+    Tongue,
+    Visitor,
+)
 from tests.channels.test_operations import engineer
 from tests.channels.town import Town
 
@@ -87,6 +96,68 @@ async def test_whoever_proposed_a_resolution_cannot_agree_to_it(
     await one.page.locator("#reject").click()
 
     await expect(one.page.get_by_role("alert")).to_contain_text("falta otra persona")
+
+
+async def proposes(one: Visitor, note: str) -> str:
+    """Propose to correct the first open discrepancy by an entry; return its address."""
+    await one.go("/operations/discrepancies")
+    await one.page.locator("td a").first.click()
+    await one.page.locator("input[value='correct_by_entry']").check()
+    await one.page.locator("#resolve-note").fill(note)
+    await one.page.locator("#resolve").click()
+    await one.page.wait_for_url("**?done=1")
+    return one.page.url.removeprefix(one.town.url).partition("?")[0]
+
+
+async def test_a_proposal_is_turned_down_and_what_was_decided_is_opened_again(
+    town: Town, chromium: Browser
+) -> None:
+    await wrong_settlement(town)
+    one = await engineer(town, chromium, ENGLISH, **PHONE)
+    two = await engineer(town, chromium, ENGLISH, SECOND, **PHONE)
+    await two.go(await proposes(one, "Their mistake."))
+
+    await two.page.locator("#reject-note").fill("Not before they write to us.")
+    await two.page.locator("#reject").click()
+    await expect(two.page.get_by_text("Not before they write to us.")).to_be_visible()
+    await two.go(await proposes(one, "They wrote, ticket 4711."))
+    await two.page.locator("#approve").click()
+    await two.page.locator("#reopen-note").fill("The wrong ticket.")
+    await two.page.locator("#reopen").click()
+
+    await expect(two.page.locator("#resolve")).to_be_visible()
+    await expect(two.page.get_by_text("The wrong ticket.")).to_be_visible()
+    sums = await town.database.fetch("select sum(amount) as sum from ledger_lines")
+    assert sums[0]["sum"] in {0, None}
+    assert one.complaints + two.complaints == []
+
+
+@pytest.mark.parametrize(("tongue", "window"), [(SPANISH, DESK), (ENGLISH, PHONE)])
+async def test_a_line_nobody_can_read_is_released_with_a_reason_and_the_day_sealed(
+    town: Town, chromium: Browser, tongue: Tongue, window: dict[str, Any]
+) -> None:
+    await town.gateway_does(
+        "lines", transaction_id="txn_x", reference="nobody", type="settlement", gross=100, fee=1,
+        net=100,
+    )  # fmt: skip
+    await town.gateway_does("close-day")
+    today, _ = await town.platform.reconciliation.days.today("Europe/Madrid")
+    await town.platform.reconciliation.reconcile(today)
+    one = await engineer(town, chromium, tongue, **window)
+
+    await one.go("/operations/reconciliation")
+    await one.page.locator(f"a[href='/operations/reconciliation/{today}']").first.click()
+    await expect(one.page.locator("#seal")).to_have_count(0)
+    await expect(one.page.locator(".secret")).to_contain_text("settlement")
+    await one.page.locator("#note-1").fill("The gateway wrote that it is void.")
+    await one.page.locator("form[action*='/lines/'] button").dblclick(no_wait_after=True)
+    await expect(one.page.get_by_text("The gateway wrote that it is void.")).to_be_visible()
+    await one.page.locator("#seal").click()
+
+    await expect(one.page.locator(".notice.good", has_text=OPERATIONS)).to_be_visible()
+    (day,) = await town.platform.reconciliation.listed()
+    assert (day.verdict, day.sealed_by) == ("closed", OPERATIONS)
+    assert one.complaints == []
 
 
 @pytest.mark.parametrize(

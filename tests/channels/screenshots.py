@@ -16,7 +16,7 @@ from uuid import UUID
 import asyncpg
 from playwright.async_api import Browser
 
-from caas.billing_database import connection, migrations
+from caas.billing_database import connection, law_checks, migrations
 from caas.billing_database.discrepancies import Asked
 from caas.billing_database.embedded_postgresql import EmbeddedPostgresql
 from caas.rules.order_states import OrderState
@@ -126,7 +126,7 @@ async def customer(town: Town, browser: Browser, order: UUID) -> None:
     await picture(ana, "offline")
 
 
-async def operations(town: Town, browser: Browser, order: UUID) -> None:
+async def operations(town: Town, browser: Browser) -> None:
     """Picture what operations see: something is unknown, something differs, all is on record."""
     payments = await town.platform.books.payments.listed()
     service = next(one for one in payments if one.type is PaymentType.SERVICE)
@@ -136,9 +136,10 @@ async def operations(town: Town, browser: Browser, order: UUID) -> None:
     await town.gateway_does("close-day")
     today, _ = await town.platform.reconciliation.days.today("Europe/Madrid")
     await town.platform.reconciliation.reconcile(today)
+    lost = await town.lost(STOCK[2][0], email="luz@example.com", deposit=60_000)
+    await law_checks.checked(town.database)
     await town.gateway_does("faults", match={"operation": "any"}, action={"status": 503})
     unknown = await town.reserved(STOCK[4][0], email="eva@example.com", name="Eva Gil")
-    await town.platform.books.cases.open("deposit_held", order, "The deposit of a lost order.")
     one = await visitor(town, browser, viewport={"width": 1280, "height": 1000})
     await one.sign_in(OPERATIONS)
     await one.page.locator(".tile.bad").first.wait_for()
@@ -148,6 +149,7 @@ async def operations(town: Town, browser: Browser, order: UUID) -> None:
     for name, path in (
         ("payments", "payments"), ("flight-recorder", f"payments/{service.id}"),
         ("unknown-outcome", f"payments/{payment.id}"), ("unknown", "unknown"), ("cases", "cases"),
+        ("deposit", f"cases/{lost.id}"),
         ("work", "work"), ("day", f"reconciliation/{today}"),
         ("discrepancy", f"discrepancies/{found[0].id}"), ("laws", "system"), ("keys", "keys"),
         ("simulators", "simulators"),
@@ -185,7 +187,7 @@ async def main() -> None:
     async with visited() as (town, browser):
         order = await intranet(town, browser)
         await customer(town, browser, order)
-        await operations(town, browser, order)
+        await operations(town, browser)
 
 
 if __name__ == "__main__":

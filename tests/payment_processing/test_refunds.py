@@ -1,6 +1,7 @@
 """Refunds and disputes: money given back, never more than was received."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -8,6 +9,7 @@ from caas.billing_database.payments import Payment
 from caas.billing_database.refunds import Refund, Refunds
 from caas.errors import RefusedError
 from caas.external_systems.payment_gateway import DisputeStatus, GatewayDispute
+from caas.payment_processing import SettlementNotice
 from caas.payment_processing.disputes import Disputes
 from caas.payment_processing.refunds import NothingToRefundError, RefundTooLargeError
 from caas.rules.payment_states import PaymentState
@@ -128,3 +130,65 @@ async def test_a_won_dispute_leaves_the_payment_refundable(house: House) -> None
     await desk.gateway_says(dispute(payment, DisputeStatus.WON), "dispute")
 
     assert (await give_back(house, payment, payment.amount, "again")).state == "succeeded"
+
+
+async def test_a_dispute_that_was_lost_and_won_after_all_gives_the_loss_back(house: House) -> None:
+    payment = await house.settled()
+    desk = Disputes(house.platform.books)
+
+    for status in (DisputeStatus.OPENED, DisputeStatus.LOST, DisputeStatus.WON, DisputeStatus.WON):
+        await desk.gateway_says(dispute(payment, status), "dispute")
+
+    now = await house.platform.books.payments.get(payment.id)
+    [told] = await desk.of(payment)
+    assert (told.state, now.disputed_amount, now.state) == ("reversed", 0, PaymentState.SETTLED)
+    assert await balances(house) == {"settled_funds": 1299, "service_revenue": -1299}
+
+
+async def test_refunds_and_disputes_at_once_never_exceed_what_was_received(house: House) -> None:
+    payment = await house.settled()
+    desk = Disputes(house.platform.books)
+
+    answers = await asyncio.gather(
+        *(ask_back(house, payment, 400, f"key-{n}") for n in range(4)),
+        *(
+            desk.gateway_says(
+                replace(dispute(payment, DisputeStatus.LOST, 400), id=f"dp_{n}"), "dispute"
+            )
+            for n in range(4)
+        ),
+        return_exceptions=True,
+    )
+    asked = [answer for answer in answers if isinstance(answer, Refund)]
+    done = await house.until(payment.id, lambda p: p.refunded_amount == 400 * len(asked))
+
+    assert done.refunded_amount + done.disputed_amount == 1200
+    assert all(isinstance(it, RefusedError) for it in answers if isinstance(it, Exception))
+
+
+async def test_a_settlement_taken_back_while_it_is_disputed_is_lost_once(house: House) -> None:
+    """Both were booked in full: a payment of 1299 was a loss of 2598."""
+    payment = await house.settled()
+    desk = Disputes(house.platform.books)
+    await desk.gateway_says(dispute(payment, DisputeStatus.OPENED, 500), "dispute")
+
+    await house.platform.payment_processing.record_settlement(
+        payment.id,
+        SettlementNotice(settlement_id="late", settled=False, settled_amount=0, currency="EUR"),
+    )
+    await desk.gateway_says(dispute(payment, DisputeStatus.LOST, 500), "dispute")
+
+    assert await balances(house) == {
+        "service_revenue": -1299,
+        "risk_loss:settlement_reversed": 799,
+        "risk_loss:chargeback": 500,
+    }
+
+
+async def balances(house: House) -> dict[str, int]:
+    """What each account comes to, those that come to nothing left out."""
+    rows = await house.database.fetch(
+        "select account, sum(amount)::bigint as sum from ledger_lines group by account"
+        " having sum(amount) <> 0"
+    )
+    return {row["account"]: row["sum"] for row in rows}

@@ -10,6 +10,7 @@ from typing import Final
 from caas.billing_database.books import Books
 from caas.billing_database.moves import Move, Work, move_of
 from caas.billing_database.payments import Payment
+from caas.billing_database.refunds import Refunds
 from caas.payment_processing.charges import Charges
 from caas.payment_processing.flow import Alert
 from caas.payment_processing.gateway_calls import AUTHORISE, CAPTURE, POLL_SETTLEMENT, PROBE
@@ -29,6 +30,7 @@ class BankWords:
     def __init__(self, books: Books, charges: Charges, *, pace: Pace, alert: Alert) -> None:
         """Move payments through these books."""
         self._books = books
+        self._refunds = Refunds(books.database)
         self._charges = charges
         self._pace = pace
         self._alert = alert
@@ -73,7 +75,7 @@ class BankWords:
     async def rejects(self, payment: Payment, *, source: str) -> Heard:
         """Delivered and not paid: never charged again, CaaS takes the loss (decision 17)."""
         lost = payment.captured_amount - payment.settled_amount
-        kept = payment.settled_amount - payment.refunded_amount - payment.disputed_amount
+        kept = await self._kept(payment)
         move = move_of(
             payment,
             PaymentEvent.BANK_REJECTS,
@@ -104,7 +106,7 @@ class BankWords:
                 "The bank took a settlement back that was refunded; contest it with the refund.",
             )
             return payment, True
-        kept = payment.settled_amount - payment.refunded_amount - payment.disputed_amount
+        kept = await self._kept(payment)
         move = move_of(
             payment,
             BeyondEvent.BANK_REVERSES,
@@ -120,6 +122,12 @@ class BankWords:
             "settlement_reversed",
             "The bank took a settlement back; the loss is booked.",
         )
+
+    async def _kept(self, payment: Payment) -> int:
+        """What we still have of a payment: what a dispute holds is lost or won with the dispute."""
+        disputes = await self._refunds.disputes_of(payment.id)
+        held = sum(it.amount for it in disputes if it.state in ("opened", "lost"))
+        return payment.settled_amount - payment.refunded_amount - held
 
     async def confirms_after_all(self, payment: Payment, total: int, *, source: str) -> Heard:
         """The bank paid what was booked as lost: a person corrects the loss by an entry."""

@@ -3,6 +3,7 @@
 import asyncio
 import csv
 import io
+import os
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -21,7 +22,11 @@ from caas.billing_database.reconciliation_days import (
 from caas.open_work import Again
 from caas.payment_processing.reconciliation import INCREMENTAL
 from caas.payment_processing.reconciliation.reporting import as_csv, as_data, as_pdf
-from caas.payment_processing.reconciliation.runs import NotReplayableError
+from caas.payment_processing.reconciliation.runs import (
+    KEPT,
+    KEPT_DAYS_MAX,
+    NotReplayableError,
+)
 from caas.payment_processing.reconciliation.schedule import seconds_to_closing
 from caas.rules.compared_relations import RULE_VERSION
 from caas.rules.discrepancies import Resolution
@@ -218,6 +223,23 @@ async def test_a_run_whose_inputs_are_gone_is_not_judged_again(office: Office) -
 
     with pytest.raises(NotReplayableError):
         await office.room.replay(refused.run.id)
+
+
+async def test_what_was_compared_is_kept_for_more_than_a_year_and_not_for_ever(
+    office: Office,
+) -> None:
+    await office.house.gateway_does("close-day", date=office.today.isoformat())
+    first, second = [(await office.room.reconcile(office.today)).run.id for _ in range(2)]
+    kept = office.room._runs._settings.folder / KEPT
+    for run, days in ((first, KEPT_DAYS_MAX + 1), (second, KEPT_DAYS_MAX - 1)):
+        at = (kept / str(run)).stat().st_mtime - timedelta(days=days).total_seconds()
+        os.utime(kept / str(run), (at, at))
+
+    third = (await office.room.reconcile(office.today)).run.id
+
+    assert {folder.name for folder in kept.iterdir()} == {str(second), str(third)}
+    with pytest.raises(NotReplayableError):
+        await office.room.replay(first)
 
 
 async def test_a_day_s_report_says_the_same_in_its_three_forms(office: Office) -> None:

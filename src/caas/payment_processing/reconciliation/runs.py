@@ -49,6 +49,8 @@ FETCHES_MAX: Final = 3
 CLOSE: Final = "close"
 INCREMENTAL: Final = "incremental"
 KEPT: Final = "compared"
+KEPT_DAYS_MAX: Final = 400
+SECONDS_IN_A_DAY: Final = 86_400
 
 
 class NotReplayableError(RefusedError):
@@ -200,6 +202,7 @@ class Runs:
         )
         days = await self._updating.apply(run, bench, progress)
         await self._remember(fetched)
+        await asyncio.to_thread(_forget_old, self._settings.folder / KEPT)
         return await self._end(compared, kept, fetched, bench), days
 
     async def _terms(self, day: date, mode: str) -> Terms:
@@ -253,6 +256,15 @@ class Runs:
     def _running(self) -> Path:
         """Where runs of this gateway work; what is there when one begins, a killed one left."""
         return self._settings.folder / "running" / str(derived_id("running", self._gateway.name))
+
+
+def _forget_old(kept: Path) -> None:
+    """Let go of what was compared so long before the newest that nobody judges it again."""
+    written = {folder: folder.stat().st_mtime for folder in kept.iterdir()}
+    oldest = max(written.values()) - KEPT_DAYS_MAX * SECONDS_IN_A_DAY
+    for folder, at in written.items():
+        if at < oldest:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @asynccontextmanager

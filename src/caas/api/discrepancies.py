@@ -6,7 +6,9 @@ Rules a change must keep: nothing is decided here; a document goes out as a down
 page of ours.
 """
 
+from collections.abc import Awaitable, Callable
 from datetime import date
+from functools import partial
 from typing import Final, Literal
 from urllib.parse import quote
 from uuid import UUID
@@ -34,6 +36,7 @@ from caas.api.reconciliation_answers import (
 from caas.api.rooms import Api
 from caas.api.texts import Name, Note
 from caas.billing_database.discrepancies import Asked
+from caas.payment_processing.reconciliation.investigation import Investigation
 from caas.rules.discrepancies import DiscrepancyKind, Resolution
 
 DOWNLOAD: Final = b"application/octet-stream"
@@ -114,29 +117,14 @@ async def get_discrepancy(api: Api, call: Call) -> Answer:
 async def assign_discrepancy(api: Api, call: Call) -> Answer:
     """Make somebody the owner; without a name, whoever calls."""
     body = OWNER.read(call.body)
-    refuse_narrowed(call.by)
-
-    async def assign() -> Answer:
-        await api.rooms.reconciliation.investigation.assign(
-            call.ids["discrepancy_id"], owner=body.owner or call.by.name, by=call.by.name
-        )
-        return await _as_it_stands(api, call)
-
-    return await once(api.rooms.books.keys, call, body, assign)
+    owner = body.owner or call.by.name
+    return await _step(api, call, body, partial(_desk(api).assign, owner=owner))
 
 
 async def note_discrepancy(api: Api, call: Call) -> Answer:
     """Write down what was found out."""
     body = NOTE.read(call.body)
-    refuse_narrowed(call.by)
-
-    async def note() -> Answer:
-        await api.rooms.reconciliation.investigation.note(
-            call.ids["discrepancy_id"], text=body.note, by=call.by.name
-        )
-        return await _as_it_stands(api, call)
-
-    return await once(api.rooms.books.keys, call, body, note)
+    return await _step(api, call, body, partial(_desk(api).note, text=body.note))
 
 
 async def attach_evidence(api: Api, call: Call) -> Answer:
@@ -146,7 +134,7 @@ async def attach_evidence(api: Api, call: Call) -> Answer:
 
     async def attach() -> Answer:
         discrepancy_id = call.ids["discrepancy_id"]
-        evidence_id = await api.rooms.reconciliation.investigation.attach(
+        evidence_id = await _desk(api).attach(
             discrepancy_id, name=body.name, media_type=body.media_type, content=body.content,
             by=call.by.name,
         )  # fmt: skip
@@ -159,9 +147,7 @@ async def attach_evidence(api: Api, call: Call) -> Answer:
 async def get_evidence(api: Api, call: Call) -> Answer:
     """Return an attached document as a download."""
     refuse_narrowed(call.by)
-    name, _, content = await api.rooms.reconciliation.investigation.document(
-        call.ids["evidence_id"]
-    )
+    name, _, content = await _desk(api).document(call.ids["evidence_id"])
     where = f"attachment; filename*=UTF-8''{quote(name, safe='')}".encode()
     return Answer(200, content, ((b"content-type", DOWNLOAD), (b"content-disposition", where)))
 
@@ -169,62 +155,47 @@ async def get_evidence(api: Api, call: Call) -> Answer:
 async def resolve_discrepancy(api: Api, call: Call) -> Answer:
     """Resolve a discrepancy, or propose to when a second person must agree."""
     body = RESOLUTION.read(call.body)
-    refuse_narrowed(call.by)
-
-    async def resolve() -> Answer:
-        await api.rooms.reconciliation.investigation.resolve(
-            call.ids["discrepancy_id"], resolution=body.resolution, note=body.note,
-            by=call.by.name,
-        )  # fmt: skip
-        return await _as_it_stands(api, call)
-
-    return await once(api.rooms.books.keys, call, body, resolve)
+    resolve = partial(_desk(api).resolve, resolution=body.resolution, note=body.note)
+    return await _step(api, call, body, resolve)
 
 
 async def approve_resolution(api: Api, call: Call) -> Answer:
     """Agree, as the second person, to what was proposed."""
-    body = NO_CONTENT.read(call.body)
-    refuse_narrowed(call.by)
-
-    async def approve() -> Answer:
-        investigation = api.rooms.reconciliation.investigation
-        await investigation.approve(call.ids["discrepancy_id"], by=call.by.name)
-        return await _as_it_stands(api, call)
-
-    return await once(api.rooms.books.keys, call, body, approve)
+    return await _step(api, call, NO_CONTENT.read(call.body), _desk(api).approve)
 
 
 async def reject_resolution(api: Api, call: Call) -> Answer:
     """Turn down what was proposed; the discrepancy is open again."""
     body = NOTE.read(call.body)
-    refuse_narrowed(call.by)
-
-    async def reject() -> Answer:
-        await api.rooms.reconciliation.investigation.reject(
-            call.ids["discrepancy_id"], note=body.note, by=call.by.name
-        )
-        return await _as_it_stands(api, call)
-
-    return await once(api.rooms.books.keys, call, body, reject)
+    return await _step(api, call, body, partial(_desk(api).reject, note=body.note))
 
 
 async def reopen_discrepancy(api: Api, call: Call) -> Answer:
     """Open a resolved discrepancy again; its entries are taken back."""
     body = NOTE.read(call.body)
+    return await _step(api, call, body, partial(_desk(api).reopen, note=body.note))
+
+
+async def _step(
+    api: Api, call: Call, body: msgspec.Struct, take: Callable[..., Awaitable[object]]
+) -> Answer:
+    """Take a step of the investigation once, and tell of the discrepancy as it stands."""
     refuse_narrowed(call.by)
 
-    async def reopen() -> Answer:
-        await api.rooms.reconciliation.investigation.reopen(
-            call.ids["discrepancy_id"], note=body.note, by=call.by.name
-        )
+    async def taken() -> Answer:
+        await take(call.ids["discrepancy_id"], by=call.by.name)
         return await _as_it_stands(api, call)
 
-    return await once(api.rooms.books.keys, call, body, reopen)
+    return await once(api.rooms.books.keys, call, body, taken)
 
 
 async def _as_it_stands(api: Api, call: Call) -> Answer:
-    looked = await api.rooms.reconciliation.investigation.look_at(call.ids["discrepancy_id"])
+    looked = await _desk(api).look_at(call.ids["discrepancy_id"])
     return answer_of(200, discrepancy_answer(looked))
+
+
+def _desk(api: Api) -> Investigation:
+    return api.rooms.reconciliation.investigation
 
 
 _PATH: Final = f"{ROOT}/discrepancies/{{discrepancy_id:uuid}}"

@@ -77,7 +77,7 @@ REMOVALS: dict[str, Removal] = {
     ),
     "the vehicle's signature": Removal(
         fault="F-S3",
-        file="ota_activation_engine.py",
+        file="ota_activation_engine/__init__.py",
         protection="if not verify_signature(acknowledgement, key):",
         without="if key == acknowledgement:",
         shown_by="bad_input/test_webhooks_and_acknowledgements.py"
@@ -85,7 +85,7 @@ REMOVALS: dict[str, Removal] = {
     ),
     "the acknowledgement is of the command": Removal(
         fault="F-S5",
-        file="ota_activation_engine.py",
+        file="ota_activation_engine/__init__.py",
         protection="if said != (command.vin, command.epoch, str(command.subject), command.service)",
         without="if said == (command.vin, -1, str(command.subject), command.service)",
         shown_by="bad_input/test_webhooks_and_acknowledgements.py"

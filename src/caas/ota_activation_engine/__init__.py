@@ -9,7 +9,6 @@ foreign or replayed is refused and recorded; whatever a vehicle applied after it
 fenced off is deactivated again, and nobody is charged for it.
 """
 
-import base64
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -20,38 +19,52 @@ import structlog
 from caas.billing_database.books import Books
 from caas.billing_database.connection import Connection
 from caas.billing_database.due_work import DueWork
-from caas.billing_database.identifiers import derived_id, new_id
+from caas.billing_database.identifiers import derived_id
 from caas.billing_database.moves import Command, Evidence
-from caas.billing_database.ota_commands import OtaCommand, VehicleAnswer
-from caas.errors import RefusedError, UnavailableError
+from caas.billing_database.ota_commands import OtaCommand
+from caas.errors import UnavailableError
 from caas.external_systems.iot_gateway import CommandDeadlinePassedError, VehicleLink
 from caas.external_systems.vehicle_messages import (
     Acknowledgement,
     AcknowledgementStatus,
-    VehicleCommand,
     verify_signature,
 )
 from caas.open_work import Again, Answer, Done, OpenWork
+from caas.ota_activation_engine.commands import (
+    ACTIVATE,
+    ACTIVATION_ATTEMPTS_MAX,
+    ACTIVATION_SECONDS_MAX,
+    DEACTIVATE,
+    DEACTIVATION_SECONDS_MAX,
+    SERVICE_PAYMENT,
+    SUBSCRIPTION,
+    activation_command,
+    attempt_of,
+    revoking_command,
+    valid_days,
+    wire,
+)
+from caas.ota_activation_engine.evidence import EvidenceRefusedError, answer_in, evidence_in
 from caas.rules.pace import Pace
 
-ACTIVATE: Final = "activate"
-DEACTIVATE: Final = "deactivate"
-SERVICE_PAYMENT: Final = "service payment"
-SUBSCRIPTION: Final = "subscription"
+__all__ = [
+    "ACTIVATE",
+    "ACTIVATION_ATTEMPTS_MAX",
+    "ACTIVATION_SECONDS_MAX",
+    "DEACTIVATE",
+    "SERVICE_PAYMENT",
+    "SUBSCRIPTION",
+    "Deactivated",
+    "EvidenceRefusedError",
+    "OtaActivationEngine",
+    "Upward",
+    "activation_command",
+    "revoking_command",
+]
 
-ACTIVATION_SECONDS_MAX: Final = 600.0
-DEACTIVATION_SECONDS_MAX: Final = 30 * 86400.0
 RESEND_SECONDS: Final = 20.0
-ACTIVATION_ATTEMPTS_MAX: Final = 3
-SECONDS_IN_A_DAY: Final = 86400.0
 
 _log = structlog.get_logger()
-
-
-class EvidenceRefusedError(RefusedError):
-    """This acknowledgement proves nothing; it was recorded and changes nothing."""
-
-    code = "evidence_refused"
 
 
 class Deactivated(Protocol):
@@ -68,31 +81,6 @@ class Upward:
     succeeded: Callable[[UUID, Evidence], Awaitable[bool]]
     failed: Callable[[UUID, str], Awaitable[None]]
     deactivated: Deactivated
-
-
-def activation_command(
-    subject: UUID, *, vin: str, service: str, valid_days: float | None, pace: Pace, attempt: int = 1
-) -> Command:
-    """Return the command that activates a service; the same attempt is the same command."""
-    return Command(
-        command_id=derived_id(subject, ACTIVATE, attempt),
-        vin=vin,
-        service=service,
-        action=ACTIVATE,
-        deadline_in=pace.seconds(ACTIVATION_SECONDS_MAX),
-        valid_for=None if valid_days is None else valid_days * SECONDS_IN_A_DAY,
-    )
-
-
-def revoking_command(activation: OtaCommand, *, pace: Pace) -> Command:
-    """Return the fence: a deactivation whose epoch is above the activation's (decision 16)."""
-    return Command(
-        command_id=derived_id(activation.command_id, DEACTIVATE),
-        vin=activation.vin,
-        service=activation.service,
-        action=DEACTIVATE,
-        deadline_in=pace.seconds(DEACTIVATION_SECONDS_MAX),
-    )
 
 
 class OtaActivationEngine:
@@ -190,7 +178,7 @@ class OtaActivationEngine:
         command = await self._command_of(acknowledgement)
         because = await self._doubt(acknowledgement, command)
         if because is not None:
-            await self._commands.record(_answer(acknowledgement, command, refused=because))
+            await self._commands.record(answer_in(acknowledgement, command, refused=because))
             raise EvidenceRefusedError(f"The acknowledgement was refused: {because}.")
         assert command is not None, "an acknowledgement without command is doubted"
         if acknowledgement.status is AcknowledgementStatus.IN_PROGRESS:
@@ -233,10 +221,10 @@ class OtaActivationEngine:
         self, command: OtaCommand, acknowledgement: Acknowledgement
     ) -> None:
         """Arrow 4a; what comes after the fence is recorded and switched off again."""
-        evidence = _evidence(acknowledgement)
+        evidence = evidence_in(acknowledgement)
         if await self._upward[command.purpose].succeeded(command.subject, evidence):
             return
-        recorded = await self._commands.record(_answer(acknowledgement, command))
+        recorded = await self._commands.record(answer_in(acknowledgement, command))
         if recorded is not None:
             _log.warning("activation.late", subject=str(command.subject), vin=command.vin)
             await self.order_deactivation(command, purpose=command.purpose)
@@ -245,10 +233,10 @@ class OtaActivationEngine:
         self, command: OtaCommand, acknowledgement: Acknowledgement
     ) -> None:
         """Try again as a new command while attempts are left, else arrow 4b."""
-        if await self._commands.record(_answer(acknowledgement, command)) is None:
+        if await self._commands.record(answer_in(acknowledgement, command)) is None:
             return
         command = await self._commands.command(command.command_id) or command
-        attempt = _attempt_of(command)
+        attempt = attempt_of(command)
         definite = acknowledgement.status is AcknowledgementStatus.REJECTED
         if definite or attempt >= ACTIVATION_ATTEMPTS_MAX or command.resolved:
             reason = acknowledgement.status_reason or str(acknowledgement.status)
@@ -258,7 +246,7 @@ class OtaActivationEngine:
             command.subject,
             vin=command.vin,
             service=command.service,
-            valid_days=_valid_days(command),
+            valid_days=valid_days(command),
             pace=self._pace,
             attempt=attempt + 1,
         )
@@ -277,7 +265,7 @@ class OtaActivationEngine:
     async def _deactivation_answered(
         self, command: OtaCommand, acknowledgement: Acknowledgement
     ) -> None:
-        await self._commands.record(_answer(acknowledgement, command))
+        await self._commands.record(answer_in(acknowledgement, command))
         switched_off = acknowledgement.status is AcknowledgementStatus.SUCCEEDED
         await self._upward[command.purpose].deactivated(command.subject, switched_off=switched_off)
 
@@ -304,7 +292,7 @@ class OtaActivationEngine:
 
     async def _send(self, command: OtaCommand) -> None:
         try:
-            await self._link.send(_wire(command))
+            await self._link.send(wire(command))
         except CommandDeadlinePassedError:
             return
         except UnavailableError as error:
@@ -334,67 +322,3 @@ class OtaActivationEngine:
             return Done()
         await self._send(command)
         return Again(RESEND_SECONDS * min(work.attempts, 30), "the vehicle has not answered")
-
-
-def _attempt_of(command: OtaCommand) -> int:
-    """Which attempt a command is, from its id: ids follow from (subject, action, attempt)."""
-    for attempt in range(1, ACTIVATION_ATTEMPTS_MAX + 1):
-        if derived_id(command.subject, ACTIVATE, attempt) == command.command_id:
-            return attempt
-    return ACTIVATION_ATTEMPTS_MAX
-
-
-def _valid_days(command: OtaCommand) -> float | None:
-    if command.valid_until is None:
-        return None
-    return (command.valid_until - command.created_at).total_seconds() / SECONDS_IN_A_DAY
-
-
-def _wire(command: OtaCommand) -> VehicleCommand:
-    return VehicleCommand(
-        command_id=str(command.command_id),
-        vin=command.vin,
-        epoch=command.epoch,
-        action="activate" if command.action == ACTIVATE else "deactivate",
-        payment_id=str(command.subject),
-        service=command.service,
-        valid_until=command.valid_until,
-        deadline=command.deadline,
-    )
-
-
-def _evidence(acknowledgement: Acknowledgement) -> Evidence:
-    return Evidence(
-        id=new_id(),
-        kind="vehicle_acknowledgement",
-        status=str(acknowledgement.status),
-        status_reason=acknowledgement.status_reason or None,
-        command_id=UUID(acknowledgement.command_id),
-        epoch=acknowledgement.epoch,
-        vin=acknowledgement.vin,
-        service=acknowledgement.service,
-        at=acknowledgement.at_text,
-        signature=base64.b64encode(acknowledgement.signature).decode(),
-    )
-
-
-def _answer(
-    acknowledgement: Acknowledgement, command: OtaCommand | None, *, refused: str | None = None
-) -> VehicleAnswer:
-    return VehicleAnswer(
-        subject=command.subject if command else _nobody(acknowledgement),
-        command_id=command.command_id if command else None,
-        epoch=acknowledgement.epoch,
-        vin=acknowledgement.vin,
-        service=acknowledgement.service,
-        status=str(acknowledgement.status),
-        status_reason=acknowledgement.status_reason or None,
-        at=acknowledgement.at_text,
-        signature=acknowledgement.signature,
-        refused_because=refused,
-    )
-
-
-def _nobody(acknowledgement: Acknowledgement) -> UUID:
-    """Return the subject under which what speaks of no command of ours is kept."""
-    return derived_id("no command", acknowledgement.command_id)

@@ -173,6 +173,7 @@ def final(name: str, method: str, ends: Ends, cases: frozenset[str] = frozenset(
         deposit = await ordered(process, "pm_ok")
         orders = process.platform.order_management
         await process.call(lambda: reserves(process.platform, deposit))
+        await until_quiet(world, process)
         order = await process.call(lambda: orders.order(deposit.subject))
         await process.call(
             lambda: orders.vehicle_ready(

@@ -61,6 +61,8 @@ class Database:
     def __init__(self, pool: asyncpg.Pool, dsn: str) -> None:
         """Wrap an open pool; use `connect` to make one."""
         self._pool = pool
+        self._at_hand: list[Connection] = []
+        self._waiting = 0
         self.dsn = dsn
 
     @asynccontextmanager
@@ -74,8 +76,13 @@ class Database:
         assert self not in before, "whoever holds a connection never waits for another one"
         _LENT.set((*before, self))
         try:
-            async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS) as connection:
+            connection = await self._taken()
+            try:
                 yield connection
+            except BaseException:
+                await self._pool.release(connection)
+                raise
+            await self._given_back(connection)
         except (TimeoutError, *UNREACHABLE) as error:
             raise DatabaseUnavailableError(reason=str(error)) from error
         finally:
@@ -136,7 +143,32 @@ class Database:
 
     async def close(self) -> None:
         """Close every connection, waiting for what is under way."""
+        self._waiting += 1  # nothing stays at hand any more
+        while self._at_hand:
+            await self._pool.release(self._at_hand.pop())
         await self._pool.close()
+
+    async def _taken(self) -> Connection:
+        while self._at_hand:
+            connection = self._at_hand.pop()
+            if not connection.is_closed():
+                return connection
+            await self._pool.release(connection)
+        self._waiting += 1
+        try:
+            return await self._pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS)
+        finally:
+            self._waiting -= 1
+
+    async def _given_back(self, connection: Connection) -> None:
+        """Keep a sound connection at hand for whoever comes next, unless somebody waits for it.
+
+        The pool makes a task to lend a connection and another to take it back.
+        """
+        if self._waiting or connection.is_closed():
+            await self._pool.release(connection)
+        else:
+            self._at_hand.append(connection)
 
 
 async def connect(dsn: str, *, connections_max: int = CONNECTIONS_MAX) -> Database:

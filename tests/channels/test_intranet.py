@@ -202,3 +202,23 @@ async def test_an_outcome_nobody_knows_is_not_told_as_a_failure(
 
     await expect(sales.page.get_by_text("no sabemos si se ha cobrado")).to_be_visible()
     await expect(sales.page.get_by_role("button", name="Pedir el pago otra vez")).to_have_count(0)
+
+
+async def test_lists_keep_themselves_up_with_what_happens(town: Town, chromium: Browser) -> None:
+    """The stock promised that what becomes free appears at once, and had to be loaded again."""
+    sales = await visitor(town, chromium)
+    await sales.sign_in(SALES)
+    orders = await sales.context.new_page()
+    await orders.goto(f"{town.url}/intranet/orders")
+    await sales.go("/intranet/stock")
+    link = sales.page.locator(f"a[href$='{FINISHED}/reserve']")
+    await sales.page.locator(f"a[href$='{TO_BE_BUILT}/reserve']").focus()
+    loaded = await sales.page.evaluate("performance.timeOrigin")
+
+    await town.reserved(FINISHED, email=ANA)
+
+    await expect(link).to_have_count(0, timeout=20_000)
+    await expect(sales.page.locator(f"a[href$='{TO_BE_BUILT}/reserve']")).to_be_focused()
+    await expect(orders.get_by_text("Brisa").first).to_be_visible(timeout=20_000)
+    assert await sales.page.evaluate("performance.timeOrigin") == loaded
+    assert sales.complaints == []

@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
+from urllib.parse import urlencode
 from uuid import UUID
 
 from caas.billing_database.sessions import Session
@@ -23,6 +24,7 @@ SESSION: Final = "caas-session"
 VISITOR: Final = "caas-visitor"
 LANGUAGE: Final = "caas-language"
 TOKEN_BYTES: Final = 32
+TOLD_ONCE: Final = frozenset({"done", "refused"})
 LANGUAGE_SECONDS: Final = 365 * 24 * 3600
 _REQUEST_ID_BYTES: Final = 8
 _ID: Final = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -73,6 +75,12 @@ class Visit:
         """Return where a list goes on: the id behind `?name=`, if there is one."""
         text = self.query.get(name, "")
         return UUID(text) if _ID.fullmatch(text) else None
+
+    @property
+    def here(self) -> str:
+        """The address of the page, without what it says of the form before it."""
+        asked = {name: text for name, text in self.query.items() if name not in TOLD_ONCE}
+        return f"{self.path}?{urlencode(asked)}" if asked else self.path
 
     @property
     def is_partial(self) -> bool:

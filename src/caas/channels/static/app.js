@@ -21,6 +21,10 @@
   const called = (part) => `${part.tagName} ${part.id} ${part.getAttribute("href")} ${part.textContent.trim()}`;
   document.addEventListener("htmx:beforeSwap", (event) => {
     const live = event.detail.target, focus = document.activeElement;
+    if (live.id === "kept") {
+      const fresh = new DOMParser().parseFromString(event.detail.serverResponse, "text/html").getElementById("kept");
+      event.detail.shouldSwap = fresh !== null && fresh.textContent !== live.textContent;
+    }
     held = {
       id: live.id,
       focus: live.contains(focus) ? called(focus) : "",

@@ -222,3 +222,29 @@ async def test_lists_keep_themselves_up_with_what_happens(town: Town, chromium: 
     await expect(orders.get_by_text("Brisa").first).to_be_visible(timeout=20_000)
     assert await sales.page.evaluate("performance.timeOrigin") == loaded
     assert sales.complaints == []
+
+
+@pytest.mark.parametrize(("tongue", "window"), [(SPANISH, PHONE), (ENGLISH, DESK)])
+async def test_sales_follow_an_order_to_the_customers_door_without_reloading(
+    town: Town, chromium: Browser, tongue: Tongue, window: dict[str, Any]
+) -> None:
+    order = await town.reserved(TO_BE_BUILT, email=ANA)
+    sales = await visitor(town, chromium, tongue, **window)
+    await sales.sign_in(SALES)
+    await town.order_is(order, OrderState.FACTORY_ORDER_PLACED)
+    await sales.go(f"/intranet/orders/{order}")
+    loaded = await sales.page.evaluate("performance.timeOrigin")
+    done = sales.page.locator("ol.way li.done")
+    before = await done.count()
+
+    await town.vehicle_is_ready(order)
+    await expect(done).to_have_count(before + 1, timeout=20_000)
+    await town.pays_the_rest(order)
+    await town.delivery_is_completed(order)
+
+    delivered = "Entregado" if tongue is SPANISH else "Delivered"
+    await expect(sales.page.locator("ol.way li.done", has_text=delivered)).to_be_visible(
+        timeout=20_000
+    )
+    assert await sales.page.evaluate("performance.timeOrigin") == loaded
+    assert sales.complaints == []

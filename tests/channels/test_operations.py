@@ -8,6 +8,7 @@ import pytest
 from playwright.async_api import Browser, expect
 
 from caas.billing_database.payments import Payment
+from caas.payment_processing import PaymentRequest
 from caas.rules.order_states import OrderState
 from tests.channels.journeys import (
     ANA,
@@ -173,6 +174,40 @@ async def test_any_id_leads_to_its_payment_and_a_list_is_taken_along(
     assert row.startswith(f"{payment.id},reservation,")
     assert ",500.00,EUR," in row
     assert len((await none.text()).splitlines()) == 1
+
+
+@pytest.mark.parametrize(("tongue", "window"), [(SPANISH, PHONE), (ENGLISH, DESK)])
+async def test_exposure_and_losses_are_drawn_as_they_happen(
+    town: Town, chromium: Browser, tongue: Tongue, window: dict[str, Any]
+) -> None:
+    order = await town.delivered(FINISHED, email=ANA)
+    one = await engineer(town, chromium, tongue, **window)
+    loaded = await one.page.evaluate("performance.timeOrigin")
+    exposed, lost = (
+        one.page.locator("section.card", has_text=text).locator(".bars li")
+        for text in (("Exposición", "Pérdidas") if tongue is SPANISH else ("Exposure", "Losses"))
+    )
+    await expect(exposed).to_have_count(2)
+    await expect(lost).to_have_count(0)
+
+    customer = (await town.platform.order_management.order(order)).customer
+    wanted = await town.platform.service_catalog.create_service_order(
+        customer=customer, vin=FINISHED, service="heated-seats", duration_days=30
+    )
+    await town.platform.payment_processing.initiate_service_payment(
+        PaymentRequest(
+            subject=wanted.id, customer=customer, amount=wanted.amount, currency="EUR",
+            payment_method="pm_settlement_fails",
+        )
+    )  # fmt: skip
+    await expect(exposed).to_have_count(3, timeout=20_000)
+    await town.gateway_does("settle")
+
+    await expect(lost).to_have_count(1, timeout=20_000)
+    await expect(lost).to_contain_text("12,99" if tongue is SPANISH else "12.99")
+    await expect(exposed).to_have_count(0, timeout=20_000)
+    assert await one.page.evaluate("performance.timeOrigin") == loaded
+    assert one.complaints == []
 
 
 async def test_parked_work_is_released_once(town: Town, chromium: Browser) -> None:

@@ -145,13 +145,17 @@ class Town:
     async def delivered(self, vin: str, *, email: str, name: str = "Ana Ruiz") -> UUID:
         """Let a customer buy a finished vehicle and get it; return the order."""
         order_id = await self.reserved(vin, email=email, name=name)
+        await self.pays_the_rest(order_id)
+        await self.delivery_is_completed(order_id)
+        await self.order_is(order_id, OrderState.DELIVERED)
+        return order_id
+
+    async def pays_the_rest(self, order_id: UUID) -> None:
+        """Let the rest be paid once the vehicle is ready, and wait until the delivery has a day."""
         await self.order_is(order_id, OrderState.READY)
         order = await self.platform.order_management.order(order_id)
         await self.platform.payment_processing.initiate_final_payment(_paid_well(order, order.rest))
         await self.order_is(order_id, OrderState.DELIVERY_SCHEDULED)
-        await self.delivery_is_completed(order_id)
-        await self.order_is(order_id, OrderState.DELIVERED)
-        return order_id
 
     async def lost(self, vin: str, *, email: str, deposit: int = 50_000) -> Case:
         """Let a customer's final payment be declined; return the case of the held deposit."""

@@ -2785,7 +2785,7 @@ GRANT SELECT,INSERT,UPDATE ON TABLE caas.invoice_states TO caas_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.law_checks TO caas_app;
 
-GRANT SELECT,INSERT ON TABLE caas.ledger_entries TO caas_app;
+GRANT SELECT ON TABLE caas.ledger_entries TO caas_app;
 
 GRANT USAGE ON SEQUENCE caas.ledger_entries_id_seq TO caas_app;
 

@@ -232,6 +232,7 @@ BY_A_DOOR_ALONE = [
             "payments",
             "payment_events",
             "resolution_claims",
+            "ledger_entries",
             "legal_arrows",
             "vehicle_arrows",
             "order_arrows",

@@ -166,12 +166,12 @@ async def _grant(connection: Connection) -> None:
 
 # Tables that no session of the application may write but through a door, or a trigger.
 BEHIND_DOORS = (
-    "payments, payment_events, resolution_claims, legal_arrows, clock, migrations, "
+    "payments, payment_events, resolution_claims, ledger_entries, legal_arrows, clock, migrations, "
     "vehicle_arrows, vehicle_events, order_arrows, order_events, subscription_arrows, "
     "subscription_events"
 )
 APPEND_ONLY = (
-    "ledger_entries, delivery_evidence, webhook_inbox, ota_commands, settlement_lines, "
+    "delivery_evidence, webhook_inbox, ota_commands, settlement_lines, "
     "identified_lines, discrepancy_events, discrepancy_entries, discrepancy_evidence, gateway_calls"
 )
 

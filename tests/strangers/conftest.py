@@ -12,7 +12,7 @@ import pytest
 
 from caas.external_systems.local_broker import LocalBroker
 from tests.mqtt_broker import broker as broker  # noqa: PLC0414  # A fixture.
-from tests.start_up.conftest import Machine, Program, free_port
+from tests.start_up.conftest import Ended, Machine, Program, free_port
 from tests.strangers import fleet, gateway, partners
 from tests.strangers.manners import CHATTY, TERSE, Manners
 from tests.strangers.world import WAIT_SECONDS_MAX, World, key_of
@@ -57,8 +57,15 @@ async def world(
             "CAAS_API_KEYS": ",".join(f"{scope}:{scope}:{key_of(scope)}" for scope in SCOPES),
             "CAAS_TIME_SCALE": "10",
         }
-        found = World(api=api, http=http, gateway=bank, partners=makers, fleet=cars)
-        async with running(Machine(tmp_path / "data"), api, http, settings):
+        machine = Machine(tmp_path / "data")
+
+        async def command(*words: str) -> Ended:
+            return await (await machine.starts(*words, **settings)).ended()
+
+        found = World(
+            api=api, http=http, gateway=bank, partners=makers, fleet=cars, command=command
+        )
+        async with running(machine, api, http, settings):
             yield found
             _, laws = await found.call("operations", "GET", "/v1/self-check")
         assert laws["holds"], laws

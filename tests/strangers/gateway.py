@@ -35,8 +35,16 @@ def as_csv(lines: list[Thing]) -> str:
     written = io.StringIO()
     rows = csv.DictWriter(written, LINE, restval="", extrasaction="ignore")
     rows.writeheader()
-    rows.writerows({**line, "booked_at": f"{line['value_date']}T12:00:00Z"} for line in lines)
+    rows.writerows({**line, "booked_at": in_utc(line["booked_at"])} for line in lines)
     return written.getvalue()
+
+
+def in_utc(instant: str) -> str:
+    """Write an instant of these strangers in UTC, to the microsecond."""
+    whole, _, rest = instant.partition(".")
+    nanoseconds, zone = (int(rest[:9]), rest[9:]) if rest else (0, "")
+    moment = datetime.fromisoformat(whole + zone) + timedelta(microseconds=nanoseconds / 1000)
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 @dataclass(slots=True, kw_only=True)

@@ -6,12 +6,15 @@ agreed. Before, the platform did not even start with them: it wanted a 404 in wo
 """
 
 import asyncio
+from pathlib import Path
 
 from tests.strangers.stories import STORIES, the_day_is_reconciled
 from tests.strangers.world import World
 
 
-async def test_among_strangers_every_story_ends_as_the_seed_says(world: World) -> None:
+async def test_among_strangers_every_story_ends_as_the_seed_says(
+    world: World, tmp_path: Path
+) -> None:
     ends = await asyncio.gather(*(story(world) for story in STORIES), return_exceptions=True)
 
     failed = {
@@ -21,4 +24,4 @@ async def test_among_strangers_every_story_ends_as_the_seed_says(world: World) -
     }
     assert failed == {}, world.gateway.refused
     assert world.gateway.refused == []
-    await the_day_is_reconciled(world)
+    await the_day_is_reconciled(world, tmp_path / "report.csv")

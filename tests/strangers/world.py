@@ -2,12 +2,14 @@
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
 import aiohttp
 
+from tests.start_up.conftest import Ended
 from tests.strangers.fleet import StrangeCar, StrangeFleet
 from tests.strangers.gateway import StrangeGateway
 from tests.strangers.partners import StrangePartners
@@ -34,6 +36,7 @@ class World:
     http: aiohttp.ClientSession
     fleet: StrangeFleet
     gateway: StrangeGateway = field(default_factory=_nobody)
+    command: Callable[..., Awaitable[Ended]] = field(default_factory=_nobody)
     partners: StrangePartners = field(default_factory=_nobody)
 
     async def call(

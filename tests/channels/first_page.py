@@ -38,7 +38,7 @@ class FirstPage:
     """What the first look at a page took; times in milliseconds."""
 
     bytes: int
-    requests: int
+    addresses: tuple[str, ...]
     painted: float
     usable: float
 
@@ -48,6 +48,8 @@ async def first_look(context: BrowserContext, url: str, *, slow: bool = False) -
     page = await context.new_page()
     chrome = await context.new_cdp_session(page)
     sizes: dict[str, int] = {}
+    addresses: list[str] = []
+    page.on("request", lambda asked: addresses.append(asked.url))
     chrome.on("Network.loadingFinished", lambda it: sizes.update({
         it["requestId"]: it["encodedDataLength"]}))  # fmt: skip
     await chrome.send("Network.enable")
@@ -58,7 +60,7 @@ async def first_look(context: BrowserContext, url: str, *, slow: bool = False) -
     await page.goto(url, wait_until="networkidle")
     times = await page.evaluate(TIMES)
     await page.close()
-    return FirstPage(sum(sizes.values()), len(sizes), times["painted"], times["usable"])
+    return FirstPage(sum(sizes.values()), tuple(addresses), times["painted"], times["usable"])
 
 
 async def first_pages(town: Town, browser: Browser) -> dict[str, BrowserContext]:
@@ -84,7 +86,7 @@ async def main() -> None:
                                for name in ("painted", "usable"))  # fmt: skip
             last = looks[-1]
             typer.echo(
-                f"{path:<14}{last.bytes / 1000:>7.1f}{last.requests:>10}{painted:>12.0f}"
+                f"{path:<14}{last.bytes / 1000:>7.1f}{len(last.addresses):>10}{painted:>12.0f}"
                 f"{usable:>11.0f}"
             )
 

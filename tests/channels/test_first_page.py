@@ -8,7 +8,7 @@ from tests.channels.town import Town
 BYTES_MAX = 100_000
 
 
-async def test_the_first_page_of_everybody_weighs_less_than_its_limit(
+async def test_the_first_page_of_everybody_is_light_and_asks_no_other_origin(
     town: Town, chromium: Browser
 ) -> None:
     looks = {
@@ -17,4 +17,6 @@ async def test_the_first_page_of_everybody_weighs_less_than_its_limit(
     }
 
     assert {path: look.bytes for path, look in looks.items() if look.bytes >= BYTES_MAX} == {}
-    assert all(look.bytes > 10_000 and look.requests >= 4 for look in looks.values()), looks
+    assert all(look.bytes > 10_000 and len(look.addresses) >= 4 for look in looks.values()), looks
+    asked = {address for look in looks.values() for address in look.addresses}
+    assert [address for address in asked if not address.startswith(f"{town.url}/")] == []

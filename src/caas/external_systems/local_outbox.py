@@ -11,7 +11,6 @@ Rules a change must keep:
 import asyncio
 import os
 import re
-import tempfile
 import threading
 from datetime import UTC
 from email.message import EmailMessage
@@ -62,15 +61,18 @@ class LocalOutbox:
     def _write(self, message: OutgoingMessage) -> None:
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         written = _as_email(message).as_bytes()
-        handle, unfinished = tempfile.mkstemp(dir=self._folder, prefix=".", suffix=".part")
+        name = _file_name(message)
+        unfinished = self._folder / f".{name}.{threading.get_native_id()}.part"
         try:
+            handle = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode=0o600)
             with os.fdopen(handle, "wb") as file:
                 file.write(written)
                 file.flush()
                 os.fsync(file.fileno())
-            Path(unfinished).replace(self._folder / _file_name(message))
-        finally:
-            Path(unfinished).unlink(missing_ok=True)
+            unfinished.replace(self._folder / name)
+        except BaseException:
+            unfinished.unlink(missing_ok=True)
+            raise
         self._make_room()
 
     def _make_room(self) -> None:

@@ -10,7 +10,7 @@ from caas.billing_database import connection, self_check
 from caas.billing_database.connection import Database
 from caas.billing_database.embedded_postgresql import EmbeddedPostgresql
 from caas.garbage import set_aside_what_stays
-from tests.databases import SERVER_SETTINGS, fresh_database, make_template
+from tests.databases import SERVER_SETTINGS, folder_for_servers, fresh_database, make_template
 
 
 def pytest_collection_finish() -> None:
@@ -21,7 +21,9 @@ def pytest_collection_finish() -> None:
 @pytest.fixture(scope="session")
 async def server_dsn() -> AsyncIterator[str]:
     """Start the embedded PostgreSQL for the session and make the template every test copies."""
-    with tempfile.TemporaryDirectory(prefix="caas-test-", ignore_cleanup_errors=True) as folder:
+    with tempfile.TemporaryDirectory(
+        prefix="caas-test-", dir=folder_for_servers(), ignore_cleanup_errors=True
+    ) as folder:
         server = EmbeddedPostgresql(settings=SERVER_SETTINGS)
         dsn = await server.start(Path(folder))
         await make_template(dsn)

@@ -2,14 +2,16 @@
 
 The session's server does not flush to disk: a test may kill processes, the server's own included,
 but no test cuts the power. Copies are made and dropped by the hundred, and each would otherwise
-wait for a checkpoint. What durability is worth is tested on servers with their own settings
-(tests/billing_database/test_embedded_postgresql.py).
+wait for a checkpoint; where memory can hold them, they are kept there. What durability is worth is
+tested on servers with their own settings (tests/billing_database/test_embedded_postgresql.py).
 """
 
 import itertools
 import os
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
@@ -17,9 +19,19 @@ import asyncpg
 
 from caas.billing_database import migrations
 
+IN_MEMORY: Final = Path("/dev/shm")  # noqa: S108  # only where there is one with room enough
+ROOM_IN_MEMORY: Final = 8 << 30
 SERVER_SETTINGS: Final = {"max_connections": "100", "fsync": "off", "full_page_writes": "off"}
 TEMPLATE: Final = "caas_template"
 _numbers = itertools.count(1)
+
+
+def folder_for_servers() -> Path | None:
+    """Say where a session's server should keep its files; None for the system's own place."""
+    try:
+        return IN_MEMORY if shutil.disk_usage(IN_MEMORY).free >= ROOM_IN_MEMORY else None
+    except OSError:
+        return None
 
 
 def named(dsn: str, database: str) -> str:

@@ -36,6 +36,7 @@ class MortalDatabase(Database):
 
     def __init__(self, database: Database, fuse: Fuse) -> None:
         super().__init__(database._pool, database.dsn)
+        self._at_hand = database._at_hand  # the pool is one, and so is what was taken from it
         self._fuse = fuse
 
     @asynccontextmanager

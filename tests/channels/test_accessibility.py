@@ -5,6 +5,7 @@ from playwright.async_api import Browser, expect
 
 from caas.billing_database.accounts import Role
 from caas.billing_database.discrepancies import Asked
+from caas.rules.discrepancies import Resolution
 from tests.channels.belongings import ana_owns, path_of, whole_pages_of
 from tests.channels.journeys import (
     ANA,
@@ -107,8 +108,13 @@ async def test_nothing_stands_in_the_way_of_operations(town: Town, chromium: Bro
         "/intranet",
     ):  # fmt: skip
         faults += await faults_of(engineer, path)
+    proposed = await town.platform.reconciliation.investigation.resolve(
+        stranger.id, resolution=Resolution.CORRECT_BY_ENTRY, note="Seen.", by="Luis"
+    )
+    faults += await faults_of(engineer, f"/operations/discrepancies/{stranger.id}")
 
     assert faults == []
+    assert proposed.status == "proposed"
     assert f"/operations/discrepancies/{stranger.id}" in paths
 
 

@@ -21,6 +21,7 @@ GATEWAY_KEY = "key-at-the-strangers"
 GATEWAY_SECRET = "whsec_" + "c3RyYW5nZS1nYXRld2F5LXNlY3JldC1vZi0zMi1ieXRlcw=="
 PARTNER_SECRET = "whsec_" + "c3RyYW5nZS1wYXJ0bmVyLXNlY3JldC1vZi0zMi1ieXRlcw=="
 SCOPES = ("order-management", "service-catalog", "billing", "ota-engine", "operations")
+PATIENCE = aiohttp.ClientTimeout(total=WAIT_SECONDS_MAX)
 
 
 @pytest.fixture(params=[TERSE, CHATTY], ids=lambda manners: manners.name)
@@ -42,7 +43,7 @@ async def world(
         await stack.enter_async_context(gateway.open_for_business(bank))
         await stack.enter_async_context(partners.open_for_business(makers))
         await stack.enter_async_context(fleet.on_the_road(cars, broker.url))
-        http = await stack.enter_async_context(aiohttp.ClientSession())
+        http = await stack.enter_async_context(aiohttp.ClientSession(timeout=PATIENCE))
         settings = {
             "CAAS_DATABASE_URL": database_dsn,
             "CAAS_GATEWAY_URL": bank.url,

@@ -29,15 +29,15 @@ protections: ## without each protection of money, the test that shows it fails
 check: ## format, lint, layers, types, dead code, dependencies, spelling, fast tests
 	@./caas check
 
-coverage: ## that every branch of the rules and of Payment Processing is run by a test
+coverage: ## that every branch of the rules is run by a test; and how far Payment Processing is
 	@./caas run coverage erase
 	@for tests in "rules payment_processing api" "reconciliation billing channels" \
 	  "order_management service_catalog robustness simulation"; do \
 	    ./caas run coverage run -m pytest -q $$(printf 'tests/%s ' $$tests) & \
 	  done; wait
 	@./caas run coverage combine --quiet
-	@./caas run coverage report --fail-under=100 \
-	  --include='src/caas/rules/*,src/caas/payment_processing/*'
+	@./caas run coverage report --include='src/caas/payment_processing/*'
+	@./caas run coverage report --fail-under=100 --include='src/caas/rules/*'
 
 format: ## put the sources into the one format
 	@./caas run ruff check --fix --quiet && ./caas run ruff format

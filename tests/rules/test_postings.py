@@ -96,3 +96,14 @@ def test_a_movement_of_nothing_has_no_entry() -> None:
 def test_money_never_moves_backwards() -> None:
     with pytest.raises(AssertionError):
         postings.authorised(-1)
+
+
+@given(amount=st.integers(1, 10**13), payment_type=types)
+def test_what_is_written_off_is_earned_and_lost_beside_it(
+    amount: int, payment_type: PaymentType
+) -> None:
+    entries = postings.written_off(payment_type, "subscription_payment_failed", amount)
+
+    earned = postings.EARNED[payment_type]
+    lost = "risk_loss:subscription_payment_failed"
+    assert _balances(entries) == {lost: amount, earned: -amount}

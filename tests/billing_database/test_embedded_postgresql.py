@@ -16,6 +16,7 @@ import asyncpg
 import pytest
 
 from caas.billing_database import embedded_postgresql_files as files
+from caas.billing_database.connection import UNREACHABLE
 from caas.billing_database.embedded_postgresql import EmbeddedPostgresql, program, psql_command
 from caas.errors import StartupError
 
@@ -129,7 +130,7 @@ async def test_a_server_killed_in_the_middle_of_its_work_comes_back_with_every_c
 
     assert await value(dsn, "select answer::text from kept") == "42"
     await first.stop()
-    with pytest.raises((asyncpg.PostgresError, OSError)):
+    with pytest.raises((asyncpg.PostgresError, *UNREACHABLE)):
         await busy
 
 

@@ -5,7 +5,8 @@ our reference) leaves a piece of work here. The hint may be stale, so the gatewa
 true is written down with a case, and undone by itself: voided while it is held, refunded once it
 was taken, until the gateway shows that nothing is kept.
 
-Rules a change must keep: a hint alone opens no case and undoes nothing; a refund that may be under
+Rules a change must keep: a hint alone opens no case and undoes nothing; what is undone was written
+down before, with its case in the same commit; a refund that may be under
 way is never asked for again under another key; nothing here changes a payment's state.
 """
 
@@ -13,6 +14,7 @@ from typing import Final
 from uuid import UUID
 
 from caas.billing_database.books import Books
+from caas.billing_database.connection import Connection
 from caas.billing_database.due_work import DueWork
 from caas.billing_database.moves import move_of
 from caas.billing_database.payments import Payment
@@ -26,7 +28,7 @@ from caas.external_systems.payment_gateway import (
 )
 from caas.open_work import Again, Answer, Done, OpenWork
 from caas.payment_processing.charges import Charges
-from caas.payment_processing.flow import Alert
+from caas.payment_processing.flow import Alert, Step
 from caas.payment_processing.gateway_calls import COMPENSATE, key_of
 from caas.rules.payment_states import PaymentState, Remark
 
@@ -62,7 +64,8 @@ class LateTruths:
             if transaction is None or not _kept(transaction):
                 await self._undone(payment, str(work.payload["transaction"]))
                 return Done()
-            await self._write_down(payment, transaction)
+            if not await self._written_down(payment, transaction):
+                return Again(0.0, "the payment moved meanwhile")
             await self._undo(payment, transaction)
         except GatewayFailure as failure:
             return await self._again(work, payment, failure.sentence)
@@ -95,22 +98,30 @@ class LateTruths:
         except RefusedByPartnerError:
             return ()
 
-    async def _write_down(self, payment: Payment, transaction: GatewayTransaction) -> None:
+    async def _written_down(self, payment: Payment, transaction: GatewayTransaction) -> bool:
+        """Write it down once, with its case; False when the payment is not where it was seen."""
+        sentence = (
+            f"The gateway says {transaction.status} of {transaction.id}, and the payment is "
+            f"{payment.state}; it is being undone."
+        )
+
+        async def open_case(connection: Connection, _after: Payment) -> None:
+            kind = _kind_of_case(payment, transaction)
+            await self._books.cases.open(kind, payment.id, sentence, within=connection)
+
         move = move_of(
             payment,
             Remark.LATE_TRUTH,
-            source=f"late:{transaction.id}",
+            source=_source(transaction.id),
             facts={"transaction": transaction.id, "status": str(transaction.status)},
             gateway_transaction_id=payment.gateway_transaction_id or transaction.id,
         )
-        _, written = await self._charges.try_to_apply(payment, move)
-        if written:
-            await self._books.cases.open(
-                _kind_of_case(payment, transaction),
-                payment.id,
-                f"The gateway says {transaction.status} of {transaction.id}, and the payment is "
-                f"{payment.state}; it is being undone.",
-            )
+        _, written = await self._charges.try_to_apply(payment, move, step=Step(also=open_case))
+        return written or await self._is_written_down(payment, transaction.id)
+
+    async def _is_written_down(self, payment: Payment, transaction_id: str) -> bool:
+        events = await self._books.payments.timeline(payment.id)
+        return any(event.source == _source(transaction_id) for event in events)
 
     async def _again(self, work: DueWork, payment: Payment, because: str) -> Again:
         if work.attempts >= ATTEMPTS_BEFORE_ALERT:
@@ -120,8 +131,7 @@ class LateTruths:
         return Again(min(wait, LOOK_AGAIN_SECONDS_MAX), because)
 
     async def _undone(self, payment: Payment, transaction_id: str) -> None:
-        events = await self._books.payments.timeline(payment.id)
-        if all(event.source != f"late:{transaction_id}" for event in events):
+        if not await self._is_written_down(payment, transaction_id):
             return
         move = move_of(
             payment,
@@ -135,6 +145,10 @@ class LateTruths:
 def _kind_of_case(payment: Payment, transaction: GatewayTransaction) -> str:
     voided = payment.state is PaymentState.VOIDED and transaction.status in TAKEN
     return INSTEAD_OF_VOIDED if voided else LATE_TRUTH
+
+
+def _source(transaction_id: str) -> str:
+    return f"late:{transaction_id}"
 
 
 def _kept(transaction: GatewayTransaction) -> int:

@@ -57,8 +57,8 @@ async def reconcile(dsn: str, path: Path) -> dict[str, object]:
     return {"seconds": seconds, "lines": reconciled.run.lines, "peak_megabytes": peak}
 
 
-async def _alert(kind: str, _subject: object, sentence: str) -> None:
-    raise AssertionError(f"{kind}: {sentence}")
+async def _alert(kind: str, subject: object, sentence: str, *, within: object = None) -> None:
+    raise AssertionError(f"{kind} of {subject} within {within}: {sentence}")
 
 
 if __name__ == "__main__":

@@ -2,17 +2,19 @@
 
 Rules a change must keep: amounts told are totals and are compared, never added twice; a move is
 made from the version of the payment that was looked at, so that two words at once are followed one
-after the other; a loss is booked by its cause and nobody is charged again (decision 17).
+after the other; a loss is booked by its cause, in one commit with its alert, and nobody is charged
+again (decision 17).
 """
 
 from typing import Final
 
 from caas.billing_database.books import Books
+from caas.billing_database.connection import Connection
 from caas.billing_database.moves import Move, Work, move_of
 from caas.billing_database.payments import Payment
 from caas.billing_database.refunds import Refunds
 from caas.payment_processing.charges import Charges
-from caas.payment_processing.flow import Alert
+from caas.payment_processing.flow import Alert, Step
 from caas.payment_processing.gateway_calls import AUTHORISE, CAPTURE, POLL_SETTLEMENT, PROBE
 from caas.rules import postings
 from caas.rules.pace import Pace
@@ -137,20 +139,20 @@ class BankWords:
             source="late:settled",
             facts={"told_by": source, "settled_amount": total},
         )
-        after, written = await self._charges.try_to_apply(payment, move)
-        if written:
-            await self._case(
-                "settled_after_loss",
-                payment,
-                "The bank settled a payment whose loss was booked; correct the loss by an entry.",
+        sentence = "The bank settled a payment whose loss was booked; correct the loss by an entry."
+
+        async def open_case(connection: Connection, after: Payment) -> None:
+            await self._books.cases.open(
+                "settled_after_loss", after.id, sentence, within=connection
             )
-        return after, True
+
+        return await self._charges.apply(payment, move, step=Step(also=open_case)), True
 
     async def _lost(self, payment: Payment, move: Move, kind: str, sentence: str) -> Heard:
-        after, moved = await self._charges.try_to_apply(payment, move)
-        if moved:
-            await self._alert(kind, payment.id, sentence)
-        return after, moved
+        async def alert(connection: Connection, after: Payment) -> None:
+            await self._alert(kind, after.id, sentence, within=connection)
+
+        return await self._charges.try_to_apply(payment, move, step=Step(also=alert))
 
     async def _case(self, kind: str, payment: Payment, sentence: str) -> None:
         await self._books.cases.open(kind, payment.id, sentence)

@@ -16,8 +16,14 @@ from caas.billing_database.connection import Connection
 from caas.billing_database.moves import Command, Work
 from caas.billing_database.payments import Payment
 
-Alert = Callable[[str, UUID, str], Awaitable[object]]
-"""Tell operations: a kind, the subject, and a sentence a person can act on."""
+
+class Alert(Protocol):
+    """Tells operations: a kind, the subject, and a sentence a person can act on."""
+
+    async def __call__(
+        self, kind: str, subject: UUID, sentence: str, *, within: Connection | None = None
+    ) -> object:
+        """Tell, in the caller's transaction when one is given."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 An IBAN is recognised by its country's structure (how many digits, letters or either, in which
 order; the SWIFT registry) and by its check digits (ISO 7064, mod 97-10), with or without the
-spaces it is printed with.
+spaces it is printed with. UUIDs are set aside: the tail of one may read like an account.
 
 Rule a change must keep: a country without a row in `STRUCTURES` has no IBANs here. The registry is
 the authority; a test holds the rows against real examples of it.
@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Final
 
-from caas.rules.plain_digits import read_plainly
+from caas.rules.plain_digits import read_plainly, without_ids
 
 _REGISTRY: Final = """
     AD:8n12c AE:19n AL:8n16c AT:16n AZ:4a20c BA:16n BE:12n BG:4a6n8c BH:4a14c BI:23n BR:23n1a1c
@@ -42,9 +42,12 @@ def contains_iban(text: str) -> bool:
 def iban_spans(text: str) -> Iterator[tuple[int, int]]:
     """Yield the place of each full IBAN in the text, `[start, end)`."""
     plain = read_plainly(text)
-    for head in _HEAD.finditer(plain.text):
+    if not _HEAD.search(plain.text):
+        return
+    readable = without_ids(plain.text)
+    for head in _HEAD.finditer(readable):
         country = head[1].upper()
-        found = _iban(country).match(plain.text, head.start()) if country in STRUCTURES else None
+        found = _iban(country).match(readable, head.start()) if country in STRUCTURES else None
         if found and _passes_mod_97(found[0]):
             yield plain.span_in_original(*found.span())
 

@@ -25,7 +25,7 @@ from itertools import accumulate, pairwise
 from typing import Final
 
 from caas.rules.bank_accounts import contains_iban, iban_spans
-from caas.rules.plain_digits import read_plainly
+from caas.rules.plain_digits import read_plainly, without_ids
 
 __all__ = ["contains_card_number", "contains_iban", "scrub"]
 
@@ -89,13 +89,7 @@ _SPLIT_LENGTHS: Final = frozenset({14, 15, 16, 19})
 
 _RUN: Final = re.compile(rf"(?<![0-9])[0-9](?:[ \-./_+]{{0,3}}+[0-9]){{{_DIGITS_MIN - 1},}}+")
 _GROUP: Final = re.compile("[0-9]+")
-_SET_ASIDE: Final = re.compile(
-    r"""
-      (?<![0-9A-Za-z]) [0-9a-f]{8} (?:-[0-9a-f]{4}){3} -[0-9a-f]{12} (?![0-9A-Za-z])     # a UUID
-    | (?<![0-9])(?<![0-9][-/._]) [0-9]{1,9}\.[0-9]{5,18} (?![-/._]?[0-9])      # a decimal fraction
-    """,
-    re.VERBOSE | re.IGNORECASE | re.ASCII,
-)
+_FRACTION: Final = re.compile(r"(?<![0-9])(?<![0-9][-/._])[0-9]{1,9}\.[0-9]{5,18}(?![-/._]?[0-9])")
 _DOUBLED: Final = str.maketrans("0123456789", "0246813579")
 
 
@@ -132,7 +126,7 @@ def _card_spans(text: str) -> Iterator[tuple[int, int]]:
     plain = read_plainly(text)
     if not _RUN.search(plain.text):
         return
-    readable = _SET_ASIDE.sub(lambda found: "\0" * len(found[0]), plain.text)
+    readable = _FRACTION.sub(lambda found: "\0" * len(found[0]), without_ids(plain.text))
     for run in _RUN.finditer(readable):
         groups = [group.span() for group in _GROUP.finditer(readable, *run.span())]
         for start, end in _card_numbers_among(readable, groups):

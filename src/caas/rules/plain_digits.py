@@ -24,6 +24,10 @@ _PIECE: Final = re.compile(
     r"|\\u(?P<json>[0-9A-Fa-f]{4})|(?P<blank>%20)|.",
     re.DOTALL,
 )
+_UUID: Final = re.compile(
+    "(?<![0-9A-Za-z])[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}(?![0-9A-Za-z])",
+    re.IGNORECASE | re.ASCII,
+)
 _UNSEEN: Final = frozenset({"Cf", "Mn", "Me"})
 _LOOKALIKES: Final = {
     **dict.fromkeys("\N{MINUS SIGN}\N{HYPHEN BULLET}\N{MODIFIER LETTER MINUS SIGN}", "-"),
@@ -61,6 +65,11 @@ def read_plainly(text: str) -> PlainText:
             starts.append(piece.start())
             ends.append(piece.end())
     return PlainText("".join(plain), starts, ends)
+
+
+def without_ids(plain: str) -> str:
+    """Return plain text with every UUID blanked out, each character where it stood."""
+    return _UUID.sub(lambda found: "\0" * len(found[0]), plain)
 
 
 def _unescaped(piece: re.Match[str]) -> str:

@@ -1,5 +1,6 @@
 # Short names for ./caas, which needs no make. Each check is defined in bootstrap/checks.py.
 .DEFAULT_GOAL := help
+NO_LIMIT := -o faulthandler_timeout=0
 .PHONY: help setup test fuzz crash kills orders protections check coverage format bench demo up soak simulate screenshots weight docs clean
 
 help: ## this list
@@ -12,19 +13,19 @@ test: ## every test (one file: ./caas test tests/...)
 	@./caas test
 
 fuzz: ## every call of the API, fuzzed at length from its OpenAPI document
-	@CAAS_FUZZ_EXAMPLES=500 ./caas test tests/bad_input/test_fuzzed_from_the_document.py
+	@CAAS_FUZZ_EXAMPLES=500 ./caas test tests/bad_input/test_fuzzed_from_the_document.py $(NO_LIMIT)
 
 crash: ## a death at every await of every flow, the first three times it is passed (an hour)
-	@CAAS_CRASH=all ./caas test tests/robustness/test_crash_at_every_await.py
+	@CAAS_CRASH=all ./caas test tests/robustness/test_crash_at_every_await.py $(NO_LIMIT)
 
 kills: ## processes and database killed with -9 under load, two hundred times in all
-	@CAAS_KILLS=100 ./caas test tests/robustness/test_killed_processes.py
+	@CAAS_KILLS=100 ./caas test tests/robustness/test_killed_processes.py $(NO_LIMIT)
 
 orders: ## six messages about one payment in all 720 orders, and any of them lost
-	@CAAS_ORDERS=all ./caas test tests/robustness/test_messages_in_any_order.py
+	@CAAS_ORDERS=all ./caas test tests/robustness/test_messages_in_any_order.py $(NO_LIMIT)
 
 protections: ## without each protection of money, the test that shows it fails
-	@CAAS_PROTECTIONS=all ./caas test tests/protections
+	@CAAS_PROTECTIONS=all ./caas test tests/protections $(NO_LIMIT)
 
 check: ## format, lint, layers, types, dead code, dependencies, spelling, fast tests
 	@./caas check

@@ -1,5 +1,6 @@
 """What every test may ask for: a real PostgreSQL, a fresh Billing Database, the laws afterwards."""
 
+import signal
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,6 +12,11 @@ from caas.billing_database.connection import Database
 from caas.billing_database.embedded_postgresql import EmbeddedPostgresql
 from caas.garbage import set_aside_what_stays
 from tests.databases import SERVER_SETTINGS, folder_for_servers, fresh_database, make_template
+
+
+def pytest_configure() -> None:
+    """Let the programs under test hear Ctrl-C, even where a shell started us in the background."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_finish() -> None:

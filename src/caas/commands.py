@@ -7,7 +7,9 @@ Rules a change must keep: an error is one sentence on stderr; stdout belongs to 
 """
 
 import asyncio
+import os
 import signal
+import sys
 from collections.abc import Coroutine
 from typing import Annotated, Any, Final
 
@@ -18,6 +20,7 @@ from caas.errors import CaasError, StartupError, UnavailableError
 FINDINGS: Final = 1
 ENVIRONMENT: Final = 3
 INTERRUPTED: Final = 130
+UNWIND_SECONDS_MAX: Final = 120.0
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document instead of a table.")]
 
@@ -33,10 +36,24 @@ def run_command(work: Coroutine[Any, Any, None], *, when_stopped: int = 0) -> No
 
 
 def end_in_order() -> None:
-    """Let SIGTERM unwind what was started, at any moment, as Ctrl-C does."""
-    task = asyncio.current_task()
+    """Let SIGTERM unwind what was started, at any moment, as Ctrl-C does; but not for ever.
+
+    A process that is not done by then dies as if killed, which every flow survives.
+    """
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+
+    def told() -> None:
+        task.cancel()
+        loop.call_later(UNWIND_SECONDS_MAX, _give_up)
+
+    loop.add_signal_handler(signal.SIGTERM, told)
+
+
+def _give_up() -> None:
+    sys.stderr.write(f"caas: Not unwound after {UNWIND_SECONDS_MAX:.0f} s of being told to stop.\n")
+    sys.stderr.flush()
+    os._exit(INTERRUPTED)
 
 
 async def guarded(work: Coroutine[Any, Any, Any]) -> Any:

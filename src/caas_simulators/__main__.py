@@ -19,7 +19,7 @@ from caas_simulators import order_partners, payment_gateway
 from caas_simulators.gateway_store import Terms
 from caas_simulators.gateway_world import GatewaySettings
 from caas_simulators.partner_world import PartnerSettings
-from caas_simulators.starter import HELD, arguments_given, until_told_to_stop
+from caas_simulators.starter import HELD, arguments_given, told_to_stop
 from caas_simulators.webhook_sender import Target
 
 
@@ -34,23 +34,26 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 async def _run_gateway(options: argparse.Namespace) -> None:
+    stopped = told_to_stop(held=options.held)
     async with payment_gateway.running(
         gateway_settings(options), host=options.host, port=options.port
     ) as (server, _world):
-        await _until_stopped(server.url, held=options.held)
+        _say_where(server.url)
+        await stopped.wait()
 
 
 async def _run_partners(options: argparse.Namespace) -> None:
+    stopped = told_to_stop(held=options.held)
     async with order_partners.running(
         partner_settings(options), host=options.host, port=options.port
     ) as (server, _world):
-        await _until_stopped(server.url, held=options.held)
+        _say_where(server.url)
+        await stopped.wait()
 
 
-async def _until_stopped(url: str, *, held: bool) -> None:
+def _say_where(url: str) -> None:
     sys.stdout.write(json.dumps({"url": url}) + "\n")
     sys.stdout.flush()
-    await until_told_to_stop(held=held)
 
 
 def gateway_settings(options: argparse.Namespace) -> GatewaySettings:

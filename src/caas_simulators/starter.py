@@ -32,19 +32,21 @@ def arguments_given(arguments: Sequence[str]) -> list[str]:
     return given
 
 
-async def until_told_to_stop(*, held: bool) -> None:
-    """Wait for SIGTERM or SIGINT, or until whoever holds us lets go."""
+def told_to_stop(*, held: bool) -> asyncio.Event:
+    """Return what is set at SIGTERM or SIGINT, or when whoever holds us lets go.
+
+    From here on no signal kills the process, so this comes before anybody is told of its address.
+    """
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
     if held:
         loop.add_reader(_STDIN, _stop_at_end, stopped)
-    await stopped.wait()
-    if held:
-        loop.remove_reader(_STDIN)
+    return stopped
 
 
 def _stop_at_end(stopped: asyncio.Event) -> None:
     if not os.read(_STDIN, _READ_BYTES):
+        asyncio.get_running_loop().remove_reader(_STDIN)
         stopped.set()

@@ -19,7 +19,7 @@ import msgspec
 
 from caas_simulators.http_server import listening
 from caas_simulators.simulated_time import Clock
-from caas_simulators.starter import HELD, arguments_given, until_told_to_stop
+from caas_simulators.starter import HELD, arguments_given, told_to_stop
 from caas_simulators.vehicle_car import Manner
 from caas_simulators.vehicle_connection import Gateway
 from caas_simulators.vehicle_control import FleetControl
@@ -121,11 +121,12 @@ def _cars_in(path: Path) -> tuple[tuple[str, Manner | None], ...]:
 
 async def main(arguments: Sequence[str]) -> None:
     """Run the cars until the process is told to stop."""
+    stopped = told_to_stop(held=HELD in arguments)
     async with serving(settings_from(arguments_given(arguments))) as vehicles:
         count = len(vehicles.fleet.cars)
         sys.stdout.write(f"{count} vehicles; control plane at {vehicles.control_url}\n")
         sys.stdout.flush()
-        await until_told_to_stop(held=HELD in arguments)
+        await stopped.wait()
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import os
 from collections.abc import AsyncIterator
 from urllib.parse import parse_qs, urlsplit, urlunsplit
 
+import asyncpg
 import pytest
 
 from caas.billing_database import connection
@@ -36,10 +37,14 @@ class Wire:
         for source, sink in ((reader, up_writer), (up_reader, writer)):
             self._carrying.add(asyncio.create_task(_pump(source, sink)))
 
-    async def last_words(self) -> None:
-        """Let the server say to idle sessions that it crashed, and no more; hang up later."""
+    def hush(self) -> None:
+        """Let nothing through any more, and hang up on nobody."""
         for carrying in self._carrying:
             carrying.cancel()
+
+    async def last_words(self) -> None:
+        """Let the server say to idle sessions that it crashed, and no more; hang up later."""
+        self.hush()
         for session in self._sessions:
             with contextlib.suppress(OSError):  # a session that is over hears nothing
                 session.write(LAST_WORDS)
@@ -54,8 +59,7 @@ class Wire:
 
     async def ended(self) -> None:
         """Carry nothing any more."""
-        for carrying in self._carrying:
-            carrying.cancel()
+        self.hush()
         for end in self._ends:
             end.close()
         await asyncio.gather(
@@ -133,3 +137,21 @@ async def test_a_connection_that_breaks_says_so_too(database_dsn: str) -> None:
         with pytest.raises(DatabaseUnavailableError):
             await database.in_transaction(broken_off)
         assert await answer_other_than(database, DatabaseUnavailableError) == [(1,)]
+
+
+async def test_a_session_that_never_answers_does_not_keep_a_program_from_ending(
+    database_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Closing waited for whoever held a connection, for ever if the server said nothing more."""
+    monkeypatch.setattr(connection, "CLOSE_TIMEOUT_SECONDS", 0.1)
+    async with through_a_wire(database_dsn) as (database, wire):
+        async with database.connection() as session:
+            wire.hush()
+            waiting = asyncio.create_task(session.fetch("select 1"))
+            await asyncio.sleep(0)
+
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                await database.close()
+
+        with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
+            await waiting

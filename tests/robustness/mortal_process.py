@@ -23,6 +23,7 @@ from typing import Any, Generic, TypeVar
 
 BURIAL_ATTEMPTS_MAX = 50
 START_SECONDS_MAX = 30.0
+CALL_SECONDS_MAX = 120.0
 
 Platform = TypeVar("Platform")
 Result = TypeVar("Result")
@@ -105,9 +106,10 @@ class MortalProcess(Generic[Platform]):
         self.spawn(answering)
         ended = asyncio.ensure_future(self._ended.wait())
         waited: set[asyncio.Future[Any]] = {answer, ended}
-        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(waited, timeout=CALL_SECONDS_MAX, return_when=asyncio.FIRST_COMPLETED)
         ended.cancel()
         if not answer.done():
+            assert self.dead, f"it did not answer within {CALL_SECONDS_MAX:.0f} s"
             raise DeadError
         return answer.result()
 
@@ -126,9 +128,10 @@ class MortalProcess(Generic[Platform]):
     async def idle(self, seconds: float) -> None:
         """Wait until nothing of the process has moved for so long."""
         before = -1
-        while before != self._resumed and not self.dead:
-            before = self._resumed
-            await asyncio.sleep(seconds)
+        async with asyncio.timeout(CALL_SECONDS_MAX):
+            while before != self._resumed and not self.dead:
+                before = self._resumed
+                await asyncio.sleep(seconds)
 
     async def freeze(self, seconds: float) -> None:
         """Stop the whole process for a while, as a debugger or a hypervisor does."""

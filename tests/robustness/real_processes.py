@@ -124,7 +124,8 @@ class RealProcess:
             with contextlib.suppress(ProcessLookupError):
                 self.process.send_signal(signal.SIGCONT)
                 self.process.terminate()
-            await self.process.wait()
+            async with asyncio.timeout(START_SECONDS_MAX):
+                await self.process.wait()
 
     async def _works(self, before: int) -> bool:
         if self.port is None:

@@ -6,6 +6,7 @@ first customer found out.
 
 import asyncio
 import signal
+import sys
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
@@ -55,6 +56,39 @@ async def test_open_work_ends_in_order(
 
     assert ended.status == 0, ended.said
     assert "Traceback" not in ended.said
+
+
+NEVER_UNWINDS = """
+import asyncio
+from caas import commands
+
+async def work():
+    commands.end_in_order()
+    print("works", flush=True)
+    try:
+        await asyncio.sleep(600)
+    finally:
+        await asyncio.sleep(600)
+
+commands.UNWIND_SECONDS_MAX = 0.1
+commands.run_command(work())
+"""
+
+
+async def test_a_program_that_cannot_unwind_ends_all_the_same() -> None:
+    program = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", NEVER_UNWINDS,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    assert program.stdout is not None
+    await program.stdout.readline()
+
+    program.terminate()
+    async with asyncio.timeout(60):
+        _, said = await program.communicate()
+
+    assert program.returncode == 130
+    assert said.decode().startswith("caas: Not unwound after")
 
 
 async def until_it_listens(port: int) -> None:

@@ -8,6 +8,7 @@ number of times; a database that cannot serve now (gone, full, read-only, too sl
 nobody who holds a connection waits for a second one, or a full pool waits for itself.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from contextvars import ContextVar
@@ -21,6 +22,7 @@ from caas.errors import StartupError, UnavailableError
 CONNECTIONS_MAX = 8
 STATEMENT_TIMEOUT_SECONDS = 30
 ACQUIRE_TIMEOUT_SECONDS = 10
+CLOSE_TIMEOUT_SECONDS = 10
 TRANSACTION_ATTEMPTS_MAX = 5
 SERVER_VERSION_MIN = 15
 APPLICATION_ROLE = "caas_app"
@@ -142,11 +144,15 @@ class Database:
         raise DatabaseUnavailableError(reason=str(error)) from error
 
     async def close(self) -> None:
-        """Close every connection, waiting for what is under way."""
+        """Close every connection, waiting a while for what is under way; then hang up."""
         self._waiting += 1  # nothing stays at hand any more
-        while self._at_hand:
-            await self._pool.release(self._at_hand.pop())
-        await self._pool.close()
+        try:
+            async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
+                while self._at_hand:
+                    await self._pool.release(self._at_hand.pop())
+                await self._pool.close()
+        except TimeoutError:
+            self._pool.terminate()
 
     async def _taken(self) -> Connection:
         while self._at_hand:

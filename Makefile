@@ -12,8 +12,9 @@ setup: ## install what uv.lock says into .caas/
 test: ## every test (one file: ./caas test tests/...)
 	@./caas test
 
-fuzz: ## every call of the API, fuzzed at length from its OpenAPI document
-	@CAAS_FUZZ_EXAMPLES=500 ./caas test tests/bad_input/test_fuzzed_from_the_document.py $(NO_LIMIT)
+fuzz: ## every call of the API, fuzzed at length from its OpenAPI document, and with card numbers
+	@CAAS_FUZZ_EXAMPLES=500 ./caas test $(NO_LIMIT) \
+	  tests/bad_input/test_fuzzed_from_the_document.py tests/bad_input/test_card_canaries.py
 
 crash: ## a death at every await of every flow, the first three times it is passed (an hour)
 	@CAAS_CRASH=all ./caas test tests/robustness/test_crash_at_every_await.py $(NO_LIMIT)

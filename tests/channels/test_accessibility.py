@@ -5,6 +5,7 @@ from playwright.async_api import Browser, expect
 
 from caas.billing_database.accounts import Role
 from caas.billing_database.discrepancies import Asked
+from caas.order_management.held_deposits import DepositDecision
 from caas.rules.discrepancies import Resolution
 from tests.channels.belongings import ana_owns, path_of, whole_pages_of
 from tests.channels.journeys import (
@@ -26,6 +27,11 @@ OPEN_TO_ALL = ("/", "/sign-in", "/forgotten", "/nowhere", "/access/no-such-link"
 async def faults_of(who: Visitor, path: str) -> list[str]:
     """Return what axe-core finds on a page, on a telephone and at a desk, light and dark."""
     await who.go(path)
+    return await faults_here(who, path)
+
+
+async def faults_here(who: Visitor, path: str) -> list[str]:
+    """Return what axe-core finds on the page that is shown."""
     faults: list[str] = []
     for size in (PHONE, DESK):
         await who.page.set_viewport_size(size["viewport"])
@@ -80,13 +86,18 @@ async def test_nothing_stands_in_a_customers_way(town: Town, chromium: Browser) 
 
 
 async def test_nothing_stands_in_the_way_of_operations(town: Town, chromium: Browser) -> None:
-    case = await town.lost(STOCK[2][0], email=ANA)
+    case = await town.lost(STOCK[2][0], email=ANA, deposit=60_000)
     await town.gateway_does("faults", match={"operation": "any"}, action={"status": 503})
     order = await town.reserved(STOCK[0][0], email=ANA)
     await town.gateway_does(
         "lines", transaction_id="txn_stranger", reference="nobody", type="settlement", gross=60_000
     )
     payment = (await town.platform.books.payments.listed(subject=order))[0]
+    engineer = await visitor(town, chromium)
+    await engineer.sign_in(OPERATIONS)
+    await town.platform.payment_processing.two_people.propose(payment.id, note="No.", by="Luis")
+    faults = await faults_of(engineer, f"/operations/payments/{payment.id}")
+    await expect(engineer.page.locator("#agree")).to_be_visible()
     await town.gateway_does("close-day")
     today, _ = await town.platform.reconciliation.days.today("Europe/Madrid")
     async with town.http.delete(f"{town.gateway_url}/_control/faults"):
@@ -97,10 +108,7 @@ async def test_nothing_stands_in_the_way_of_operations(town: Town, chromium: Bro
         "car": "", "service": "", "{payment_id:uuid}": str(payment.id), "{day}": str(today),
         "{case_id:uuid}": str(case.id), "{discrepancy_id:uuid}": str(stranger.id),
     }  # fmt: skip
-    engineer = await visitor(town, chromium)
-    await engineer.sign_in(OPERATIONS)
     paths = [path_of(route, things) for route in whole_pages_of(Role.OPERATIONS)]
-    faults = []
     for path in (
         *paths, "/operations/payments?q=nothing", "/operations/work?show=parked",
         "/operations/cases?status=resolved", "/operations/discrepancies?show=resolved",
@@ -111,11 +119,38 @@ async def test_nothing_stands_in_the_way_of_operations(town: Town, chromium: Bro
     proposed = await town.platform.reconciliation.investigation.resolve(
         stranger.id, resolution=Resolution.CORRECT_BY_ENTRY, note="Seen.", by="Luis"
     )
-    faults += await faults_of(engineer, f"/operations/discrepancies/{stranger.id}")
+    await town.platform.order_management.held_deposits.decide(
+        case.subject, DepositDecision.KEEP, note="The contract.", by="Luis"
+    )
+    for waiting in (f"/operations/discrepancies/{stranger.id}", f"/operations/cases/{case.id}"):
+        faults += await faults_of(engineer, waiting)
+        await expect(engineer.page.get_by_text("Luis propone")).to_be_visible()
 
     assert faults == []
     assert proposed.status == "proposed"
     assert f"/operations/discrepancies/{stranger.id}" in paths
+
+
+async def test_what_could_not_be_done_is_told_to_everybody(town: Town, chromium: Browser) -> None:
+    sales, guesser = await visitor(town, chromium), await visitor(town, chromium)
+    for _ in range(6):
+        await guesser.go("/sign-in")
+        await guesser.page.get_by_label(SPANISH.login).fill(SALES)
+        await guesser.page.get_by_label(SPANISH.password).fill("guess")
+        await guesser.press(SPANISH.enter)
+    await expect(guesser.page.get_by_role("heading", name="Demasiados intentos")).to_be_visible()
+    faults = await faults_here(guesser, "too many tries")
+
+    await town.pass_time(15 * 60 + 1)
+    await sales.sign_in(SALES)
+    await town.as_owner("alter table caas.vehicles rename to vehicles_away")
+    try:
+        faults += await faults_of(sales, "/intranet/stock")
+        await expect(sales.page.get_by_role("heading", name="Algo ha fallado")).to_be_visible()
+    finally:
+        await town.as_owner("alter table caas.vehicles_away rename to vehicles")
+
+    assert faults == []
 
 
 async def test_a_service_order_is_for_everybody_too(town: Town, chromium: Browser) -> None:

@@ -204,6 +204,33 @@ async def test_an_outcome_nobody_knows_is_not_told_as_a_failure(
     await expect(sales.page.get_by_role("button", name="Pedir el pago otra vez")).to_have_count(0)
 
 
+KEEP_WHAT_IS_SAID = """() => {
+  const aloud = document.getElementById("announcer");
+  new MutationObserver(() => {
+    sessionStorage.aloud = aloud.textContent;
+    sessionStorage.shown = [...document.querySelectorAll("form p")].at(-1).innerText;
+  }).observe(aloud, { childList: true });
+}"""
+"""The browser shows nothing to its driver while it waits for another page."""
+
+
+async def test_a_gateway_that_takes_its_time_is_told_as_that(town: Town, chromium: Browser) -> None:
+    """Whoever reserved saw a dimmed button, for as long as the gateway was silent."""
+    await town.gateway_does("faults", match={"operation": "any"}, action={"latency_ms": 6_000})
+    sales = await visitor(town, chromium)
+    await sales.sign_in(SALES)
+    await sales.go(f"/intranet/stock/{FINISHED}/reserve")
+    await sales.page.get_by_label(SPANISH.name).fill("Ana Ruiz")
+    await sales.page.get_by_label(SPANISH.email).fill(ANA)
+    await sales.page.evaluate(KEEP_WHAT_IS_SAID)
+    await sales.press(SPANISH.reserve)
+    await sales.page.wait_for_url("**/intranet/orders/*")
+
+    aloud, shown = await sales.page.evaluate("[sessionStorage.aloud, sessionStorage.shown]")
+    assert aloud.startswith("Tarda más de lo normal")
+    assert shown == aloud
+
+
 async def test_lists_keep_themselves_up_with_what_happens(town: Town, chromium: Browser) -> None:
     """The stock promised that what becomes free appears at once, and had to be loaded again."""
     sales = await visitor(town, chromium)

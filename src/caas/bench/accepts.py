@@ -11,11 +11,10 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Final
 
-from caas.bench import callers, stage
+from caas.bench import callers
 from caas.bench.cpu import Spending
-from caas.bench.gateway_at_hand import GatewayAtHand
 from caas.bench.ground import Goal, Ground, Round, Turn
-from caas.bench.served import ACCEPTED, serving
+from caas.bench.served import ACCEPTED, rate, serving
 from caas.billing_database.connection import Connection
 from caas.billing_database.payments import Acceptance, NewPayment, Payments
 
@@ -25,34 +24,17 @@ MILLISECONDS: Final = 1000
 @asynccontextmanager
 async def ready(ground: Ground) -> AsyncIterator[Round]:
     """Serve a platform on a database of its own."""
-    dsn = await ground.database("accepts")
-    async with (
-        stage.standing(dsn, GatewayAtHand(), quick=ground.quick) as standing,
-        serving(standing) as served,
-    ):
-
-        async def measured(seconds: int) -> Turn:
-            theirs = await ground.yardstick.rate(seconds)
-            purchases = await served.purchases()
-            spending = Spending(ground.postmaster)
-            calls = await callers.call(purchases, status=ACCEPTED, seconds=seconds)
-            spent = spending.each(calls.done) | calls.spent
-            return Turn(theirs, calls.rate, spent)
-
-        yield measured
+    async with serving(await ground.database("accepts"), quick=ground.quick) as served:
+        yield lambda seconds: rate(ground, served.purchases, status=ACCEPTED, seconds=seconds)
 
 
 @asynccontextmanager
 async def latency_ready(ground: Ground) -> AsyncIterator[Round]:
     """Serve a platform on a database of its own."""
-    dsn = await ground.database("latencies")
-    async with (
-        stage.standing(dsn, GatewayAtHand(), quick=ground.quick) as standing,
-        serving(standing) as served,
-    ):
+    async with serving(await ground.database("latencies"), quick=ground.quick) as served:
 
         async def measured(seconds: int) -> Turn:
-            with one_by_one(standing.platform.books.payments):
+            with one_by_one(served.stage.platform.books.payments):
                 alone = await served.purchases()
                 theirs = await callers.call(alone, status=ACCEPTED, seconds=seconds)
             joined = await served.purchases()

@@ -12,8 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
-from caas.bench import callers, stage
-from caas.bench.gateway_at_hand import GatewayAtHand
+from caas.bench import callers
 from caas.bench.ground import Goal, Ground, Round, Turn
 from caas.bench.reconciliation import SMALL, days_of
 from caas.bench.served import ACCEPTED, Served, serving
@@ -30,8 +29,7 @@ async def ready(ground: Ground) -> AsyncIterator[Round]:
         async def measured(seconds: int) -> Turn:
             async with (
                 days.copied(SMALL) as dsn,
-                stage.standing(dsn, GatewayAtHand(), quick=ground.quick) as standing,
-                serving(standing) as served,
+                serving(dsn, quick=ground.quick) as served,
             ):
                 alone = await _live(served, seconds)
                 beside: list[float] = []

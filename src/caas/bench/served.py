@@ -6,7 +6,7 @@ Rule a change must keep: what is sent is what anybody could send, and each reque
 import asyncio
 import base64
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC
@@ -18,7 +18,10 @@ import uvicorn
 
 from caas.api import ApiSettings, Rooms, build_api, parse_api_keys, server_config
 from caas.app import now
-from caas.bench import callers
+from caas.bench import callers, stage
+from caas.bench.cpu import Spending
+from caas.bench.gateway_at_hand import GatewayAtHand
+from caas.bench.ground import Ground, Turn
 from caas.bench.stage import AMOUNT, Stage
 from caas.billing_database.identifiers import new_id
 from caas.external_systems.http import Secret
@@ -50,27 +53,47 @@ class Served:
             for order in await self.stage.fresh_orders(count)
         ]
 
-    def events(self) -> list[bytes]:
+    async def events(self) -> list[bytes]:
         """Make webhooks ready, each with an event of its own."""
         url = self.url + WEBHOOK
         return [webhook(url, self.webhook_secret) for _ in range(self.stage.pieces)]
 
 
 @asynccontextmanager
-async def serving(stage: Stage) -> AsyncIterator[Served]:
-    """Serve the API of the stage's platform as it is served in operation."""
+async def serving(dsn: str, *, quick: bool) -> AsyncIterator[Served]:
+    """Serve the API of a platform on this database as it is served in operation."""
+    async with (
+        stage.standing(dsn, GatewayAtHand(), quick=quick) as standing,
+        _listening(standing) as served,
+    ):
+        yield served
+
+
+@asynccontextmanager
+async def _listening(standing: Stage) -> AsyncIterator[Served]:
     key = secrets.token_urlsafe(32)
     secret = Secret(f"whsec_{base64.b64encode(secrets.token_bytes(24)).decode()}")
-    server = uvicorn.Server(server_config(_api(stage, key, secret)))
+    server = uvicorn.Server(server_config(_api(standing, key, secret)))
     running = asyncio.create_task(server.serve())
     while not server.started:  # noqa: ASYNC110  # uvicorn has no event for it
         await asyncio.sleep(START_LOOKS_SECONDS)
     port = server.servers[0].sockets[0].getsockname()[1]
     try:
-        yield Served(f"http://127.0.0.1:{port}", stage, key, secret)
+        yield Served(f"http://127.0.0.1:{port}", standing, key, secret)
     finally:
         server.should_exit = True
         await running
+
+
+async def rate(
+    ground: Ground, ready: Callable[[], Awaitable[list[bytes]]], *, status: int, seconds: int
+) -> Turn:
+    """Set how many requests a second are answered with this status against the yardstick."""
+    theirs = await ground.yardstick.rate(seconds)
+    requests = await ready()
+    spending = Spending(ground.postmaster)
+    calls = await callers.call(requests, status=status, seconds=seconds)
+    return Turn(theirs, calls.rate, spending.each(calls.done) | calls.spent)
 
 
 def initiating(

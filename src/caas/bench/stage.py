@@ -30,7 +30,8 @@ from caas.rules.pace import Pace
 from caas.settings import DEFAULT_MARKET, data_dir, read_market
 
 VEHICLES: Final = 200
-QUICK_VEHICLES: Final = 5
+QUICK_VEHICLES: Final = 100
+"""More than callers: of two payments for one service of one car at once, one may be voided."""
 AMOUNT: Final = 1299
 SERVICE: Final = "heated-seats"
 DAYS: Final = 30

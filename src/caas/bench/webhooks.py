@@ -10,31 +10,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
-from caas.bench import callers, stage
-from caas.bench.cpu import Spending
-from caas.bench.gateway_at_hand import GatewayAtHand
-from caas.bench.ground import Goal, Ground, Round, Turn
-from caas.bench.served import STORED, serving
+from caas.bench.ground import Goal, Ground, Round
+from caas.bench.served import STORED, rate, serving
 
 
 @asynccontextmanager
 async def ready(ground: Ground) -> AsyncIterator[Round]:
     """Serve a platform on a database of its own."""
-    dsn = await ground.database("webhooks")
-    async with (
-        stage.standing(dsn, GatewayAtHand(), quick=ground.quick) as standing,
-        serving(standing) as served,
-    ):
-
-        async def measured(seconds: int) -> Turn:
-            theirs = await ground.yardstick.rate(seconds)
-            events = served.events()
-            spending = Spending(ground.postmaster)
-            calls = await callers.call(events, status=STORED, seconds=seconds)
-            spent = spending.each(calls.done) | calls.spent
-            return Turn(theirs, calls.rate, spent)
-
-        yield measured
+    async with serving(await ground.database("webhooks"), quick=ground.quick) as served:
+        yield lambda seconds: rate(ground, served.events, status=STORED, seconds=seconds)
 
 
 GOAL: Final = Goal(

@@ -1,8 +1,9 @@
 "use strict";
 // What a page does by itself: it keeps quiet while nobody looks or somebody writes, says aloud what has changed, leaves
-// the focus and what was opened where they were, sends a form once, goes on to the gateway, copies a link, and installs
-// itself. Pages work without it.
+// the focus and what was opened where they were, sends a form once and says when the answer takes long, goes on to the
+// gateway, copies a link, and installs itself. Pages work without it.
 (() => {
+  const SLOW_MS = 3000;
   const announcer = document.getElementById("announcer");
   const each = (selector, act) => document.querySelectorAll(selector).forEach(act);
 
@@ -64,7 +65,15 @@
     }
     form.dataset.sent = "yes";
     form.querySelectorAll("button").forEach((button) => button.setAttribute("aria-disabled", "true"));
+    setTimeout(() => sayItGoesOn(form), SLOW_MS);
   });
+
+  function sayItGoesOn(form) {
+    const line = document.createElement("p");
+    line.className = "quiet";
+    line.textContent = announcer.textContent = announcer.dataset.slow;
+    form.append(line);
+  }
 
   window.addEventListener("pageshow", (event) => {
     if (event.persisted) window.location.reload();

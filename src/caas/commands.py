@@ -21,6 +21,7 @@ FINDINGS: Final = 1
 ENVIRONMENT: Final = 3
 INTERRUPTED: Final = 130
 UNWIND_SECONDS_MAX: Final = 120.0
+NICENESS: Final = 19
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document instead of a table.")]
 
@@ -54,6 +55,11 @@ def _give_up() -> None:
     sys.stderr.write(f"caas: Not unwound after {UNWIND_SECONDS_MAX:.0f} s of being told to stop.\n")
     sys.stderr.flush()
     os._exit(INTERRUPTED)
+
+
+def step_back() -> None:
+    """Let every other program of this machine go first: a long command must not slow customers."""
+    os.nice(NICENESS)
 
 
 async def guarded(work: Coroutine[Any, Any, Any]) -> Any:

@@ -20,7 +20,7 @@ import typer
 from caas import app, local_machine
 from caas.billing_database.discrepancies import Asked, Discrepancy
 from caas.billing_database.reconciliation_days import ReconciliationDay
-from caas.commands import FINDINGS, INTERRUPTED, AsJson, run_command
+from caas.commands import FINDINGS, INTERRUPTED, AsJson, run_command, step_back
 from caas.payment_processing.reconciliation import Reconciliation
 from caas.payment_processing.reconciliation.fetching import Progress
 from caas.payment_processing.reconciliation.investigation import Investigated
@@ -82,6 +82,7 @@ def reconcile(
         from rich.console import Console  # noqa: PLC0415  # imports that only this command pays for
         from rich.progress import Progress as Bars  # noqa: PLC0415
 
+        step_back()
         with Bars(transient=True, console=Console(stderr=True)) as bars:
             done = await room.reconcile(
                 day, file=file, progress=_told_on(bars), patience_seconds=PATIENCE_SECONDS

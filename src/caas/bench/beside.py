@@ -31,6 +31,7 @@ async def ready(ground: Ground) -> AsyncIterator[Round]:
                 days.copied(SMALL) as dsn,
                 serving(dsn, quick=ground.quick) as served,
             ):
+                await _live(served, seconds)  # until the caches of the copy are warm
                 alone = await _live(served, seconds)
                 beside: list[float] = []
                 run = asyncio.create_task(days.run(dsn))

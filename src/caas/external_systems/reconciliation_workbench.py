@@ -39,7 +39,7 @@ from caas.rules.compared_relations import (
 from caas.rules.money import EXPONENTS
 
 MEMORY_LIMIT: Final = "240MB"
-THREADS: Final = 2
+THREADS: Final = 1
 HASHED_BYTES: Final = 1 << 20
 
 # Abbreviations as reports write them, in minutes east of UTC.
@@ -79,6 +79,7 @@ class Workbench(ReportReading):
             config={
                 "memory_limit": MEMORY_LIMIT,
                 "threads": THREADS,
+                "fsync_mode": "NONE",  # it is thrown away; a run that was cut off begins anew
                 "temp_directory": str(folder / "aside"),
                 "preserve_insertion_order": False,
                 "autoinstall_known_extensions": False,

@@ -101,11 +101,13 @@ class House:
             prices=[{"duration_days": 30, "amount": 1299}],
         )
 
-    async def buys(self, method: str | None = "pm_ok", **more: object) -> Payment:
+    async def buys(
+        self, method: str | None = "pm_ok", *, vin: str = VIN, **more: object
+    ) -> Payment:
         """Buy heated seats for a month, as a new customer."""
         customer = await self.customer()
         order = await self.platform.service_catalog.create_service_order(
-            customer=customer, vin=VIN, service="heated-seats", duration_days=30
+            customer=customer, vin=vin, service="heated-seats", duration_days=30
         )
         payment = await self.platform.payment_processing.initiate_service_payment(
             PaymentRequest(

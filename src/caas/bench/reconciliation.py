@@ -11,6 +11,7 @@ run goes through every guard and every commit is on disk.
 
 import asyncio
 import json
+import os
 import sys
 import tempfile
 import time
@@ -105,6 +106,7 @@ class Days:
         """Return how many seconds DuckDB takes for the classification alone."""
         with tempfile.TemporaryDirectory(dir=self._folder) as where:
             bench = Workbench(Path(where))
+            bench._connection.execute(f"set threads = {os.cpu_count()}")  # noqa: SLF001 - it has the machine for itself
             bench._connection.execute(BARE.format(lines=self.lines))  # noqa: SLF001 - nothing around it
             began = time.perf_counter()
             bench.classify(classification())

@@ -1,4 +1,4 @@
-"""A pytest plugin that names a test as soon as it has failed, and the place.
+"""A pytest plugin that names a test as soon as it has failed, and why.
 
 Rules: a run that is cut off has named what had failed by then; the whole story still comes at the
 end.

@@ -60,6 +60,8 @@ def _give_up() -> None:
 def step_back() -> None:
     """Let every other program of this machine go first: a long command must not slow customers."""
     os.nice(NICENESS)
+    if sys.platform == "linux":
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
 async def guarded(work: Coroutine[Any, Any, Any]) -> Any:

@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from collections.abc import AsyncIterator
+from contextlib import closing
 from dataclasses import astuple
 from pathlib import Path
 from typing import Any
@@ -147,6 +148,7 @@ def test_the_same_comparison_gives_the_same_bytes(tmp_path: Path) -> None:
     digests = []
     for bench in (first, second):
         bench.classify(classification())
-        digests.append(bench.write_outcome(names(OUTCOME)))
+        with closing(bench.outcome_lines(names(OUTCOME))) as outcome:
+            digests.append(outcome.end())
 
     assert digests[0] == digests[1]

@@ -109,7 +109,6 @@ class _Caller(asyncio.Protocol):
     def __init__(self, run: _Run, ended: "asyncio.Future[None]") -> None:
         self._run = run
         self._ended = ended
-        self._clock = asyncio.get_running_loop().time
         self._answer = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -120,14 +119,13 @@ class _Caller(asyncio.Protocol):
         self._answer += data
         if not _is_whole(self._answer):
             return
-        self._run.took.append(self._clock() - self._began)
+        self._run.took.append(time.perf_counter() - self._began)
         if self._answer[9:12] != self._run.status:
             self._end(AssertionError(self._answer.decode(errors="replace")))
             return
         self._answer = b""
         if self._run.every:
-            loop = asyncio.get_running_loop()
-            loop.call_at(self._began + self._run.every, self._next)
+            asyncio.get_running_loop().call_later(self._pause(), self._next)
         else:
             self._next()
 
@@ -135,12 +133,15 @@ class _Caller(asyncio.Protocol):
         self._end(error or ConnectionError("The server closed a connection."))
 
     def _next(self) -> None:
-        self._began = self._clock()
+        self._began = time.perf_counter()
         one = next(self._run.requests, None) if self._began < self._run.until else None
         if one is None:
             self._end(None)
         else:
             self._transport.write(one)
+
+    def _pause(self) -> float:
+        return max(0.0, self._began + self._run.every - time.perf_counter())
 
     def _end(self, error: Exception | None) -> None:
         if self._ended.done():
@@ -164,7 +165,7 @@ async def _run(requests: Sequence[bytes], status: str, seconds: float, a_second:
     loop = asyncio.get_running_loop()
     host = requests[0].partition(b"host: ")[2].partition(b"\r\n")[0].decode()
     name, _, port = host.partition(":")
-    began, cpu_before = loop.time(), time.process_time()
+    began, cpu_before = time.perf_counter(), time.process_time()
     every = CONNECTIONS / a_second if a_second else 0.0
     run = _Run(iter(requests), status.encode(), began + seconds, every)
     ends: list[asyncio.Future[None]] = [loop.create_future() for _ in range(CONNECTIONS)]
@@ -172,7 +173,7 @@ async def _run(requests: Sequence[bytes], status: str, seconds: float, a_second:
         await loop.create_connection(partial(_Caller, run, end), name, int(port))
         await asyncio.sleep(every / CONNECTIONS)
     await asyncio.gather(*ends)
-    took = loop.time() - began
+    took = time.perf_counter() - began
     return Calls(run.took, took, time.process_time() - cpu_before)
 
 

@@ -21,8 +21,9 @@ from caas.billing_database.connection import Connection, Database
 EXPORT_SECONDS_MAX: Final = 600
 
 TEMPORARY: Final = """
-drop table if exists told_keys, late_windows, compared_payments;
-create temp table told_keys (payment_id uuid, transaction_id text);
+drop table if exists told_keys, told_transactions, late_windows, compared_payments;
+create temp table told_keys (payment_id uuid);
+create temp table told_transactions (transaction_id text);
 create temp table late_windows (
   method text, captured_from timestamptz, captured_to timestamptz,
   expected_on date, missing_from date);
@@ -30,7 +31,7 @@ create temp table compared_payments (
   id uuid primary key, expected_on date, missing_from date, refund_expected_on date,
   watch_delivery boolean not null default false);
 """
-GONE: Final = "drop table if exists told_keys, late_windows, compared_payments"
+GONE: Final = "drop table if exists told_keys, told_transactions, late_windows, compared_payments"
 
 # A payment's life is read by its keys, one after the other: on a ledger ten times as long that
 # costs the same, and a plan that reads the whole ledger would not.
@@ -60,11 +61,7 @@ select {PAYMENT}, null, null, null, null
 # Lines without our reference, or whose payment learnt another transaction than the line tells.
 BY_TRANSACTION: Final = """
 insert into compared_payments (id)
-select distinct t.id
-  from told_keys k
-  left join payments p on p.id = k.payment_id
-  join payments t on t.gateway_transaction_id = k.transaction_id
- where p.gateway_transaction_id is distinct from k.transaction_id
+select t.id from told_transactions k join payments t on t.gateway_transaction_id = k.transaction_id
 on conflict do nothing
 """
 # Captured so long ago that the bank should have spoken, and no line of any report yet. What was
@@ -131,14 +128,13 @@ l.report_id, l.line_no, l.batch_id, l.line_id, l.transaction_id, l.reference, l.
 # A line stands for money in our books when it posts, or when a person's decision took it so.
 SEEN: Final = f"""
 select 0, 'seen', case when l.posts or s.counts then 1 else 0 end, {LINE}
-  from (select payment_id as id from told_keys where payment_id is not null
-        union select id from compared_payments) k
+  from {{payments}} k
   join lateral (
-         select * from settlement_lines where payment_id = k.id
+         select * from settlement_lines where payment_id = k.{{id}}
           union all
          select s.* from identified_lines i
            join settlement_lines s on s.report_id = i.report_id and s.line_no = i.line_no
-          where i.payment_id = k.id) l on true
+          where i.payment_id = k.{{id}}) l on true
   left join lateral (
          select d.status = 'resolved' as resolved,
                 d.status = 'resolved' and (d.resolution = 'itself' or d.kind in
@@ -146,8 +142,9 @@ select 0, 'seen', case when l.posts or s.counts then 1 else 0 end, {LINE}
            from discrepancies d
           where not l.posts and d.report_id = l.report_id and d.line_no = l.line_no) s on true
  where l.posts or coalesce(s.resolved, true)
- order by l.report_id, l.line_no
 """
+SEEN_OF_TOLD: Final = SEEN.format(payments="told_keys", id="payment_id")
+SEEN_OF_COMPARED: Final = SEEN.format(payments="compared_payments", id="id")
 # Lines whose discrepancy is still open are judged again: what they lacked may have come.
 AGAIN: Final = f"""
 select 0, 'again', 1, {LINE}
@@ -182,13 +179,6 @@ class BookSnapshot:
         """Write the lines of this gateway's open discrepancies, to be judged again."""
         await self._export(path, AGAIN, gateway)
 
-    async def take_keys(self, path: Path) -> None:
-        """Take the references and transactions that lines speak of."""
-        await self._connection.copy_to_table(
-            "told_keys", source=path, format="csv", timeout=EXPORT_SECONDS_MAX
-        )
-        await self._connection.execute("analyze told_keys")
-
     async def late(self, windows: Sequence[LateWindow]) -> None:
         """Add what was captured or refunded in these spans and has no line."""
         await self._connection.copy_records_to_table(
@@ -205,16 +195,37 @@ class BookSnapshot:
         """Add what was delivered since then, not switched off again, and ended without a charge."""
         await self._connection.execute(DELIVERED, since, self.as_of, timeout=EXPORT_SECONDS_MAX)
 
-    async def book(self, told: Path, besides: Path) -> None:
-        """Write what is known of the payments the lines speak of, and of those without lines."""
+    async def take_keys(self, path: Path) -> None:
+        """Take the payments that lines refer to."""
+        await self._take("told_keys", path)
+
+    async def told(self, path: Path) -> None:
+        """Write what is known of the payments the lines refer to."""
+        await self._export(path, TOLD)
+
+    async def seen_of_told(self, path: Path) -> None:
+        """Write the lines of these payments that earlier runs judged."""
+        await self._export(path, SEEN_OF_TOLD)
+
+    async def take_transactions(self, path: Path) -> None:
+        """Add the payments of these transactions, of which lines speak that refer to no other."""
+        await self._take("told_transactions", path)
         await self._connection.execute(BY_TRANSACTION, timeout=EXPORT_SECONDS_MAX)
         await self._connection.execute("analyze compared_payments")
-        await self._export(besides, COMPARED)
-        await self._export(told, TOLD)
 
-    async def lines_seen(self, path: Path) -> None:
-        """Write the lines of the same payments that earlier runs judged."""
-        await self._export(path, SEEN)
+    async def besides(self, path: Path) -> None:
+        """Write what is known of the payments that were added."""
+        await self._export(path, COMPARED)
+
+    async def seen_of_besides(self, path: Path) -> None:
+        """Write the lines of these payments that earlier runs judged."""
+        await self._export(path, SEEN_OF_COMPARED)
+
+    async def _take(self, table: str, path: Path) -> None:
+        await self._connection.copy_to_table(
+            table, source=path, format="csv", timeout=EXPORT_SECONDS_MAX
+        )
+        await self._connection.execute(f"analyze {table}")
 
     async def _export(self, path: Path, query: str, *arguments: object) -> None:
         await self._connection.copy_from_query(

@@ -26,6 +26,7 @@ CLOSE_TIMEOUT_SECONDS = 10
 TRANSACTION_ATTEMPTS_MAX = 5
 SERVER_VERSION_MIN = 15
 APPLICATION_ROLE = "caas_app"
+COMMITTED = "select xact_commit from pg_stat_database where datname = current_database()"
 
 Connection: TypeAlias = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
 Row: TypeAlias = asyncpg.Record
@@ -128,6 +129,12 @@ class Database:
             return await connection.fetchrow(query, *arguments)
 
         return await self.in_statement(fetched)
+
+    async def committed(self) -> int:
+        """Return how many transactions were ever committed here, as the server knows by now."""
+        row = await self.fetchrow(COMMITTED)
+        assert row is not None, "a database has its statistics"
+        return int(row["xact_commit"])
 
     async def _persistently(
         self,

@@ -18,6 +18,7 @@ from uuid import UUID
 
 import duckdb
 
+from caas.external_systems.reconciliation_outcome_lines import OutcomeLines
 from caas.external_systems.reconciliation_workbench_reading import (
     UUID_TEXT,
     ReportReading,
@@ -38,8 +39,7 @@ from caas.rules.compared_relations import (
 )
 from caas.rules.money import EXPONENTS
 
-MEMORY_LIMIT: Final = "240MB"
-THREADS: Final = 1
+MEMORY_LIMIT: Final = "280MB"
 HASHED_BYTES: Final = 1 << 20
 
 # Abbreviations as reports write them, in minutes east of UTC.
@@ -56,15 +56,15 @@ create macro units(t, factor) as
         and cast(t as decimal(28, 6)) * factor = round(cast(t as decimal(28, 6)) * factor, 0)
        then cast(cast(t as decimal(28, 6)) * factor as bigint) end;
 """
-LINES: Final = "lines.csv"
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A piece of the new lines, from one line number to another."""
+    """A piece of the new lines, from one line number to another; how many were set apart."""
 
     first: int
     last: int
+    apart: int
     sums: Sums
 
 
@@ -78,7 +78,7 @@ class Workbench(ReportReading):
             str(folder / "workbench.duckdb"),
             config={
                 "memory_limit": MEMORY_LIMIT,
-                "threads": THREADS,
+                "threads": 1,
                 "fsync_mode": "NONE",  # it is thrown away; a run that was cut off begins anew
                 "temp_directory": str(folder / "aside"),
                 "preserve_insertion_order": False,
@@ -99,12 +99,21 @@ class Workbench(ReportReading):
     # -- the relations of the comparison -----------------------------------------------------
 
     def keys(self) -> Path:
-        """Write down which payments the lines speak of, in the order of their references."""
+        """Write down which payments the lines refer to, in the order of their ids."""
         return self._copy(
             "keys.csv",
-            "from report_lines select distinct if(regexp_full_match(reference, "
-            f"'{UUID_TEXT}'), reference, null) as reference, transaction_id "
-            "where standing <> 'seen' order by 1, 2",
+            "from report_lines select distinct reference"
+            f" where standing <> 'seen' and regexp_full_match(reference, '{UUID_TEXT}') order by 1",
+        )
+
+    def transactions(self) -> Path:
+        """Write down the transactions of lines whose payment is unknown or learnt another."""
+        return self._copy(
+            "transactions.csv",
+            "from report_lines l left join book_payments p on p.payment_id = l.reference"
+            " select distinct l.transaction_id where l.standing <> 'seen'"
+            " and l.transaction_id is distinct from p.transaction_id"
+            " and l.transaction_id is not null order by 1",
         )
 
     def take_lines(self, path: Path) -> None:
@@ -118,14 +127,14 @@ class Workbench(ReportReading):
             [str(path), before],
         )
 
-    def take_seen(self, path: Path) -> None:
+    def take_seen(self, *paths: Path) -> None:
         """Add lines of the same payments that were judged before; they stand before all others."""
         self._connection.execute(
-            "insert into report_lines by name"
-            f" from read_csv(?, header = false, auto_detect = false,"
-            f" columns = {_types(REPORT_LINES)})"
-            " select * replace (- (row_number() over ()) as rank)",
-            [str(path)],
+            "insert into report_lines by name from ("
+            " from read_csv(?, header = false, auto_detect = false,"
+            f" columns = {_types(REPORT_LINES)}) select distinct on (report, line_no) *)"
+            " select * replace (- (row_number() over (order by report, line_no)) as rank)",
+            [[str(path) for path in paths]],
         )
 
     def take_fresh(self, report: str) -> None:
@@ -137,21 +146,18 @@ class Workbench(ReportReading):
             [report, before],
         )
 
-    def take_book(self, besides: Path, told: Path) -> None:
-        """Add what the Billing Database knew of payments; the first word on a payment counts."""
-        self._load("book_payments", besides)
+    def take_told(self, path: Path) -> None:
+        """Add what the Billing Database knew of the payments the lines refer to."""
+        self._load("book_payments", path, BOOK_PAYMENTS)
+
+    def take_besides(self, path: Path) -> None:
+        """Add what it knew of other payments, and more of those that were added before."""
+        self._connection.execute(f"create temp table besides ({declared(BOOK_PAYMENTS)})")
+        self._load("besides", path, BOOK_PAYMENTS)
         self._connection.execute(
-            "insert into book_payments from read_csv(?, header = false, auto_detect = false,"
-            f" columns = {_types(BOOK_PAYMENTS)})"
-            " where payment_id not in (from book_payments select payment_id)",
-            [str(told)],
+            "delete from book_payments where payment_id in (from besides select payment_id);"
+            "insert into book_payments from besides; drop table besides"
         )
-        rows, payments = self._row("from book_payments select count(*), count(distinct payment_id)")
-        if rows != payments:
-            self._connection.execute(
-                "create or replace table book_payments as"
-                " from book_payments select distinct on (payment_id) *"
-            )
 
     def take_terms(self, terms: Mapping[str, object]) -> None:
         """Say by which day and which fees is judged."""
@@ -169,6 +175,10 @@ class Workbench(ReportReading):
                 f"insert into {relation} values ({marks})",
                 [[row[name] for name in order] for row in rows],
             )
+
+    def compute_with(self, threads: int) -> None:
+        """Compute with so many threads from now on; at first it is one."""
+        self._connection.execute(f"set threads = {threads}")
 
     # -- judging -----------------------------------------------------------------------------
 
@@ -191,22 +201,28 @@ class Workbench(ReportReading):
     def take_outcome(self, path: Path) -> None:
         """Take what another engine found."""
         self._connection.execute(f"create table outcome ({declared(OUTCOME)})")
-        self._load("outcome", path)
+        if path.suffix == ".parquet":
+            self._load_parquet("outcome", path)
+        else:
+            self._load("outcome", path, OUTCOME)
 
     def keep_compared(self, folder: Path) -> str:
         """Keep the relations as Parquet, so that they can be judged again; return their digest."""
         folder.mkdir(parents=True, exist_ok=True)
         digest = hashlib.sha256()
-        for name in RELATIONS:
-            path = folder / f"{name}.parquet"
-            self._connection.execute(f"copy {name} to '{path}' (format parquet, compression zstd)")
-            _digest_into(digest, path)
+        with self._connection.cursor() as cursor:
+            for name in RELATIONS:
+                path = folder / f"{name}.parquet"
+                cursor.execute(f"copy {name} to '{path}' (format parquet, compression zstd)")
+                with path.open("rb") as file:
+                    while piece := file.read(HASHED_BYTES):
+                        digest.update(piece)
         return digest.hexdigest()
 
     def take_kept(self, folder: Path) -> None:
         """Take relations that were kept."""
         for name in RELATIONS:
-            self._load(name, folder / f"{name}.parquet")
+            self._load_parquet(name, folder / f"{name}.parquet")
 
     # -- what came of it ---------------------------------------------------------------------
 
@@ -223,35 +239,20 @@ class Workbench(ReportReading):
         """Add up the new lines that came out of the comparison."""
         return self._sums("outcome", "where standing = 'new'")
 
-    def write_outcome(self, stored: Sequence[str]) -> str:
-        """Write the new lines in the columns they are stored in, and all else beside them.
-
-        Return the digest of both: the same inputs give the same bytes.
-        """
+    def outcome_lines(self, stored: Sequence[str]) -> OutcomeLines:
+        """Hand over the new lines in the columns they are stored in, and all else behind them."""
         otherwise = {
             "report_id": "report as report_id",
             "fee_agreed": "if(class = 'fee_drift', fee_agreed, null) as fee_agreed",
         }
         wanted = ", ".join(otherwise.get(name, quoted(name)) for name in stored)
-        lines = self._copy(
-            LINES, f"from outcome select {wanted} where standing = 'new' order by line_no"
+        return OutcomeLines(
+            self._connection,
+            [
+                f"from outcome select {wanted} where standing = 'new' order by line_no",
+                "from outcome where standing <> 'new' order by all",
+            ],
         )
-        besides = self._copy("besides.out.csv", "from outcome where standing <> 'new' order by all")
-        digest = hashlib.sha256()
-        for path in (lines, besides):
-            _digest_into(digest, path)
-        return digest.hexdigest()
-
-    def chunks(self, lines_max: int) -> list[Chunk]:
-        """Cut the new lines, in their order, into pieces of this size."""
-        rows = self._connection.execute(
-            "from (from outcome select line_no, gross, net, (row_number() over (order by line_no)"
-            " - 1) // ? as piece where standing = 'new') select min(line_no), max(line_no),"
-            " count(*), cast(sum(gross) as bigint), cast(sum(net) as bigint)"
-            " group by piece order by piece",
-            [lines_max],
-        ).fetchall()
-        return [Chunk(first, last, Sums(*sums)) for first, last, *sums in rows]
 
     def set_apart(self, awaited: Iterable[UUID]) -> None:
         """Find the new lines that need more than storing.
@@ -269,8 +270,22 @@ class Workbench(ReportReading):
             " or payment_id in (from awaited select payment_id))) order by line_no"
         )
 
+    def chunks(self, lines_max: int) -> list[Chunk]:
+        """Cut the new lines, in their order, into pieces of this size."""
+        rows = self._connection.execute(
+            "from (from outcome select line_no, gross, net, (row_number() over (order by line_no)"
+            " - 1) // ? as piece where standing = 'new') select min(line_no), max(line_no),"
+            " count(*) filter (where line_no in (from apart select line_no)),"
+            " count(*), cast(sum(gross) as bigint), cast(sum(net) as bigint)"
+            " group by piece order by piece",
+            [lines_max],
+        ).fetchall()
+        return [Chunk(first, last, apart, Sums(*sums)) for first, last, apart, *sums in rows]
+
     def apart(self, chunk: Chunk) -> list[dict[str, Any]]:
         """Return the lines of a piece that need more than storing, in their order."""
+        if not chunk.apart:
+            return []
         return self._dicts(
             "from apart where line_no between ? and ? order by line_no", [chunk.first, chunk.last]
         )
@@ -280,8 +295,6 @@ class Workbench(ReportReading):
         return self._dicts(
             "from outcome where standing = ? order by rank, payment_id, class", [standing]
         )
-
-    # -- inside ------------------------------------------------------------------------------
 
     # -- inside ------------------------------------------------------------------------------
 
@@ -296,16 +309,15 @@ class Workbench(ReportReading):
             f"create table {table} ({columns}); insert into {table} values {values}"
         )
 
-    def _load(self, relation: str, path: Path) -> None:
-        if path.suffix == ".parquet":
-            self._connection.execute(f"insert into {relation} from read_parquet('{path}')")
-            return
-        columns = OUTCOME if relation == "outcome" else RELATIONS[relation]
+    def _load(self, relation: str, path: Path, columns: Columns) -> None:
         self._connection.execute(
             f"insert into {relation} from read_csv(?, header = false, auto_detect = false,"
             f" columns = {_types(columns)})",
             [str(path)],
         )
+
+    def _load_parquet(self, relation: str, path: Path) -> None:
+        self._connection.execute(f"insert into {relation} from read_parquet('{path}')")
 
     def _copy(self, name: str, query: str) -> Path:
         path = self.folder / name
@@ -325,12 +337,6 @@ def _types(columns: Columns) -> str:
 
 def _factors() -> list[tuple[object, ...]]:
     return [(code, 10**exponent) for code, exponent in EXPONENTS.items()]
-
-
-def _digest_into(digest: Any, path: Path) -> None:
-    with path.open("rb") as file:
-        while piece := file.read(HASHED_BYTES):
-            digest.update(piece)
 
 
 def _listed(words: Iterable[str]) -> str:

@@ -91,6 +91,8 @@ class ReportReading:
 
     def quarantined(self) -> list[Quarantined]:
         """Return what is not well formed, in the order of the file."""
+        if not self._one("from checked select count(*) where reason is not null"):
+            return []
         rows = self._connection.execute(
             "from checked c join raw r using (place) "
             "select place, reason, left(cast(r as varchar), ?) where reason is not null "
@@ -168,10 +170,9 @@ class ReportReading:
         )
 
     def _refuse_formulas(self) -> None:
-        row = self._connection.execute(
-            "from raw where formula and place = (from checked select min(place) where formula)"
-        ).fetchone()
-        if row is not None:
+        place = self._one("from checked select min(place) where formula")
+        if place is not None:
+            row = self._row(f"from raw where place = {place}")
             cell = next(value for value in row[2:] if value and FORMULA.match(value))
             raise BadReportError(
                 f"The cell '{cell[:40]}' is a formula; the file went through a spreadsheet.",

@@ -12,6 +12,7 @@ and the sums are those of the report, or nothing is applied.
 import asyncio
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -19,11 +20,10 @@ from zoneinfo import ZoneInfo
 from caas.billing_database.book_snapshot import BookSnapshot, LateWindow, book_snapshot
 from caas.billing_database.classification import PostgresqlEngine, classification
 from caas.billing_database.connection import Database
-from caas.billing_database.settlement_reports import STORED
 from caas.external_systems.reconciliation_engine import ReconciliationEngine
 from caas.external_systems.reconciliation_workbench import Workbench
 from caas.external_systems.report_files import BadReportError
-from caas.rules.compared_relations import names
+from caas.payment_processing.reconciliation.pace import Pace
 from caas.rules.settlement_dates import (
     TERMS,
     PaymentMethod,
@@ -59,11 +59,10 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """What was compared: as of when, by which engine, and the digest of the outcome."""
+    """What was compared: as of when, and by which engine."""
 
     as_of: datetime
     engine: str
-    output_hash: str
 
 
 class Comparison:
@@ -84,7 +83,7 @@ class Comparison:
         self._small_lines_max = small_lines_max
 
     async def compare(
-        self, gateway: str, report_id: str, terms: Terms, bench: Workbench
+        self, gateway: str, report_id: str, terms: Terms, bench: Workbench, pace: Pace
     ) -> Compared:
         """Judge every line on the workbench, and every record that lacks one.
 
@@ -92,34 +91,46 @@ class Comparison:
             NotOurReportError: the report is of another account.
         """
         folder = bench.folder
-        async with book_snapshot(self._database) as book:
-            again = folder / "again.csv"
-            await book.lines_again(gateway, again)
-            await asyncio.to_thread(bench.take_lines, again)
-            await asyncio.to_thread(bench.take_fresh, report_id)
-            await book.take_keys(await asyncio.to_thread(bench.keys))
-            if terms.closing:
-                await self._look_for_lacking(book, terms)
-            await book.book(folder / "told.csv", folder / "besides.csv")
-            await book.lines_seen(folder / "seen.csv")
-            as_of = book.as_of
-        await asyncio.to_thread(bench.take_seen, folder / "seen.csv")
-        await asyncio.to_thread(bench.take_book, folder / "besides.csv", folder / "told.csv")
-        await asyncio.to_thread(bench.take_terms, _row_of(terms))
-        engine = await self.judge(bench)
-        await asyncio.to_thread(_check, bench)
-        return Compared(
-            as_of,
-            engine,
-            await asyncio.to_thread(bench.write_outcome, names(STORED)),
-        )
+        again, told, seen = (folder / f"{name}.csv" for name in ("again", "told", "seen"))
+        besides, seen_besides = (folder / f"{name}.csv" for name in ("besides", "seen_besides"))
 
-    async def judge(self, bench: Workbench) -> str:
+        def take_lines() -> Path:
+            bench.take_lines(again)
+            bench.take_fresh(report_id)
+            return bench.keys()
+
+        def take_told() -> Path:
+            bench.take_told(told)
+            return bench.transactions()
+
+        await pace.rest()
+        async with book_snapshot(self._database) as book:
+            await book.lines_again(gateway, again)
+            keys, _ = await pace.side_by_side(
+                take_lines, partial(self._look_for_lacking, book, terms)
+            )
+            await book.take_keys(keys)
+            await book.told(told)
+            await pace.rest()
+            transactions, _ = await pace.side_by_side(take_told, partial(book.seen_of_told, seen))
+            await book.take_transactions(transactions)
+            await book.besides(besides)
+            await book.seen_of_besides(seen_besides)
+            as_of = book.as_of
+        await asyncio.to_thread(bench.take_besides, besides)
+        await asyncio.to_thread(bench.take_seen, seen, seen_besides)
+        await asyncio.to_thread(bench.take_terms, _row_of(terms))
+        engine = await self.judge(bench, pace)
+        await asyncio.to_thread(_check, bench)
+        return Compared(as_of, engine)
+
+    async def judge(self, bench: Workbench, pace: Pace) -> str:
         """Run the one text where it runs best for this size; return the engine's name."""
         text = classification()
         engine = await self._engine_for(await asyncio.to_thread(bench.count))
         if engine is None:
-            await asyncio.to_thread(bench.classify, text)
+            bench.compute_with(pace.threads)
+            await pace.alone(partial(bench.classify, text))
             return DUCKDB
         await asyncio.to_thread(bench.hand_out, engine.file_format)
         found: Path = await engine.classify(bench.folder, text)
@@ -132,6 +143,8 @@ class Comparison:
         return self._engine
 
     async def _look_for_lacking(self, book: BookSnapshot, terms: Terms) -> None:
+        if not terms.closing:
+            return
         await book.late(late_windows(terms.day, terms.last_day, self._zone))
         since = terms.last_as_of or book.as_of - LOOK_BACK_DAYS * ONE_DAY
         await book.delivered(since)

@@ -9,9 +9,10 @@ import asyncio
 import contextlib
 import shutil
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Final
 from uuid import UUID
@@ -33,13 +34,14 @@ from caas.external_systems.reconciliation_engine import ReconciliationEngine
 from caas.external_systems.reconciliation_workbench import Workbench
 from caas.external_systems.report_files import BadReportError
 from caas.payment_processing.flow import Alert
-from caas.payment_processing.reconciliation.comparison import Compared, Comparison, Terms
+from caas.payment_processing.reconciliation.comparison import Comparison, Terms
 from caas.payment_processing.reconciliation.fetching import (
     Fetched,
     Fetching,
     Progress,
     ReportMovedError,
 )
+from caas.payment_processing.reconciliation.pace import Pace, paced
 from caas.payment_processing.reconciliation.reporting import FIRST_DAY, DayOutOfReachError
 from caas.payment_processing.reconciliation.updating import Run, Updating
 from caas.rules.compared_relations import RULE_VERSION, names
@@ -131,7 +133,8 @@ class Runs:
             await asyncio.to_thread(shutil.rmtree, self._running(), ignore_errors=True)
             await self.days.begin(run_id, self._gateway.name, day, mode, RULE_VERSION)
             try:
-                end, days = await self._run(run_id, day, file, mode, progress)
+                async with paced(self._books.database) as pace:
+                    end, days = await self._run(run_id, day, file, mode, progress, pace)
             except CaasError as error:
                 await self._refused(run_id, day, error)
                 raise
@@ -157,11 +160,18 @@ class Runs:
             raise NotReplayableError(run=str(run.id))
         async with _bench(self._settings.folder / "replaying") as bench:
             await asyncio.to_thread(bench.take_kept, kept)
-            await self._comparison.judge(bench)
-            return await asyncio.to_thread(bench.write_outcome, names(STORED))
+            await self._comparison.judge(bench, Pace())
+            with closing(bench.outcome_lines(names(STORED))) as outcome:
+                return await asyncio.to_thread(outcome.end)
 
     async def _run(
-        self, run_id: UUID, day: date, file: Path | None, mode: str, progress: Progress
+        self,
+        run_id: UUID,
+        day: date,
+        file: Path | None,
+        mode: str,
+        progress: Progress,
+        pace: Pace,
     ) -> tuple[RunEnd, set[date]]:
         for attempt in range(1, FETCHES_MAX + 1):
             async with _bench(self._running()) as bench:
@@ -171,7 +181,7 @@ class Runs:
                     if attempt == FETCHES_MAX:
                         raise
                     continue
-                return await self._compare(run_id, fetched, mode, bench, progress)
+                return await self._compare(run_id, fetched, mode, bench, progress, pace)
         raise AssertionError("the last attempt returns or raises")
 
     async def _fetch(
@@ -183,16 +193,21 @@ class Runs:
         return await fetching.from_file(day, file, bench)
 
     async def _compare(
-        self, run_id: UUID, fetched: Fetched, mode: str, bench: Workbench, progress: Progress
+        self,
+        run_id: UUID,
+        fetched: Fetched,
+        mode: str,
+        bench: Workbench,
+        progress: Progress,
+        pace: Pace,
     ) -> tuple[RunEnd, set[date]]:
         report = fetched.report
         terms = await self._terms(report.day, mode)
         progress("compared", 0, fetched.new.lines)
-        compared = await self._comparison.compare(report.gateway, str(report.id), terms, bench)
-        progress("compared", fetched.new.lines, fetched.new.lines)
-        kept = await asyncio.to_thread(
-            bench.keep_compared, self._settings.folder / KEPT / str(run_id)
+        compared = await self._comparison.compare(
+            report.gateway, str(report.id), terms, bench, pace
         )
+        progress("compared", fetched.new.lines, fetched.new.lines)
         run = Run(
             id=run_id,
             gateway=report.gateway,
@@ -200,10 +215,26 @@ class Runs:
             report=report,
             closing=terms.closing,
         )
-        days = await self._updating.apply(run, bench, progress)
+        keeping = partial(bench.keep_compared, self._settings.folder / KEPT / str(run_id))
+        kept, applied = await pace.side_by_side(
+            keeping, partial(self._updating.apply, run, bench, progress, pace)
+        )
         await self._remember(fetched)
         await asyncio.to_thread(_forget_old, self._settings.folder / KEPT)
-        return await self._end(compared, kept, fetched, bench), days
+        classes = await asyncio.to_thread(bench.classes)
+        counts: dict[str, int] = {}
+        for row in classes:
+            counts[row["class"]] = counts.get(row["class"], 0) + row["lines"]
+        end = RunEnd(
+            state="done",
+            engine=compared.engine,
+            as_of=compared.as_of,
+            lines=fetched.new.lines,
+            input_hash=kept,
+            output_hash=applied.output_hash,
+            counts=counts,
+        )
+        return end, applied.days
 
     async def _terms(self, day: date, mode: str) -> Terms:
         last_day, last_as_of = await self.days.last_compared(self._gateway.name, day)
@@ -226,23 +257,6 @@ class Runs:
                 report.id, None, by="reconciliation", note="The report came whole."
             )
         await self.reports.resume_at(report.id, fetched.resume_cursor)
-
-    async def _end(
-        self, compared: Compared, kept: str, fetched: Fetched, bench: Workbench
-    ) -> RunEnd:
-        classes = await asyncio.to_thread(bench.classes)
-        counts: dict[str, int] = {}
-        for row in classes:
-            counts[row["class"]] = counts.get(row["class"], 0) + row["lines"]
-        return RunEnd(
-            state="done",
-            engine=compared.engine,
-            as_of=compared.as_of,
-            lines=fetched.new.lines,
-            input_hash=kept,
-            output_hash=compared.output_hash,
-            counts=counts,
-        )
 
     async def _refused(self, run_id: UUID, day: date, error: CaasError) -> None:
         """A report that is refused is a case for a person; a gateway that is silent is not."""

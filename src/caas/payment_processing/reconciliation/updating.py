@@ -12,9 +12,9 @@ webhooks use; a discrepancy's id follows from what it is about.
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import date, timedelta
-from itertools import islice
 from typing import Any, Final
 from uuid import UUID
 
@@ -24,12 +24,13 @@ from caas.billing_database.discrepancies import Discrepancies, Discrepancy, NewD
 from caas.billing_database.identifiers import derived_id
 from caas.billing_database.moves import Move
 from caas.billing_database.reconciliation_days import ReconciliationDays
-from caas.billing_database.settlement_reports import SettlementReport, SettlementReports
-from caas.external_systems.reconciliation_workbench import LINES, Chunk, Workbench
+from caas.billing_database.settlement_reports import STORED, SettlementReport, SettlementReports
+from caas.external_systems.reconciliation_workbench import Chunk, Workbench
 from caas.payment_processing.gateway_calls import CAPTURE, POLL_SETTLEMENT, PROBE
 from caas.payment_processing.reconciliation.fetching import Progress
+from caas.payment_processing.reconciliation.pace import Pace
 from caas.rules import postings
-from caas.rules.compared_relations import AGREEING, POSTING
+from caas.rules.compared_relations import AGREEING, POSTING, names
 from caas.rules.discrepancies import DiscrepancyKind, due_days
 from caas.rules.money import Money
 from caas.rules.payment_states import PaymentEvent, PaymentState, Remark
@@ -64,6 +65,14 @@ class Run:
     closing: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """The days whose verdict may have changed, and the digest of the whole outcome."""
+
+    days: set[date]
+    output_hash: str
+
+
 @dataclass(slots=True)
 class _Known:
     """Where this run itself has left a payment that it settles in several steps."""
@@ -90,24 +99,27 @@ class Updating:
         self._days = days
         self._chunk_lines = chunk_lines
 
-    async def apply(self, run: Run, bench: Workbench, progress: Progress) -> set[date]:
-        """Apply a comparison; return the days whose verdict may have changed."""
+    async def apply(self, run: Run, bench: Workbench, progress: Progress, pace: Pace) -> Applied:
+        """Apply a comparison."""
         awaited = await self._discrepancies.awaited()
         await asyncio.to_thread(bench.set_apart, awaited)
-        chunks = await asyncio.to_thread(bench.chunks, self._chunk_lines)
+        lines_at_once = pace.lines_at_once(self._chunk_lines)
+        chunks = await asyncio.to_thread(bench.chunks, lines_at_once)
         total = sum(chunk.sums.lines for chunk in chunks)
         days = {run.day}
         known = _Known()
         done = 0
-        with (bench.folder / LINES).open("rb") as file:
+        with closing(bench.outcome_lines(names(STORED))) as outcome:
             for chunk in chunks:
-                lines = b"".join(islice(file, chunk.sums.lines))
+                lines = await asyncio.to_thread(outcome.take, chunk.sums.lines)
                 apart = await asyncio.to_thread(bench.apart, chunk)
                 days |= await self._one_chunk(run, chunk, lines, apart, known)
                 done += chunk.sums.lines
                 progress("applied", done, total)
+                await pace.rest(commits=1)
+            output_hash = await asyncio.to_thread(outcome.end)
         days |= await self._besides(run, bench, known)
-        return days
+        return Applied(days, output_hash)
 
     async def _one_chunk(
         self, run: Run, chunk: Chunk, lines: bytes, apart: list[Row], known: _Known

@@ -1,0 +1,113 @@
+"""How much of the machine a run of Diagram 10 takes: all of it, or little while others are served.
+
+Nobody waits for a run, and every customer waits for a payment. While others commit in the Billing
+Database, a run does one thing at a time and rests longer than it worked; otherwise the workbench
+and the Billing Database work side by side, as fast as they can.
+
+Rules a change must keep: what a run finds never depends on its pace; each rest has a limit; a
+thread cannot be stopped, so that nobody goes on, or gives up the workbench, before it has ended.
+"""
+
+import asyncio
+import contextlib
+import os
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, Final, TypeVar
+
+from caas.billing_database.connection import Database
+from caas.errors import UnavailableError
+
+RESTS: Final = 9.0
+"""So many times as long as it worked, a run rests while others are served."""
+REST_SECONDS_MAX: Final = 20.0
+SERVED_A_SECOND: Final = 20.0
+"""Commits of others; workers that look whether something is to be done make fewer."""
+LOOK_SECONDS: Final = 1.0
+LOOKS: Final = 3
+"""The busiest of so many looks counts: a session tells of its commits up to a second late."""
+
+LINES_BESIDE_OTHERS: Final = 1_000
+
+AtBench = TypeVar("AtBench")
+Meanwhile = TypeVar("Meanwhile")
+
+
+class Pace:
+    """The pace of one run."""
+
+    def __init__(self) -> None:
+        """Begin at full pace."""
+        self.others_are_served = False
+        self._own_commits = 0
+        self._working_since = time.monotonic()
+
+    @property
+    def threads(self) -> int:
+        """How many threads the workbench may compute with."""
+        return 1 if self.others_are_served else os.cpu_count() or 1
+
+    def lines_at_once(self, most: int) -> int:
+        """Return how many lines to store with one commit, which whoever commits beside it feels."""
+        return min(most, LINES_BESIDE_OTHERS) if self.others_are_served else most
+
+    async def side_by_side(
+        self,
+        at_bench: Callable[[], AtBench],
+        meanwhile: Callable[[], Coroutine[Any, Any, Meanwhile]],
+    ) -> tuple[AtBench, Meanwhile]:
+        """Compute in a thread while something else goes on, or after it; return both results."""
+        if self.others_are_served:
+            done = await meanwhile()
+            await self.rest()
+            return await self.alone(at_bench), done
+        working = asyncio.ensure_future(asyncio.to_thread(at_bench))
+        try:
+            done = await meanwhile()
+        finally:
+            await asyncio.wait([working])
+            working.exception()  # what both raised is told once, by whoever failed first
+        return working.result(), done
+
+    async def alone(self, at_bench: Callable[[], AtBench]) -> AtBench:
+        """Compute in a thread, then rest."""
+        result = await asyncio.to_thread(at_bench)
+        await self.rest()
+        return result
+
+    async def rest(self, *, commits: int = 0) -> None:
+        """Rest from what was done since the last rest, with so many commits of our own."""
+        self._own_commits += commits
+        if self.others_are_served:
+            worked = time.monotonic() - self._working_since
+            await asyncio.sleep(min(RESTS * worked, REST_SECONDS_MAX))
+        self._working_since = time.monotonic()
+
+    async def watch(self, database: Database) -> None:
+        """See, as long as nobody stops it, whether others are served."""
+        known, own_before = 0, 0
+        others: deque[int] = deque(maxlen=LOOKS)
+        while True:
+            with contextlib.suppress(UnavailableError):
+                committed = await database.committed()
+                own, self._own_commits = self._own_commits + 1, 0
+                if known:
+                    others.append(committed - known - own - own_before)
+                    self.others_are_served = max(others) > SERVED_A_SECOND * LOOK_SECONDS
+                known, own_before = committed, own
+            await asyncio.sleep(LOOK_SECONDS)
+
+
+@asynccontextmanager
+async def paced(database: Database) -> AsyncIterator[Pace]:
+    """Watch what others commit in this database until the block is left."""
+    pace = Pace()
+    watching = asyncio.create_task(pace.watch(database))
+    try:
+        yield pace
+    finally:
+        watching.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await watching

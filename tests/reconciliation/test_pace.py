@@ -1,0 +1,125 @@
+"""A run takes the whole machine, or little of it while others are served; it finds the same."""
+
+import asyncio
+import threading
+from pathlib import Path
+
+import pytest
+
+from caas.billing_database.connection import Database
+from caas.payment_processing.reconciliation.pace import REST_SECONDS_MAX, RESTS, Pace, paced
+from tests.reconciliation.crowd import crowd, report_file, settlements
+from tests.reconciliation.office import Office
+
+PATIENCE_SECONDS = 60
+
+
+@pytest.fixture
+def rests(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """What is rested, without resting."""
+    taken: list[float] = []
+    really = asyncio.sleep
+
+    async def sleep(seconds: float) -> None:
+        taken.append(seconds)
+        await really(0)
+
+    monkeypatch.setattr("caas.payment_processing.reconciliation.pace.asyncio.sleep", sleep)
+    return taken
+
+
+async def test_alone_the_workbench_and_the_database_work_at_the_same_time(
+    rests: list[float],
+) -> None:
+    met = threading.Barrier(2, timeout=PATIENCE_SECONDS)
+
+    both = await Pace().side_by_side(
+        lambda: met.wait() >= 0, lambda: asyncio.to_thread(lambda: met.wait() >= 0)
+    )
+
+    assert both == (True, True)
+    assert rests == []
+
+
+async def test_while_others_are_served_one_thing_is_done_after_the_other(
+    rests: list[float],
+) -> None:
+    pace = Pace()
+    pace.others_are_served = True
+    done: list[str] = []
+
+    async def meanwhile() -> None:
+        done.append("database begins")
+        await asyncio.to_thread(lambda: None)
+        done.append("database ends")
+
+    await pace.side_by_side(lambda: done.append("workbench"), meanwhile)
+
+    assert done == ["database begins", "database ends", "workbench"]
+    assert len(rests) == 2
+
+
+async def test_a_rest_is_longer_than_the_work_before_it_and_has_a_limit(
+    rests: list[float],
+) -> None:
+    pace = Pace()
+    pace.others_are_served = True
+
+    for worked in (0.5, 1000.0):
+        pace._working_since -= worked
+        await pace.rest()
+
+    assert 0.5 * RESTS <= rests[0] < REST_SECONDS_MAX
+    assert rests[1] == REST_SECONDS_MAX
+
+
+async def test_a_thread_at_the_workbench_has_ended_when_the_database_fails() -> None:
+    may_end, ended = threading.Event(), threading.Event()
+
+    def at_bench() -> None:
+        may_end.wait(PATIENCE_SECONDS)
+        ended.set()
+
+    async def meanwhile() -> None:
+        asyncio.get_running_loop().call_later(0.05, may_end.set)
+        raise ConnectionError("the database is gone")
+
+    with pytest.raises(ConnectionError):
+        await Pace().side_by_side(at_bench, meanwhile)
+
+    assert ended.is_set()
+
+
+async def test_others_are_seen_by_what_they_commit(database: Database) -> None:
+    async def until(*, served: bool) -> None:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while pace.others_are_served is not served:
+                await asyncio.sleep(0.01)
+
+    async def others() -> None:
+        while True:
+            await asyncio.gather(*(database.fetch("select 1") for _ in range(5)))
+
+    async with paced(database) as pace:
+        buying = asyncio.create_task(others())
+        await until(served=True)
+        buying.cancel()
+        await until(served=False)
+
+
+async def test_a_run_that_rests_finds_what_a_run_at_full_pace_finds(
+    office: Office, tmp_path: Path, rests: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    payments = await crowd(office.house.platform.books, 20)
+    path = report_file(tmp_path / "day.csv", settlements(payments))
+
+    async def served(self: Pace, _database: Database) -> None:
+        self.others_are_served = True
+
+    monkeypatch.setattr(Pace, "watch", served)
+    rested = await office.room.reconcile(office.today, file=path)
+    digest = await office.room.replay(rested.run.id)
+
+    assert rested.run.counts == {"matched": 20}
+    assert digest == rested.run.output_hash
+    assert len(rests) > 4

@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 
 from caas.billing_database.connection import Database
-from caas.payment_processing.reconciliation.pace import REST_SECONDS_MAX, RESTS, Pace, paced
+from caas.payment_processing.reconciliation.pace import (
+    FEED_LINES,
+    FEED_SECONDS,
+    REST_SECONDS_MAX,
+    RESTS,
+    Pace,
+    paced,
+)
 from tests.reconciliation.crowd import crowd, report_file, settlements
 from tests.reconciliation.office import Office
 
@@ -71,6 +78,21 @@ async def test_a_rest_is_longer_than_the_work_before_it_and_has_a_limit(
 
     assert 0.5 * RESTS <= rests[0] < REST_SECONDS_MAX
     assert rests[1] == REST_SECONDS_MAX
+
+
+@pytest.mark.parametrize(("served", "pieces"), [(False, 1), (True, 4)])
+async def test_lines_are_fed_little_by_little_while_others_are_served(
+    rests: list[float], *, served: bool, pieces: int
+) -> None:
+    pace = Pace()
+    pace.others_are_served = served
+    lines = b"one line\n" * (3 * FEED_LINES + 1)
+
+    fed = [piece async for piece in pace.fed(lines)]
+
+    assert b"".join(fed) == lines
+    assert len(fed) == pieces
+    assert rests == [FEED_SECONDS] * (pieces if served else 0)
 
 
 async def test_a_thread_at_the_workbench_has_ended_when_the_database_fails() -> None:

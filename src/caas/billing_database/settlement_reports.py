@@ -5,7 +5,7 @@ what follows from it; a report's own sums move with its lines; what cannot be re
 with its reason, and released when it has come well formed or a person says why it may be missing.
 """
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -227,7 +227,7 @@ class SettlementReports:
     async def store(
         self,
         report_id: UUID,
-        lines: bytes,
+        lines: AsyncIterable[bytes],
         *,
         run_id: UUID,
         sums: tuple[int, int, int],
@@ -240,7 +240,7 @@ class SettlementReports:
         await within.execute(OF_RUN, str(run_id))
         await within.copy_to_table(
             "settlement_lines",
-            source=_Once(lines),
+            source=lines,
             columns=[name for name, _ in STORED],
             format="csv",
             timeout=COPY_SECONDS_MAX,
@@ -293,18 +293,3 @@ class SettlementReports:
     async def lines_of(self, payment_id: UUID) -> list[StoredLine]:
         """Return every line of a payment, the oldest first."""
         return [StoredLine(*row) for row in await self._database.fetch(OF_PAYMENT, payment_id)]
-
-
-class _Once:
-    """Bytes as the driver wants them: something that can be iterated once, asynchronously."""
-
-    def __init__(self, content: bytes) -> None:
-        self._pieces = [content]
-
-    def __aiter__(self) -> "_Once":
-        return self
-
-    async def __anext__(self) -> bytes:
-        if not self._pieces:
-            raise StopAsyncIteration
-        return self._pieces.pop()

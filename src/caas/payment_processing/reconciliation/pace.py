@@ -10,11 +10,13 @@ thread cannot be stopped, so that nobody goes on, or gives up the workbench, bef
 
 import asyncio
 import contextlib
+import io
 import os
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from itertools import islice
 from typing import Any, Final, TypeVar
 
 from caas.billing_database.connection import Database
@@ -29,7 +31,9 @@ LOOK_SECONDS: Final = 1.0
 LOOKS: Final = 3
 """The busiest of so many looks counts: a session tells of its commits up to a second late."""
 
-LINES_BESIDE_OTHERS: Final = 1_000
+FEED_LINES: Final = 60
+FEED_SECONDS: Final = 0.01
+"""While others are served, the Billing Database is given so many lines so often."""
 
 AtBench = TypeVar("AtBench")
 Meanwhile = TypeVar("Meanwhile")
@@ -48,10 +52,6 @@ class Pace:
     def threads(self) -> int:
         """How many threads the workbench may compute with."""
         return 1 if self.others_are_served else os.cpu_count() or 1
-
-    def lines_at_once(self, most: int) -> int:
-        """Return how many lines to store with one commit, which whoever commits beside it feels."""
-        return min(most, LINES_BESIDE_OTHERS) if self.others_are_served else most
 
     async def side_by_side(
         self,
@@ -77,12 +77,22 @@ class Pace:
         await self.rest()
         return result
 
-    async def rest(self, *, commits: int = 0) -> None:
-        """Rest from what was done since the last rest, with so many commits of our own."""
-        self._own_commits += commits
+    async def rest(self) -> None:
+        """Rest from what was done since the last rest."""
         if self.others_are_served:
             worked = time.monotonic() - self._working_since
             await asyncio.sleep(min(RESTS * worked, REST_SECONDS_MAX))
+        self._working_since = time.monotonic()
+
+    async def fed(self, lines: bytes) -> AsyncIterator[bytes]:
+        """Give lines to the Billing Database, all at once or little by little, for one commit."""
+        waiting = io.BytesIO(lines)
+        while self.others_are_served and (some := b"".join(islice(waiting, FEED_LINES))):
+            yield some
+            await asyncio.sleep(FEED_SECONDS)
+        if rest := waiting.read():
+            yield rest
+        self._own_commits += 1
         self._working_since = time.monotonic()
 
     async def watch(self, database: Database) -> None:

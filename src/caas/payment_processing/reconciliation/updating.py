@@ -103,8 +103,7 @@ class Updating:
         """Apply a comparison."""
         awaited = await self._discrepancies.awaited()
         await asyncio.to_thread(bench.set_apart, awaited)
-        lines_at_once = pace.lines_at_once(self._chunk_lines)
-        chunks = await asyncio.to_thread(bench.chunks, lines_at_once)
+        chunks = await asyncio.to_thread(bench.chunks, self._chunk_lines)
         total = sum(chunk.sums.lines for chunk in chunks)
         days = {run.day}
         known = _Known()
@@ -113,21 +112,26 @@ class Updating:
             for chunk in chunks:
                 lines = await asyncio.to_thread(outcome.take, chunk.sums.lines)
                 apart = await asyncio.to_thread(bench.apart, chunk)
-                days |= await self._one_chunk(run, chunk, lines, apart, known)
+                days |= await self._one_chunk(run, chunk, lines, apart, known, pace)
                 done += chunk.sums.lines
                 progress("applied", done, total)
-                await pace.rest(commits=1)
             output_hash = await asyncio.to_thread(outcome.end)
         days |= await self._besides(run, bench, known)
         return Applied(days, output_hash)
 
     async def _one_chunk(
-        self, run: Run, chunk: Chunk, lines: bytes, apart: list[Row], known: _Known
+        self,
+        run: Run,
+        chunk: Chunk,
+        lines: bytes,
+        apart: list[Row],
+        known: _Known,
+        pace: Pace,
     ) -> set[date]:
         async def together(connection: Connection) -> tuple[set[date], _Known]:
             sums = (chunk.sums.lines, chunk.sums.gross, chunk.sums.net)
             await self._reports.store(
-                run.report.id, lines, run_id=run.id, sums=sums, within=connection
+                run.report.id, pace.fed(lines), run_id=run.id, sums=sums, within=connection
             )
             return await self._follow(run, apart, known, connection)
 

@@ -1,6 +1,7 @@
 """Fault F-C2: stopped at any line and started again, a run ends as if it had never stopped."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,11 +11,15 @@ from caas.billing_database.books import Books
 from caas.billing_database.connection import Database
 from caas.billing_database.payments import Payment
 from caas.billing_database.reconciliation_days import AlreadyReconcilingError
+from caas.external_systems import reconciliation_workbench as workbench
+from caas.payment_processing.reconciliation.pace import Pace
+from caas.payment_processing.reconciliation.runs import NotReplayableError
 from caas.payment_processing.reconciliation.updating import Updating
 from tests.reconciliation.crowd import crowd, line_of, report_file
 from tests.reconciliation.office import Office
 
 LINES = 12
+RUNS = "select id from reconciliation_runs"
 
 
 class PowerCutError(BaseException):
@@ -118,6 +123,47 @@ async def test_a_run_stopped_after_any_line_ends_the_same(
     ]  # fmt: skip
     assert left["payments"][1][1] == 1
     assert left["verdict"] == "open discrepancies"
+
+
+@pytest.mark.parametrize("served", [False, True])
+async def test_what_a_run_compared_is_kept_before_it_applies_anything(
+    office: Office, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, served: bool
+) -> None:
+    """Beside customers it was kept last, and a run killed before could not be judged again."""
+    await a_day(office, tmp_path / "day.csv")
+    line_by_line(office)
+
+    async def watch(self: Pace, _database: Database) -> None:
+        self.others_are_served = served
+
+    def cut(phase: str, done: int, _total: int) -> None:
+        if phase == "applied" and done == 1:
+            raise PowerCutError
+
+    monkeypatch.setattr(Pace, "watch", watch)
+    monkeypatch.setattr("caas.payment_processing.reconciliation.pace.RESTS", 0.0)
+    with pytest.raises(PowerCutError):
+        await office.room.reconcile(office.today, file=tmp_path / "day.csv", progress=cut)
+    [run_id] = [row[0] for row in await office.house.database.fetch(RUNS)]
+
+    assert await office.room.replay(run_id)
+
+
+async def test_what_was_kept_in_part_cannot_be_judged_again(
+    office: Office, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await a_day(office, tmp_path / "day.csv")
+
+    def dark(*_: object) -> None:
+        raise PowerCutError
+
+    monkeypatch.setattr(workbench, "hashlib", SimpleNamespace(sha256=dark))
+    with pytest.raises(PowerCutError):
+        await office.room.reconcile(office.today, file=tmp_path / "day.csv")
+    [run_id] = [row[0] for row in await office.house.database.fetch(RUNS)]
+
+    with pytest.raises(NotReplayableError):
+        await office.room.replay(run_id)
 
 
 async def test_what_a_killed_run_left_on_the_disk_is_cleared_by_the_next(

@@ -68,7 +68,7 @@ class Program:
         async with asyncio.timeout(END_SECONDS_MAX):
             while wanted not in text:
                 line = await self.process.stdout.readline()
-                assert line, f"it ended: {text}"
+                assert line, f"it ended: {text}{await self.ended()}"
                 text += line.decode()
         return text
 

@@ -207,16 +207,21 @@ class Workbench(ReportReading):
             self._load("outcome", path, OUTCOME)
 
     def keep_compared(self, folder: Path) -> str:
-        """Keep the relations as Parquet, so that they can be judged again; return their digest."""
-        folder.mkdir(parents=True, exist_ok=True)
+        """Keep the relations as Parquet, so that they can be judged again; return their digest.
+
+        The folder is there once they are whole.
+        """
+        keeping = self.folder / "keeping"
+        keeping.mkdir()
         digest = hashlib.sha256()
-        with self._connection.cursor() as cursor:
-            for name in RELATIONS:
-                path = folder / f"{name}.parquet"
-                cursor.execute(f"copy {name} to '{path}' (format parquet, compression zstd)")
-                with path.open("rb") as file:
-                    while piece := file.read(HASHED_BYTES):
-                        digest.update(piece)
+        for name in RELATIONS:
+            path = keeping / f"{name}.parquet"
+            self._connection.execute(f"copy {name} to '{path}' (format parquet, compression zstd)")
+            with path.open("rb") as file:
+                while piece := file.read(HASHED_BYTES):
+                    digest.update(piece)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        keeping.rename(folder)
         return digest.hexdigest()
 
     def take_kept(self, folder: Path) -> None:

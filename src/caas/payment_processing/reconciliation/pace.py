@@ -90,8 +90,8 @@ class Pace:
         while self.others_are_served and (some := b"".join(islice(waiting, FEED_LINES))):
             yield some
             await asyncio.sleep(FEED_SECONDS)
-        if rest := waiting.read():
-            yield rest
+        if left := waiting.read():
+            yield left
         self._own_commits += 1
         self._working_since = time.monotonic()
 

@@ -2,7 +2,7 @@
 
 Rules a change must keep: nothing is applied of a report whose control totals do not agree; one
 run at a time for a gateway; a run that was stopped is run again, and ends the same; what a run
-compared is kept, so that it can be judged again and give the same bytes.
+compared is kept before anything is applied, so that it can be judged again and give the same bytes.
 """
 
 import asyncio
@@ -208,6 +208,9 @@ class Runs:
             report.gateway, str(report.id), terms, bench, pace
         )
         progress("compared", fetched.new.lines, fetched.new.lines)
+        kept = await pace.alone(
+            partial(bench.keep_compared, self._settings.folder / KEPT / str(run_id))
+        )
         run = Run(
             id=run_id,
             gateway=report.gateway,
@@ -215,16 +218,9 @@ class Runs:
             report=report,
             closing=terms.closing,
         )
-        keeping = partial(bench.keep_compared, self._settings.folder / KEPT / str(run_id))
-        kept, applied = await pace.side_by_side(
-            keeping, partial(self._updating.apply, run, bench, progress, pace)
-        )
+        applied = await self._updating.apply(run, bench, progress, pace)
         await self._remember(fetched)
         await asyncio.to_thread(_forget_old, self._settings.folder / KEPT)
-        classes = await asyncio.to_thread(bench.classes)
-        counts: dict[str, int] = {}
-        for row in classes:
-            counts[row["class"]] = counts.get(row["class"], 0) + row["lines"]
         end = RunEnd(
             state="done",
             engine=compared.engine,
@@ -232,9 +228,15 @@ class Runs:
             lines=fetched.new.lines,
             input_hash=kept,
             output_hash=applied.output_hash,
-            counts=counts,
+            counts=await self._counts(bench),
         )
         return end, applied.days
+
+    async def _counts(self, bench: Workbench) -> dict[str, int]:
+        counts: dict[str, int] = {}
+        for row in await asyncio.to_thread(bench.classes):
+            counts[row["class"]] = counts.get(row["class"], 0) + row["lines"]
+        return counts
 
     async def _terms(self, day: date, mode: str) -> Terms:
         last_day, last_as_of = await self.days.last_compared(self._gateway.name, day)

@@ -9,6 +9,7 @@ import pytest
 from caas.billing_database import books as billing_books
 from caas.billing_database.books import Books
 from caas.billing_database.connection import Database
+from caas.billing_database.identifiers import new_id
 from caas.billing_database.payments import Payment
 from caas.billing_database.reconciliation_days import AlreadyReconcilingError
 from caas.external_systems import reconciliation_workbench as workbench
@@ -177,6 +178,17 @@ async def test_what_a_killed_run_left_on_the_disk_is_cleared_by_the_next(
     await office.room.reconcile(office.today, file=tmp_path / "day.csv")
 
     assert [*running.iterdir()] == []
+
+
+async def test_a_killed_run_is_told_as_stopped_by_the_next(office: Office, tmp_path: Path) -> None:
+    """A process that is killed cannot say that it ended; its run was running for ever."""
+    await a_day(office, tmp_path / "day.csv")
+    days, killed = office.room.days, new_id()
+    await days.begin(killed, office.room.gateway_name, office.today, "close", "1")
+
+    await office.room.reconcile(office.today, file=tmp_path / "day.csv")
+
+    assert (await days.run(killed)).state == "stopped"
 
 
 async def test_only_one_run_at_a_time(office: Office, tmp_path: Path) -> None:

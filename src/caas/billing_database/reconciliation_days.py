@@ -36,6 +36,11 @@ BEGIN_DAY: Final = """
 insert into reconciliation_days (gateway, day, because) values ($1, $2, 'never compared')
 on conflict do nothing
 """
+# Whoever begins is alone with this gateway: what is still running was killed.
+KILLED: Final = """
+update reconciliation_runs set state = 'stopped', finished_at = db_now()
+ where gateway = $1 and state = 'running'
+"""
 BEGIN: Final = """
 insert into reconciliation_runs (id, gateway, day, mode, state, rule_version, started_at)
 values ($1, $2, $3, $4, 'running', $5, db_now())
@@ -215,7 +220,7 @@ class ReconciliationDays:
         return row["today"], row["now"]
 
     async def begin(self, run_id: UUID, gateway: str, day: date, mode: str, rule: str) -> None:
-        """Write down that a run has begun.
+        """Write down that a run has begun, and that those before it have ended.
 
         Raises:
             DaySealedError: nothing of this day changes any more.
@@ -223,6 +228,7 @@ class ReconciliationDays:
         async with self._database.transaction() as connection:
             await connection.execute(BEGIN_DAY, gateway, day)
             await self.refuse_sealed(gateway, day, within=connection)
+            await connection.execute(KILLED, gateway)
             await connection.execute(BEGIN, run_id, gateway, day, mode, rule)
 
     async def refuse_sealed(self, gateway: str, day: date, *, within: Connection) -> None:

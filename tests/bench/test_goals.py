@@ -3,6 +3,7 @@
 No time is asserted. What is asserted is that nothing was made less durable to look faster.
 """
 
+import asyncio
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,8 +11,10 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from caas.bench import GOALS, SHOWN, cpu
+from caas.bench import GOALS, SHOWN, cpu, stage
+from caas.bench.gateway_at_hand import GatewayAtHand
 from caas.bench.ground import Ground, made_database
+from caas.bench.lifecycles import Lifecycles
 from caas.bench.yardstick import Yardstick
 from caas.billing_database import connection
 from caas.billing_database.embedded_postgresql import EmbeddedPostgresql
@@ -40,6 +43,22 @@ async def test_a_goal_is_measured_against_its_yardstick(ground: Ground, name: st
     assert turn.theirs > 0
     assert turn.ours > 0
     assert all(spent >= 0 for spent in turn.spent.values())
+
+
+async def test_lifecycles_end_when_everything_is_bought(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fast second bought more than was made ready, and the measurement ended with an error."""
+    monkeypatch.setattr(stage, "QUICK_PIECES", 100)
+    dsn = await ground.database("few_orders")
+    async with stage.standing(dsn, GatewayAtHand(), quick=True) as standing:
+        ours = Lifecycles(standing)
+        await ours.make_ready()
+
+        async with asyncio.timeout(60):
+            rate = await ours.rate(600)
+
+    assert rate > 0
 
 
 async def test_what_is_measured_is_flushed_to_disk_before_it_is_answered(ground: Ground) -> None:

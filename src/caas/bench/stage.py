@@ -3,12 +3,11 @@
 Rule a change must keep: what is made ready here is not measured.
 """
 
-import asyncio
 import base64
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 from caas import app, assembly
@@ -35,7 +34,6 @@ QUICK_VEHICLES: Final = 100
 AMOUNT: Final = 1299
 SERVICE: Final = "heated-seats"
 DAYS: Final = 30
-IN_FLIGHT: Final = 64
 PIECES: Final = 20_000
 QUICK_PIECES: Final = 1_000
 
@@ -142,18 +140,3 @@ async def _furnished(
 
 def _fail(topic: str, reason: str) -> None:
     raise AssertionError(f"a car was refused on {topic}: {reason}")
-
-
-async def together(in_flight: int, until: float, one: Any) -> int:
-    """Let so many callers do one thing after the other until a time of the loop's clock."""
-    loop = asyncio.get_running_loop()
-    done = 0
-
-    async def caller() -> None:
-        nonlocal done
-        while loop.time() < until:
-            await one()
-            done += 1
-
-    await asyncio.gather(*(caller() for _ in range(in_flight)))
-    return done

@@ -13,7 +13,7 @@ from caas.billing_database.identifiers import new_id
 from caas.billing_database.payments import Payment
 from caas.billing_database.reconciliation_days import AlreadyReconcilingError
 from caas.external_systems import reconciliation_workbench as workbench
-from caas.payment_processing.reconciliation.pace import Pace
+from caas.payment_processing.reconciliation.effort import Effort
 from caas.payment_processing.reconciliation.runs import NotReplayableError
 from caas.payment_processing.reconciliation.updating import Updating
 from tests.reconciliation.crowd import crowd, line_of, report_file
@@ -134,15 +134,15 @@ async def test_what_a_run_compared_is_kept_before_it_applies_anything(
     await a_day(office, tmp_path / "day.csv")
     line_by_line(office)
 
-    async def watch(self: Pace, _database: Database) -> None:
+    async def watch(self: Effort, _database: Database) -> None:
         self.others_are_served = served
 
     def cut(phase: str, done: int, _total: int) -> None:
         if phase == "applied" and done == 1:
             raise PowerCutError
 
-    monkeypatch.setattr(Pace, "watch", watch)
-    monkeypatch.setattr("caas.payment_processing.reconciliation.pace.RESTS", 0.0)
+    monkeypatch.setattr(Effort, "watch", watch)
+    monkeypatch.setattr("caas.payment_processing.reconciliation.effort.RESTS", 0.0)
     with pytest.raises(PowerCutError):
         await office.room.reconcile(office.today, file=tmp_path / "day.csv", progress=cut)
     [run_id] = [row[0] for row in await office.house.database.fetch(RUNS)]

@@ -23,7 +23,7 @@ from caas.billing_database.connection import Database
 from caas.external_systems.reconciliation_engine import ReconciliationEngine
 from caas.external_systems.reconciliation_workbench import Workbench
 from caas.external_systems.report_files import BadReportError
-from caas.payment_processing.reconciliation.pace import Pace
+from caas.payment_processing.reconciliation.effort import Effort
 from caas.rules.settlement_dates import (
     TERMS,
     PaymentMethod,
@@ -83,7 +83,7 @@ class Comparison:
         self._small_lines_max = small_lines_max
 
     async def compare(
-        self, gateway: str, report_id: str, terms: Terms, bench: Workbench, pace: Pace
+        self, gateway: str, report_id: str, terms: Terms, bench: Workbench, effort: Effort
     ) -> Compared:
         """Judge every line on the workbench, and every record that lacks one.
 
@@ -103,16 +103,16 @@ class Comparison:
             bench.take_told(told)
             return bench.transactions()
 
-        await pace.rest()
+        await effort.rest()
         async with book_snapshot(self._database) as book:
             await book.lines_again(gateway, again)
-            keys, _ = await pace.side_by_side(
+            keys, _ = await effort.side_by_side(
                 take_lines, partial(self._look_for_lacking, book, terms)
             )
             await book.take_keys(keys)
             await book.told(told)
-            await pace.rest()
-            transactions, _ = await pace.side_by_side(take_told, partial(book.seen_of_told, seen))
+            await effort.rest()
+            transactions, _ = await effort.side_by_side(take_told, partial(book.seen_of_told, seen))
             await book.take_transactions(transactions)
             await book.besides(besides)
             await book.seen_of_besides(seen_besides)
@@ -120,17 +120,17 @@ class Comparison:
         await asyncio.to_thread(bench.take_besides, besides)
         await asyncio.to_thread(bench.take_seen, seen, seen_besides)
         await asyncio.to_thread(bench.take_terms, _row_of(terms))
-        engine = await self.judge(bench, pace)
+        engine = await self.judge(bench, effort)
         await asyncio.to_thread(_check, bench)
         return Compared(as_of, engine)
 
-    async def judge(self, bench: Workbench, pace: Pace) -> str:
+    async def judge(self, bench: Workbench, effort: Effort) -> str:
         """Run the one text where it runs best for this size; return the engine's name."""
         text = classification()
         engine = await self._engine_for(await asyncio.to_thread(bench.count))
         if engine is None:
-            bench.compute_with(pace.threads)
-            await pace.alone(partial(bench.classify, text))
+            bench.compute_with(effort.threads)
+            await effort.alone(partial(bench.classify, text))
             return DUCKDB
         await asyncio.to_thread(bench.hand_out, engine.file_format)
         found: Path = await engine.classify(bench.folder, text)

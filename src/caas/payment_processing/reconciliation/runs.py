@@ -35,13 +35,13 @@ from caas.external_systems.reconciliation_workbench import Workbench
 from caas.external_systems.report_files import BadReportError
 from caas.payment_processing.flow import Alert
 from caas.payment_processing.reconciliation.comparison import Comparison, Terms
+from caas.payment_processing.reconciliation.effort import Effort, effort_beside_others
 from caas.payment_processing.reconciliation.fetching import (
     Fetched,
     Fetching,
     Progress,
     ReportMovedError,
 )
-from caas.payment_processing.reconciliation.pace import Pace, paced
 from caas.payment_processing.reconciliation.reporting import FIRST_DAY, DayOutOfReachError
 from caas.payment_processing.reconciliation.updating import Run, Updating
 from caas.rules.compared_relations import RULE_VERSION, names
@@ -133,8 +133,8 @@ class Runs:
             await asyncio.to_thread(shutil.rmtree, self._running(), ignore_errors=True)
             await self.days.begin(run_id, self._gateway.name, day, mode, RULE_VERSION)
             try:
-                async with paced(self._books.database) as pace:
-                    end, days = await self._run(run_id, day, file, mode, progress, pace)
+                async with effort_beside_others(self._books.database) as effort:
+                    end, days = await self._run(run_id, day, file, mode, progress, effort)
             except CaasError as error:
                 await self._refused(run_id, day, error)
                 raise
@@ -160,7 +160,7 @@ class Runs:
             raise NotReplayableError(run=str(run.id))
         async with _bench(self._settings.folder / "replaying") as bench:
             await asyncio.to_thread(bench.take_kept, kept)
-            await self._comparison.judge(bench, Pace())
+            await self._comparison.judge(bench, Effort())
             with closing(bench.outcome_lines(names(STORED))) as outcome:
                 return await asyncio.to_thread(outcome.end)
 
@@ -171,7 +171,7 @@ class Runs:
         file: Path | None,
         mode: str,
         progress: Progress,
-        pace: Pace,
+        effort: Effort,
     ) -> tuple[RunEnd, set[date]]:
         for attempt in range(1, FETCHES_MAX + 1):
             async with _bench(self._running()) as bench:
@@ -181,7 +181,7 @@ class Runs:
                     if attempt == FETCHES_MAX:
                         raise
                     continue
-                return await self._compare(run_id, fetched, mode, bench, progress, pace)
+                return await self._compare(run_id, fetched, mode, bench, progress, effort)
         raise AssertionError("the last attempt returns or raises")
 
     async def _fetch(
@@ -199,16 +199,16 @@ class Runs:
         mode: str,
         bench: Workbench,
         progress: Progress,
-        pace: Pace,
+        effort: Effort,
     ) -> tuple[RunEnd, set[date]]:
         report = fetched.report
         terms = await self._terms(report.day, mode)
         progress("compared", 0, fetched.new.lines)
         compared = await self._comparison.compare(
-            report.gateway, str(report.id), terms, bench, pace
+            report.gateway, str(report.id), terms, bench, effort
         )
         progress("compared", fetched.new.lines, fetched.new.lines)
-        kept = await pace.alone(
+        kept = await effort.alone(
             partial(bench.keep_compared, self._settings.folder / KEPT / str(run_id))
         )
         run = Run(
@@ -218,7 +218,7 @@ class Runs:
             report=report,
             closing=terms.closing,
         )
-        applied = await self._updating.apply(run, bench, progress, pace)
+        applied = await self._updating.apply(run, bench, progress, effort)
         await self._remember(fetched)
         await asyncio.to_thread(_forget_old, self._settings.folder / KEPT)
         end = RunEnd(

@@ -27,8 +27,8 @@ from caas.billing_database.reconciliation_days import ReconciliationDays
 from caas.billing_database.settlement_reports import STORED, SettlementReport, SettlementReports
 from caas.external_systems.reconciliation_workbench import Chunk, Workbench
 from caas.payment_processing.gateway_calls import CAPTURE, POLL_SETTLEMENT, PROBE
+from caas.payment_processing.reconciliation.effort import Effort
 from caas.payment_processing.reconciliation.fetching import Progress
-from caas.payment_processing.reconciliation.pace import Pace
 from caas.rules import postings
 from caas.rules.compared_relations import AGREEING, POSTING, names
 from caas.rules.discrepancies import DiscrepancyKind, due_days
@@ -99,7 +99,9 @@ class Updating:
         self._days = days
         self._chunk_lines = chunk_lines
 
-    async def apply(self, run: Run, bench: Workbench, progress: Progress, pace: Pace) -> Applied:
+    async def apply(
+        self, run: Run, bench: Workbench, progress: Progress, effort: Effort
+    ) -> Applied:
         """Apply a comparison."""
         awaited = await self._discrepancies.awaited()
         await asyncio.to_thread(bench.set_apart, awaited)
@@ -112,7 +114,7 @@ class Updating:
             for chunk in chunks:
                 lines = await asyncio.to_thread(outcome.take, chunk.sums.lines)
                 apart = await asyncio.to_thread(bench.apart, chunk)
-                days |= await self._one_chunk(run, chunk, lines, apart, known, pace)
+                days |= await self._one_chunk(run, chunk, lines, apart, known, effort)
                 done += chunk.sums.lines
                 progress("applied", done, total)
             output_hash = await asyncio.to_thread(outcome.end)
@@ -126,12 +128,12 @@ class Updating:
         lines: bytes,
         apart: list[Row],
         known: _Known,
-        pace: Pace,
+        effort: Effort,
     ) -> set[date]:
         async def together(connection: Connection) -> tuple[set[date], _Known]:
             sums = (chunk.sums.lines, chunk.sums.gross, chunk.sums.net)
             await self._reports.store(
-                run.report.id, pace.fed(lines), run_id=run.id, sums=sums, within=connection
+                run.report.id, effort.fed(lines), run_id=run.id, sums=sums, within=connection
             )
             return await self._follow(run, apart, known, connection)
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from caas.billing_database.connection import Database
-from caas.payment_processing.reconciliation.pace import (
+from caas.payment_processing.reconciliation.effort import (
     FEED_LINES,
     FEED_SECONDS,
     REST_SECONDS_MAX,
     RESTS,
-    Pace,
-    paced,
+    Effort,
+    effort_beside_others,
 )
 from tests.reconciliation.crowd import crowd, report_file, settlements
 from tests.reconciliation.office import Office
@@ -31,7 +31,7 @@ def rests(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         taken.append(seconds)
         await really(0)
 
-    monkeypatch.setattr("caas.payment_processing.reconciliation.pace.asyncio.sleep", sleep)
+    monkeypatch.setattr("caas.payment_processing.reconciliation.effort.asyncio.sleep", sleep)
     return taken
 
 
@@ -40,7 +40,7 @@ async def test_alone_the_workbench_and_the_database_work_at_the_same_time(
 ) -> None:
     met = threading.Barrier(2, timeout=PATIENCE_SECONDS)
 
-    both = await Pace().side_by_side(
+    both = await Effort().side_by_side(
         lambda: met.wait() >= 0, lambda: asyncio.to_thread(lambda: met.wait() >= 0)
     )
 
@@ -51,8 +51,8 @@ async def test_alone_the_workbench_and_the_database_work_at_the_same_time(
 async def test_while_others_are_served_one_thing_is_done_after_the_other(
     rests: list[float],
 ) -> None:
-    pace = Pace()
-    pace.others_are_served = True
+    effort = Effort()
+    effort.others_are_served = True
     done: list[str] = []
 
     async def meanwhile() -> None:
@@ -60,7 +60,7 @@ async def test_while_others_are_served_one_thing_is_done_after_the_other(
         await asyncio.to_thread(lambda: None)
         done.append("database ends")
 
-    await pace.side_by_side(lambda: done.append("workbench"), meanwhile)
+    await effort.side_by_side(lambda: done.append("workbench"), meanwhile)
 
     assert done == ["database begins", "database ends", "workbench"]
     assert len(rests) == 2
@@ -69,12 +69,12 @@ async def test_while_others_are_served_one_thing_is_done_after_the_other(
 async def test_a_rest_is_longer_than_the_work_before_it_and_has_a_limit(
     rests: list[float],
 ) -> None:
-    pace = Pace()
-    pace.others_are_served = True
+    effort = Effort()
+    effort.others_are_served = True
 
     for worked in (0.5, 1000.0):
-        pace._working_since -= worked
-        await pace.rest()
+        effort._working_since -= worked
+        await effort.rest()
 
     assert 0.5 * RESTS <= rests[0] < REST_SECONDS_MAX
     assert rests[1] == REST_SECONDS_MAX
@@ -84,11 +84,11 @@ async def test_a_rest_is_longer_than_the_work_before_it_and_has_a_limit(
 async def test_lines_are_fed_little_by_little_while_others_are_served(
     rests: list[float], *, served: bool, pieces: int
 ) -> None:
-    pace = Pace()
-    pace.others_are_served = served
+    effort = Effort()
+    effort.others_are_served = served
     lines = b"one line\n" * (3 * FEED_LINES + 1)
 
-    fed = [piece async for piece in pace.fed(lines)]
+    fed = [piece async for piece in effort.fed(lines)]
 
     assert b"".join(fed) == lines
     assert len(fed) == pieces
@@ -107,7 +107,7 @@ async def test_a_thread_at_the_workbench_has_ended_when_the_database_fails() -> 
         raise ConnectionError("the database is gone")
 
     with pytest.raises(ConnectionError):
-        await Pace().side_by_side(at_bench, meanwhile)
+        await Effort().side_by_side(at_bench, meanwhile)
 
     assert ended.is_set()
 
@@ -115,14 +115,14 @@ async def test_a_thread_at_the_workbench_has_ended_when_the_database_fails() -> 
 async def test_others_are_seen_by_what_they_commit(database: Database) -> None:
     async def until(*, served: bool) -> None:
         async with asyncio.timeout(PATIENCE_SECONDS):
-            while pace.others_are_served is not served:
+            while effort.others_are_served is not served:
                 await asyncio.sleep(0.01)
 
     async def others() -> None:
         while True:
             await asyncio.gather(*(database.fetch("select 1") for _ in range(5)))
 
-    async with paced(database) as pace:
+    async with effort_beside_others(database) as effort:
         buying = asyncio.create_task(others())
         await until(served=True)
         buying.cancel()
@@ -135,10 +135,10 @@ async def test_a_run_that_rests_finds_what_a_run_at_full_pace_finds(
     payments = await crowd(office.house.platform.books, 20)
     path = report_file(tmp_path / "day.csv", settlements(payments))
 
-    async def served(self: Pace, _database: Database) -> None:
+    async def served(self: Effort, _database: Database) -> None:
         self.others_are_served = True
 
-    monkeypatch.setattr(Pace, "watch", served)
+    monkeypatch.setattr(Effort, "watch", served)
     rested = await office.room.reconcile(office.today, file=path)
     digest = await office.room.replay(rested.run.id)
 

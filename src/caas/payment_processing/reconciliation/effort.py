@@ -4,7 +4,7 @@ Nobody waits for a run, and every customer waits for a payment. While others com
 Database, a run does one thing at a time and rests longer than it worked; otherwise the workbench
 and the Billing Database work side by side, as fast as they can.
 
-Rules a change must keep: what a run finds never depends on its pace; each rest has a limit; a
+Rules a change must keep: what a run finds never depends on its effort; each rest has a limit; a
 thread cannot be stopped, so that nobody goes on, or gives up the workbench, before it has ended.
 """
 
@@ -39,11 +39,11 @@ AtBench = TypeVar("AtBench")
 Meanwhile = TypeVar("Meanwhile")
 
 
-class Pace:
-    """The pace of one run."""
+class Effort:
+    """The effort of one run."""
 
     def __init__(self) -> None:
-        """Begin at full pace."""
+        """Begin at full effort."""
         self.others_are_served = False
         self._own_commits = 0
         self._working_since = time.monotonic()
@@ -111,12 +111,12 @@ class Pace:
 
 
 @asynccontextmanager
-async def paced(database: Database) -> AsyncIterator[Pace]:
+async def effort_beside_others(database: Database) -> AsyncIterator[Effort]:
     """Watch what others commit in this database until the block is left."""
-    pace = Pace()
-    watching = asyncio.create_task(pace.watch(database))
+    effort = Effort()
+    watching = asyncio.create_task(effort.watch(database))
     try:
-        yield pace
+        yield effort
     finally:
         watching.cancel()
         with contextlib.suppress(asyncio.CancelledError):

@@ -106,13 +106,13 @@ class Comparison:
         await effort.rest()
         async with book_snapshot(self._database) as book:
             await book.lines_again(gateway, again)
-            keys, _ = await effort.side_by_side(
+            keys = await effort.side_by_side(
                 take_lines, partial(self._look_for_lacking, book, terms)
             )
             await book.take_keys(keys)
             await book.told(told)
             await effort.rest()
-            transactions, _ = await effort.side_by_side(take_told, partial(book.seen_of_told, seen))
+            transactions = await effort.side_by_side(take_told, partial(book.seen_of_told, seen))
             await book.take_transactions(transactions)
             await book.besides(besides)
             await book.seen_of_besides(seen_besides)

@@ -36,7 +36,6 @@ FEED_SECONDS: Final = 0.01
 """While others are served, the Billing Database is given so many lines so often."""
 
 AtBench = TypeVar("AtBench")
-Meanwhile = TypeVar("Meanwhile")
 
 
 class Effort:
@@ -56,20 +55,20 @@ class Effort:
     async def side_by_side(
         self,
         at_bench: Callable[[], AtBench],
-        meanwhile: Callable[[], Coroutine[Any, Any, Meanwhile]],
-    ) -> tuple[AtBench, Meanwhile]:
-        """Compute in a thread while something else goes on, or after it; return both results."""
+        meanwhile: Callable[[], Coroutine[Any, Any, None]],
+    ) -> AtBench:
+        """Compute in a thread while something else goes on, or after it; return what came of it."""
         if self.others_are_served:
-            done = await meanwhile()
+            await meanwhile()
             await self.rest()
-            return await self.alone(at_bench), done
+            return await self.alone(at_bench)
         working = asyncio.ensure_future(asyncio.to_thread(at_bench))
         try:
-            done = await meanwhile()
+            await meanwhile()
         finally:
             await asyncio.wait([working])
             working.exception()  # what both raised is told once, by whoever failed first
-        return working.result(), done
+        return working.result()
 
     async def alone(self, at_bench: Callable[[], AtBench]) -> AtBench:
         """Compute in a thread, then rest."""

@@ -1,11 +1,14 @@
 """One-time services in a browser (Diagrams 4 and 8): active in the car, or not charged."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
+from uuid import UUID
 
 import pytest
 from playwright.async_api import Browser, expect
 
+from caas.billing_database.services import ServiceOrder
 from caas_simulators.vehicle_car import Behaviour, Manner
 from tests.channels.journeys import (
     ANA,
@@ -100,6 +103,29 @@ async def test_leaving_the_payment_page_buys_nothing(ana: Visitor) -> None:
     await ana.goes_to_buy("heated-seats")
     await ana.page.get_by_role("button", name=SPANISH.leave).click()
 
+    await expect(ana.page.get_by_role("heading", name="No llegaste a pagar")).to_be_visible()
+
+
+async def test_a_page_drawn_before_the_order_heard_of_its_payment_still_says_what_became_of_it(
+    town: Town, ana: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It said that no payment had been asked for, and stayed so until somebody loaded it again."""
+    catalog = town.platform.service_catalog
+    really = catalog.service_order
+    looks: list[UUID] = []
+
+    async def late(order_id: UUID) -> ServiceOrder:
+        looks.append(order_id)
+        order = await really(order_id)
+        return replace(order, state="awaiting payment") if len(looks) == 1 else order
+
+    await ana.goes_to_buy("heated-seats")
+    await ana.page.get_by_role("button", name=SPANISH.leave).click()
+    await expect(ana.page.get_by_role("heading", name="No llegaste a pagar")).to_be_visible()
+    monkeypatch.setattr(catalog, "service_order", late)
+    await ana.page.reload()
+
+    await expect(ana.page.get_by_role("heading", name="El pago está en marcha")).to_be_visible()
     await expect(ana.page.get_by_role("heading", name="No llegaste a pagar")).to_be_visible()
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -31,7 +32,8 @@ def rests(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         taken.append(seconds)
         await really(0)
 
-    monkeypatch.setattr("caas.payment_processing.reconciliation.effort.asyncio.sleep", sleep)
+    here = SimpleNamespace(**{**vars(asyncio), "sleep": sleep})
+    monkeypatch.setattr("caas.payment_processing.reconciliation.effort.asyncio", here)
     return taken
 
 

@@ -25,6 +25,7 @@ from caas.rules.payment_types import PaymentType
 from caas.service_catalog import ONE_TIME, SUBSCRIPTION
 
 REFUSED: Final = 422
+AWAITING: Final = "awaiting payment"
 KINDS: Final = {"active": "good", "activating": "busy", "activation failed": "", "cancelled": "bad"}
 
 
@@ -40,8 +41,8 @@ class ServiceOrderView:
     def slug(self) -> str:
         """The key of the words for the state; what nobody knows yet is told as such."""
         paying = self.payment.situation if self.payment else None
-        if self.order.state == "awaiting payment" and paying in UNDER_WAY:
-            return str(paying)
+        if self.order.state == AWAITING and paying is not None:
+            return str(paying if paying in UNDER_WAY else Situation.PROCESSING)
         if self.order.state == "cancelled" and paying is Situation.ABANDONED:
             return str(paying)
         return self.order.state.replace(" ", "_")
@@ -64,7 +65,11 @@ class ServiceOrderView:
     @property
     def is_open(self) -> bool:
         """Whether anything can still happen to it by itself."""
-        return self.payment is None or self.payment.situation not in AT_REST
+        return (
+            self.payment is None
+            or self.payment.situation not in AT_REST
+            or self.order.state == AWAITING  # it has not heard yet what became of its payment
+        )
 
 
 async def services(channels: Channels, visit: Visit) -> Reply:

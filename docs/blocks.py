@@ -23,7 +23,7 @@ from caas.rules import retry_strategy as strategy
 from caas.rules import subscription_states as of_subscriptions
 from caas.rules import vehicle_states as of_vehicles
 from caas.rules.payment_failures import consequence_of_failure, not_sent_consequence
-from caas.rules.payment_types import MATRIX, PaymentType
+from caas.rules.payment_types import PaymentType, row_of
 
 TEXTS: Final = Path(texts.__file__).with_name("en.toml")
 DECISIONS: Final = Path(__file__).resolve().parent / "decisions"
@@ -62,7 +62,7 @@ def payment_type_matrix() -> str:
             kind.title, kind.timing, kind.settlement_model, kind.risk_level, kind.business_impact,
             f"`{kind.evidence_kind}`",
         )
-        for kind in MATRIX.values()
+        for kind in map(row_of, PaymentType)
     ]  # fmt: skip
     return table(head, rows)
 
@@ -129,7 +129,7 @@ def failure_matrix() -> str:
             asked = {True: "yes", False: "no"}[activated]
             rows.append(
                 (
-                    MATRIX[payment_type].title,
+                    row_of(payment_type).title,
                     asked if payment_type is PaymentType.SERVICE else "not asked",
                     leaf,
                     not_sent_consequence(payment_type),

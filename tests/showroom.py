@@ -31,7 +31,7 @@ from caas.open_work import Answer, Done, OpenWork
 from caas.order_management import DepositOnLoss, OrderManagement, OrderPartners, Upward
 from caas.payment_processing.charges import Charges
 from caas.payment_processing.final_payment import FinalPayment
-from caas.payment_processing.flow import Flow
+from caas.payment_processing.flow import Flows
 from caas.payment_processing.gateway_calls import SYNCHRONOUS_PATIENCE_SECONDS
 from caas.payment_processing.initiation import Accepted, Check, PaymentRequest, accept
 from caas.payment_processing.refunds import Refunds
@@ -47,6 +47,7 @@ from caas_simulators import order_partners, payment_gateway
 from caas_simulators.gateway_world import GatewaySettings
 from caas_simulators.partner_world import PartnerSettings
 from tests.mortal import Fuse, Mortal, MortalDatabase
+from tests.not_played import NotPlayed
 
 TIME_SCALE = 1000.0
 ROUNDS_MAX = 200
@@ -158,7 +159,7 @@ class Showroom:
             currency=amount.currency,
             payment_method=method,
         )
-        check: Check = flow.check_due
+        check: Check = await flow.check_due(request)
         accepted = await accept(self.books, request, payment_type, pace=PACE, check=check)
         assert isinstance(accepted, Accepted)
         if not accepted.fresh:
@@ -368,10 +369,9 @@ def _built(
     final = FinalPayment(
         books=books, charges=charges, order_management=orders, notifications=notifications
     )
-    flows: dict[PaymentType, Flow] = {
-        PaymentType.RESERVATION: reservation,
-        PaymentType.FINAL: final,
-    }
+    flows = Flows(
+        reservation=reservation, final=final, service=NotPlayed(), subscription=NotPlayed()
+    )
     unknown = UnknownOutcomes(books=books, gateway=gateway, charges=charges, flows=flows, pace=PACE)
     settlement = Settlement(
         books=books,

@@ -32,6 +32,7 @@ from caas.notifications import Address, Notifications
 from caas.open_work import Answer, Done, OpenWork
 from caas.ota_activation_engine import SUBSCRIPTION, OtaActivationEngine, Upward
 from caas.payment_processing.charges import Charges
+from caas.payment_processing.flow import Flows
 from caas.payment_processing.refunds import Refunds
 from caas.payment_processing.settlement import Settlement
 from caas.payment_processing.subscription_failure import SubscriptionFailure
@@ -42,7 +43,6 @@ from caas.rules.mes_vencido import Month
 from caas.rules.money import Money
 from caas.rules.pace import Pace
 from caas.rules.payment_states import PaymentState
-from caas.rules.payment_types import PaymentType
 from caas.service_catalog import ServiceCatalog
 from caas.service_catalog.subscription_delivery import SubscriptionDelivery
 from caas.service_catalog.subscriptions import Subscriptions
@@ -51,6 +51,7 @@ from caas_simulators import payment_gateway
 from caas_simulators.gateway_world import GatewaySettings
 from caas_simulators.simulated_time import Clock
 from caas_simulators.vehicle_fleet import Fleet
+from tests.not_played import NotPlayed
 
 MADRID = ZoneInfo("Europe/Madrid")
 PATIENCE_SECONDS = 20.0
@@ -334,7 +335,9 @@ def _built(  # the composition root of these tests
             )
         }
     )
-    flows = {PaymentType.SUBSCRIPTION: payment}
+    flows = Flows(
+        reservation=NotPlayed(), final=NotPlayed(), service=NotPlayed(), subscription=payment
+    )
     refunds = Refunds(books=books, gateway=gateway, pace=pace, tell_refunded=tell_refunded)
     settlement = Settlement(
         books=books,

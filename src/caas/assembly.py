@@ -7,7 +7,6 @@ above it is given as a callable.
 Rule a change must keep: no room is built twice and no room builds another.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from caas import between_rooms
@@ -32,8 +31,7 @@ from caas.payment_processing import PaymentProcessing
 from caas.payment_processing.charges import Charges
 from caas.payment_processing.disputes import Disputes
 from caas.payment_processing.final_payment import FinalPayment
-from caas.payment_processing.flow import Flow
-from caas.payment_processing.initiation import Check
+from caas.payment_processing.flow import Flows
 from caas.payment_processing.reconciliation import Reconciliation, ReconciliationSettings
 from caas.payment_processing.reservation_payment import ReservationPayment
 from caas.payment_processing.service_payment import ServicePayment
@@ -41,7 +39,6 @@ from caas.payment_processing.settlement import Settlement
 from caas.payment_processing.subscription_failure import SubscriptionFailure
 from caas.payment_processing.subscription_payment import SubscriptionPayment
 from caas.payment_processing.unknown_outcomes import UnknownOutcomes
-from caas.rules.payment_types import PaymentType
 from caas.service_catalog import ServiceCatalog
 from caas.service_catalog.subscriptions import Subscriptions
 from caas.service_catalog.usage import Usage
@@ -79,23 +76,14 @@ class _Flows:
     subscription: SubscriptionPayment
 
     @property
-    def by_type(self) -> Mapping[PaymentType, Flow]:
+    def by_type(self) -> Flows:
         """Each payment type's flow."""
-        return {
-            PaymentType.RESERVATION: self.reservation,
-            PaymentType.FINAL: self.final,
-            PaymentType.SERVICE: self.service,
-            PaymentType.SUBSCRIPTION: self.subscription,
-        }
-
-    @property
-    def checks(self) -> Mapping[PaymentType, Check]:
-        """What must be due before a payment is accepted, looked at in the same transaction."""
-        return {
-            PaymentType.RESERVATION: self.reservation.check_due,
-            PaymentType.FINAL: self.final.check_due,
-            PaymentType.SUBSCRIPTION: self.subscription.refuse_what_is_not_due,
-        }
+        return Flows(
+            reservation=self.reservation,
+            final=self.final,
+            service=self.service,
+            subscription=self.subscription,
+        )
 
 
 def assemble(database: Database, partners: Partners, terms: Terms) -> Platform:
@@ -237,7 +225,6 @@ def _settlement(ground: Ground, flows: _Flows) -> tuple[Settlement, Disputes]:
         pace=ground.terms.pace,
         on_refund=ground.refunds.gateway_says,
         on_dispute=disputes.gateway_says,
-        let_go={PaymentType.SERVICE: flows.service.void_charge},
     )
     return settlement, disputes
 
@@ -250,7 +237,6 @@ def _payment_processing(
         books=books,
         charges=flows.charges,
         flows=flows.by_type,
-        checks=flows.checks,
         service_payment=flows.service,
         unknown_outcomes=UnknownOutcomes(
             books=books, gateway=gateway, charges=flows.charges, flows=flows.by_type, pace=pace

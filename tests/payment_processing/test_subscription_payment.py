@@ -315,9 +315,10 @@ async def test_only_what_is_due_may_be_charged_by_the_seeds_call(
     )
 
     for request in (due, strange):
+        check = await house.payment.check_due(request)
         async with house.database.transaction() as connection:
             with pytest.raises(NotDueError):
-                await house.payment.refuse_what_is_not_due(request, within=connection)
+                await check(request, within=connection)
 
 
 async def test_two_workers_charge_a_month_once(house: SubscriptionHouse) -> None:

@@ -6,7 +6,6 @@ else is answered as if it did not exist.
 Rule a change must keep: an object of a new kind is checked here before it is shown or changed.
 """
 
-from typing import Final
 from uuid import UUID
 
 from caas.api.authentication import Caller
@@ -18,10 +17,8 @@ from caas.billing_database.payments import Payment, PaymentNotFoundError
 from caas.billing_database.services import ServiceOrder
 from caas.billing_database.subscriptions import Subscription, SubscriptionNotFoundError
 from caas.errors import NotFoundError
-from caas.rules.payment_types import PaymentType
+from caas.rules.payment_types import PaidFor, PaymentType, paid_for
 from caas.service_catalog import ServiceOrderNotFoundError
-
-_OF_AN_ORDER: Final = frozenset({PaymentType.RESERVATION, PaymentType.FINAL})
 
 
 def refuse_narrowed(caller: Caller) -> None:
@@ -66,10 +63,13 @@ async def refuse_foreign_subject(
     if not caller.is_restricted:
         return
     try:
-        if payment_type in _OF_AN_ORDER:
-            await own_order(rooms, caller, subject)
-        else:
-            await own_service_order(rooms, caller, subject)
+        match paid_for(payment_type):
+            case PaidFor.ORDER:
+                await own_order(rooms, caller, subject)
+            case PaidFor.SERVICE_ORDER:
+                await own_service_order(rooms, caller, subject)
+            case PaidFor.INVOICE:
+                raise NotYoursError
     except NotFoundError:
         raise NotYoursError from None
 
@@ -141,7 +141,7 @@ async def refuse_foreign_customer(rooms: Rooms, caller: Caller, customer: UUID) 
 async def _owns_payment(rooms: Rooms, caller: Caller, payment: Payment) -> bool:
     if caller.dealership is None:
         return _is_of(caller, payment.customer)
-    if payment.type not in _OF_AN_ORDER:
+    if paid_for(payment.type) is not PaidFor.ORDER:
         return False
     try:
         await own_order(rooms, caller, payment.subject)

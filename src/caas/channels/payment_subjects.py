@@ -13,9 +13,7 @@ from caas.billing_database.payments import Payment
 from caas.channels.payment_view import PaymentView, view_of
 from caas.channels.rooms import Channels
 from caas.channels.visit import Visit
-from caas.rules.payment_types import PaymentType
-
-OF_AN_ORDER = frozenset({PaymentType.RESERVATION, PaymentType.FINAL})
+from caas.rules.payment_types import PaidFor, paid_for
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +35,14 @@ class Subjects:
 
     def path(self, payment: Payment) -> str:
         """Return the page of what a payment is for."""
-        if payment.type in OF_AN_ORDER:
-            return f"/car/{payment.subject}"
-        if payment.type is PaymentType.SERVICE:
-            return f"/service-orders/{payment.subject}"
-        subject = self.subscription_of_invoice.get(payment.subject, payment.subject)
-        return f"/subscriptions/{subject}" if subject in self.subscriptions else "/invoices"
+        match paid_for(payment.type):
+            case PaidFor.ORDER:
+                return f"/car/{payment.subject}"
+            case PaidFor.SERVICE_ORDER:
+                return f"/service-orders/{payment.subject}"
+            case PaidFor.INVOICE:
+                subject = self.subscription_of_invoice.get(payment.subject, payment.subject)
+                return f"/subscriptions/{subject}" if subject in self.subscriptions else "/invoices"
 
 
 async def subjects_of(channels: Channels, visit: Visit) -> Subjects:

@@ -14,7 +14,7 @@ Rules a change must keep:
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from enum import StrEnum
-from typing import Final, Protocol
+from typing import Final, Protocol, assert_never
 
 from caas.external_systems.http_answers import RefusedByPartnerError
 from caas.rules.payment_types import PaymentType
@@ -338,9 +338,12 @@ def _reasons(payment_type: PaymentType, capabilities: Capabilities) -> list[str]
         )
     if not (capabilities.void or capabilities.refund):
         reasons.append("money taken by mistake could not be given back: neither void nor refund")
-    if payment_type is PaymentType.SERVICE:
-        reasons += _reasons_of_service(capabilities)
-    return reasons
+    match payment_type:
+        case PaymentType.SERVICE:
+            return reasons + _reasons_of_service(capabilities)
+        case PaymentType.RESERVATION | PaymentType.FINAL | PaymentType.SUBSCRIPTION:
+            return reasons
+    assert_never(payment_type)
 
 
 def _reasons_of_service(capabilities: Capabilities) -> list[str]:

@@ -7,7 +7,6 @@ Rules a change must keep: the names of these functions are the seed's, in Python
 channel and no subsystem reaches a flow, the gateway or the ledger but through them.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -22,12 +21,11 @@ from caas.ota_activation_engine import OtaActivationEngine
 from caas.payment_processing.authorising import Attempt
 from caas.payment_processing.charges import CaptureWonError, Charges
 from caas.payment_processing.disputes import Disputes
-from caas.payment_processing.flow import Flow
+from caas.payment_processing.flow import Flows
 from caas.payment_processing.gateway_calls import SYNCHRONOUS_PATIENCE_SECONDS
 from caas.payment_processing.initiation import (
     Accepted,
     CallerKey,
-    Check,
     PaymentRequest,
     accept,
 )
@@ -68,8 +66,7 @@ class PaymentProcessing:
         *,
         books: Books,
         charges: Charges,
-        flows: Mapping[PaymentType, Flow],
-        checks: Mapping[PaymentType, Check],
+        flows: Flows,
         service_payment: ServicePayment,
         unknown_outcomes: UnknownOutcomes,
         settlement: Settlement,
@@ -78,8 +75,7 @@ class PaymentProcessing:
         ota_activation_engine: OtaActivationEngine,
         pace: Pace,
     ) -> None:
-        """Offer these flows; `checks` refuse what is not due before it is accepted."""
-        self._checks = checks
+        """Offer these flows; `service_payment` leaves work for later."""
         self._books = books
         self._charges = charges
         self._flows = flows
@@ -110,7 +106,6 @@ class PaymentProcessing:
 
     async def initiate_service_payment(self, request: PaymentRequest) -> Payment | StoredAnswer:
         """Process a one-time service payment (Diagram 4); settlement comes later."""
-        await self._service_payment.check_due(request)
         return await self._initiate(request, PaymentType.SERVICE)
 
     async def initiate_subscription_payment(
@@ -133,9 +128,7 @@ class PaymentProcessing:
             raise NotAuthorisedYetError(payment_id=str(payment_id))
         if payment.state is not PaymentState.AUTHORIZED:
             raise CaptureWonError(payment_id=str(payment_id), state=payment.state.value)
-        if payment.type is PaymentType.SERVICE:
-            return await self._service_payment.void_charge(payment, reason)
-        return await self._charges.void_charge(payment, reason)
+        return await self._flows.of(payment.type).void(payment, reason)
 
     async def record_settlement(self, payment_id: UUID, notice: SettlementNotice) -> Payment:
         """Update a payment's settlement status; hearing the same notice again changes nothing.
@@ -192,21 +185,17 @@ class PaymentProcessing:
     async def _initiate(
         self, request: PaymentRequest, payment_type: PaymentType
     ) -> Payment | StoredAnswer:
+        flow = self._flows.of(payment_type)
+        check = await flow.check_due(request)
         request = await described(self._books, request, payment_type)
-        accepted = await accept(
-            self._books,
-            request,
-            payment_type,
-            pace=self._pace,
-            check=self._checks.get(payment_type),
-        )
+        accepted = await accept(self._books, request, payment_type, pace=self._pace, check=check)
         if not isinstance(accepted, Accepted):
             return accepted
         if not accepted.fresh or request.respond_async:
             return accepted.payment
         return await self._charges.process_payment(
             accepted.payment,
-            self._flows[payment_type],
+            flow,
             patience_seconds=SYNCHRONOUS_PATIENCE_SECONDS,
             attempt=Attempt(description=request.description or ""),
         )

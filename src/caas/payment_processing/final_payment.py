@@ -18,8 +18,8 @@ from caas.billing_database.payments import Payment
 from caas.notifications import CUSTOMER, Notifications
 from caas.order_management import OrderManagement
 from caas.payment_processing.charges import Charges
-from caas.payment_processing.flow import CustomerIsThere, Step
-from caas.payment_processing.initiation import PaymentRequest
+from caas.payment_processing.flow import Step
+from caas.payment_processing.initiation import Check, PaymentRequest
 from caas.rules.money import Money
 from caas.rules.payment_states import PaymentState
 from caas.rules.retry_strategy import GatewayErrorKind, decline_kind
@@ -28,7 +28,7 @@ ORDER_CONFIRMED: Final = "order_confirmed"
 NOT_DUE: Final = "the order is no longer there to be paid"
 
 
-class FinalPayment(CustomerIsThere):
+class FinalPayment:
     """The flow of a final payment, from funds held to handing over, or to the lost reservation."""
 
     def __init__(
@@ -45,7 +45,11 @@ class FinalPayment(CustomerIsThere):
         self._orders = order_management
         self._notifications = notifications
 
-    async def check_due(self, request: PaymentRequest, *, within: Connection) -> None:
+    async def check_due(self, request: PaymentRequest) -> Check:  # noqa: ARG002 - as Flow has it
+        """Look when it is accepted: until then its order may be paid or lost."""
+        return self._check_due
+
+    async def _check_due(self, request: PaymentRequest, *, within: Connection) -> None:
         """Let a payment begin only for a ready vehicle, and only for the whole rest.
 
         Raises:
@@ -69,6 +73,10 @@ class FinalPayment(CustomerIsThere):
         """Mark Fully Paid, together with the held funds."""
         return Step(also=self._mark_fully_paid)
 
+    async def when_customer_must_act(self, payment: Payment) -> Step:  # noqa: ARG002 - as Flow has it
+        """Tell nobody anything: the customer waits for the answer, which has the page."""
+        return Step()
+
     async def carry_on(self, payment: Payment) -> Payment:
         """Do the next thing: give the funds back, or take them and register the vehicle."""
         payment = await self._books.payments.get(payment.id)
@@ -78,6 +86,10 @@ class FinalPayment(CustomerIsThere):
             payment = await self._charges.capture(payment)
             await self._orders.register_vehicle(payment.subject)
         return payment
+
+    async def void(self, payment: Payment, reason: str) -> Payment:
+        """Give the held funds back."""
+        return await self._charges.void_charge(payment, reason)
 
     async def _mark_payment_failed(self, connection: Connection, payment: Payment) -> None:
         if decline_kind(payment.decline_code) is GatewayErrorKind.UNRECOGNISED:

@@ -3,18 +3,22 @@
 `charges` knows the gateway and Diagram 9; a flow knows its own diagram. A flow answers with the
 step that is committed together with the move, and carries on after the commit.
 
-Rules a change must keep: a step is committed with its move or not at all; carrying on looks at
-where the payment stands and does the next thing, so that it may run twice, late, or elsewhere.
+Rules a change must keep: a payment type is whole or it does not type-check, so no method of `Flow`
+has a default and no type is without a flow in `Flows`; a step is committed with its move or not at
+all; carrying on looks at where the payment stands and does the next thing, so that it may run
+twice, late, or elsewhere.
 """
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, assert_never
 from uuid import UUID
 
 from caas.billing_database.connection import Connection
 from caas.billing_database.moves import Command, Work
 from caas.billing_database.payments import Payment
+from caas.payment_processing.initiation import Check, PaymentRequest
+from caas.rules.payment_types import PaymentType
 
 
 class Alert(Protocol):
@@ -42,7 +46,15 @@ class Step:
 
 
 class Flow(Protocol):
-    """One payment type's diagram."""
+    """One payment type's diagram: everything in which the types differ."""
+
+    async def check_due(self, request: PaymentRequest) -> Check | None:
+        """Refuse, by raising, a payment that can never be due.
+
+        What may change until the payment is accepted is refused by the check that is returned: it
+        runs in the transaction that accepts it. None says that nothing of it may change, and lets
+        payments be accepted many in one statement.
+        """
 
     async def when_authorised(self, payment: Payment) -> Step:
         """Say what is committed with Funds reserved."""
@@ -56,13 +68,32 @@ class Flow(Protocol):
     async def carry_on(self, payment: Payment) -> Payment:
         """Do the next thing for a payment in the state it is in; return it as it stands then."""
 
+    async def void(self, payment: Payment, reason: str) -> Payment:
+        """Let go of what is held for a payment, with all that has to be undone for it.
 
-class CustomerIsThere:
-    """What a flow is whose customer waits for the answer, and goes to the gateway's page by it."""
+        Raises:
+            CaptureWonError: the charge was committed first.
+        """
 
-    async def when_customer_must_act(
-        self,
-        payment: Payment,  # noqa: ARG002  # the answer tells the customer everything
-    ) -> Step:
-        """Tell nobody anything."""
-        return Step()
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flows:
+    """The flow of each payment type."""
+
+    reservation: Flow
+    final: Flow
+    service: Flow
+    subscription: Flow
+
+    def of(self, payment_type: PaymentType) -> Flow:
+        """Return the flow of this type; a type without one does not type-check."""
+        match payment_type:
+            case PaymentType.RESERVATION:
+                return self.reservation
+            case PaymentType.FINAL:
+                return self.final
+            case PaymentType.SERVICE:
+                return self.service
+            case PaymentType.SUBSCRIPTION:
+                return self.subscription
+        assert_never(payment_type)

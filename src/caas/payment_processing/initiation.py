@@ -85,12 +85,12 @@ async def accept(
     payment_type: PaymentType,
     *,
     pace: Pace,
-    check: Check | None = None,
+    check: Check | None,
 ) -> Accepted | StoredAnswer:
     """Make the intent durable; a repeated call gets what the first one was given.
 
     What `check` refuses is not accepted: it looks in the same transaction, and only at a payment
-    that would be a new one.
+    that would be a new one. None is for payments of which nothing is left to be looked at then.
 
     Raises:
         KeyReusedError: the caller's key belongs to another request.

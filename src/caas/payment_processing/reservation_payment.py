@@ -17,8 +17,8 @@ from caas.billing_database.payments import Payment
 from caas.notifications import CUSTOMER, DEALERSHIP, Notifications
 from caas.order_management import OrderManagement
 from caas.payment_processing.charges import Charges
-from caas.payment_processing.flow import CustomerIsThere, Step
-from caas.payment_processing.initiation import PaymentRequest
+from caas.payment_processing.flow import Step
+from caas.payment_processing.initiation import Check, PaymentRequest
 from caas.rules.money import Money
 from caas.rules.payment_states import PaymentState
 
@@ -26,7 +26,7 @@ RESERVATION_RECORDED: Final = "reservation_recorded"
 NOT_POSSIBLE: Final = "the vehicle cannot be reserved any more"
 
 
-class ReservationPayment(CustomerIsThere):
+class ReservationPayment:
     """The flow of a reservation, from funds held to vehicle reserved, or to no reservation."""
 
     def __init__(
@@ -43,7 +43,11 @@ class ReservationPayment(CustomerIsThere):
         self._orders = order_management
         self._notifications = notifications
 
-    async def check_due(self, request: PaymentRequest, *, within: Connection) -> None:
+    async def check_due(self, request: PaymentRequest) -> Check:  # noqa: ARG002 - as Flow has it
+        """Look when it is accepted: until then its order may be paid or lost."""
+        return self._check_due
+
+    async def _check_due(self, request: PaymentRequest, *, within: Connection) -> None:
         """Let a payment begin only for an order that awaits its reservation.
 
         Raises:
@@ -66,6 +70,10 @@ class ReservationPayment(CustomerIsThere):
         """Mark Vehicle Reserved, together with the held funds."""
         return Step(also=self._mark_vehicle_reserved)
 
+    async def when_customer_must_act(self, payment: Payment) -> Step:  # noqa: ARG002 - as Flow has it
+        """Tell nobody anything: the dealership waits for the answer, which has the page."""
+        return Step()
+
     async def carry_on(self, payment: Payment) -> Payment:
         """Do the next thing: give the funds back, or take them and place the factory order."""
         payment = await self._books.payments.get(payment.id)
@@ -75,6 +83,10 @@ class ReservationPayment(CustomerIsThere):
             payment = await self._charges.capture(payment)
             await self._orders.place_factory_order(payment.subject)
         return payment
+
+    async def void(self, payment: Payment, reason: str) -> Payment:
+        """Give the held funds back."""
+        return await self._charges.void_charge(payment, reason)
 
     async def _payment_failed(self, connection: Connection, payment: Payment) -> None:
         await self._orders.payment_failed(payment.subject, within=connection)

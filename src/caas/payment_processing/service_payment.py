@@ -29,7 +29,7 @@ from caas.ota_activation_engine import (
     revoking_command,
 )
 from caas.payment_processing.charges import Charges
-from caas.payment_processing.flow import CustomerIsThere, Step
+from caas.payment_processing.flow import Step
 from caas.payment_processing.initiation import PaymentRequest
 from caas.rules.pace import Pace
 from caas.rules.payment_states import PaymentState
@@ -46,7 +46,7 @@ class NotTheSumDueError(RefusedError):
     code = "not_the_sum_due"
 
 
-class ServicePayment(CustomerIsThere):
+class ServicePayment:
     """The flow of a one-time service, from funds held to charge committed or voided."""
 
     def __init__(
@@ -73,6 +73,8 @@ class ServicePayment(CustomerIsThere):
 
     async def check_due(self, request: PaymentRequest) -> None:
         """Let a payment begin only for a service order, its customer and its price.
+
+        None of them ever changes, so nothing is left to be looked at later.
 
         Raises:
             ServiceOrderNotFoundError: there is no such order.
@@ -104,6 +106,10 @@ class ServicePayment(CustomerIsThere):
         resend = Work(ACTIVATE, self._pace.seconds(RESEND_SECONDS))
         return Step(command=command, next=(resend,))
 
+    async def when_customer_must_act(self, payment: Payment) -> Step:  # noqa: ARG002 - as Flow has it
+        """Tell nobody anything: the customer waits for the answer, which has the page."""
+        return Step()
+
     async def carry_on(self, payment: Payment) -> Payment:
         """Do the next thing: trigger the activation, or finish what was claimed."""
         if payment.state is PaymentState.AUTHORIZED:
@@ -126,9 +132,9 @@ class ServicePayment(CustomerIsThere):
         """Arrow 4b, then 5b: fence the vehicle off and void the charge."""
         payment = await self._books.payments.get(payment_id)
         if payment.state is PaymentState.AUTHORIZED:
-            await self.void_charge(payment, f"{ACTIVATION_FAILED}: {reason}")
+            await self.void(payment, f"{ACTIVATION_FAILED}: {reason}")
 
-    async def void_charge(self, payment: Payment, reason: str) -> Payment:
+    async def void(self, payment: Payment, reason: str) -> Payment:
         """Void a charge that was not delivered, its fence in the same commit (decision 16)."""
         order = await self._catalog.wanted(payment.subject)
         told = self._notify_customer("service_not_activated_not_charged", order)

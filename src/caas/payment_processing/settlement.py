@@ -9,7 +9,7 @@ case is opened (decision 32); what cannot be followed now is kept and followed l
 of a payment that ended is asked again before anything is done about it (decision 10).
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
@@ -31,12 +31,11 @@ from caas.external_systems.payment_gateway import (
 from caas.open_work import Again, Answer, Done, OpenWork, Park
 from caas.payment_processing.bank_words import POLL_SECONDS, BankWords, Heard
 from caas.payment_processing.charges import Charges
-from caas.payment_processing.flow import Alert, Flow
+from caas.payment_processing.flow import Alert, Flows
 from caas.payment_processing.gateway_calls import POLL_SETTLEMENT
 from caas.payment_processing.late_truths import LateTruths
 from caas.rules.pace import Pace
 from caas.rules.payment_states import PaymentState, Remark
-from caas.rules.payment_types import PaymentType
 
 APPLY_WEBHOOK: Final = "apply_webhook"
 STRANGER_SECONDS: Final = 5.0
@@ -47,8 +46,6 @@ LATER_SECONDS_MAX: Final = 300.0
 
 MONEY_TAKEN: Final = frozenset({TransactionStatus.CAPTURING, TransactionStatus.SETTLED})
 HELD_OR_TAKEN: Final = MONEY_TAKEN | {TransactionStatus.AUTHORIZED}
-
-LetGo = Callable[[Payment, str], Awaitable[Payment]]
 
 
 class NothingCapturedError(ConflictError):
@@ -76,24 +73,19 @@ class Settlement:
         books: Books,
         gateway: PaymentGateway,
         charges: Charges,
-        flows: Mapping[PaymentType, Flow],
+        flows: Flows,
         alert: Alert,
         pace: Pace,
         on_refund: Callable[[GatewayRefund], Awaitable[Answer]],
         on_dispute: Callable[[GatewayDispute, str], Awaitable[Answer]],
-        let_go: Mapping[PaymentType, LetGo] | None = None,
     ) -> None:
-        """Hear this gateway; refunds and disputes go to their own desks.
-
-        `let_go` voids the charges of types that have more to do then than to tell the gateway.
-        """
+        """Hear this gateway; refunds and disputes go to their own desks."""
         self._books = books
         self._gateway = gateway
         self._charges = charges
         self._flows = flows
         self._on_refund = on_refund
         self._on_dispute = on_dispute
-        self._let_go = let_go or {}
         self._bank = BankWords(books, charges, pace=pace, alert=alert)
         self._late_truths = LateTruths(books=books, gateway=gateway, charges=charges, alert=alert)
         self._inbox = WebhookInbox(books.database)
@@ -152,7 +144,7 @@ class Settlement:
     ) -> Heard:
         match payment.state:
             case PaymentState.PENDING:
-                flow = self._flows[payment.type]
+                flow = self._flows.of(payment.type)
                 after = await self._charges.authorisation_answered(
                     payment, transaction, flow, source=source
                 )
@@ -198,8 +190,8 @@ class Settlement:
         if transaction.status is TransactionStatus.VOIDED:
             if await self._void_is_claimed(payment):
                 return await self._charges.voided(payment), True
-            let_go = self._let_go.get(payment.type, self._charges.void_charge)
-            return await let_go(payment, "voided at the gateway"), True
+            flow = self._flows.of(payment.type)
+            return await flow.void(payment, "voided at the gateway"), True
         if transaction.status in MONEY_TAKEN and not await self._void_is_claimed(payment):
             await self._books.cases.open(
                 "captured_without_us",

@@ -33,7 +33,7 @@ from caas.payment_processing.authorising import Attempt
 from caas.payment_processing.charges import Charges
 from caas.payment_processing.flow import Step
 from caas.payment_processing.gateway_calls import AUTHORISE, SYNCHRONOUS_PATIENCE_SECONDS
-from caas.payment_processing.initiation import Accepted, PaymentRequest, accept
+from caas.payment_processing.initiation import Accepted, Check, PaymentRequest, accept
 from caas.payment_processing.subscription_failure import SubscriptionFailure, invoice_facts
 from caas.payment_processing.what_is_bought import METHOD, described
 from caas.rules.pace import Pace
@@ -113,7 +113,9 @@ class SubscriptionPayment:
             return_url=self._page(f"subscriptions/{subscription.id}"),
         )
         request = await described(self._books, request, METHOD)
-        accepted = await accept(self._books, request, PaymentType.SUBSCRIPTION, pace=self._pace)
+        accepted = await accept(
+            self._books, request, PaymentType.SUBSCRIPTION, pace=self._pace, check=None
+        )
         assert isinstance(accepted, Accepted), "only a caller with a key gets a stored answer"
         if not accepted.fresh:
             return accepted.payment
@@ -132,7 +134,11 @@ class SubscriptionPayment:
         accepted = await self._books.payments.accept_all(wanted, within=within)
         return sum(acceptance.verdict is Verdict.ACCEPTED for acceptance in accepted)
 
-    async def refuse_what_is_not_due(self, request: PaymentRequest, *, within: Connection) -> None:
+    async def check_due(self, request: PaymentRequest) -> Check:  # noqa: ARG002 - as Flow has it
+        """Look when it is accepted: until then its invoice may be paid or written off."""
+        return self._check_due
+
+    async def _check_due(self, request: PaymentRequest, *, within: Connection) -> None:
         """Refuse a charge that no invoice stands behind (`initiateSubscriptionPayment`).
 
         Raises:
@@ -185,6 +191,10 @@ class SubscriptionPayment:
                 return await self._charges.send_void(payment)
             case _:
                 return payment
+
+    async def void(self, payment: Payment, reason: str) -> Payment:
+        """Give the held funds back."""
+        return await self._charges.void_charge(payment, reason)
 
     async def _payment_failed(self, connection: Connection, payment: Payment) -> None:
         invoice = await self._invoices.get(payment.subject, within=connection)

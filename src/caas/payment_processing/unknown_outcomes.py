@@ -9,7 +9,6 @@ service or a subscription is never taken away while the outcome is unknown; past
 idempotency key nothing is sent again under it.
 """
 
-from collections.abc import Mapping
 from typing import Final
 from uuid import UUID
 
@@ -28,7 +27,7 @@ from caas.external_systems.payment_gateway import (
 from caas.open_work import Again, Answer, Done, OpenWork
 from caas.payment_processing.authorising import Attempt
 from caas.payment_processing.charges import NEVER_REACHED, Charges
-from caas.payment_processing.flow import Flow
+from caas.payment_processing.flow import Flow, Flows
 from caas.payment_processing.gateway_calls import (
     AUTHORISE,
     CAPTURE,
@@ -39,7 +38,6 @@ from caas.payment_processing.gateway_calls import (
 from caas.rules.pace import Pace
 from caas.rules.payment_failures import NotSentConsequence, not_sent_consequence
 from caas.rules.payment_states import BeyondEvent, PaymentState, Remark
-from caas.rules.payment_types import PaymentType
 
 PROBE_SECONDS: Final = 5.0
 PROBE_SECONDS_MAX: Final = 30.0
@@ -73,7 +71,7 @@ class UnknownOutcomes:
         books: Books,
         gateway: PaymentGateway,
         charges: Charges,
-        flows: Mapping[PaymentType, Flow],
+        flows: Flows,
         pace: Pace,
     ) -> None:
         """Ask this gateway; let each payment's own flow follow the answer."""
@@ -124,7 +122,7 @@ class UnknownOutcomes:
 
     async def _resume_authorisation(self, work: DueWork) -> Answer:
         payment = await self._books.payments.get(work.subject)
-        flow = self._flows[payment.type]
+        flow = self._flows.of(payment.type)
         if payment.state is not PaymentState.PENDING:
             await flow.carry_on(payment)
             return Done()
@@ -187,7 +185,7 @@ class UnknownOutcomes:
         payment = await self._books.payments.get(work.subject)
         match payment.state:
             case PaymentState.PENDING:
-                return await self._resolve_pending(work, payment, self._flows[payment.type])
+                return await self._resolve_pending(work, payment, self._flows.of(payment.type))
             case PaymentState.CAPTURING if payment.outcome == "unknown":
                 return await self._resolve(work, payment, CAPTURE)
             case PaymentState.AUTHORIZED if payment.outcome == "unknown":
@@ -252,7 +250,7 @@ class UnknownOutcomes:
 
         False when somebody else has moved the payment meanwhile.
         """
-        flow = self._flows[payment.type]
+        flow = self._flows.of(payment.type)
         if not_sent_consequence(payment.type) is NotSentConsequence.FAIL_PAYMENT:
             code = NEVER_REACHED if event is BeyondEvent.NEVER_SENT else NOT_CHARGED
             await self._charges.fail(payment, event, flow, code, None, **facts)

@@ -11,10 +11,9 @@ Rules a change must keep:
 2. No type may be captured without evidence: `evidence_kind` is not optional.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import assert_never
 
 
 class PaymentType(StrEnum):
@@ -24,6 +23,14 @@ class PaymentType(StrEnum):
     FINAL = "final"
     SERVICE = "service"
     SUBSCRIPTION = "subscription"
+
+
+class PaidFor(StrEnum):
+    """What the subject of a payment is the id of."""
+
+    ORDER = "order"
+    SERVICE_ORDER = "service_order"
+    INVOICE = "invoice"
 
 
 class SettlementModel(StrEnum):
@@ -67,42 +74,66 @@ class PaymentTypeRow:
         return self.settlement_model is SettlementModel.SYNCHRONOUS_VERIFICATION
 
 
-MATRIX: Final[Mapping[PaymentType, PaymentTypeRow]] = {
-    PaymentType.RESERVATION: PaymentTypeRow(
-        title="Reservation Payment",
-        timing="At vehicle reservation",
-        settlement_model=SettlementModel.SYNCHRONOUS_VERIFICATION,
-        risk_level=RiskLevel.LOW,
-        business_impact="Blocks inventory",
-        evidence_kind=EvidenceKind.RESERVATION_RECORDED,
-    ),
-    PaymentType.FINAL: PaymentTypeRow(
-        title="Final Payment",
-        timing="Before vehicle registration",
-        settlement_model=SettlementModel.SYNCHRONOUS_VERIFICATION,
-        risk_level=RiskLevel.HIGH,
-        business_impact="Releases vehicle",
-        evidence_kind=EvidenceKind.ORDER_CONFIRMED,
-    ),
-    PaymentType.SERVICE: PaymentTypeRow(
-        title="One-Time Service Payment",
-        timing="At service purchase",
-        settlement_model=SettlementModel.ASYNCHRONOUS,
-        risk_level=RiskLevel.MEDIUM,
-        business_impact="Immediate OTA activation",
-        evidence_kind=EvidenceKind.VEHICLE_ACKNOWLEDGEMENT,
-    ),
-    PaymentType.SUBSCRIPTION: PaymentTypeRow(
-        title="Subscription Payment",
-        timing="Month-end (mes vencido)",
-        settlement_model=SettlementModel.ASYNCHRONOUS,
-        risk_level=RiskLevel.HIGH,
-        business_impact="Post-paid model",
-        evidence_kind=EvidenceKind.USAGE_SNAPSHOT,
-    ),
-}
+_RESERVATION = PaymentTypeRow(
+    title="Reservation Payment",
+    timing="At vehicle reservation",
+    settlement_model=SettlementModel.SYNCHRONOUS_VERIFICATION,
+    risk_level=RiskLevel.LOW,
+    business_impact="Blocks inventory",
+    evidence_kind=EvidenceKind.RESERVATION_RECORDED,
+)
+_FINAL = PaymentTypeRow(
+    title="Final Payment",
+    timing="Before vehicle registration",
+    settlement_model=SettlementModel.SYNCHRONOUS_VERIFICATION,
+    risk_level=RiskLevel.HIGH,
+    business_impact="Releases vehicle",
+    evidence_kind=EvidenceKind.ORDER_CONFIRMED,
+)
+_SERVICE = PaymentTypeRow(
+    title="One-Time Service Payment",
+    timing="At service purchase",
+    settlement_model=SettlementModel.ASYNCHRONOUS,
+    risk_level=RiskLevel.MEDIUM,
+    business_impact="Immediate OTA activation",
+    evidence_kind=EvidenceKind.VEHICLE_ACKNOWLEDGEMENT,
+)
+_SUBSCRIPTION = PaymentTypeRow(
+    title="Subscription Payment",
+    timing="Month-end (mes vencido)",
+    settlement_model=SettlementModel.ASYNCHRONOUS,
+    risk_level=RiskLevel.HIGH,
+    business_impact="Post-paid model",
+    evidence_kind=EvidenceKind.USAGE_SNAPSHOT,
+)
+
+
+def row_of(payment_type: PaymentType) -> PaymentTypeRow:
+    """Return the type's row of the Payment Type Matrix."""
+    match payment_type:
+        case PaymentType.RESERVATION:
+            return _RESERVATION
+        case PaymentType.FINAL:
+            return _FINAL
+        case PaymentType.SERVICE:
+            return _SERVICE
+        case PaymentType.SUBSCRIPTION:
+            return _SUBSCRIPTION
+    assert_never(payment_type)
 
 
 def evidence_kind(payment_type: PaymentType) -> EvidenceKind:
     """Return the only kind of evidence that allows a payment of this type to be captured."""
-    return MATRIX[payment_type].evidence_kind
+    return row_of(payment_type).evidence_kind
+
+
+def paid_for(payment_type: PaymentType) -> PaidFor:
+    """Return what payments of this type are for."""
+    match payment_type:
+        case PaymentType.RESERVATION | PaymentType.FINAL:
+            return PaidFor.ORDER
+        case PaymentType.SERVICE:
+            return PaidFor.SERVICE_ORDER
+        case PaymentType.SUBSCRIPTION:
+            return PaidFor.INVOICE
+    assert_never(payment_type)

@@ -8,7 +8,7 @@ Rules a change must keep: pure; a movement of nothing has no entry; what one fun
 its opposite takes back exactly.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, assert_never
 
 from caas.rules.payment_types import PaymentType
 
@@ -23,13 +23,6 @@ DISPUTED_FUNDS = "disputed_funds"
 RESERVATION_HELD = "reservation_held"
 RISK_LOSS = "risk_loss"
 
-EARNED = {
-    PaymentType.RESERVATION: "customer_deposits",
-    PaymentType.FINAL: "vehicle_sales",
-    PaymentType.SERVICE: "service_revenue",
-    PaymentType.SUBSCRIPTION: "subscription_revenue",
-}
-
 
 class Entry(NamedTuple):
     """A transfer of `amount` minor units: `debit` grows by it, `credit` shrinks by it."""
@@ -37,6 +30,20 @@ class Entry(NamedTuple):
     debit: str
     credit: str
     amount: int
+
+
+def earned(payment_type: PaymentType) -> str:
+    """Return the account on which captured charges of this type are booked."""
+    match payment_type:
+        case PaymentType.RESERVATION:
+            return "customer_deposits"
+        case PaymentType.FINAL:
+            return "vehicle_sales"
+        case PaymentType.SERVICE:
+            return "service_revenue"
+        case PaymentType.SUBSCRIPTION:
+            return "subscription_revenue"
+    assert_never(payment_type)
 
 
 def risk_loss(cause: str) -> str:
@@ -56,7 +63,7 @@ def released(amount: int) -> tuple[Entry, ...]:
 
 def captured(payment_type: PaymentType, amount: int, *, held: int) -> tuple[Entry, ...]:
     """The charge is committed: the hold ends and the gateway owes us the amount."""
-    return released(held) + _transfer(GATEWAY_RECEIVABLE, EARNED[payment_type], amount)
+    return released(held) + _transfer(GATEWAY_RECEIVABLE, earned(payment_type), amount)
 
 
 def settled(amount: int) -> tuple[Entry, ...]:
@@ -76,7 +83,7 @@ def lost_before_settlement(cause: str, amount: int) -> tuple[Entry, ...]:
 
 def written_off(payment_type: PaymentType, cause: str, amount: int) -> tuple[Entry, ...]:
     """What was delivered is never charged: earned, and lost beside it, so that both can be seen."""
-    return _transfer(risk_loss(cause), EARNED[payment_type], amount)
+    return _transfer(risk_loss(cause), earned(payment_type), amount)
 
 
 def reversed_after_settlement(cause: str, amount: int) -> tuple[Entry, ...]:
@@ -86,7 +93,7 @@ def reversed_after_settlement(cause: str, amount: int) -> tuple[Entry, ...]:
 
 def refund_requested(payment_type: PaymentType, amount: int) -> tuple[Entry, ...]:
     """The customer is owed the amount back (desistimiento)."""
-    return _transfer(EARNED[payment_type], REFUNDS_PAYABLE, amount)
+    return _transfer(earned(payment_type), REFUNDS_PAYABLE, amount)
 
 
 def refund_succeeded(amount: int) -> tuple[Entry, ...]:
@@ -96,7 +103,7 @@ def refund_succeeded(amount: int) -> tuple[Entry, ...]:
 
 def refund_failed(payment_type: PaymentType, amount: int) -> tuple[Entry, ...]:
     """The gateway could not give it back; the money is still with us."""
-    return _transfer(REFUNDS_PAYABLE, EARNED[payment_type], amount)
+    return _transfer(REFUNDS_PAYABLE, earned(payment_type), amount)
 
 
 def dispute_opened(amount: int) -> tuple[Entry, ...]:
@@ -121,12 +128,12 @@ def dispute_reversed(amount: int) -> tuple[Entry, ...]:
 
 def deposit_held(amount: int) -> tuple[Entry, ...]:
     """A lost reservation's deposit is parked until a person decides (decision 21)."""
-    return _transfer(EARNED[PaymentType.RESERVATION], RESERVATION_HELD, amount)
+    return _transfer(earned(PaymentType.RESERVATION), RESERVATION_HELD, amount)
 
 
 def deposit_released(amount: int) -> tuple[Entry, ...]:
     """A person decided what becomes of a held deposit: it stands where it stood before."""
-    return _transfer(RESERVATION_HELD, EARNED[PaymentType.RESERVATION], amount)
+    return _transfer(RESERVATION_HELD, earned(PaymentType.RESERVATION), amount)
 
 
 def _transfer(debit: str, credit: str, amount: int) -> tuple[Entry, ...]:

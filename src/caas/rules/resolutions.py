@@ -142,7 +142,7 @@ def _taken_back(subject: Subject, resolution: Resolution) -> Plan:
 
 def _given_away(subject: Subject, resolution: Resolution) -> Plan:
     assert subject.payment_type is not None, "a delivery belongs to a payment"
-    earned = postings.EARNED[subject.payment_type]
+    earned = postings.earned(subject.payment_type)
     return Plan(entries=_move(_account(subject.kind, resolution), earned, subject.at_stake))
 
 

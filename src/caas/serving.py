@@ -45,7 +45,9 @@ async def serve(
     simulators = SimulatorControl(controls) if controls else None
     served = beside_api(_api(platform, settings), _channels(platform, settings, simulators))
     with listening(host, port) as listener:
-        server = _Server(server_config(served), on_listening)
+        server = _Server(
+            server_config(served, trusted_proxies=settings.trusted_proxies), on_listening
+        )
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         try:
             await asyncio.shield(serving)
@@ -99,6 +101,7 @@ def _channels(
             public_url=settings.public_url,
             zone=settings.market.zone,
             language=settings.market.language,
+            address_limit=settings.address_limit,
         ),
     )
 
@@ -126,6 +129,8 @@ def _api(platform: Platform, settings: Settings) -> FrontDoor:
             factory_webhook_secrets=partner_secrets,
             transport_webhook_secrets=partner_secrets,
             on_webhook=platform.open_work.wake,
+            key_limit=settings.key_limit,
+            address_limit=settings.address_limit,
         ),
     )
 

@@ -9,6 +9,7 @@ and says what would be right; a secret never shows in a repr.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -21,6 +22,12 @@ from caas.external_systems.http import Secret
 from caas.external_systems.webhook_signatures import Verifier, WebhookVerifier
 from caas.notifications.texts import LOCALES
 from caas.rules.money import EXPONENTS
+from caas.rules.rate_limits import (
+    DEFAULT_ADDRESS_LIMIT,
+    DEFAULT_KEY_LIMIT,
+    PER_SECOND_MAX,
+    RateLimit,
+)
 from caas.rules.settlement_fees import FeeTerms, FeeTermsError, read_fee_terms
 
 DEFAULT_MARKET: Final = "Europe/Madrid,EUR,es"
@@ -102,6 +109,9 @@ class Settings:
     notify_url: str = field(repr=False)
     market: Market
     time_scale: float
+    key_limit: RateLimit = DEFAULT_KEY_LIMIT
+    address_limit: RateLimit = DEFAULT_ADDRESS_LIMIT
+    trusted_proxies: tuple[str, ...] = ()
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
@@ -137,6 +147,9 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
             seller=read_seller(environment.get("CAAS_SELLER")),
         ),
         time_scale=time_scale(environment),
+        key_limit=_rate_limit(environment, "CAAS_KEY_RATE", DEFAULT_KEY_LIMIT),
+        address_limit=_rate_limit(environment, "CAAS_ADDRESS_RATE", DEFAULT_ADDRESS_LIMIT),
+        trusted_proxies=_trusted_proxies(environment),
     )
 
 
@@ -227,6 +240,39 @@ def read_market(text: str) -> Market:
         raise SettingError(
             f"CAAS_MARKET names an unknown time zone: '{zone}'. Use a name such as Europe/Madrid."
         ) from error
+
+
+def _rate_limit(environment: Mapping[str, str], name: str, default: RateLimit) -> RateLimit:
+    text = environment.get(name)
+    if not text:
+        return default
+    try:
+        per_second, burst = (int(part) for part in text.split(","))
+    except ValueError:
+        per_second, burst = 0, 0
+    if not (0 < per_second <= PER_SECOND_MAX and per_second <= burst <= PER_SECOND_MAX):
+        raise SettingError(
+            f"{name} is 'requests a second,requests at once', such as "
+            f"'{default.per_second:.0f},{default.burst}': whole numbers, the second not smaller."
+        )
+    return RateLimit(per_second, burst)
+
+
+def _trusted_proxies(environment: Mapping[str, str]) -> tuple[str, ...]:
+    parts = tuple(
+        part.strip()
+        for part in environment.get("CAAS_TRUSTED_PROXIES", "").split(",")
+        if part.strip()
+    )
+    try:
+        for part in parts:
+            if ip_network(part).prefixlen == 0:
+                raise SettingError("CAAS_TRUSTED_PROXIES names every address; name your proxies.")
+    except ValueError as error:
+        raise SettingError(
+            "CAAS_TRUSTED_PROXIES lists addresses and networks, such as '10.0.0.7,10.1.0.0/16'."
+        ) from error
+    return parts
 
 
 def _needed(environment: Mapping[str, str], name: str) -> str:

@@ -20,6 +20,7 @@ from caas.billing_database.connection import Database
 from caas.billing_database.vehicles import NewVehicle, Vehicles
 from caas.external_systems.http import Secret
 from caas.rules.money import Money
+from caas.rules.rate_limits import UNLIMITED
 from tests.databases import fresh_database
 from tests.house import House, standing
 
@@ -131,9 +132,9 @@ class Doors:
 
 
 @contextlib.asynccontextmanager
-async def listening(app: Any) -> AsyncIterator[int]:
+async def listening(app: Any, **more: Any) -> AsyncIterator[int]:
     """Serve an application on a free port until the block is left."""
-    server = uvicorn.Server(server_config(app))
+    server = uvicorn.Server(server_config(app, **more))
     listener = socket.create_server(("127.0.0.1", 0))
     serving = asyncio.get_running_loop().create_task(server.serve(sockets=[listener]))
     while not server.started:
@@ -154,7 +155,7 @@ def settings_of_tests(**more: Any) -> ApiSettings:
         gateway_webhook_secrets=(GATEWAY_SECRET, OLD_GATEWAY_SECRET),
         factory_webhook_secrets=(PARTNER_SECRET,),
         transport_webhook_secrets=(PARTNER_SECRET,),
-        **more,
+        **{"key_limit": UNLIMITED, "address_limit": UNLIMITED, **more},
     )
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from caas.billing_database.webhook_inbox import CONTRADICTION, UNREADABLE
 from caas.external_systems.http import Secret
-from caas.external_systems.webhook_signatures import sign
+from caas.external_systems.webhook_signatures import WEBHOOK_BODY_BYTES_MAX, sign
 from caas.rules.order_states import OrderState
 from caas.rules.payment_states import PaymentState
 from tests.api.conftest import (
@@ -220,10 +220,29 @@ async def test_a_card_number_in_a_webhook_is_cut_out_before_it_is_stored(
     assert "removed]" in stored[0]["body"]
 
 
-async def test_a_webhook_larger_than_the_limit_is_not_read(quiet_doors: Doors) -> None:
-    answer = await tells(quiet_doors, b" " * 70_000)
+@pytest.mark.parametrize("sender", ["gateway", "factory", "transport"])
+async def test_a_webhook_is_read_as_far_as_the_documents_say(
+    quiet_doors: Doors, sender: str
+) -> None:
+    largest = b"x" * WEBHOOK_BODY_BYTES_MAX
 
-    assert (answer.status, answer.json["code"]) == (413, "body_too_large")
+    read = await quiet_doors.call("POST", f"/webhooks/{sender}", caller=None, data=largest,
+                                  headers={"content-type": "application/json"})  # fmt: skip
+    refused = await quiet_doors.call("POST", f"/webhooks/{sender}", caller=None,
+                                     data=largest + b"x",
+                                     headers={"content-type": "application/json"})  # fmt: skip
+
+    assert read.json["code"] in {"webhook_not_theirs", "webhook_headers"}, read.body
+    assert (refused.status, refused.json["code"]) == (413, "body_too_large")
+    assert "256 KiB" in refused.json["detail"]
+
+
+async def test_a_webhook_with_a_key_twice_is_refused_by_its_name(quiet_doors: Doors) -> None:
+    """Which of the two amounts is meant, the signature does not say."""
+    answer = await tells(quiet_doors, b'{"id":"evt_1","amount":1,"amount":100}')
+
+    assert (answer.status, answer.json["code"]) == (400, "duplicate_key")
+    assert '"amount"' in answer.json["detail"]
 
 
 async def test_a_settlement_webhook_settles_its_payment(doors: Doors) -> None:

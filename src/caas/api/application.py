@@ -17,6 +17,7 @@ from litestar.exceptions import HTTPException, MethodNotAllowedException
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp, Receive, Scope, Send
 
+from caas.api.admission import Admission
 from caas.api.answers import Answer
 from caas.api.authentication import Authentication
 from caas.api.billing_runs import BILLING_OPERATIONS
@@ -82,7 +83,11 @@ def build_api(rooms: Rooms, settings: ApiSettings) -> FrontDoor:
     return FrontDoor(
         behind=_framework(api, operations),
         direct=_direct(api, operations),
-        authentication=authentication,
+        admission=Admission(
+            authentication,
+            key_limit=settings.key_limit,
+            address_limit=settings.address_limit,
+        ),
         metrics=metrics,
     )
 

@@ -6,6 +6,7 @@ Rules a change must keep:
    field nobody asked for.
 2. A body comes out of here without a card number in any text of it, or not at all.
 3. Depth needs no limit of its own: a struct's fields say how deep it is, and nothing is skipped.
+4. An object with a key twice is refused: readers differ in which of the two they believe.
 """
 
 import re
@@ -19,6 +20,7 @@ from caas.api.card_refusal import (
     may_be_text,
     refuse_in_value,
 )
+from caas.api.duplicate_keys import refuse_duplicate_keys
 from caas.api.patterns import IN_WORDS
 from caas.api.problems import FieldError, InvalidBodyError, MalformedRequestError
 
@@ -50,6 +52,7 @@ class BodyOf(Generic[Content]):
             MalformedRequestError: it is not JSON.
             InvalidBodyError: it is JSON, but not what this call takes.
             CardNumberRefusedError: there is a card number in it.
+            DuplicateKeyError: a key stands twice in one of its objects.
         """
         try:
             content = self._decoder.decode(body or b"{}")
@@ -65,6 +68,8 @@ class BodyOf(Generic[Content]):
             value = getattr(content, name)
             if value is not None:
                 refuse_in_value(value)
+        if body:
+            refuse_duplicate_keys(body)
         return content
 
 

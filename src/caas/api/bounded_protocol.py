@@ -1,62 +1,81 @@
-"""HTTP/1.1 with limits that uvicorn does not have: large heads, slow requests (fault F-W8).
+"""HTTP/1.1 with limits that uvicorn does not have, on every byte of a message (F-W8, F-T1).
 
-A client that sends ten thousand headers, or one byte a minute, must not hold memory or a
-connection. The limits are kept where the bytes arrive, so a request that comes in one piece costs
-nothing for them.
+A client that sends ten thousand headers, endless chunk extensions or trailers, or one byte a
+minute, must not hold memory or a connection. The limits are kept where the bytes arrive, so a
+request that comes in one piece costs nothing for them.
 
-Rules a change must keep: a head is refused before it is larger than its limit twice over; whoever
-began a request has `ARRIVAL_SECONDS_MAX` for all of it; what is refused here is told as a problem
-like everywhere else, and the connection is closed.
+The parser hands trailers to `on_header`, exactly as it does headers; uvicorn then adds them to the
+headers of a request whose authorisation is being looked at. So trailers are refused altogether.
+
+Rules a change must keep: bytes reach the parser `FEED_BYTES_MAX` at a time and are counted in
+between, so that no limit is passed by more than that; whoever began a request has
+`ARRIVAL_SECONDS_MAX` for all of it; a request that two readers might read differently is refused;
+what is refused here is told as a problem like everywhere else, and the connection is closed.
 """
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any, Final
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from caas.api.answers import Answer, answer_to_error
-from caas.api.limits import ARRIVAL_SECONDS_MAX, HEADER_BYTES_MAX, HEADERS_MAX, IDLE_SECONDS_MAX
+from caas.api.limits import (
+    ADDRESS_BYTES_MAX,
+    ARRIVAL_SECONDS_MAX,
+    CONNECTIONS_MAX,
+    FRAMING_BYTES_MAX,
+    HEADER_BYTES_MAX,
+    HEADERS_MAX,
+    IDLE_SECONDS_MAX,
+    MESSAGE_BODY_BYTES_MAX,
+    PIPELINED_MAX,
+)
 from caas.api.problems import (
+    AddressTooLongError,
+    BodyTooLargeError,
     CallRefusedError,
     HeadersTooLargeError,
     MalformedRequestError,
     RequestTooSlowError,
+    TrailersRefusedError,
 )
+from caas.api.request_heads import refuse_ambiguous_head
 
 NO_REQUEST: Final = "unread"
 BACKLOG: Final = 2048
 SHUTDOWN_SECONDS_MAX: Final = 20
+FEED_BYTES_MAX: Final = HEADER_BYTES_MAX
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """uvicorn's protocol on httptools, with bounds on a request's head and on its arrival."""
+    """uvicorn's protocol on httptools, with bounds on a message and on its arrival."""
 
     cycle: Any = None
-    _head_bytes = 0
+    _received = 0
+    _head_from = 0
+    _body_from = 0
+    _body_bytes = 0
     _in_head = False
     _arriving = False
     _timed = False
     _timer: asyncio.TimerHandle | None = None
+    _refusal: CallRefusedError | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Wait for a first request, not for ever."""
+        """Wait for a first request, not for ever; a connection too many is closed at once."""
         super().connection_made(transport)
+        if len(self.connections) > CONNECTIONS_MAX:
+            transport.abort()
+            return
         self._timer = self.loop.call_later(IDLE_SECONDS_MAX, self._too_slow)
 
     def data_received(self, data: bytes) -> None:
         """Take bytes of the current request, within the limits."""
-        self._head_bytes += len(data)
-        super().data_received(data)
-        if self._arriving:
-            if self._in_head and self._head_bytes > HEADER_BYTES_MAX:
-                self._refuse(HeadersTooLargeError())
-            elif not self._timed:
-                self._stop_timer()
-                self._timed = True
-                self._timer = self.loop.call_later(ARRIVAL_SECONDS_MAX, self._too_slow)
-        elif self._timer is not None:
-            self._stop_timer()
+        for begins in range(0, len(data), FEED_BYTES_MAX):
+            if not self.transport.is_closing():
+                self._feed(data[begins : begins + FEED_BYTES_MAX])
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection and its timer."""
@@ -66,34 +85,83 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Begin to count a request's head."""
         super().on_message_begin()
+        self._head_from = self._received
         self._in_head = True
         self._arriving = True
 
+    def on_url(self, url: bytes) -> None:
+        """Take a part of the request's address, within its limit."""
+        if len(self.url) + len(url) > ADDRESS_BYTES_MAX:
+            raise self._refused(AddressTooLongError())
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header; what comes after the body is none."""
+        if not self._in_head:
+            raise self._refused(TrailersRefusedError())
+        if len(self.headers) == HEADERS_MAX:
+            raise self._refused(HeadersTooLargeError())
+        super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
-        """Hand the request over, unless its head is too large."""
+        """Hand the request over, unless its head is too large or says two things."""
         self._in_head = False
-        if len(self.headers) > HEADERS_MAX or (
-            self._head_bytes > HEADER_BYTES_MAX
-            and sum(len(name) + len(value) for name, value in self.headers) + len(self.url)
-            > HEADER_BYTES_MAX
-        ):
-            raise HeadersTooLargeError
+        self._body_from, self._body_bytes = self._received, 0
+        size = sum(len(name) + len(value) for name, value in self.headers) + len(self.url)
+        if size > HEADER_BYTES_MAX:
+            raise self._refused(HeadersTooLargeError())
+        if len(self.pipeline) >= PIPELINED_MAX:
+            raise self._refused(MalformedRequestError("Too many requests wait on a connection."))
+        try:
+            refuse_ambiguous_head(self.headers, version=self.parser.get_http_version())
+        except CallRefusedError as error:
+            raise self._refused(error) from error
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of the body."""
+        if self._received > self._body_from:
+            self._body_bytes += len(body)
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """End the count."""
         self._arriving = False
-        self._head_bytes = 0
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
-        """Tell of a request that is not HTTP, or whose head is too large, as a problem."""
+        """Tell of a request that is not HTTP, or was refused while it was read, as a problem."""
         del msg
-        too_many = self._arriving and self.headers and len(self.headers) > HEADERS_MAX
-        if too_many or self._head_bytes > HEADER_BYTES_MAX:
-            self._refuse(HeadersTooLargeError())
-        else:
-            self._refuse(MalformedRequestError("The request is not valid HTTP."))
+        self._refuse(self._refusal or MalformedRequestError("The request is not valid HTTP."))
+
+    def _feed(self, data: bytes) -> None:
+        self._received += len(data)
+        super().data_received(data)
+        if self._arriving:
+            excess = self._excess()
+            if excess is not None:
+                self._refuse(excess)
+            elif not self._timed:
+                self._stop_timer()
+                self._timed = True
+                self._timer = self.loop.call_later(ARRIVAL_SECONDS_MAX, self._too_slow)
+        elif self._timer is not None:
+            self._stop_timer()
+
+    def _excess(self) -> CallRefusedError | None:
+        """Return what there is too much of in the message that is arriving."""
+        if self._in_head:
+            too_large = self._received - self._head_from > HEADER_BYTES_MAX
+            return HeadersTooLargeError() if too_large else None
+        beside_body = self._received - self._body_from - self._body_bytes
+        if beside_body > FRAMING_BYTES_MAX:
+            return BodyTooLargeError("The body comes in too many chunks, or they say too much.")
+        return BodyTooLargeError() if self._body_bytes > MESSAGE_BODY_BYTES_MAX else None
+
+    def _refused(self, error: CallRefusedError) -> CallRefusedError:
+        """Keep an error to raise through the parser, which swallows it."""
+        self._refusal = error
+        return error
 
     def _too_slow(self) -> None:
         self._timer = None
@@ -126,9 +194,18 @@ def _written_out(answer: Answer) -> bytes:
 
 
 def server_config(
-    app: object, *, host: str = "127.0.0.1", port: int = 0, **more: object
+    app: object,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    trusted_proxies: Sequence[str] = (),
+    **more: object,
 ) -> uvicorn.Config:
-    """Return how uvicorn serves the API: bounded, without a server header or a log of its own."""
+    """Return how uvicorn serves the API: bounded, without a server header or a log of its own.
+
+    X-Forwarded-For and X-Forwarded-Proto are believed from `trusted_proxies` (addresses and
+    networks) and from nobody else.
+    """
     return uvicorn.Config(
         app,  # type: ignore[arg-type]  # any ASGI application
         host=host,
@@ -138,6 +215,8 @@ def server_config(
             "loop": "uvloop",
             "ws": "none",
             "lifespan": "on",
+            "proxy_headers": bool(trusted_proxies),
+            "forwarded_allow_ips": list(trusted_proxies),
             "server_header": False,
             "access_log": False,
             "log_config": None,

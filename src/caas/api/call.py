@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from caas.api.authentication import Caller
 from caas.api.card_refusal import holds_one, may_hold_one
+from caas.rules.rate_limits import Quota
 
 SCOPE_KEY: Final = "caas.call"
 UNMATCHED: Final = "unmatched"
@@ -32,8 +33,15 @@ class Call:
     request_id: str
     body: bytes = b""
     caller: Caller | None = None
+    quota: Quota | None = None
     route: str = UNMATCHED
     ids: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def address(self) -> str:
+        """Where on the network the request comes from."""
+        client = self.scope.get("client")
+        return str(client[0]) if client else ""
 
     @property
     def by(self) -> Caller:

@@ -1,9 +1,9 @@
 """The one door through which every request comes in and every answer goes out.
 
-In this order: is there room, who is calling, does the head carry a card number, how large is the
-body. Then the hottest calls are answered directly and all others by the framework behind. On the
-way out every answer gets its request id and its security headers, a line in the log and a place
-in the metrics.
+In this order: is there room, who is calling and how often, does the head carry a card number, how
+large is the body. Then the hottest calls are answered directly and all others by the framework
+behind. On the way out every answer gets its request id, its security headers and what is left of
+its caller's limit, a line in the log and a place in the metrics.
 
 Rules a change must keep: nothing behind this door reads the network; what is not expected is
 answered 500 and logged here, and says nothing of the inside; a log line holds ids, never names of
@@ -18,8 +18,8 @@ from typing import Any, Final, NamedTuple
 
 import structlog
 
+from caas.api.admission import Admission
 from caas.api.answers import Answer, answer_to_error
-from caas.api.authentication import Authentication
 from caas.api.call import SCOPE_KEY, Call, Scope, call_of
 from caas.api.card_refusal import refuse_in_head
 from caas.api.limits import CALLS_UNDER_WAY_MAX, Receive, TooManyCallsError, read_body
@@ -64,13 +64,13 @@ class FrontDoor:
         *,
         behind: Application,
         direct: Mapping[tuple[str, str], DirectCall],
-        authentication: Authentication,
+        admission: Admission,
         metrics: Metrics,
     ) -> None:
         """Answer the direct calls here, by (method, path), and send the rest behind."""
         self._behind = behind
         self._direct = direct
-        self._authentication = authentication
+        self._admission = admission
         self._metrics = metrics
         self._under_way = 0
         process = os.urandom(REQUEST_ID_BYTES).hex()
@@ -89,6 +89,7 @@ class FrontDoor:
             status = await self._take(call, receive, send)
         finally:
             self._under_way -= 1
+            self._admission.settle(call, status)
             self._note(call, status, time.perf_counter() - began)
 
     async def _take(self, call: Call, receive: Receive, send: Send) -> int:
@@ -103,14 +104,14 @@ class FrontDoor:
             answer = told(call, error)
         except Exception as error:  # noqa: BLE001  # the entrypoint: a bug ends here, as a 500
             answer = told(call, error)
-        await _send(call, answer, send)
+        await self._send(call, answer, send)
         return answer.status
 
     async def _admit(self, call: Call, receive: Receive, direct: DirectCall | None) -> None:
         if self._under_way > CALLS_UNDER_WAY_MAX:
             raise TooManyCallsError
-        if direct.needs_key if direct is not None else not is_open(call.path):
-            call.caller = await self._authentication.caller(call.headers.get(b"authorization"))
+        needs_key = direct.needs_key if direct is not None else not is_open(call.path)
+        await self._admission.admit(call, needs_key=needs_key)
         refuse_in_head(
             "" if direct is not None else call.path, call.scope["query_string"], call.headers
         )
@@ -126,13 +127,35 @@ class FrontDoor:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message["headers"], *_outer_headers(call, message)]
+                message["headers"] = [*message["headers"], *self._outer_headers(call, message)]
             await send(message)
 
         call.scope.setdefault("state", {})[SCOPE_KEY] = call
         await self._behind(call.scope, receive_again, send_completed)
         call.route = call.scope.get("path_template") or call.route
         return status
+
+    async def _send(self, call: Call, answer: Answer, send: Send) -> None:
+        headers = [
+            *answer.headers,
+            *SECURITY_HEADERS,
+            *self._admission.headers(call),
+            (b"x-request-id", call.request_id.encode()),
+            (b"content-length", b"%d" % len(answer.body)),
+        ]
+        if call.scope["scheme"] == "https":
+            headers.append(TRANSPORT_SECURITY)
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await send({"type": "http.response.body", "body": answer.body})
+
+    def _outer_headers(self, call: Call, message: dict[str, Any]) -> list[tuple[bytes, bytes]]:
+        """Return the headers every answer has, but for those that the framework's answer names."""
+        named = {name for name, _ in message["headers"]} & _NAMED_HERE
+        headers = [header for header in SECURITY_HEADERS if header[0] not in named]
+        headers += (*self._admission.headers(call), (b"x-request-id", call.request_id.encode()))
+        if call.scope["scheme"] == "https":
+            headers.append(TRANSPORT_SECURITY)
+        return headers
 
     def _note(self, call: Call, status: int, seconds: float) -> None:
         self._metrics.observe(call.method, call.route, status, seconds)
@@ -158,26 +181,3 @@ def told(call: Call, error: Exception) -> Answer:
     if known.http_status >= _FAILURES_FROM:
         _log.error("api.failed", request_id=call.request_id, code=known.code, exc_info=error)
     return answer_to_error(known, request_id=call.request_id)
-
-
-async def _send(call: Call, answer: Answer, send: Send) -> None:
-    headers = [
-        *answer.headers,
-        *SECURITY_HEADERS,
-        (b"x-request-id", call.request_id.encode()),
-        (b"content-length", b"%d" % len(answer.body)),
-    ]
-    if call.scope["scheme"] == "https":
-        headers.append(TRANSPORT_SECURITY)
-    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    await send({"type": "http.response.body", "body": answer.body})
-
-
-def _outer_headers(call: Call, message: dict[str, Any]) -> list[tuple[bytes, bytes]]:
-    """Return the headers every answer has, but for those that the framework's answer names."""
-    named = {name for name, _ in message["headers"]} & _NAMED_HERE
-    headers = [header for header in SECURITY_HEADERS if header[0] not in named]
-    headers.append((b"x-request-id", call.request_id.encode()))
-    if call.scope["scheme"] == "https":
-        headers.append(TRANSPORT_SECURITY)
-    return headers

@@ -1,4 +1,8 @@
-"""How much of a request this API reads, and when it stops reading (fault F-W8).
+"""How much of a request this API reads, and when it stops reading (faults F-W8 and F-T1).
+
+Every byte of a message counts against one of these limits: its head against `HEADER_BYTES_MAX`, its
+body against that of its address, and whatever else is sent with a body (chunk sizes, chunk
+extensions, trailers) against `FRAMING_BYTES_MAX`.
 
 Rules a change must keep: every limit has a name here; what is too large is refused before it is
 held in memory; nothing is ever decompressed.
@@ -15,14 +19,24 @@ from caas.api.problems import (
     UnsupportedMediaTypeError,
 )
 from caas.errors import UnavailableError
+from caas.external_systems.webhook_signatures import WEBHOOK_BODY_BYTES_MAX
 
 BODY_BYTES_MAX: Final = 64 * 1024
 DOCUMENT_BODY_BYTES_MAX: Final = 7 * 1024 * 1024
 """Of a call that brings a document: five megabytes of it in Base64."""
 DOCUMENT_PATHS: Final = ("/v1/reconciliation/discrepancies/", "/evidence")
+WEBHOOK_PATHS: Final = "/webhooks/"
 PASSED_BYTES_MAX: Final = 1024 * 1024
+MESSAGE_BODY_BYTES_MAX: Final = DOCUMENT_BODY_BYTES_MAX + PASSED_BYTES_MAX
+"""Of a body at any address: beyond it the connection is closed, whoever reads or does not."""
+FRAMING_BYTES_MAX: Final = 64 * 1024
+"""Of a message beside its head and its body."""
+ADDRESS_BYTES_MAX: Final = 8 * 1024
 HEADER_BYTES_MAX: Final = 16 * 1024
 HEADERS_MAX: Final = 64
+PIPELINED_MAX: Final = 32
+"""Requests of one connection that wait for the answer to the one before them."""
+CONNECTIONS_MAX: Final = 4_000
 ARRIVAL_SECONDS_MAX: Final = 10.0
 IDLE_SECONDS_MAX: Final = 30
 CALLS_UNDER_WAY_MAX: Final = 2_000
@@ -67,6 +81,8 @@ async def read_body(call: Call, receive: Receive) -> bytes:
 
 
 def _bytes_max(path: str) -> int:
+    if path.startswith(WEBHOOK_PATHS):
+        return WEBHOOK_BODY_BYTES_MAX
     begins, ends = DOCUMENT_PATHS
     brings_document = path.startswith(begins) and path.endswith(ends)
     return DOCUMENT_BODY_BYTES_MAX if brings_document else BODY_BYTES_MAX
@@ -75,6 +91,8 @@ def _bytes_max(path: str) -> int:
 def _too_large(bytes_max: int) -> BodyTooLargeError:
     if bytes_max == BODY_BYTES_MAX:
         return BodyTooLargeError()
+    if bytes_max == WEBHOOK_BODY_BYTES_MAX:
+        return BodyTooLargeError("The body is larger than the 256 KiB read of a webhook.")
     return BodyTooLargeError(
         f"The body is larger than the {bytes_max // 2**20} MiB read here; send a smaller document."
     )

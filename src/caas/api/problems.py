@@ -133,11 +133,49 @@ class HeadersTooLargeError(CallRefusedError):
     standing_headers = (CLOSE,)
 
 
+class AddressTooLongError(CallRefusedError):
+    """The address of the request is longer than this API reads."""
+
+    code = "address_too_long"
+    http_status = 414
+    standing_headers = (CLOSE,)
+
+
 class MalformedRequestError(CallRefusedError):
     """The request is not valid HTTP, or its body is not valid JSON."""
 
     code = "malformed_request"
     http_status = 400
+
+
+class AmbiguousRequestError(CallRefusedError):
+    """The request may be read in two ways, so that it is read in none; say each thing once."""
+
+    code = "ambiguous_request"
+    http_status = 400
+    standing_headers = (CLOSE,)
+
+
+class TrailersRefusedError(CallRefusedError):
+    """The request has fields behind its body; this API reads none there. Send them as headers."""
+
+    code = "trailers_refused"
+    http_status = 400
+    standing_headers = (CLOSE,)
+
+
+class DuplicateKeyError(CallRefusedError):
+    """A key stands twice in one object of the body; say each thing once."""
+
+    code = "duplicate_key"
+    http_status = 400
+
+
+class RateLimitedError(CallRefusedError):
+    """Too many requests of this key, or from this address; wait as long as Retry-After says."""
+
+    code = "rate_limited"
+    http_status = 429
 
 
 class InvalidBodyError(CallRefusedError):

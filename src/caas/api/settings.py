@@ -14,6 +14,7 @@ from caas.api.authentication import ConfiguredKey
 from caas.external_systems.http import Secret
 from caas.external_systems.seed_contract_wire import read_event
 from caas.external_systems.webhook_signatures import Verifier, WebhookVerifier
+from caas.rules.rate_limits import DEFAULT_ADDRESS_LIMIT, DEFAULT_KEY_LIMIT, RateLimit
 
 
 class Identified(Protocol):
@@ -32,7 +33,8 @@ class ApiSettings:
     `gateway_verifier` believes the gateway's webhooks and `read_gateway_event` understands them,
     both as its adapter does. `now` is the clock against which webhook timestamps are compared.
     Without secrets for a sender its webhooks are refused. `on_webhook` is called after a webhook
-    was stored, so that a worker in the same process looks at once.
+    was stored, so that a worker in the same process looks at once. `key_limit` is how often one key
+    may call, `address_limit` how often one address may without a valid key.
     """
 
     now: Callable[[], datetime]
@@ -44,4 +46,6 @@ class ApiSettings:
     factory_webhook_secrets: Sequence[Secret] = ()
     transport_webhook_secrets: Sequence[Secret] = ()
     on_webhook: Callable[[], None] = field(default=lambda: None)
+    key_limit: RateLimit = DEFAULT_KEY_LIMIT
+    address_limit: RateLimit = DEFAULT_ADDRESS_LIMIT
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)

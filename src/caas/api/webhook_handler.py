@@ -6,6 +6,7 @@ and only then answered (decision 31):
 | what came | the answer |
 |---|---|
 | a signature that is not theirs, or of another time | 401, nothing is stored |
+| theirs, with a key twice in one object | 400, nothing is stored: it may mean either |
 | a new event | 204, after it is durable |
 | the same event again | 200, nothing changes |
 | the same event id with another body, or a body nobody can read | 200, set aside with a case |
@@ -14,6 +15,7 @@ Rules a change must keep: nothing is applied while the sender waits; nothing tha
 lost; what a webhook says is believed no further than `payment_processing.settlement` does.
 """
 
+import contextlib
 import hashlib
 from typing import Final
 
@@ -22,6 +24,7 @@ import msgspec
 from caas.api.answers import Answer, answer_of
 from caas.api.call import Call
 from caas.api.card_refusal import may_hold_one
+from caas.api.duplicate_keys import refuse_duplicate_keys
 from caas.api.operation import Operation
 from caas.api.partner_webhooks import APPLY_PARTNER_WEBHOOK, FACTORY, TRANSPORT, read_partner_event
 from caas.api.problems import CallRefusedError, Problem
@@ -71,6 +74,7 @@ async def transport_webhook(api: Api, call: Call) -> Answer:
 
 async def _take(api: Api, call: Call, sender: str) -> Answer:
     message_id = _verified(api, call, sender)
+    _refuse_two_meanings(call.body)
     incoming, unreadable = _incoming(api, call, sender, message_id)
     if unreadable is not None:
         await api.inbox.quarantine(incoming, reason=unreadable)
@@ -109,6 +113,16 @@ def _verified(api: Api, call: Call, sender: str) -> str:
         if refusal.http_status == WebhookNotTheirsError.http_status:
             raise WebhookNotTheirsError(refusal.sentence) from refusal
         raise
+
+
+def _refuse_two_meanings(body: bytes) -> None:
+    """Refuse a body with a key twice; one that cannot be read at all is set aside later.
+
+    Raises:
+        DuplicateKeyError: there is one.
+    """
+    with contextlib.suppress(ValueError, RecursionError):
+        refuse_duplicate_keys(body)
 
 
 def _incoming(api: Api, call: Call, sender: str, message_id: str) -> tuple[Incoming, str | None]:
@@ -155,7 +169,7 @@ def _storable(told: object) -> str:
     return scrub(msgspec.json.encode(told).decode().replace(_NUL, ""))
 
 
-_TAKEN: Final = {200: WebhookReceipt, 204: None, 401: Problem}
+_TAKEN: Final = {200: WebhookReceipt, 204: None, 400: Problem, 401: Problem}
 
 WEBHOOK_OPERATIONS: Final = (
     Operation(

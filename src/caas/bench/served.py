@@ -26,6 +26,7 @@ from caas.bench.stage import AMOUNT, Stage
 from caas.billing_database.identifiers import new_id
 from caas.external_systems.http import Secret
 from caas.external_systems.webhook_signatures import sign
+from caas.rules.rate_limits import UNLIMITED
 
 INITIATE: Final = "/v1/payments/service"
 WEBHOOK: Final = "/webhooks/gateway"
@@ -145,4 +146,13 @@ def _api(stage: Stage, key: str, secret: Secret) -> object:
         billing=platform.billing,
     )
     keys = parse_api_keys(f"bench:service-catalog:{key}")
-    return build_api(rooms, ApiSettings(now=now, api_keys=keys, gateway_webhook_secrets=(secret,)))
+    return build_api(
+        rooms,
+        ApiSettings(
+            now=now,
+            api_keys=keys,
+            gateway_webhook_secrets=(secret,),
+            key_limit=UNLIMITED,
+            address_limit=UNLIMITED,
+        ),
+    )

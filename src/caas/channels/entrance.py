@@ -1,7 +1,8 @@
 """The one door through which browsers come in and pages go out.
 
-In this order: static files, how large, from which site, who, with which form token, without any
-card number. Then the page of the route. On the way out every reply gets its security headers.
+In this order: static files, how often, how large, from which site, who, with which form token,
+without any card number. Then the page of the route. On the way out every reply gets its security
+headers.
 
 Rules a change must keep: no page runs a script or a style that is not a file of ours, and none is
 shown inside another site; a form counts only with its token and from our own pages; a form is read
@@ -9,6 +10,7 @@ only as far as `BODY_BYTES_MAX`, one with a file only where a page takes one; wh
 is logged here and says nothing of the inside.
 """
 
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -24,6 +26,7 @@ from caas.channels.replies import RawHeader, Reply
 from caas.channels.rooms import Channels
 from caas.channels.visit import LANGUAGE, SCOPE_KEY, Scope, Visit, cookies_of
 from caas.errors import CaasError, RefusedError, UnavailableError
+from caas.rules.rate_limits import TokenBuckets, owner_of
 
 BODY_BYTES_MAX: Final = 64 * 1024
 VISITS_UNDER_WAY_MAX: Final = 1_000
@@ -60,6 +63,13 @@ class TooManyVisitsError(UnavailableError):
     code = "too_many_visits"
 
 
+class TooManyRequestsError(RefusedError):
+    """Too many pages were asked for from your network without signing in; wait a moment."""
+
+    code = "rate_limited"
+    http_status = 429
+
+
 class BodyTooLargeError(RefusedError):
     """The form is larger than any of ours."""
 
@@ -75,6 +85,7 @@ class Entrance:
         self._channels = channels
         self._routed = routed
         self._under_way = 0
+        self._addresses = TokenBuckets(channels.settings.address_limit)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Take one request from its arrival to its reply."""
@@ -105,12 +116,17 @@ class Entrance:
     async def _page(self, visit: Visit, receive: Receive) -> Reply:
         if self._under_way > VISITS_UNDER_WAY_MAX:
             raise TooManyVisitsError
+        owner, now = owner_of(visit.address), time.monotonic()
+        if not self._addresses.take(owner, now=now).granted:
+            raise TooManyRequestsError
         visit.query = forms.read_query(visit.scope["query_string"])
         takes_file = _takes_file(visit)
         body = b""
         if visit.method not in READING and not takes_file:
             body = await _form_body(visit, receive)
         await self._channels.sessions.recognise(visit)
+        if visit.session is not None:
+            self._addresses.give_back(owner, now=now)
         if visit.method not in READING:
             _refuse_other_sites(visit)
             if takes_file:

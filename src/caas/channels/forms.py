@@ -41,7 +41,7 @@ def read_form(body: bytes) -> dict[str, str]:
     """Return the fields of a form that was sent.
 
     Raises:
-        MalformedFormError: it cannot be read, or is more than any form of ours.
+        MalformedFormError: it cannot be read, has a field twice, or is more than any of ours.
         CardNumberRefusedError: there is a card number or an IBAN in a field.
     """
     try:
@@ -52,9 +52,11 @@ def read_form(body: bytes) -> dict[str, str]:
     except ValueError as error:
         raise MalformedFormError from error
     refuse_card_numbers(value for pair in pairs for value in pair)
-    if any(len(value) > FIELD_CHARS_MAX or "\x00" in value for _, value in pairs):
+    form = dict(pairs)
+    twice = len(form) != len(pairs)
+    if twice or any(len(value) > FIELD_CHARS_MAX or "\x00" in value for _, value in pairs):
         raise MalformedFormError
-    return dict(pairs)
+    return form
 
 
 def read_query(query: bytes) -> dict[str, str]:

@@ -6,14 +6,20 @@ Rule a change must keep: nothing has a default that is not safe.
 from dataclasses import dataclass
 from datetime import tzinfo
 
+from caas.rules.rate_limits import DEFAULT_ADDRESS_LIMIT, RateLimit
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChannelSettings:
-    """The address people reach us at, the market's time zone, and the language when in doubt."""
+    """The address people reach us at, the market's time zone, and the language when in doubt.
+
+    `address_limit` is how often one address may ask for pages without being signed in.
+    """
 
     public_url: str
     zone: tzinfo
     language: str = "es"
+    address_limit: RateLimit = DEFAULT_ADDRESS_LIMIT
 
     @property
     def is_secure(self) -> bool:

@@ -38,24 +38,38 @@ def read_upload(content_type: bytes, body: bytes) -> tuple[dict[str, str], Uploa
     Raises:
         MalformedFormError: it cannot be read, or is more than any form of ours.
     """
-    boundary = _BOUNDARY.search(content_type)
-    if boundary is None:
-        raise MalformedFormError
-    parts = (b"\r\n" + body).split(b"\r\n--" + boundary[1])[1:-1]
-    if len(parts) > FIELDS_MAX:
-        raise MalformedFormError
     fields: dict[str, str] = {}
-    upload: Upload | None = None
-    for part in parts:
+    files: list[Upload] = []
+    names: set[str] = set()
+    for part in _parts(content_type, body):
         head, blank, content = part.partition(b"\r\n\r\n")
         name, file, media_type = _told(head)
-        if not blank or name is None:
+        if not blank or name is None or name in names:
             raise MalformedFormError
+        names.add(name)
         if file is None:
             fields[name] = _text(content)
         elif content:
-            upload = Upload(file[-NAME_CHARS_MAX:], media_type, content)
-    return fields, upload
+            files.append(Upload(file[-NAME_CHARS_MAX:], media_type, content))
+    if len(files) > 1:
+        raise MalformedFormError
+    return fields, files[0] if files else None
+
+
+def _parts(content_type: bytes, body: bytes) -> list[bytes]:
+    """Return what stands between the boundaries; more of them than fields are not even looked for.
+
+    Raises:
+        MalformedFormError: there is no boundary, no end, or too much.
+    """
+    boundary = _BOUNDARY.search(content_type)
+    if boundary is None:
+        raise MalformedFormError
+    mark = b"\r\n--" + boundary[1]
+    before, *parts = (b"\r\n" + body).split(mark, FIELDS_MAX + 1)
+    if before or not parts or not parts[-1].startswith(b"--") or mark in parts[-1]:
+        raise MalformedFormError
+    return parts[:-1]
 
 
 def _told(head: bytes) -> tuple[str | None, str | None, str]:

@@ -1,0 +1,94 @@
+"""Who may come in, and how often: a bucket of tokens for every key and for every address.
+
+A request with a valid key costs a token of its key; every other one costs a token of its address:
+one without a valid key, the pages of the documentation, and a webhook until its signature is shown
+to be its sender's. When an address has none left, only keys that were found valid a moment ago are
+looked at, so that guessing keys does not become queries.
+
+Rules a change must keep: a probe of a load balancer is never limited; whoever has a valid key is
+not shut out by strangers at the same address; nothing here waits.
+"""
+
+import time
+from typing import Final
+
+from caas.api.authentication import Authentication
+from caas.api.call import Call
+from caas.api.limits import WEBHOOK_PATHS
+from caas.api.problems import RateLimitedError, RawHeader, UnauthenticatedError
+from caas.rules.rate_limits import Quota, RateLimit, TokenBuckets, owner_of
+
+PROBES: Final = frozenset({"/health", "/live", "/ready"})
+WELCOME_MAX: Final = 10_000
+POLICY: Final = "key"
+_SUCCESS_BELOW: Final = 400
+
+
+class Admission:
+    """The tokens of keys and addresses."""
+
+    def __init__(
+        self, authentication: Authentication, *, key_limit: RateLimit, address_limit: RateLimit
+    ) -> None:
+        """Let callers in under these limits."""
+        self._authentication = authentication
+        self._keys = TokenBuckets(key_limit)
+        self._addresses = TokenBuckets(address_limit)
+        self._welcome: set[int] = set()
+        window = max(round(key_limit.burst / key_limit.per_second), 1)
+        self._policy = (b"ratelimit-policy", f'"{POLICY}";q={key_limit.burst};w={window}'.encode())
+
+    async def admit(self, call: Call, *, needs_key: bool) -> None:
+        """Find out who calls, when that is needed, and take a token.
+
+        Raises:
+            UnauthenticatedError: a valid key is needed and there is none.
+            RateLimitedError: the key or the address has no token left.
+        """
+        if not needs_key:
+            if call.path not in PROBES:
+                self._take_of_address(call)
+            return
+        header = call.headers.get(b"authorization")
+        await self._recognise(call, header)
+        self._welcome_back(header)
+        call.quota = self._keys.take(call.by.name, now=time.monotonic())
+        if not call.quota.granted:
+            raise _limited(call.quota)
+
+    def settle(self, call: Call, status: int) -> None:
+        """Give the token back of a webhook that was its sender's."""
+        if call.path.startswith(WEBHOOK_PATHS) and 0 < status < _SUCCESS_BELOW:
+            self._addresses.give_back(owner_of(call.address), now=time.monotonic())
+
+    def headers(self, call: Call) -> tuple[RawHeader, ...]:
+        """Return what a caller is told of its limit (draft-ietf-httpapi-ratelimit-headers)."""
+        if call.quota is None:
+            return ()
+        _, remaining, _, seconds = call.quota
+        return (self._policy, (b"ratelimit", b'"key";r=%d;t=%d' % (remaining, seconds)))
+
+    async def _recognise(self, call: Call, header: bytes | None) -> None:
+        address = owner_of(call.address)
+        quota = self._addresses.look(address, now=time.monotonic())
+        if not quota.granted and hash(header) not in self._welcome:
+            raise _limited(quota)
+        try:
+            call.caller = await self._authentication.caller(header)
+        except UnauthenticatedError:
+            self._take_of_address(call)
+            raise
+
+    def _take_of_address(self, call: Call) -> None:
+        quota = self._addresses.take(owner_of(call.address), now=time.monotonic())
+        if not quota.granted:
+            raise _limited(quota)
+
+    def _welcome_back(self, header: bytes | None) -> None:
+        if len(self._welcome) >= WELCOME_MAX:
+            self._welcome.clear()
+        self._welcome.add(hash(header))
+
+
+def _limited(quota: Quota) -> RateLimitedError:
+    return RateLimitedError(headers=((b"retry-after", b"%d" % max(quota.wait_seconds, 1)),))

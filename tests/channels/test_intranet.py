@@ -275,3 +275,40 @@ async def test_sales_follow_an_order_to_the_customers_door_without_reloading(
     )
     assert await sales.page.evaluate("performance.timeOrigin") == loaded
     assert sales.complaints == []
+
+
+@pytest.mark.parametrize(
+    ("tongue", "button"),
+    [(SPANISH, "El vehículo ha vuelto"), (ENGLISH, "The vehicle is back")],
+)
+async def test_a_vehicle_that_comes_back_is_sold_to_somebody_else(
+    town: Town, chromium: Browser, tongue: Tongue, button: str
+) -> None:
+    order = await town.delivered(FINISHED, email=ANA)
+    await town.platform.order_management.withdraw(order)
+    sales = await visitor(town, chromium, tongue)
+    await sales.sign_in(SALES)
+
+    await sales.go(f"/intranet/orders/{order}")
+    await sales.press(button)
+    await expect(sales.page.get_by_role("button", name=button)).to_have_count(0)
+    await sales.go(f"/intranet/stock/{FINISHED}/reserve")
+    await expect(sales.page.get_by_label(tongue.name)).to_be_visible()
+
+    second = await town.delivered(FINISHED, email="bea@example.com", name="Bea Sanz")
+    (held,) = await town.platform.order_management.assignments(vin=FINISHED)
+    assert held.order_id == second
+    assert sales.complaints == []
+
+
+async def test_a_vehicle_its_customer_keeps_has_no_button_to_bring_it_back(
+    town: Town, chromium: Browser
+) -> None:
+    order = await town.delivered(FINISHED, email=ANA)
+    sales = await visitor(town, chromium)
+    await sales.sign_in(SALES)
+
+    await sales.go(f"/intranet/orders/{order}")
+
+    await expect(sales.page.get_by_text("Entregado").first).to_be_visible()
+    assert await sales.page.locator("#vehicle-returned").count() == 0

@@ -9,7 +9,8 @@ from caas.billing_database.orders import Order
 from caas.order_management.withdrawal import (
     CannotWithdrawError,
     FinalPaymentOpenError,
-    NotReturnableError,
+    NotDeliveredError,
+    NotWithdrawnError,
 )
 from caas.rules.order_states import OrderState
 from caas.rules.payment_states import PaymentState
@@ -130,14 +131,17 @@ async def test_a_delivered_vehicle_is_stock_again_when_it_has_been_returned(
     assert before.state is VehicleState.DELIVERED
     assert after.state is VehicleState.SIN_ASIGNAR
     assert sum(await refunded(showroom)) == order.price.amount
-    with pytest.raises(NotReturnableError):
+    with pytest.raises(NotDeliveredError):
         await showroom.orders.vehicle_returned(vin)
+    assert await showroom.cases() == []
+    assert (await showroom.told(order.customer))[-1] == "vehicle_returned"
+    assert (await showroom.told(DEALERSHIP, "dealership"))[-1] == "vehicle_returned"
 
 
 async def test_a_vehicle_that_nobody_withdrew_from_is_not_returned(showroom: Showroom) -> None:
     order = await delivered(showroom)
 
-    with pytest.raises(NotReturnableError):
+    with pytest.raises(NotWithdrawnError):
         await showroom.orders.vehicle_returned(order.vin or "")
 
 

@@ -105,3 +105,10 @@ def _refuse_written_out(body: bytes) -> None:
     """
     if holds_one(body.decode("utf-8", "replace").replace("\\/", "/")):
         raise CardNumberRefusedError
+
+
+class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """No content: the call says it all."""
+
+
+NOTHING: Final = BodyOf(Nothing)

@@ -10,7 +10,7 @@ from uuid import UUID
 import msgspec
 
 from caas.api.answers import Answer, answer_of
-from caas.api.bodies import BodyOf
+from caas.api.bodies import NOTHING, BodyOf
 from caas.api.call import Call
 from caas.api.first_answers import FIRST_ANSWERS, first_answer
 from caas.api.idempotency import once, request_digest
@@ -46,10 +46,6 @@ class FinalPaymentBody(PaidWith, frozen=True, kw_only=True, forbid_unknown_field
     """What the rest is paid with."""
 
 
-class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """No content: the call says it all."""
-
-
 class OrderQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which orders are listed."""
 
@@ -62,7 +58,6 @@ class OrderQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 NEW: Final = BodyOf(OrderBody)
 FINAL: Final = BodyOf(FinalPaymentBody)
-NOTHING: Final = BodyOf(Nothing)
 LISTED: Final = QueryOf(OrderQuery)
 
 

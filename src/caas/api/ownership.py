@@ -99,6 +99,23 @@ async def own_order(rooms: Rooms, caller: Caller, order_id: UUID) -> Order:
     return order
 
 
+async def refuse_foreign_vehicle(rooms: Rooms, caller: Caller, vin: str) -> None:
+    """Refuse to act on a vehicle whose order is not the caller's dealership's.
+
+    Raises:
+        NotYoursError: the key is for a customer, or for another dealership.
+    """
+    if not caller.is_restricted:
+        return
+    held = await rooms.order_management.assignments(vin=vin)
+    if caller.customer is not None or not held:
+        raise NotYoursError
+    try:
+        await own_order(rooms, caller, held[0].order_id)
+    except NotFoundError:
+        raise NotYoursError from None
+
+
 async def own_service_order(rooms: Rooms, caller: Caller, order_id: UUID) -> ServiceOrder:
     """Return a service order the caller may know of; dealerships have none.
 

@@ -7,9 +7,9 @@ payment, never the caller's; Payment Processing decides what may be voided or re
 from typing import Final
 
 from caas.api.answers import RETRY_AFTER, Answer, answer_of
+from caas.api.bodies import NOTHING
 from caas.api.call import Call
 from caas.api.idempotency import once
-from caas.api.orders import NOTHING
 from caas.api.ownership import own_service_order
 from caas.api.rooms import Api
 from caas.api.service_answers import service_order_answer

@@ -11,13 +11,12 @@ from uuid import UUID
 import msgspec
 
 from caas.api.answers import Answer, answer_of
-from caas.api.bodies import BodyOf
+from caas.api.bodies import NOTHING, BodyOf
 from caas.api.call import Call
 from caas.api.first_answers import FIRST_ANSWERS
 from caas.api.idempotency import once, request_digest
 from caas.api.limits import PAGE_ROWS
 from caas.api.operation import Operation
-from caas.api.orders import NOTHING
 from caas.api.ownership import own_service_order, refuse_narrowed, refuse_other_customer
 from caas.api.patterns import KIND_PATTERN, SERVICE_CODE_PATTERN
 from caas.api.problems import InvalidParameterError, Problem

@@ -12,11 +12,12 @@ from typing import Final
 import msgspec
 
 from caas.api.answers import Answer, answer_of
-from caas.api.bodies import BodyOf
+from caas.api.bodies import NOTHING, BodyOf
 from caas.api.call import Call
+from caas.api.idempotency import once
 from caas.api.limits import PAGE_ROWS
 from caas.api.operation import Operation
-from caas.api.ownership import refuse_narrowed
+from caas.api.ownership import refuse_foreign_vehicle, refuse_narrowed
 from caas.api.patterns import VIN_PATTERN
 from caas.api.problems import InvalidParameterError, Problem
 from caas.api.queries import Limit, QueryOf
@@ -96,6 +97,18 @@ async def put_vehicle(api: Api, call: Call) -> Answer:
     return answer_of(200, _told(vehicle))
 
 
+async def return_vehicle(api: Api, call: Call) -> Answer:
+    """Take back a delivered vehicle whose order was withdrawn from: it is in stock again."""
+    body = NOTHING.read(call.body)
+    vin = vin_of(call)
+
+    async def back() -> Answer:
+        await refuse_foreign_vehicle(api.rooms, call.by, vin)
+        return answer_of(200, _told(await api.rooms.order_management.vehicle_returned(vin)))
+
+    return await once(api.rooms.books.keys, call, body, back)
+
+
 async def get_vehicle(api: Api, call: Call) -> Answer:
     """Return a vehicle as it stands."""
     return answer_of(200, _told(await api.rooms.order_management.vehicle(vin_of(call))))
@@ -150,6 +163,11 @@ VEHICLE_OPERATIONS: Final = (
         id="putVehicle", tag=TAG, method="PUT", path="/v1/vehicles/{vin:str}", body=PUT,
         scopes=frozenset({Scope.ORDER_MANAGEMENT, Scope.OPERATIONS}),
         answers={200: VehicleAnswer, 409: Problem}, handle=put_vehicle,
+    ),
+    Operation(
+        id="returnVehicle", tag=TAG, method="POST", path="/v1/vehicles/{vin:str}/return",
+        scopes=frozenset({Scope.ORDER_MANAGEMENT, Scope.OPERATIONS}), body=NOTHING,
+        answers={200: VehicleAnswer, 404: Problem, 409: Problem}, handle=return_vehicle,
     ),
     Operation(
         id="getVehicle", tag=TAG, method="GET", path="/v1/vehicles/{vin:str}",

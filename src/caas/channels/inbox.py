@@ -25,7 +25,7 @@ OF_AN_ORDER: Final = frozenset(
     {
         "reservation_complete", "factory_refused", "vehicle_ready",
         "payment_confirmed", "reservation_lost", "delivery_scheduled", "vehicle_delivered",
-        "order_withdrawn",
+        "order_withdrawn", "vehicle_returned",
     }
 )  # fmt: skip
 OF_A_PAYMENT: Final = frozenset(

@@ -44,12 +44,14 @@ class SalesView:
     customer: Customer
     has_access: bool
     credentials: Told | None
+    awaits_return: bool
 
     @property
     def version(self) -> str:
         """What changes when anything of this changes."""
         sent = self.credentials.sent_at if self.credentials else None
-        return f"{self.view.version}.{int(self.has_access)}{int(sent is not None)}"
+        facts = (self.has_access, sent is not None, self.awaits_return)
+        return f"{self.view.version}.{''.join(str(int(fact)) for fact in facts)}"
 
 
 async def order_page(channels: Channels, visit: Visit) -> Reply:
@@ -83,6 +85,19 @@ async def send_access_again(channels: Channels, visit: Visit) -> Reply:
     async def work() -> str:
         await send_link(channels, order.customer, order.id)
         return f"/intranet/orders/{order.id}?sent=1"
+
+    return await once(channels, visit, work)
+
+
+async def vehicle_returned(channels: Channels, visit: Visit) -> Reply:
+    """Take back the vehicle of a withdrawn order: in stock again, for anybody to buy."""
+    order = await own_order(channels, visit)
+    if order.vin is None:
+        raise NothingHereError
+
+    async def work() -> str:
+        await channels.rooms.order_management.vehicle_returned(order.vin or "")
+        return f"/intranet/orders/{order.id}"
 
     return await once(channels, visit, work)
 
@@ -121,6 +136,7 @@ async def _seen(channels: Channels, visit: Visit) -> SalesView:
         customer=await channels.rooms.order_management.customer(order.customer),
         has_access=await channels.accounts.has_account(order.customer),
         credentials=next((one for one in told if one.template == CREDENTIALS), None),
+        awaits_return=await channels.rooms.order_management.awaits_return(order),
     )
 
 
@@ -142,5 +158,6 @@ ORDER_ROUTES: Final[tuple[PageRoute, ...]] = (
     get("/intranet/orders/{order_id:uuid}/live", order_live, SALES),
     post("/intranet/orders/{order_id:uuid}/reservation-payment", pay_again, SALES),
     post("/intranet/orders/{order_id:uuid}/access", send_access_again, SALES),
+    post("/intranet/orders/{order_id:uuid}/return", vehicle_returned, SALES),
     get("/paid/{order_id:uuid}", paid, EVERYBODY),
 )

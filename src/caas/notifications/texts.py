@@ -47,6 +47,7 @@ TEMPLATES: Final[Mapping[str, frozenset[str]]] = {
     "delivery_scheduled": frozenset({"order", "vin", "scheduled_for"}),
     "vehicle_delivered": frozenset({"order", "vin"}),
     "order_withdrawn": frozenset({"order"}),
+    "vehicle_returned": frozenset({"order", "vin"}),
     # Diagrams 4 and 8
     "service_active": OF_A_SERVICE,
     "service_payment_failed": OF_A_SERVICE | {"decline_code"},

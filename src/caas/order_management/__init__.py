@@ -142,6 +142,7 @@ class OrderManagement:
         self.may_withdraw = withdrawal.may_withdraw
         self.withdrawal_ends = withdrawal.withdrawal_ends
         self.vehicle_returned = withdrawal.vehicle_returned
+        self.awaits_return = withdrawal.awaits_return
 
     def register(self, open_work: OpenWork) -> None:
         """Take the work that orders leave for later."""

@@ -24,6 +24,8 @@ from caas.rules.payment_types import PaymentType
 from caas.rules.vehicle_states import VehicleEvent, VehicleState
 
 WITHDRAWAL_WINDOW_SECONDS: Final = 14 * 24 * 3600.0
+WITHDRAWN_AFTER_REGISTRATION: Final = "withdrawn_after_registration"
+RETURNED_BY: Final = "return of the vehicle"
 OPEN: Final = frozenset({PaymentState.INITIATED, PaymentState.PENDING})
 UNDER_WAY: Final = frozenset(
     {OrderState.REGISTERED, OrderState.DELIVERY_SCHEDULED, OrderState.DELIVERED}
@@ -42,10 +44,16 @@ class FinalPaymentOpenError(ConflictError):
     code = "final_payment_open"
 
 
-class NotReturnableError(ConflictError):
-    """Only a delivered vehicle of a withdrawn order can be returned."""
+class NotDeliveredError(ConflictError):
+    """The vehicle is with nobody, so it cannot come back; only a delivered one is returned."""
 
-    code = "not_returnable"
+    code = "not_delivered"
+
+
+class NotWithdrawnError(ConflictError):
+    """The vehicle is its customer's: record the withdrawal from the order, then the return."""
+
+    code = "not_withdrawn"
 
 
 class Withdrawal:
@@ -95,24 +103,51 @@ class Withdrawal:
         return order
 
     async def vehicle_returned(self, vin: str) -> Vehicle:
-        """Put a delivered vehicle of a withdrawn order back into stock.
+        """Put a delivered vehicle of a withdrawn order back into stock; its people are told.
 
         Raises:
-            VehicleNotFoundError: no such vehicle; NotReturnableError: it is not one to return.
+            VehicleNotFoundError: no such vehicle.
+            NotDeliveredError: it is not with a customer; NotWithdrawnError: it is and stays there.
         """
 
         async def returned(connection: Connection) -> Vehicle:
             vehicle = await self._books.vehicles.get(vin, within=connection)
             assignment = await self._books.vehicles.assignment(vin, within=connection)
             if assignment is None or vehicle.state is not VehicleState.DELIVERED:
-                raise NotReturnableError(vin=vin)
+                raise NotDeliveredError(
+                    f"The vehicle {vin} is {vehicle.state}; only a delivered one is returned.",
+                    vin=vin,
+                )
             order = await self._books.orders.get_locked(assignment.order_id, within=connection)
             if order.state is not OrderState.WITHDRAWN:
-                raise NotReturnableError(vin=vin, order=str(order.id))
-            await self._books.release(order, VehicleEvent.VEHICLE_RETURNED, within=connection)
+                raise NotWithdrawnError(
+                    f"The order {order.id}, for which {vin} was delivered, is {order.state}; "
+                    "record the withdrawal from it first.",
+                    vin=vin,
+                )
+            await self._back(order, vin, within=connection)
             return await self._books.vehicles.get(vin, within=connection)
 
         return await self._books.books.database.in_transaction(returned)
+
+    async def awaits_return(self, order: Order) -> bool:
+        """Say whether the vehicle of a withdrawn order is still with its customer."""
+        if order.vin is None or order.state is not OrderState.WITHDRAWN:
+            return False
+        assignment = await self._books.vehicles.assignment(order.vin)
+        return assignment is not None and assignment.order_id == order.id
+
+    async def _back(self, order: Order, vin: str, *, within: Connection) -> None:
+        await self._books.release(order, VehicleEvent.VEHICLE_RETURNED, within=within)
+        await self._books.tell_customer(order, "vehicle_returned", within=within, vin=vin)
+        await self._books.tell_dealership(order, "vehicle_returned", within=within, vin=vin)
+        await self._books.books.cases.close(
+            WITHDRAWN_AFTER_REGISTRATION,
+            order.id,
+            resolution=f"the vehicle {vin} was returned",
+            owner=RETURNED_BY,
+            within=within,
+        )
 
     async def _check(self, order: Order, *, within: Connection) -> None:
         if not can(order.state, OrderEvent.DESISTIMIENTO):
@@ -135,7 +170,7 @@ class Withdrawal:
         await self._giving_back.will_give_back(order, DESISTIMIENTO, within=within)
         if before in UNDER_WAY:
             await self._books.alert(
-                "withdrawn_after_registration",
+                WITHDRAWN_AFTER_REGISTRATION,
                 order.id,
                 f"The order {order.id} was {before} when its customer withdrew; call off the "
                 f"transport and the matriculation of {order.vin}, or have it brought back.",

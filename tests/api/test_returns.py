@@ -1,0 +1,87 @@
+"""A vehicle comes back after desistimiento and is sold again, over a socket."""
+
+from uuid import UUID, uuid4
+
+from caas.rules.order_states import OrderState
+from tests.api.conftest import Doors, Reply
+from tests.api.test_orders import orders, until
+from tests.house import VIN
+
+RETURN = f"/v1/vehicles/{VIN}/return"
+
+
+async def bought(doors: Doors) -> str:
+    """Let a customer buy the house's vehicle and have it delivered; return the order."""
+    order = (await orders(doors)).json
+    await until(doors, order["id"], OrderState.READY)
+    path = f"/v1/orders/{order['id']}/final-payment"
+    paid = await doors.post(path, {"payment_method": "pm_ok"}, caller="orders")
+    assert paid.status == 201, paid.body
+    await until(doors, order["id"], OrderState.DELIVERY_SCHEDULED)
+    scheduled = await doors.house.platform.order_management.order(UUID(order["id"]))
+    await doors.house.platform.order_management.delivery_completed(scheduled.delivery_id or "")
+    return str(order["id"])
+
+
+async def withdrawn(doors: Doors, order: str) -> Reply:
+    return await doors.post(f"/v1/orders/{order}/withdrawal", {}, caller="orders")
+
+
+async def test_a_returned_vehicle_is_sold_and_delivered_to_another_customer(doors: Doors) -> None:
+    first = await bought(doors)
+    answer = await withdrawn(doors, first)
+    kept = (await doors.get(f"/v1/vehicles/{VIN}")).json["state"]
+
+    returned = await doors.post(RETURN, {}, caller="orders")
+    second = await bought(doors)
+
+    assert (answer.status, answer.json["state"], kept) == (200, "withdrawn", "delivered")
+    assert (returned.status, returned.json["state"]) == (200, "sin asignar"), returned.body
+    assert returned.json["in_stock_since"] is not None
+    assert (await doors.get(f"/v1/vehicles/{VIN}")).json["state"] == "delivered"
+    seen = [(await doors.get(f"/v1/orders/{order}")).json for order in (first, second)]
+    assert [order["state"] for order in seen] == ["withdrawn", "delivered"]
+    assert seen[0]["customer"] != seen[1]["customer"]
+    moves = await doors.house.platform.order_management.vehicle_history(VIN)
+    assert [move.event for move in moves].count("Vehicle returned") == 1
+
+
+async def test_a_return_sent_again_with_its_key_is_answered_as_the_first(doors: Doors) -> None:
+    await withdrawn(doors, await bought(doors))
+    key = {"idempotency-key": str(uuid4())}
+
+    first = await doors.post(RETURN, {}, headers=key, caller="operators")
+    await orders(doors)
+    again = await doors.post(RETURN, {}, headers=key, caller="operators")
+
+    assert (again.status, again.body) == (first.status, first.body)
+    assert (await doors.get(f"/v1/vehicles/{VIN}")).json["state"] != "sin asignar"
+
+
+async def test_a_vehicle_that_was_never_delivered_is_not_returned(doors: Doors) -> None:
+    in_stock = await doors.post(RETURN, {})
+    await orders(doors)
+    reserved = await doors.post(RETURN, {})
+
+    assert [(it.status, it.json["code"]) for it in (in_stock, reserved)] == [
+        (409, "not_delivered"),
+        (409, "not_delivered"),
+    ]
+
+
+async def test_a_vehicle_whose_customer_keeps_it_is_not_returned(doors: Doors) -> None:
+    order = await bought(doors)
+
+    answer = await doors.post(RETURN, {})
+
+    assert (answer.status, answer.json["code"]) == (409, "not_withdrawn")
+    assert order in answer.json["detail"]
+    assert (await doors.get(f"/v1/vehicles/{VIN}")).json["state"] == "delivered"
+
+
+async def test_a_vehicle_nobody_knows_is_not_returned(quiet_doors: Doors) -> None:
+    unknown = await quiet_doors.post("/v1/vehicles/VSSZZZNOBODY/return", {})
+    foreign = await quiet_doors.post(RETURN, {}, caller="billing")
+
+    assert (unknown.status, unknown.json["code"]) == (404, "vehicle_not_found")
+    assert foreign.status == 403

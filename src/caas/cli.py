@@ -53,6 +53,7 @@ program = typer.Typer(
 program.command()(reconciling.reconcile)
 program.command()(reconciling.days)
 program.command()(reconciling.report)
+program.command()(reconciling.position)
 program.command()(reconciling.seal)
 program.command(name="release-line")(reconciling.release_line)
 program.command()(simulating.simulate)

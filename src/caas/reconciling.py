@@ -1,7 +1,7 @@
 """The finance clerk's commands: reconcile a day, investigate what differs, seal and report.
 
 They work on the database and the gateway of the settings, or of the platform that is up on this
-machine. A day that is not closed is a finding: exit status 1.
+machine. A day that is over and not closed is a finding: exit status 1.
 
 Rules a change must keep: a command decides nothing that the room of Diagram 10 does not; who does
 something is a name, and two people are two names; what is printed can be read by a script.
@@ -21,30 +21,21 @@ from caas import app, local_machine
 from caas.billing_database.discrepancies import Asked, Discrepancy
 from caas.billing_database.reconciliation_days import ReconciliationDay
 from caas.commands import FINDINGS, INTERRUPTED, AsJson, run_command, step_back
-from caas.payment_processing.reconciliation import Reconciliation
+from caas.payment_processing.reconciliation import Expected, Reconciliation
 from caas.payment_processing.reconciliation.fetching import Progress
 from caas.payment_processing.reconciliation.investigation import Investigated
-from caas.payment_processing.reconciliation.reporting import (
-    as_csv,
-    as_data,
-    as_pdf,
-    as_text,
-)
+from caas.payment_processing.reconciliation.reporting import as_data, as_text, position_text
 from caas.rules.discrepancies import DiscrepancyKind, Resolution
 from caas.rules.money import Money
 from caas.settings import read_settings
 
-CLOSED: Final = "closed"
+GOOD: Final = frozenset({"closed", "in progress"})
 PATIENCE_SECONDS: Final = 60.0
 MEDIA_TYPES: Final = {
     ".csv": "text/csv", ".jpeg": "image/jpeg", ".jpg": "image/jpeg", ".json": "application/json",
     ".pdf": "application/pdf", ".png": "image/png", ".txt": "text/plain",
 }  # fmt: skip
-FORMS: Final = {
-    ".csv": as_csv,
-    ".json": lambda report: msgspec.json.encode(as_data(report)),
-    ".pdf": as_pdf,
-}
+FORMS: Final = ("csv", "json", "pdf")
 
 discrepancies = typer.Typer(
     help="What differs between the gateway's reports and our records.", no_args_is_help=True
@@ -73,10 +64,24 @@ def reconcile(
         Path | None,
         typer.Option(exists=True, dir_okay=False, help="Take the report from this file."),
     ] = None,
+    lines: Annotated[
+        int | None, typer.Option(min=0, help="How many lines the file has after its header.")
+    ] = None,
+    net: Annotated[
+        list[str] | None,
+        typer.Option(help="What the file's lines come to, such as '24.88 EUR'; one a currency."),
+    ] = None,
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Reconcile a day and close it; it may be stopped and started again at any point."""
+    """Reconcile a day and close it; it may be stopped and started again at any point.
+
+    A file is refused when its own dates are not of the day, or when it does not come to --lines and
+    --net. What comes for a sealed day goes to the next open day.
+    """
+    if file is None and (lines is not None or net):
+        raise typer.BadParameter("--lines and --net tell what --file must come to")
+    expected = Expected(lines=lines, nets=tuple(net or ()))
 
     async def work(room: Reconciliation) -> None:
         from rich.console import Console  # noqa: PLC0415  # imports that only this command pays for
@@ -85,16 +90,21 @@ def reconcile(
         step_back()
         with Bars(transient=True, console=Console(stderr=True)) as bars:
             done = await room.reconcile(
-                day, file=file, progress=_told_on(bars), patience_seconds=PATIENCE_SECONDS
-            )
+                day, file=file, expected=expected, progress=_told_on(bars),
+                patience_seconds=PATIENCE_SECONDS,
+            )  # fmt: skip
         if as_json:
             _print_json(done)
         else:
             counts = done.run.counts.items()
             typer.echo(f"{done.run.lines} new lines, judged by {done.run.engine}")
             _print_table([[f"{count:>8}", name] for name, count in sorted(counts)])
+            if done.run.late_of is not None:
+                typer.echo(
+                    f"{done.run.late_of} is sealed: new lines go to {done.day.day}, as late."
+                )
             typer.echo(_sentence(done.day))
-        if done.day.verdict != CLOSED:
+        if done.day.verdict not in GOOD:
             raise typer.Exit(FINDINGS)
 
     _at_the_desk(work)
@@ -122,19 +132,39 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Report on a day: what matched, what did not, how old it is, what is at risk or lost."""
-    write = FORMS.get(".json" if as_json else out.suffix if out else ".txt", None)
-    if out and write is None:
-        raise typer.BadParameter(f"a report is one of {', '.join(FORMS)}", param_hint="--out")
+    form = "json" if as_json or out is None else out.suffix.removeprefix(".")
+    if form not in FORMS:
+        endings = ", ".join(f".{it}" for it in FORMS)
+        raise typer.BadParameter(f"a report is one of {endings}", param_hint="--out")
 
     async def work(room: Reconciliation) -> None:
         told = await room.reporting.report(day)
-        if write is None:
-            typer.echo(as_text(told), nl=False)
-        elif out is None:
-            typer.echo(write(told).decode())
-        else:
-            out.write_bytes(write(told))
+        as_json_text = msgspec.json.encode(as_data(told))
+        if out is not None:
+            content = as_json_text if form == "json" else await room.reporting.file(day, form)
+            out.write_bytes(content)
             typer.echo(f"{out}: {_sentence(told.day)}")
+        else:
+            typer.echo(as_json_text.decode() if as_json else as_text(told), nl=as_json)
+
+    _at_the_desk(work)
+
+
+def position(
+    since: Annotated[
+        date, typer.Option("--since", metavar="YYYY-MM-DD", parser=_day, help="From this day.")
+    ],
+    until: Annotated[
+        date, typer.Option("--until", metavar="YYYY-MM-DD", parser=_day, help="To this day.")
+    ],
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Report on today's position: what is at risk, how old discrepancies are, what was lost."""
+
+    async def work(room: Reconciliation) -> None:
+        found = await room.reporting.position(since, until)
+        _print_json(found) if as_json else typer.echo(position_text(found), nl=False)
 
     _at_the_desk(work)
 

@@ -134,7 +134,7 @@ async def operations(town: Town, browser: Browser) -> None:
         "lines", transaction_id="txn_stranger", reference="nobody", type="settlement", gross=60_000
     )
     await town.gateway_does("close-day")
-    today, _ = await town.platform.reconciliation.days.today("Europe/Madrid")
+    today, _ = await town.platform.reconciliation.days.today()
     await town.platform.reconciliation.reconcile(today)
     lost = await town.lost(STOCK[2][0], email="luz@example.com", deposit=60_000)
     await law_checks.checked(town.database)

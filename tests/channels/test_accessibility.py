@@ -99,7 +99,7 @@ async def test_nothing_stands_in_the_way_of_operations(town: Town, chromium: Bro
     faults = await faults_of(engineer, f"/operations/payments/{payment.id}")
     await expect(engineer.page.locator("#agree")).to_be_visible()
     await town.gateway_does("close-day")
-    today, _ = await town.platform.reconciliation.days.today("Europe/Madrid")
+    today, _ = await town.platform.reconciliation.days.today()
     async with town.http.delete(f"{town.gateway_url}/_control/faults"):
         await town.platform.reconciliation.reconcile(today)
     found = await town.platform.reconciliation.discrepancies.listed(Asked(unresolved=True))

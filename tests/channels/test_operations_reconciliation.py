@@ -30,7 +30,7 @@ async def wrong_settlement(town: Town) -> str:
         gross=STRANGER,
     )  # fmt: skip
     await town.gateway_does("close-day")
-    today, _ = await town.platform.reconciliation.days.today("Europe/Madrid")
+    today, _ = await town.platform.reconciliation.days.today()
     await town.platform.reconciliation.reconcile(today)
     return today.isoformat()
 
@@ -141,7 +141,7 @@ async def test_a_line_nobody_can_read_is_released_with_a_reason_and_the_day_seal
         net=100,
     )  # fmt: skip
     await town.gateway_does("close-day")
-    today, _ = await town.platform.reconciliation.days.today("Europe/Madrid")
+    today, _ = await town.platform.reconciliation.days.today()
     await town.platform.reconciliation.reconcile(today)
     one = await engineer(town, chromium, tongue, **window)
 

@@ -1,6 +1,7 @@
 """Many payments at once, made through the doors that every payment goes through."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -42,6 +43,11 @@ async def crowd(
     return [await books.payments.get(p.id) for p in new]
 
 
+def today() -> str:
+    """Return the date on which the lines of a report are booked."""
+    return datetime.now(UTC).date().isoformat()
+
+
 def transaction_of(payment_id: UUID) -> str:
     """Return the gateway's id of a payment's transaction."""
     return f"txn_{payment_id.hex}"
@@ -59,8 +65,8 @@ def line_of(number: int, payment: Payment, **told: Any) -> str:
         "fee": fee_of(payment.amount),
         "net": None,
         "currency": payment.currency,
-        "booked_at": "2026-11-19T10:00:00Z",
-        "value_date": "2026-11-20",
+        "booked_at": f"{today()}T10:00:00Z",
+        "value_date": today(),
     } | told
     if row["net"] is None:
         row["net"] = row["gross"] - row["fee"]

@@ -108,11 +108,13 @@ def whose(line: Row, book: Book) -> str:
 
 def add(tally: Tally, line: Row, book: Book, *, fresh: bool) -> None:
     """Count a line's money, unless it is a copy, or was judged not to count."""
-    tally.told |= line["type"] in {"settlement", "settlement_failure"}
+    payment = book.payment_of(line)
+    own_money = payment is not None and line["currency"] == payment["currency"]
+    credited = line["type"] == "settlement" and line["gross"] > 0
+    tally.told |= own_money and (credited or line["type"] == "settlement_failure")
     if not fresh:
         return
     tally.copies_free[line["type"]] += 1
-    payment = book.payment_of(line)
     if line["standing"] == "seen" and line["counts"] != 1:
         return
     if payment is not None and payment["currency"] != line["currency"]:

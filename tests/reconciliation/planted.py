@@ -223,6 +223,13 @@ def adjusted(day: Planted) -> None:
 def other_currency(day: Planted) -> None:
     payment = day.payment("Capturing", expected_on=PAST, missing_from=FUTURE)
     day.line(payment, "currency", currency="USD")
+    day.record(payment, "delayed_settlement")
+
+
+def only_a_debit(day: Planted) -> None:
+    payment = day.payment("Capturing", captured=1299, expected_on=LONG_PAST, missing_from=PAST)
+    day.line(payment, "amount", gross=-1299)
+    day.record(payment, "missing_at_gateway")
 
 
 def told_twice(day: Planted) -> None:
@@ -311,8 +318,8 @@ HARMLESS: tuple[Plant, ...] = (
 ERRORS: tuple[Plant, ...] = (
     delayed, missing_at_gateway, chargeback, reversal_of_nothing, partial, failed,
     reversed_and_unknown, missing_in_book, charged_under_another_transaction, too_much, adjusted,
-    other_currency, told_twice, settled_twice, settled_though_voided, named_another_payment,
-    settled_while_pending, settled_after_loss, refunded_by_nobody, refunded_too_much,
+    other_currency, only_a_debit, told_twice, settled_twice, settled_though_voided,
+    named_another_payment, settled_while_pending, settled_after_loss, refunded_by_nobody, refunded_too_much,
     refund_never_listed, fee_too_high, fee_for_nothing, fee_of_nobody, captured_not_delivered,
     delivered_not_captured,
 )  # fmt: skip

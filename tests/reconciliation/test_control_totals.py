@@ -27,7 +27,7 @@ async def test_a_report_whose_totals_do_not_agree_is_refused_and_nothing_is_appl
     assert await office.balance("bank") == 0
     [case] = await office.house.platform.books.cases.listed()
     assert case.kind == "settlement_report_refused"
-    assert (await office.room.verdict(office.today)).verdict == "incomplete"
+    assert (await office.room.verdict(office.today)).verdict == "in progress"
 
 
 async def test_a_report_that_lacks_a_line_is_refused(office: Office) -> None:

@@ -7,6 +7,7 @@ import pytest
 from caas.external_systems.report_files import ADYEN, STRIPE, BadReportError, examine
 from caas.rules.discrepancies import DiscrepancyKind as Kind
 from caas.rules.payment_states import PaymentState
+from tests.reconciliation.crowd import today
 from tests.reconciliation.office import Office
 
 STRIPE_HEADER = (
@@ -26,7 +27,7 @@ ADYEN_HEADER = (
 def stripe_row(category: str, amounts: str, number: int, who: str = ",,,") -> str:
     """Write a row of Stripe's itemized payout reconciliation report."""
     return (
-        f"po_1,2026-11-21 00:00:00,txn_s{number},2026-11-19 10:00:0{number},2026-11-20 00:00:00,"
+        f"po_1,{today()} 00:00:00,txn_s{number},{today()} 10:00:0{number},{today()} 00:00:00,"
         f'eur,{amounts},{category},src_{number},"Heated seats, a month",{who}'
     )
 
@@ -34,7 +35,7 @@ def stripe_row(category: str, amounts: str, number: int, who: str = ",,,") -> st
 def adyen_row(type_: str, gross: str, net: str, number: int, who: str = ",") -> str:
     """Write a row of Adyen's settlement details report; gross and net are debit,credit."""
     return (
-        f"CaaS,CaaSES,{who},visa,2026-11-19 11:00:0{number},CET,{type_},mod_{number},"
+        f"CaaS,CaaSES,{who},visa,{today()} 11:00:0{number},CET,{type_},mod_{number},"
         f"EUR,{gross},1,EUR,{net},,0.10,0.10,0.23,visacredit,,134,"
     )
 

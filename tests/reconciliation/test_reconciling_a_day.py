@@ -41,12 +41,12 @@ async def test_a_day_without_settlements_is_closed_and_clean(office: Office) -> 
     assert (done.run.lines, done.day.verdict) == (0, "closed")
 
 
-async def test_a_day_whose_report_is_still_open_is_incomplete(office: Office) -> None:
+async def test_a_running_day_whose_report_is_still_open_is_in_progress(office: Office) -> None:
     await office.line(await office.capturing())
 
     done = await office.room.reconcile(office.today)
 
-    assert done.day.verdict == "incomplete"
+    assert done.day.verdict == "in progress"
     assert done.day.because == "a report is still open"
 
 

@@ -61,8 +61,8 @@ def test_every_resolution_fits_some_kind() -> None:
 
 
 @pytest.mark.parametrize("kind", [K.CAPTURED_NOT_DELIVERED, K.SETTLED_THOUGH_VOIDED])
-def test_money_taken_for_nothing_can_only_go_back_to_the_customer(kind: DiscrepancyKind) -> None:
-    assert ALLOWED[kind] == {R.REFUND_THE_CUSTOMER}
+def test_money_taken_for_nothing_is_nobody_s_loss_and_no_claim(kind: DiscrepancyKind) -> None:
+    assert ALLOWED[kind] == {R.REFUND_THE_CUSTOMER, R.CORRECT_BY_ENTRY}
     assert due_days(kind, Money(1, "EUR")) == 1
 
 

@@ -4,9 +4,7 @@ Rules a change must keep: nothing is decided here; a run that is asked for twice
 three forms of a report are of one room's making.
 """
 
-import asyncio
 import re
-from collections.abc import Callable
 from datetime import date
 from typing import Annotated, Final, Literal
 from uuid import UUID
@@ -38,11 +36,7 @@ from caas.api.reconciliation_answers import (
 )
 from caas.api.rooms import Api
 from caas.api.texts import Note
-from caas.payment_processing.reconciliation.reporting import (
-    ReconciliationReport,
-    as_csv,
-    as_pdf,
-)
+from caas.payment_processing.reconciliation.reporting import ReconciliationReport
 from caas.rules.scopes import Scope
 
 TAG: Final = "reconciliation"
@@ -157,12 +151,12 @@ async def get_report(api: Api, call: Call) -> Answer:
 
 async def get_report_csv(api: Api, call: Call) -> Answer:
     """Return a day's reconciliation report as CSV, its tables one after the other."""
-    return await _file(api, call, as_csv, "csv", b"text/csv; charset=utf-8")
+    return await _file(api, call, "csv", b"text/csv; charset=utf-8")
 
 
 async def get_report_pdf(api: Api, call: Call) -> Answer:
     """Return a day's reconciliation report on paper."""
-    return await _file(api, call, as_pdf, "pdf", b"application/pdf")
+    return await _file(api, call, "pdf", b"application/pdf")
 
 
 async def release_line(api: Api, call: Call) -> Answer:
@@ -188,6 +182,7 @@ async def get_position(api: Api, call: Call) -> Answer:
         since=query.since,
         until=query.until,
         exposure=found.exposure,
+        ageing=found.ageing,
         losses=found.losses,
         disputes=found.disputes,
     )
@@ -198,12 +193,10 @@ async def _report(api: Api, call: Call) -> ReconciliationReport:
     return await api.rooms.reconciliation.reporting.report(_day(call))
 
 
-async def _file(
-    api: Api, call: Call, write: Callable[[ReconciliationReport], bytes], ending: str, kind: bytes
-) -> Answer:
-    report = await _report(api, call)
-    written = await asyncio.to_thread(write, report)
-    name = f'attachment; filename="reconciliation-{report.day.day}.{ending}"'.encode()
+async def _file(api: Api, call: Call, form: str, kind: bytes) -> Answer:
+    day = _day(call)
+    written = await api.rooms.reconciliation.reporting.file(day, form)
+    name = f'attachment; filename="reconciliation-{day}.{form}"'.encode()
     return Answer(200, written, ((b"content-type", kind), (b"content-disposition", name)))
 
 

@@ -14,6 +14,7 @@ import msgspec
 from caas.billing_database.discrepancies import AttachedEvidence, Discrepancy, DiscrepancyEvent
 from caas.billing_database.reconciliation_days import ReconciliationDay, ReconciliationRun
 from caas.billing_database.reconciliation_figures import (
+    AgeFigure,
     DisputeFigure,
     ExposureFigure,
     Figures,
@@ -28,7 +29,7 @@ ROOT = "/v1/reconciliation"
 
 
 class DayAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """A day and its verdict: `incomplete`, `open discrepancies` or `closed`, and why."""
+    """A day, its verdict (`incomplete`, `in progress`, `open discrepancies`, `closed`), and why."""
 
     gateway: str
     day: date
@@ -65,6 +66,7 @@ class RunAnswer(msgspec.Struct, frozen=True, kw_only=True):
     because: str | None
     started_at: datetime
     finished_at: datetime | None
+    late_of: date | None
     links: dict[str, str]
 
 
@@ -94,7 +96,7 @@ class ReplayAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ReportAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """A day's reconciliation report: what matched, what did not, ageing, exposure and losses."""
+    """A day's reconciliation report: what matched, what did not, and its losses."""
 
     gateway: str
     day: ReconciliationDay
@@ -109,11 +111,12 @@ class ReportAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PositionAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """What is delivered and not settled now; what was lost and disputed on these days."""
+    """What is unsettled and how old discrepancies are now; what these days lost and disputed."""
 
     since: date
     until: date
     exposure: list[ExposureFigure]
+    ageing: list[AgeFigure]
     losses: list[LossFigure]
     disputes: list[DisputeFigure]
 

@@ -64,22 +64,26 @@ insert into compared_payments (id)
 select t.id from told_transactions k join payments t on t.gateway_transaction_id = k.transaction_id
 on conflict do nothing
 """
-# Captured so long ago that the bank should have spoken, and no line of any report yet. What was
-# captured is found by its time, and nearly all of it has its line, so that little is looked up.
+# Captured so long ago that the bank should have spoken, and no line with its own money yet. What
+# was captured is found by its time, and nearly all has its line, so that little is looked up.
 LATE: Final = """
 with captured as materialized (
-  select e.payment_id, w.method, w.expected_on, w.missing_from
+  select e.payment_id, e.currency, w.method, w.expected_on, w.missing_from
     from late_windows w cross join lateral (
-         select payment_id from ledger_entries
+         select payment_id, currency from ledger_entries
           where at >= w.captured_from and at < w.captured_to and debit = 'gateway_receivable'
          offset 0) e
 ), lacking as materialized (
   select c.* from captured c
     left join lateral (select 1 as line from settlement_lines l
-                        where l.payment_id = c.payment_id
-                          and l.type in ('settlement', 'settlement_failure') limit 1) l on true
+                        where l.payment_id = c.payment_id and l.currency = c.currency
+                          and (l.type = 'settlement' and l.gross > 0
+                               or l.type = 'settlement_failure') limit 1) l on true
     left join lateral (select 1 as line from identified_lines i
-                        where i.payment_id = c.payment_id limit 1) i on true
+                         join settlement_lines l using (report_id, line_no)
+                        where i.payment_id = c.payment_id and l.currency = c.currency
+                          and (l.type = 'settlement' and l.gross > 0
+                               or l.type = 'settlement_failure') limit 1) i on true
    where l.line is null and i.line is null
 )
 insert into compared_payments as c (id, expected_on, missing_from)

@@ -14,7 +14,7 @@
 with identified as (
   -- A line belongs to the payment of its transaction; to that of its reference only while that
   -- payment has not learnt its transaction, or the line names none.
-  select l.rank, l.standing, l.type,
+  select l.rank, l.standing, l.type, l.gross, l.currency,
          coalesce(t.payment_id, r.payment_id) as payment_id,
          coalesce(t.payment_id, r.payment_id, l.transaction_id, l.reference, '') as whose,
          case when (l.standing <> 'seen' or l.counts = 1)
@@ -136,7 +136,10 @@ with identified as (
     from agreed a
 ), paid as (
   select i.payment_id,
-         sum(case when i.type in ('settlement', 'settlement_failure') then 1 else 0 end) as told,
+         -- Only its own money says that a payment was settled: not another currency, nor a debit.
+         sum(case when i.currency = p.currency
+                   and (i.type = 'settlement' and i.gross > 0 or i.type = 'settlement_failure')
+                  then 1 else 0 end) as told,
          sum(case when i.type = 'refund' then coalesce(c.moved, i.weight) else 0 end)
            as back_by_lines
     from book_payments p

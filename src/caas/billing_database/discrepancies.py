@@ -8,6 +8,7 @@ balanced by construction and taken back by their opposites, never by an edit.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
@@ -21,6 +22,7 @@ from caas.rules.discrepancies import DiscrepancyKind, Resolution
 from caas.rules.postings import Entry
 
 PAGE_ROWS_MAX: Final = 200
+COPY_SECONDS_MAX: Final = 600
 
 
 class DiscrepancyNotFoundError(NotFoundError):
@@ -152,13 +154,14 @@ class Discrepancies:
         """Read and write through this database."""
         self._database = database
 
-    async def open(self, found: Sequence[NewDiscrepancy], *, within: Connection) -> int:
-        """Open what was found; return how many were not open or resolved before."""
+    async def open(
+        self, found: Sequence[NewDiscrepancy], *, within: Connection
+    ) -> list[DiscrepancyKind]:
+        """Open what was found; return the kinds of those that were not there before."""
         if not found:
-            return 0
-        row = await within.fetchrow(sql.OPEN, msgspec.json.encode(found).decode())
-        assert row is not None, "a count is one row"
-        return int(row[0])
+            return []
+        rows = await within.fetch(sql.OPEN, msgspec.json.encode(found).decode())
+        return [DiscrepancyKind(row["kind"]) for row in rows]
 
     async def get(self, discrepancy_id: UUID, *, within: Connection | None = None) -> Discrepancy:
         """Return a discrepancy; inside a transaction it is locked until its end.
@@ -287,9 +290,12 @@ class Discrepancies:
         """Reject what was proposed, if anything was."""
         await within.execute(sql.REJECT, discrepancy_id, by)
 
-    async def awaited(self) -> list[UUID]:
-        """Return the payments whose settlement somebody waits for."""
-        return [row["payment_id"] for row in await self._database.fetch(sql.AWAITED)]
+    async def awaited(self, path: Path) -> None:
+        """Write the payments whose settlement somebody waits for into a file."""
+        async with self._database.connection() as connection:
+            await connection.copy_from_query(
+                sql.AWAITED, output=path, format="csv", timeout=COPY_SECONDS_MAX
+            )
 
     async def awaiting_line(
         self, payments: Sequence[UUID], *, within: Connection

@@ -32,13 +32,13 @@ with new as materialized (
       report_id, line_no, due_on, missing_from, opened_at, updated_at)
   select id, gateway, day, kind, 'open', 1, amount, currency, payment_id, report_id, line_no,
          due_on, missing_from, at, at from new
-  on conflict (id) do nothing returning id
+  on conflict (id) do nothing returning id, kind
 ), events as (
   insert into discrepancy_events (discrepancy_id, seq, event, status, by, facts, at)
   select n.id, 1, 'opened', 'open', 'reconciliation', n.facts, n.at
     from new n join opened o on o.id = n.id
 )
-select count(*) from opened
+select kind from opened
 """
 STEP: Final = """
 with step as (

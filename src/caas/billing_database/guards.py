@@ -14,23 +14,40 @@ from typing import Final
 from caas.billing_database import migrations
 
 TRIGGER: Final = re.compile(
-    r"create (?:constraint )?trigger (?P<trigger>\w+)[^;]*?\son (?P<table>\w+)", re.DOTALL
+    r"create (?:constraint )?trigger (?P<trigger>\w+)[^;]*?\son (?P<table>\w+)"
+    r"|drop trigger (?P<gone>\w+) on (?P<of>\w+)",
+    re.DOTALL,
 )
 FUNCTION: Final = re.compile(
-    r"create function (?P<name>\w+)\(.*?\bas\s*\$\$(?P<body>.*?)\$\$", re.DOTALL
+    r"create (?:or replace )?function (?P<name>\w+)\(.*?\bas\s*\$\$(?P<body>.*?)\$\$"
+    r"|drop function (?P<gone>\w+)",
+    re.DOTALL,
 )
 
 
 def _triggers() -> Iterator[tuple[str, str]]:
+    """Yield the triggers that the migrations leave behind, by their tables."""
+    written = dict[tuple[str, str], None]()
     for sql in migrations.files().values():
         for found in TRIGGER.finditer(sql):
-            yield found["table"], found["trigger"]
+            if found["gone"]:
+                written.pop((found["of"], found["gone"]), None)
+            else:
+                written[found["table"], found["trigger"]] = None
+    yield from written
 
 
 def _functions() -> Iterator[tuple[str, str]]:
+    """Yield the functions that the migrations leave behind, with their bodies' digests."""
+    written = dict[str, str]()
     for sql in migrations.files().values():
         for found in FUNCTION.finditer(sql):
-            yield found["name"], md5(found["body"].encode(), usedforsecurity=False).hexdigest()
+            if found["gone"]:
+                written.pop(found["gone"], None)
+            else:
+                body = found["body"].encode()
+                written[found["name"]] = md5(body, usedforsecurity=False).hexdigest()
+    yield from written.items()
 
 
 def _values(pairs: Iterator[tuple[str, str]]) -> str:

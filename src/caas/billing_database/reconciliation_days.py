@@ -1,15 +1,16 @@
 """Runs of the reconciliation and the verdicts of its days, as rows.
 
-A day is `incomplete` until every report of it is closed, whole and compared; then it has `open
-discrepancies`, or is `closed`. A closed day may be sealed; nothing of it changes any more.
+A day is `incomplete` until every report of it is closed, whole and compared (`in progress` while
+nothing is wrong and the day is not over); then it has `open discrepancies`, or is `closed`. A
+closed day may be sealed with its report; nothing of it changes any more.
 
-Rules a change must keep: the verdict is computed from what is stored, never told; a missing report
-is never a clean day; one run at a time for a gateway.
+Rules a change must keep: a verdict is computed when it is asked for, and only a seal is stored; a
+missing report is never a clean day; one run at a time for a gateway.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any, Final
 from uuid import UUID
@@ -27,23 +28,25 @@ from caas.errors import ConflictError, NotFoundError
 
 LOCK_SPACE: Final = 0x7265636F
 ROWS_MAX: Final = 400
+CLOSED: Final = "closed"
+SEALINGS_MAX: Final = 3
 
 LOCK: Final = "select pg_advisory_lock($1, hashtext($2))"
 PATIENCE: Final = "select set_config('lock_timeout', $1, false)"
 PATIENCE_SECONDS_MIN: Final = 0.001
 TODAY: Final = "select (db_now() at time zone $1)::date as today, db_now() as now"
 BEGIN_DAY: Final = """
-insert into reconciliation_days (gateway, day, because) values ($1, $2, 'never compared')
-on conflict do nothing
+insert into reconciliation_days (gateway, day) values ($1, $2) on conflict do nothing
 """
 # Whoever begins is alone with this gateway: what is still running was killed.
 KILLED: Final = """
-update reconciliation_runs set state = 'stopped', finished_at = db_now()
+update reconciliation_runs set state = 'stopped', finished_at = db_now(),
+       because = 'the process that ran it ended before it did'
  where gateway = $1 and state = 'running'
 """
 BEGIN: Final = """
-insert into reconciliation_runs (id, gateway, day, mode, state, rule_version, started_at)
-values ($1, $2, $3, $4, 'running', $5, db_now())
+insert into reconciliation_runs (id, gateway, day, mode, state, rule_version, started_at, late_of)
+values ($1, $2, $3, $4, 'running', $5, db_now(), $6)
 """
 END: Final = """
 update reconciliation_runs set state = $2, engine = $3, as_of = $4, lines = $5, input_hash = $6,
@@ -54,55 +57,60 @@ CLOSE: Final = """
 update reconciliation_days set closed_by_run = $3, closed_at = db_now()
  where gateway = $1 and day = $2 and sealed_at is null
 """
-COLUMNS: Final = "gateway, day, closed_by_run, closed_at, verdict, because, sealed_at, sealed_by"
-ONE: Final = f"select {COLUMNS} from reconciliation_days where gateway = $1 and day = $2"
-LISTED: Final = f"""
-select {COLUMNS} from reconciliation_days where gateway = $1 order by day desc limit {ROWS_MAX}
+VERDICTS: Final = """
+select v.gateway, v.day, v.closed_by_run, v.closed_at,
+       case when v.verdict = 'incomplete' and v.only_unfinished
+             and v.day >= (db_now() at time zone $2)::date then 'in progress'
+            else v.verdict end as verdict,
+       v.because, v.sealed_at, v.sealed_by
+  from reconciliation_verdicts v where v.gateway = $1
+"""
+ONE: Final = VERDICTS + " and v.day = $3"
+LISTED: Final = VERDICTS + f" order by v.day desc limit {ROWS_MAX}"
+SEALED: Final = """
+select sealed_at is not null as sealed from reconciliation_days where gateway = $1 and day = $2
+"""
+LOCKED: Final = SEALED + " for update"
+NEXT_OPEN: Final = """
+select min(open.day)::date as day
+  from generate_series($2::date + 1, $3::date + 1, '1 day') open(day)
+ where not exists (select from reconciliation_days d
+                    where d.gateway = $1 and d.day = open.day and d.sealed_at is not null)
 """
 LAST_CLOSED: Final = """
 select max(d.day) as day, max(r.as_of) as as_of
   from reconciliation_days d join reconciliation_runs r on r.id = d.closed_by_run
  where d.gateway = $1 and d.day < $2
 """
-UNFINISHED: Final = """
-select day from reconciliation_days
- where gateway = $1 and verdict = 'incomplete' and day < $2 and day >= $3 order by day
-"""
 FIRST: Final = "select min(day) as day from reconciliation_days where gateway = $1"
-FACTS: Final = """
-select d.closed_by_run is not null as compared,
-       (select count(*) from settlement_reports r
-         where r.gateway = d.gateway and r.day = d.day) as reports,
-       (select count(*) from settlement_reports r
-         where r.gateway = d.gateway and r.day = d.day and r.status = 'open') as open_reports,
-       (select count(*) from settlement_reports r
-         where r.gateway = d.gateway and r.day = d.day
-           and r.line_count > r.lines_stored
-             + (select count(*) from quarantined_lines q where q.report_id = r.id))
-         as short_reports,
-       (select count(*) from quarantined_lines q
-          join settlement_reports r on r.id = q.report_id
-         where r.gateway = d.gateway and r.day = d.day and q.released_at is null) as quarantined,
-       (select count(*) from discrepancies o
-         where o.gateway = d.gateway and o.day = d.day and o.status <> 'resolved') as discrepancies,
-       (select count(*) from open_work w join discrepancies o on o.id = w.subject
-         where w.kind = 'carry_out_resolution'
-           and o.gateway = d.gateway and o.day = d.day) as being_carried_out
+SEAL: Final = """
+update reconciliation_days set sealed_at = $4, sealed_by = $3 where gateway = $1 and day = $2
+"""
+# What a day's report is made of; where this stands still, so does the report.
+MARK: Final = """
+select d.sealed_at, d.closed_by_run,
+       (select concat_ws('/', count(*), sum(r.lines_stored), max(r.updated_at))
+          from settlement_reports r where r.gateway = $1 and r.day = $2) as reports,
+       (select concat_ws('/', count(*), sum(o.version))
+          from discrepancies o where o.gateway = $1 and o.day = $2) as discrepancies,
+       (select concat_ws('/', count(*), count(q.released_at))
+          from quarantined_lines q join settlement_reports r on r.id = q.report_id
+         where r.gateway = $1 and r.day = $2) as aside,
+       (select concat_ws('/', count(*), max(r.finished_at))
+          from reconciliation_runs r where r.gateway = $1 and r.day = $2) as runs
   from reconciliation_days d where d.gateway = $1 and d.day = $2
 """
-SAY: Final = """
-update reconciliation_days set verdict = $3, because = $4
- where gateway = $1 and day = $2 and sealed_at is null
-   and (verdict, coalesce(because, '')) is distinct from ($3, coalesce($4, ''))
+KEEP_SEALED: Final = """
+insert into sealed_reports (gateway, day, form, content, digest, sealed_at)
+values ($1, $2, $3, $4, sha256($4), $5)
 """
-SEAL: Final = """
-update reconciliation_days set sealed_at = db_now(), sealed_by = $3
- where gateway = $1 and day = $2 and sealed_at is null and verdict = 'closed'
-returning day
+SEALED_REPORT: Final = """
+select content, encode(digest, 'hex') as digest from sealed_reports
+ where gateway = $1 and day = $2 and form = $3
 """
 RUN: Final = """
 select id, gateway, day, mode, state, rule_version, engine, as_of, lines, input_hash, output_hash,
-       counts, because, started_at, finished_at from reconciliation_runs
+       counts, because, started_at, finished_at, late_of from reconciliation_runs
 """
 ONE_RUN: Final = RUN + " where id = $1"
 RUNS_OF_DAY: Final = RUN + " where gateway = $1 and day = $2 order by started_at desc"
@@ -171,6 +179,7 @@ class ReconciliationRun:
     because: str | None
     started_at: datetime
     finished_at: datetime | None
+    late_of: date | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,12 +196,17 @@ class RunEnd:
     because: str | None = None
 
 
+Forms = Callable[[ReconciliationDay], Awaitable[Mapping[str, bytes]]]
+"""Write the report of a day that is being sealed, in each of its forms."""
+
+
 class ReconciliationDays:
     """The tables of days and runs."""
 
-    def __init__(self, database: Database) -> None:
-        """Read and write through this database."""
+    def __init__(self, database: Database, *, zone: str) -> None:
+        """Read and write through this database; a day is over by the clock of this zone."""
         self._database = database
+        self._zone = zone
 
     @asynccontextmanager
     async def alone(self, gateway: str, *, patience_seconds: float = 0.0) -> AsyncIterator[None]:
@@ -213,13 +227,22 @@ class ReconciliationDays:
         finally:
             await session.close()
 
-    async def today(self, zone: str) -> tuple[date, datetime]:
+    async def today(self) -> tuple[date, datetime]:
         """Return the date in the market's zone, and the instant, by the database's clock."""
-        row = await self._database.fetchrow(TODAY, zone)
+        row = await self._database.fetchrow(TODAY, self._zone)
         assert row is not None, "there is always a today"
         return row["today"], row["now"]
 
-    async def begin(self, run_id: UUID, gateway: str, day: date, mode: str, rule: str) -> None:
+    async def begin(
+        self,
+        run_id: UUID,
+        gateway: str,
+        day: date,
+        mode: str,
+        rule: str,
+        *,
+        late_of: date | None = None,
+    ) -> None:
         """Write down that a run has begun, and that those before it have ended.
 
         Raises:
@@ -229,7 +252,24 @@ class ReconciliationDays:
             await connection.execute(BEGIN_DAY, gateway, day)
             await self.refuse_sealed(gateway, day, within=connection)
             await connection.execute(KILLED, gateway)
-            await connection.execute(BEGIN, run_id, gateway, day, mode, rule)
+            await connection.execute(BEGIN, run_id, gateway, day, mode, rule, late_of)
+
+    async def day_of_lines(self, gateway: str, day: date) -> date:
+        """Return the day that takes the lines of this one: itself, or the next that is open."""
+        if not await self.is_sealed(gateway, day):
+            return day
+        today, _ = await self.today()
+        row = await self._database.fetchrow(NEXT_OPEN, gateway, day, max(day, today))
+        assert row is not None, "an aggregate is one row"
+        if row["day"] is None:
+            raise DaySealedError(f"The day {day} is sealed, and so is every day after it.")
+        found: date = row["day"]
+        return found
+
+    async def is_sealed(self, gateway: str, day: date) -> bool:
+        """Say whether a day is sealed."""
+        row = await self._database.fetchrow(SEALED, gateway, day)
+        return row is not None and bool(row["sealed"])
 
     async def refuse_sealed(self, gateway: str, day: date, *, within: Connection) -> None:
         """Refuse a change of a day that is sealed.
@@ -237,8 +277,8 @@ class ReconciliationDays:
         Raises:
             DaySealedError: nothing of this day changes any more.
         """
-        row = await within.fetchrow(ONE, gateway, day)
-        if row is not None and row["sealed_at"] is not None:
+        row = await within.fetchrow(SEALED, gateway, day)
+        if row is not None and row["sealed"]:
             raise DaySealedError(f"The day {day} is sealed; nothing of it changes any more.")
 
     async def end(self, run_id: UUID, end: RunEnd) -> None:
@@ -259,14 +299,14 @@ class ReconciliationDays:
         Raises:
             DayNotFoundError: it was never compared.
         """
-        row = await self._database.fetchrow(ONE, gateway, day)
+        row = await self._database.fetchrow(ONE, gateway, self._zone, day)
         if row is None:
             raise DayNotFoundError(f"The day {day} was never compared.")
         return ReconciliationDay(**dict(row))
 
     async def listed(self, gateway: str) -> list[ReconciliationDay]:
         """Return the days, the newest first."""
-        rows = await self._database.fetch(LISTED, gateway)
+        rows = await self._database.fetch(LISTED, gateway, self._zone)
         return [ReconciliationDay(**dict(row)) for row in rows]
 
     async def last_compared(
@@ -276,42 +316,42 @@ class ReconciliationDays:
         row = await self._database.fetchrow(LAST_CLOSED, gateway, before)
         return (None, None) if row is None else (row["day"], row["as_of"])
 
-    async def unfinished(self, gateway: str, *, before: date, since: date) -> list[date]:
-        """Return the days of a span that are incomplete, the oldest first."""
-        rows = await self._database.fetch(UNFINISHED, gateway, before, since)
-        return [row["day"] for row in rows]
-
     async def first(self, gateway: str) -> date | None:
         """Return the first day that was ever looked at."""
         row = await self._database.fetchrow(FIRST, gateway)
         return None if row is None else row["day"]
 
-    async def judge(self, gateway: str, day: date) -> ReconciliationDay:
-        """Compute a day's verdict from what is stored, and write it down.
+    async def seal(self, gateway: str, day: date, *, by: str, forms: Forms) -> ReconciliationDay:
+        """Seal a closed day together with its report in each of its forms.
 
         Raises:
             DayNotFoundError: it was never compared.
-        """
-        row = await self._database.fetchrow(FACTS, gateway, day)
-        if row is None:
-            raise DayNotFoundError(f"The day {day} was never compared.")
-        verdict, because = _verdict(dict(row))
-        async with self._database.connection() as connection:
-            await connection.execute(SAY, gateway, day, verdict, because)
-        return await self.get(gateway, day)
-
-    async def seal(self, gateway: str, day: date, *, by: str) -> ReconciliationDay:
-        """Seal a closed day.
-
-        Raises:
             DayNotClosedError: it is incomplete, has open discrepancies, or is sealed already.
         """
-        judged = await self.judge(gateway, day)
-        row = await self._database.fetchrow(SEAL, gateway, day, by)
-        if row is None:
-            state = "sealed already" if judged.sealed_at else judged.verdict
-            raise DayNotClosedError(f"The day {day} is {state}; {judged.because or 'see there'}.")
-        return await self.get(gateway, day)
+        for _ in range(SEALINGS_MAX):
+            judged = await self.get(gateway, day)
+            if judged.sealed_at is not None or judged.verdict != CLOSED:
+                state = "sealed already" if judged.sealed_at else judged.verdict
+                because = judged.because or "see there"
+                raise DayNotClosedError(f"The day {day} is {state}; {because}.")
+            mark = await self._database.fetchrow(MARK, gateway, day)
+            _, now = await self.today()
+            sealed = replace(judged, sealed_at=now, sealed_by=by, because=None)
+            written = await forms(sealed)
+            async with self._database.transaction() as connection:
+                await connection.fetchrow(LOCKED, gateway, day)
+                if await connection.fetchrow(MARK, gateway, day) != mark:
+                    continue
+                await connection.execute(SEAL, gateway, day, by, now)
+                for form, content in written.items():
+                    await connection.execute(KEEP_SEALED, gateway, day, form, content, now)
+            return await self.get(gateway, day)
+        raise DayNotClosedError(f"The day {day} changes while it is being sealed; try again.")
+
+    async def sealed_report(self, gateway: str, day: date, form: str) -> tuple[bytes, str] | None:
+        """Return the report that was sealed in this form, with its digest; None if none was."""
+        row = await self._database.fetchrow(SEALED_REPORT, gateway, day, form)
+        return None if row is None else (row["content"], row["digest"])
 
     async def run(self, run_id: UUID) -> ReconciliationRun:
         """Return a run.
@@ -336,21 +376,3 @@ async def _session(dsn: str) -> asyncpg.Connection:
         return await asyncpg.connect(dsn, timeout=ACQUIRE_TIMEOUT_SECONDS)
     except (TimeoutError, *UNREACHABLE) as error:
         raise DatabaseUnavailableError(reason=str(error)) from error
-
-
-def _verdict(facts: dict[str, Any]) -> tuple[str, str | None]:
-    lacking = {
-        "no settlement report has come": not facts["reports"],
-        "a report is still open": facts["open_reports"],
-        "a report lacks lines": facts["short_reports"],
-        f"lines that could not be read: {facts['quarantined']}": facts["quarantined"],
-        "our records were not compared yet": not facts["compared"],
-    }
-    because = [sentence for sentence, applies in lacking.items() if applies]
-    if because:
-        return "incomplete", "; ".join(because)
-    if facts["discrepancies"]:
-        return "open discrepancies", f"not resolved: {facts['discrepancies']}"
-    if facts["being_carried_out"]:
-        return "open discrepancies", f"not carried out: {facts['being_carried_out']}"
-    return "closed", None

@@ -7,9 +7,9 @@ forgotten"), so that it never costs a walk through the whole ledger.
 
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any, Final
+from typing import Final
 
-from caas.billing_database.connection import Connection, Database
+from caas.billing_database.connection import Database
 
 LINES: Final = """
 select l.class, l.currency, count(*) as lines, sum(l.gross)::bigint as gross,
@@ -22,9 +22,10 @@ select d.kind, d.currency,
        case when a.age <= 1 then '0-1' when a.age <= 3 then '2-3' when a.age <= 7 then '4-7'
             when a.age <= 30 then '8-30' else 'over 30' end as days,
        count(*) as discrepancies, sum(d.amount)::bigint as amount,
-       count(*) filter (where d.due_on < $2) as overdue
+       count(*) filter (where d.due_on < t.today) as overdue
   from discrepancies d
- cross join lateral (select $2::date - (d.opened_at at time zone $3)::date as age) a
+ cross join (select (db_now() at time zone $2)::date as today) t
+ cross join lateral (select t.today - (d.opened_at at time zone $2)::date as age) a
  where d.gateway = $1 and d.status <> 'resolved' group by 1, 2, 3 order by 1, 2, 3
 """
 OF_DAY: Final = """
@@ -129,6 +130,7 @@ class Position:
     """What is at risk at this moment, and what was disputed and lost in a span of time."""
 
     exposure: list[ExposureFigure]
+    ageing: list[AgeFigure]
     losses: list[LossFigure]
     disputes: list[DisputeFigure]
 
@@ -139,13 +141,11 @@ class Figures:
 
     lines: list[ClassFigure]
     of_day: list[DayFigure]
-    ageing: list[AgeFigure]
-    exposure: list[ExposureFigure]
     losses: list[LossFigure]
 
 
 async def figures(
-    database: Database, gateway: str, day: date, *, span: tuple[datetime, datetime], zone: str
+    database: Database, gateway: str, day: date, *, span: tuple[datetime, datetime]
 ) -> Figures:
     """Count a day, in one snapshot."""
     async with (
@@ -155,8 +155,6 @@ async def figures(
         return Figures(
             [ClassFigure(*row) for row in await connection.fetch(LINES, gateway, day)],
             [DayFigure(*row) for row in await connection.fetch(OF_DAY, gateway, day)],
-            [AgeFigure(*row) for row in await _ageing(connection, gateway, day, zone)],
-            [ExposureFigure(*row) for row in await connection.fetch(EXPOSURE)],
             [LossFigure(*row) for row in await connection.fetch(LOSSES, *span)],
         )
 
@@ -166,14 +164,17 @@ async def exposure(database: Database) -> list[ExposureFigure]:
     return [ExposureFigure(*row) for row in await database.fetch(EXPOSURE)]
 
 
-async def position(database: Database, *, span: tuple[datetime, datetime]) -> Position:
-    """Count exposure, losses and disputes, in one snapshot."""
+async def position(
+    database: Database, gateway: str, *, span: tuple[datetime, datetime], zone: str
+) -> Position:
+    """Count exposure, ages, losses and disputes, in one snapshot."""
     async with (
         database.connection() as connection,
         connection.transaction(isolation="repeatable_read", readonly=True),
     ):
         return Position(
             [ExposureFigure(*row) for row in await connection.fetch(EXPOSURE)],
+            [AgeFigure(*row) for row in await connection.fetch(AGEING, gateway, zone)],
             [LossFigure(*row) for row in await connection.fetch(LOSSES, *span)],
             [DisputeFigure(*row) for row in await connection.fetch(DISPUTES, *span)],
         )
@@ -182,9 +183,3 @@ async def position(database: Database, *, span: tuple[datetime, datetime]) -> Po
 async def losses(database: Database, *, since: datetime, until: datetime) -> list[LossFigure]:
     """Return what was lost in a span of time, by cause."""
     return [LossFigure(*row) for row in await database.fetch(LOSSES, since, until)]
-
-
-async def _ageing(
-    connection: Connection, gateway: str, day: date, zone: str
-) -> list[tuple[Any, ...]]:
-    return [tuple(row) for row in await connection.fetch(AGEING, gateway, day, zone)]

@@ -2,14 +2,15 @@
 
 Rules a change must keep: a line is stored once, with its class, in the transaction that does
 what follows from it; a report's own sums move with its lines; what cannot be read is kept aside
-with its reason, and released when it has come well formed or a person says why it may be missing.
+with its reason until that very line comes well formed, or a person says why it may be missing; a
+report changes only when a run applies it.
 """
 
 from collections.abc import AsyncIterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from caas.billing_database.connection import Connection, Database
@@ -29,12 +30,12 @@ STORED: Final = (
 
 COLUMNS: Final = (
     "id, gateway, day, part, report_ref, origin, format, status, line_count, gross_total,"
-    " net_total, lines_stored, gross_stored, net_stored, resume_cursor"
+    " net_total, lines_stored, gross_stored, net_stored, resume_cursor, resume_rows, late_of"
 )
 PUT: Final = f"""
 insert into settlement_reports as r (id, gateway, day, part, report_ref, origin, format, status,
-    line_count, gross_total, net_total, received_at, updated_at)
-values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, db_now(), db_now())
+    line_count, gross_total, net_total, received_at, updated_at, late_of)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, db_now(), db_now(), $12)
 on conflict (id) do update set status = excluded.status, report_ref = excluded.report_ref,
     line_count = coalesce(excluded.line_count, r.line_count),
     gross_total = coalesce(excluded.gross_total, r.gross_total),
@@ -45,14 +46,21 @@ ONE: Final = f"select {COLUMNS} from settlement_reports where id = $1"
 OF_DAY: Final = f"""
 select {COLUMNS} from settlement_reports where gateway = $1 and day = $2 order by part
 """
+LATE_PARTS: Final = f"""
+select {COLUMNS} from settlement_reports where gateway = $1 and late_of = $2 and part = $3
+ order by day
+"""
+SHARES_BATCH: Final = """
+select exists (select from settlement_lines where report_id = $1 and batch_id = any ($2)) as shares
+"""
 # The digest is of the same text as the workbench's.
 KNOWN: Final = """
-select line_no, md5(batch_id || '|' || coalesce(line_id, '') || '|' || coalesce(transaction_id, '')
-       || '|' || coalesce(reference, '') || '|' || type || '|' || gross || '|' || fee || '|' || net
-       || '|' || currency || '|'
+select line_no, line_id, md5(batch_id || '|' || coalesce(line_id, '')
+       || '|' || coalesce(transaction_id, '') || '|' || coalesce(reference, '')
+       || '|' || type || '|' || gross || '|' || fee || '|' || net || '|' || currency || '|'
        || to_char(booked_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') || '|'
        || value_date)
-  from settlement_lines where report_id = $1
+  from settlement_lines where report_id = any ($1)
 """
 OF_RUN: Final = """
 select set_config('caas.run_id', $1, true), set_config('caas.run_at', db_now()::text, true)
@@ -62,7 +70,9 @@ update settlement_reports set lines_stored = lines_stored + $2, gross_stored = g
        net_stored = net_stored + $4, updated_at = db_now()
  where id = $1
 """
-RESUME_AT: Final = "update settlement_reports set resume_cursor = $2 where id = $1"
+RESUME_AT: Final = """
+update settlement_reports set resume_cursor = $2, resume_rows = $3 where id = $1
+"""
 IDENTIFY: Final = """
 insert into identified_lines (report_id, line_no, payment_id, at)
 select i.report_id, i.line_no, i.payment_id, db_now()
@@ -71,21 +81,36 @@ select i.report_id, i.line_no, i.payment_id, db_now()
  where l.payment_id is null
 on conflict do nothing
 """
+# What a person released stays released when it comes again as it was.
 QUARANTINE: Final = """
-insert into quarantined_lines (report_id, place, reason, text, found_at)
-select $1, q.place, q.reason, q.text, db_now()
-  from unnest($2::bigint[], $3::text[], $4::text[]) as q(place, reason, text)
-on conflict (report_id, place) do nothing
+insert into quarantined_lines (report_id, place, line_no, line_id, kind, reason, text, found_at)
+select $1, q.place, q.line_no, q.line_id, q.kind, q.reason, q.text, db_now()
+  from unnest($2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[])
+    as q(place, line_no, line_id, kind, reason, text)
+ where not exists (
+   select from quarantined_lines k
+    where k.report_id = $1 and k.place = q.place and k.kind = q.kind and k.text = q.text
+      and k.released_by is distinct from 'reconciliation')
 """
 QUARANTINED: Final = """
-select q.report_id, q.place, q.reason, q.text, q.found_at, q.released_at, q.released_by, q.note
+select q.report_id, q.place, q.line_no, q.kind, q.reason, q.text, q.found_at, q.released_at,
+       q.released_by, q.note
   from quarantined_lines q join settlement_reports r on r.id = q.report_id
- where r.gateway = $1 and r.day = $2 order by q.report_id, q.place
+ where r.gateway = $1 and r.day = $2 order by q.report_id, q.place, q.found_at
 """
 RELEASE: Final = """
 update quarantined_lines set released_at = db_now(), released_by = $3, note = $4
- where report_id = $1 and ($2::bigint is null or place = $2) and released_at is null
+ where report_id = $1 and place = $2 and released_at is null
 returning place
+"""
+ASIDE: Final = """
+select id, line_no, line_id from quarantined_lines
+ where report_id = any ($1) and released_at is null
+"""
+RELEASE_COME: Final = """
+update quarantined_lines set released_at = db_now(), released_by = 'reconciliation',
+       note = 'The line came as it should.'
+ where id = any ($1) and released_at is null
 """
 LINE: Final = """
 select report_id, line_no, batch_id, line_id, transaction_id, reference, type, gross, fee, net,
@@ -119,11 +144,13 @@ class ReportTold:
     line_count: int | None
     gross_total: int | None
     net_total: int | None
+    late_of: date | None = None
 
     @property
     def id(self) -> UUID:
         """The report's id: the same report, however often and whichever way it comes."""
-        return derived_id("settlement report", self.gateway, self.day, self.part)
+        late = () if self.late_of is None else ("late of", self.late_of)
+        return derived_id("settlement report", self.gateway, self.day, self.part, *late)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +172,8 @@ class SettlementReport:
     gross_stored: int
     net_stored: int
     resume_cursor: str | None
+    resume_rows: int
+    late_of: date | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,12 +205,33 @@ class StoredLine:
         return 0 if self.fee_agreed is None else self.fee - self.fee_agreed
 
 
+class Quarantined(NamedTuple):
+    """A line to be kept aside: where it stands, which line it is, what is wrong, and its text."""
+
+    place: int
+    line_no: int | None
+    line_id: str | None
+    kind: str
+    reason: str
+    text: str
+
+
+class Aside(NamedTuple):
+    """A line that is kept aside: its row, and which line of the report it is."""
+
+    row: UUID
+    line_no: int | None
+    line_id: str | None
+
+
 @dataclass(frozen=True, slots=True)
 class QuarantinedRow:
-    """A line that could not be read, until it is released."""
+    """A line that could not be read, or contradicts what is stored, until it is released."""
 
     report_id: UUID
     place: int
+    line_no: int | None
+    kind: str
     reason: str
     text: str
     found_at: datetime
@@ -202,7 +252,7 @@ class SettlementReports:
         row = await self._database.fetchrow(
             PUT, told.id, told.gateway, told.day, told.part, told.report_ref, told.origin,
             told.format, "closed" if told.closed else "open", told.line_count, told.gross_total,
-            told.net_total,
+            told.net_total, told.late_of,
         )  # fmt: skip
         assert row is not None, "an upsert returns its row"
         return SettlementReport(**dict(row))
@@ -217,11 +267,21 @@ class SettlementReports:
         rows = await self._database.fetch(OF_DAY, gateway, day)
         return [SettlementReport(**dict(row)) for row in rows]
 
-    async def known_lines(self, report_id: UUID, path: Path) -> None:
-        """Write the numbers and digests of a report's stored lines into a file."""
+    async def late_parts(self, gateway: str, day: date, part: str) -> list[SettlementReport]:
+        """Return what of a sealed day's report came late, the earliest first."""
+        rows = await self._database.fetch(LATE_PARTS, gateway, day, part)
+        return [SettlementReport(**dict(row)) for row in rows]
+
+    async def shares_batch(self, report_id: UUID, batches: Sequence[str]) -> bool:
+        """Say whether a stored line of the report is of one of these batches."""
+        row = await self._database.fetchrow(SHARES_BATCH, report_id, list(batches))
+        return row is not None and bool(row["shares"])
+
+    async def known_lines(self, reports: Sequence[UUID], path: Path) -> None:
+        """Write the numbers, ids and digests of the stored lines of reports into a file."""
         async with self._database.connection() as connection:
             await connection.copy_from_query(
-                KNOWN, report_id, output=path, format="csv", timeout=COPY_SECONDS_MAX
+                KNOWN, list(reports), output=path, format="csv", timeout=COPY_SECONDS_MAX
             )
 
     async def store(
@@ -255,33 +315,41 @@ class SettlementReports:
             columns = [list(column) for column in zip(*lines, strict=True)]
             await within.execute(IDENTIFY, *columns)
 
-    async def resume_at(self, report_id: UUID, cursor: str | None) -> None:
-        """Remember where the next fetch of an open report begins."""
+    async def resume_at(self, report_id: UUID, cursor: str | None, *, rows: int = 0) -> None:
+        """Remember where the next fetch of an open report begins, and behind how many rows."""
         async with self._database.connection() as connection:
-            await connection.execute(RESUME_AT, report_id, cursor)
+            await connection.execute(RESUME_AT, report_id, cursor, rows if cursor else 0)
 
-    async def quarantine(self, report_id: UUID, lines: Sequence[tuple[int, str, str]]) -> None:
-        """Keep lines aside: place, reason and text of each; a line is kept aside once."""
+    async def quarantine(self, report_id: UUID, lines: Sequence[Quarantined]) -> None:
+        """Keep lines aside."""
         if lines:
-            places, reasons, texts = (list(column) for column in zip(*lines, strict=True))
+            columns = [list(column) for column in zip(*lines, strict=True)]
             async with self._database.connection() as connection:
-                await connection.execute(QUARANTINE, report_id, places, reasons, texts)
+                await connection.execute(QUARANTINE, report_id, *columns)
+
+    async def aside(self, reports: Sequence[UUID]) -> list[Aside]:
+        """Return the lines of these reports that are kept aside and not released."""
+        return [Aside(*row) for row in await self._database.fetch(ASIDE, list(reports))]
+
+    async def release_come(self, rows: Sequence[UUID]) -> None:
+        """Release what was kept aside of lines that a report has brought well formed."""
+        if rows:
+            async with self._database.connection() as connection:
+                await connection.execute(RELEASE_COME, list(rows))
 
     async def quarantined(self, gateway: str, day: date) -> list[QuarantinedRow]:
         """Return what of a day was kept aside, released or not."""
         rows = await self._database.fetch(QUARANTINED, gateway, day)
         return [QuarantinedRow(**dict(row)) for row in rows]
 
-    async def release(self, report_id: UUID, place: int | None, *, by: str, note: str) -> int:
-        """Release a quarantined line, or all of a report; return how many were released.
+    async def release(self, report_id: UUID, place: int, *, by: str, note: str) -> None:
+        """Release what is kept aside at a place of a report.
 
         Raises:
-            QuarantinedLineNotFoundError: a place was named where none is kept aside.
+            QuarantinedLineNotFoundError: nothing is.
         """
-        rows = await self._database.fetch(RELEASE, report_id, place, by, note)
-        if place is not None and not rows:
+        if not await self._database.fetch(RELEASE, report_id, place, by, note):
             raise QuarantinedLineNotFoundError(report=str(report_id), place=place)
-        return len(rows)
 
     async def line(
         self, report_id: UUID, line_no: int, *, within: Connection | None = None

@@ -50,7 +50,7 @@ async def discrepancies(channels: Channels, visit: Visit) -> Reply:
     listed = await channels.rooms.reconciliation.discrepancies.listed(
         _asked(show, kind, visit.by.name), after=visit.place("after")
     )
-    today, _ = await channels.rooms.reconciliation.days.today(str(channels.settings.zone))
+    today, _ = await channels.rooms.reconciliation.days.today()
     return channels.page(
         visit, "operations/discrepancies.html", listed=listed, kinds=STATUS_KINDS, today=today,
         show=show if show in FILTERS else "unresolved", filters=FILTERS, kind=kind,

@@ -17,15 +17,13 @@ from caas.channels.rooms import Channels
 from caas.channels.sending_once import new_key, once
 from caas.channels.visit import Visit
 from caas.errors import NotFoundError, RefusedError, UnavailableError
-from caas.payment_processing.reconciliation.reporting import (
-    ReconciliationReport,
-    as_csv,
-    as_pdf,
-)
+from caas.payment_processing.reconciliation.reporting import ReconciliationReport
 from caas.rules.money import Money
 
 PATH: Final = "/operations/reconciliation"
-KINDS: Final = {"closed": "good", "open discrepancies": "warn", "incomplete": "bad"}
+KINDS: Final = {
+    "closed": "good", "open discrepancies": "warn", "incomplete": "bad", "in progress": "busy",
+}  # fmt: skip
 NOTE_CHARS_MAX: Final = 1000
 
 
@@ -39,7 +37,7 @@ async def days(channels: Channels, visit: Visit) -> Reply:
     """Show every day with its verdict."""
     room = channels.rooms.reconciliation
     listed = await room.days.listed(room.gateway_name)
-    today, _ = await room.days.today(str(channels.settings.zone))
+    today, _ = await room.days.today()
     return channels.page(
         visit, "operations/days.html", days=listed, kinds=KINDS, today=today, key=new_key(),
         after=told(channels, visit),
@@ -58,15 +56,12 @@ async def day(channels: Channels, visit: Visit) -> Reply:
 
 async def day_csv(channels: Channels, visit: Visit) -> Reply:
     """Give a day's report as CSV."""
-    report = await _report(channels, visit)
-    name = f"reconciliation-{report.day.day}.csv"
-    return attachment(as_csv(report), name, b"text/csv; charset=utf-8")
+    return await _file(channels, visit, "csv", b"text/csv; charset=utf-8")
 
 
 async def day_pdf(channels: Channels, visit: Visit) -> Reply:
     """Give a day's report on paper."""
-    report = await _report(channels, visit)
-    return attachment(as_pdf(report), f"reconciliation-{report.day.day}.pdf", b"application/pdf")
+    return await _file(channels, visit, "pdf", b"application/pdf")
 
 
 async def reconcile(channels: Channels, visit: Visit) -> Reply:
@@ -107,6 +102,15 @@ async def release(channels: Channels, visit: Visit) -> Reply:
         channels, visit, f"{PATH}/{wanted}",
         lambda: room.release_quarantined(report_id, int(place), by=visit.by.name, note=note),
     )  # fmt: skip
+
+
+async def _file(channels: Channels, visit: Visit, form: str, kind: bytes) -> Reply:
+    day = _day_of(visit)
+    try:
+        content = await channels.rooms.reconciliation.reporting.file(day, form)
+    except NotFoundError as error:
+        raise NothingHereError from error
+    return attachment(content, f"reconciliation-{day}.{form}", kind)
 
 
 async def _report(channels: Channels, visit: Visit) -> ReconciliationReport:

@@ -9,15 +9,17 @@ leaves in the order of `rank`, in the same bytes each time.
 """
 
 import csv
+import errno
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
-from uuid import UUID
 
 import duckdb
 
+from caas.errors import UnavailableError
 from caas.external_systems.reconciliation_outcome_lines import OutcomeLines
 from caas.external_systems.reconciliation_workbench_reading import (
     UUID_TEXT,
@@ -41,6 +43,11 @@ from caas.rules.money import EXPONENTS
 
 MEMORY_LIMIT: Final = "280MB"
 HASHED_BYTES: Final = 1 << 20
+NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+SIGNS_OF_NO_ROOM: Final = (
+    "No space left", "Disk quota exceeded", "File too large", "max_temp_directory_size",
+    "failed to offload data block",
+)  # fmt: skip
 
 # Abbreviations as reports write them, in minutes east of UTC.
 ZONES: Final[Mapping[str, int]] = {
@@ -56,6 +63,12 @@ create macro units(t, factor) as
         and cast(t as decimal(28, 6)) * factor = round(cast(t as decimal(28, 6)) * factor, 0)
        then cast(cast(t as decimal(28, 6)) * factor as bigint) end;
 """
+
+
+class NoRoomError(UnavailableError):
+    """There is no room left on the disk for the workbench."""
+
+    code = "no_room"
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +253,13 @@ class Workbench(ReportReading):
             " group by all order by all"
         )
 
+    def classes_of_new(self) -> dict[str, int]:
+        """Count the new lines of each class."""
+        rows = self._connection.execute(
+            "from outcome select class, count(*) where standing = 'new' group by class"
+        ).fetchall()
+        return dict(rows)
+
     def judged(self) -> Sums:
         """Add up the new lines that came out of the comparison."""
         return self._sums("outcome", "where standing = 'new'")
@@ -259,15 +279,17 @@ class Workbench(ReportReading):
             ],
         )
 
-    def set_apart(self, awaited: Iterable[UUID]) -> None:
+    def set_apart(self, awaited: Path) -> None:
         """Find the new lines that need more than storing.
 
         They differ, or they settle a payment that is not settled in our records, or one whose
         settlement somebody waits for.
         """
-        self._connection.execute("create table awaited (payment_id text)")
-        for payment_id in awaited:
-            self._connection.execute("insert into awaited values (?)", [str(payment_id)])
+        self._connection.execute(
+            "create table awaited as from read_csv(?, header = false, auto_detect = false,"
+            " columns = {'payment_id': 'VARCHAR'})",
+            [str(awaited)],
+        )
         self._connection.execute(
             "create table apart as from outcome where standing = 'new'"
             f" and (class not in ({_listed(AGREEING)}) or settles is not null and"
@@ -328,6 +350,27 @@ class Workbench(ReportReading):
         path = self.folder / name
         self._connection.execute(f"copy ({query}) to '{path}' (format csv, header false)")
         return path
+
+
+@contextmanager
+def no_room_told(folder: Path) -> Iterator[None]:
+    """Say plainly that the disk is full, whoever noticed it.
+
+    Raises:
+        NoRoomError: it is.
+    """
+    try:
+        yield
+    except (duckdb.Error, OSError) as error:
+        full = getattr(error, "errno", None) in NO_ROOM or any(
+            sign in str(error) for sign in SIGNS_OF_NO_ROOM
+        )
+        if not full:
+            raise
+        raise NoRoomError(
+            f"There is no room left for the workbench in {folder}. Free some, or name another "
+            "folder with CAAS_DATA_DIR, and run it again; it goes on where it stopped."
+        ) from error
 
 
 def rows_of(path: Path) -> Iterator[list[str]]:

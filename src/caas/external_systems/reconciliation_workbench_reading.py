@@ -7,9 +7,11 @@ names the line; what is there twice counts once, and what contradicts itself is 
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import date, datetime
 from pathlib import Path
 from string import Template
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, Protocol
+from uuid import UUID
 
 import duckdb
 
@@ -24,13 +26,42 @@ CARD_CANDIDATE: Final = r"([0-9][^0-9A-Za-z]?){13}"
 UUID_TEXT: Final = r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}"
 
 
-@dataclass(frozen=True, slots=True)
-class Quarantined:
-    """A line that is not well formed, with its place in the file and the reason."""
+class Aside(Protocol):
+    """A line that was kept aside by an earlier run: its row, and which line of the report it is."""
+
+    @property
+    def row(self) -> UUID:
+        """The row that keeps it."""
+        ...
+
+    @property
+    def line_no(self) -> int | None:
+        """Its number in the report."""
+        ...
+
+    @property
+    def line_id(self) -> str | None:
+        """The id that its provider gives it."""
+        ...
+
+
+class Unreadable(NamedTuple):
+    """A line that is not well formed: its place in the file, which line it is, and the reason."""
 
     place: int
+    line_no: int | None
+    line_id: str | None
     reason: str
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dates:
+    """The first and the last instant something was booked at (UTC), and the last other date."""
+
+    first: datetime
+    last: datetime
+    also: date | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +108,8 @@ class ReportReading:
             "create table checked (place bigint, formula boolean, line_no varchar,"
             " batch_id varchar, line_id varchar, transaction_id varchar, reference varchar,"
             " type varchar, gross varchar, fee varchar, net varchar, currency varchar,"
-            " booked_at timestamp, value_date date, refused varchar, reason varchar);"
+            " booked_at timestamp, value_date date, also_dated date, refused varchar,"
+            " reason varchar);"
             "create view raw as from checked select place"
         )
         self._connection.execute(statement("lines"))
@@ -89,17 +121,17 @@ class ReportReading:
         ).fetchall()
         return [row[0] for row in rows]
 
-    def quarantined(self) -> list[Quarantined]:
+    def quarantined(self) -> list[Unreadable]:
         """Return what is not well formed, in the order of the file."""
         if not self._one("from checked select count(*) where reason is not null"):
             return []
         rows = self._connection.execute(
-            "from checked c join raw r using (place) "
-            "select place, reason, left(cast(r as varchar), ?) where reason is not null "
+            "from checked c join raw r using (place) select place, try_cast(c.line_no as bigint),"
+            " c.line_id, reason, left(cast(r as varchar), ?) where reason is not null "
             "order by place",
             [QUARANTINED_CHARS_MAX],
         ).fetchall()
-        return [Quarantined(*row) for row in rows]
+        return [Unreadable(*row) for row in rows]
 
     def gaps(self) -> list[int]:
         """Return the first line numbers that are missing; a quarantined line is not missing."""
@@ -127,25 +159,94 @@ class ReportReading:
             [[place] for place in places],
         )
 
-    def forget_known(self, known: Path) -> list[int]:
-        """Leave out the lines that are stored already; return those that contradict what is.
+    def rows(self) -> int:
+        """Count the rows of the file behind its header."""
+        return int(self._one("from raw select count(*)"))
 
-        `known` holds the numbers and digests of the stored lines.
+    def nets(self) -> dict[str, int]:
+        """Return what the well-formed lines come to, by currency."""
+        rows = self._connection.execute(
+            "from fresh_lines select currency, cast(sum(net) as bigint) group by currency"
+        ).fetchall()
+        return dict(rows)
+
+    def dates(self) -> Dates | None:
+        """Return the dates of the well-formed lines; None if there is no such line."""
+        first, last, also = self._row(
+            "from checked select min(booked_at), max(booked_at), max(also_dated)"
+            " where reason is null"
+        )
+        return None if first is None else Dates(first, last, also)
+
+    def come(self, wanted: Iterable[Aside], *, by_id: bool) -> list[UUID]:
+        """Return which of the lines that were kept aside are well formed now."""
+        asides = list(wanted)
+        if not asides:
+            return []
+        rows = self._connection.execute("from fresh_lines select line_no, line_id").fetchall()
+        numbers, ids = {row[0] for row in rows}, {row[1] for row in rows}
+        return [
+            aside.row
+            for aside in asides
+            if (aside.line_id in ids and aside.line_id is not None if by_id
+                else aside.line_no in numbers)
+        ]  # fmt: skip
+
+    def take_known(self, known: Path, *, by_id: bool) -> int:
+        """Take the numbers, ids and digests of the stored lines; return how many came again.
+
+        Where a format gives each line an id of its own, a line is known by it and has the number it
+        is stored with, and what is new is numbered behind what is stored.
         """
         self._connection.execute(
             "create table known_lines as from read_csv(?, header = false, auto_detect = false,"
-            " columns = {'line_no': 'BIGINT', 'digest': 'VARCHAR'})",
+            " columns = {'line_no': 'BIGINT', 'line_id': 'VARCHAR', 'digest': 'VARCHAR'})",
             [str(known)],
         )
-        contradicting = self._connection.execute(
+        if by_id:
+            self._connection.execute(statement("numbers_by_id"))
+        return int(
+            self._one(
+                "from known_lines k semi join (from checked select try_cast(line_no as bigint) as"
+                " line_no) using (line_no) select count(*)"
+            )
+        )
+
+    def gone(self) -> list[int]:
+        """Return the first stored lines that the report does not have any more."""
+        rows = self._connection.execute(
+            "from known_lines k anti join (from checked select try_cast(line_no as bigint) as"
+            " line_no) using (line_no) select line_no order by line_no limit ?",
+            [GAPS_SHOWN_MAX],
+        ).fetchall()
+        return [row[0] for row in rows]
+
+    def contradicting(self) -> list[int]:
+        """Return the stored lines of which the report says something else now."""
+        rows = self._connection.execute(
             f"from fresh_lines l join known_lines k using (line_no) select line_no"
             f" where k.digest <> md5({_content('l')}) order by line_no"
         ).fetchall()
+        numbers = [row[0] for row in rows]
+        self._connection.execute(
+            "update checked set reason = 'contradicts' where try_cast(line_no as bigint) = any (?)",
+            [numbers],
+        )
+        return numbers
+
+    def known(self, numbers: Iterable[int]) -> set[int]:
+        """Return which of these line numbers are stored already."""
+        rows = self._connection.execute(
+            "from known_lines select line_no where line_no = any (?)", [list(numbers)]
+        ).fetchall()
+        return {row[0] for row in rows}
+
+    def forget_known(self) -> None:
+        """Leave out the lines that are stored already."""
         self._connection.execute(
             "delete from checked where try_cast(line_no as bigint) in"
             " (from known_lines select line_no)"
         )
-        return [row[0] for row in contradicting]
 
     def card_candidates(self) -> list[tuple[int, str]]:
         """Return the lines whose identifiers have as many digits as a card number has."""

@@ -54,6 +54,7 @@ class ReportFormat:
     name: str
     needed: frozenset[str]
     optional: dict[str, tuple[str, ...]]
+    lines_have_ids: bool = False
 
     @property
     def statement(self) -> str:
@@ -92,7 +93,9 @@ STRIPE: Final = ReportFormat(
         "reference": ("payment_metadata[reference]", "payment_intent_metadata[reference]"),
         "created": ("created_utc", "created"),
         "available": ("available_on_utc", "available_on", "automatic_payout_effective_at_utc"),
+        "effective": ("automatic_payout_effective_at_utc", "automatic_payout_effective_at"),
     },
+    lines_have_ids=True,
 )
 ADYEN: Final = ReportFormat(
     "adyen",

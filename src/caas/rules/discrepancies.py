@@ -89,23 +89,24 @@ ALLOWED: Final[Mapping[DiscrepancyKind, frozenset[Resolution]]] = {
             _R.WRITE_OFF,
         }
     ),
-    _K.CURRENCY: frozenset({_R.CLAIM_FROM_GATEWAY, _R.CORRECT_BY_ENTRY, _R.REFUND_THE_CUSTOMER}),
+    _K.CURRENCY: frozenset({_R.CLAIM_FROM_GATEWAY, _R.CORRECT_BY_ENTRY}),
     _K.DUPLICATE_LINE: frozenset({_R.CLAIM_FROM_GATEWAY, _R.CORRECT_BY_ENTRY, _R.WRITE_OFF}),
-    _K.SETTLED_THOUGH_VOIDED: frozenset({_R.REFUND_THE_CUSTOMER}),
+    _K.SETTLED_THOUGH_VOIDED: frozenset({_R.REFUND_THE_CUSTOMER, _R.CORRECT_BY_ENTRY}),
     _K.STATE_CONFLICT: frozenset({_R.CORRECT_BY_ENTRY, _R.CLAIM_FROM_GATEWAY, _R.WAIT}),
     _K.REFUND_MISMATCH: frozenset(
         {
             _R.CORRECT_BY_ENTRY,
-            _R.REFUND_THE_CUSTOMER,
             _R.CLAIM_FROM_GATEWAY,
             _R.ACCEPT_LOSS,
         }
     ),
     _K.FEE_DRIFT: frozenset({_R.CORRECT_BY_ENTRY, _R.CLAIM_FROM_GATEWAY, _R.WRITE_OFF}),
-    _K.CAPTURED_NOT_DELIVERED: frozenset({_R.REFUND_THE_CUSTOMER}),
+    _K.CAPTURED_NOT_DELIVERED: frozenset({_R.REFUND_THE_CUSTOMER, _R.CORRECT_BY_ENTRY}),
     _K.DELIVERED_NOT_CAPTURED: frozenset({_R.ACCEPT_LOSS, _R.WRITE_OFF}),
 }
-"""What may be decided. Money taken for nothing can only go back; a delivery is never re-charged."""
+"""What may be decided about a kind; `resolutions.offered` says what may be about one of them.
+
+A delivery is never re-charged."""
 
 RESOLVES_ITSELF: Final = frozenset(
     {

@@ -18,7 +18,7 @@ from enum import StrEnum
 from typing import Final, assert_never
 
 from caas.rules import postings
-from caas.rules.discrepancies import DiscrepancyKind, Resolution
+from caas.rules.discrepancies import ALLOWED, DiscrepancyKind, Resolution
 from caas.rules.payment_types import PaymentType
 from caas.rules.postings import Entry
 
@@ -44,7 +44,10 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """What a decision is about: the money of its line (none without one), and the payment's."""
+    """What a decision is about: the money of its line (none without one), and the payment's.
+
+    A line is evidence when its payment was told of it and books it by itself.
+    """
 
     kind: DiscrepancyKind
     at_stake: int
@@ -55,6 +58,8 @@ class Subject:
     fee_drift: int = 0
     payment_type: PaymentType | None = None
     payment_settled: bool = False
+    has_transaction: bool = True
+    is_evidence: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +72,22 @@ class Plan:
 
 
 WAITS: Final = Plan(ends=False)
+GOES_BACK: Final = frozenset({_K.SETTLED_THOUGH_VOIDED, _K.CAPTURED_NOT_DELIVERED})
+
+
+def offered(subject: Subject) -> frozenset[Resolution]:
+    """Say what may be decided about this one: never what cannot be done, never what books twice.
+
+    Money taken for nothing can only go back, where there is a charge to give it back from; a line
+    that its payment was told of is booked by the payment, and only waited for.
+    """
+    allowed = ALLOWED[subject.kind]
+    if subject.kind is _K.STATE_CONFLICT and subject.is_evidence:
+        return allowed & {_R.WAIT}
+    can_go_back = subject.is_settlement and subject.has_transaction and (subject.gross or 0) > 0
+    if not can_go_back:
+        return allowed - {_R.REFUND_THE_CUSTOMER}
+    return allowed - {_R.CORRECT_BY_ENTRY} if subject.kind in GOES_BACK else allowed
 
 
 def plan(subject: Subject, resolution: Resolution) -> Plan:
@@ -80,6 +101,10 @@ def plan(subject: Subject, resolution: Resolution) -> Plan:
             return _partly_settled(subject, resolution)
         case _K.CHARGEBACK | _K.FAILED_SETTLEMENT:
             return _taken_back(subject, resolution)
+        case _K.SETTLED_THOUGH_VOIDED | _K.CAPTURED_NOT_DELIVERED if (
+            resolution is _R.CORRECT_BY_ENTRY
+        ):
+            return _unexplained(subject, resolution)
         case _K.SETTLED_THOUGH_VOIDED:
             return Plan(ends=False, actions=(Action.UNDO,))
         case _K.CAPTURED_NOT_DELIVERED:
@@ -168,7 +193,7 @@ def _unexplained(subject: Subject, resolution: Resolution) -> Plan:
     if subject.gross is None:
         account = _account(subject.kind, resolution)
         return Plan(entries=_move(postings.SETTLED_FUNDS, account, subject.at_stake))
-    if resolution is _R.REFUND_THE_CUSTOMER and subject.kind is not _K.REFUND_MISMATCH:
+    if resolution is _R.REFUND_THE_CUSTOMER:
         return Plan(ends=False, actions=(Action.REFUND_AT_GATEWAY,))
     return Plan(entries=_line(subject) + _not_explained(subject, resolution, subject.gross))
 

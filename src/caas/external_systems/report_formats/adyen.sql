@@ -39,6 +39,7 @@ select place, formula, cast(place - 1 as varchar) as line_no, "Batch Number" as 
             then try_cast("Creation Date" as timestamp) - to_minutes(r.minutes) end as booked_at,
        case when regexp_full_match("Creation Date", '\d{4}-\d\d-\d\d.*')
             then try_cast(left("Creation Date", 10) as date) end as value_date,
+       null::date as also_dated,
        case when nullif("Gross Currency", '') <> "Net Currency"
             then 'it is paid out in another currency than it was charged in' end as refused
  where "Type" <> 'MerchantPayout' or "Type" is null

@@ -9,4 +9,5 @@ select place, formula, line_no, batch_id, $line_id as line_id, transaction_id, r
             end as booked_at,
        case when regexp_full_match(value_date, '\d{4}-\d\d-\d\d')
             then try_cast(value_date as date) end as value_date,
+       null::date as also_dated,
        null::varchar as refused

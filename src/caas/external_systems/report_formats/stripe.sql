@@ -22,6 +22,7 @@ select place, formula, cast(place - 1 as varchar) as line_no,
             then try_cast(left($created, 19) as timestamp) end as booked_at,
        case when regexp_full_match($available, '\d{4}-\d\d-\d\d.*')
             then try_cast(left($available, 10) as date) end as value_date,
+       try_cast(left($effective, 10) as date) as also_dated,
        null::varchar as refused
  where reporting_category not in ('payout', 'payout_reversal')
     or reporting_category is null

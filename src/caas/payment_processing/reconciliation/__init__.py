@@ -28,6 +28,7 @@ from caas.payment_processing.disputes import Disputes
 from caas.payment_processing.flow import Alert
 from caas.payment_processing.reconciliation.carrying_out import CarryingOut, Void
 from caas.payment_processing.reconciliation.fetching import Progress
+from caas.payment_processing.reconciliation.file_checks import Expected
 from caas.payment_processing.reconciliation.investigation import Investigation
 from caas.payment_processing.reconciliation.late_lines import LateLines
 from caas.payment_processing.reconciliation.refusals import checked_note
@@ -43,7 +44,14 @@ from caas.payment_processing.reconciliation.schedule import Schedule
 from caas.payment_processing.settlement import Settlement
 from caas.rules.pace import Pace
 
-__all__ = ["CLOSE", "INCREMENTAL", "Reconciled", "Reconciliation", "ReconciliationSettings"]
+__all__ = [
+    "CLOSE",
+    "INCREMENTAL",
+    "Expected",
+    "Reconciled",
+    "Reconciliation",
+    "ReconciliationSettings",
+]
 
 
 class Reconciliation:
@@ -88,7 +96,9 @@ class Reconciliation:
             days=self.days,
             carrying_out=self._carrying_out,
         )
-        self.reporting = Reporting(books.database, gateway=gateway.name, zone=settings.zone)
+        self.reporting = Reporting(
+            books.database, gateway=gateway.name, zone=settings.zone, days=self.days
+        )
         self._schedule = Schedule(
             books=books,
             days=self.days,
@@ -117,13 +127,15 @@ class Reconciliation:
         day: date,
         *,
         file: Path | None = None,
+        expected: Expected = Expected(),  # noqa: B008 - it is frozen, and says nothing
         mode: str = CLOSE,
         progress: Progress = lambda *_: None,
         patience_seconds: float = 0.0,
     ) -> Reconciled:
         """Reconcile a day: fetch its report (or take it from a file), compare, update, judge.
 
-        When another run is under way, it is waited for as long as one has patience.
+        What comes for a sealed day goes to the next open day, named as late. When another run is
+        under way, it is waited for as long as one has patience.
 
         Raises:
             BadReportError: the report cannot be used; nothing was applied.
@@ -131,8 +143,9 @@ class Reconciliation:
             AlreadyReconcilingError, DaySealedError, DayOutOfReachError: not now, or never.
         """
         return await self._runs.reconcile(
-            day, file=file, mode=mode, progress=progress, patience_seconds=patience_seconds
-        )
+            day, file=file, expected=expected, mode=mode, progress=progress,
+            patience_seconds=patience_seconds,
+        )  # fmt: skip
 
     async def replay(self, run_id: UUID) -> str:
         """Judge again what a run compared; return the digest of the outcome, which is the run's.
@@ -169,20 +182,20 @@ class Reconciliation:
         Raises:
             DayNotFoundError: it was never compared.
         """
-        return await self.days.judge(self._gateway_name, day)
+        return await self.days.get(self._gateway_name, day)
 
     async def seal(self, day: date, *, by: str) -> ReconciliationDay:
-        """Seal a closed day; nothing of it changes any more.
+        """Seal a closed day with its report; nothing of it changes any more.
 
         Raises:
             DayNotClosedError: it is incomplete, has open discrepancies, or is sealed already.
         """
-        return await self.days.seal(self._gateway_name, day, by=by)
+        return await self.days.seal(self._gateway_name, day, by=by, forms=self.reporting.written)
 
     async def release_quarantined(
         self, report_id: UUID, place: int, *, by: str, note: str
     ) -> ReconciliationDay:
-        """Say why a line that could not be read need not come again; judge its day anew.
+        """Say why a line that could not be read need not come again; return its day.
 
         Raises:
             QuarantinedLineNotFoundError: none is kept aside at this place.
@@ -194,4 +207,4 @@ class Reconciliation:
         async with self._books.database.transaction() as connection:
             await self.days.refuse_sealed(self._gateway_name, report.day, within=connection)
         await self.reports.release(report_id, place, by=by, note=checked_note(note))
-        return await self.days.judge(self._gateway_name, report.day)
+        return await self.days.get(self._gateway_name, report.day)

@@ -218,7 +218,7 @@ class CarryingOut:
                 for event in await self._discrepancies.events(now.id, within=connection)
             ):
                 return
-            if now.kind in {DiscrepancyKind.AMOUNT, DiscrepancyKind.REFUND_MISMATCH}:
+            if now.kind is DiscrepancyKind.AMOUNT:
                 await self._discrepancies.post(
                     now, postings.refund_succeeded(amount), within=connection
                 )
@@ -277,6 +277,7 @@ def subject_of(found: Discrepancy, line: StoredLine | None, payment: Payment | N
             payment_type=payment.type if payment else None,
             payment_settled=settled,
         )
+    known = line.transaction_id or (payment.gateway_transaction_id if payment else None)
     return Subject(
         kind=found.kind,
         at_stake=found.amount,
@@ -287,4 +288,19 @@ def subject_of(found: Discrepancy, line: StoredLine | None, payment: Payment | N
         fee_drift=line.fee_drift,
         payment_type=payment.type if payment else None,
         payment_settled=settled,
+        has_transaction=known is not None,
+        is_evidence=payment is not None and _is_evidence(line, payment),
+    )
+
+
+def _is_evidence(line: StoredLine, payment: Payment) -> bool:
+    """Whether the payment was told of the line, and its own moves book what it says.
+
+    One whose loss was booked only takes note of it: a person corrects that loss.
+    """
+    return (
+        line.type == "settlement"
+        and line.gross > 0
+        and line.reference in {None, str(payment.id)}
+        and payment.state is not PaymentState.SETTLEMENT_FAILED
     )

@@ -5,19 +5,24 @@ totals checked before anything is applied (decision 33).
 
 Rules a change must keep: the same report, fetched or given again, is the same report; pages that
 repeat, loop or change the totals of a closed report are an error; what the gateway could not write
-properly is kept aside with its reason; a report that has shrunk is refused.
+properly is kept aside with its reason; a report that has shrunk is refused; nothing of a report is
+written down here, so that a refused one changes nothing.
 """
 
 import asyncio
 import csv
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
+from uuid import UUID
 
+from caas.billing_database.identifiers import derived_id
 from caas.billing_database.settlement_reports import (
+    Quarantined,
     ReportTold,
     SettlementReport,
     SettlementReports,
@@ -32,11 +37,14 @@ from caas.external_systems.payment_gateway import (
     SettlementPage,
 )
 from caas.external_systems.reconciliation_workbench import Workbench
-from caas.external_systems.reconciliation_workbench_reading import Quarantined, Sums
+from caas.external_systems.reconciliation_workbench_reading import Sums
 from caas.external_systems.report_files import BadReportError, ReportFile
+from caas.payment_processing.reconciliation.file_checks import Expected, Where, check_file
 from caas.rules.card_numbers import contains_card_number, scrub
 
 PAGES_MAX: Final = 1_000_000
+UNREADABLE: Final = "unreadable"
+CONTRADICTS: Final = "contradicts"
 STORED_OTHERWISE: Final = "it says other than the line with its number that is stored"
 
 COLUMNS: Final = (
@@ -65,17 +73,24 @@ class Fetched:
     """A report on the workbench: who tells it, what is new in it, what could not be read."""
 
     told: ReportTold
-    report: SettlementReport
+    parts: list[SettlementReport]
+    stored: Sums
     new: Sums
     quarantined: list[Quarantined]
-    stored_otherwise: int = 0
+    come: list[UUID]
     resume_cursor: str | None = None
+    resume_rows: int = 0
 
     @property
     def lines(self) -> int:
         """How many lines the report has by our count: stored, new, and kept aside."""
-        aside = len(self.quarantined) - self.stored_otherwise
-        return self.report.lines_stored + self.new.lines + aside
+        aside = sum(bad.kind == UNREADABLE for bad in self.quarantined)
+        return self.stored.lines + self.new.lines + aside
+
+    @property
+    def reports(self) -> list[UUID]:
+        """Return the reports that hold lines of it, the one that takes the new ones included."""
+        return list({self.told.id, *(part.id for part in self.parts)})
 
 
 @dataclass(slots=True)
@@ -88,6 +103,7 @@ class _Pages:
     quarantined: list[Quarantined] = field(default_factory=list)
     last: SettlementPage | None = None
     asked_with: str | None = None
+    rows_before: int = 0
 
 
 class Fetching:
@@ -101,31 +117,42 @@ class Fetching:
         self._reports = reports
         self._progress = progress
 
-    async def from_gateway(self, day: date, bench: Workbench) -> Fetched:
+    async def from_gateway(self, where: Where, bench: Workbench) -> Fetched:
         """Fetch a day's report over HTTP; what is stored of it is not fetched again.
 
         Raises:
             ReportUnavailableError: the gateway gave no usable answer.
             BadReportError: it contradicts itself, or what it said before.
         """
-        known = await self._known(day, "")
-        start = known.resume_cursor if known is not None else None
-        pages = await self._pages(day, bench.folder / "pages.csv", start)
-        told = _told_by_pages(self._gateway.name, day, pages)
-        fetched = await self._onto_bench(told, bench, pages.path, pages)
+        known = await self._reports.get(_told_id(self._gateway.name, where.day, ""))
+        resumed = known if known is not None and where.late_of is None else None
+        pages = _Pages(
+            bench.folder / "pages.csv", rows_before=resumed.resume_rows if resumed else 0
+        )
+        start = resumed.resume_cursor if resumed else None
+        await self._pages(where.day, pages, start)
+        told = _told_by_pages(self._gateway.name, where, pages)
+        await self._onto_bench(bench, pages)
+        fetched = await self._compare_with_stored(told, bench, whole=start is None)
+        fetched.quarantined += pages.quarantined
         if not _adds_up(told, fetched):
             if start is None:
                 raise _totals_differ(told, fetched)
-            await self._reports.resume_at(fetched.report.id, None)
+            await self._reports.resume_at(told.id, None)
             raise ReportMovedError("The report changed where it had been read; it is read anew.")
-        fetched.resume_cursor = None if fetched.quarantined else pages.asked_with
+        if not fetched.quarantined and pages.asked_with is not None:
+            fetched.resume_cursor = pages.asked_with
+            fetched.resume_rows = pages.rows_before
         return fetched
 
-    async def from_file(self, day: date, path: Path, bench: Workbench) -> Fetched:
+    async def from_file(
+        self, where: Where, path: Path, bench: Workbench, expected: Expected
+    ) -> Fetched:
         """Take a report from a file in one of the known formats.
 
         Raises:
-            BadReportError: it cannot be read, lacks lines, or contradicts what is stored.
+            BadReportError: it cannot be read, is of another day, lacks lines, or contradicts what
+                is stored.
         """
         file = await asyncio.to_thread(report_files.examine, path)
         await asyncio.to_thread(bench.read, file)
@@ -133,18 +160,17 @@ class Fetching:
         gaps = await asyncio.to_thread(bench.gaps)
         if gaps and file.format is report_files.CANONICAL:
             raise BadReportError(f"Line number {gaps[0]} is missing: the file lacks lines.")
-        lines = (await asyncio.to_thread(bench.fresh)).lines
-        told = await self._told_by_file(day, file, bench, lines)
-        return await self._compare_with_stored(told, bench)
+        await asyncio.to_thread(check_file, bench, where, expected)
+        told = await self._told_by_file(where, file, bench)
+        fetched = await self._compare_with_stored(
+            told, bench, whole=True, by_id=file.format.lines_have_ids
+        )
+        fetched.told = replace(told, line_count=fetched.lines)
+        return fetched
 
-    async def _known(self, day: date, part: str) -> SettlementReport | None:
-        parts = await self._reports.of_day(self._gateway.name, day)
-        return next((report for report in parts if report.part == part), None)
-
-    async def _pages(self, day: date, path: Path, cursor: str | None) -> _Pages:
-        pages = _Pages(path)
+    async def _pages(self, day: date, pages: _Pages, cursor: str | None) -> None:
         cursors: set[str | None] = set()
-        with path.open("w", newline="") as file:
+        with pages.path.open("w", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(COLUMNS)
             for _ in range(PAGES_MAX):
@@ -152,11 +178,12 @@ class Fetching:
                     raise BadReportError("The pages of the report go round in a circle.")
                 cursors.add(cursor)
                 page = await self._page(day, cursor)
+                pages.asked_with, pages.rows_before = cursor, pages.rows_before + pages.rows
+                pages.rows = 0
                 _take_page(pages, page, writer)
-                pages.asked_with = cursor
-                self._progress("fetched", pages.rows, page.line_count)
+                self._progress("fetched", pages.rows_before + pages.rows, page.line_count)
                 if page.next_cursor is None:
-                    return pages
+                    return
                 cursor = page.next_cursor
         raise BadReportError(f"The report has more than {PAGES_MAX} pages.")
 
@@ -169,18 +196,13 @@ class Fetching:
                 f"shortly. ({failure.sentence})"
             ) from failure
 
-    async def _onto_bench(
-        self, told: ReportTold, bench: Workbench, path: Path, pages: _Pages
-    ) -> Fetched:
-        if pages.lines:
-            file = await asyncio.to_thread(report_files.examine, path)
-            await asyncio.to_thread(bench.read, file)
-            await self._take_card_numbers_aside(bench)
-        else:
+    async def _onto_bench(self, bench: Workbench, pages: _Pages) -> None:
+        if not pages.lines:
             await asyncio.to_thread(bench.read_nothing)
-        fetched = await self._compare_with_stored(told, bench)
-        fetched.quarantined += pages.quarantined
-        return fetched
+            return
+        file = await asyncio.to_thread(report_files.examine, pages.path)
+        await asyncio.to_thread(bench.read, file)
+        await self._take_card_numbers_aside(bench)
 
     async def _take_card_numbers_aside(self, bench: Workbench) -> None:
         candidates = await asyncio.to_thread(bench.card_candidates)
@@ -188,46 +210,86 @@ class Fetching:
         if holding:
             await asyncio.to_thread(bench.card_numbers_aside, holding)
 
-    async def _told_by_file(
-        self, day: date, file: ReportFile, bench: Workbench, lines: int
-    ) -> ReportTold:
-        aside = len(await asyncio.to_thread(bench.quarantined))
-        part, told_as = await asyncio.to_thread(_part_of, file, bench)
+    async def _told_by_file(self, where: Where, file: ReportFile, bench: Workbench) -> ReportTold:
+        batches = await asyncio.to_thread(bench.batches)
+        part, told_as = _part_of(file, batches)
+        if not part and not await self._is_the_day_s(where, batches):
+            part = f"{file.format.name} {_name_of(batches)}"
         return ReportTold(
             gateway=self._gateway.name,
-            day=day,
+            day=where.lines_on,
             part=part,
             report_ref=told_as,
             origin="file",
             format=file.format.name,
             closed=True,
-            line_count=lines + aside,
+            line_count=None,
             gross_total=None,
             net_total=None,
+            late_of=where.late_of,
         )
 
-    async def _compare_with_stored(self, told: ReportTold, bench: Workbench) -> Fetched:
+    async def _is_the_day_s(self, where: Where, batches: list[str]) -> bool:
+        """Say whether a canonical file is the day's own report: the first, or of its batches."""
+        first = await self._reports.get(_told_id(self._gateway.name, where.day, ""))
+        if first is None or not first.lines_stored:
+            return True
+        return await self._reports.shares_batch(first.id, batches)
+
+    async def _compare_with_stored(
+        self, told: ReportTold, bench: Workbench, *, whole: bool, by_id: bool = False
+    ) -> Fetched:
         """Leave out what is stored already, and see that nothing that is stored is gone."""
-        stored = await self._reports.get(told.id)
-        quarantined = [
-            Quarantined(aside.place, aside.reason, scrub(aside.text))
-            for aside in await asyncio.to_thread(bench.quarantined)
-        ]
-        before = (await asyncio.to_thread(bench.fresh)).lines
+        parts = await self._parts(told)
+        stored = Sums(
+            sum(part.lines_stored for part in parts), sum(part.gross_stored for part in parts),
+            sum(part.net_stored for part in parts),
+        )  # fmt: skip
         contradicting: list[int] = []
-        if stored is not None and stored.lines_stored:
+        aside = await self._reports.aside([part.id for part in parts])
+        if stored.lines:
             known = bench.folder / "known.csv"
-            await self._reports.known_lines(stored.id, known)
-            contradicting = await asyncio.to_thread(bench.forget_known, known)
-            quarantined += [
-                Quarantined(number + 1, STORED_OTHERWISE, f"line {number}")
-                for number in contradicting
-            ]
+            await self._reports.known_lines([part.id for part in parts], known)
+            again = await asyncio.to_thread(partial(bench.take_known, known, by_id=by_id))
+            if whole and again < stored.lines and (again or not by_id):
+                raise _shrunk(stored.lines - again, await asyncio.to_thread(bench.gone))
+        quarantined = await self._unreadable(bench, any_stored=stored.lines > 0)
+        if stored.lines:
+            contradicting = await asyncio.to_thread(bench.contradicting)
+        quarantined += [
+            Quarantined(number + 1, number, None, CONTRADICTS, STORED_OTHERWISE, f"line {number}")
+            for number in contradicting
+        ]
+        come = await asyncio.to_thread(partial(bench.come, aside, by_id=by_id))
+        if stored.lines:
+            await asyncio.to_thread(bench.forget_known)
         new = await asyncio.to_thread(bench.fresh)
-        if stored is not None and told.origin == "file":
-            _refuse_shrunk(stored, known_again=before - new.lines)
-        report = await self._reports.put(told)
-        return Fetched(told, report, new, quarantined, len(contradicting))
+        return Fetched(told, parts, stored, new, quarantined, come)
+
+    async def _unreadable(self, bench: Workbench, *, any_stored: bool) -> list[Quarantined]:
+        """Return what cannot be read; where the line is stored, that contradicts it."""
+        unreadable = await asyncio.to_thread(bench.quarantined)
+        numbers = [bad.line_no for bad in unreadable if bad.line_no is not None]
+        known: set[int] = set()
+        if any_stored and numbers:
+            known = await asyncio.to_thread(bench.known, numbers)
+        return [
+            Quarantined(
+                bad.place, bad.line_no, bad.line_id,
+                CONTRADICTS if bad.line_no in known else UNREADABLE, bad.reason, scrub(bad.text),
+            )
+            for bad in unreadable
+        ]  # fmt: skip
+
+    async def _parts(self, told: ReportTold) -> list[SettlementReport]:
+        """Return the reports that hold lines of what is told: of a sealed day, also its late ones.
+
+        The one that takes the new lines may be among them.
+        """
+        day = told.late_of or told.day
+        first = await self._reports.get(_told_id(told.gateway, day, told.part))
+        late = await self._reports.late_parts(told.gateway, day, told.part) if told.late_of else []
+        return [*([first] if first is not None else []), *late]
 
 
 def _take_page(pages: _Pages, page: SettlementPage, writer: Any) -> None:
@@ -241,8 +303,10 @@ def _take_page(pages: _Pages, page: SettlementPage, writer: Any) -> None:
     for line in page.lines:
         writer.writerow(_cells(line))
     for bad in page.quarantined:
-        place = pages.rows + bad.position + 2
-        pages.quarantined.append(Quarantined(place, bad.reason, bad.text))
+        number = pages.rows_before + bad.position + 1
+        pages.quarantined.append(
+            Quarantined(number + 1, number, None, UNREADABLE, bad.reason, bad.text)
+        )
     pages.lines += len(page.lines)
     pages.rows += len(page.lines) + len(page.quarantined)
     pages.last = page
@@ -256,12 +320,13 @@ def _cells(line: SettlementLine) -> tuple[object, ...]:
     )  # fmt: skip
 
 
-def _told_by_pages(gateway: str, day: date, pages: _Pages) -> ReportTold:
+def _told_by_pages(gateway: str, where: Where, pages: _Pages) -> ReportTold:
     page = pages.last
     assert page is not None, "a report has at least one page"
     return ReportTold(
         gateway=gateway,
-        day=day,
+        day=where.lines_on,
+        late_of=where.late_of,
         part="",
         report_ref=page.report_id,
         origin="gateway",
@@ -273,39 +338,49 @@ def _told_by_pages(gateway: str, day: date, pages: _Pages) -> ReportTold:
     )
 
 
-def _part_of(file: ReportFile, bench: Workbench) -> tuple[str, str]:
+def _told_id(gateway: str, day: date, part: str) -> UUID:
+    """Return the id of a day's own report."""
+    return derived_id("settlement report", gateway, day, part)
+
+
+def _part_of(file: ReportFile, batches: list[str]) -> tuple[str, str]:
     """Return which part of a day a file is, and what its source calls it."""
     if file.format is report_files.CANONICAL:
         return "", f"file-{file.digest[:16]}"
-    batches = bench.batches()
+    name = f"{file.format.name} {_name_of(batches)}"
+    return name, batches[0] if len(batches) == 1 else f"{len(batches)} batches"
+
+
+def _name_of(batches: list[str]) -> str:
     if len(batches) == 1:
-        return f"{file.format.name} {batches[0]}", batches[0]
-    digest = hashlib.sha256("|".join(batches).encode()).hexdigest()[:16]
-    return f"{file.format.name} {digest}", f"{len(batches)} batches"
+        return batches[0]
+    return hashlib.sha256("|".join(batches).encode()).hexdigest()[:16]
 
 
 def _adds_up(told: ReportTold, fetched: Fetched) -> bool:
     """Hold the control totals against what is stored and what is new; sums need every line."""
-    stored, new = fetched.report, fetched.new
+    stored, new = fetched.stored, fetched.new
     if told.line_count is not None and fetched.lines != told.line_count:
         return False
     if fetched.quarantined:
         return True
-    totals = (stored.gross_stored + new.gross, stored.net_stored + new.net)
+    totals = (stored.gross + new.gross, stored.net + new.net)
     return totals == (told.gross_total, told.net_total)
 
 
 def _totals_differ(told: ReportTold, fetched: Fetched) -> BadReportError:
-    stored, new = fetched.report, fetched.new
+    stored, new = fetched.stored, fetched.new
     sentence = (
         f"The control totals do not agree: the gateway tells {told.line_count} lines, gross "
         f"{told.gross_total}, net {told.net_total}; there are {fetched.lines} lines, gross "
-        f"{stored.gross_stored + new.gross}, net {stored.net_stored + new.net}."
+        f"{stored.gross + new.gross}, net {stored.net + new.net}."
     )
     return BadReportError(sentence) if told.closed else ReportMovedError(sentence)
 
 
-def _refuse_shrunk(stored: SettlementReport, *, known_again: int) -> None:
-    gone = stored.lines_stored - known_again
-    if gone:
-        raise BadReportError(f"{gone} lines of this report that are stored are not in the file.")
+def _shrunk(gone: int, first: list[int]) -> BadReportError:
+    numbers = ", ".join(map(str, first)) + (", ..." if gone > len(first) else "")
+    return BadReportError(
+        f"The report has shrunk: {gone} lines of this report that are stored are not in it any "
+        f"more (line {numbers}). What is stored stays."
+    )

@@ -37,13 +37,14 @@ from caas.payment_processing.reconciliation.refusals import (
     SamePersonError,
     checked_note,
     refuse_document,
+    refuse_not_offered,
     refuse_undecidable,
 )
 from caas.payment_processing.reconciliation.updating import still_posted
-from caas.rules.discrepancies import ALLOWED, DUE_DAYS, Resolution, needs_second_approver
+from caas.rules.discrepancies import DUE_DAYS, Resolution, needs_second_approver
 from caas.rules.money import Money
 from caas.rules.postings import Entry
-from caas.rules.resolutions import Action, plan, taken_back
+from caas.rules.resolutions import Action, Subject, offered, plan, taken_back
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,7 @@ class Investigation:
             DiscrepancyNotFoundError: none has this id.
         """
         found = await self._discrepancies.get(discrepancy_id)
+        subject = await self._subject(found)
         return Investigated(
             found,
             await self._line_of(found),
@@ -92,7 +94,7 @@ class Investigation:
             await self._discrepancies.resolutions(found.id),
             await self._discrepancies.evidence(found.id),
             await self._discrepancies.entries(found.id),
-            tuple(sorted(ALLOWED[found.kind])),
+            tuple(sorted(offered(subject))),
         )
 
     async def assign(self, discrepancy_id: UUID, *, owner: str, by: str) -> Discrepancy:
@@ -154,7 +156,8 @@ class Investigation:
 
         async def together(connection: Connection) -> tuple[Action, ...]:
             found = await self._of_open_day(discrepancy_id, connection)
-            refuse_undecidable(found, resolution)
+            subject = await self._subject(found, within=connection)
+            refuse_undecidable(found, resolution, offered(subject))
             proposed = _proposal(found, resolution, text, by)
             await self._discrepancies.propose(found, proposed, within=connection)
             step = Step(
@@ -262,13 +265,9 @@ class Investigation:
     ) -> tuple[Action, ...]:
         """Post what the decision books, in the commit that makes it; return what else is asked."""
         await self._discrepancies.decide(proposed.id, state="approved", by=by, within=within)
-        payment = (
-            await self._books.payments.get(found.payment_id, within=within)
-            if found.payment_id is not None
-            else None
-        )
-        line = await self._line_of(found, within=within)
-        decided = plan(subject_of(found, line, payment), proposed.resolution)
+        subject = await self._subject(found, within=within)
+        refuse_not_offered(found, proposed.resolution, offered(subject))
+        decided = plan(subject, proposed.resolution)
         await self._discrepancies.post(
             found, decided.entries, resolution_id=proposed.id, within=within
         )
@@ -288,11 +287,9 @@ class Investigation:
     async def _afterwards(
         self, discrepancy_id: UUID, actions: tuple[Action, ...] = ()
     ) -> Discrepancy:
-        """Do at once what a decision asks of payments, and judge the day anew."""
+        """Do at once what a decision asks of payments."""
         await self._carrying_out.at_once(discrepancy_id, actions)
-        found = await self._discrepancies.get(discrepancy_id)
-        await self._days.judge(found.gateway, found.day)
-        return found
+        return await self._discrepancies.get(discrepancy_id)
 
     async def _step(
         self,
@@ -316,6 +313,14 @@ class Investigation:
 
         await self._books.database.in_transaction(together)
         return await self._discrepancies.get(discrepancy_id)
+
+    async def _subject(self, found: Discrepancy, *, within: Connection | None = None) -> Subject:
+        payment = (
+            await self._books.payments.get(found.payment_id, within=within)
+            if found.payment_id is not None
+            else None
+        )
+        return subject_of(found, await self._line_of(found, within=within), payment)
 
     async def _line_of(
         self, found: Discrepancy, *, within: Connection | None = None

@@ -9,7 +9,7 @@ from typing import Final
 from caas.billing_database.discrepancies import Discrepancy
 from caas.errors import ConflictError, NotFoundError, RefusedError
 from caas.rules.card_numbers import contains_card_number
-from caas.rules.discrepancies import ALLOWED, Resolution, is_allowed
+from caas.rules.discrepancies import Resolution
 
 NOTE_CHARS_MAX: Final = 1000
 DOCUMENT_BYTES_MAX: Final = 5 * 1024 * 1024
@@ -67,7 +67,9 @@ class DocumentNotFoundError(NotFoundError):
     code = "document_not_found"
 
 
-def refuse_undecidable(found: Discrepancy, resolution: Resolution) -> None:
+def refuse_undecidable(
+    found: Discrepancy, resolution: Resolution, offered: frozenset[Resolution]
+) -> None:
     """Refuse a decision where nothing is to be decided, or not in this way.
 
     Raises:
@@ -77,10 +79,20 @@ def refuse_undecidable(found: Discrepancy, resolution: Resolution) -> None:
         raise DiscrepancyResolvedError(discrepancy=str(found.id))
     if found.status == "proposed":
         raise DecisionPendingError(discrepancy=str(found.id))
-    if not is_allowed(found.kind, resolution):
-        allowed = ", ".join(sorted(ALLOWED[found.kind]))
+    refuse_not_offered(found, resolution, offered)
+
+
+def refuse_not_offered(
+    found: Discrepancy, resolution: Resolution, offered: frozenset[Resolution]
+) -> None:
+    """Refuse what cannot be done about this one, also when it could be when it was proposed.
+
+    Raises:
+        ResolutionNotAllowedError: it cannot.
+    """
+    if resolution not in offered:
         raise ResolutionNotAllowedError(
-            f"A discrepancy of the kind {found.kind} is resolved by one of: {allowed}."
+            f"This discrepancy ({found.kind}) is resolved by one of: {', '.join(sorted(offered))}."
         )
 
 

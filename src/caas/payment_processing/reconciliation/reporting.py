@@ -1,15 +1,19 @@
 """Diagram 10, "Generate discrepancy report": a day as data, as CSV, and on paper.
 
-What matched and what did not, per class, with control totals that tie out; open discrepancies by
-kind and age; exposure (delivered and not settled); losses by cause.
+What matched and what did not, per class, with control totals that tie out; the day's discrepancies;
+its losses by cause. What is at risk and how old open discrepancies are is today's position, which
+is a report of its own: a day's report says the same tomorrow.
 
-Rules a change must keep: the three forms say the same; amounts are written with their currency by
-`rules.money`; a cell that a spreadsheet could take for a formula is defused.
+Rules a change must keep: the three forms say the same; a sealed day's files are the ones that were
+sealed, byte for byte; amounts are written with their currency by `rules.money`; a cell that a
+spreadsheet could take for a formula is defused.
 """
 
+import asyncio
 import csv
 import io
 import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, timedelta
 from importlib import resources
@@ -45,6 +49,9 @@ TEMPLATE: Final = "reconciliation.typ"
 PDF_STANDARD: Final = "a-3b"
 FIRST_DAY: Final = date(2000, 1, 1)
 LAST_DAY: Final = date(2999, 12, 30)
+
+
+Table = tuple[str, list[str], list[list[Any]]]
 
 
 class DayOutOfReachError(RefusedError):
@@ -93,12 +100,14 @@ class ReconciliationReport:
 class Reporting:
     """Reports on days."""
 
-    def __init__(self, database: Database, *, gateway: str, zone: ZoneInfo) -> None:
+    def __init__(
+        self, database: Database, *, gateway: str, zone: ZoneInfo, days: ReconciliationDays
+    ) -> None:
         """Report on this gateway's days, in this market's time."""
         self._database = database
         self._gateway = gateway
         self._zone = zone
-        self._days = ReconciliationDays(database)
+        self._days = days
         self._reports = SettlementReports(database)
         self._discrepancies = Discrepancies(database)
 
@@ -108,17 +117,36 @@ class Reporting:
         Raises:
             DayNotFoundError: the day was never compared.
         """
-        judged = await self._days.judge(self._gateway, day)
+        return await self._report(await self._days.get(self._gateway, day))
+
+    async def file(self, day: date, form: str) -> bytes:
+        """Return a day's report as CSV or on paper; of a sealed day, the one that was sealed.
+
+        Raises:
+            DayNotFoundError: the day was never compared.
+        """
+        sealed = await self._days.sealed_report(self._gateway, day, form)
+        if sealed is not None:
+            return sealed[0]
+        report = await self.report(day)
+        return await asyncio.to_thread(FORMS[form], report)
+
+    async def written(self, day: ReconciliationDay) -> dict[str, bytes]:
+        """Return the report of a day that is being sealed, in each of its forms."""
+        report = await self._report(day)
+        return {form: await asyncio.to_thread(write, report) for form, write in FORMS.items()}
+
+    async def _report(self, day: ReconciliationDay) -> ReconciliationReport:
         return ReconciliationReport(
             self._gateway,
-            judged,
-            await self._reports.of_day(self._gateway, day),
-            await self._days.runs_of(self._gateway, day),
+            day,
+            await self._reports.of_day(self._gateway, day.day),
+            await self._days.runs_of(self._gateway, day.day),
             await figures(
-                self._database, self._gateway, day, span=self._span(day, day), zone=self._zone.key
+                self._database, self._gateway, day.day, span=self._span(day.day, day.day)
             ),
-            await self._discrepancies.listed(Asked(day=day, unresolved=True)),
-            await self._reports.quarantined(self._gateway, day),
+            await self._discrepancies.listed(Asked(day=day.day, unresolved=True)),
+            await self._reports.quarantined(self._gateway, day.day),
         )
 
     async def position(self, since: date, until: date) -> Position:
@@ -129,7 +157,9 @@ class Reporting:
         """
         if not FIRST_DAY <= since <= until <= LAST_DAY:
             raise DayOutOfReachError
-        return await position(self._database, span=self._span(since, until))
+        return await position(
+            self._database, self._gateway, span=self._span(since, until), zone=self._zone.key
+        )
 
     def _span(self, since: date, until: date) -> tuple[datetime, datetime]:
         following = until + timedelta(days=1)
@@ -154,8 +184,12 @@ def as_csv(report: ReconciliationReport) -> bytes:
 
 def as_text(report: ReconciliationReport) -> str:
     """Write a report as aligned text, without the tables that are empty."""
+    return _text_of(_tables(report))
+
+
+def _text_of(tables: Sequence[Table]) -> str:
     lines = []
-    for title, header, rows in _tables(report):
+    for title, header, rows in tables:
         if not rows:
             continue
         cells = [header, *([str(cell) for cell in row] for row in rows)]
@@ -196,9 +230,6 @@ def as_pdf(report: ReconciliationReport) -> bytes:
     return pages
 
 
-Table = tuple[str, list[str], list[list[Any]]]
-
-
 def _tables(report: ReconciliationReport) -> list[Table]:
     found = report.figures
     day = report.day
@@ -213,9 +244,9 @@ def _tables(report: ReconciliationReport) -> list[Table]:
         (
             "Settlement reports",
             ["part", "report", "origin", "status", "lines told", "lines stored", "gross", "net",
-             "currency"],
+             "currency", "late lines of"],
             [[r.part, r.report_ref, r.origin, r.status, r.line_count, r.lines_stored,
-              *_of_report(r, report.figures)] for r in report.reports],
+              *_of_report(r, report.figures), r.late_of or ""] for r in report.reports],
         ),
         (
             "Lines by class",
@@ -224,12 +255,6 @@ def _tables(report: ReconciliationReport) -> list[Table]:
               _plain(it.net, it.currency), it.currency] for it in found.lines],
         ),
         *_tables_of_discrepancies(report),
-        (
-            "Exposure: delivered and not settled",
-            ["payment type", "payments", "amount", "currency"],
-            [[it.payment_type, it.payments, _plain(it.amount, it.currency), it.currency]
-             for it in found.exposure],
-        ),
         (
             "Losses of the day by cause",
             ["cause", "amount", "currency"],
@@ -272,12 +297,6 @@ def _tables_of_discrepancies(report: ReconciliationReport) -> list[Table]:
              for it in found.of_day],
         ),
         (
-            "Open discrepancies by age in days",
-            ["kind", "age", "number", "overdue", "at stake", "currency"],
-            [[it.kind, it.days, it.discrepancies, it.overdue, _plain(it.amount, it.currency),
-              it.currency] for it in found.ageing],
-        ),
-        (
             "Open discrepancies",
             ["discrepancy", "kind", "status", "owner", "due on", "at stake", "currency",
              "payment", "line"],
@@ -304,6 +323,43 @@ def _defused(cell: object) -> object:
     if not text.startswith(FORMULA_STARTS) or text.lstrip("-").replace(".", "", 1).isdigit():
         return cell
     return f"'{text}"
+
+
+FORMS: Final[Mapping[str, Callable[[ReconciliationReport], bytes]]] = {
+    "csv": as_csv,
+    "pdf": as_pdf,
+}
+
+
+def position_text(found: Position) -> str:
+    """Write today's position as aligned text, without the tables that are empty."""
+    return _text_of(
+        [
+            (
+                "Exposure: delivered and not settled",
+                ["payment type", "payments", "amount", "currency"],
+                [[it.payment_type, it.payments, _plain(it.amount, it.currency), it.currency]
+                 for it in found.exposure],
+            ),
+            (
+                "Open discrepancies by age in days",
+                ["kind", "age", "number", "overdue", "at stake", "currency"],
+                [[it.kind, it.days, it.discrepancies, it.overdue, _plain(it.amount, it.currency),
+                  it.currency] for it in found.ageing],
+            ),
+            (
+                "Losses by cause",
+                ["cause", "amount", "currency"],
+                [[it.cause, _plain(it.amount, it.currency), it.currency] for it in found.losses],
+            ),
+            (
+                "Disputes",
+                ["state", "disputes", "amount", "currency"],
+                [[it.state, it.disputes, _plain(it.amount, it.currency), it.currency]
+                 for it in found.disputes],
+            ),
+        ]
+    )  # fmt: skip
 
 
 def as_data(report: ReconciliationReport) -> dict[str, Any]:

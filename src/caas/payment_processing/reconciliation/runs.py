@@ -10,7 +10,7 @@ import contextlib
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -27,11 +27,15 @@ from caas.billing_database.reconciliation_days import (
     ReconciliationRun,
     RunEnd,
 )
-from caas.billing_database.settlement_reports import STORED, SettlementReports
+from caas.billing_database.settlement_reports import (
+    STORED,
+    SettlementReport,
+    SettlementReports,
+)
 from caas.errors import CaasError, RefusedError
 from caas.external_systems.payment_gateway import PaymentGateway
 from caas.external_systems.reconciliation_engine import ReconciliationEngine
-from caas.external_systems.reconciliation_workbench import Workbench
+from caas.external_systems.reconciliation_workbench import Workbench, no_room_told
 from caas.external_systems.report_files import BadReportError
 from caas.payment_processing.flow import Alert
 from caas.payment_processing.reconciliation.comparison import Comparison, Terms
@@ -42,6 +46,7 @@ from caas.payment_processing.reconciliation.fetching import (
     Progress,
     ReportMovedError,
 )
+from caas.payment_processing.reconciliation.file_checks import Expected, Where
 from caas.payment_processing.reconciliation.reporting import FIRST_DAY, DayOutOfReachError
 from caas.payment_processing.reconciliation.updating import Run, Updating
 from caas.rules.compared_relations import RULE_VERSION, names
@@ -79,6 +84,16 @@ class Reconciled:
     day: ReconciliationDay
 
 
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where the report of a run comes from, and how the run goes."""
+
+    where: Where
+    file: Path | None
+    expected: Expected
+    mode: str
+
+
 class Runs:
     """Runs the daily reconciliation process, or a part of it."""
 
@@ -97,7 +112,7 @@ class Runs:
         self._gateway = gateway
         self._alert = alert
         self._settings = settings
-        self.days = ReconciliationDays(books.database)
+        self.days = ReconciliationDays(books.database, zone=settings.zone.key)
         self.reports = SettlementReports(books.database)
         self.discrepancies = Discrepancies(books.database)
         self._comparison = comparison or Comparison(
@@ -112,40 +127,54 @@ class Runs:
         day: date,
         *,
         file: Path | None = None,
+        expected: Expected = Expected(),  # noqa: B008 - it is frozen, and says nothing
         mode: str = CLOSE,
         progress: Progress = lambda *_: None,
         patience_seconds: float = 0.0,
     ) -> Reconciled:
         """Reconcile a day: fetch its report (or take it from a file), compare, apply, judge.
 
-        When another run is under way, it is waited for as long as one has patience.
+        What comes for a sealed day goes to the next open day, as a late report of its own. When
+        another run is under way, it is waited for as long as one has patience.
 
         Raises:
             BadReportError: the report cannot be used; nothing was run.
             ReportUnavailableError: the gateway gave no usable answer; say it again later.
             AlreadyReconcilingError, DaySealedError, DayOutOfReachError: not now, or never.
         """
-        today, now = await self.days.today(self._settings.zone.key)
+        today, now = await self.days.today()
         if not FIRST_DAY <= day <= max(today, now.date()):
             raise DayOutOfReachError
         async with self.days.alone(self._gateway.name, patience_seconds=patience_seconds):
-            run_id = new_id()
-            await asyncio.to_thread(shutil.rmtree, self._running(), ignore_errors=True)
-            await self.days.begin(run_id, self._gateway.name, day, mode, RULE_VERSION)
-            try:
-                async with effort_beside_others(self._books.database) as effort:
-                    end, days = await self._run(run_id, day, file, mode, progress, effort)
-            except CaasError as error:
-                await self._refused(run_id, day, error)
-                raise
-            except BaseException:
-                with contextlib.suppress(CaasError):
-                    await asyncio.shield(self.days.end(run_id, RunEnd(state="stopped")))
-                raise
-            await self.days.end(run_id, end)
-            for touched in days:
-                await self.days.judge(self._gateway.name, touched)
-        return Reconciled(await self.days.run(run_id), await self.days.get(self._gateway.name, day))
+            lines_on = await self.days.day_of_lines(self._gateway.name, day)
+            where = Where(day=day, lines_on=lines_on, zone=self._settings.zone)
+            source = Source(where, file, expected, INCREMENTAL if where.late_of else mode)
+            run_id = await self._alone(source, progress)
+        return Reconciled(
+            await self.days.run(run_id), await self.days.get(self._gateway.name, lines_on)
+        )
+
+    async def _alone(self, source: Source, progress: Progress) -> UUID:
+        """Run while nobody else does, and write down how it ended, however it ended."""
+        run_id, where = new_id(), source.where
+        await asyncio.to_thread(shutil.rmtree, self._running(), ignore_errors=True)
+        await self.days.begin(
+            run_id, self._gateway.name, where.lines_on, source.mode, RULE_VERSION,
+            late_of=where.late_of,
+        )  # fmt: skip
+        try:
+            async with effort_beside_others(self._books.database) as effort:
+                end = await self._run(run_id, source, progress, effort)
+        except CaasError as error:
+            await self._refused(run_id, where.day, error)
+            raise
+        except BaseException as error:
+            stopped = RunEnd(state="stopped", because=_why_stopped(error))
+            with contextlib.suppress(CaasError):
+                await asyncio.shield(self.days.end(run_id, stopped))
+            raise
+        await self.days.end(run_id, end)
+        return run_id
 
     async def replay(self, run_id: UUID) -> str:
         """Judge again what a run compared; return the digest of the outcome, which is the run's.
@@ -165,78 +194,78 @@ class Runs:
                 return await asyncio.to_thread(outcome.end)
 
     async def _run(
-        self,
-        run_id: UUID,
-        day: date,
-        file: Path | None,
-        mode: str,
-        progress: Progress,
-        effort: Effort,
-    ) -> tuple[RunEnd, set[date]]:
+        self, run_id: UUID, source: Source, progress: Progress, effort: Effort
+    ) -> RunEnd:
         for attempt in range(1, FETCHES_MAX + 1):
             async with _bench(self._running()) as bench:
                 try:
-                    fetched = await self._fetch(day, file, bench, progress)
+                    fetched = await self._fetch(source, bench, progress)
                 except ReportMovedError:
                     if attempt == FETCHES_MAX:
                         raise
                     continue
-                return await self._compare(run_id, fetched, mode, bench, progress, effort)
+                return await self._compare(run_id, fetched, source, bench, progress, effort)
         raise AssertionError("the last attempt returns or raises")
 
-    async def _fetch(
-        self, day: date, file: Path | None, bench: Workbench, progress: Progress
-    ) -> Fetched:
+    async def _fetch(self, source: Source, bench: Workbench, progress: Progress) -> Fetched:
         fetching = Fetching(gateway=self._gateway, reports=self.reports, progress=progress)
-        if file is None:
-            return await fetching.from_gateway(day, bench)
-        return await fetching.from_file(day, file, bench)
+        if source.file is None:
+            return await fetching.from_gateway(source.where, bench)
+        return await fetching.from_file(source.where, source.file, bench, source.expected)
 
     async def _compare(
         self,
         run_id: UUID,
         fetched: Fetched,
-        mode: str,
+        source: Source,
         bench: Workbench,
         progress: Progress,
         effort: Effort,
-    ) -> tuple[RunEnd, set[date]]:
-        report = fetched.report
-        terms = await self._terms(report.day, mode)
+    ) -> RunEnd:
+        told = fetched.told
+        terms = await self._terms(told.day, source.mode)
         progress("compared", 0, fetched.new.lines)
-        compared = await self._comparison.compare(
-            report.gateway, str(report.id), terms, bench, effort
-        )
+        compared = await self._comparison.compare(told.gateway, str(told.id), terms, bench, effort)
         progress("compared", fetched.new.lines, fetched.new.lines)
         kept = await effort.alone(
             partial(bench.keep_compared, self._settings.folder / KEPT / str(run_id))
         )
+        report = await self._take(fetched)
         run = Run(
             id=run_id,
-            gateway=report.gateway,
-            day=report.day,
+            gateway=told.gateway,
+            day=told.day,
             report=report,
             closing=terms.closing,
         )
         applied = await self._updating.apply(run, bench, progress, effort)
-        await self._remember(fetched)
+        await self.reports.release_come(fetched.come)
+        if told.late_of is None:
+            await self.reports.resume_at(report.id, fetched.resume_cursor, rows=fetched.resume_rows)
         await asyncio.to_thread(_forget_old, self._settings.folder / KEPT)
-        end = RunEnd(
+        return RunEnd(
             state="done",
             engine=compared.engine,
             as_of=compared.as_of,
             lines=fetched.new.lines,
             input_hash=kept,
             output_hash=applied.output_hash,
-            counts=await self._counts(bench),
+            counts=applied.counts,
         )
-        return end, applied.days
 
-    async def _counts(self, bench: Workbench) -> dict[str, int]:
-        counts: dict[str, int] = {}
-        for row in await asyncio.to_thread(bench.classes):
-            counts[row["class"]] = counts.get(row["class"], 0) + row["lines"]
-        return counts
+    async def _take(self, fetched: Fetched) -> SettlementReport:
+        """Write a report down once it was compared, with what of it could not be read.
+
+        A late report that brings nothing is none: it is not begun.
+        """
+        told = fetched.told
+        if told.late_of is not None:
+            if not fetched.new.lines and not fetched.quarantined and fetched.parts:
+                return fetched.parts[-1]
+            told = replace(told, line_count=None, gross_total=None, net_total=None)
+        report = await self.reports.put(told)
+        await self.reports.quarantine(report.id, fetched.quarantined)
+        return report
 
     async def _terms(self, day: date, mode: str) -> Terms:
         last_day, last_as_of = await self.days.last_compared(self._gateway.name, day)
@@ -247,18 +276,6 @@ class Runs:
             last_day=last_day,
             last_as_of=last_as_of,
         )
-
-    async def _remember(self, fetched: Fetched) -> None:
-        """Keep aside what could not be read, and where the next fetch of the report begins."""
-        report = fetched.report
-        await self.reports.quarantine(
-            report.id, [(bad.place, bad.reason, bad.text) for bad in fetched.quarantined]
-        )
-        if fetched.told.closed and not fetched.quarantined:
-            await self.reports.release(
-                report.id, None, by="reconciliation", note="The report came whole."
-            )
-        await self.reports.resume_at(report.id, fetched.resume_cursor)
 
     async def _refused(self, run_id: UUID, day: date, error: CaasError) -> None:
         """A report that is refused is a case for a person; a gateway that is silent is not."""
@@ -283,13 +300,27 @@ def _forget_old(kept: Path) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
+def _why_stopped(error: BaseException) -> str:
+    if isinstance(error, (asyncio.CancelledError, KeyboardInterrupt)):
+        return "it was interrupted; run it again, and it goes on where it stopped"
+    return f"an error that nobody foresaw stopped it ({type(error).__name__}); see the log"
+
+
 @asynccontextmanager
 async def _bench(within: Path) -> AsyncIterator[Workbench]:
+    """Open a workbench in a folder of its own until the block is left.
+
+    Raises:
+        NoRoomError: the disk is full.
+    """
     folder = within / str(new_id())
-    await asyncio.to_thread(folder.mkdir, parents=True)
-    bench = await asyncio.to_thread(Workbench, folder)
-    try:
-        yield bench
-    finally:
-        await asyncio.to_thread(bench.close)
-        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+    with no_room_told(within):
+        await asyncio.to_thread(folder.mkdir, parents=True)
+        try:
+            bench = await asyncio.to_thread(Workbench, folder)
+            try:
+                yield bench
+            finally:
+                await asyncio.to_thread(bench.close)
+        finally:
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)

@@ -34,6 +34,7 @@ AFTER_FAILURE_SECONDS: Final = 600.0
 BUSY_SECONDS: Final = 30.0
 CLOSING_HOUR: Final = 4
 CATCH_UP_DAYS_MAX: Final = 31
+UNFINISHED: Final = frozenset({"incomplete", "in progress"})
 
 ReconcileDay = Callable[[date, str], Awaitable[object]]
 """Reconcile a day in a mode: incremental or close."""
@@ -71,11 +72,11 @@ class Schedule:
         await self._books.work.add_all([(HOURLY, subject, 0.0, {}), (DAILY, subject, 0.0, {})])
 
     async def _hourly(self, _work: DueWork) -> Answer:
-        today, _ = await self._days.today(self._zone.key)
+        today, _ = await self._days.today()
         return await self._try(today, INCREMENTAL) or Again(HOUR_SECONDS)
 
     async def _daily(self, _work: DueWork) -> Answer:
-        today, now = await self._days.today(self._zone.key)
+        today, now = await self._days.today()
         put_off = None
         for day in await self._due(today):
             put_off = await self._try(day, CLOSE) or put_off
@@ -91,7 +92,7 @@ class Schedule:
         finished = {
             known.day
             for known in await self._days.listed(self._gateway)
-            if known.verdict != "incomplete"
+            if known.verdict not in UNFINISHED
         }
         return [day for day in days if day not in finished]
 

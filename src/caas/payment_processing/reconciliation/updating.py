@@ -11,6 +11,7 @@ webhooks use; a discrepancy's id follows from what it is about.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -67,9 +68,9 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """The days whose verdict may have changed, and the digest of the whole outcome."""
+    """What came of it, by class, and the digest of the whole outcome."""
 
-    days: set[date]
+    counts: dict[str, int]
     output_hash: str
 
 
@@ -103,23 +104,24 @@ class Updating:
         self, run: Run, bench: Workbench, progress: Progress, effort: Effort
     ) -> Applied:
         """Apply a comparison."""
-        awaited = await self._discrepancies.awaited()
+        awaited = bench.folder / "awaited.csv"
+        await self._discrepancies.awaited(awaited)
         await asyncio.to_thread(bench.set_apart, awaited)
+        counts = Counter(await asyncio.to_thread(bench.classes_of_new))
         chunks = await asyncio.to_thread(bench.chunks, self._chunk_lines)
         total = sum(chunk.sums.lines for chunk in chunks)
-        days = {run.day}
         known = _Known()
         done = 0
         with closing(bench.outcome_lines(names(STORED))) as outcome:
             for chunk in chunks:
                 lines = await asyncio.to_thread(outcome.take, chunk.sums.lines)
                 apart = await asyncio.to_thread(bench.apart, chunk)
-                days |= await self._one_chunk(run, chunk, lines, apart, known, effort)
+                await self._one_chunk(run, chunk, lines, apart, known, effort)
                 done += chunk.sums.lines
                 progress("applied", done, total)
             output_hash = await asyncio.to_thread(outcome.end)
-        days |= await self._besides(run, bench, known)
-        return Applied(days, output_hash)
+        counts += await self._besides(run, bench, known)
+        return Applied(dict(counts), output_hash)
 
     async def _one_chunk(
         self,
@@ -129,30 +131,29 @@ class Updating:
         apart: list[Row],
         known: _Known,
         effort: Effort,
-    ) -> set[date]:
-        async def together(connection: Connection) -> tuple[set[date], _Known]:
+    ) -> None:
+        async def together(connection: Connection) -> _Known:
             sums = (chunk.sums.lines, chunk.sums.gross, chunk.sums.net)
             await self._reports.store(
                 run.report.id, effort.fed(lines), run_id=run.id, sums=sums, within=connection
             )
             return await self._follow(run, apart, known, connection)
 
-        days, after = await self._books.database.in_transaction(together)
+        after = await self._books.database.in_transaction(together)
         known.versions |= after.versions
-        return days
 
     async def _follow(
         self, run: Run, rows: Sequence[Row], known: _Known, connection: Connection
-    ) -> tuple[set[date], _Known]:
+    ) -> _Known:
         """Open what differs, settle what agrees, resolve what waited for these lines."""
         differing = [row for row in rows if row["class"] not in AGREEING]
         await self._discrepancies.open(
             [_discrepancy(run, row) for row in differing], within=connection
         )
         after = await self._settle(run, rows, known, connection)
-        evidence = [row for row in differing if row["class"] in EVIDENCE and row["payment_id"]]
-        await self._leave_late(run, [r for r in evidence if r["type"] == "settlement"], connection)
-        return await self._resolve_awaiting(rows, connection), after
+        await self._leave_late(run, [row for row in differing if _is_evidence(row)], connection)
+        await self._resolve_awaiting(rows, connection)
+        return after
 
     async def _settle(
         self, run: Run, rows: Sequence[Row], known: _Known, connection: Connection
@@ -195,7 +196,7 @@ class Updating:
         ]
         await self._books.work.add_all(work, within=connection)
 
-    async def _resolve_awaiting(self, rows: Sequence[Row], connection: Connection) -> set[date]:
+    async def _resolve_awaiting(self, rows: Sequence[Row], connection: Connection) -> None:
         """A delayed settlement resolves itself when its line comes (decision 36)."""
         settles = {
             UUID(row["payment_id"]): row
@@ -203,47 +204,45 @@ class Updating:
             if row["class"] in POSTING and row["settles"] is not None
         }
         if not settles:
-            return set()
-        days = set()
+            return
         for waiting in await self._discrepancies.awaiting_line(list(settles), within=connection):
             assert waiting.payment_id is not None, "it was found by its payment"
             row = settles[waiting.payment_id]
             if waiting.kind in UNSETTLED or row["settles"] >= row["captured"]:
                 await self._resolves_itself(waiting, (), row, connection)
-                days.add(waiting.day)
-        return days
 
-    async def _besides(self, run: Run, bench: Workbench, known: _Known) -> set[date]:
+    async def _besides(self, run: Run, bench: Workbench, known: _Known) -> Counter[str]:
         """Follow what is no new line: lines judged again, and records without one."""
         again = await asyncio.to_thread(bench.besides, "again")
         lacking = await asyncio.to_thread(bench.besides, "book")
-        days: set[date] = set()
+        counts: Counter[str] = Counter()
         for piece in _pieces(again, self._chunk_lines):
-            days |= await self._judged_again(run, piece, known)
+            counts += await self._judged_again(run, piece, known)
         for piece in _pieces(lacking, self._chunk_lines):
+            found = [_discrepancy(run, row) for row in piece]
             async with self._books.database.transaction() as connection:
-                found = [_discrepancy(run, row) for row in piece]
-                await self._discrepancies.open(found, within=connection)
+                opened = await self._discrepancies.open(found, within=connection)
+            counts.update(kind.value for kind in opened)
         if run.closing:
             await self._close(run)
-        return days
+        return counts
 
-    async def _judged_again(self, run: Run, rows: Sequence[Row], known: _Known) -> set[date]:
+    async def _judged_again(self, run: Run, rows: Sequence[Row], known: _Known) -> Counter[str]:
         """What our records lacked has come: the line is taken now, and its discrepancy ends."""
         agreeing = [row for row in rows if row["class"] in POSTING]
         if not agreeing:
-            return set()
+            return Counter()
 
-        async def together(connection: Connection) -> tuple[set[date], _Known]:
+        async def together(connection: Connection) -> tuple[Counter[str], _Known]:
             by_line = {(UUID(row["report"]), row["line_no"]): row for row in agreeing}
-            days = set()
+            counts: Counter[str] = Counter()
             for open_ in await self._discrepancies.of_lines(list(by_line), within=connection):
                 assert open_.report_id is not None
                 assert open_.line_no is not None
                 row = by_line[open_.report_id, open_.line_no]
                 entries = taken(gross=row["gross"], fee=row["fee"], net=row["net"])
                 await self._resolves_itself(open_, entries, row, connection)
-                days.add(open_.day)
+                counts[row["class"]] += 1
             await self._reports.identify(
                 [(UUID(r["report"]), r["line_no"], UUID(r["payment_id"]))
                  for r in agreeing if r["payment_id"]],
@@ -254,11 +253,11 @@ class Updating:
                 [_discrepancy(run, row) for row in still], within=connection
             )
             after = await self._settle(run, agreeing, known, connection)
-            return days, after
+            return counts, after
 
-        days, after = await self._books.database.in_transaction(together)
+        counts, after = await self._books.database.in_transaction(together)
         known.versions |= after.versions
-        return days
+        return counts
 
     async def _resolves_itself(
         self,
@@ -312,6 +311,17 @@ def still_posted(entries: Sequence[postings.Entry]) -> tuple[postings.Entry, ...
         else postings.Entry(credit, debit, -amount)
         for (debit, credit), amount in balance.items()
         if amount
+    )
+
+
+def _is_evidence(row: Row) -> bool:
+    """Whether a payment is told of a line: one that is its own, and names no other payment."""
+    return (
+        row["class"] in EVIDENCE
+        and row["payment_id"] is not None
+        and row["type"] == "settlement"
+        and row["gross"] > 0
+        and row["reference"] in {None, row["payment_id"]}
     )
 
 

@@ -91,25 +91,6 @@ begin
   return null;
 end $$;
 
-CREATE FUNCTION caas.check_day_to_seal() RETURNS trigger
-    LANGUAGE plpgsql
-    AS $$
-begin
-  if new.verdict = 'closed' and exists (
-       select from caas.discrepancies
-        where gateway = new.gateway and day = new.day and status <> 'resolved') then
-    raise exception 'the day % of % has open discrepancies', new.day, new.gateway
-      using errcode = 'check_violation';
-  end if;
-  if new.sealed_at is not null and exists (
-       select from caas.open_work w join caas.discrepancies o on o.id = w.subject
-        where w.kind = 'carry_out_resolution' and o.gateway = new.gateway and o.day = new.day) then
-    raise exception 'decisions of the day % of % are not carried out', new.day, new.gateway
-      using errcode = 'check_violation';
-  end if;
-  return new;
-end $$;
-
 CREATE FUNCTION caas.check_discrepancy() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -118,6 +99,19 @@ begin
                   where e.discrepancy_id = new.id and e.seq = new.version
                     and e.status = new.status) then
     raise exception 'discrepancy % changes only with its event', new.id
+      using errcode = 'check_violation';
+  end if;
+  return null;
+end $$;
+
+CREATE FUNCTION caas.check_gateway_claim() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+begin
+  if not exists (select from caas.gateway_claim_events e
+                  where e.discrepancy_id = new.discrepancy_id and e.seq = new.version
+                    and e.status = new.status) then
+    raise exception 'the claim of discrepancy % changes only with its event', new.discrepancy_id
       using errcode = 'check_violation';
   end if;
   return null;
@@ -272,6 +266,21 @@ begin
       using errcode = 'check_violation';
   end if;
   return null;
+end $$;
+
+CREATE FUNCTION caas.check_seal() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+declare v_verdict text; v_because text;
+begin
+  select verdict, because into v_verdict, v_because from caas.reconciliation_verdicts
+   where gateway = new.gateway and day = new.day;
+  if v_verdict is distinct from 'closed' then
+    raise exception 'the day % of % cannot be sealed: it is %', new.day, new.gateway,
+      coalesce(v_verdict || ' (' || v_because || ')', 'new')
+      using errcode = 'check_violation';
+  end if;
+  return new;
 end $$;
 
 CREATE FUNCTION caas.check_series() RETURNS trigger
@@ -982,6 +991,7 @@ CREATE TABLE caas.discrepancy_resolutions (
     proposed_at timestamp with time zone NOT NULL,
     decided_by text,
     decided_at timestamp with time zone,
+    bulk_id uuid,
     CONSTRAINT discrepancy_resolutions_check CHECK (((state = 'proposed'::text) = (decided_by IS NULL))),
     CONSTRAINT discrepancy_resolutions_check1 CHECK (((decided_by IS NULL) = (decided_at IS NULL))),
     CONSTRAINT discrepancy_resolutions_note_check CHECK (((length(note) >= 1) AND (length(note) <= 1000))),
@@ -1003,6 +1013,23 @@ CREATE TABLE caas.disputes (
     CONSTRAINT disputes_state_check CHECK ((state = ANY (ARRAY['opened'::text, 'won'::text, 'lost'::text, 'reversed'::text])))
 );
 
+CREATE TABLE caas.fee_terms (
+    gateway text NOT NULL,
+    method text NOT NULL,
+    kind text NOT NULL,
+    valid_from date NOT NULL,
+    rate_ppm bigint NOT NULL,
+    fixed bigint NOT NULL,
+    tolerance bigint NOT NULL,
+    kept_by text NOT NULL,
+    kept_at timestamp with time zone NOT NULL,
+    CONSTRAINT fee_terms_fixed_check CHECK (((fixed >= 0) AND (fixed <= 1000000))),
+    CONSTRAINT fee_terms_kind_check CHECK ((kind = ANY (ARRAY['settlement'::text, 'refund'::text, 'refund_reversal'::text, 'chargeback'::text, 'chargeback_reversal'::text, 'fee'::text]))),
+    CONSTRAINT fee_terms_method_check CHECK ((method ~ '^(\*|[a-z0-9][a-z0-9_-]{0,39})$'::text)),
+    CONSTRAINT fee_terms_rate_ppm_check CHECK (((rate_ppm >= 0) AND (rate_ppm <= 1000000))),
+    CONSTRAINT fee_terms_tolerance_check CHECK (((tolerance >= 0) AND (tolerance <= 1000000)))
+);
+
 CREATE TABLE caas.gateway_calls (
     id uuid NOT NULL,
     operation text NOT NULL,
@@ -1016,6 +1043,35 @@ CREATE TABLE caas.gateway_calls (
     asked_at timestamp with time zone NOT NULL,
     CONSTRAINT gateway_calls_outcome_check CHECK ((outcome = ANY (ARRAY['answered'::text, 'refused'::text, 'not sent'::text, 'unknown'::text]))),
     CONSTRAINT gateway_calls_took_ms_check CHECK ((took_ms >= 0))
+);
+
+CREATE TABLE caas.gateway_claim_events (
+    discrepancy_id uuid NOT NULL,
+    seq integer NOT NULL,
+    status text NOT NULL,
+    by text NOT NULL,
+    note text NOT NULL,
+    receipt text,
+    at timestamp with time zone NOT NULL,
+    CONSTRAINT gateway_claim_events_note_check CHECK (((length(note) >= 1) AND (length(note) <= 1000)))
+);
+
+CREATE TABLE caas.gateway_claims (
+    discrepancy_id uuid NOT NULL,
+    gateway text NOT NULL,
+    status text NOT NULL,
+    version integer NOT NULL,
+    receipt text,
+    amount bigint NOT NULL,
+    currency text NOT NULL,
+    due_on date NOT NULL,
+    filed_at timestamp with time zone NOT NULL,
+    updated_at timestamp with time zone NOT NULL,
+    CONSTRAINT gateway_claims_amount_check CHECK ((amount >= 0)),
+    CONSTRAINT gateway_claims_check CHECK (((status <> ALL (ARRAY['sent'::text, 'accepted'::text, 'paid'::text])) OR (receipt IS NOT NULL))),
+    CONSTRAINT gateway_claims_receipt_check CHECK (((length(receipt) >= 1) AND (length(receipt) <= 200))),
+    CONSTRAINT gateway_claims_status_check CHECK ((status = ANY (ARRAY['filed'::text, 'sent'::text, 'accepted'::text, 'paid'::text, 'refused'::text]))),
+    CONSTRAINT gateway_claims_version_check CHECK ((version > 0))
 );
 
 CREATE TABLE caas.gateway_of_the_books (
@@ -1230,12 +1286,19 @@ CREATE TABLE caas.settlement_lines (
     run_id uuid DEFAULT (current_setting('caas.run_id'::text))::uuid NOT NULL,
     at timestamp with time zone DEFAULT (current_setting('caas.run_at'::text))::timestamp with time zone NOT NULL,
     posts boolean GENERATED ALWAYS AS ((class = ANY (ARRAY['matched'::text, 'given_back'::text, 'partial_settlement'::text, 'fee_drift'::text]))) STORED NOT NULL,
+    method text,
+    commission bigint,
+    markup bigint,
+    scheme_fees bigint,
+    interchange bigint,
+    rate numeric,
     CONSTRAINT settlement_lines_at_stake_check CHECK ((at_stake >= 0)),
     CONSTRAINT settlement_lines_check CHECK (((class = 'fee_drift'::text) OR (fee_agreed IS NULL))),
     CONSTRAINT settlement_lines_check1 CHECK (((gross - fee) = net)),
     CONSTRAINT settlement_lines_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
     CONSTRAINT settlement_lines_line_no_check CHECK ((line_no > 0)),
-    CONSTRAINT settlement_lines_type_check CHECK ((type = ANY (ARRAY['settlement'::text, 'refund'::text, 'chargeback'::text, 'chargeback_reversal'::text, 'fee'::text, 'settlement_failure'::text, 'adjustment'::text])))
+    CONSTRAINT settlement_lines_rate_check CHECK ((rate > (0)::numeric)),
+    CONSTRAINT settlement_lines_type_check CHECK ((type = ANY (ARRAY['settlement'::text, 'refund'::text, 'refund_reversal'::text, 'chargeback'::text, 'chargeback_reversal'::text, 'fee'::text, 'settlement_failure'::text, 'adjustment'::text, 'cost'::text, 'tax'::text, 'invoice'::text, 'reserve'::text, 'transfer'::text, 'carried'::text, 'conversion'::text])))
 );
 
 CREATE VIEW caas.ledger_lines AS
@@ -1267,6 +1330,18 @@ UNION ALL
    FROM (caas.settlement_lines l
      CROSS JOIN LATERAL ( VALUES ('bank'::text,l.net), ('gateway_fees'::text,l.fee), ('settled_funds'::text,(- l.gross))) leg(account, amount))
   WHERE (l.posts AND (leg.amount <> 0))
+UNION ALL
+ SELECT NULL::bigint AS id,
+    NULL::uuid AS payment_id,
+    NULL::integer AS seq,
+    leg.account,
+    leg.amount,
+    l.currency,
+    l.at
+   FROM ((caas.settlement_lines l
+     JOIN ( VALUES ('provider_fee'::text,'gateway_fees'::text), ('provider_cost'::text,'provider_costs'::text), ('provider_tax'::text,'provider_tax'::text), ('provider_invoice'::text,'provider_invoices'::text), ('reserve'::text,'provider_reserves'::text), ('own_transfer'::text,'own_transfers'::text), ('carried_balance'::text,'provider_balance'::text), ('conversion'::text,'currency_conversion'::text)) of(class, account) ON ((of.class = l.class)))
+     CROSS JOIN LATERAL ( VALUES ('bank'::text,l.net), ('gateway_fees'::text,(l.fee * ((l.gross <> 0))::integer)), (of.account,((- l.net) - (l.fee * ((l.gross <> 0))::integer)))) leg(account, amount))
+  WHERE (leg.amount <> 0)
 UNION ALL
  SELECT discrepancy_entries.id,
     discrepancy_entries.payment_id,
@@ -1432,7 +1507,12 @@ CREATE TABLE caas.quarantined_lines (
     released_at timestamp with time zone,
     released_by text,
     note text,
-    CONSTRAINT quarantined_lines_check CHECK (((released_at IS NULL) = (released_by IS NULL)))
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    kind text DEFAULT 'unreadable'::text NOT NULL,
+    line_no bigint,
+    line_id text,
+    CONSTRAINT quarantined_lines_check CHECK (((released_at IS NULL) = (released_by IS NULL))),
+    CONSTRAINT quarantined_lines_kind_check CHECK ((kind = ANY (ARRAY['unreadable'::text, 'contradicts'::text])))
 );
 
 CREATE TABLE caas.reconciliation_days (
@@ -1440,13 +1520,9 @@ CREATE TABLE caas.reconciliation_days (
     day date NOT NULL,
     closed_by_run uuid,
     closed_at timestamp with time zone,
-    verdict text DEFAULT 'incomplete'::text NOT NULL,
-    because text,
     sealed_at timestamp with time zone,
     sealed_by text,
-    CONSTRAINT reconciliation_days_check CHECK (((sealed_at IS NULL) = (sealed_by IS NULL))),
-    CONSTRAINT reconciliation_days_check1 CHECK (((sealed_at IS NULL) OR (verdict = 'closed'::text))),
-    CONSTRAINT reconciliation_days_verdict_check CHECK ((verdict = ANY (ARRAY['incomplete'::text, 'open discrepancies'::text, 'closed'::text])))
+    CONSTRAINT reconciliation_days_check CHECK (((sealed_at IS NULL) = (sealed_by IS NULL)))
 );
 
 CREATE TABLE caas.reconciliation_runs (
@@ -1465,9 +1541,106 @@ CREATE TABLE caas.reconciliation_runs (
     because text,
     started_at timestamp with time zone NOT NULL,
     finished_at timestamp with time zone,
+    late_of date,
+    CONSTRAINT reconciliation_runs_check CHECK ((late_of < day)),
     CONSTRAINT reconciliation_runs_mode_check CHECK ((mode = ANY (ARRAY['incremental'::text, 'close'::text]))),
     CONSTRAINT reconciliation_runs_state_check CHECK ((state = ANY (ARRAY['running'::text, 'done'::text, 'refused'::text, 'stopped'::text])))
 );
+
+CREATE TABLE caas.settlement_reports (
+    id uuid NOT NULL,
+    gateway text NOT NULL,
+    day date NOT NULL,
+    part text DEFAULT ''::text NOT NULL,
+    report_ref text NOT NULL,
+    origin text NOT NULL,
+    format text NOT NULL,
+    status text NOT NULL,
+    line_count bigint,
+    gross_total bigint,
+    net_total bigint,
+    lines_stored bigint DEFAULT 0 NOT NULL,
+    gross_stored bigint DEFAULT 0 NOT NULL,
+    net_stored bigint DEFAULT 0 NOT NULL,
+    resume_cursor text,
+    received_at timestamp with time zone NOT NULL,
+    updated_at timestamp with time zone NOT NULL,
+    late_of date,
+    resume_rows bigint DEFAULT 0 NOT NULL,
+    CONSTRAINT settlement_reports_check CHECK ((late_of < day)),
+    CONSTRAINT settlement_reports_line_count_check CHECK ((line_count >= 0)),
+    CONSTRAINT settlement_reports_origin_check CHECK ((origin = ANY (ARRAY['gateway'::text, 'file'::text]))),
+    CONSTRAINT settlement_reports_resume_rows_check CHECK ((resume_rows >= 0)),
+    CONSTRAINT settlement_reports_status_check CHECK ((status = ANY (ARRAY['open'::text, 'closed'::text])))
+);
+
+CREATE VIEW caas.reconciliation_verdicts AS
+ SELECT d.gateway,
+    d.day,
+    d.closed_by_run,
+    d.closed_at,
+    d.sealed_at,
+    d.sealed_by,
+        CASE
+            WHEN (d.sealed_at IS NOT NULL) THEN 'closed'::text
+            WHEN ((c.lacking <> ''::text) OR (c.wrong <> ''::text)) THEN 'incomplete'::text
+            WHEN ((u.discrepancies + w.decisions) > 0) THEN 'open discrepancies'::text
+            ELSE 'closed'::text
+        END AS verdict,
+        CASE
+            WHEN (d.sealed_at IS NOT NULL) THEN NULL::text
+            WHEN ((c.lacking <> ''::text) OR (c.wrong <> ''::text)) THEN concat_ws('; '::text, NULLIF(c.lacking, ''::text), NULLIF(c.wrong, ''::text))
+            WHEN (u.discrepancies > 0) THEN ('not resolved: '::text || u.discrepancies)
+            WHEN (w.decisions > 0) THEN ('not carried out: '::text || w.decisions)
+            ELSE NULL::text
+        END AS because,
+    (c.wrong = ''::text) AS only_unfinished
+   FROM (((((caas.reconciliation_days d
+     CROSS JOIN LATERAL ( SELECT count(*) FILTER (WHERE (r_1.late_of IS NULL)) AS reports,
+            count(*) FILTER (WHERE (r_1.status = 'open'::text)) AS open_reports,
+            count(*) FILTER (WHERE (r_1.line_count > (r_1.lines_stored + ( SELECT count(DISTINCT q_1.line_no) AS count
+                   FROM caas.quarantined_lines q_1
+                  WHERE ((q_1.report_id = r_1.id) AND (q_1.kind = 'unreadable'::text) AND (q_1.released_by IS DISTINCT FROM 'reconciliation'::text)))))) AS short_reports
+           FROM caas.settlement_reports r_1
+          WHERE ((r_1.gateway = d.gateway) AND (r_1.day = d.day))) r)
+     CROSS JOIN LATERAL ( SELECT count(*) FILTER (WHERE (q_1.kind = 'unreadable'::text)) AS unreadable,
+            count(*) FILTER (WHERE (q_1.kind <> 'unreadable'::text)) AS contradicting
+           FROM (caas.quarantined_lines q_1
+             JOIN caas.settlement_reports s ON ((s.id = q_1.report_id)))
+          WHERE ((s.gateway = d.gateway) AND (s.day = d.day) AND (q_1.released_at IS NULL))) q)
+     CROSS JOIN LATERAL ( SELECT count(*) AS discrepancies
+           FROM caas.discrepancies o
+          WHERE ((o.gateway = d.gateway) AND (o.day = d.day) AND (o.status <> 'resolved'::text))) u)
+     CROSS JOIN LATERAL ( SELECT count(*) AS decisions
+           FROM (caas.open_work w_1
+             JOIN caas.discrepancies o ON ((o.id = w_1.subject)))
+          WHERE ((w_1.kind = 'carry_out_resolution'::text) AND (o.gateway = d.gateway) AND (o.day = d.day))) w)
+     CROSS JOIN LATERAL ( SELECT concat_ws('; '::text,
+                CASE
+                    WHEN (r.reports = 0) THEN 'no settlement report has come'::text
+                    ELSE NULL::text
+                END,
+                CASE
+                    WHEN (r.open_reports > 0) THEN 'a report is still open'::text
+                    ELSE NULL::text
+                END,
+                CASE
+                    WHEN (d.closed_by_run IS NULL) THEN 'our records were not compared yet'::text
+                    ELSE NULL::text
+                END) AS lacking,
+            concat_ws('; '::text,
+                CASE
+                    WHEN (r.short_reports > 0) THEN 'a report lacks lines'::text
+                    ELSE NULL::text
+                END,
+                CASE
+                    WHEN (q.unreadable > 0) THEN ('lines that could not be read: '::text || q.unreadable)
+                    ELSE NULL::text
+                END,
+                CASE
+                    WHEN (q.contradicting > 0) THEN ('lines that contradict what is stored: '::text || q.contradicting)
+                    ELSE NULL::text
+                END) AS wrong) c);
 
 CREATE TABLE caas.refunds (
     id uuid NOT NULL,
@@ -1497,6 +1670,17 @@ CREATE TABLE caas.refused_sign_ins (
     CONSTRAINT refused_sign_ins_times_check CHECK ((times > 0))
 );
 
+CREATE TABLE caas.report_mappings (
+    name text NOT NULL,
+    version integer NOT NULL,
+    mapping jsonb NOT NULL,
+    kept_by text NOT NULL,
+    kept_at timestamp with time zone NOT NULL,
+    retired boolean DEFAULT false NOT NULL,
+    CONSTRAINT report_mappings_name_check CHECK ((name ~ '^[a-z0-9][a-z0-9_-]{0,39}$'::text)),
+    CONSTRAINT report_mappings_version_check CHECK ((version > 0))
+);
+
 CREATE TABLE caas.resolution_claims (
     payment_id uuid NOT NULL,
     payment_type text NOT NULL,
@@ -1516,6 +1700,17 @@ CASE payment_type
     ELSE NULL::text
 END))),
     CONSTRAINT resolution_claims_kind_check CHECK ((kind = ANY (ARRAY['capture'::text, 'void'::text])))
+);
+
+CREATE TABLE caas.sealed_reports (
+    gateway text NOT NULL,
+    day date NOT NULL,
+    form text NOT NULL,
+    content bytea NOT NULL,
+    digest bytea NOT NULL,
+    sealed_at timestamp with time zone NOT NULL,
+    CONSTRAINT sealed_reports_check CHECK ((digest = sha256(content))),
+    CONSTRAINT sealed_reports_form_check CHECK ((form = ANY (ARRAY['csv'::text, 'pdf'::text])))
 );
 
 CREATE TABLE caas.service_orders (
@@ -1599,29 +1794,6 @@ CREATE TABLE caas.sessions (
     CONSTRAINT sessions_token_hash_check CHECK ((octet_length(token_hash) = 32))
 )
 WITH (fillfactor='80');
-
-CREATE TABLE caas.settlement_reports (
-    id uuid NOT NULL,
-    gateway text NOT NULL,
-    day date NOT NULL,
-    part text DEFAULT ''::text NOT NULL,
-    report_ref text NOT NULL,
-    origin text NOT NULL,
-    format text NOT NULL,
-    status text NOT NULL,
-    line_count bigint,
-    gross_total bigint,
-    net_total bigint,
-    lines_stored bigint DEFAULT 0 NOT NULL,
-    gross_stored bigint DEFAULT 0 NOT NULL,
-    net_stored bigint DEFAULT 0 NOT NULL,
-    resume_cursor text,
-    received_at timestamp with time zone NOT NULL,
-    updated_at timestamp with time zone NOT NULL,
-    CONSTRAINT settlement_reports_line_count_check CHECK ((line_count >= 0)),
-    CONSTRAINT settlement_reports_origin_check CHECK ((origin = ANY (ARRAY['gateway'::text, 'file'::text]))),
-    CONSTRAINT settlement_reports_status_check CHECK ((status = ANY (ARRAY['open'::text, 'closed'::text])))
-);
 
 CREATE TABLE caas.staff_links (
     token_hash bytea NOT NULL,
@@ -1784,6 +1956,9 @@ CREATE TABLE caas.webhook_quarantine (
     received_at timestamp with time zone NOT NULL
 );
 
+ALTER TABLE caas.reconciliation_runs
+    ADD CONSTRAINT a_run_says_why_it_did_not_end CHECK (((state <> ALL (ARRAY['refused'::text, 'stopped'::text])) OR (because IS NOT NULL))) NOT VALID;
+
 ALTER TABLE ONLY caas.access_credentials
     ADD CONSTRAINT access_credentials_pkey PRIMARY KEY (token_hash);
 
@@ -1841,8 +2016,17 @@ ALTER TABLE ONLY caas.discrepancy_resolutions
 ALTER TABLE ONLY caas.disputes
     ADD CONSTRAINT disputes_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY caas.fee_terms
+    ADD CONSTRAINT fee_terms_pkey PRIMARY KEY (gateway, method, kind, valid_from, kept_at);
+
 ALTER TABLE ONLY caas.gateway_calls
     ADD CONSTRAINT gateway_calls_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY caas.gateway_claim_events
+    ADD CONSTRAINT gateway_claim_events_pkey PRIMARY KEY (discrepancy_id, seq);
+
+ALTER TABLE ONLY caas.gateway_claims
+    ADD CONSTRAINT gateway_claims_pkey PRIMARY KEY (discrepancy_id);
 
 ALTER TABLE ONLY caas.gateway_of_the_books
     ADD CONSTRAINT gateway_of_the_books_pkey PRIMARY KEY (only_row);
@@ -1920,7 +2104,7 @@ ALTER TABLE ONLY caas.payments
     ADD CONSTRAINT payments_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY caas.quarantined_lines
-    ADD CONSTRAINT quarantined_lines_pkey PRIMARY KEY (report_id, place);
+    ADD CONSTRAINT quarantined_lines_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY caas.reconciliation_days
     ADD CONSTRAINT reconciliation_days_pkey PRIMARY KEY (gateway, day);
@@ -1937,8 +2121,14 @@ ALTER TABLE ONLY caas.refunds
 ALTER TABLE ONLY caas.refused_sign_ins
     ADD CONSTRAINT refused_sign_ins_pkey PRIMARY KEY (counted_for);
 
+ALTER TABLE ONLY caas.report_mappings
+    ADD CONSTRAINT report_mappings_pkey PRIMARY KEY (name, version);
+
 ALTER TABLE ONLY caas.resolution_claims
     ADD CONSTRAINT resolution_claims_pkey PRIMARY KEY (payment_id);
+
+ALTER TABLE ONLY caas.sealed_reports
+    ADD CONSTRAINT sealed_reports_pkey PRIMARY KEY (gateway, day, form);
 
 ALTER TABLE ONLY caas.service_orders
     ADD CONSTRAINT service_orders_pkey PRIMARY KEY (id);
@@ -2023,6 +2213,8 @@ CREATE INDEX discrepancy_entries_of ON caas.discrepancy_entries USING btree (dis
 
 CREATE INDEX discrepancy_evidence_of ON caas.discrepancy_evidence USING btree (discrepancy_id);
 
+CREATE INDEX discrepancy_resolutions_of_bulk ON caas.discrepancy_resolutions USING btree (bulk_id) WHERE (bulk_id IS NOT NULL);
+
 CREATE INDEX disputes_of_payment ON caas.disputes USING btree (payment_id);
 
 CREATE UNIQUE INDEX evidence_counts_once ON caas.delivery_evidence USING btree (subject, kind, COALESCE(command_id, subject), status, COALESCE(signature, '\x'::bytea));
@@ -2061,6 +2253,8 @@ CREATE UNIQUE INDEX one_proposal_at_a_time ON caas.discrepancy_resolutions USING
 
 CREATE INDEX open_discrepancies ON caas.discrepancies USING btree (payment_id) WHERE (status <> 'resolved'::text);
 
+CREATE INDEX open_gateway_claims ON caas.gateway_claims USING btree (due_on) WHERE (status <> ALL (ARRAY['paid'::text, 'refused'::text]));
+
 CREATE INDEX open_work_due ON caas.open_work USING btree (due_at) WHERE (parked_at IS NULL);
 
 CREATE INDEX open_work_of_subject ON caas.open_work USING btree (subject);
@@ -2079,9 +2273,13 @@ CREATE INDEX ota_commands_of_subject ON caas.ota_commands USING btree (subject);
 
 CREATE INDEX outcome_decisions_of_payment ON caas.outcome_decisions USING btree (payment_id);
 
+CREATE INDEX payment_events_in_time ON caas.payment_events USING brin (at) WITH (pages_per_range='32', autosummarize='on');
+
 CREATE INDEX payments_of_customer ON caas.payments USING btree (customer, created_at);
 
 CREATE INDEX payments_of_subject ON caas.payments USING btree (subject);
+
+CREATE INDEX quarantined_lines_of_report ON caas.quarantined_lines USING btree (report_id, place);
 
 CREATE INDEX reconciliation_runs_of_day ON caas.reconciliation_runs USING btree (gateway, day);
 
@@ -2102,6 +2300,14 @@ CREATE INDEX settlement_lines_of_payment ON caas.settlement_lines USING btree (p
 CREATE INDEX staff_links_of_account ON caas.staff_links USING btree (account) WHERE (used_at IS NULL);
 
 CREATE INDEX subscriptions_of_customer ON caas.subscriptions USING btree (customer, id);
+
+CREATE INDEX unknown_lines_by_reference ON caas.settlement_lines USING btree (reference) WHERE ((class = 'missing_in_book'::text) AND (reference IS NOT NULL));
+
+CREATE INDEX unknown_lines_by_transaction ON caas.settlement_lines USING btree (transaction_id) WHERE ((class = 'missing_in_book'::text) AND (transaction_id IS NOT NULL));
+
+CREATE INDEX unresolved_by_due ON caas.discrepancies USING btree (due_on, id) WHERE (status <> 'resolved'::text);
+
+CREATE INDEX unresolved_of_day ON caas.discrepancies USING btree (gateway, day) WHERE (status <> 'resolved'::text);
 
 CREATE INDEX usage_not_invoiced ON caas.usage_records USING btree (subscription) WHERE (invoice IS NULL);
 
@@ -2147,9 +2353,17 @@ CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON caas.discrepan
 
 ALTER TABLE caas.discrepancy_evidence ENABLE ALWAYS TRIGGER append_only;
 
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON caas.fee_terms FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
+
+ALTER TABLE caas.fee_terms ENABLE ALWAYS TRIGGER append_only;
+
 CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON caas.gateway_calls FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
 
 ALTER TABLE caas.gateway_calls ENABLE ALWAYS TRIGGER append_only;
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON caas.gateway_claim_events FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
+
+ALTER TABLE caas.gateway_claim_events ENABLE ALWAYS TRIGGER append_only;
 
 CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON caas.identified_lines FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
 
@@ -2175,9 +2389,17 @@ CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON caas.payment_e
 
 ALTER TABLE caas.payment_events ENABLE ALWAYS TRIGGER append_only;
 
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON caas.report_mappings FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
+
+ALTER TABLE caas.report_mappings ENABLE ALWAYS TRIGGER append_only;
+
 CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON caas.resolution_claims FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
 
 ALTER TABLE caas.resolution_claims ENABLE ALWAYS TRIGGER append_only;
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON caas.sealed_reports FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
+
+ALTER TABLE caas.sealed_reports ENABLE ALWAYS TRIGGER append_only;
 
 CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON caas.service_orders FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
 
@@ -2250,6 +2472,10 @@ ALTER TABLE caas.payments ENABLE ALWAYS TRIGGER changes_only_by_a_move;
 CREATE CONSTRAINT TRIGGER changes_with_its_event AFTER INSERT OR UPDATE ON caas.discrepancies DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION caas.check_discrepancy();
 
 ALTER TABLE caas.discrepancies ENABLE ALWAYS TRIGGER changes_with_its_event;
+
+CREATE CONSTRAINT TRIGGER changes_with_its_event AFTER INSERT OR UPDATE ON caas.gateway_claims DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION caas.check_gateway_claim();
+
+ALTER TABLE caas.gateway_claims ENABLE ALWAYS TRIGGER changes_with_its_event;
 
 CREATE CONSTRAINT TRIGGER has_no_gap AFTER INSERT OR UPDATE ON caas.invoice_series DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION caas.check_series();
 
@@ -2411,6 +2637,10 @@ CREATE TRIGGER never_removed BEFORE DELETE OR TRUNCATE ON caas.disputes FOR EACH
 
 ALTER TABLE caas.disputes ENABLE ALWAYS TRIGGER never_removed;
 
+CREATE TRIGGER never_removed BEFORE DELETE OR TRUNCATE ON caas.gateway_claims FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
+
+ALTER TABLE caas.gateway_claims ENABLE ALWAYS TRIGGER never_removed;
+
 CREATE TRIGGER never_removed BEFORE DELETE OR TRUNCATE ON caas.gateway_of_the_books FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
 
 ALTER TABLE caas.gateway_of_the_books ENABLE ALWAYS TRIGGER never_removed;
@@ -2515,7 +2745,7 @@ CREATE TRIGGER only_ends BEFORE UPDATE ON caas.vehicle_assignments FOR EACH ROW 
 
 ALTER TABLE caas.vehicle_assignments ENABLE ALWAYS TRIGGER only_ends;
 
-CREATE TRIGGER sealed_only_when_closed BEFORE INSERT OR UPDATE ON caas.reconciliation_days FOR EACH ROW EXECUTE FUNCTION caas.check_day_to_seal();
+CREATE TRIGGER sealed_only_when_closed BEFORE INSERT OR UPDATE ON caas.reconciliation_days FOR EACH ROW WHEN ((new.sealed_at IS NOT NULL)) EXECUTE FUNCTION caas.check_seal();
 
 ALTER TABLE caas.reconciliation_days ENABLE ALWAYS TRIGGER sealed_only_when_closed;
 
@@ -2580,6 +2810,12 @@ ALTER TABLE ONLY caas.discrepancy_resolutions
 ALTER TABLE ONLY caas.disputes
     ADD CONSTRAINT disputes_payment_id_fkey FOREIGN KEY (payment_id) REFERENCES caas.payments(id);
 
+ALTER TABLE ONLY caas.gateway_claim_events
+    ADD CONSTRAINT gateway_claim_events_discrepancy_id_fkey FOREIGN KEY (discrepancy_id) REFERENCES caas.gateway_claims(discrepancy_id) DEFERRABLE INITIALLY DEFERRED;
+
+ALTER TABLE ONLY caas.gateway_claims
+    ADD CONSTRAINT gateway_claims_discrepancy_id_fkey FOREIGN KEY (discrepancy_id) REFERENCES caas.discrepancies(id);
+
 ALTER TABLE ONLY caas.identified_lines
     ADD CONSTRAINT identified_lines_report_id_line_no_fkey FOREIGN KEY (report_id, line_no) REFERENCES caas.settlement_lines(report_id, line_no);
 
@@ -2603,6 +2839,9 @@ ALTER TABLE ONLY caas.refunds
 
 ALTER TABLE ONLY caas.resolution_claims
     ADD CONSTRAINT resolution_claims_payment_id_evidence_id_evidence_kind_pro_fkey FOREIGN KEY (payment_id, evidence_id, evidence_kind, proves_delivery) REFERENCES caas.delivery_evidence(subject, id, kind, proves_delivery);
+
+ALTER TABLE ONLY caas.sealed_reports
+    ADD CONSTRAINT sealed_reports_gateway_day_fkey FOREIGN KEY (gateway, day) REFERENCES caas.reconciliation_days(gateway, day);
 
 ALTER TABLE ONLY caas.service_orders
     ADD CONSTRAINT service_orders_service_fkey FOREIGN KEY (service) REFERENCES caas.services(code);
@@ -2643,9 +2882,9 @@ GRANT ALL ON FUNCTION caas.accept_payments(p_payments jsonb) TO caas_app;
 
 GRANT ALL ON FUNCTION caas.check_assignment() TO caas_app;
 
-GRANT ALL ON FUNCTION caas.check_day_to_seal() TO caas_app;
-
 GRANT ALL ON FUNCTION caas.check_discrepancy() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.check_gateway_claim() TO caas_app;
 
 GRANT ALL ON FUNCTION caas.check_given_back() TO caas_app;
 
@@ -2660,6 +2899,8 @@ GRANT ALL ON FUNCTION caas.check_new_evidence() TO caas_app;
 GRANT ALL ON FUNCTION caas.check_new_payments() TO caas_app;
 
 GRANT ALL ON FUNCTION caas.check_paid() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.check_seal() TO caas_app;
 
 GRANT ALL ON FUNCTION caas.check_series() TO caas_app;
 
@@ -2765,7 +3006,13 @@ GRANT SELECT,INSERT,UPDATE ON TABLE caas.discrepancy_resolutions TO caas_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.disputes TO caas_app;
 
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.fee_terms TO caas_app;
+
 GRANT SELECT,INSERT ON TABLE caas.gateway_calls TO caas_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.gateway_claim_events TO caas_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.gateway_claims TO caas_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.gateway_of_the_books TO caas_app;
 
@@ -2821,11 +3068,19 @@ GRANT SELECT,INSERT,UPDATE ON TABLE caas.reconciliation_days TO caas_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.reconciliation_runs TO caas_app;
 
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.settlement_reports TO caas_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.reconciliation_verdicts TO caas_app;
+
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.refunds TO caas_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE caas.refused_sign_ins TO caas_app;
 
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.report_mappings TO caas_app;
+
 GRANT SELECT ON TABLE caas.resolution_claims TO caas_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.sealed_reports TO caas_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.service_orders TO caas_app;
 
@@ -2834,8 +3089,6 @@ GRANT SELECT,INSERT,UPDATE ON TABLE caas.service_order_states TO caas_app;
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.services TO caas_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE caas.sessions TO caas_app;
-
-GRANT SELECT,INSERT,UPDATE ON TABLE caas.settlement_reports TO caas_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.staff_links TO caas_app;
 

@@ -319,9 +319,9 @@ ERRORS: tuple[Plant, ...] = (
     delayed, missing_at_gateway, chargeback, reversal_of_nothing, partial, failed,
     reversed_and_unknown, missing_in_book, charged_under_another_transaction, too_much, adjusted,
     other_currency, only_a_debit, told_twice, settled_twice, settled_though_voided,
-    named_another_payment, settled_while_pending, settled_after_loss, refunded_by_nobody, refunded_too_much,
-    refund_never_listed, fee_too_high, fee_for_nothing, fee_of_nobody, captured_not_delivered,
-    delivered_not_captured,
+    named_another_payment, settled_while_pending, settled_after_loss, refunded_by_nobody,
+    refunded_too_much, refund_never_listed, fee_too_high, fee_for_nothing, fee_of_nobody,
+    captured_not_delivered, delivered_not_captured,
 )  # fmt: skip
 
 

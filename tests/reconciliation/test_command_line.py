@@ -119,7 +119,44 @@ async def test_a_day_is_reconciled_investigated_reported_and_sealed(
     assert (again.status, again.json["day"]["verdict"]) == (0, "closed")
     assert (report.status, paper.read_bytes()[:4]) == (0, b"%PDF")
     assert (sealed.status, "sealed by Luis" in sealed.out) == (0, True)
-    assert (late.status, "sealed" in late.err) == (1, True)
+    assert (late.status, f"{office.today} is sealed" in late.out) == (0, True)
+
+
+async def test_half_a_file_is_refused_by_what_its_giver_knows_of_it(
+    office: Office, caas: Caas, tmp_path: Path
+) -> None:
+    path = report_file(tmp_path / "half.csv", settlements([await office.capturing()]))
+    words = ("reconcile", "--date", office.today, "--file", path)
+
+    lines = await caas(*words, "--lines", 2)
+    net = await caas(*words, "--net", "25.12 EUR")
+    whole = await caas(*words, "--lines", 1, "--net", "12.56")
+    without = await caas("reconcile", "--date", office.today, "--lines", 1)
+
+    assert (lines.status, "has 1 lines after its header" in lines.err) == (1, True)
+    assert (net.status, "12.56 EUR instead of 25.12 EUR" in net.err) == (1, True)
+    assert (whole.status, without.status) == (0, 2)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a full disk is played by a limit of Linux")
+async def test_a_full_disk_is_a_sentence_and_the_environment_s_exit_status(
+    office: Office, tmp_path: Path
+) -> None:
+    path = report_file(tmp_path / "day.csv", settlements([await office.capturing()]))
+    started_by = (
+        "import resource, sys; from caas.cli import main;"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)); sys.exit(main())"
+    )
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", started_by, "reconcile", "--date", str(office.today),
+        "--file", str(path), env=environment_of(office.house, tmp_path), cwd=tmp_path,
+        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    _, err = await process.communicate()
+
+    assert (process.returncode, b"There is no room left" in err) == (3, True), err.decode()
+    assert b"Traceback" not in err
 
 
 async def test_a_reconciliation_lets_others_go_first(office: Office, tmp_path: Path) -> None:

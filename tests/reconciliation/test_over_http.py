@@ -198,13 +198,14 @@ async def test_a_day_is_sealed_when_nothing_is_open_and_stays_as_it_is(
     late = [
         await doors.post(f"{path}/reopening", {"note": "Again."}, caller=CLERK),
         await doors.post(f"{path}/notes", {"note": "Again."}, caller=CLERK),
-        await doors.post(f"{ROOT}/runs", {"day": day["day"]}, caller=CLERK),
     ]
+    run = await doors.post(f"{ROOT}/runs", {"day": day["day"]}, caller=CLERK)
 
     assert (early.status, early.json["code"]) == (409, "day_not_closed")
     assert reopened.json["status"] == "open"
     assert (sealed.json["verdict"], sealed.json["sealed_by"]) == ("closed", CLERK)
-    assert [(it.status, it.json["code"]) for it in late] == [(409, "day_sealed")] * 3
+    assert [(it.status, it.json["code"]) for it in late] == [(409, "day_sealed")] * 2
+    assert (run.status, run.json["run"]["late_of"]) == (201, day["day"])
 
 
 async def test_a_line_that_could_not_be_read_is_released_with_a_reason(

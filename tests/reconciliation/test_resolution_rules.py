@@ -20,6 +20,7 @@ from caas.rules.resolutions import (
     Action,
     Plan,
     Subject,
+    offered,
     plan,
     taken,
     taken_back,
@@ -102,6 +103,29 @@ def test_what_a_decision_books(
     decided = plan(subject, resolution)
 
     assert (balances(decided.entries), decided.actions) == (expected, actions)
+
+
+@pytest.mark.parametrize(
+    ("subject", "refused", "allowed"),
+    [
+        (about(K.AMOUNT), set(), {R.REFUND_THE_CUSTOMER}),
+        (about(K.AMOUNT, gross=-5, fee=0, net=-5), {R.REFUND_THE_CUSTOMER}, {R.WRITE_OFF}),
+        (about(K.MISSING_IN_BOOK, has_transaction=False), {R.REFUND_THE_CUSTOMER}, {R.WAIT}),
+        (about(K.SETTLED_THOUGH_VOIDED), {R.CORRECT_BY_ENTRY}, {R.REFUND_THE_CUSTOMER}),
+        (about(K.SETTLED_THOUGH_VOIDED, is_settlement=False), {R.REFUND_THE_CUSTOMER},
+         {R.CORRECT_BY_ENTRY}),
+        (about(K.STATE_CONFLICT, is_evidence=True), {R.CORRECT_BY_ENTRY, R.CLAIM_FROM_GATEWAY},
+         {R.WAIT}),
+        (about(K.STATE_CONFLICT), set(), {R.CORRECT_BY_ENTRY}),
+    ],
+)  # fmt: skip
+def test_only_what_can_be_done_is_offered(
+    subject: Subject, refused: set[Resolution], allowed: set[Resolution]
+) -> None:
+    found = offered(subject)
+
+    assert allowed <= found <= ALLOWED[subject.kind]
+    assert not found & refused
 
 
 @given(gross=AMOUNTS, fee=AMOUNTS)

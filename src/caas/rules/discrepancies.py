@@ -160,11 +160,6 @@ def due_days(kind: DiscrepancyKind, amount: Money) -> int:
     return DUE_DAYS_OF_A_LARGE_AMOUNT if is_large(amount) else DUE_DAYS[kind]
 
 
-def is_allowed(kind: DiscrepancyKind, resolution: Resolution) -> bool:
-    """Say whether this resolution fits this kind of discrepancy."""
-    return resolution in ALLOWED[kind]
-
-
 def needs_second_approver(resolution: Resolution, amount: Money) -> bool:
     """Say whether somebody else must agree before the resolution is posted (decision 35)."""
     return resolution not in POSTS_NO_ENTRIES and is_large(amount)

@@ -91,6 +91,21 @@ begin
   return null;
 end $$;
 
+CREATE FUNCTION caas.check_cancelled_use() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+begin
+  if not exists (
+    select from caas.usage_records u
+     where u.subscription = new.subscription and u.source_id = new.cancels
+       and (u.quantity, u.unit, u.at) = (-new.quantity, new.unit, new.at)
+       and u.cancels is null and u.invoice is null) then
+    raise exception 'usage % of subscription % takes back nothing that is recorded and not billed',
+      new.source_id, new.subscription using errcode = 'check_violation';
+  end if;
+  return new;
+end $$;
+
 CREATE FUNCTION caas.check_discrepancy() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -669,6 +684,14 @@ CREATE FUNCTION caas.refuse_other_usage() RETURNS trigger
 begin
   raise exception 'usage % of subscription % is billed once and changes in no other way',
     old.source_id, old.subscription using errcode = 'check_violation';
+end $$;
+
+CREATE FUNCTION caas.refuse_other_usage_dispute() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+begin
+  raise exception 'dispute %: it ends once and changes in no other way', old.id
+    using errcode = 'check_violation';
 end $$;
 
 CREATE FUNCTION caas.refuse_other_vehicle() RETURNS trigger
@@ -1861,6 +1884,21 @@ END) STORED,
 )
 WITH (fillfactor='80');
 
+CREATE TABLE caas.usage_disputes (
+    id uuid NOT NULL,
+    subscription uuid NOT NULL,
+    source_id text NOT NULL,
+    because text NOT NULL,
+    opened_by text NOT NULL,
+    opened_at timestamp with time zone NOT NULL,
+    outcome text,
+    ended_by text,
+    ended_at timestamp with time zone,
+    CONSTRAINT usage_disputes_because_check CHECK (((length(because) >= 1) AND (length(because) <= 200))),
+    CONSTRAINT usage_disputes_check CHECK ((((outcome IS NULL) = (ended_at IS NULL)) AND ((ended_by IS NULL) = (ended_at IS NULL)))),
+    CONSTRAINT usage_disputes_outcome_check CHECK ((outcome = ANY (ARRAY['billed'::text, 'cancelled'::text])))
+);
+
 CREATE TABLE caas.usage_records (
     subscription uuid NOT NULL,
     source_id text NOT NULL,
@@ -1869,7 +1907,8 @@ CREATE TABLE caas.usage_records (
     at timestamp with time zone NOT NULL,
     recorded_at timestamp with time zone NOT NULL,
     invoice uuid,
-    CONSTRAINT usage_records_quantity_check CHECK (((quantity >= 1) AND (quantity <= '1000000000000'::bigint))),
+    cancels text,
+    CONSTRAINT usage_records_quantity_check CHECK ((((abs(quantity) >= 1) AND (abs(quantity) <= '1000000000000'::bigint)) AND ((quantity > 0) = (cancels IS NULL)))),
     CONSTRAINT usage_records_source_id_check CHECK (((length(source_id) >= 1) AND (length(source_id) <= 200)))
 )
 WITH (fillfactor='80');
@@ -2160,6 +2199,9 @@ ALTER TABLE ONLY caas.subscription_events
 ALTER TABLE ONLY caas.subscriptions
     ADD CONSTRAINT subscriptions_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY caas.usage_disputes
+    ADD CONSTRAINT usage_disputes_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY caas.usage_records
     ADD CONSTRAINT usage_records_pkey PRIMARY KEY (subscription, source_id);
 
@@ -2247,6 +2289,8 @@ CREATE UNIQUE INDEX one_live_subscription_per_service ON caas.subscriptions USIN
 
 CREATE UNIQUE INDEX one_open_case_per_kind ON caas.cases USING btree (kind, subject) WHERE (status = 'open'::text);
 
+CREATE UNIQUE INDEX one_open_dispute_of_a_use ON caas.usage_disputes USING btree (subscription, source_id) WHERE (ended_at IS NULL);
+
 CREATE UNIQUE INDEX one_outcome_decision_at_a_time ON caas.outcome_decisions USING btree (payment_id) WHERE (state = 'proposed'::text);
 
 CREATE UNIQUE INDEX one_proposal_at_a_time ON caas.discrepancy_resolutions USING btree (discrepancy_id) WHERE (state = 'proposed'::text);
@@ -2308,6 +2352,8 @@ CREATE INDEX unknown_lines_by_transaction ON caas.settlement_lines USING btree (
 CREATE INDEX unresolved_by_due ON caas.discrepancies USING btree (due_on, id) WHERE (status <> 'resolved'::text);
 
 CREATE INDEX unresolved_of_day ON caas.discrepancies USING btree (gateway, day) WHERE (status <> 'resolved'::text);
+
+CREATE UNIQUE INDEX usage_is_cancelled_once ON caas.usage_records USING btree (subscription, cancels) WHERE (cancels IS NOT NULL);
 
 CREATE INDEX usage_not_invoiced ON caas.usage_records USING btree (subscription) WHERE (invoice IS NULL);
 
@@ -2464,6 +2510,14 @@ ALTER TABLE caas.subscriptions ENABLE ALWAYS TRIGGER begins_unverified;
 CREATE TRIGGER belongs_to_a_payment AFTER INSERT ON caas.ledger_entries REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.check_new_entries();
 
 ALTER TABLE caas.ledger_entries ENABLE ALWAYS TRIGGER belongs_to_a_payment;
+
+CREATE TRIGGER cancels_all_of_it BEFORE INSERT ON caas.usage_records FOR EACH ROW WHEN ((new.cancels IS NOT NULL)) EXECUTE FUNCTION caas.check_cancelled_use();
+
+ALTER TABLE caas.usage_records ENABLE ALWAYS TRIGGER cancels_all_of_it;
+
+CREATE TRIGGER cancels_for_ever BEFORE UPDATE ON caas.usage_records FOR EACH ROW WHEN ((old.cancels IS DISTINCT FROM new.cancels)) EXECUTE FUNCTION caas.refuse_other_usage();
+
+ALTER TABLE caas.usage_records ENABLE ALWAYS TRIGGER cancels_for_ever;
 
 CREATE TRIGGER changes_only_by_a_move BEFORE UPDATE ON caas.payments FOR EACH ROW WHEN (((new.version <> (old.version + 1)) OR (new.came_from IS DISTINCT FROM old.state) OR ((old.gateway_transaction_id IS NOT NULL) AND (new.gateway_transaction_id IS DISTINCT FROM old.gateway_transaction_id)))) EXECUTE FUNCTION caas.refuse_rewrite();
 
@@ -2689,6 +2743,10 @@ CREATE TRIGGER never_removed BEFORE DELETE OR TRUNCATE ON caas.subscriptions FOR
 
 ALTER TABLE caas.subscriptions ENABLE ALWAYS TRIGGER never_removed;
 
+CREATE TRIGGER never_removed BEFORE DELETE OR TRUNCATE ON caas.usage_disputes FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
+
+ALTER TABLE caas.usage_disputes ENABLE ALWAYS TRIGGER never_removed;
+
 CREATE TRIGGER never_removed BEFORE DELETE OR TRUNCATE ON caas.usage_records FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
 
 ALTER TABLE caas.usage_records ENABLE ALWAYS TRIGGER never_removed;
@@ -2741,6 +2799,10 @@ CREATE TRIGGER not_of_a_sealed_day_either AFTER UPDATE ON caas.quarantined_lines
 
 ALTER TABLE caas.quarantined_lines ENABLE ALWAYS TRIGGER not_of_a_sealed_day_either;
 
+CREATE TRIGGER only_ends BEFORE UPDATE ON caas.usage_disputes FOR EACH ROW WHEN (((old.ended_at IS NOT NULL) OR ((((((old.id IS DISTINCT FROM new.id) OR (old.subscription IS DISTINCT FROM new.subscription)) OR (old.source_id IS DISTINCT FROM new.source_id)) OR (old.because IS DISTINCT FROM new.because)) OR (old.opened_by IS DISTINCT FROM new.opened_by)) OR (old.opened_at IS DISTINCT FROM new.opened_at)))) EXECUTE FUNCTION caas.refuse_other_usage_dispute();
+
+ALTER TABLE caas.usage_disputes ENABLE ALWAYS TRIGGER only_ends;
+
 CREATE TRIGGER only_ends BEFORE UPDATE ON caas.vehicle_assignments FOR EACH ROW WHEN (((NOT old.active) OR new.active OR (((((old.id IS DISTINCT FROM new.id) OR (old.vin IS DISTINCT FROM new.vin)) OR (old.order_id IS DISTINCT FROM new.order_id)) OR (old.customer IS DISTINCT FROM new.customer)) OR (old.since IS DISTINCT FROM new.since)))) EXECUTE FUNCTION caas.refuse_other_assignment();
 
 ALTER TABLE caas.vehicle_assignments ENABLE ALWAYS TRIGGER only_ends;
@@ -2785,6 +2847,9 @@ ALTER TABLE ONLY caas.access_credentials
 
 ALTER TABLE ONLY caas.accounts
     ADD CONSTRAINT accounts_customer_fkey FOREIGN KEY (customer) REFERENCES caas.customers(id);
+
+ALTER TABLE ONLY caas.usage_records
+    ADD CONSTRAINT cancels_what_is_there FOREIGN KEY (subscription, cancels) REFERENCES caas.usage_records(subscription, source_id);
 
 ALTER TABLE ONLY caas.deposit_decisions
     ADD CONSTRAINT deposit_decisions_payment_id_fkey FOREIGN KEY (payment_id) REFERENCES caas.payments(id);
@@ -2858,6 +2923,9 @@ ALTER TABLE ONLY caas.subscriptions
 ALTER TABLE ONLY caas.subscriptions
     ADD CONSTRAINT subscriptions_service_fkey FOREIGN KEY (service) REFERENCES caas.services(code);
 
+ALTER TABLE ONLY caas.usage_disputes
+    ADD CONSTRAINT usage_disputes_subscription_source_id_fkey FOREIGN KEY (subscription, source_id) REFERENCES caas.usage_records(subscription, source_id);
+
 ALTER TABLE ONLY caas.usage_records
     ADD CONSTRAINT usage_records_subscription_fkey FOREIGN KEY (subscription) REFERENCES caas.subscriptions(id);
 
@@ -2881,6 +2949,8 @@ GRANT USAGE ON SCHEMA caas TO caas_app;
 GRANT ALL ON FUNCTION caas.accept_payments(p_payments jsonb) TO caas_app;
 
 GRANT ALL ON FUNCTION caas.check_assignment() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.check_cancelled_use() TO caas_app;
 
 GRANT ALL ON FUNCTION caas.check_discrepancy() TO caas_app;
 
@@ -2961,6 +3031,8 @@ GRANT ALL ON FUNCTION caas.refuse_other_run() TO caas_app;
 GRANT ALL ON FUNCTION caas.refuse_other_subscription() TO caas_app;
 
 GRANT ALL ON FUNCTION caas.refuse_other_usage() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.refuse_other_usage_dispute() TO caas_app;
 
 GRANT ALL ON FUNCTION caas.refuse_other_vehicle() TO caas_app;
 
@@ -3097,6 +3169,8 @@ GRANT SELECT ON TABLE caas.subscription_arrows TO caas_app;
 GRANT SELECT ON TABLE caas.subscription_events TO caas_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.subscriptions TO caas_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.usage_disputes TO caas_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.usage_records TO caas_app;
 

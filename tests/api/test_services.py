@@ -281,3 +281,33 @@ async def test_what_is_no_month_is_refused(quiet_doors: Doors, month: str) -> No
     seen = await quiet_doors.get(f"/v1/billing/runs/{month}")
 
     assert (posted.status, seen.status) == (422, 422)
+
+
+async def test_use_is_taken_back_disputed_and_explained_over_the_wire(doors: Doors) -> None:
+    path = (await subscribes(doors)).headers["location"]
+    await until_active(doors, path)
+    active = (await doors.get(path)).json
+    used = {"subscription": active["id"], "quantity": 3, "at": active["activated_at"],
+            "source_id": "meter-1", "unit": "route"}  # fmt: skip
+    await doors.post("/v1/usage", used, caller="services")
+    doubt = {"subscription": active["id"], "source_id": "meter-1", "reason": "never drove there"}
+
+    early = await doors.post(
+        "/v1/usage", {**used, "at": "2020-01-01T00:00:00Z", "source_id": "old"}, caller="services"
+    )
+    huge = await doors.post("/v1/usage", {**used, "quantity": 10**12}, caller="services")
+    opened = await doors.post("/v1/usage-disputes", doubt, caller="operators")
+    back = {**used, "quantity": -3, "source_id": "meter-2", "cancels": "meter-1"}
+    taken_back = await doors.post("/v1/usage", back, caller="services")
+    outcome = f"/v1/usage-disputes/{opened.json['id']}/outcome"
+    ended = await doors.post(outcome, {"outcome": "cancelled"}, caller="operators")
+    otherwise = await doors.post(outcome, {"outcome": "billed"}, caller="operators")
+
+    assert (early.status, early.json["counted"], early.json["because"]) == (
+        200, False, "before_activation",
+    )  # fmt: skip
+    assert huge.status == 422
+    assert (opened.status, opened.json["outcome"]) == (201, None), opened.body
+    assert (taken_back.status, taken_back.json["counted"]) == (201, True), taken_back.body
+    assert (ended.status, ended.json["outcome"]) == (200, "cancelled")
+    assert (otherwise.status, otherwise.json["code"]) == (409, "usage_dispute_ended")

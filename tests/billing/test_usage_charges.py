@@ -8,9 +8,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import asyncpg
 import pytest
 
 from caas.billing import Billing, BillingTerms
+from caas.billing_database import self_check
 from caas.billing_database.connection import Database
 from caas.billing_database.invoices import Invoice, InvoiceRows
 from caas.rules.mes_vencido import (
@@ -196,7 +198,7 @@ async def test_use_told_late_stands_on_the_next_invoice(
     assert invoice.net == 2900 + 7 * 12
 
 
-async def test_what_is_owed_beyond_any_payment_is_a_case_and_no_invoice(
+async def test_use_beyond_any_payment_is_a_case_and_the_fee_is_billed(
     database: Database, house: SubscriptionHouse
 ) -> None:
     at = datetime(2032, 2, 3, tzinfo=UTC)
@@ -209,4 +211,49 @@ async def test_what_is_owed_beyond_any_payment_is_a_case_and_no_invoice(
     run = await house.billing.run_month(Month.parse("2032-02"))
 
     (case,) = await house.books.cases.listed(subject=past.id)
-    assert (run.invoices, case.kind) == (1, "month_too_large")
+    assert (run.invoices, case.kind) == (2, "month_too_large")
+    (invoice,) = await house.invoices.listed(subscription=past.id)
+    assert [line["kind"] for line in invoice.lines] == ["fixed fee"]
+
+
+async def test_a_subscription_that_cannot_be_invoiced_is_a_case_and_the_others_go_on(
+    database: Database, house: SubscriptionHouse
+) -> None:
+    pasts = [Past(activated_at=datetime(2031, 5, 5, tzinfo=UTC)) for _ in range(9)]
+    await put(database, pasts)
+    bad = pasts[4]
+    admin = await asyncpg.connect(database.dsn, server_settings={"search_path": "caas,public"})
+    await admin.execute(
+        f"alter table invoices add constraint bad check (subscription <> '{bad.id}')"
+    )
+    await admin.close()
+    await set_clock(database, datetime(2032, 3, 1, 12, tzinfo=MADRID))
+
+    run = await house.billing.run_month(Month.parse("2032-02"))
+
+    (case,) = await house.books.cases.listed(kind="month_not_invoiced")
+    assert (run.invoices, run.seen, case.subject) == (8, 9, bad.id)
+    assert run.finished_at is not None
+
+
+async def test_use_that_a_finished_month_left_out_in_silence_is_found(
+    database: Database, house: SubscriptionHouse
+) -> None:
+    past = Past(activated_at=datetime(2031, 5, 5, tzinfo=UTC), metered=UNITS,
+                used=(("kWh", 10**12, datetime(2032, 1, 3, tzinfo=UTC)),))  # fmt: skip
+    await put(database, [past])
+    await set_clock(database, datetime(2032, 3, 1, 12, tzinfo=MADRID))
+    await house.billing.run_month(Month.parse("2032-02"))
+    told = await broken_laws(database)
+
+    (case,) = await house.books.cases.listed(subject=past.id)
+    await house.books.cases.resolve(case.id, resolution="looked away", owner="ana")
+
+    assert told == []
+    assert await broken_laws(database) == ["no_use_is_forgotten"]
+    await house.books.cases.open("month_too_large", past.id, "still to be looked at")
+
+
+async def broken_laws(database: Database) -> list[str]:
+    findings = await self_check.self_check(database)
+    return [finding.law.name for finding in findings if finding.broken]

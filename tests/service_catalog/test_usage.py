@@ -7,7 +7,17 @@ import pytest
 
 from caas.billing_database.identifiers import new_id
 from caas.billing_database.subscriptions import SubscriptionNotFoundError
-from caas.service_catalog.usage import InvalidUsageError, UsageConflictError
+from caas.service_catalog.usage import (
+    DisputeOutcome,
+    InvalidUsageError,
+    NotCounted,
+    UsageBilledError,
+    UsageConflictError,
+    UsageDisputeEndedError,
+    UsageDisputeNotFoundError,
+    UsageNotFoundError,
+    UsageTooLargeError,
+)
 from tests.subscription_house import VIN, SubscriptionHouse
 
 
@@ -26,7 +36,8 @@ async def test_the_same_source_counts_once(house: SubscriptionHouse) -> None:
         )
     )
 
-    assert sum(answers) == 1
+    assert answers.count(None) == 1
+    assert answers.count(NotCounted.TOLD_BEFORE) == 19
     (use,) = await house.usage.used(subscription.id)
     assert (use.quantity, use.unit) == (5, "kWh")
 
@@ -48,7 +59,8 @@ async def test_a_source_that_changes_its_mind_is_refused(house: SubscriptionHous
     [
         {"quantity": 0},
         {"quantity": -1},
-        {"quantity": 10**12 + 1},
+        {"quantity": 10**9 + 1},
+        {"quantity": 1, "cancels": "other"},
         {"unit": "miles"},
         {"source_id": " "},
         {"source_id": "card 4111 1111 1111 1111"},
@@ -91,8 +103,9 @@ async def test_nothing_is_used_of_what_was_never_active(house: SubscriptionHouse
     refused = await house.subscribes("pm_declined", VIN)
     at = await now(house)
 
-    with pytest.raises(InvalidUsageError):
-        await house.usage.record_usage(refused.id, quantity=1, at=at, source_id="m")
+    answer = await house.usage.record_usage(refused.id, quantity=1, at=at, source_id="m")
+    assert answer is NotCounted.BEFORE_ACTIVATION
+    assert await house.usage.used(refused.id) == []
     with pytest.raises(SubscriptionNotFoundError):
         await house.usage.record_usage(new_id(), quantity=1, at=at, source_id="m")
 
@@ -109,3 +122,167 @@ async def test_what_was_billed_is_never_billed_again(house: SubscriptionHouse) -
 
     assert [line["kind"] for line in first.lines] == ["fixed fee", "metered usage"]
     assert [line["kind"] for line in second.lines] == ["fixed fee"]
+
+
+async def test_use_outside_the_delivered_term_is_not_counted(house: SubscriptionHouse) -> None:
+    subscription = await house.active()
+    assert subscription.activated_at is not None
+    before = subscription.activated_at - timedelta(seconds=1)
+    await house.subscriptions.end_subscription(subscription.id)
+    after = await now(house)
+
+    answers = [
+        await house.usage.record_usage(subscription.id, quantity=1, at=at, source_id=f"at {at}")
+        for at in (before, after)
+    ]
+
+    assert answers == [NotCounted.BEFORE_ACTIVATION, NotCounted.AFTER_END]
+    assert await house.usage.used(subscription.id) == []
+
+
+async def test_use_that_no_payment_could_carry_is_refused(house: SubscriptionHouse) -> None:
+    await house.offer(metered=[{"unit": "kWh", "unit_price": 10_000}])
+    subscription = await house.active()
+    at = await now(house)
+    await house.usage.record_usage(subscription.id, quantity=4 * 10**8, at=at, source_id="a")
+
+    with pytest.raises(UsageTooLargeError, match="payment carries at most"):
+        await house.usage.record_usage(subscription.id, quantity=2 * 10**8, at=at, source_id="b")
+
+    invoice = await house.billed(subscription)
+    assert invoice.lines[-1]["quantity"] == 4 * 10**8
+
+
+async def test_a_month_takes_so_many_units_and_no_more(house: SubscriptionHouse) -> None:
+    await house.offer(metered=[{"unit": "kWh", "unit_price": 0}])
+    subscription = await house.active()
+    at = await now(house)
+    for number in range(10):
+        await house.usage.record_usage(
+            subscription.id, quantity=10**9, at=at, source_id=f"m-{number}"
+        )
+
+    with pytest.raises(UsageTooLargeError, match="wait for the next invoice"):
+        await house.usage.record_usage(subscription.id, quantity=1, at=at, source_id="more")
+
+
+async def test_use_is_taken_back_whole_and_once(house: SubscriptionHouse) -> None:
+    subscription = await house.active()
+    at = await now(house)
+    await house.usage.record_usage(subscription.id, quantity=900, at=at, source_id="wrong")
+
+    async def take_back(source_id: str, quantity: int = -900) -> NotCounted | None:
+        return await house.usage.record_usage(
+            subscription.id, quantity=quantity, at=at, source_id=source_id, cancels="wrong"
+        )
+
+    with pytest.raises(InvalidUsageError, match="quantity -900"):
+        await take_back("part", -1)
+    first, again = await take_back("back"), await take_back("back")
+    with pytest.raises(UsageConflictError):
+        await take_back("another")
+    await house.usage.record_usage(subscription.id, quantity=9, at=at, source_id="right")
+    invoice = await house.billed(subscription)
+
+    assert (first, again) == (None, NotCounted.TOLD_BEFORE)
+    assert invoice.lines[-1]["quantity"] == 9
+    assert {use.invoice for use in await house.usage.used(subscription.id)} == {invoice.id}
+
+
+async def test_use_that_was_all_taken_back_leaves_no_line(house: SubscriptionHouse) -> None:
+    subscription = await house.active()
+    at = await now(house)
+    await house.usage.record_usage(subscription.id, quantity=5, at=at, source_id="wrong")
+    await house.usage.record_usage(
+        subscription.id, quantity=-5, at=at, source_id="back", cancels="wrong"
+    )
+
+    invoice = await house.billed(subscription)
+
+    assert [line["kind"] for line in invoice.lines] == ["fixed fee"]
+
+
+async def test_what_an_invoice_bills_is_corrected_by_a_credit_note(
+    house: SubscriptionHouse,
+) -> None:
+    subscription = await house.active()
+    at = await now(house)
+    await house.usage.record_usage(subscription.id, quantity=5, at=at, source_id="m")
+    invoice = await house.billed(subscription)
+
+    with pytest.raises(UsageBilledError, match=f"invoices/{invoice.id}/credit-notes"):
+        await house.usage.record_usage(
+            subscription.id, quantity=-5, at=at, source_id="back", cancels="m"
+        )
+    with pytest.raises(UsageBilledError):
+        await house.usage.dispute(subscription.id, "m", because="too much", by="ana")
+    with pytest.raises(UsageNotFoundError):
+        await house.usage.dispute(subscription.id, "nobody", because="too much", by="ana")
+
+
+async def test_a_month_is_billed_without_what_is_disputed(house: SubscriptionHouse) -> None:
+    subscription = await house.active()
+    at = await now(house)
+    await house.usage.record_usage(subscription.id, quantity=3, at=at, source_id="fine")
+    await house.usage.record_usage(subscription.id, quantity=700, at=at, source_id="doubted")
+    dispute = await house.usage.dispute(subscription.id, "doubted", because="no", by="ana")
+    same = await house.usage.dispute(subscription.id, "doubted", because="again", by="bea")
+
+    first = await house.billed(subscription)
+    await house.charged(first)
+    await house.usage.end_dispute(dispute.id, outcome=DisputeOutcome.BILLED, by="bea")
+    second = await house.billed(subscription)
+
+    assert same.id == dispute.id
+    assert [line["quantity"] for line in first.lines if line["out_of"] is None] == [3]
+    assert [line["quantity"] for line in second.lines if line["out_of"] is None] == [700]
+
+
+@pytest.mark.parametrize("by_whom", ["decision", "source"])
+async def test_disputed_use_that_is_taken_back_is_never_billed(
+    house: SubscriptionHouse, by_whom: str
+) -> None:
+    subscription = await house.active()
+    at = await now(house)
+    await house.usage.record_usage(subscription.id, quantity=700, at=at, source_id="doubted")
+    dispute = await house.usage.dispute(subscription.id, "doubted", because="no", by="ana")
+
+    if by_whom == "source":
+        await house.usage.record_usage(
+            subscription.id, quantity=-700, at=at, source_id="back", cancels="doubted"
+        )
+    ended = [
+        await house.usage.end_dispute(dispute.id, outcome=DisputeOutcome.CANCELLED, by="bea")
+        for _ in range(2)
+    ]
+    with pytest.raises(UsageDisputeEndedError):
+        await house.usage.end_dispute(dispute.id, outcome=DisputeOutcome.BILLED, by="bea")
+    with pytest.raises(UsageDisputeNotFoundError):
+        await house.usage.end_dispute(new_id(), outcome=DisputeOutcome.BILLED, by="bea")
+    invoice = await house.billed(subscription)
+
+    assert ended[0] == ended[1]
+    assert [line["kind"] for line in invoice.lines] == ["fixed fee"]
+    assert sum(use.quantity for use in await house.usage.used(subscription.id)) == 0
+
+
+async def test_use_taken_back_while_a_month_is_billed_is_never_half_billed(
+    house: SubscriptionHouse,
+) -> None:
+    subscription = await house.active()
+    at = await now(house)
+    await house.usage.record_usage(subscription.id, quantity=50, at=at, source_id="m")
+
+    async def take_back() -> bool:
+        try:
+            await house.usage.record_usage(
+                subscription.id, quantity=-50, at=at, source_id="back", cancels="m"
+            )
+        except UsageBilledError:
+            return False
+        return True
+
+    invoice, taken_back = await asyncio.gather(house.billed(subscription), take_back())
+
+    billed = [line["quantity"] for line in invoice.lines if line["out_of"] is None]
+    assert billed == ([] if taken_back else [50])

@@ -39,6 +39,7 @@ from caas.api.rooms import Api, Rooms
 from caas.api.services import SERVICE_OPERATIONS
 from caas.api.settings import ApiSettings
 from caas.api.subscriptions import SUBSCRIPTION_OPERATIONS
+from caas.api.usage import USAGE_OPERATIONS
 from caas.api.vehicles import VEHICLE_OPERATIONS
 from caas.api.webhook_handler import GATEWAY, WEBHOOK_OPERATIONS
 from caas.billing_database.api_keys import ApiKeys
@@ -53,6 +54,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *ORDER_OPERATIONS,
     *SERVICE_OPERATIONS,
     *SUBSCRIPTION_OPERATIONS,
+    *USAGE_OPERATIONS,
     *BILLING_OPERATIONS,
     *RECONCILIATION_OPERATIONS,
     *DISCREPANCY_OPERATIONS,

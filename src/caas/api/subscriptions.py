@@ -1,9 +1,8 @@
-"""Subscriptions and their metered use (Diagram 6, mes vencido).
+"""Subscriptions (Diagram 6, mes vencido).
 
 Rule a change must keep: nothing is charged here; the month's end does that.
 """
 
-from datetime import UTC
 from typing import Final
 from uuid import UUID
 
@@ -21,7 +20,7 @@ from caas.api.problems import CallRefusedError, Problem
 from caas.api.queries import Limit, QueryOf
 from caas.api.rooms import Api
 from caas.api.service_answers import SubscriptionAnswer, SubscriptionPage, subscription_answer
-from caas.api.texts import Moment, PaymentMethod, Reference, ServiceCode, Unit, UnitQuantity, Vin
+from caas.api.texts import PaymentMethod, ServiceCode, Vin
 from caas.rules.scopes import Scope
 from caas.rules.subscription_states import SubscriptionState
 
@@ -43,25 +42,6 @@ class PaymentMethodBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     payment_method: PaymentMethod | None = None
 
 
-class UsageBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """So many units used at a moment; the same `source_id` counts once."""
-
-    subscription: UUID
-    quantity: UnitQuantity
-    at: Moment
-    source_id: Reference
-    unit: Unit | None = None
-
-
-class UsageAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """What was written down; `counted` is false when this source told the same before."""
-
-    subscription: UUID
-    source_id: str
-    quantity: int
-    counted: bool
-
-
 class SubscriptionQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which subscriptions are listed."""
 
@@ -81,7 +61,6 @@ class PaymentMethodRefusedError(CallRefusedError):
 
 NEW: Final = BodyOf(SubscriptionBody)
 OTHER_METHOD: Final = BodyOf(PaymentMethodBody)
-USED: Final = BodyOf(UsageBody)
 LISTED: Final = QueryOf(SubscriptionQuery)
 
 
@@ -152,25 +131,6 @@ async def list_subscriptions(api: Api, call: Call) -> Answer:
     return answer_of(200, SubscriptionPage(data=told, next_cursor=more))
 
 
-async def record_usage(api: Api, call: Call) -> Answer:
-    """Write metered use down; it is billed at month's end."""
-    body = USED.read(call.body)
-
-    async def record() -> Answer:
-        await own_subscription(api.rooms, call.by, body.subscription)
-        counted = await api.rooms.usage.record_usage(
-            body.subscription, quantity=body.quantity, at=body.at.astimezone(UTC),
-            source_id=body.source_id, unit=body.unit,
-        )  # fmt: skip
-        told = UsageAnswer(
-            subscription=body.subscription, source_id=body.source_id, quantity=body.quantity,
-            counted=counted,
-        )  # fmt: skip
-        return answer_of(201 if counted else 200, told)
-
-    return await once(api.rooms.books.keys, call, body, record)
-
-
 def _refuse_others(call: Call, customer: UUID) -> None:
     refuse_other_customer(call.by, customer)
     if call.by.dealership is not None:
@@ -203,10 +163,5 @@ SUBSCRIPTION_OPERATIONS: Final = (
     Operation(
         id="listSubscriptions", tag=TAG, method="GET", path="/v1/subscriptions", scopes=_READERS,
         query=LISTED, answers={200: SubscriptionPage}, handle=list_subscriptions,
-    ),
-    Operation(
-        id="recordUsage", tag=TAG, method="POST", path="/v1/usage",
-        scopes=frozenset({Scope.SERVICE_CATALOG, Scope.BILLING}), body=USED,
-        answers={200: UsageAnswer, 201: UsageAnswer, 404: Problem}, handle=record_usage,
     ),
 )  # fmt: skip

@@ -82,7 +82,7 @@ Vin = Annotated[
 ServiceCode = Annotated[str, Meta(pattern=SERVICE_CODE_PATTERN)]
 MonthKey = Annotated[str, Meta(pattern=MONTH_PATTERN, description="For example 2026-11.")]
 Unit = Annotated[str, Meta(min_length=1, max_length=40, pattern=WRITTEN_PATTERN)]
-UnitQuantity = Annotated[int, Meta(ge=1, le=10**12)]
+UnitQuantity = Annotated[int, Meta(ge=-(10**9), le=10**9)]
 Moment = Annotated[datetime, Meta(tz=True)]
 Epoch = Annotated[int, Meta(ge=0, le=TOTAL_MAX)]
 Remark = Annotated[str, Meta(max_length=200, pattern=REMARK_PATTERN)]

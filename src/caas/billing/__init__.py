@@ -16,7 +16,12 @@ from typing import Final
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from caas.billing_database.billing_runs import BillingRun, BillingRuns, Terms
+from caas.billing_database.billing_runs import (
+    CANNOT_BE_WRITTEN,
+    BillingRun,
+    BillingRuns,
+    Terms,
+)
 from caas.billing_database.books import Books
 from caas.billing_database.connection import Connection
 from caas.billing_database.due_work import DueWork
@@ -29,6 +34,8 @@ from caas.rules.mes_vencido import Month
 
 BILL_MONTH: Final = "bill_month"
 TOO_LARGE: Final = "month_too_large"
+NOT_INVOICED: Final = "month_not_invoiced"
+ERROR_CHARS_MAX: Final = 300
 INVOICED_AT_ONCE: Final = 5000
 CHARGED_AT_ONCE: Final = 2000
 BATCHES_AT_ONCE_MAX: Final = 20
@@ -148,11 +155,34 @@ class Billing:
             iva_basis_points=self._terms.iva_basis_points,
             series=self._series(await self._runs.now(within=connection)),
         )
-        after, too_large = await self._runs.invoice_batch(
-            run, terms, rows_max=INVOICED_AT_ONCE, within=connection
+        rows_max = INVOICED_AT_ONCE
+        while True:
+            try:
+                async with connection.transaction():
+                    after, unfit = await self._runs.invoice_batch(
+                        run, terms, rows_max=rows_max, within=connection
+                    )
+            except CANNOT_BE_WRITTEN as error:
+                if rows_max == 1:
+                    return await self._pass_over(run, terms, str(error), connection)
+                rows_max //= 2
+                continue
+            for subscription in unfit:
+                await self._say_too_large(subscription, month, connection)
+            return after
+
+    async def _pass_over(
+        self, run: BillingRun, terms: Terms, error: str, connection: Connection
+    ) -> BillingRun:
+        """Give the subscription that cannot be invoiced to a person; the others go on."""
+        after, subscription = await self._runs.pass_over(run, terms, within=connection)
+        await self._notifications.alert(
+            NOT_INVOICED,
+            subscription,
+            f"A subscription has no invoice for {terms.month}: {error[:ERROR_CHARS_MAX]}. Look at "
+            "its terms and its use.",
+            within=connection,
         )
-        for subscription in too_large:
-            await self._say_too_large(subscription, month, connection)
         return after
 
     async def _charge_mes_vencido(self, run: BillingRun, connection: Connection) -> BillingRun:
@@ -167,8 +197,9 @@ class Billing:
         await self._notifications.alert(
             TOO_LARGE,
             subscription,
-            f"A subscription owes more for {month} than a payment may be; it has no invoice. "
-            "Look at what was recorded of its use.",
+            f"The use recorded of a subscription for {month} comes to more than a payment may be, "
+            "or to less than nothing; only its fee is billed. Take back what was recorded wrongly; "
+            "what is left is billed with the next month.",
             within=connection,
         )
 

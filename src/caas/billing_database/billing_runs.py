@@ -14,10 +14,16 @@ from datetime import date, datetime
 from typing import Final
 from uuid import UUID
 
+import asyncpg
+
 from caas.billing_database.connection import Connection, Database, Row
 from caas.billing_database.identifiers import new_id
+from caas.billing_database.usage_records import HOLD_OFF_CHANGES
 from caas.rules.mes_vencido import Interval, Month
 from caas.rules.money import AMOUNT_MAX
+
+CANNOT_BE_WRITTEN: Final = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
+"""What the database says to a subscription whose month it cannot hold."""
 
 ONE: Final = "select * from billing_runs where month = $1"
 LOCKED: Final = "select * from billing_runs where month = $1 for update"
@@ -56,7 +62,9 @@ with batch as materialized (
   select u.subscription, u.unit, sum(u.quantity) as quantity
     from counted c join usage_records u on u.subscription = c.id and u.invoice is null
    where u.at < $5 and u.at >= c.activated_at and (c.ended_at is null or u.at < c.ended_at)
-   group by u.subscription, u.unit
+     and not exists (select from usage_disputes x where x.subscription = u.subscription
+                       and x.source_id = u.source_id and x.ended_at is null)
+   group by u.subscription, u.unit having sum(u.quantity) <> 0
 ), used as materialized (
   select c.id, sum(t.quantity * (m.metered->>'unit_price')::bigint) as net,
          jsonb_agg(jsonb_build_object('kind', 'metered usage', 'unit', t.unit,
@@ -66,6 +74,9 @@ with batch as materialized (
     cross join lateral jsonb_array_elements(c.metered) with ordinality as m(metered, place)
     join totals t on t.subscription = c.id and t.unit = m.metered->>'unit'
    group by c.id
+), unfit as materialized (
+  select c.id from counted c left join used u on u.id = c.id
+   where coalesce(u.net, 0) < 0 or c.monthly_fee * c.days / $8 + coalesce(u.net, 0) > $12
 ), charged as materialized (
   select c.id, c.customer, c.vin, c.service, c.currency,
          (c.monthly_fee * c.days / $8 + coalesce(u.net, 0))::numeric as net,
@@ -73,7 +84,8 @@ with batch as materialized (
            'kind', 'fixed fee', 'unit', 'day', 'quantity', c.days, 'out_of', $8::integer,
            'unit_price', c.monthly_fee, 'net', c.monthly_fee * c.days / $8)) else '[]' end
          || coalesce(u.lines, '[]') as lines
-    from counted c left join used u on u.id = c.id
+    from counted c left join used u
+      on u.id = c.id and not exists (select from unfit x where x.id = c.id)
    where c.days > 0 and c.monthly_fee > 0 or u.id is not null
 ), numbered as materialized (
   select c.*, row_number() over (order by c.id) as i from charged c where c.net <= $12
@@ -95,10 +107,16 @@ with batch as materialized (
     from issued i join counted c on c.id = i.id
    where u.subscription = i.id and u.invoice is null
      and u.at < $5 and u.at >= c.activated_at and (c.ended_at is null or u.at < c.ended_at)
+     and not exists (select from unfit x where x.id = i.id)
+     and not exists (select from usage_disputes x where x.subscription = u.subscription
+                       and x.source_id = u.source_id and x.ended_at is null)
 )
 select (select count(*) from batch) as seen, (select max(id::text)::uuid from batch) as last,
        (select count(*) from issued) as issued,
-       (select array_agg(id) from charged where net > $12) as too_large
+       (select array_agg(id) from unfit) as unfit
+"""
+NEXT: Final = """
+select id from subscriptions where $1::uuid is null or id > $1 order by id limit 1
 """
 ADVANCE: Final = """
 with counter as (update invoice_series set next = next + $3 where series = $2)
@@ -207,9 +225,11 @@ class BillingRuns:
     ) -> tuple[BillingRun, list[UUID]]:
         """Issue the invoices of the next subscriptions; return the run as it is then.
 
-        The ids are of subscriptions that owe more than any payment may be; they have no invoice.
+        The ids are of subscriptions whose use comes to more than a payment may be, or to less than
+        nothing: it is not billed, only the fee is.
         """
         first = await within.fetchval(LOCK_SERIES, terms.series)
+        await within.execute(HOLD_OFF_CHANGES)
         ids = _ids_in_a_row()
         batch = await within.fetchrow(
             INVOICE_BATCH,
@@ -232,7 +252,16 @@ class BillingRuns:
             ADVANCE, run.month, terms.series, batch["issued"], batch["last"], batch["seen"]
         )
         assert after is not None, "the run is locked and there"
-        return _run(after), batch["too_large"] or []
+        return _run(after), batch["unfit"] or []
+
+    async def pass_over(
+        self, run: BillingRun, terms: Terms, *, within: Connection
+    ) -> tuple[BillingRun, UUID]:
+        """Move the run behind the next subscription without an invoice; return which it is."""
+        passed: UUID = await within.fetchval(NEXT, run.seen_through)
+        after = await within.fetchrow(ADVANCE, run.month, terms.series, 0, passed, 1)
+        assert after is not None, "the run is locked and there"
+        return _run(after), passed
 
     async def uncharged(
         self, run: BillingRun, *, rows_max: int, within: Connection

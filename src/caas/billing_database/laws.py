@@ -219,6 +219,45 @@ LAWS: Final = (
             where u.invoice is not null and i.subscription is distinct from u.subscription""",
     ),
     Law(
+        "use_is_taken_back_whole",
+        "What takes use back takes all of it, and no invoice bills the one without the other.",
+        """select c.subscription::text || ' ' || c.source_id from usage_records c
+             left join usage_records u on u.subscription = c.subscription
+                                      and u.source_id = c.cancels
+            where c.cancels is not null
+              and ((u.quantity, u.unit, u.at) is distinct from (-c.quantity, c.unit, c.at)
+                   or u.invoice is distinct from c.invoice)""",
+    ),
+    Law(
+        "disputed_use_is_not_billed",
+        "No invoice bills use while it is disputed.",
+        """select d.id from usage_disputes d
+             join usage_records u on u.subscription = d.subscription and u.source_id = d.source_id
+             join invoices i on i.id = u.invoice
+            where i.issued_at >= d.opened_at
+              and (d.ended_at is null or i.issued_at < d.ended_at)""",
+    ),
+    Law(
+        "no_use_is_forgotten",
+        "Use that a finished month should have billed is on an invoice, or has an open case.",
+        """with last as (
+             select month, started_at from billing_runs where finished_at is not null
+              order by month desc limit 1)
+           select u.subscription::text || ' ' || u.source_id from last r
+             join usage_records u on u.invoice is null and u.cancels is null
+              and u.recorded_at < r.started_at and u.at < to_date(r.month, 'YYYY-MM')
+             join subscriptions s on s.id = u.subscription and s.activated_at <= u.at
+              and (least(s.cancelled_at, s.deactivated_at) > u.at
+                   or least(s.cancelled_at, s.deactivated_at) is null)
+              and s.cancelled_because is distinct from 'payment failed'
+            where not exists (select from usage_records c where c.subscription = u.subscription
+                                 and c.cancels = u.source_id)
+              and not exists (select from usage_disputes d where d.subscription = u.subscription
+                  and d.source_id = u.source_id
+                  and (d.ended_at is null or d.ended_at > r.started_at))
+              and not exists (select from cases k where k.subject = s.id and k.status = 'open')""",
+    ),
+    Law(
         "every_invoice_is_charged",
         "Once a month's run is finished, every invoice of it with an amount has a payment.",
         """select i.id from invoices i join billing_runs r on r.month = i.month

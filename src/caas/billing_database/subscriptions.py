@@ -1,7 +1,6 @@
-"""Subscriptions and metered use as rows (Diagram 6).
+"""Subscriptions as rows (Diagram 6).
 
-Rules a change must keep: a subscription moves only along an arrow, from the state it was seen in;
-the same source of use counts once; what was billed is never changed.
+Rules a change must keep: a subscription moves only along an arrow, from the state it was seen in.
 """
 
 import dataclasses
@@ -15,7 +14,6 @@ from caas.errors import NotFoundError
 from caas.rules.subscription_states import SubscriptionEvent, SubscriptionState, next_state
 
 PAGE_ROWS_MAX: Final = 200
-CLOCKS_DIFFER_SECONDS_MAX: Final = 300
 
 ADD: Final = """
 insert into subscriptions (id, customer, vin, service, currency, monthly_fee, metered,
@@ -51,19 +49,6 @@ DONE: Final = "delete from open_work where kind = $1 and subject = $2"
 EVENTS: Final = """
 select event, from_state, to_state, payment_id, at from subscription_events
  where subscription = $1 order by version
-"""
-USE: Final = """
-insert into usage_records (subscription, source_id, unit, quantity, at, recorded_at)
-select $1, $2, $3, $4, $5, db_now() where $5 <= db_now() + make_interval(secs => $6)
-on conflict do nothing returning source_id
-"""
-STORED_USE: Final = """
-select source_id, unit, quantity, at, invoice from usage_records
- where subscription = $1 and source_id = $2
-"""
-USED: Final = """
-select source_id, unit, quantity, at, invoice from usage_records
- where subscription = $1 and ($2::timestamptz is null or at < $2) order by at desc limit $3
 """
 
 
@@ -107,19 +92,8 @@ class Subscription:
     created_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Use:
-    """So many units used at one moment; `invoice` is the one that bills them, if any yet."""
-
-    source_id: str
-    unit: str
-    quantity: int
-    at: datetime
-    invoice: UUID | None = None
-
-
 class SubscriptionRows:
-    """The tables of subscriptions and use."""
+    """The table of subscriptions."""
 
     def __init__(self, database: Database) -> None:
         """Read and write through this database."""
@@ -215,30 +189,6 @@ class SubscriptionRows:
     async def events(self, subscription_id: UUID) -> list[dict[str, Any]]:
         """Return everything that happened to a subscription, in order."""
         return [dict(row) for row in await self._database.fetch(EVENTS, subscription_id)]
-
-    async def use(self, subscription_id: UUID, use: Use) -> tuple[bool, Use | None]:
-        """Write use down once; return whether this was the first time, and what is stored.
-
-        Nothing is stored when the moment of use lies in the future.
-        """
-        row = await self._database.fetchrow(
-            USE,
-            subscription_id,
-            use.source_id,
-            use.unit,
-            use.quantity,
-            use.at,
-            CLOCKS_DIFFER_SECONDS_MAX,
-        )
-        if row is not None:
-            return True, use
-        stored = await self._database.fetchrow(STORED_USE, subscription_id, use.source_id)
-        return False, None if stored is None else Use(**dict(stored))
-
-    async def used(self, subscription_id: UUID, *, before: datetime | None = None) -> list[Use]:
-        """Return what was used, newest first, at most a page of it."""
-        rows = await self._database.fetch(USED, subscription_id, before, PAGE_ROWS_MAX)
-        return [Use(**dict(row)) for row in rows]
 
 
 def _found(row: Row | None, subscription_id: UUID) -> Subscription:

@@ -12,7 +12,8 @@ from datetime import date, datetime, tzinfo
 from typing import Final
 
 from caas.billing import IVA_BASIS_POINTS
-from caas.billing_database.subscriptions import Subscription, Use
+from caas.billing_database.subscriptions import Subscription
+from caas.billing_database.usage_records import Use
 from caas.channels.rooms import Channels
 from caas.rules.mes_vencido import (
     DeliveredInterval,
@@ -85,13 +86,15 @@ def _metered(subscription: Subscription, used: list[Use]) -> list[MeteredUsage]:
 async def _used(
     channels: Channels, subscription: Subscription, month: Month, zone: tzinfo
 ) -> list[Use]:
-    """Return the use of the month that no invoice bills yet."""
+    """Return the use of the month that no invoice bills yet and nobody disputes."""
     interval = month.interval(zone)
     found: list[Use] = []
     before: datetime | None = None
     for _ in range(PAGES_READ_MAX):
         page = await channels.rooms.usage.used(subscription.id, before=before)
-        found += [use for use in page if use.at in interval and use.invoice is None]
+        found += [
+            use for use in page if use.at in interval and use.invoice is None and not use.disputed
+        ]
         if not page or page[-1].at < interval.start:
             break
         before = page[-1].at

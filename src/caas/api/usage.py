@@ -1,0 +1,170 @@
+"""Metered use of subscriptions: recorded, taken back, disputed.
+
+Rule a change must keep: nothing is charged here; the month's end does that.
+"""
+
+from datetime import UTC, datetime
+from typing import Final
+from uuid import UUID
+
+import msgspec
+
+from caas.api.answers import Answer, answer_of
+from caas.api.bodies import BodyOf
+from caas.api.call import Call
+from caas.api.idempotency import once
+from caas.api.operation import Operation
+from caas.api.ownership import own_subscription, refuse_narrowed
+from caas.api.problems import Problem
+from caas.api.rooms import Api
+from caas.api.texts import Moment, Name, Reference, Unit, UnitQuantity
+from caas.billing_database.usage_records import UsageDispute
+from caas.rules.scopes import Scope
+from caas.service_catalog.usage import DisputeOutcome, NotCounted
+
+TAG: Final = "subscriptions"
+
+
+class UsageBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """So many units used at a moment; the same `source_id` counts once.
+
+    A counter-record names in `cancels` the source id it takes back, with its unit, its moment and
+    its quantity with a minus.
+    """
+
+    subscription: UUID
+    quantity: UnitQuantity
+    at: Moment
+    source_id: Reference
+    unit: Unit | None = None
+    cancels: Reference | None = None
+
+
+class UsageAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What was written down, or `because` of what it does not count.
+
+    `told_before`: this source told the same before. `before_activation`, `after_end`: it lies
+    outside the time in which the service was delivered; it is not kept and never billed.
+    """
+
+    subscription: UUID
+    source_id: str
+    quantity: int
+    counted: bool
+    because: NotCounted | None
+
+
+class DisputeBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which use is doubted, and why."""
+
+    subscription: UUID
+    source_id: Reference
+    reason: Name
+
+
+class OutcomeBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What becomes of the use: `billed` with the next invoice, or `cancelled`."""
+
+    outcome: DisputeOutcome
+
+
+class DisputeAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """A dispute about use; without an outcome it is open, and no invoice bills that use."""
+
+    id: UUID
+    subscription: UUID
+    source_id: str
+    reason: str
+    opened_by: str
+    opened_at: datetime
+    outcome: DisputeOutcome | None
+    ended_by: str | None
+    ended_at: datetime | None
+
+
+USED: Final = BodyOf(UsageBody)
+DISPUTED: Final = BodyOf(DisputeBody)
+OUTCOME: Final = BodyOf(OutcomeBody)
+
+
+async def record_usage(api: Api, call: Call) -> Answer:
+    """Write metered use down, or take it back; it is billed at month's end."""
+    body = USED.read(call.body)
+
+    async def record() -> Answer:
+        await own_subscription(api.rooms, call.by, body.subscription)
+        because = await api.rooms.usage.record_usage(
+            body.subscription, quantity=body.quantity, at=body.at.astimezone(UTC),
+            source_id=body.source_id, unit=body.unit, cancels=body.cancels,
+        )  # fmt: skip
+        told = UsageAnswer(
+            subscription=body.subscription, source_id=body.source_id, quantity=body.quantity,
+            counted=because is None, because=because,
+        )  # fmt: skip
+        return answer_of(201 if because is None else 200, told)
+
+    return await once(api.rooms.books.keys, call, body, record)
+
+
+async def dispute_usage(api: Api, call: Call) -> Answer:
+    """Let use wait until somebody decides; what is not disputed is billed meanwhile."""
+    body = DISPUTED.read(call.body)
+    refuse_narrowed(call.by)
+
+    async def dispute() -> Answer:
+        opened = await api.rooms.usage.dispute(
+            body.subscription, body.source_id, because=body.reason, by=call.by.name
+        )
+        return answer_of(201, _told(opened))
+
+    return await once(api.rooms.books.keys, call, body, dispute)
+
+
+async def end_usage_dispute(api: Api, call: Call) -> Answer:
+    """Decide a dispute about use; deciding the same again changes nothing."""
+    body = OUTCOME.read(call.body)
+    refuse_narrowed(call.by)
+
+    async def end() -> Answer:
+        ended = await api.rooms.usage.end_dispute(
+            call.ids["dispute_id"], outcome=body.outcome, by=call.by.name
+        )
+        return answer_of(200, _told(ended))
+
+    return await once(api.rooms.books.keys, call, body, end)
+
+
+def _told(dispute: UsageDispute) -> DisputeAnswer:
+    return DisputeAnswer(
+        id=dispute.id,
+        subscription=dispute.subscription,
+        source_id=dispute.source_id,
+        reason=dispute.because,
+        opened_by=dispute.opened_by,
+        opened_at=dispute.opened_at,
+        outcome=None if dispute.outcome is None else DisputeOutcome(dispute.outcome),
+        ended_by=dispute.ended_by,
+        ended_at=dispute.ended_at,
+    )
+
+
+_DECIDERS: Final = frozenset({Scope.SERVICE_CATALOG, Scope.BILLING, Scope.OPERATIONS})
+
+USAGE_OPERATIONS: Final = (
+    Operation(
+        id="recordUsage", tag=TAG, method="POST", path="/v1/usage",
+        scopes=frozenset({Scope.SERVICE_CATALOG, Scope.BILLING}), body=USED,
+        answers={200: UsageAnswer, 201: UsageAnswer, 404: Problem, 409: Problem},
+        handle=record_usage,
+    ),
+    Operation(
+        id="disputeUsage", tag=TAG, method="POST", path="/v1/usage-disputes", scopes=_DECIDERS,
+        body=DISPUTED, answers={201: DisputeAnswer, 404: Problem, 409: Problem},
+        handle=dispute_usage,
+    ),
+    Operation(
+        id="endUsageDispute", tag=TAG, method="POST",
+        path="/v1/usage-disputes/{dispute_id:uuid}/outcome", scopes=_DECIDERS, body=OUTCOME,
+        answers={200: DisputeAnswer, 404: Problem, 409: Problem}, handle=end_usage_dispute,
+    ),
+)  # fmt: skip

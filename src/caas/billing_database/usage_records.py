@@ -1,0 +1,169 @@
+"""Metered use as rows: recorded, taken back, disputed (Diagram 6).
+
+Rules a change must keep: the same source counts once; what was billed is never changed; whoever
+takes use back or disputes it holds off the batches of a month end, so that no invoice bills what
+is being taken off it.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from caas.billing_database.connection import Connection, Database, Row
+from caas.billing_database.identifiers import new_id
+
+PAGE_ROWS_MAX: Final = 200
+CLOCKS_DIFFER_SECONDS_MAX: Final = 300
+
+HOLD_OFF_INVOICES: Final = "select pg_advisory_xact_lock_shared(hashtext('caas usage'))"
+HOLD_OFF_CHANGES: Final = "select pg_advisory_xact_lock(hashtext('caas usage'))"
+"""Many may change use at once, and no batch of invoices beside them."""
+
+ADD: Final = """
+insert into usage_records (subscription, source_id, unit, quantity, at, recorded_at, cancels)
+select $1, $2, $3, $4, $5, db_now(), $7 where $5 <= db_now() + make_interval(secs => $6)
+returning source_id
+"""
+COLUMNS: Final = """
+select u.source_id, u.unit, u.quantity, u.at, u.invoice, u.cancels,
+       exists (select from usage_disputes d where d.subscription = u.subscription
+                  and d.source_id = u.source_id and d.ended_at is null) as disputed
+  from usage_records u
+"""
+ONE: Final = COLUMNS + " where u.subscription = $1 and u.source_id = $2"
+CANCELLED_BY: Final = COLUMNS + " where u.subscription = $1 and u.cancels = $2"
+LISTED: Final = (
+    COLUMNS
+    + """
+ where u.subscription = $1 and ($2::timestamptz is null or u.at < $2)
+ order by u.at desc limit $3
+"""
+)
+WAITING: Final = """
+select unit, sum(quantity)::text as quantity from usage_records
+ where subscription = $1 and invoice is null group by unit
+"""
+OPEN_DISPUTE: Final = """
+insert into usage_disputes (id, subscription, source_id, because, opened_by, opened_at)
+values ($1, $2, $3, $4, $5, db_now()) on conflict do nothing returning *
+"""
+DISPUTE: Final = "select * from usage_disputes where id = $1 for update"
+DISPUTE_OF: Final = """
+select * from usage_disputes
+ where subscription = $1 and source_id = $2 and ended_at is null for update
+"""
+END_DISPUTE: Final = """
+update usage_disputes set outcome = $2, ended_by = $3, ended_at = db_now()
+ where id = $1 and ended_at is null returning *
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """So many units used at one moment; `invoice` is the one that bills them, if any yet.
+
+    A record that takes another one back has its quantity with a minus and `cancels` it.
+    """
+
+    source_id: str
+    unit: str
+    quantity: int
+    at: datetime
+    invoice: UUID | None = None
+    cancels: str | None = None
+    disputed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class UsageDispute:
+    """Somebody's doubt about one use; while it is open no invoice bills that use."""
+
+    id: UUID
+    subscription: UUID
+    source_id: str
+    because: str
+    opened_by: str
+    opened_at: datetime
+    outcome: str | None
+    ended_by: str | None
+    ended_at: datetime | None
+
+
+class UsageRecords:
+    """The tables of use and of the disputes about it."""
+
+    def __init__(self, database: Database) -> None:
+        """Read and write through this database."""
+        self._database = database
+
+    async def hold_off_invoices(self, *, within: Connection) -> None:
+        """Let no batch of invoices begin until the transaction ends; wait for one that has."""
+        await within.execute(HOLD_OFF_INVOICES)
+
+    async def add(self, subscription: UUID, use: Use, *, within: Connection) -> bool:
+        """Write use down; False when its moment lies in the future."""
+        row = await within.fetchrow(
+            ADD,
+            subscription,
+            use.source_id,
+            use.unit,
+            use.quantity,
+            use.at,
+            CLOCKS_DIFFER_SECONDS_MAX,
+            use.cancels,
+        )
+        return row is not None
+
+    async def find(self, subscription: UUID, source_id: str, *, within: Connection) -> Use | None:
+        """Return what a source told, or None."""
+        return _use(await within.fetchrow(ONE, subscription, source_id))
+
+    async def cancelled_by(
+        self, subscription: UUID, source_id: str, *, within: Connection
+    ) -> Use | None:
+        """Return the record that takes this one back, or None."""
+        return _use(await within.fetchrow(CANCELLED_BY, subscription, source_id))
+
+    async def waiting(self, subscription: UUID, *, within: Connection) -> dict[str, int]:
+        """Return how much of each unit no invoice bills yet."""
+        rows = await within.fetch(WAITING, subscription)
+        return {row["unit"]: int(row["quantity"]) for row in rows}
+
+    async def listed(self, subscription: UUID, *, before: datetime | None = None) -> list[Use]:
+        """Return what was used, newest first, at most a page of it."""
+        rows = await self._database.fetch(LISTED, subscription, before, PAGE_ROWS_MAX)
+        return [Use(**dict(row)) for row in rows]
+
+    async def open_dispute(
+        self, subscription: UUID, source_id: str, *, because: str, by: str, within: Connection
+    ) -> UsageDispute:
+        """Open a dispute, or return the one that is open already."""
+        row = await within.fetchrow(OPEN_DISPUTE, new_id(), subscription, source_id, because, by)
+        row = row or await within.fetchrow(DISPUTE_OF, subscription, source_id)
+        assert row is not None, "it was written, or another one is open"
+        return UsageDispute(**dict(row))
+
+    async def dispute(self, dispute_id: UUID, *, within: Connection) -> UsageDispute | None:
+        """Return a dispute that nobody else ends until the transaction does, or None."""
+        row = await within.fetchrow(DISPUTE, dispute_id)
+        return None if row is None else UsageDispute(**dict(row))
+
+    async def dispute_of(
+        self, subscription: UUID, source_id: str, *, within: Connection
+    ) -> UsageDispute | None:
+        """Return the open dispute of one use, or None."""
+        row = await within.fetchrow(DISPUTE_OF, subscription, source_id)
+        return None if row is None else UsageDispute(**dict(row))
+
+    async def end_dispute(
+        self, dispute_id: UUID, *, outcome: str, by: str, within: Connection
+    ) -> UsageDispute:
+        """End an open dispute."""
+        row = await within.fetchrow(END_DISPUTE, dispute_id, outcome, by)
+        assert row is not None, "only an open dispute is ended"
+        return UsageDispute(**dict(row))
+
+
+def _use(row: Row | None) -> Use | None:
+    return None if row is None else Use(**dict(row))

@@ -75,6 +75,24 @@ begin
       limit 1) l on true;
 end $$;
 
+CREATE FUNCTION caas.add_service_order(p_id uuid, p_customer uuid, p_vin text, p_service text, p_duration_days integer, p_amount bigint, p_currency text, p_lapses_after double precision) RETURNS TABLE(created_at timestamp with time zone, obstacle text, service_order uuid, subscription uuid, ends_at timestamp with time zone)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'caas', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+declare v_at timestamptz := db_now();
+begin
+  return query
+    select v_at, r.* from reserve_term(
+      p_vin, p_service, p_customer, p_id, null, p_duration_days, p_lapses_after) r;
+  if found then
+    return;
+  end if;
+  insert into service_orders (id, customer, vin, service, duration_days, amount, currency, created_at)
+  values (p_id, p_customer, p_vin, p_service, p_duration_days, p_amount, p_currency, v_at);
+  return query select v_at, null::text, null::uuid, null::uuid, null::timestamptz;
+end $$;
+
 CREATE FUNCTION caas.check_assignment() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -328,9 +346,124 @@ begin
   return null;
 end $$;
 
+CREATE SEQUENCE caas.ota_epochs
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1;
+
+CREATE TABLE caas.ota_commands (
+    command_id uuid NOT NULL,
+    subject uuid NOT NULL,
+    vin text NOT NULL,
+    service text NOT NULL,
+    action text NOT NULL,
+    purpose text NOT NULL,
+    epoch bigint DEFAULT nextval('caas.ota_epochs'::regclass) NOT NULL,
+    valid_until timestamp with time zone,
+    deadline timestamp with time zone NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    attempt integer DEFAULT 1 NOT NULL,
+    CONSTRAINT ota_commands_action_check CHECK ((action = ANY (ARRAY['activate'::text, 'deactivate'::text]))),
+    CONSTRAINT ota_commands_attempt_check CHECK ((attempt > 0)),
+    CONSTRAINT ota_commands_purpose_check CHECK ((purpose = ANY (ARRAY['service payment'::text, 'subscription'::text])))
+);
+
+CREATE FUNCTION caas.command_desired_state(p_entitlement uuid, p_command_id uuid, p_activate_within double precision, p_deadline_in double precision, p_resend_in double precision) RETURNS SETOF caas.ota_commands
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'caas', 'pg_temp'
+    AS $$
+declare v_at timestamptz; v_command ota_commands;
+begin
+  perform from entitlements where id = p_entitlement for update;
+  v_at := db_now();
+  insert into ota_commands (command_id, subject, vin, service, action, purpose, valid_until,
+      deadline, created_at, attempt)
+  select p_command_id, d.subject, e.vin, e.service, case when d.on_ then 'activate' else 'deactivate' end,
+         d.purpose, d.until,
+         v_at + make_interval(secs => case when d.is_activating then p_activate_within
+                                           else p_deadline_in end), v_at,
+         case when (l.subject, l.action, l.valid_until) is not distinct from
+                   (d.subject, case when d.on_ then 'activate' else 'deactivate' end, d.until)
+              then l.attempt + 1 else 1 end
+    from entitlements e cross join desired_state(p_entitlement) d
+    left join ota_commands l on l.command_id = e.last_command
+   where e.id = p_entitlement
+  returning * into v_command;
+  if not found then
+    return;
+  end if;
+  update entitlements set last_command = v_command.command_id where id = p_entitlement;
+  insert into open_work as o (kind, subject, due_at, created_at)
+  values ('synchronize', p_entitlement, v_at + make_interval(secs => p_resend_in), v_at)
+  on conflict (kind, subject) do update
+     set due_at = excluded.due_at, attempts = 0, fence = o.fence + 1, lease_until = null,
+         parked_at = null, last_error = null;
+  return next v_command;
+end $$;
+
 CREATE FUNCTION caas.db_now() RETURNS timestamp with time zone
     LANGUAGE sql STABLE
     AS $$ select clock_timestamp() + (select moved from caas.clock) $$;
+
+CREATE FUNCTION caas.desired_state(p_entitlement uuid) RETURNS TABLE(on_ boolean, until timestamp with time zone, subject uuid, purpose text, is_activating boolean)
+    LANGUAGE sql STABLE
+    SET search_path TO 'caas', 'pg_temp'
+    AS $$
+  with terms as materialized (
+    select t.*, t.state in ('activating', 'granted') and coalesce(t.ends_at, 'infinity') > db_now()
+             as is_on,
+           coalesce(t.payment_id, t.subscription) as named
+      from entitlement_terms t
+     where t.entitlement = p_entitlement and coalesce(t.payment_id, t.subscription) is not null
+  )
+  select bool_or(is_on),
+         case when not bool_or(is_on and ends_at is null) then max(ends_at) filter (where is_on) end,
+         (array_agg(named order by is_on desc, state = 'activating' desc,
+            case when is_on then starts_at end, updated_at desc))[1],
+         (array_agg(case when subscription is null then 'service payment' else 'subscription' end
+            order by is_on desc, state = 'activating' desc,
+            case when is_on then starts_at end, updated_at desc))[1],
+         bool_or(is_on and state = 'activating')
+    from terms having count(*) > 0
+$$;
+
+CREATE FUNCTION caas.end_synchronization(p_entitlement uuid, p_command_id uuid) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'caas', 'pg_temp'
+    AS $$
+begin
+  perform from entitlements where id = p_entitlement and last_command = p_command_id for update;
+  if found then
+    delete from open_work where kind = 'synchronize' and subject = p_entitlement;
+  end if;
+end $$;
+
+CREATE FUNCTION caas.end_term(p_term uuid, p_because text) RETURNS uuid
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'caas', 'pg_temp'
+    AS $$
+declare v_term entitlement_terms; v_at timestamptz; v_end timestamptz;
+begin
+  perform from entitlements e
+    where e.id = (select t.entitlement from entitlement_terms t where t.id = p_term) for update;
+  v_at := db_now();
+  select * into v_term from entitlement_terms where id = p_term and state = 'granted';
+  if not found then
+    return null;
+  end if;
+  v_end := greatest(v_term.starts_at, least(coalesce(v_term.ends_at, 'infinity'), v_at));
+  update entitlement_terms set state = 'ended', ends_at = v_end, ended_because = p_because,
+         updated_at = v_at
+   where id = p_term;
+  update entitlement_terms t
+     set starts_at = t.starts_at - (v_term.ends_at - v_end),
+         ends_at = t.ends_at - (v_term.ends_at - v_end)
+   where t.entitlement = v_term.entitlement and t.state in ('activating', 'granted')
+     and v_term.ends_at > v_end and t.starts_at >= v_term.ends_at;
+  return v_term.entitlement;
+end $$;
 
 CREATE FUNCTION caas.event_digest(before bytea, payment_id uuid, seq integer, event text, to_state text, source text, facts jsonb, at timestamp with time zone) RETURNS bytea
     LANGUAGE sql STABLE PARALLEL SAFE
@@ -338,12 +471,56 @@ CREATE FUNCTION caas.event_digest(before bytea, payment_id uuid, seq integer, ev
      payment_id::text || '|' || seq::text || '|' || event || '|' || to_state || '|' || source
      || '|' || facts::text || '|' || extract(epoch from at)::text, 'UTF8')) $$;
 
+CREATE FUNCTION caas.follow_subscription() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'caas', 'pg_temp'
+    AS $$
+declare v_entitlement uuid; v_term uuid; v_at timestamptz;
+begin
+  v_entitlement := lock_entitlement(new.vin, new.service);
+  v_at := db_now();
+  if new.state = 'activating' then
+    update entitlement_terms t set state = 'activating', updated_at = v_at,
+           starts_at = greatest(v_at, (select max(g.ends_at) from entitlement_terms g
+                                        where g.entitlement = v_entitlement and g.state = 'granted'))
+     where t.subscription = new.id and t.state = 'pending';
+  elsif new.state = 'active' then
+    update entitlement_terms t set state = 'granted', updated_at = v_at
+     where t.subscription = new.id and t.state = 'activating';
+  else
+    update entitlement_terms t set state = 'cancelled', updated_at = v_at,
+           ended_because = 'subscription ' || new.state
+     where t.subscription = new.id and t.state in ('pending', 'activating');
+    select t.id into v_term from entitlement_terms t
+     where t.subscription = new.id and t.state = 'granted';
+    if found then
+      perform end_term(v_term, 'subscription ' || new.state);
+    end if;
+  end if;
+  return null;
+end $$;
+
+CREATE FUNCTION caas.lock_entitlement(p_vin text, p_service text) RETURNS uuid
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'caas', 'pg_temp'
+    AS $$
+declare v_id uuid;
+begin
+  select id into v_id from entitlements where vin = p_vin and service = p_service for update;
+  if not found then
+    insert into entitlements (id, vin, service, created_at)
+    values (gen_random_uuid(), p_vin, p_service, db_now()) on conflict (vin, service) do nothing;
+    select id into v_id from entitlements where vin = p_vin and service = p_service for update;
+  end if;
+  return v_id;
+end $$;
+
 CREATE FUNCTION caas.lock_payment(p_payment uuid) RETURNS bigint
     LANGUAGE sql SECURITY DEFINER
     SET search_path TO 'caas', 'pg_temp'
     AS $$ select captured_amount from payments where id = p_payment for update $$;
 
-CREATE FUNCTION caas.move_payments(p_moves jsonb) RETURNS TABLE(i bigint, moved boolean, state text, version integer, claim text, epoch bigint, deadline timestamp with time zone, valid_until timestamp with time zone)
+CREATE FUNCTION caas.move_payments(p_moves jsonb) RETURNS TABLE(i bigint, moved boolean, state text, version integer, claim text, command_id uuid, subject uuid, vin text, service text, action text, purpose text, epoch bigint, valid_until timestamp with time zone, deadline timestamp with time zone, created_at timestamp with time zone, attempt integer, overdue boolean)
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'caas', 'pg_temp'
     SET plan_cache_mode TO 'force_generic_plan'
@@ -357,6 +534,14 @@ begin
   perform from payments p
     where p.id = any (array(select (m->>'payment_id')::uuid from jsonb_array_elements(p_moves) m))
     order by p.id for update;
+  -- A command is numbered under the lock of its entitlement, so that no older state overtakes it.
+  perform from entitlements e
+    where e.id = any (array(
+      select t.entitlement from jsonb_array_elements(p_moves) m
+        join payments p on p.id = (m->>'payment_id')::uuid
+        join entitlement_terms t on t.service_order = p.subject
+       where m ? 'command'))
+    order by e.vin, e.service for update;
   return query
   with w as materialized (
     select r.*, now_.at from rows from (jsonb_to_recordset(p_moves) as (
@@ -371,10 +556,11 @@ begin
         claim, evidence, command, entries, done, next, i)
     cross join (select db_now() as at offset 0) now_
   ), looked as materialized (
-    select w.*, l.id, l.version + 1 as seq, l.event_hash as hash_before, l.type, l.currency
+    select w.*, l.id, l.version + 1 as seq, l.event_hash as hash_before, l.type, l.currency,
+           l.subject
       from w
       left join lateral (
-        select p.id, p.version, p.event_hash, p.type, p.currency from payments p
+        select p.id, p.version, p.event_hash, p.type, p.currency, p.subject from payments p
          where p.id = w.payment_id and p.state = w.from_state
            and (w.if_version is null or p.version = w.if_version)
            and not exists (select from payment_events e
@@ -392,12 +578,67 @@ begin
   ), going as materialized (
     select l.*, l.id is not null
              and (l.claim is null or l.id in (select c.payment_id from claimed c)) as goes,
-           case when l.command is not null then nextval('ota_epochs') end as epoch,
-           l.at + make_interval(secs => (l.command->>'deadline_in')::float8) as deadline,
-           l.at + make_interval(secs => (l.command->>'valid_for')::float8) as valid_until,
            event_digest(l.hash_before, l.id, l.seq, l.event, l.to_state, l.source,
                         coalesce(l.facts, '{}'), l.at) as hash
       from looked l
+  ), becoming as materialized (
+    select g.*, t.id as term, t.entitlement, t.duration_days,
+           case when g.to_state = 'Authorized' and t.state = 'pending' then 'activating'
+                when g.to_state = 'Capturing' and t.state = 'activating' then 'granted'
+                when (g.to_state in ('Failed', 'Voided') or g.claim->>'kind' = 'void')
+                     and t.state in ('pending', 'activating') then 'cancelled' end as becomes
+      from going g left join entitlement_terms t on t.service_order = g.subject
+     where g.goes and g.type = 'service'
+  ), desired as materialized (  -- of those with a command, what the other terms of the service say
+    select b.id, b.term, b.entitlement, b.becomes, b.at, b.command, e.vin, e.service,
+           nextval('ota_epochs') as epoch,
+           b.at + make_interval(secs => (b.command->>'deadline_in')::float8) as deadline,
+           greatest(b.at, o.until) as starts_at,
+           greatest(b.at, o.until) + make_interval(secs => b.duration_days * 86400.0) as ends_at,
+           o.on_ as others_on, case when not o.endless then o.until end as others_until,
+           o.subject as others_subject, o.purpose as others_purpose
+      from becoming b join entitlements e on e.id = b.entitlement
+      cross join lateral (
+        select count(*) > 0 as on_, max(t.ends_at) as until,
+               coalesce(bool_or(t.ends_at is null), false) as endless,
+               (array_agg(coalesce(t.payment_id, t.subscription) order by t.starts_at))[1] as subject,
+               (array_agg(case when t.subscription is null then 'service payment'
+                               else 'subscription' end order by t.starts_at))[1] as purpose
+          from entitlement_terms t
+         where t.entitlement = b.entitlement and t.state = 'granted'
+           and coalesce(t.ends_at, 'infinity') > b.at) o
+     where b.command is not null and b.becomes in ('activating', 'cancelled')
+  ), commanded as materialized (
+    select d.id, d.entitlement, d.vin, d.service, d.epoch, d.deadline, d.at,
+           (d.command->>'command_id')::uuid as command_id,
+           case when d.becomes = 'activating' or not d.others_on then d.id
+                else d.others_subject end as subject,
+           case when d.becomes = 'activating' or not d.others_on then 'service payment'
+                else d.others_purpose end as purpose,
+           case when d.becomes = 'activating' or d.others_on then 'activate'
+                else 'deactivate' end as action,
+           case when d.becomes = 'activating' then d.ends_at
+                when d.others_on then d.others_until end as valid_until,
+           case when d.becomes = 'cancelled' then (d.command->>'resend_in')::float8 end as resend_in
+      from desired d
+  ), terms as (
+    update entitlement_terms t set state = b.becomes, updated_at = b.at,
+           payment_id = case when b.becomes = 'activating' then b.id else t.payment_id end,
+           starts_at = coalesce(d.starts_at, t.starts_at), ends_at = coalesce(d.ends_at, t.ends_at),
+           ended_because = case when b.becomes = 'cancelled' then 'payment not charged' end
+      from becoming b left join desired d on d.id = b.id and d.becomes = 'activating'
+     where t.id = b.term and b.becomes is not null
+       and (b.becomes <> 'activating' or d.id is not null)
+  ), last_commands as (
+    update entitlements e set last_command = c.command_id from commanded c
+     where e.id = c.entitlement
+  ), synchronizing as (
+    insert into open_work as o (kind, subject, due_at, created_at)
+    select 'synchronize', c.entitlement, c.at + make_interval(secs => c.resend_in), c.at
+      from commanded c where c.resend_in is not null
+    on conflict (kind, subject) do update
+       set due_at = excluded.due_at, attempts = 0, fence = o.fence + 1, lease_until = null,
+           parked_at = null, last_error = null
   ), moved as (
     update payments p set
         state = g.to_state, came_from = p.state, version = g.seq, event_hash = g.hash, updated_at = g.at,
@@ -431,9 +672,9 @@ begin
   ), commands as (
     insert into ota_commands (command_id, subject, vin, service, action, purpose, epoch,
         valid_until, deadline, created_at)
-    select (g.command->>'command_id')::uuid, g.id, g.command->>'vin', g.command->>'service',
-           g.command->>'action', 'service payment', g.epoch, g.valid_until, g.deadline, g.at
-      from going g where g.goes and g.command is not null
+    select c.command_id, c.subject, c.vin, c.service, c.action, c.purpose, c.epoch, c.valid_until,
+           c.deadline, c.at
+      from commanded c
   ), entries as (
     insert into ledger_entries (payment_id, seq, debit, credit, amount, currency, at)
     select g.id, g.seq, e.entry->>0, e.entry->>1, (e.entry->>2)::bigint, g.currency, g.at
@@ -457,8 +698,10 @@ begin
          case when g.goes then g.seq else p.version end,
          case when not g.goes then
            (select c.kind from resolution_claims c where c.payment_id = g.payment_id) end,
-         case when g.goes then g.epoch end, g.deadline, g.valid_until
+         c.command_id, c.subject, c.vin, c.service, c.action, c.purpose, c.epoch, c.valid_until,
+         c.deadline, c.at, 1, false
     from going g
+    left join commanded c on c.id = g.id
     left join lateral (select p.state, p.version from payments p
                         where p.id = g.payment_id and not g.goes limit 1) p on true;
 end $$;
@@ -678,6 +921,14 @@ begin
     using errcode = 'check_violation';
 end $$;
 
+CREATE FUNCTION caas.refuse_other_term() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+begin
+  raise exception 'entitlement term % cannot go from % to %, and what it is for never changes',
+    old.id, old.state, new.state using errcode = 'check_violation';
+end $$;
+
 CREATE FUNCTION caas.refuse_other_usage() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -715,6 +966,83 @@ CREATE FUNCTION caas.refuse_rewrite() RETURNS trigger
 begin
   raise exception 'payment % changes only by a move with its event; what it is for never changes',
     old.id using errcode = 'check_violation';
+end $$;
+
+CREATE FUNCTION caas.report_state() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'caas', 'pg_temp'
+    SET enable_hashjoin TO 'off'
+    SET enable_mergejoin TO 'off'
+    SET enable_seqscan TO 'off'
+    AS $$
+begin
+  update entitlements e
+     set reported_epoch = r.epoch, reported_on = r.action = 'activate',
+         reported_until = r.valid_until, reported_at = r.recorded_at
+    from (select distinct on (c.vin, c.service) c.vin, c.service, c.epoch, c.action, c.valid_until,
+                 n.recorded_at
+            from new_rows n join ota_commands c on c.command_id = n.command_id
+           where n.verified and n.kind = 'vehicle_acknowledgement' and n.status = 'SUCCEEDED'
+           order by c.vin, c.service, c.epoch desc) r
+   where e.vin = r.vin and e.service = r.service
+     and (e.reported_epoch is null or e.reported_epoch < r.epoch);
+  update subscriptions s set deactivated_at = n.recorded_at
+    from new_rows n join ota_commands c on c.command_id = n.command_id
+   where n.verified and n.kind = 'vehicle_acknowledgement' and n.status = 'SUCCEEDED'
+     and s.vin = c.vin and s.service = c.service and s.state = 'cancelled'
+     and s.activated_at is not null and s.deactivated_at is null and s.cancelled_at <= c.created_at;
+  return null;
+end $$;
+
+CREATE FUNCTION caas.reserve_term(p_vin text, p_service text, p_customer uuid, p_service_order uuid, p_subscription uuid, p_duration_days integer, p_lapses_after double precision) RETURNS TABLE(obstacle text, service_order uuid, subscription uuid, ends_at timestamp with time zone)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'caas', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+declare v_entitlement uuid := lock_entitlement(p_vin, p_service); v_at timestamptz := db_now();
+begin
+  update entitlement_terms t set state = 'cancelled', ended_because = 'its payment never began',
+         updated_at = v_at
+   where t.entitlement = v_entitlement and t.state = 'pending'
+     and t.service_order is distinct from p_service_order
+     and t.reserved_at < v_at - make_interval(secs => p_lapses_after)
+     and not exists (select from payments p
+                      where p.subject = t.service_order and p.type = 'service' and p.live)
+     and not exists (select from subscriptions s
+                      where s.id = t.subscription and s.state = 'verifying payment method');
+  return query
+    select case when t.service_order = p_service_order then 'used'
+                when t.state in ('pending', 'activating') then 'pending'
+                when t.subscription is not null then 'subscribed' else 'running' end,
+           t.service_order, t.subscription, t.ends_at
+      from entitlement_terms t join services v on v.code = p_service
+     where t.entitlement = v_entitlement
+       and (t.state in ('pending', 'activating') and t.service_order is distinct from p_service_order
+         or t.state in ('activating', 'granted', 'ended') and t.service_order = p_service_order
+         or t.state = 'granted' and t.ends_at is null
+         or t.state = 'granted' and t.ends_at > v_at and v.repeat_purchase = 'refuse')
+     order by t.state in ('pending', 'activating') desc limit 1;
+  if found then
+    return;
+  end if;
+  insert into entitlement_terms as t (id, entitlement, customer, service_order, subscription,
+      duration_days, state, reserved_at, updated_at)
+  values (gen_random_uuid(), v_entitlement, p_customer, p_service_order, p_subscription,
+      p_duration_days, 'pending', v_at, v_at)
+  on conflict (service_order) do update
+     set state = 'pending', reserved_at = v_at, updated_at = v_at, payment_id = null,
+         starts_at = null, ends_at = null, ended_because = null
+   where t.state = 'cancelled';
+end $$;
+
+CREATE FUNCTION caas.write_entitlement_change() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'caas', 'pg_temp'
+    AS $$
+begin
+  insert into entitlement_changes
+  values (new.id, new.state, new.starts_at, new.ends_at, new.ended_because, db_now());
+  return null;
 end $$;
 
 CREATE FUNCTION caas.write_order_move() RETURNS trigger
@@ -1052,6 +1380,57 @@ CREATE TABLE caas.fee_terms (
     CONSTRAINT fee_terms_rate_ppm_check CHECK (((rate_ppm >= 0) AND (rate_ppm <= 1000000))),
     CONSTRAINT fee_terms_tolerance_check CHECK (((tolerance >= 0) AND (tolerance <= 1000000)))
 );
+
+CREATE TABLE caas.entitlement_changes (
+    term uuid NOT NULL,
+    state text NOT NULL,
+    starts_at timestamp with time zone NOT NULL,
+    ends_at timestamp with time zone,
+    because text,
+    at timestamp with time zone NOT NULL
+);
+
+CREATE TABLE caas.entitlement_terms (
+    id uuid NOT NULL,
+    entitlement uuid NOT NULL,
+    customer uuid NOT NULL,
+    service_order uuid,
+    subscription uuid,
+    payment_id uuid,
+    duration_days integer,
+    state text NOT NULL,
+    starts_at timestamp with time zone,
+    ends_at timestamp with time zone,
+    ended_because text,
+    reserved_at timestamp with time zone NOT NULL,
+    updated_at timestamp with time zone NOT NULL,
+    CONSTRAINT entitlement_terms_check CHECK (((service_order IS NULL) <> (subscription IS NULL))),
+    CONSTRAINT entitlement_terms_check1 CHECK (((duration_days IS NULL) = (service_order IS NULL))),
+    CONSTRAINT entitlement_terms_check2 CHECK (((payment_id IS NULL) OR (service_order IS NOT NULL))),
+    CONSTRAINT entitlement_terms_check3 CHECK (((state <> ALL (ARRAY['activating'::text, 'granted'::text, 'ended'::text])) OR (starts_at IS NOT NULL))),
+    CONSTRAINT entitlement_terms_check4 CHECK (((service_order IS NULL) OR (state <> ALL (ARRAY['activating'::text, 'granted'::text, 'ended'::text])) OR ((ends_at IS NOT NULL) AND (payment_id IS NOT NULL)))),
+    CONSTRAINT entitlement_terms_check5 CHECK (((state <> 'ended'::text) OR ((ends_at IS NOT NULL) AND (ended_because IS NOT NULL)))),
+    CONSTRAINT entitlement_terms_check6 CHECK ((ends_at >= starts_at)),
+    CONSTRAINT entitlement_terms_duration_days_check CHECK (((duration_days >= 1) AND (duration_days <= 3660))),
+    CONSTRAINT entitlement_terms_ended_because_check CHECK (((length(ended_because) >= 1) AND (length(ended_because) <= 200))),
+    CONSTRAINT entitlement_terms_state_check CHECK ((state = ANY (ARRAY['pending'::text, 'activating'::text, 'granted'::text, 'cancelled'::text, 'ended'::text])))
+)
+WITH (fillfactor='70');
+
+CREATE TABLE caas.entitlements (
+    id uuid NOT NULL,
+    vin text NOT NULL,
+    service text NOT NULL,
+    last_command uuid,
+    reported_epoch bigint,
+    reported_on boolean,
+    reported_until timestamp with time zone,
+    reported_at timestamp with time zone,
+    created_at timestamp with time zone NOT NULL,
+    CONSTRAINT entitlements_check CHECK (((reported_epoch IS NULL) = (reported_on IS NULL))),
+    CONSTRAINT entitlements_check1 CHECK (((reported_until IS NULL) OR reported_on))
+)
+WITH (fillfactor='70');
 
 CREATE TABLE caas.gateway_calls (
     id uuid NOT NULL,
@@ -1471,28 +1850,6 @@ CREATE TABLE caas.orders (
     CONSTRAINT orders_plate_check CHECK (((length(plate) >= 1) AND (length(plate) <= 40)))
 );
 
-CREATE SEQUENCE caas.ota_epochs
-    START WITH 1
-    INCREMENT BY 1
-    NO MINVALUE
-    NO MAXVALUE
-    CACHE 1;
-
-CREATE TABLE caas.ota_commands (
-    command_id uuid NOT NULL,
-    subject uuid NOT NULL,
-    vin text NOT NULL,
-    service text NOT NULL,
-    action text NOT NULL,
-    purpose text NOT NULL,
-    epoch bigint DEFAULT nextval('caas.ota_epochs'::regclass) NOT NULL,
-    valid_until timestamp with time zone,
-    deadline timestamp with time zone NOT NULL,
-    created_at timestamp with time zone NOT NULL,
-    CONSTRAINT ota_commands_action_check CHECK ((action = ANY (ARRAY['activate'::text, 'deactivate'::text]))),
-    CONSTRAINT ota_commands_purpose_check CHECK ((purpose = ANY (ARRAY['service payment'::text, 'subscription'::text])))
-);
-
 CREATE TABLE caas.outcome_decisions (
     id uuid NOT NULL,
     payment_id uuid NOT NULL,
@@ -1761,14 +2118,19 @@ CREATE VIEW caas.service_order_states AS
     p.id AS payment_id,
     p.state AS payment_state,
     c.kind AS claim,
-    e.recorded_at AS active_from,
         CASE
-            WHEN (e.id IS NOT NULL) THEN ( SELECT k.valid_until
-               FROM caas.ota_commands k
-              WHERE (k.command_id = e.command_id))
+            WHEN (t.state = ANY (ARRAY['granted'::text, 'ended'::text])) THEN t.starts_at
+            ELSE NULL::timestamp with time zone
+        END AS active_from,
+        CASE
+            WHEN (t.state = ANY (ARRAY['granted'::text, 'ended'::text])) THEN t.ends_at
             ELSE NULL::timestamp with time zone
         END AS active_until,
         CASE
+            WHEN ((t.state = 'ended'::text) AND (t.ended_because = 'desistimiento'::text)) THEN 'withdrawn'::text
+            WHEN (t.state = 'ended'::text) THEN 'ended'::text
+            WHEN ((t.state = 'granted'::text) AND (t.ends_at <= caas.db_now())) THEN 'expired'::text
+            WHEN (t.state = 'granted'::text) THEN 'active'::text
             WHEN (p.id IS NULL) THEN 'awaiting payment'::text
             WHEN (e.id IS NOT NULL) THEN 'active'::text
             WHEN ((c.kind = 'void'::text) OR (p.state = 'Voided'::text)) THEN 'activation failed'::text
@@ -1776,7 +2138,8 @@ CREATE VIEW caas.service_order_states AS
             WHEN (p.state = 'Authorized'::text) THEN 'activating'::text
             ELSE 'awaiting payment'::text
         END AS state
-   FROM (((caas.service_orders o
+   FROM ((((caas.service_orders o
+     LEFT JOIN caas.entitlement_terms t ON ((t.service_order = o.id)))
      LEFT JOIN LATERAL ( SELECT p_1.id,
             p_1.state
            FROM caas.payments p_1
@@ -1797,13 +2160,15 @@ CREATE TABLE caas.services (
     metered jsonb DEFAULT '[]'::jsonb NOT NULL,
     offered boolean DEFAULT true NOT NULL,
     updated_at timestamp with time zone NOT NULL,
+    repeat_purchase text DEFAULT 'extend'::text NOT NULL,
     CONSTRAINT services_check CHECK (((kind = 'subscription'::text) = (monthly_fee IS NOT NULL))),
     CONSTRAINT services_code_check CHECK ((code ~ '^[a-z0-9][a-z0-9-]{0,63}$'::text)),
     CONSTRAINT services_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
     CONSTRAINT services_kind_check CHECK ((kind = ANY (ARRAY['one_time'::text, 'subscription'::text]))),
     CONSTRAINT services_monthly_fee_check CHECK ((monthly_fee >= 0)),
     CONSTRAINT services_name_check CHECK (((length(name) >= 1) AND (length(name) <= 200))),
-    CONSTRAINT services_names_check CHECK ((jsonb_typeof(names) = 'object'::text))
+    CONSTRAINT services_names_check CHECK ((jsonb_typeof(names) = 'object'::text)),
+    CONSTRAINT services_repeat_purchase_check CHECK ((repeat_purchase = ANY (ARRAY['extend'::text, 'refuse'::text])))
 );
 
 CREATE TABLE caas.sessions (
@@ -2057,6 +2422,23 @@ ALTER TABLE ONLY caas.disputes
 
 ALTER TABLE ONLY caas.fee_terms
     ADD CONSTRAINT fee_terms_pkey PRIMARY KEY (gateway, method, kind, valid_from, kept_at);
+ALTER TABLE ONLY caas.entitlement_terms
+    ADD CONSTRAINT entitlement_terms_payment_id_key UNIQUE (payment_id);
+
+ALTER TABLE ONLY caas.entitlement_terms
+    ADD CONSTRAINT entitlement_terms_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY caas.entitlement_terms
+    ADD CONSTRAINT entitlement_terms_service_order_key UNIQUE (service_order);
+
+ALTER TABLE ONLY caas.entitlement_terms
+    ADD CONSTRAINT entitlement_terms_subscription_key UNIQUE (subscription);
+
+ALTER TABLE ONLY caas.entitlements
+    ADD CONSTRAINT entitlements_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY caas.entitlements
+    ADD CONSTRAINT entitlements_vin_service_key UNIQUE (vin, service);
 
 ALTER TABLE ONLY caas.gateway_calls
     ADD CONSTRAINT gateway_calls_pkey PRIMARY KEY (id);
@@ -2201,6 +2583,8 @@ ALTER TABLE ONLY caas.subscriptions
 
 ALTER TABLE ONLY caas.usage_disputes
     ADD CONSTRAINT usage_disputes_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY caas.entitlement_terms
+    ADD CONSTRAINT terms_never_overlap EXCLUDE USING gist (entitlement WITH =, tstzrange(starts_at, COALESCE(ends_at, 'infinity'::timestamp with time zone)) WITH &&) WHERE ((state = ANY (ARRAY['activating'::text, 'granted'::text, 'ended'::text]))) DEFERRABLE INITIALLY DEFERRED;
 
 ALTER TABLE ONLY caas.usage_records
     ADD CONSTRAINT usage_records_pkey PRIMARY KEY (subscription, source_id);
@@ -2259,6 +2643,8 @@ CREATE INDEX discrepancy_resolutions_of_bulk ON caas.discrepancy_resolutions USI
 
 CREATE INDEX disputes_of_payment ON caas.disputes USING btree (payment_id);
 
+CREATE INDEX entitlement_changes_of_term ON caas.entitlement_changes USING btree (term);
+
 CREATE UNIQUE INDEX evidence_counts_once ON caas.delivery_evidence USING btree (subject, kind, COALESCE(command_id, subject), status, COALESCE(signature, '\x'::bytea));
 
 CREATE INDEX gateway_calls_of_payment ON caas.gateway_calls USING btree (payment_id);
@@ -2292,6 +2678,8 @@ CREATE UNIQUE INDEX one_open_case_per_kind ON caas.cases USING btree (kind, subj
 CREATE UNIQUE INDEX one_open_dispute_of_a_use ON caas.usage_disputes USING btree (subscription, source_id) WHERE (ended_at IS NULL);
 
 CREATE UNIQUE INDEX one_outcome_decision_at_a_time ON caas.outcome_decisions USING btree (payment_id) WHERE (state = 'proposed'::text);
+
+CREATE UNIQUE INDEX one_pending_term ON caas.entitlement_terms USING btree (entitlement) WHERE (state = ANY (ARRAY['pending'::text, 'activating'::text]));
 
 CREATE UNIQUE INDEX one_proposal_at_a_time ON caas.discrepancy_resolutions USING btree (discrepancy_id) WHERE (state = 'proposed'::text);
 
@@ -2354,6 +2742,9 @@ CREATE INDEX unresolved_by_due ON caas.discrepancies USING btree (due_on, id) WH
 CREATE INDEX unresolved_of_day ON caas.discrepancies USING btree (gateway, day) WHERE (status <> 'resolved'::text);
 
 CREATE UNIQUE INDEX usage_is_cancelled_once ON caas.usage_records USING btree (subscription, cancels) WHERE (cancels IS NOT NULL);
+CREATE INDEX subscriptions_of_vehicle ON caas.subscriptions USING btree (vin, service);
+
+CREATE INDEX terms_of_entitlement ON caas.entitlement_terms USING btree (entitlement);
 
 CREATE INDEX usage_not_invoiced ON caas.usage_records USING btree (subscription) WHERE (invoice IS NULL);
 
@@ -2402,6 +2793,9 @@ ALTER TABLE caas.discrepancy_evidence ENABLE ALWAYS TRIGGER append_only;
 CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON caas.fee_terms FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
 
 ALTER TABLE caas.fee_terms ENABLE ALWAYS TRIGGER append_only;
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON caas.entitlement_changes FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
+
+ALTER TABLE caas.entitlement_changes ENABLE ALWAYS TRIGGER append_only;
 
 CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON caas.gateway_calls FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
 
@@ -2518,6 +2912,9 @@ ALTER TABLE caas.usage_records ENABLE ALWAYS TRIGGER cancels_all_of_it;
 CREATE TRIGGER cancels_for_ever BEFORE UPDATE ON caas.usage_records FOR EACH ROW WHEN ((old.cancels IS DISTINCT FROM new.cancels)) EXECUTE FUNCTION caas.refuse_other_usage();
 
 ALTER TABLE caas.usage_records ENABLE ALWAYS TRIGGER cancels_for_ever;
+CREATE TRIGGER changes_as_sold BEFORE UPDATE ON caas.entitlement_terms FOR EACH ROW WHEN ((((((((old.id IS DISTINCT FROM new.id) OR (old.entitlement IS DISTINCT FROM new.entitlement)) OR (old.customer IS DISTINCT FROM new.customer)) OR (old.service_order IS DISTINCT FROM new.service_order)) OR (old.subscription IS DISTINCT FROM new.subscription)) OR (old.duration_days IS DISTINCT FROM new.duration_days)) OR (((((((((old.state <> 'pending'::text) OR (new.state <> 'activating'::text)) AND ((old.state <> 'pending'::text) OR (new.state <> 'cancelled'::text))) AND ((old.state <> 'activating'::text) OR (new.state <> 'granted'::text))) AND ((old.state <> 'activating'::text) OR (new.state <> 'cancelled'::text))) AND ((old.state <> 'activating'::text) OR (new.state <> 'activating'::text))) AND ((old.state <> 'granted'::text) OR (new.state <> 'granted'::text))) AND ((old.state <> 'granted'::text) OR (new.state <> 'ended'::text))) AND ((old.state <> 'cancelled'::text) OR (new.state <> 'pending'::text))) OR ((old.state = 'cancelled'::text) AND (old.service_order IS NULL)) OR ((old.state = 'granted'::text) AND (new.payment_id IS DISTINCT FROM old.payment_id)))) EXECUTE FUNCTION caas.refuse_other_term();
+
+ALTER TABLE caas.entitlement_terms ENABLE ALWAYS TRIGGER changes_as_sold;
 
 CREATE TRIGGER changes_only_by_a_move BEFORE UPDATE ON caas.payments FOR EACH ROW WHEN (((new.version <> (old.version + 1)) OR (new.came_from IS DISTINCT FROM old.state) OR ((old.gateway_transaction_id IS NOT NULL) AND (new.gateway_transaction_id IS DISTINCT FROM old.gateway_transaction_id)))) EXECUTE FUNCTION caas.refuse_rewrite();
 
@@ -2530,6 +2927,9 @@ ALTER TABLE caas.discrepancies ENABLE ALWAYS TRIGGER changes_with_its_event;
 CREATE CONSTRAINT TRIGGER changes_with_its_event AFTER INSERT OR UPDATE ON caas.gateway_claims DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION caas.check_gateway_claim();
 
 ALTER TABLE caas.gateway_claims ENABLE ALWAYS TRIGGER changes_with_its_event;
+CREATE TRIGGER has_its_term AFTER UPDATE ON caas.subscriptions FOR EACH ROW WHEN ((old.state <> new.state)) EXECUTE FUNCTION caas.follow_subscription();
+
+ALTER TABLE caas.subscriptions ENABLE ALWAYS TRIGGER has_its_term;
 
 CREATE CONSTRAINT TRIGGER has_no_gap AFTER INSERT OR UPDATE ON caas.invoice_series DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION caas.check_series();
 
@@ -2623,6 +3023,10 @@ CREATE TRIGGER is_used_once BEFORE UPDATE ON caas.access_credentials FOR EACH RO
 
 ALTER TABLE caas.access_credentials ENABLE ALWAYS TRIGGER is_used_once;
 
+CREATE TRIGGER is_written_down AFTER UPDATE ON caas.entitlement_terms FOR EACH ROW WHEN (((old.state = 'granted'::text) AND (((old.state IS DISTINCT FROM new.state) OR (old.starts_at IS DISTINCT FROM new.starts_at)) OR (old.ends_at IS DISTINCT FROM new.ends_at)))) EXECUTE FUNCTION caas.write_entitlement_change();
+
+ALTER TABLE caas.entitlement_terms ENABLE ALWAYS TRIGGER is_written_down;
+
 CREATE TRIGGER keeps_its_terms BEFORE UPDATE ON caas.subscriptions FOR EACH ROW WHEN ((((((((((old.id IS DISTINCT FROM new.id) OR (old.customer IS DISTINCT FROM new.customer)) OR (old.vin IS DISTINCT FROM new.vin)) OR (old.service IS DISTINCT FROM new.service)) OR (old.currency IS DISTINCT FROM new.currency)) OR (old.monthly_fee IS DISTINCT FROM new.monthly_fee)) OR (old.metered IS DISTINCT FROM new.metered)) OR (old.created_at IS DISTINCT FROM new.created_at)) OR ((old.activated_at IS NOT NULL) AND ((new.activated_at IS DISTINCT FROM old.activated_at) OR (new.activation_evidence IS DISTINCT FROM old.activation_evidence))) OR ((old.deactivated_at IS NOT NULL) AND (new.deactivated_at IS DISTINCT FROM old.deactivated_at)) OR ((old.cancelled_at IS NOT NULL) AND (new.cancelled_at IS DISTINCT FROM old.cancelled_at)) OR ((old.payment_method <> new.payment_method) AND ((new.event <> 'Payment method changed'::text) OR (new.version = old.version))))) EXECUTE FUNCTION caas.refuse_other_subscription();
 
 ALTER TABLE caas.subscriptions ENABLE ALWAYS TRIGGER keeps_its_terms;
@@ -2694,6 +3098,13 @@ ALTER TABLE caas.disputes ENABLE ALWAYS TRIGGER never_removed;
 CREATE TRIGGER never_removed BEFORE DELETE OR TRUNCATE ON caas.gateway_claims FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
 
 ALTER TABLE caas.gateway_claims ENABLE ALWAYS TRIGGER never_removed;
+CREATE TRIGGER never_removed BEFORE DELETE OR TRUNCATE ON caas.entitlement_terms FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
+
+ALTER TABLE caas.entitlement_terms ENABLE ALWAYS TRIGGER never_removed;
+
+CREATE TRIGGER never_removed BEFORE DELETE OR TRUNCATE ON caas.entitlements FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
+
+ALTER TABLE caas.entitlements ENABLE ALWAYS TRIGGER never_removed;
 
 CREATE TRIGGER never_removed BEFORE DELETE OR TRUNCATE ON caas.gateway_of_the_books FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
 
@@ -2808,6 +3219,11 @@ CREATE TRIGGER only_ends BEFORE UPDATE ON caas.vehicle_assignments FOR EACH ROW 
 ALTER TABLE caas.vehicle_assignments ENABLE ALWAYS TRIGGER only_ends;
 
 CREATE TRIGGER sealed_only_when_closed BEFORE INSERT OR UPDATE ON caas.reconciliation_days FOR EACH ROW WHEN ((new.sealed_at IS NOT NULL)) EXECUTE FUNCTION caas.check_seal();
+CREATE TRIGGER reports_a_state AFTER INSERT ON caas.delivery_evidence REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.report_state();
+
+ALTER TABLE caas.delivery_evidence ENABLE ALWAYS TRIGGER reports_a_state;
+
+CREATE TRIGGER sealed_only_when_closed BEFORE INSERT OR UPDATE ON caas.reconciliation_days FOR EACH ROW EXECUTE FUNCTION caas.check_day_to_seal();
 
 ALTER TABLE caas.reconciliation_days ENABLE ALWAYS TRIGGER sealed_only_when_closed;
 
@@ -2880,6 +3296,8 @@ ALTER TABLE ONLY caas.gateway_claim_events
 
 ALTER TABLE ONLY caas.gateway_claims
     ADD CONSTRAINT gateway_claims_discrepancy_id_fkey FOREIGN KEY (discrepancy_id) REFERENCES caas.discrepancies(id);
+ALTER TABLE ONLY caas.entitlement_terms
+    ADD CONSTRAINT entitlement_terms_entitlement_fkey FOREIGN KEY (entitlement) REFERENCES caas.entitlements(id);
 
 ALTER TABLE ONLY caas.identified_lines
     ADD CONSTRAINT identified_lines_report_id_line_no_fkey FOREIGN KEY (report_id, line_no) REFERENCES caas.settlement_lines(report_id, line_no);
@@ -2948,6 +3366,8 @@ GRANT USAGE ON SCHEMA caas TO caas_app;
 
 GRANT ALL ON FUNCTION caas.accept_payments(p_payments jsonb) TO caas_app;
 
+GRANT ALL ON FUNCTION caas.add_service_order(p_id uuid, p_customer uuid, p_vin text, p_service text, p_duration_days integer, p_amount bigint, p_currency text, p_lapses_after double precision) TO caas_app;
+
 GRANT ALL ON FUNCTION caas.check_assignment() TO caas_app;
 
 GRANT ALL ON FUNCTION caas.check_cancelled_use() TO caas_app;
@@ -2976,9 +3396,25 @@ GRANT ALL ON FUNCTION caas.check_series() TO caas_app;
 
 GRANT ALL ON FUNCTION caas.check_whose() TO caas_app;
 
+GRANT USAGE ON SEQUENCE caas.ota_epochs TO caas_app;
+
+GRANT SELECT,INSERT ON TABLE caas.ota_commands TO caas_app;
+
+GRANT ALL ON FUNCTION caas.command_desired_state(p_entitlement uuid, p_command_id uuid, p_activate_within double precision, p_deadline_in double precision, p_resend_in double precision) TO caas_app;
+
 GRANT ALL ON FUNCTION caas.db_now() TO caas_app;
 
+GRANT ALL ON FUNCTION caas.desired_state(p_entitlement uuid) TO caas_app;
+
+GRANT ALL ON FUNCTION caas.end_synchronization(p_entitlement uuid, p_command_id uuid) TO caas_app;
+
+GRANT ALL ON FUNCTION caas.end_term(p_term uuid, p_because text) TO caas_app;
+
 GRANT ALL ON FUNCTION caas.event_digest(before bytea, payment_id uuid, seq integer, event text, to_state text, source text, facts jsonb, at timestamp with time zone) TO caas_app;
+
+GRANT ALL ON FUNCTION caas.follow_subscription() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.lock_entitlement(p_vin text, p_service text) TO caas_app;
 
 GRANT ALL ON FUNCTION caas.lock_payment(p_payment uuid) TO caas_app;
 
@@ -3030,6 +3466,8 @@ GRANT ALL ON FUNCTION caas.refuse_other_run() TO caas_app;
 
 GRANT ALL ON FUNCTION caas.refuse_other_subscription() TO caas_app;
 
+GRANT ALL ON FUNCTION caas.refuse_other_term() TO caas_app;
+
 GRANT ALL ON FUNCTION caas.refuse_other_usage() TO caas_app;
 
 GRANT ALL ON FUNCTION caas.refuse_other_usage_dispute() TO caas_app;
@@ -3039,6 +3477,12 @@ GRANT ALL ON FUNCTION caas.refuse_other_vehicle() TO caas_app;
 GRANT ALL ON FUNCTION caas.refuse_revival() TO caas_app;
 
 GRANT ALL ON FUNCTION caas.refuse_rewrite() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.report_state() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.reserve_term(p_vin text, p_service text, p_customer uuid, p_service_order uuid, p_subscription uuid, p_duration_days integer, p_lapses_after double precision) TO caas_app;
+
+GRANT ALL ON FUNCTION caas.write_entitlement_change() TO caas_app;
 
 GRANT ALL ON FUNCTION caas.write_order_move() TO caas_app;
 
@@ -3079,6 +3523,11 @@ GRANT SELECT,INSERT,UPDATE ON TABLE caas.discrepancy_resolutions TO caas_app;
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.disputes TO caas_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.fee_terms TO caas_app;
+GRANT SELECT ON TABLE caas.entitlement_changes TO caas_app;
+
+GRANT SELECT ON TABLE caas.entitlement_terms TO caas_app;
+
+GRANT SELECT ON TABLE caas.entitlements TO caas_app;
 
 GRANT SELECT,INSERT ON TABLE caas.gateway_calls TO caas_app;
 
@@ -3125,10 +3574,6 @@ GRANT SELECT ON TABLE caas.order_arrows TO caas_app;
 GRANT SELECT ON TABLE caas.order_events TO caas_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.orders TO caas_app;
-
-GRANT USAGE ON SEQUENCE caas.ota_epochs TO caas_app;
-
-GRANT SELECT,INSERT ON TABLE caas.ota_commands TO caas_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.outcome_decisions TO caas_app;
 

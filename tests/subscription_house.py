@@ -298,17 +298,12 @@ def _built(  # the composition root of these tests
     async def tell_refunded(*_: object) -> None:
         """Nobody is told; refunds have tests of their own."""
 
-    async def goodwill(subject: UUID, sentence: str) -> None:
-        await notifications.alert("goodwill_delivery", subject, sentence)
-
     notifications = Notifications(
         books=books, channel=letterbox, address_of=address_of, zone=MADRID, language="en"
     )
     catalog = ServiceCatalog(books=books)
-    ota = OtaActivationEngine(books=books, link=link, pace=pace)
-    delivery = SubscriptionDelivery(
-        books=books, ota_activation_engine=ota, tell=notifications.tell, alert=goodwill
-    )
+    ota = OtaActivationEngine(books=books, link=link, pace=pace, alert=notifications.alert)
+    delivery = SubscriptionDelivery(books=books, ota_activation_engine=ota, tell=notifications.tell)
     subscriptions = Subscriptions(
         books=books, service_catalog=catalog, delivery=delivery, pace=pace
     )
@@ -328,13 +323,7 @@ def _built(  # the composition root of these tests
         pace=pace,
     )
     subscriptions.verify_with(payment.verify_payment_method, payment.verify_another)
-    ota.report_to(
-        {
-            SUBSCRIPTION: Upward(
-                delivery.activation_succeeded, delivery.activation_failed, delivery.deactivated
-            )
-        }
-    )
+    ota.report_to({SUBSCRIPTION: Upward(delivery.activation_succeeded, delivery.activation_failed)})
     flows = Flows(
         reservation=NotPlayed(), final=NotPlayed(), service=NotPlayed(), subscription=payment
     )

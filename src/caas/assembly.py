@@ -35,6 +35,7 @@ from caas.payment_processing.flow import Flows
 from caas.payment_processing.reconciliation import Reconciliation, ReconciliationSettings
 from caas.payment_processing.reservation_payment import ReservationPayment
 from caas.payment_processing.service_payment import ServicePayment
+from caas.payment_processing.service_withdrawal import ServiceWithdrawal
 from caas.payment_processing.settlement import Settlement
 from caas.payment_processing.subscription_failure import SubscriptionFailure
 from caas.payment_processing.subscription_payment import SubscriptionPayment
@@ -188,12 +189,8 @@ def _connect_upwards(ground: Ground, flows: _Flows) -> None:
     )
     ground.ota_activation_engine.report_to(
         {
-            SERVICE_PAYMENT: Upward(
-                service.activation_succeeded, service.activation_failed, service.deactivated
-            ),
-            SUBSCRIPTION: Upward(
-                delivery.activation_succeeded, delivery.activation_failed, delivery.deactivated
-            ),
+            SERVICE_PAYMENT: Upward(service.activation_succeeded, service.activation_failed),
+            SUBSCRIPTION: Upward(delivery.activation_succeeded, delivery.activation_failed),
         }
     )
 
@@ -243,6 +240,15 @@ def _payment_processing(
         ),
         settlement=settlement,
         refunds=ground.refunds,
+        service_withdrawal=ServiceWithdrawal(
+            books=books,
+            service_payment=flows.service,
+            subscriptions=ground.subscriptions,
+            order_management=ground.order_management,
+            refunds=ground.refunds,
+            ota_activation_engine=ground.ota_activation_engine,
+            pace=pace,
+        ),
         disputes=disputes,
         ota_activation_engine=ground.ota_activation_engine,
         pace=pace,

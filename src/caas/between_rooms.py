@@ -3,7 +3,6 @@
 Rule a change must keep: each is a few lines that translate, and decides nothing.
 """
 
-from collections.abc import Awaitable, Callable
 from uuid import UUID
 
 from caas.billing.letterhead import Letterhead
@@ -31,15 +30,6 @@ def letterhead(market: Market) -> Letterhead:
         language=market.language,
         payment_terms=seller.payment_terms,
     )
-
-
-def goodwill(notifications: Notifications) -> Callable[[UUID, str], Awaitable[None]]:
-    """Return how a delivery out of goodwill is told to operations."""
-
-    async def alert(subject: UUID, sentence: str) -> None:
-        await notifications.alert("goodwill_delivery", subject, sentence)
-
-    return alert
 
 
 def orders_refund(refunds: Refunds) -> RefundOfOrders:

@@ -109,12 +109,13 @@ def laid(database: Database, partners: Partners, terms: Terms) -> Ground:
         alert=notifications.alert,
     )
     catalog = ServiceCatalog(books=books)
-    ota = OtaActivationEngine(books=books, link=partners.vehicles, pace=terms.pace)
+    ota = OtaActivationEngine(
+        books=books, link=partners.vehicles, pace=terms.pace, alert=notifications.alert
+    )
     delivery = SubscriptionDelivery(
         books=books,
         ota_activation_engine=ota,
         tell=notifications.tell,
-        alert=between_rooms.goodwill(notifications),
     )
     return Ground(
         books=books,

@@ -115,6 +115,7 @@ def _api(platform: Platform, settings: Settings) -> FrontDoor:
         service_catalog=platform.service_catalog,
         subscriptions=platform.subscriptions,
         usage=platform.usage,
+        ota_activation_engine=platform.ota_activation_engine,
         billing=platform.billing,
     )
     adapter, partner_secrets = ADAPTERS[settings.gateway_adapter], settings.partner_webhook_secrets

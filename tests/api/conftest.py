@@ -169,6 +169,7 @@ def rooms_of(house: House) -> Rooms:
         service_catalog=house.platform.service_catalog,
         subscriptions=house.platform.subscriptions,
         usage=house.platform.usage,
+        ota_activation_engine=house.platform.ota_activation_engine,
         billing=house.platform.billing,
     )
 

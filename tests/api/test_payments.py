@@ -167,7 +167,8 @@ async def test_sixty_four_at_once_with_one_key_make_one_payment(doors: Doors) ->
 
 
 async def test_another_caller_with_the_same_key_is_not_answered_with_mine(doors: Doors) -> None:
-    mine, theirs = await wanted(doors), await wanted(doors)
+    mine = await wanted(doors)
+    theirs = await wanted(doors, vin=await doors.house.car("WVWZZZ1JZXW000002"))
     key = {"idempotency-key": str(uuid4())}
 
     first = await doors.post("/v1/payments/service", mine, headers=key, caller="admin")

@@ -22,8 +22,8 @@ select i, 'Ana', 'ana@example.com', 'es', now() from unnest($1::uuid[]) as s(i)
 ADD = """
 insert into subscriptions (id, customer, vin, service, currency, monthly_fee, metered,
     payment_method, created_at, updated_at)
-select i, i, upper('VIN' || right(i::text, 29)), 'range-plus', $2, f, m, $3, now(), now()
-  from unnest($1::uuid[], $4::bigint[], $5::jsonb[]) as s(i, f, m)
+select i, i, v, 'range-plus', $2, f, m, $3, now(), now()
+  from unnest($1::uuid[], $4::bigint[], $5::jsonb[], $6::text[]) as s(i, f, m, v)
 """
 VERIFY = """
 update subscriptions set state = 'activating', event = 'Payment method verified', version = 2
@@ -55,6 +55,20 @@ update subscriptions s set state = 'cancelled', version = 4, cancelled_at = w.c,
   from unnest($1::uuid[], $2::timestamptz[], $3::text[], $4::timestamptz[]) as w(i, c, b, d)
  where s.id = w.i and w.c is not null
 """
+TERMS = """
+insert into entitlement_terms (id, entitlement, customer, subscription, state, starts_at, ends_at,
+    ended_because, reserved_at, updated_at)
+select gen_random_uuid(), e.id, s.customer, s.id,
+       case when s.state = 'active' then 'granted' else 'ended' end, s.activated_at,
+       least(s.cancelled_at, s.deactivated_at),
+       case when s.state <> 'active' then 'subscription cancelled' end, now(), now()
+  from subscriptions s join entitlements e on (e.vin, e.service) = (s.vin, s.service)
+ where s.id = any ($1)
+"""
+SWITCHED_OFF = """
+update entitlements e set reported_on = false
+ where not exists (select from entitlement_terms t where t.entitlement = e.id and t.ends_at is null)
+"""
 USE = """
 insert into usage_records (subscription, source_id, unit, quantity, at, recorded_at)
 select s, gen_random_uuid()::text, u, q, a, now()
@@ -63,7 +77,7 @@ select s, gen_random_uuid()::text, u, q, a, now()
 
 
 def vin_of(subscription: UUID) -> str:
-    """The vehicle of a subscription, as `ADD` has it."""
+    """The vehicle of a subscription that shares it with no other."""
     return f"VIN{str(subscription)[-29:]}".upper()
 
 
@@ -79,6 +93,12 @@ class Past:
     metered: tuple[tuple[str, int], ...] = ()
     used: tuple[tuple[str, int, datetime], ...] = ()
     id: UUID = field(default_factory=new_id)
+    shared_vin: str | None = None
+
+    @property
+    def vin(self) -> str:
+        """The vehicle: its own, or one that has other subscriptions."""
+        return self.shared_vin or vin_of(self.id)
 
 
 async def put(
@@ -99,8 +119,9 @@ async def put(
             currency,
         )
         await admin.execute(CUSTOMERS, ids)
-        await cars.put(admin, *(vin_of(subscription) for subscription in ids))
-        await admin.execute(ADD, ids, currency, method, [p.fee for p in pasts], metered)
+        vins = [past.vin for past in pasts]
+        await cars.put(admin, *vins)
+        await admin.execute(ADD, ids, currency, method, [p.fee for p in pasts], metered, vins)
         await admin.execute(VERIFY, ids)
         await admin.execute(COMMAND, ids)
         said = {
@@ -122,6 +143,8 @@ async def put(
             [past.cancelled_because for past in pasts],
             [past.deactivated_at for past in pasts],
         )
+        await admin.execute(TERMS, ids)
+        await admin.execute(SWITCHED_OFF)
         used = [(past.id, *use) for past in pasts for use in past.used]
         if used:
             await admin.execute(USE, *map(list, zip(*used, strict=True)))

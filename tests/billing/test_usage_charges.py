@@ -257,3 +257,60 @@ async def test_use_that_a_finished_month_left_out_in_silence_is_found(
 async def broken_laws(database: Database) -> list[str]:
     findings = await self_check.self_check(database)
     return [finding.law.name for finding in findings if finding.broken]
+
+
+async def days_billed(house: SubscriptionHouse, month: Month, pasts: list[Past]) -> list[int]:
+    """For how many days each of these subscriptions is billed in the month."""
+    for past in pasts:
+        await put(house.database, [past])
+    await set_clock(house.database, month.interval(MADRID).end + timedelta(days=4))
+    await billing_in(house, MADRID).run_month(month)
+    days = []
+    for past in pasts:
+        invoices = await InvoiceRows(house.database).listed(subscription=past.id)
+        days.append(sum(line["quantity"] for i in invoices for line in i.lines))
+    return days
+
+
+def november(day: int, hour: int = 12) -> datetime:
+    return datetime(2030, 11, day, hour, tzinfo=MADRID).astimezone(UTC)
+
+
+async def test_two_subscriptions_of_one_service_in_a_month_are_billed_the_month_at_most(
+    house: SubscriptionHouse,
+) -> None:
+    """Cancelled and subscribed to again in the middle of a day: 32 days of 30 were billed."""
+    october = datetime(2030, 10, 1, tzinfo=UTC)
+    vin = "WVWTOGGLED0000001"
+    pasts = [
+        Past(activated_at=october, cancelled_at=november(10), shared_vin=vin),
+        Past(activated_at=november(10, 13), cancelled_at=november(20), shared_vin=vin),
+        Past(activated_at=november(20, 13), shared_vin=vin),
+    ]
+
+    assert await days_billed(house, Month(2030, 11), pasts) == [10, 10, 10]
+
+
+async def test_four_subscriptions_of_one_day_are_billed_one_day(house: SubscriptionHouse) -> None:
+    vin = "WVWTOGGLED0000002"
+    pasts = [
+        Past(activated_at=november(10, hour), cancelled_at=november(10, hour + 1), shared_vin=vin)
+        for hour in (8, 10, 12, 14)
+    ]
+
+    assert await days_billed(house, Month(2030, 11), pasts) == [1, 0, 0, 0]
+
+
+async def test_a_day_of_a_month_that_was_written_off_is_billed_by_the_next_subscription(
+    house: SubscriptionHouse,
+) -> None:
+    vin = "WVWTOGGLED0000003"
+    pasts = [
+        Past(
+            activated_at=november(1, 8), cancelled_at=november(10), shared_vin=vin,
+            cancelled_because="payment failed",
+        ),
+        Past(activated_at=november(10, 13), cancelled_at=november(12), shared_vin=vin),
+    ]  # fmt: skip
+
+    assert await days_billed(house, Month(2030, 11), pasts) == [0, 3]

@@ -12,7 +12,7 @@ async def chain_of_two_payments(database: Database) -> list[ChainLine]:
     async with standing(database) as house:
         await house.car()
         await house.offer_heated_seats()
-        await house.buys()
+        await house.buys(vin=await house.car("WVWZZZ1JZXW000002"))
         await house.buys("pm_declined")
     return [line async for line in exported(database)]
 

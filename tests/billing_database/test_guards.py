@@ -32,12 +32,12 @@ from caas.rules.payment_types import PaymentType
 from tests import cars
 from tests.billing_database.test_moves import (
     AMOUNT,
-    SERVICE,
     VIN,
     activation_of,
     authorised,
     capture_of,
     new_payment,
+    service_of,
     succeeded,
 )
 
@@ -53,6 +53,7 @@ CLAIM = (
     "insert into caas.resolution_claims (payment_id, payment_type, kind, reason, evidence_id,"
     " evidence_kind, proves_delivery, claimed_at) values "
 )
+SERVICE = "heated-seats"
 HEARD = (
     "insert into caas.delivery_evidence (id, subject, kind, command_id, action, epoch, vin,"
     " service, status, at, signature, verified, refused_because, recorded_at) "
@@ -286,7 +287,8 @@ async def owner_of(database: Database) -> AsyncIterator[asyncpg.Connection]:
                              activation_of(UUID(word.payment_id)))  # fmt: skip
     epoch = await opened.fetchval(
         "insert into caas.ota_commands (command_id, subject, vin, service, action, purpose,"
-        f" deadline, created_at) values ('{SWITCHED_OFF_BY}', '{HELD}', '{VIN}', '{SERVICE}',"
+        f" deadline, created_at) values ('{SWITCHED_OFF_BY}', '{HELD}', '{VIN}',"
+        f" '{service_of(HELD)}',"
         " 'deactivate', 'service payment', now(), now()) returning epoch"
     )
     word = replace(succeeded(HELD, epoch), command_id=str(SWITCHED_OFF_BY))

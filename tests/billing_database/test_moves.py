@@ -6,9 +6,10 @@ from uuid import UUID
 import pytest
 
 from caas.billing_database.connection import Database
+from caas.billing_database.entitlements import Entitlements
 from caas.billing_database.identifiers import derived_id, new_id
 from caas.billing_database.moves import Claim, Command, Evidence, Move, Moves, Work, move_of
-from caas.billing_database.payments import NewPayment, Payments, Verdict
+from caas.billing_database.payments import NewPayment, Payment, Payments, Verdict
 from caas.rules import postings
 from caas.rules.payment_states import PaymentEvent, PaymentState, Remark
 from caas.rules.payment_types import PaymentType
@@ -16,7 +17,7 @@ from caas.rules.vehicle_signatures import SignedWord
 from tests import cars
 
 AMOUNT = 1299
-VIN, SERVICE, SAID_AT = "VIN1", "heated-seats", "2026-11-23T00:00:00Z"
+VIN, SAID_AT = "VIN1", "2026-11-23T00:00:00Z"
 
 
 @pytest.fixture(autouse=True)
@@ -37,33 +38,46 @@ def new_payment(**changes: object) -> NewPayment:
     )  # fmt: skip
 
 
+def service_of(payment_id: UUID) -> str:
+    """The service that a payment is for, one of its own."""
+    return f"service-{payment_id}"
+
+
 def activation_of(payment_id: UUID) -> UUID:
     """The id of the command that a payment's vehicle is given."""
     return derived_id("activation", payment_id)
 
 
+async def reserved(moves: Moves, payment: Payment) -> None:
+    """Reserve the term that a payment is for."""
+    await Entitlements(moves._database).reserve(
+        vin=VIN, service=service_of(payment.id), customer=payment.customer,
+        service_order=payment.subject, duration_days=30,
+    )  # fmt: skip
+
+
 async def authorised(payments: Payments, moves: Moves, payment_id: UUID) -> int:
     """Move a pending payment to Authorized with its command; return the command's epoch."""
     payment = await payments.get(payment_id)
+    await reserved(moves, payment)
     moved = await moves.apply(
         move_of(
             payment, PaymentEvent.FUNDS_RESERVED, source="authorise",
             gateway_transaction_id=f"tx_{payment_id}", authorised=AMOUNT,
             entries=postings.authorised(AMOUNT), done=("authorise",), next=(Work("activate", 30),),
-            command=Command(command_id=activation_of(payment_id), vin=VIN,
-                            service=SERVICE, action="activate", deadline_in=60),
+            command=Command(command_id=activation_of(payment_id), deadline_in=60),
         )
     )  # fmt: skip
     assert moved.moved
-    assert moved.epoch is not None
-    return moved.epoch
+    assert moved.command is not None
+    return moved.command.epoch
 
 
 def succeeded(payment_id: UUID, epoch: int) -> SignedWord:
     """What the vehicle of a payment says when it has done what it was told."""
     return SignedWord(
         vin=VIN, command_id=str(activation_of(payment_id)), epoch=epoch,
-        payment_id=str(payment_id), service=SERVICE, status="SUCCEEDED", at=SAID_AT,
+        payment_id=str(payment_id), service=service_of(payment_id), status="SUCCEEDED", at=SAID_AT,
     )  # fmt: skip
 
 
@@ -76,7 +90,7 @@ def capture_of(payment_id: UUID, epoch: int) -> Move:
         entries=postings.captured(PaymentType.SERVICE, AMOUNT, held=AMOUNT),
         evidence=Evidence(id=evidence, kind="vehicle_acknowledgement",
                           command_id=activation_of(payment_id), epoch=epoch, vin=VIN,
-                          service=SERVICE, at=SAID_AT,
+                          service=service_of(payment_id), at=SAID_AT,
                           signature=cars.signature_text(succeeded(payment_id, epoch))),
         claim=Claim("capture", "delivered", evidence, "vehicle_acknowledgement"),
         done=("activate",), next=(Work("capture", 30),),

@@ -41,7 +41,7 @@ async def test_a_void_that_waited_for_the_capture_is_told_that_it_lost(house: Ho
 
 
 async def delivered(house: House, payment: Payment) -> Evidence:
-    command = await house.platform.ota_activation_engine.last_command(payment.id, ACTIVATE)
+    command = await house.platform.books.commands.last_of(payment.id, ACTIVATE)
     assert command is not None
     word = SignedWord(
         vin=VIN, command_id=str(command.command_id), epoch=command.epoch,

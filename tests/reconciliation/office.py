@@ -220,7 +220,7 @@ class Office:
         self.house.fleet.add(VIN, Manner(Behaviour.REFUSES))
         payment = await self.house.buys()
         voided = await self.house.until(payment.id, lambda p: p.state is PaymentState.VOIDED)
-        command = await self.house.platform.ota_activation_engine.last_command(voided.id, ACTIVATE)
+        command = await self.house.platform.books.commands.last_of(voided.id, ACTIVATE)
         assert command is not None
         word = SignedWord(
             vin=VIN, command_id=str(command.command_id), epoch=command.epoch,

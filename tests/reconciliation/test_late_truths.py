@@ -103,6 +103,8 @@ async def test_what_was_delivered_after_its_void_is_found_from_our_side(office: 
     )
     assert await office.balance("risk_loss:delivered_not_captured") == payment.amount
     assert await office.balance("service_revenue") == -payment.amount
+    await office.house.platform.ota_activation_engine.synchronize(VIN)
+    await office.house.rest()
 
 
 async def test_a_line_heard_while_a_webhook_moved_its_payment_adds_nothing_twice(

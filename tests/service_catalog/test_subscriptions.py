@@ -39,7 +39,7 @@ async def test_a_refused_payment_method_activates_nothing(house: SubscriptionHou
     await house.rest()
 
     assert subscription.state is SubscriptionState.REFUSED
-    assert await house.ota.last_command(subscription.id, "activate") is None
+    assert await house.books.commands.last_of(subscription.id, "activate") is None
     assert not house.fleet.cars[VIN].services
     assert house.letterbox.subjects == ["Subscription not activated"]
 
@@ -168,7 +168,7 @@ async def test_ending_before_the_payment_method_is_known_never_activates(
     (verification,) = await house.books.payments.listed(subject=subscription.id)
     await house.until_paid(verification.id, lambda p: p.state is PaymentState.VOIDED)
 
-    assert await house.ota.last_command(subscription.id, "activate") is None
+    assert await house.books.commands.last_of(subscription.id, "activate") is None
     assert not house.fleet.cars[VIN].services
 
 

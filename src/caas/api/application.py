@@ -25,6 +25,7 @@ from caas.api.call import SCOPE_KEY, Call
 from caas.api.customers import CUSTOMER_OPERATIONS
 from caas.api.discrepancies import DISCREPANCY_OPERATIONS
 from caas.api.documentation import documentation_operations
+from caas.api.entitlements import ENTITLEMENT_OPERATIONS
 from caas.api.front_door import DirectCall, FrontDoor, told
 from caas.api.metrics import Metrics
 from caas.api.operation import Operation, template_of
@@ -51,6 +52,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *PAYMENT_OPERATIONS,
     *CUSTOMER_OPERATIONS,
     *VEHICLE_OPERATIONS,
+    *ENTITLEMENT_OPERATIONS,
     *ORDER_OPERATIONS,
     *SERVICE_OPERATIONS,
     *SUBSCRIPTION_OPERATIONS,

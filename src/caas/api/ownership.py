@@ -16,6 +16,7 @@ from caas.billing_database.orders import Order, OrderNotFoundError
 from caas.billing_database.payments import Payment, PaymentNotFoundError
 from caas.billing_database.services import ServiceOrder
 from caas.billing_database.subscriptions import Subscription, SubscriptionNotFoundError
+from caas.billing_database.vehicles import VehicleNotFoundError
 from caas.errors import NotFoundError
 from caas.rules.payment_types import PaidFor, PaymentType, paid_for
 from caas.service_catalog import ServiceOrderNotFoundError
@@ -153,6 +154,23 @@ async def refuse_foreign_customer(rooms: Rooms, caller: Caller, customer: UUID) 
         )
     if not theirs:
         raise CustomerNotFoundError(f"No customer has the id {customer}.")
+
+
+async def hide_foreign_vehicle(rooms: Rooms, caller: Caller, vin: str) -> None:
+    """Refuse to show a vehicle to a customer or a dealership that does not have or sold it.
+
+    Raises:
+        VehicleNotFoundError: as if there were none.
+    """
+    if not caller.is_restricted:
+        return
+    for assignment in await rooms.order_management.assignments(vin=vin):
+        order = await rooms.order_management.order(assignment.order_id)
+        if caller.customer in {None, order.customer} and caller.dealership in {
+            None, order.dealership,
+        }:  # fmt: skip
+            return
+    raise VehicleNotFoundError(f"No vehicle has the VIN {vin}.")
 
 
 async def _owns_payment(rooms: Rooms, caller: Caller, payment: Payment) -> bool:

@@ -6,6 +6,7 @@ that could hold one is checked before anything is done with it.
 
 import base64
 from datetime import datetime
+from typing import Literal
 from uuid import UUID
 
 import msgspec
@@ -49,10 +50,15 @@ class VoidBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RefundBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How much goes back, and why (`desistimiento`, ...)."""
+    """How much goes back, and why (`desistimiento`, ...).
+
+    `term` says what becomes of a one-time service that still runs when nothing is left paid for it:
+    "end" or "keep". Needed then, but for `desistimiento`, which ends it.
+    """
 
     amount: PositiveAmount
     reason: Reason
+    term: Literal["end", "keep"] | None = None
 
 
 class SettlementBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

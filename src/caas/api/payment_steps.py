@@ -75,6 +75,7 @@ async def refund_payment(api: Api, call: Call) -> Answer:
             reason=body.reason,
             key=f"{call.by.name}:{hashed(key_of(call)).hex()}",
             requested_by=call.by.name,
+            term=body.term,
         )
         location = (b"location", path_of(payment_id).encode())
         status = CREATED if given_back.state in REFUND_ENDED else ACCEPTED

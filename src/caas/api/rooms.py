@@ -14,6 +14,7 @@ from caas.billing_database.books import Books
 from caas.billing_database.webhook_inbox import WebhookInbox
 from caas.external_systems.webhook_signatures import Verifier
 from caas.order_management import OrderManagement
+from caas.ota_activation_engine import OtaActivationEngine
 from caas.payment_processing import PaymentProcessing
 from caas.payment_processing.reconciliation import Reconciliation
 from caas.service_catalog import ServiceCatalog
@@ -32,6 +33,7 @@ class Rooms:
     service_catalog: ServiceCatalog
     subscriptions: Subscriptions
     usage: Usage
+    ota_activation_engine: OtaActivationEngine
     billing: Billing
 
 

@@ -42,6 +42,7 @@ class ServiceAnswer(msgspec.Struct, frozen=True, kw_only=True):
     monthly_fee: int | None
     metered: list[MeteredAnswer]
     offered: bool
+    repeat_purchase: str
     links: dict[str, str]
 
 
@@ -115,6 +116,7 @@ def service_answer(service: Service) -> ServiceAnswer:
         monthly_fee=service.monthly_fee,
         metered=[MeteredAnswer(it["unit"], it["unit_price"]) for it in service.metered],
         offered=service.offered,
+        repeat_purchase=service.repeat_purchase,
         links={"self": f"/v1/services/{service.code}"},
     )
 

@@ -1,7 +1,7 @@
-"""Desistimiento from a one-time service: what is held is voided, what was taken is given back.
+"""Desistimiento from a one-time service, as a call of the API.
 
-Rules a change must keep: withdrawing again changes nothing; the amount is what is left of the
-payment, never the caller's; Payment Processing decides what may be voided or refunded.
+Rule a change must keep: what is undone is decided by Payment Processing; this answers with what the
+order and its payments are then.
 """
 
 from typing import Final
@@ -13,55 +13,26 @@ from caas.api.idempotency import once
 from caas.api.ownership import own_service_order
 from caas.api.rooms import Api
 from caas.api.service_answers import service_order_answer
-from caas.billing_database.payments import Payment
-from caas.errors import ConflictError
 from caas.rules.payment_states import PaymentState
 
-DESISTIMIENTO: Final = "desistimiento"
-TAKEN: Final = frozenset({PaymentState.CAPTURING, PaymentState.SETTLED})
-OPEN: Final = frozenset({PaymentState.INITIATED, PaymentState.PENDING})
-
-
-class PaymentOpenError(ConflictError):
-    """The outcome of the payment is not known yet; withdraw when it is."""
-
-    code = "payment_open"
+UNDONE: Final = frozenset({PaymentState.FAILED, PaymentState.VOIDED, PaymentState.REFUNDED})
 
 
 async def withdraw_from_service(api: Api, call: Call) -> Answer:
-    """Withdraw from a one-time service (desistimiento): the charge is voided or given back."""
+    """Withdraw from a one-time service (desistimiento): its money and its term end together."""
     body = NOTHING.read(call.body)
     order_id = call.ids["order_id"]
 
     async def withdraw() -> Answer:
-        order = await own_service_order(api.rooms, call.by, order_id)
-        if order.payment_id is not None:
-            await _undo(api, call, await api.rooms.books.payments.get(order.payment_id))
-        payments = await api.rooms.books.payments.listed(subject=order_id)
-        told = service_order_answer(
-            await api.rooms.service_catalog.service_order(order_id), payments
+        await own_service_order(api.rooms, call.by, order_id)
+        await api.rooms.payment_processing.withdraw_from_service(
+            order_id, requested_by=call.by.name
         )
-        under_way = any(not _is_undone(payment) for payment in payments)
-        return answer_of(202, told, RETRY_AFTER) if under_way else answer_of(200, told)
+        payments = await api.rooms.books.payments.listed(subject=order_id)
+        order = await api.rooms.service_catalog.service_order(order_id)
+        content = service_order_answer(order, payments)
+        if all(payment.state in UNDONE for payment in payments):
+            return answer_of(200, content)
+        return answer_of(202, content, RETRY_AFTER)
 
     return await once(api.rooms.books.keys, call, body, withdraw)
-
-
-async def _undo(api: Api, call: Call, payment: Payment) -> None:
-    if payment.state in OPEN:
-        raise PaymentOpenError
-    if payment.state is PaymentState.AUTHORIZED:
-        await api.rooms.payment_processing.void_payment(payment.id, DESISTIMIENTO)
-    left = payment.captured_amount - payment.refunded_amount - payment.disputed_amount
-    if payment.state in TAKEN and left > 0:
-        await api.rooms.payment_processing.refund_payment(
-            payment.id,
-            amount=left,
-            reason=DESISTIMIENTO,
-            key=f"{DESISTIMIENTO}:{payment.subject}",
-            requested_by=call.by.name,
-        )
-
-
-def _is_undone(payment: Payment) -> bool:
-    return payment.state in {PaymentState.FAILED, PaymentState.VOIDED, PaymentState.REFUNDED}

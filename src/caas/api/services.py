@@ -5,7 +5,7 @@ is answered with its payment, because its state is read off that.
 """
 
 import re
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 from uuid import UUID
 
 import msgspec
@@ -69,7 +69,11 @@ class MeteredBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ServiceBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A service: `one_time` with prices by duration, or `subscription` with a monthly fee."""
+    """A service: `one_time` with prices by duration, or `subscription` with a monthly fee.
+
+    Bought again for a vehicle in which it runs, a one-time service is extended, or refused if
+    `repeat_purchase` says so.
+    """
 
     name: PersonName
     names: Annotated[dict[LanguageCode, PersonName], msgspec.Meta(max_length=NAMES_MAX)] = {}
@@ -79,6 +83,7 @@ class ServiceBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     monthly_fee: Amount | None = None
     metered: Annotated[list[MeteredBody], msgspec.Meta(max_length=PRICES_MAX)] = []
     offered: bool = True
+    repeat_purchase: Literal["extend", "refuse"] = "extend"
 
 
 class ServiceOrderBody(PaidWith, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -118,6 +123,7 @@ async def put_service(api: Api, call: Call) -> Answer:
         metered=[msgspec.structs.asdict(metered) for metered in body.metered],
         offered=body.offered,
         names=body.names,
+        repeat_purchase=body.repeat_purchase,
     )
     return answer_of(200, service_answer(service))
 
@@ -224,12 +230,15 @@ SERVICE_OPERATIONS: Final = (
     Operation(
         id="createServiceOrder", tag=TAG, method="POST", path="/v1/service-orders", body=NEW,
         scopes=_SELLERS, handle=create_service_order,
-        answers={**FIRST_ANSWERS, 201: ServiceOrderAnswer, 202: ServiceOrderAnswer, 404: Problem},
+        answers={
+            **FIRST_ANSWERS, 201: ServiceOrderAnswer, 202: ServiceOrderAnswer, 404: Problem,
+            409: Problem,
+        },
     ),
     Operation(
         id="withdrawFromService", tag=TAG, method="POST", path=f"{_PATH}/withdrawal",
         scopes=_READERS, body=NOTHING, handle=withdraw_from_service,
-        answers={200: ServiceOrderAnswer, 202: ServiceOrderAnswer, 404: Problem},
+        answers={200: ServiceOrderAnswer, 202: ServiceOrderAnswer, 404: Problem, 409: Problem},
     ),
     Operation(
         id="getServiceOrder", tag=TAG, method="GET", path=_PATH, scopes=_READERS,

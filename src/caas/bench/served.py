@@ -143,6 +143,7 @@ def _api(stage: Stage, key: str, secret: Secret) -> object:
         service_catalog=platform.service_catalog,
         subscriptions=platform.subscriptions,
         usage=platform.usage,
+        ota_activation_engine=platform.ota_activation_engine,
         billing=platform.billing,
     )
     keys = parse_api_keys(f"bench:service-catalog:{key}")

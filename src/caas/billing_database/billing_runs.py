@@ -45,19 +45,27 @@ on conflict (series) do update set next = s.next returning next
 INVOICE_BATCH: Final = """
 with batch as materialized (
   select s.id, s.customer, s.vin, s.service, s.currency, s.monthly_fee, s.metered,
-         s.activated_at, least(s.cancelled_at, s.deactivated_at) as ended_at,
+         greatest(s.activated_at, t.starts_at) as activated_at,
+         least(s.cancelled_at, s.deactivated_at) as ended_at, t.entitlement, t.starts_at,
          s.activated_at is not null and s.cancelled_because is distinct from 'payment failed'
            and not exists (select from invoices i where i.subscription = s.id
              and i.month = $1 and i.correction = 0) as due
-    from subscriptions s where $2::uuid is null or s.id > $2 order by s.id limit $3
+    from subscriptions s left join entitlement_terms t on t.subscription = s.id
+   where $2::uuid is null or s.id > $2 order by s.id limit $3
 ), delivered as materialized (
   select b.*, greatest(activated_at, $4) as start_at, least(ended_at, $5) as end_at
     from batch b where due and activated_at < $5
 ), counted as materialized (
-  select d.*, case when start_at < end_at then
+  select d.*, case when start_at < end_at then greatest(0,
            greatest(((end_at - interval '1 microsecond') at time zone $6)::date, $7)
-           - greatest((start_at at time zone $6)::date, $7) + 1 else 0 end as days
-    from delivered d
+           - greatest((start_at at time zone $6)::date, $7, billed_through + 1) + 1)
+           else 0 end as days
+    from delivered d left join lateral (
+      select max(((o.ends_at - interval '1 microsecond') at time zone $6)::date) as billed_through
+        from entitlement_terms o left join subscriptions s on s.id = o.subscription
+       where o.entitlement = d.entitlement and o.starts_at < d.starts_at
+         and o.ends_at > o.starts_at and o.state in ('granted', 'ended')
+         and s.cancelled_because is distinct from 'payment failed') b on true
 ), totals as materialized (
   select u.subscription, u.unit, sum(u.quantity) as quantity
     from counted c join usage_records u on u.subscription = c.id and u.invoice is null

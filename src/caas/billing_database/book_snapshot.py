@@ -112,9 +112,8 @@ select distinct p.id, true
   from delivery_evidence e join payments p on p.id = e.subject
  where e.recorded_at >= $1 and e.recorded_at < $2 and e.proves_delivery
    and p.captured_amount = 0 and p.state in ('Authorized', 'Voided', 'Failed')
-   and not exists (select from delivery_evidence off
-                    where off.subject = p.id and off.action = 'deactivate' and off.verified
-                      and off.status = 'SUCCEEDED' and off.epoch > e.epoch)
+   and not exists (select from entitlements n
+                    where n.vin = e.vin and n.service = e.service and n.reported_epoch > e.epoch)
 on conflict (id) do update set watch_delivery = true
 """
 COMPARED: Final = f"""

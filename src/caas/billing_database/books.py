@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from caas.billing_database.cases import Cases
 from caas.billing_database.connection import Database
 from caas.billing_database.due_work import DueWorkRows
+from caas.billing_database.entitlements import Entitlements
 from caas.billing_database.idempotency import IdempotencyKeys
 from caas.billing_database.moves import Moves
 from caas.billing_database.ota_commands import OtaCommands
@@ -22,6 +23,7 @@ class Books:
     payments: Payments
     moves: Moves
     commands: OtaCommands
+    entitlements: Entitlements
     work: DueWorkRows
     cases: Cases
     keys: IdempotencyKeys
@@ -33,8 +35,9 @@ def opened(database: Database) -> Books:
     return Books(
         database=database,
         payments=Payments(database),
-        moves=Moves(database, commanded=commands.committed),
+        moves=Moves(database, commanded=commands.keep_at_hand),
         commands=commands,
+        entitlements=Entitlements(database),
         work=DueWorkRows(database),
         cases=Cases(database),
         keys=IdempotencyKeys(database),

@@ -22,6 +22,11 @@ def new_id() -> UUID:
     return UUID(int=(milliseconds << 80) | _VERSION_7 | high | _VARIANT | low)
 
 
+def random_id() -> UUID:
+    """Return an id that nobody can guess, for what a vehicle is told to do."""
+    return UUID(bytes=os.urandom(16), version=4)
+
+
 def derived_id(*parts: object) -> UUID:
     """Return the id that follows from these parts: the same parts, the same id, on any machine."""
     return uuid5(NAMESPACE_URL, "|".join(str(part) for part in parts))

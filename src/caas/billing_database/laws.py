@@ -289,6 +289,77 @@ LAWS: Final = (
                 and k.subject = s.id and k.action = 'activate')""",
     ),
     Law(
+        "terms_never_overlap",
+        "Terms of one service in one vehicle follow each other and never overlap.",
+        """select a.id from entitlement_terms a join entitlement_terms b
+              on b.entitlement = a.entitlement and b.id <> a.id
+            where a.state in ('activating', 'granted', 'ended')
+              and b.state in ('activating', 'granted', 'ended')
+              and tstzrange(a.starts_at, coalesce(a.ends_at, 'infinity'))
+                  && tstzrange(b.starts_at, coalesce(b.ends_at, 'infinity'))""",
+    ),
+    Law(
+        "every_term_is_paid_for",
+        "A granted term has its captured payment, or its active subscription, and the reverse.",
+        """select t.id from entitlement_terms t left join payments p on p.id = t.payment_id
+             left join subscriptions s on s.id = t.subscription
+            where t.state = 'granted' and coalesce(p.captured_amount, 0) = 0
+              and s.state is distinct from 'active'
+            union all
+            select t.id from entitlement_terms t join payments p on p.id = t.payment_id
+            where t.state in ('granted', 'ended')
+              and (p.subject <> t.service_order or p.type <> 'service')
+            union all
+            select p.id from payments p
+            where p.type = 'service' and p.captured_amount > 0
+              and exists (select from service_orders o where o.id = p.subject)
+              and not exists (select from entitlement_terms t
+                               where t.payment_id = p.id and t.state in ('granted', 'ended'))
+            union all
+            select s.id from subscriptions s
+            where s.state = 'active' and not exists (
+              select from entitlement_terms t where t.subscription = s.id and t.state = 'granted')
+            union all
+            select t.id from entitlement_terms t
+            where t.state = 'granted' and t.service_order is not null
+              and t.ends_at - t.starts_at <> make_interval(secs => t.duration_days * 86400.0)""",
+    ),
+    Law(
+        "what_is_undone_is_off",
+        "A voided or fully refunded payment has no term that lasts, but by a decision to keep it.",
+        """select t.id from entitlement_terms t join payments p on p.id = t.payment_id
+            where p.state = 'Voided' and t.state in ('activating', 'granted')
+              and not exists (select from resolution_claims c
+                               where c.payment_id = p.id and c.kind = 'capture')
+            union all
+            select t.id from entitlement_terms t join refunds r on r.payment_id = t.payment_id
+            where t.state = 'granted' and coalesce(t.ends_at, 'infinity') > db_now()
+              and r.reason = 'desistimiento' and r.state <> 'failed'
+            group by t.id, t.payment_id
+           having sum(r.amount) >= (select captured_amount from payments where id = t.payment_id)
+            union all
+            select t.id from entitlement_terms t join subscriptions s on s.id = t.subscription
+            where t.state in ('pending', 'activating', 'granted')
+              and s.state in ('cancelled', 'not activated', 'payment method refused')""",
+    ),
+    Law(
+        "vehicles_have_on_what_is_paid_for",
+        "A vehicle last confirmed what its terms say, or a job or a case says why not.",
+        """select e.id from entitlements e left join desired_state(e.id) d on true
+            where case when coalesce(d.on_, false)
+                       then not coalesce(e.reported_on, false)
+                            or coalesce(e.reported_until, 'infinity')
+                               is distinct from coalesce(d.until, 'infinity')
+                       else coalesce(e.reported_on, false)
+                            and coalesce(e.reported_until, 'infinity') > db_now() end
+              and not exists (select from open_work o where o.parked_at is null
+                and (o.subject = e.id or o.kind = 'activate' and o.subject = d.subject))
+              and not exists (select from cases c where c.status = 'open' and c.subject in (
+                select e.id union all
+                select coalesce(t.payment_id, t.subscription) from entitlement_terms t
+                 where t.entitlement = e.id))""",
+    ),
+    Law(
         "settlement_reports_add_up",
         "A report's lines come to what the report says is stored of it (decision 33).",
         """select r.id from settlement_reports r left join (

@@ -168,7 +168,7 @@ async def _grant(connection: Connection) -> None:
 BEHIND_DOORS = (
     "payments, payment_events, resolution_claims, ledger_entries, legal_arrows, clock, migrations, "
     "vehicle_arrows, vehicle_events, order_arrows, order_events, subscription_arrows, "
-    "subscription_events"
+    "subscription_events, entitlements, entitlement_terms, entitlement_changes"
 )
 APPEND_ONLY = (
     "delivery_evidence, webhook_inbox, ota_commands, settlement_lines, "

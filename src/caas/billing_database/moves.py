@@ -17,6 +17,7 @@ import msgspec
 
 from caas.billing_database.batching import Batcher
 from caas.billing_database.connection import Connection, Database
+from caas.billing_database.ota_command import OtaCommand
 from caas.rules.payment_states import BeyondEvent, PaymentEvent, PaymentState, Remark, next_state
 from caas.rules.postings import Entry
 
@@ -58,15 +59,16 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     signature: str | None = None
 
 
-class Command(msgspec.Struct, frozen=True, kw_only=True):
-    """A command for a vehicle, its epoch the database's; times in seconds from the commit."""
+class Command(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A command for the vehicle, carrying the desired state that the move leaves (decision 82).
+
+    Which action, for whom and until when is worked out in the commit. With `resend_in` a job sends
+    it again until the vehicle has answered. Times in seconds from the commit.
+    """
 
     command_id: UUID
-    vin: str
-    service: str
-    action: str
     deadline_in: float
-    valid_for: float | None = None
+    resend_in: float | None = None
 
 
 class Move(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -100,16 +102,14 @@ class Move(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Moved(msgspec.Struct, frozen=True):
     """What became of a move: whether it happened, and where the payment stands now.
 
-    The last three belong to the vehicle command of the move, when it had one.
+    `command` is the vehicle command that was committed with it, if there is one.
     """
 
     moved: bool
     state: PaymentState
     version: int
     claim: str | None
-    epoch: int | None = None
-    deadline: datetime | None = None
-    valid_until: datetime | None = None
+    command: OtaCommand | None = None
 
 
 def move_of(
@@ -130,7 +130,7 @@ def move_of(
     )
 
 
-def _heard_by_nobody(_move: Move, _moved: Moved) -> None:
+def _heard_by_nobody(_command: OtaCommand) -> None:
     """Nobody sends commands from here."""
 
 
@@ -138,7 +138,7 @@ class Moves:
     """Applies moves, joined into few statements."""
 
     def __init__(
-        self, database: Database, *, commanded: Callable[[Move, Moved], None] = _heard_by_nobody
+        self, database: Database, *, commanded: Callable[[OtaCommand], None] = _heard_by_nobody
     ) -> None:
         """Write through this database; `commanded` hears of each vehicle command once committed."""
         self._database = database
@@ -150,8 +150,8 @@ class Moves:
         if within is not None:
             return (await _apply(within, [move]))[0]
         moved = await self._batcher.write(move, keys=(move.payment_id,))
-        if move.command is not None and moved.moved:
-            self._commanded(move, moved)
+        if moved.command is not None:
+            self._commanded(moved.command)
         return moved
 
     async def apply_all(self, moves: Sequence[Move], *, within: Connection) -> list[Moved]:
@@ -165,4 +165,11 @@ class Moves:
 async def _apply(connection: Connection, moves: Sequence[Move]) -> list[Moved]:
     rows = await connection.fetch(MOVE, msgspec.json.encode(moves).decode())
     assert len(rows) == len(moves), "every move is answered"
-    return [Moved(moved, PaymentState(state), *rest) for _, moved, state, *rest in rows]
+    return [_moved(*row.values()) for row in rows]
+
+
+def _moved(_i: int, moved: object, state: str, *rest: Any) -> Moved:
+    """Read a row of move_payments: its columns in their order, those of the command last."""
+    version, claim, *command = rest
+    sent = None if command[0] is None else OtaCommand(*command)
+    return Moved(bool(moved), PaymentState(state), version, claim, sent)

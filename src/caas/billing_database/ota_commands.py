@@ -7,42 +7,45 @@ remembered of a command is what the database answered when it was committed, and
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from operator import itemgetter
 from typing import Final
 from uuid import UUID
 
 from caas.billing_database.batching import Batcher, joined_reads
 from caas.billing_database.connection import Connection, Database
-from caas.billing_database.identifiers import new_id
-from caas.billing_database.moves import Move, Moved
+from caas.billing_database.identifiers import new_id, random_id
+from caas.billing_database.ota_command import OtaCommand
 
 KEYS_KNOWN_MAX: Final = 50_000
 COMMANDS_AT_HAND_MAX: Final = 10_000
 
 COLUMNS: Final = """
-select command_id, subject, vin, service, action, purpose, epoch, valid_until, deadline,
-       created_at, deadline <= db_now() as overdue,
-       exists (select from resolution_claims c where c.payment_id = k.subject) as resolved
+select k.command_id, k.subject, k.vin, k.service, k.action, k.purpose, k.epoch, k.valid_until,
+       k.deadline, k.created_at, k.attempt, k.deadline <= db_now() as overdue
   from ota_commands k
 """
-BY_ID: Final = COLUMNS + " where command_id = any ($1)"
+BY_ID: Final = COLUMNS + " where k.command_id = any ($1)"
 LAST_OF_SUBJECTS: Final = (
     COLUMNS
     + """
- where (subject, action, epoch) in (
+ where (k.subject, k.action, k.epoch) in (
    select k.subject, k.action, max(k.epoch) from ota_commands k
      join unnest($1::uuid[], $2::text[]) as w(subject, action)
        on w.subject = k.subject and w.action = k.action
     group by k.subject, k.action)
 """
 )
-ADD: Final = """
-insert into ota_commands (command_id, subject, vin, service, action, purpose, valid_until,
-    deadline, created_at)
-values ($1, $2, $3, $4, $5, $6, db_now() + make_interval(secs => $7),
-    db_now() + make_interval(secs => $8), db_now())
-on conflict (command_id) do nothing
+LAST_OF_ENTITLEMENTS: Final = (
+    COLUMNS
+    + """
+  join entitlements e on e.last_command = k.command_id
+  join unnest($1::text[], $2::text[]) as w(vin, service)
+    on w.vin = e.vin and w.service = e.service
+"""
+)
+COMMAND_DESIRED_STATE: Final = """
+select command_id, subject, vin, service, action, purpose, epoch, valid_until, deadline,
+       created_at, attempt, false as overdue from command_desired_state($1, $2, $3, $4, $5)
 """
 RECORD: Final = """
 insert into delivery_evidence (id, subject, kind, command_id, action, epoch, vin, service, status,
@@ -57,24 +60,6 @@ select command_id, status, status_reason, at, signature, verified, refused_becau
   from delivery_evidence where subject = $1 order by recorded_at limit 100
 """
 PUBLIC_KEYS: Final = "select vin, public_key from vehicles where vin = any ($1)"
-
-
-@dataclass(frozen=True, slots=True)
-class OtaCommand:
-    """A command for a vehicle, as it was recorded before it was sent."""
-
-    command_id: UUID
-    subject: UUID
-    vin: str
-    service: str
-    action: str
-    purpose: str
-    epoch: int
-    valid_until: datetime | None
-    deadline: datetime
-    created_at: datetime
-    overdue: bool
-    resolved: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,20 +88,20 @@ class OtaCommands:
             database, BY_ID, lambda row: OtaCommand(**row), by="command_id"
         )
         self._last: Batcher[tuple[UUID, str], OtaCommand | None] = Batcher(self._read_last)
+        self._newest: Batcher[tuple[str, str], OtaCommand | None] = Batcher(self._read_newest)
         self._keys: Batcher[str, bytes | None] = joined_reads(
             database, PUBLIC_KEYS, itemgetter("public_key"), by="vin"
         )
         self._known_keys: dict[str, bytes] = {}
-        self._unsent: dict[tuple[UUID, str], OtaCommand] = {}
+        self._unsent: dict[tuple[str, str], OtaCommand] = {}
         self._unanswered: dict[UUID, OtaCommand] = {}
 
-    def committed(self, move: Move, moved: Moved) -> None:
-        """Keep the command of a move at hand until it is sent, and until it is answered."""
-        command = _command_of(move, moved)
+    def keep_at_hand(self, command: OtaCommand) -> None:
+        """Keep a command that was committed until it is sent, and until it is answered."""
         for at_hand in (self._unsent, self._unanswered):
             if len(at_hand) >= COMMANDS_AT_HAND_MAX:
                 at_hand.clear()
-        self._unsent[command.subject, command.action] = command
+        self._unsent[command.vin, command.service] = command
         self._unanswered[command.command_id] = command
 
     async def command(self, command_id: UUID) -> OtaCommand | None:
@@ -136,32 +121,37 @@ class OtaCommands:
             self._known_keys[vin] = key
         return key
 
-    async def to_send(self, subject: UUID, action: str) -> OtaCommand | None:
-        """Return the newest command of a subject; one that was just committed is at hand."""
-        return self._unsent.pop((subject, action), None) or await self.last_of(subject, action)
+    async def to_send(self, vin: str, service: str) -> OtaCommand | None:
+        """Return the newest command about a service; one that was just committed is at hand."""
+        return self._unsent.pop((vin, service), None) or await self._newest.write((vin, service))
 
     async def last_of(self, subject: UUID, action: str) -> OtaCommand | None:
         """Return the newest command of a subject."""
         return await self._last.write((subject, action))
 
-    async def add(  # noqa: PLR0913  # the columns of a command
+    async def command_desired_state(
         self,
+        entitlement: UUID,
         *,
-        command_id: UUID,
-        subject: UUID,
-        vin: str,
-        service: str,
-        action: str,
-        purpose: str,
+        activate_within: float,
         deadline_in: float,
-        valid_for: float | None = None,
+        resend_in: float,
         within: Connection | None = None,
-    ) -> None:
-        """Record a command before it is sent; the same command id is recorded once."""
-        self._unsent.pop((subject, action), None)
-        await (within or self._database).fetch(
-            ADD, command_id, subject, vin, service, action, purpose, valid_for, deadline_in
+    ) -> OtaCommand | None:
+        """Record a command that carries the desired state, and the job that sees it through.
+
+        None when nothing was ever sold of the service. Times in seconds from now; the first is the
+        deadline while a purchase waits for the vehicle.
+        """
+        row = await (within or self._database).fetchrow(
+            COMMAND_DESIRED_STATE,
+            entitlement,
+            random_id(),
+            activate_within,
+            deadline_in,
+            resend_in,
         )
+        return None if row is None else OtaCommand(**dict(row))
 
     async def record(
         self, answer: VehicleAnswer, *, within: Connection | None = None
@@ -194,23 +184,8 @@ class OtaCommands:
         found = {(row["subject"], row["action"]): OtaCommand(**dict(row)) for row in rows}
         return [found.get(one) for one in wanted]
 
-
-def _command_of(move: Move, moved: Moved) -> OtaCommand:
-    command = move.command
-    assert command is not None, "only a move with a command commits one"
-    assert moved.epoch is not None, "the database numbers every command"
-    assert moved.deadline is not None, "the database dates every command"
-    return OtaCommand(
-        command_id=command.command_id,
-        subject=move.payment_id,
-        vin=command.vin,
-        service=command.service,
-        action=command.action,
-        purpose="service payment",
-        epoch=moved.epoch,
-        valid_until=moved.valid_until,
-        deadline=moved.deadline,
-        created_at=moved.deadline - timedelta(seconds=command.deadline_in),
-        overdue=False,
-        resolved=move.claim is not None,
-    )
+    async def _read_newest(self, wanted: Sequence[tuple[str, str]]) -> list[OtaCommand | None]:
+        vins, services = zip(*wanted, strict=True)
+        rows = await self._database.fetch(LAST_OF_ENTITLEMENTS, list(vins), list(services))
+        found = {(row["vin"], row["service"]): OtaCommand(**dict(row)) for row in rows}
+        return [found.get(one) for one in wanted]

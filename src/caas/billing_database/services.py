@@ -11,6 +11,7 @@ from uuid import UUID
 
 from caas.billing_database.batching import Batcher, joined_reads
 from caas.billing_database.connection import Database
+from caas.billing_database.entitlements import RESERVATION_LAPSES_SECONDS, obstacle
 
 PAGE_ROWS_MAX: Final = 200
 NAMES_MAX: Final = 1000
@@ -18,27 +19,26 @@ ORDERS_KNOWN_MAX: Final = 10_000
 
 PUT_SERVICE = """
 insert into services (code, name, kind, currency, prices, monthly_fee, metered, offered, names,
-                      updated_at)
-values ($1, $2, $3, $4, $5, $6, $7, $8, $9, db_now())
+                      repeat_purchase, updated_at)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, db_now())
 on conflict (code) do update set name = excluded.name, kind = excluded.kind,
   currency = excluded.currency, prices = excluded.prices, monthly_fee = excluded.monthly_fee,
   metered = excluded.metered, offered = excluded.offered, names = excluded.names,
-  updated_at = excluded.updated_at
+  repeat_purchase = excluded.repeat_purchase, updated_at = excluded.updated_at
 """
 SERVICE = """
-select code, name, kind, currency, prices, monthly_fee, metered, offered, names from services
+select code, name, kind, currency, prices, monthly_fee, metered, offered, names, repeat_purchase
+  from services
  where code = $1
 """
 SERVICES = """
-select code, name, kind, currency, prices, monthly_fee, metered, offered, names from services
+select code, name, kind, currency, prices, monthly_fee, metered, offered, names, repeat_purchase
+  from services
  where offered order by code limit $1
 """
 NAMES = "select code, coalesce(names->>$1, name) as name from services limit $2"
 CAN_BE_REACHED = "select 1 from vehicles where vin = $1 and public_key is not null"
-ADD_ORDER = """
-insert into service_orders (id, customer, vin, service, duration_days, amount, currency, created_at)
-values ($1, $2, $3, $4, $5, $6, $7, db_now()) returning created_at
-"""
+ADD_ORDER = "select * from add_service_order($1, $2, $3, $4, $5, $6, $7, $8)"
 ORDER_COLUMNS = """
 select id, customer, vin, service, duration_days, amount, currency, created_at, state, payment_id,
        active_from, active_until from service_order_states
@@ -75,6 +75,7 @@ class Service:
     metered: list[dict[str, Any]]
     offered: bool = True
     names: dict[str, str] = field(default_factory=dict)
+    repeat_purchase: str = "extend"
 
     def named(self, language: str) -> str:
         """Return what it is called in a language, such as "es"."""
@@ -136,6 +137,7 @@ class Services:
             service.metered,
             service.offered,
             service.names,
+            service.repeat_purchase,
         )
 
     async def service(self, code: str) -> Service | None:
@@ -158,7 +160,11 @@ class Services:
         return await self._database.fetchrow(CAN_BE_REACHED, vin) is not None
 
     async def add_order(self, order: WantedService) -> ServiceOrder:
-        """Write a new service order."""
+        """Write a new service order, with the reservation of its term.
+
+        Raises:
+            PurchasePendingError, AlreadyRunningError: what stands in its way; nothing was written.
+        """
         row = await self._database.fetchrow(
             ADD_ORDER,
             order.id,
@@ -168,8 +174,11 @@ class Services:
             order.duration_days,
             order.amount,
             order.currency,
+            RESERVATION_LAPSES_SECONDS,
         )
-        assert row is not None, "an insert without conflict returns its row"
+        assert row is not None, "the function answers with one row"
+        if row["obstacle"] is not None:
+            raise obstacle(row, vin=order.vin, service=order.service)
         return ServiceOrder(**dataclasses.asdict(order), created_at=row["created_at"])
 
     async def wanted(self, order_id: UUID) -> WantedService | None:

@@ -40,11 +40,6 @@ update subscriptions set state = $3, event = $4, version = version + 1, moved_fo
        cancelled_at = coalesce(cancelled_at, case when $7::text is not null then db_now() end)
  where id = $1 and state = $2 returning *
 """
-DEACTIVATED: Final = """
-update subscriptions set deactivated_at = db_now()
- where id = $1 and state = 'cancelled' and activated_at is not null and deactivated_at is null
-returning id
-"""
 DONE: Final = "delete from open_work where kind = $1 and subject = $2"
 EVENTS: Final = """
 select event, from_state, to_state, payment_id, at from subscription_events
@@ -177,10 +172,6 @@ class SubscriptionRows:
             payment_method,
         )
         return None if row is None else _subscription(row)
-
-    async def deactivated(self, subscription_id: UUID) -> bool:
-        """Record that the vehicle has switched the service off; once."""
-        return await self._database.fetchrow(DEACTIVATED, subscription_id) is not None
 
     async def work_done(self, kind: str, subscription_id: UUID, *, within: Connection) -> None:
         """End open work that an answer has made needless."""

@@ -12,6 +12,7 @@ from datetime import date, datetime, tzinfo
 from typing import Final
 
 from caas.billing import IVA_BASIS_POINTS
+from caas.billing_database.entitlements import BillingWindow
 from caas.billing_database.subscriptions import Subscription
 from caas.billing_database.usage_records import Use
 from caas.channels.rooms import Channels
@@ -45,11 +46,13 @@ async def running_month(
     zone = channels.settings.zone
     month = Month.containing(now, zone)
     used = await _used(channels, subscription, month, zone)
+    window = await channels.rooms.books.entitlements.billing_window(subscription.id, zone=str(zone))
     charges = calculate_usage_charges(
         month,
         zone,
         fee=Money(subscription.monthly_fee, subscription.currency),
-        delivered=_delivered(subscription),
+        delivered=_delivered(subscription, window),
+        billed_through=window.billed_through if window else None,
         usage=_metered(subscription, used),
         iva_basis_points=IVA_BASIS_POINTS,
     )
@@ -63,10 +66,13 @@ async def running_month(
     )
 
 
-def _delivered(subscription: Subscription) -> list[DeliveredInterval]:
+def _delivered(subscription: Subscription, window: BillingWindow | None) -> list[DeliveredInterval]:
     if subscription.activated_at is None:
         return []
-    return [DeliveredInterval(subscription.activated_at, subscription.deactivated_at)]
+    starts_at = window.starts_at if window else None
+    start = max(subscription.activated_at, starts_at or subscription.activated_at)
+    ends = [at for at in (subscription.cancelled_at, subscription.deactivated_at) if at]
+    return [DeliveredInterval(start, min(ends, default=None))]
 
 
 def _metered(subscription: Subscription, used: list[Use]) -> list[MeteredUsage]:

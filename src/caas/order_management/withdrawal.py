@@ -23,6 +23,8 @@ from caas.rules.payment_states import PaymentState
 from caas.rules.payment_types import PaymentType
 from caas.rules.vehicle_states import VehicleEvent, VehicleState
 
+END_ANCILLARY_SERVICES: Final = "end_ancillary_services"
+"""The job that ends what was bought for the vehicle of a withdrawn order."""
 WITHDRAWAL_WINDOW_SECONDS: Final = 14 * 24 * 3600.0
 WITHDRAWN_AFTER_REGISTRATION: Final = "withdrawn_after_registration"
 RETURNED_BY: Final = "return of the vehicle"
@@ -168,6 +170,10 @@ class Withdrawal:
         await self._books.tell_customer(order, "order_withdrawn", within=within)
         await self._books.tell_dealership(order, "order_withdrawn", within=within)
         await self._giving_back.will_give_back(order, DESISTIMIENTO, within=within)
+        if order.vin is not None:
+            await self._books.books.work.add(
+                END_ANCILLARY_SERVICES, order.id, due_in=0.0, within=within
+            )
         if before in UNDER_WAY:
             await self._books.alert(
                 WITHDRAWN_AFTER_REGISTRATION,

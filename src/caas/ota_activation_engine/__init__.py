@@ -1,17 +1,19 @@
-"""The OTA Activation Engine (Diagrams 4 and 8): commands to vehicles, until one is answered.
+"""The OTA Activation Engine (Diagrams 4 and 8): commands to vehicles, until they are answered.
 
-A command is recorded before it is sent, is sent again while it is unanswered, and has a deadline.
-What a vehicle answers counts only if it is signed by that vehicle's key and says exactly what the
-recorded command said. Final results go up as Diagram 8's arrows 4a and 4b.
+A vehicle's desired state of a service follows from the entitlement's terms; its reported state is
+what it last confirmed. Every command carries the desired state, is recorded before it is sent, is
+sent again while it is unanswered, and has a deadline. What a vehicle answers counts only if it is
+signed by that vehicle's key and says exactly what the recorded command said. The final results of a
+purchase go up as Diagram 8's arrows 4a and 4b.
 
 Rules a change must keep: time-outs are decided here, not by the broker; evidence that is forged,
-foreign or replayed is refused and recorded; whatever a vehicle applied after its command was
-fenced off is deactivated again, and nobody is charged for it.
+foreign or replayed is refused and recorded; whatever a vehicle applied late is followed by the
+desired state again, and nobody is charged for it.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 from uuid import UUID
 
 import structlog
@@ -19,9 +21,9 @@ import structlog
 from caas.billing_database.books import Books
 from caas.billing_database.connection import Connection
 from caas.billing_database.due_work import DueWork
-from caas.billing_database.identifiers import derived_id
-from caas.billing_database.moves import Command, Evidence
-from caas.billing_database.ota_commands import OtaCommand
+from caas.billing_database.entitlements import SyncState
+from caas.billing_database.moves import Evidence
+from caas.billing_database.ota_command import OtaCommand
 from caas.errors import UnavailableError
 from caas.external_systems.iot_gateway import CommandDeadlinePassedError, VehicleLink
 from caas.external_systems.vehicle_messages import (
@@ -32,66 +34,77 @@ from caas.external_systems.vehicle_messages import (
 from caas.open_work import Again, Answer, Done, OpenWork
 from caas.ota_activation_engine.commands import (
     ACTIVATE,
-    ACTIVATION_ATTEMPTS_MAX,
     ACTIVATION_SECONDS_MAX,
-    DEACTIVATE,
-    DEACTIVATION_SECONDS_MAX,
+    ATTEMPTS_MAX,
+    RESEND_SECONDS,
     SERVICE_PAYMENT,
     SUBSCRIPTION,
+    SYNCHRONIZATION_SECONDS_MAX,
+    SYNCHRONIZE,
     activation_command,
-    attempt_of,
-    revoking_command,
-    valid_days,
+    restoring_command,
     wire,
 )
 from caas.ota_activation_engine.evidence import EvidenceRefusedError, answer_in, evidence_in
+from caas.rules.activation import ActivationResult
 from caas.rules.pace import Pace
 
 __all__ = [
     "ACTIVATE",
-    "ACTIVATION_ATTEMPTS_MAX",
     "ACTIVATION_SECONDS_MAX",
-    "DEACTIVATE",
+    "ATTEMPTS_MAX",
+    "GOODWILL",
+    "NOT_DELIVERED",
+    "RESEND_SECONDS",
     "SERVICE_PAYMENT",
     "SUBSCRIPTION",
-    "Deactivated",
+    "SYNCHRONIZE",
     "EvidenceRefusedError",
     "OtaActivationEngine",
     "Upward",
     "activation_command",
-    "revoking_command",
+    "restoring_command",
 ]
 
-RESEND_SECONDS: Final = 20.0
+GOODWILL: Final = "goodwill_delivery"
+NOT_DELIVERED: Final = "paid_service_not_on"
+RESEND_TIMES_SLOWER_MAX: Final = 30
+DRIFTS: Final = {
+    GOODWILL: "The vehicle {vin} keeps '{service}' on beyond what anybody pays for; it refused or "
+    "missed the command. Nobody is charged for it.",
+    NOT_DELIVERED: "'{service}' is paid for and the vehicle {vin} does not confirm it; it refused "
+    "or missed the command. Contact the customer, or refund what was not delivered.",
+}
 
 _log = structlog.get_logger()
 
 
-class Deactivated(Protocol):
-    """Hears how a deactivation ended."""
-
-    async def __call__(self, subject: UUID, /, *, switched_off: bool) -> None:
-        """`switched_off` is False when the vehicle refused, or never answered."""
-
-
 @dataclass(frozen=True, slots=True)
 class Upward:
-    """Where the final results of one purpose go: arrows 4a, 4b, and what came too late."""
+    """Where the final results of one purpose go: arrows 4a and 4b."""
 
-    succeeded: Callable[[UUID, Evidence], Awaitable[bool]]
+    succeeded: Callable[[UUID, Evidence], Awaitable[ActivationResult]]
     failed: Callable[[UUID, str], Awaitable[None]]
-    deactivated: Deactivated
 
 
 class OtaActivationEngine:
-    """Sends commands, hears answers, reports final results."""
+    """Sends commands, receives acknowledgements, reports final results."""
 
-    def __init__(self, *, books: Books, link: VehicleLink, pace: Pace) -> None:
-        """Reach the vehicles through this link."""
+    def __init__(
+        self,
+        *,
+        books: Books,
+        link: VehicleLink,
+        pace: Pace,
+        alert: Callable[..., Awaitable[object]],
+    ) -> None:
+        """Reach the vehicles through this link; `alert` tells operations what stays apart."""
         self._books = books
         self._link = link
         self._pace = pace
+        self._alert = alert
         self._commands = books.commands
+        self._entitlements = books.entitlements
         self._upward: Mapping[str, Upward] = {}
 
     def report_to(self, upward: Mapping[str, Upward]) -> None:
@@ -99,66 +112,59 @@ class OtaActivationEngine:
         self._upward = upward
 
     def register(self, open_work: OpenWork) -> None:
-        """Take the work of unanswered commands."""
+        """Take the jobs of unanswered commands."""
         open_work.register(ACTIVATE, self._activation_due)
-        open_work.register(DEACTIVATE, self._deactivation_due)
+        open_work.register(SYNCHRONIZE, self._synchronization_due)
 
     async def start(self) -> None:
-        """Begin to hear the vehicles."""
+        """Begin to receive what vehicles say."""
         await self._link.start(self.acknowledged)
 
-    async def trigger_activation(self, subject: UUID) -> None:
-        """Send the recorded activation; if the vehicle cannot be reached now, later again."""
-        await self._send_last(subject, ACTIVATE)
+    async def trigger_activation(self, subject: UUID, *, vin: str, service: str) -> bool:
+        """Send the activation recorded for a purchase; False when none was recorded for it.
 
-    async def deactivate(self, subject: UUID) -> None:
-        """Send the recorded deactivation; if the vehicle cannot be reached now, later again."""
-        await self._send_last(subject, DEACTIVATE)
-
-    async def last_command(self, subject: UUID, action: str) -> OtaCommand | None:
-        """Return the newest command of a subject."""
-        return await self._commands.last_of(subject, action)
-
-    async def order_deactivation(self, activation: OtaCommand, *, purpose: str) -> None:
-        """Record and send a deactivation of what an activation may have switched on."""
-        revoke = revoking_command(activation, pace=self._pace)
-        await self._commands.add(
-            command_id=revoke.command_id,
-            subject=activation.subject,
-            vin=revoke.vin,
-            service=revoke.service,
-            action=DEACTIVATE,
-            purpose=purpose,
-            deadline_in=revoke.deadline_in,
-        )
-        resend = self._pace.seconds(RESEND_SECONDS)
-        await self._books.work.add(DEACTIVATE, activation.subject, due_in=resend)
-        await self.deactivate(activation.subject)
+        If the vehicle cannot be reached now, the job sends it later.
+        """
+        command = await self._commands.to_send(vin, service)
+        if command is None or command.subject != subject:
+            return await self._commands.last_of(subject, ACTIVATE) is not None
+        await self._send(command)
+        return True
 
     async def order_activation(
-        self, subject: UUID, *, vin: str, service: str, purpose: str, within: Connection
+        self, subject: UUID, *, vin: str, service: str, within: Connection
     ) -> None:
-        """Record an activation without end in the caller's transaction; send it afterwards."""
-        activation = activation_command(
-            subject, vin=vin, service=service, valid_days=None, pace=self._pace
-        )
-        await self._order(subject, activation, purpose=purpose, within=within)
+        """Record an activation in the caller's transaction, with the job that ends it either way.
 
-    async def order_switching_off(
-        self, subject: UUID, *, vin: str, service: str, purpose: str, within: Connection
-    ) -> None:
-        """Record a deactivation in the caller's transaction; send it afterwards."""
-        deactivation = Command(
-            command_id=derived_id(subject, DEACTIVATE),
-            vin=vin,
-            service=service,
-            action=DEACTIVATE,
-            deadline_in=self._pace.seconds(DEACTIVATION_SECONDS_MAX),
-        )
-        await self._order(subject, deactivation, purpose=purpose, within=within)
+        The caller has made the subject's term activating, and sends the command after the commit.
+        """
+        await self.order_desired_state(vin=vin, service=service, within=within)
+        resend = self._pace.seconds(RESEND_SECONDS)
+        await self._books.work.add(ACTIVATE, subject, due_in=resend, within=within)
+
+    async def order_desired_state(self, *, vin: str, service: str, within: Connection) -> None:
+        """Record the command that carries the desired state, after terms changed in `within`."""
+        entitlement = await self._entitlements.lock(vin, service, within=within)
+        await self._command_desired_state(entitlement, within=within)
+
+    async def send_desired_state(self, *, vin: str, service: str) -> None:
+        """Send the newest recorded command; if the vehicle cannot be reached now, the job will."""
+        command = await self._commands.to_send(vin, service)
+        if command is not None:
+            await self._send(command)
+
+    async def synchronize(self, vin: str) -> int:
+        """Record and send the desired state of every service of a vehicle; return how many.
+
+        For a vehicle that has lost its memory or was given new hardware.
+        """
+        states = await self._entitlements.sync_states(vin)
+        for state in states:
+            await self._command_again(state)
+        return len(states)
 
     async def acknowledged(self, acknowledgement: Acknowledgement) -> None:
-        """Hear one acknowledgement from the vehicle link; what is refused is recorded.
+        """Take one acknowledgement from the vehicle link; what is refused is recorded.
 
         That a vehicle has begun proves nothing and changes nothing, so it is not even judged.
         """
@@ -183,12 +189,12 @@ class OtaActivationEngine:
         assert command is not None, "an acknowledgement without command is doubted"
         if acknowledgement.status is AcknowledgementStatus.IN_PROGRESS:
             return
-        if command.action == DEACTIVATE:
-            await self._deactivation_answered(command, acknowledgement)
-        elif acknowledgement.status is AcknowledgementStatus.SUCCEEDED:
-            await self._activation_succeeded(command, acknowledgement)
+        if acknowledgement.status is not AcknowledgementStatus.SUCCEEDED:
+            await self._refused(command, acknowledgement)
+        elif command.action == ACTIVATE:
+            await self._activated(command, acknowledgement)
         else:
-            await self._activation_refused(command, acknowledgement)
+            await self._recorded(command, acknowledgement)
 
     async def _command_of(self, acknowledgement: Acknowledgement) -> OtaCommand | None:
         try:
@@ -217,80 +223,97 @@ class OtaActivationEngine:
             return "the signature is not the vehicle's"
         return None
 
-    async def _activation_succeeded(
-        self, command: OtaCommand, acknowledgement: Acknowledgement
-    ) -> None:
-        """Arrow 4a; what comes after the fence is recorded and switched off again."""
-        evidence = evidence_in(acknowledgement)
-        if await self._upward[command.purpose].succeeded(command.subject, evidence):
-            return
-        recorded = await self._commands.record(answer_in(acknowledgement, command))
-        if recorded is not None:
-            _log.warning("activation.late", subject=str(command.subject), vin=command.vin)
-            await self.order_deactivation(command, purpose=command.purpose)
+    async def _activated(self, command: OtaCommand, acknowledgement: Acknowledgement) -> None:
+        """Arrow 4a; what comes for a purchase that is good or has failed is recorded, and checked.
 
-    async def _activation_refused(
-        self, command: OtaCommand, acknowledgement: Acknowledgement
-    ) -> None:
-        """Try again as a new command while attempts are left, else arrow 4b."""
+        A purchase that this very word made good leaves nothing to check: whoever recorded a newer
+        command left the job that sees it through.
+        """
+        upward = self._upward[command.purpose]
+        result = await upward.succeeded(command.subject, evidence_in(acknowledgement))
+        if result is ActivationResult.COMMITTED:
+            return
+        if result is ActivationResult.LATE:
+            _log.warning("activation.late", subject=str(command.subject), vin=command.vin)
+        await self._recorded(command, acknowledgement)
+
+    async def _refused(self, command: OtaCommand, acknowledgement: Acknowledgement) -> None:
+        """The vehicle did not apply a command: try again while attempts are left, else arrow 4b."""
         if await self._commands.record(answer_in(acknowledgement, command)) is None:
             return
-        command = await self._commands.command(command.command_id) or command
-        attempt = attempt_of(command)
+        state = await self._state(command)
+        if command.command_id != state.last_command:
+            return
         definite = acknowledgement.status is AcknowledgementStatus.REJECTED
-        if definite or attempt >= ACTIVATION_ATTEMPTS_MAX or command.resolved:
+        if not definite and command.attempt < ATTEMPTS_MAX:
+            await self._command_again(state)
+        elif state.activating:
             reason = acknowledgement.status_reason or str(acknowledgement.status)
             await self._upward[command.purpose].failed(command.subject, reason)
+        else:
+            await self._settle(state)
+
+    async def _recorded(self, command: OtaCommand, acknowledgement: Acknowledgement) -> None:
+        """Record what the vehicle did, and see whether that is what it should have done.
+
+        The word for an older command, after the newest was answered, says that the vehicle may have
+        gone back to that older one: it is given the desired state again.
+        """
+        if await self._commands.record(answer_in(acknowledgement, command)) is None:
             return
-        again = activation_command(
-            command.subject,
-            vin=command.vin,
-            service=command.service,
-            valid_days=valid_days(command),
-            pace=self._pace,
-            attempt=attempt + 1,
-        )
-        await self._commands.add(
-            command_id=again.command_id,
-            subject=command.subject,
-            vin=again.vin,
-            service=again.service,
-            action=ACTIVATE,
-            purpose=command.purpose,
-            deadline_in=again.deadline_in,
-            valid_for=again.valid_for,
-        )
-        await self.trigger_activation(command.subject)
+        state = await self._state(command)
+        if not state.answered:
+            return
+        if command.command_id != state.last_command:
+            await self._command_again(state)
+        elif not state.activating:
+            await self._settle(state)
 
-    async def _deactivation_answered(
-        self, command: OtaCommand, acknowledgement: Acknowledgement
-    ) -> None:
-        await self._commands.record(answer_in(acknowledgement, command))
-        switched_off = acknowledgement.status is AcknowledgementStatus.SUCCEEDED
-        await self._upward[command.purpose].deactivated(command.subject, switched_off=switched_off)
+    async def _settle(self, state: SyncState) -> None:
+        """End the synchronization of a service whose newest command was answered."""
+        if state.in_sync:
+            await self._in_sync(state)
+        else:
+            await self._apart(state)
+        await self._entitlements.end_synchronization(state)
 
-    async def _order(
-        self, subject: UUID, command: Command, *, purpose: str, within: Connection
-    ) -> None:
-        await self._commands.add(
-            command_id=command.command_id,
-            subject=subject,
-            vin=command.vin,
-            service=command.service,
-            action=command.action,
-            purpose=purpose,
-            deadline_in=command.deadline_in,
-            within=within,
+    async def _in_sync(self, state: SyncState) -> None:
+        await self._entitlements.close_cases(
+            state.id,
+            kinds=tuple(DRIFTS),
+            resolution="The vehicle confirmed what it should have on.",
         )
-        resend = self._pace.seconds(RESEND_SECONDS)
-        await self._books.work.add(command.action, subject, due_in=resend, within=within)
 
-    async def _send_last(self, subject: UUID, action: str) -> None:
-        command = await self._commands.to_send(subject, action)
-        if command is not None and not command.overdue:
+    async def _apart(self, state: SyncState) -> None:
+        """Tell operations that a vehicle does not have on what it should, and which way round."""
+        kind = GOODWILL if _has_too_much(state) else NOT_DELIVERED
+        sentence = DRIFTS[kind].format(vin=state.vin, service=state.service)
+        await self._alert(kind, state.subject or state.id, sentence)
+
+    async def _state(self, command: OtaCommand) -> SyncState:
+        state = await self._entitlements.sync_state(command.vin, command.service)
+        assert state is not None, "a command is about an entitlement"
+        return state
+
+    async def _command_again(self, state: SyncState) -> None:
+        command = await self._command_desired_state(state.id)
+        if command is not None:
             await self._send(command)
 
+    async def _command_desired_state(
+        self, entitlement: UUID, *, within: Connection | None = None
+    ) -> OtaCommand | None:
+        return await self._commands.command_desired_state(
+            entitlement,
+            activate_within=self._pace.seconds(ACTIVATION_SECONDS_MAX),
+            deadline_in=self._pace.seconds(SYNCHRONIZATION_SECONDS_MAX),
+            resend_in=self._pace.seconds(RESEND_SECONDS),
+            within=within,
+        )
+
     async def _send(self, command: OtaCommand) -> None:
+        if command.overdue:
+            return
         try:
             await self._link.send(wire(command))
         except CommandDeadlinePassedError:
@@ -299,7 +322,7 @@ class OtaActivationEngine:
             _log.warning("vehicle.unreachable", vin=command.vin, because=error.sentence)
 
     async def _activation_due(self, work: DueWork) -> Answer:
-        """Nobody answered yet: send again, or give up at the deadline (arrow 4b)."""
+        """No answer yet: send again, or give up at the deadline (arrow 4b)."""
         command = await self._commands.last_of(work.subject, ACTIVATE)
         if command is None:
             return Done()
@@ -309,16 +332,28 @@ class OtaActivationEngine:
         await self._upward[command.purpose].failed(work.subject, "the vehicle did not answer")
         return Done()
 
-    async def _deactivation_due(self, work: DueWork) -> Answer:
-        command = await self._commands.last_of(work.subject, DEACTIVATE)
-        if command is None:
+    async def _synchronization_due(self, work: DueWork) -> Answer:
+        """Send the desired state until the vehicle has answered, or it is too late to."""
+        state = await self._entitlements.sync_state_by_id(work.subject)
+        if state is None or state.last_command is None:
             return Done()
-        answers = await self._commands.answers(work.subject)
-        final = [a for a in answers if a["command_id"] == command.command_id and a["verified"]]
-        if final:
-            return Done()
-        if command.overdue:
-            await self._upward[command.purpose].deactivated(work.subject, switched_off=False)
-            return Done()
-        await self._send(command)
-        return Again(RESEND_SECONDS * min(work.attempts, 30), "the vehicle has not answered")
+        if state.activating:
+            return Again(RESEND_SECONDS, "a purchase waits for the vehicle")
+        if not (state.answered or state.overdue):
+            await self.send_desired_state(vin=state.vin, service=state.service)
+            slower = min(work.attempts, RESEND_TIMES_SLOWER_MAX)
+            return Again(RESEND_SECONDS * slower, "the vehicle has not answered")
+        if state.in_sync:
+            await self._in_sync(state)
+        else:
+            await self._apart(state)
+        return Done()
+
+
+def _has_too_much(state: SyncState) -> bool:
+    """Whether a vehicle that is not in sync has on more than it should."""
+    if not (state.reported_on and state.desired_on):
+        return state.reported_on
+    if state.reported_until is None or state.desired_until is None:
+        return state.reported_until is None
+    return state.reported_until > state.desired_until

@@ -1,67 +1,46 @@
-"""What a vehicle is told (Diagrams 4 and 8): which command, in which attempt, until when.
+"""Commands to vehicles (Diagrams 4 and 8): how long they are tried, and how they look on the wire.
 
-Rules a change must keep: the same attempt is the same command; a fence is a deactivation that is
-given after what it fences off, and so has the higher epoch (decision 16).
+What a command says is not decided here: it carries the desired state, which the database works out
+from the entitlement's terms when the command is recorded (decision 82).
+
+Rule a change must keep: the id of a command is random.
 """
 
 from typing import Final
-from uuid import UUID
 
-from caas.billing_database.identifiers import derived_id
+from caas.billing_database.identifiers import random_id
 from caas.billing_database.moves import Command
-from caas.billing_database.ota_commands import OtaCommand
+from caas.billing_database.ota_command import OtaCommand
 from caas.external_systems.vehicle_messages import VehicleCommand
 from caas.rules.pace import Pace
 
 ACTIVATE: Final = "activate"
-DEACTIVATE: Final = "deactivate"
+SYNCHRONIZE: Final = "synchronize"
 SERVICE_PAYMENT: Final = "service payment"
 SUBSCRIPTION: Final = "subscription"
 
 ACTIVATION_SECONDS_MAX: Final = 600.0
-DEACTIVATION_SECONDS_MAX: Final = 30 * 86400.0
-ACTIVATION_ATTEMPTS_MAX: Final = 3
-SECONDS_IN_A_DAY: Final = 86400.0
+SYNCHRONIZATION_SECONDS_MAX: Final = 30 * 86400.0
+RESEND_SECONDS: Final = 20.0
+ATTEMPTS_MAX: Final = 3
 
 
-def activation_command(
-    subject: UUID, *, vin: str, service: str, valid_days: float | None, pace: Pace, attempt: int = 1
-) -> Command:
-    """Return the command that activates a service; the same attempt is the same command."""
+def activation_command(pace: Pace) -> Command:
+    """Return the command of a purchase whose funds are held; the purchase waits for its answer."""
+    return Command(command_id=random_id(), deadline_in=pace.seconds(ACTIVATION_SECONDS_MAX))
+
+
+def restoring_command(pace: Pace) -> Command:
+    """Return the command that fences a failed purchase off (decision 16).
+
+    It carries what the other terms say: the service stays on as long as it is paid for, else it is
+    switched off.
+    """
     return Command(
-        command_id=derived_id(subject, ACTIVATE, attempt),
-        vin=vin,
-        service=service,
-        action=ACTIVATE,
-        deadline_in=pace.seconds(ACTIVATION_SECONDS_MAX),
-        valid_for=None if valid_days is None else valid_days * SECONDS_IN_A_DAY,
+        command_id=random_id(),
+        deadline_in=pace.seconds(SYNCHRONIZATION_SECONDS_MAX),
+        resend_in=pace.seconds(RESEND_SECONDS),
     )
-
-
-def revoking_command(activation: OtaCommand, *, pace: Pace) -> Command:
-    """Return the fence: a deactivation whose epoch is above the activation's (decision 16)."""
-    return Command(
-        command_id=derived_id(activation.command_id, DEACTIVATE),
-        vin=activation.vin,
-        service=activation.service,
-        action=DEACTIVATE,
-        deadline_in=pace.seconds(DEACTIVATION_SECONDS_MAX),
-    )
-
-
-def attempt_of(command: OtaCommand) -> int:
-    """Tell which attempt a command is, from its id: ids follow from (subject, action, attempt)."""
-    for attempt in range(1, ACTIVATION_ATTEMPTS_MAX + 1):
-        if derived_id(command.subject, ACTIVATE, attempt) == command.command_id:
-            return attempt
-    return ACTIVATION_ATTEMPTS_MAX
-
-
-def valid_days(command: OtaCommand) -> float | None:
-    """For how many days a command switches a service on; None is without end."""
-    if command.valid_until is None:
-        return None
-    return (command.valid_until - command.created_at).total_seconds() / SECONDS_IN_A_DAY
 
 
 def wire(command: OtaCommand) -> VehicleCommand:

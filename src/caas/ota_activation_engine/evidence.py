@@ -8,7 +8,8 @@ from uuid import UUID
 
 from caas.billing_database.identifiers import derived_id, new_id
 from caas.billing_database.moves import Evidence
-from caas.billing_database.ota_commands import OtaCommand, VehicleAnswer
+from caas.billing_database.ota_command import OtaCommand
+from caas.billing_database.ota_commands import VehicleAnswer
 from caas.errors import RefusedError
 from caas.external_systems.vehicle_messages import Acknowledgement
 

@@ -31,6 +31,7 @@ from caas.payment_processing.initiation import (
 )
 from caas.payment_processing.refunds import Refunds
 from caas.payment_processing.service_payment import ServicePayment
+from caas.payment_processing.service_withdrawal import ServiceWithdrawal
 from caas.payment_processing.settlement import Settlement, SettlementNotice
 from caas.payment_processing.two_people import TwoPeople
 from caas.payment_processing.unknown_outcomes import UnknownOutcomes
@@ -71,6 +72,7 @@ class PaymentProcessing:
         unknown_outcomes: UnknownOutcomes,
         settlement: Settlement,
         refunds: Refunds,
+        service_withdrawal: ServiceWithdrawal,
         disputes: Disputes,
         ota_activation_engine: OtaActivationEngine,
         pace: Pace,
@@ -83,6 +85,7 @@ class PaymentProcessing:
         self._unknown_outcomes = unknown_outcomes
         self._settlement = settlement
         self._refunds = refunds
+        self._service_withdrawal = service_withdrawal
         self._disputes = disputes
         self._ota = ota_activation_engine
         self._pace = pace
@@ -95,6 +98,7 @@ class PaymentProcessing:
         self._settlement.register(open_work)
         self._refunds.register(open_work)
         self._service_payment.register(open_work)
+        self._service_withdrawal.register(open_work)
 
     async def initiate_reservation_payment(self, request: PaymentRequest) -> Payment | StoredAnswer:
         """Process a reservation payment (Diagram 2); the caller waits for the answer."""
@@ -170,17 +174,41 @@ class PaymentProcessing:
         return await self._books.payments.get(payment_id)
 
     async def refund_payment(
-        self, payment_id: UUID, *, amount: int, reason: str, key: str, requested_by: str
+        self,
+        payment_id: UUID,
+        *,
+        amount: int,
+        reason: str,
+        key: str,
+        requested_by: str,
+        term: str | None = None,
     ) -> Refund:
         """Give settled money back, whole or in part; the same key is the same refund.
+
+        `term` is "end" or "keep": what becomes of a service that nothing is paid for afterwards.
 
         Raises:
             NothingToRefundError: the payment took no money.
             RefundTooLargeError: more than is left of it.
+            TermDecisionRequiredError: `term` is missing for a service that still runs.
         """
+        payment = await self._books.payments.get(payment_id)
+        if payment.type is PaymentType.SERVICE:
+            return await self._service_withdrawal.refund(
+                payment, amount=amount, reason=reason, key=key, requested_by=requested_by, term=term
+            )
         return await self._refunds.request(
             payment_id, amount=amount, reason=reason, key=key, requested_by=requested_by
         )
+
+    async def withdraw_from_service(self, service_order: UUID, *, requested_by: str) -> None:
+        """Withdraw from a one-time service (desistimiento); its term ends with its money.
+
+        Raises:
+            PaymentOpenError: the outcome of its payment is not known yet.
+            WithdrawalPeriodOverError: too late, or nothing of it is left.
+        """
+        await self._service_withdrawal.withdraw(service_order, requested_by=requested_by)
 
     async def _initiate(
         self, request: PaymentRequest, payment_type: PaymentType

@@ -43,13 +43,14 @@ class Committing(Applying):
 
     async def commit_charge(
         self, payment: Payment, evidence: Evidence, *, also: Step | None = None
-    ) -> Payment:
+    ) -> tuple[Payment, bool]:
         """Claim the capture with its evidence, then tell the gateway (Diagram 8, arrow 5a).
 
-        When the authorisation was voided first, nothing is charged and the payment says so.
+        Returns the payment, and whether it was claimed now. When the authorisation was voided
+        first, nothing is charged and the payment says so.
         """
         after, won = await self._claimed(payment, evidence, also=also)
-        return await self.capture(after) if won else after
+        return (await self.capture(after) if won else after), won
 
     async def claim_capture(
         self,

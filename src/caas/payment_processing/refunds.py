@@ -87,9 +87,18 @@ class Refunds:
         return await self._rows.of_payment(payment_id)
 
     async def request(
-        self, payment_id: UUID, *, amount: int, reason: str, key: str, requested_by: str
+        self,
+        payment_id: UUID,
+        *,
+        amount: int,
+        reason: str,
+        key: str,
+        requested_by: str,
+        together_with: Callable[[Connection], Awaitable[None]] | None = None,
     ) -> Refund:
         """Promise a refund and begin it; the same key is the same refund.
+
+        `together_with` is done in the commit that promises it.
 
         Raises:
             NothingToRefundError: the payment took no money.
@@ -114,6 +123,8 @@ class Refunds:
             )
             net = self._pace.seconds(SAFETY_NET_SECONDS)
             await self._books.work.add(REFUND, refund_id, due_in=net, within=connection)
+            if together_with is not None:
+                await together_with(connection)
 
         await self._books.database.in_transaction(promise)
         answer = await self.carry_on(refund_id)

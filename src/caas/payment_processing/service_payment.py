@@ -22,21 +22,21 @@ from caas.notifications import Notifications
 from caas.open_work import Answer, Done, OpenWork
 from caas.ota_activation_engine import (
     ACTIVATE,
-    DEACTIVATE,
     RESEND_SECONDS,
     OtaActivationEngine,
     activation_command,
-    revoking_command,
+    restoring_command,
 )
 from caas.payment_processing.charges import Charges
 from caas.payment_processing.flow import Step
-from caas.payment_processing.initiation import PaymentRequest
+from caas.payment_processing.initiation import Check, PaymentRequest
+from caas.rules.activation import ActivationResult
 from caas.rules.pace import Pace
 from caas.rules.payment_states import PaymentState
 from caas.service_catalog import ServiceCatalog
 
 ACTIVATION_FAILED: Final = "OTA activation failed"
-GOODWILL: Final = "goodwill_delivery"
+NO_TERM: Final = "the service was sold to another purchase meanwhile"
 TELL_ACTIVE: Final = "tell_service_active"
 
 
@@ -71,10 +71,11 @@ class ServicePayment:
         """Take the work this flow leaves for later."""
         open_work.register(TELL_ACTIVE, self._notify_active)
 
-    async def check_due(self, request: PaymentRequest) -> None:
+    async def check_due(self, request: PaymentRequest) -> Check | None:
         """Let a payment begin only for a service order, its customer and its price.
 
-        None of them ever changes, so nothing is left to be looked at later.
+        None of them ever changes. An order is written with the reservation of its term; for another
+        attempt to pay for it the term is reserved again, in the transaction that accepts it.
 
         Raises:
             ServiceOrderNotFoundError: there is no such order.
@@ -87,24 +88,29 @@ class ServicePayment:
                 f"Due is {order.amount} minor units {order.currency} from the customer who "
                 "ordered the service."
             )
+        return None if self._catalog.was_just_reserved(order.id) else self._reserve_term
+
+    async def _reserve_term(self, request: PaymentRequest, *, within: Connection) -> None:
+        """Reserve the term of an order again.
+
+        Raises:
+            PurchasePendingError: another purchase of the service is under way for the vehicle.
+            AlreadyRunningError, OrderUsedError: the order cannot have a term any more.
+        """
+        await self._catalog.reserve_term(await self._catalog.wanted(request.subject), within=within)
 
     async def when_failed(self, payment: Payment) -> Step:
         """Cancel order, no activation (Diagram 7): the customer is told in the same commit."""
         order = await self._catalog.wanted(payment.subject)
         return Step(also=self._notify_customer("service_payment_failed", order))
 
-    async def when_authorised(self, payment: Payment) -> Step:
+    async def when_authorised(
+        self,
+        payment: Payment,  # noqa: ARG002  # the order's term says what is activated
+    ) -> Step:
         """Immediate delivery: the activation command is committed with the held funds."""
-        order = await self._catalog.wanted(payment.subject)
-        command = activation_command(
-            payment.id,
-            vin=order.vin,
-            service=order.service,
-            valid_days=order.duration_days,
-            pace=self._pace,
-        )
         resend = Work(ACTIVATE, self._pace.seconds(RESEND_SECONDS))
-        return Step(command=command, next=(resend,))
+        return Step(command=activation_command(self._pace), next=(resend,))
 
     async def when_customer_must_act(self, payment: Payment) -> Step:  # noqa: ARG002 - as Flow has it
         """Tell nobody anything: the customer waits for the answer, which has the page."""
@@ -113,20 +119,20 @@ class ServicePayment:
     async def carry_on(self, payment: Payment) -> Payment:
         """Do the next thing: trigger the activation, or finish what was claimed."""
         if payment.state is PaymentState.AUTHORIZED:
-            await self._ota.trigger_activation(payment.id)
-        elif payment.state is PaymentState.CAPTURING:
+            return await self._activate(payment)
+        if payment.state is PaymentState.CAPTURING:
             return await self._charges.capture(payment)
         return payment
 
-    async def activation_succeeded(self, payment_id: UUID, evidence: Evidence) -> bool:
-        """Arrow 4a, then 5a: commit the charge; False when a void had come first."""
+    async def activation_succeeded(self, payment_id: UUID, evidence: Evidence) -> ActivationResult:
+        """Arrow 4a, then 5a: commit the charge, unless a void had come first."""
         payment = await self._books.payments.get(payment_id)
         if payment.state is not PaymentState.AUTHORIZED:
-            return payment.captured_amount > 0
-        committed = await self._charges.commit_charge(
+            return _result_of(payment)
+        committed, won = await self._charges.commit_charge(
             payment, evidence, also=Step(next=(Work(TELL_ACTIVE),))
         )
-        return committed.captured_amount > 0
+        return ActivationResult.COMMITTED if won else _result_of(committed)
 
     async def activation_failed(self, payment_id: UUID, reason: str) -> None:
         """Arrow 4b, then 5b: fence the vehicle off and void the charge."""
@@ -135,31 +141,26 @@ class ServicePayment:
             await self.void(payment, f"{ACTIVATION_FAILED}: {reason}")
 
     async def void(self, payment: Payment, reason: str) -> Payment:
-        """Void a charge that was not delivered, its fence in the same commit (decision 16)."""
+        """Void a charge that was not delivered, its fence in the same commit (decision 16).
+
+        The fence carries what the vehicle should have on without this purchase.
+        """
         order = await self._catalog.wanted(payment.subject)
         told = self._notify_customer("service_not_activated_not_charged", order)
-        activation = await self._ota.last_command(payment.id, ACTIVATE)
-        fence = revoking_command(activation, pace=self._pace) if activation else None
-        resend = Work(DEACTIVATE, self._pace.seconds(RESEND_SECONDS))
         claimed = await self._charges.claim_void(
-            payment,
-            reason,
-            command=fence,
-            also=Step(next=(resend,) if fence else (), also=told),
+            payment, reason, command=restoring_command(self._pace), also=Step(also=told)
         )
-        if fence:
-            await self._ota.deactivate(payment.id)
+        await self._ota.send_desired_state(vin=order.vin, service=order.service)
         return await self._charges.send_void(claimed)
 
-    async def deactivated(self, payment_id: UUID, *, switched_off: bool) -> None:
-        """Count what could not be switched off: delivered out of goodwill, never charged."""
-        if not switched_off:
-            await self._notifications.alert(
-                GOODWILL,
-                payment_id,
-                "The vehicle kept a service nobody is charged for; it refused or missed the "
-                "deactivation.",
-            )
+    async def _activate(self, payment: Payment) -> Payment:
+        order = await self._catalog.wanted(payment.subject)
+        recorded = await self._ota.trigger_activation(
+            payment.id, vin=order.vin, service=order.service
+        )
+        if recorded:
+            return payment
+        return await self.void(payment, f"{ACTIVATION_FAILED}: {NO_TERM}")
 
     def _notify_customer(
         self, template: str, order: WantedService
@@ -200,3 +201,8 @@ class ServicePayment:
             subject=payment.id,
             within=within,
         )
+
+
+def _result_of(payment: Payment) -> ActivationResult:
+    charged = payment.captured_amount > 0
+    return ActivationResult.ALREADY if charged else ActivationResult.LATE

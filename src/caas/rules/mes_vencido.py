@@ -6,7 +6,8 @@ by construction, whatever the clocks did that night (decision 28).
 
 Only what was delivered is billed: from the vehicle's activation to its deactivation (decision 29).
 The fixed fee is shared out over the days of the month; a day on which the service was delivered at
-all counts whole, and counts once.
+all counts whole, and counts once: a day that an earlier term of the same service in the vehicle has
+billed is not billed again, so that the days of a month never come to more than its fee.
 
 Rounding, both times in whole minor units: a share of the fee is rounded down, so that the shares of
 one fee never come to more than the fee. IVA is taken once, on the sum of the lines, and rounded
@@ -178,7 +179,7 @@ class UsageCharges:
     gross: Money
 
 
-def calculate_usage_charges(
+def calculate_usage_charges(  # noqa: PLR0913  # what a month's charges follow from, by name
     month: Month,
     zone: tzinfo,
     *,
@@ -186,9 +187,13 @@ def calculate_usage_charges(
     delivered: Sequence[DeliveredInterval],
     usage: Iterable[MeteredUsage],
     iva_basis_points: int,
+    billed_through: date | None = None,
 ) -> UsageCharges:
-    """Work out what one subscription owes for the month (Diagram 6); nothing delivered, no fee."""
-    days = delivered_days(month, zone, delivered)
+    """Work out what one subscription owes for the month (Diagram 6); nothing delivered, no fee.
+
+    `billed_through` is the last day that an earlier term of the service in the vehicle has billed.
+    """
+    days = delivered_days(month, zone, delivered, billed_through=billed_through)
     lines = (*_fee_lines(month, fee, days), *map(_usage_line, usage))
     net = total((line.net for line in lines), fee.currency)
     iva = iva_on(net, iva_basis_points)
@@ -202,8 +207,17 @@ def calculate_usage_charges(
     )
 
 
-def delivered_days(month: Month, zone: tzinfo, delivered: Iterable[DeliveredInterval]) -> int:
-    """Count the days of the month on which the service was delivered, if only for a moment."""
+def delivered_days(
+    month: Month,
+    zone: tzinfo,
+    delivered: Iterable[DeliveredInterval],
+    *,
+    billed_through: date | None = None,
+) -> int:
+    """Count the days of the month on which the service was delivered, if only for a moment.
+
+    Days up to `billed_through` are left out.
+    """
     days: set[int] = set()
     for stretch in delivered:
         part = stretch.within(month.interval(zone))
@@ -211,7 +225,9 @@ def delivered_days(month: Month, zone: tzinfo, delivered: Iterable[DeliveredInte
             last_moment = part.end - timedelta.resolution
             first, last = _day(part.start, month, zone), _day(last_moment, month, zone)
             days.update(range(first, last + 1))
-    return len(days)
+    if billed_through is None:
+        return len(days)
+    return sum(date(month.year, month.number, day) > billed_through for day in days)
 
 
 def was_delivered(at: datetime, delivered: Iterable[DeliveredInterval]) -> bool:

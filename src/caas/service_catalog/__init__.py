@@ -11,6 +11,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from caas.billing_database.books import Books
+from caas.billing_database.connection import Connection
 from caas.billing_database.customers import Customers
 from caas.billing_database.identifiers import new_id
 from caas.billing_database.services import Service, ServiceOrder, Services, WantedService
@@ -21,6 +22,9 @@ ONE_TIME: Final = "one_time"
 SUBSCRIPTION: Final = "subscription"
 DURATION_DAYS_MAX: Final = 3660
 PRICES_MAX: Final = 50
+FRESH_ORDERS_MAX: Final = 10_000
+EXTEND: Final = "extend"
+REFUSE: Final = "refuse"
 
 
 class ServiceNotFoundError(NotFoundError):
@@ -59,6 +63,8 @@ class ServiceCatalog:
     def __init__(self, *, books: Books) -> None:
         """Keep the catalogue in these books."""
         self._services = Services(books.database)
+        self._entitlements = books.entitlements
+        self._fresh_orders: set[UUID] = set()
         self._customers = Customers(books.database)
 
     async def put_service(  # noqa: PLR0913  # the columns of the catalogue
@@ -73,10 +79,12 @@ class ServiceCatalog:
         metered: Sequence[dict[str, Any]] = (),
         offered: bool = True,
         names: Mapping[str, str] | None = None,
+        repeat_purchase: str = EXTEND,
     ) -> Service:
         """Put a service into the catalogue, or change it for those who buy from now on.
 
-        `names` says what it is called in languages in which it is not called `name`.
+        `names` says what it is called in languages in which it is not called `name`. Bought again
+        while it runs it is extended, unless `repeat_purchase` is "refuse".
 
         Raises:
             InvalidServiceError: prices do not fit the kind of service.
@@ -84,7 +92,7 @@ class ServiceCatalog:
         """
         service = Service(
             code, name, kind, currency, list(prices), monthly_fee, list(metered), offered,
-            dict(names or {}),
+            dict(names or {}), repeat_purchase,
         )  # fmt: skip
         _check(service)
         await self._services.put(service)
@@ -119,6 +127,8 @@ class ServiceCatalog:
             ServiceNotFoundError: the catalogue has no such service.
             NotSoldLikeThisError: it is not sold once, or not for this duration.
             VehicleNotConnectedError: the vehicle could not confirm anything.
+            PurchasePendingError: another purchase of it is under way for the vehicle.
+            AlreadyRunningError: it runs by a subscription, or is not sold again while it runs.
         """
         await self._customers.buyer(customer)
         if not await self._services.can_be_reached(vin):
@@ -134,7 +144,7 @@ class ServiceCatalog:
             raise NotSoldLikeThisError(
                 f"'{service}' is not sold for {duration_days} days; durations on offer: {sold}."
             )
-        return await self._services.add_order(
+        order = await self._services.add_order(
             WantedService(
                 id=new_id(),
                 customer=customer,
@@ -144,6 +154,33 @@ class ServiceCatalog:
                 amount=price,
                 currency=offer.currency,
             )
+        )
+        if len(self._fresh_orders) >= FRESH_ORDERS_MAX:
+            self._fresh_orders.clear()
+        self._fresh_orders.add(order.id)
+        return order
+
+    def was_just_reserved(self, order_id: UUID) -> bool:
+        """Say, once, whether this process has just written the order with its reservation."""
+        fresh = order_id in self._fresh_orders
+        self._fresh_orders.discard(order_id)
+        return fresh
+
+    async def reserve_term(self, order: WantedService, *, within: Connection) -> None:
+        """Make sure that the next term of the service is reserved for this order.
+
+        Raises:
+            PurchasePendingError: another purchase is under way; it is named.
+            AlreadyRunningError: the service runs and cannot be bought on top of that.
+            OrderUsedError: the order had its term already.
+        """
+        await self._entitlements.reserve(
+            vin=order.vin,
+            service=order.service,
+            customer=order.customer,
+            service_order=order.id,
+            duration_days=order.duration_days,
+            within=within,
         )
 
     async def service_order(self, order_id: UUID) -> ServiceOrder:
@@ -178,6 +215,12 @@ class ServiceCatalog:
 def _check(service: Service) -> None:
     if service.kind not in {ONE_TIME, SUBSCRIPTION}:
         raise InvalidServiceError("A service is of the kind 'one_time' or 'subscription'.")
+    if service.repeat_purchase not in {EXTEND, REFUSE}:
+        raise InvalidServiceError("A service that runs is bought again by 'extend' or 'refuse'.")
+    _check_prices(service)
+
+
+def _check_prices(service: Service) -> None:
     if len(service.prices) > PRICES_MAX or len(service.metered) > PRICES_MAX:
         raise InvalidServiceError(f"A service has at most {PRICES_MAX} prices.")
     if service.kind == ONE_TIME and (not service.prices or service.monthly_fee is not None):

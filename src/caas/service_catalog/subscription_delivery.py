@@ -1,7 +1,7 @@
 """A subscription and its vehicle (Diagram 6, with Diagram 8's arrows 4a and 4b).
 
-Active by the vehicle's signed word, switched off when the subscription ends. What a vehicle
-applied too late is switched off again, and nobody is charged for it.
+Active by the vehicle's signed word. A subscription has a term of its entitlement, which follows it
+in the database; when it ends the vehicle is told what its other terms say, mostly nothing.
 
 Rules a change must keep: a command is recorded in the commit that makes it necessary and sent
 after it; the acknowledgement that activates is stored as verified evidence, which the database
@@ -18,90 +18,72 @@ from caas.billing_database.connection import Connection
 from caas.billing_database.moves import Evidence
 from caas.billing_database.ota_commands import VehicleAnswer
 from caas.billing_database.subscriptions import Subscription, SubscriptionRows
+from caas.rules.activation import ActivationResult
 from caas.rules.subscription_states import SubscriptionEvent, SubscriptionState
 
 ACTIVATE: Final = "activate"
 """The open work of an activation that no vehicle has answered yet."""
 
-PURPOSE: Final = "subscription"
-
 Tell = Callable[..., Awaitable[bool]]
 """`Notifications.tell`."""
-
-Alert = Callable[[UUID, str], Awaitable[object]]
-"""Tell operations of a service that is delivered and not paid for."""
 
 
 class VehicleCommands(Protocol):
     """The OTA Activation Engine, as the catalog needs it."""
 
     async def order_activation(
-        self, subject: UUID, *, vin: str, service: str, purpose: str, within: Connection
+        self, subject: UUID, *, vin: str, service: str, within: Connection
     ) -> None:
-        """Record an activation without end in the caller's transaction."""
+        """Record an activation in the caller's transaction."""
 
-    async def order_switching_off(
-        self, subject: UUID, *, vin: str, service: str, purpose: str, within: Connection
-    ) -> None:
-        """Record a deactivation in the caller's transaction."""
+    async def order_desired_state(self, *, vin: str, service: str, within: Connection) -> None:
+        """Record, in the caller's transaction, the command that carries the desired state."""
 
-    async def trigger_activation(self, subject: UUID) -> None:
-        """Send the recorded activation."""
-
-    async def deactivate(self, subject: UUID) -> None:
-        """Send the recorded deactivation."""
+    async def send_desired_state(self, *, vin: str, service: str) -> None:
+        """Send the newest recorded command."""
 
 
 class SubscriptionDelivery:
     """Commands for subscriptions, and what their vehicles say."""
 
-    def __init__(
-        self, *, books: Books, ota_activation_engine: VehicleCommands, tell: Tell, alert: Alert
-    ) -> None:
+    def __init__(self, *, books: Books, ota_activation_engine: VehicleCommands, tell: Tell) -> None:
         """Reach vehicles and people through what is given."""
         self._database = books.database
         self._ota = ota_activation_engine
         self._tell = tell
-        self._alert = alert
         self._rows = SubscriptionRows(books.database)
         self._answers = books.commands
 
     async def order_activation(self, subscription: Subscription, *, within: Connection) -> None:
-        """Record the activation; `activate_service` sends it after the commit."""
+        """Record the activation; `send_command` sends it after the commit."""
         await self._ota.order_activation(
-            subscription.id,
-            vin=subscription.vin,
-            service=subscription.service,
-            purpose=PURPOSE,
-            within=within,
+            subscription.id, vin=subscription.vin, service=subscription.service, within=within
         )
 
     async def order_deactivation(self, subscription: Subscription, *, within: Connection) -> None:
-        """Record the deactivation; `deactivate_service` sends it after the commit."""
+        """Record what the vehicle should have on without this subscription.
+
+        `send_command` sends it after the commit.
+        """
         await self._rows.work_done(ACTIVATE, subscription.id, within=within)
-        await self._ota.order_switching_off(
-            subscription.id,
-            vin=subscription.vin,
-            service=subscription.service,
-            purpose=PURPOSE,
-            within=within,
+        await self._ota.order_desired_state(
+            vin=subscription.vin, service=subscription.service, within=within
         )
 
-    async def activate_service(self, subscription_id: UUID) -> None:
-        """Send the activation that was ordered."""
-        await self._ota.trigger_activation(subscription_id)
+    async def send_command(self, subscription: Subscription) -> None:
+        """Send what was ordered."""
+        await self._ota.send_desired_state(vin=subscription.vin, service=subscription.service)
 
-    async def deactivate_service(self, subscription_id: UUID) -> None:
-        """Send the deactivation that was ordered."""
-        await self._ota.deactivate(subscription_id)
+    async def activation_succeeded(
+        self, subscription_id: UUID, evidence: Evidence
+    ) -> ActivationResult:
+        """Become active by the vehicle's verified word, unless that came too late."""
 
-    async def activation_succeeded(self, subscription_id: UUID, evidence: Evidence) -> bool:
-        """Become active by the vehicle's verified word; False when that came too late."""
-
-        async def become_active(connection: Connection) -> bool:
+        async def become_active(connection: Connection) -> ActivationResult:
             subscription = await self._rows.locked(subscription_id, within=connection)
             if subscription.state is not SubscriptionState.ACTIVATING:
-                return subscription.state is SubscriptionState.ACTIVE
+                is_active = subscription.state is SubscriptionState.ACTIVE
+                return ActivationResult.ALREADY if is_active else ActivationResult.LATE
             answer = _answer(subscription_id, evidence)
             evidence_id = await self._answers.record(answer, within=connection)
             assert evidence_id is not None, "what activates was not heard before"
@@ -112,37 +94,27 @@ class SubscriptionDelivery:
             assert active is not None, "an activating subscription can become active"
             await self._rows.work_done(ACTIVATE, subscription_id, within=connection)
             await self.tell_customer("subscription_active", active, within=connection)
-            return True
+            return ActivationResult.COMMITTED
 
         return await self._database.in_transaction(become_active)
 
     async def activation_failed(self, subscription_id: UUID, reason: str) -> None:
         """Give up, and fence off a vehicle that may still apply it late (decision 16)."""
 
-        async def give_up(connection: Connection) -> bool:
+        async def give_up(connection: Connection) -> Subscription | None:
             subscription = await self._rows.locked(subscription_id, within=connection)
             event = SubscriptionEvent.ACTIVATION_FAILED
             moved = await self._rows.move(subscription, event, within=connection)
             if moved is None:
-                return False
+                return None
             await self.order_deactivation(moved, within=connection)
             template = "subscription_not_activated"
             await self.tell_customer(template, moved, within=connection, reason=reason)
-            return True
+            return moved
 
-        if await self._database.in_transaction(give_up):
-            await self._ota.deactivate(subscription_id)
-
-    async def deactivated(self, subscription_id: UUID, switched_off: bool) -> None:  # noqa: FBT001  # as the engine reports it
-        """Hear that the service is off, or that the vehicle keeps it without anybody paying."""
-        if switched_off:
-            await self._rows.deactivated(subscription_id)
-            return
-        await self._alert(
-            subscription_id,
-            "The vehicle kept a service whose subscription has ended; it refused or missed the "
-            "deactivation.",
-        )
+        ended = await self._database.in_transaction(give_up)
+        if ended is not None:
+            await self.send_command(ended)
 
     async def tell_customer(
         self,

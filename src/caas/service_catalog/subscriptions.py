@@ -96,6 +96,7 @@ class Subscriptions:
             NotSoldLikeThisError: it is no subscription, or not on offer.
             InvalidPaymentMethodError: there is no token, or it is a card number.
             AlreadySubscribedError: the vehicle has this subscription already.
+            PurchasePendingError: a purchase of the service is under way for the vehicle.
         """
         if _is_no_token(payment_method):
             raise InvalidPaymentMethodError
@@ -105,6 +106,9 @@ class Subscriptions:
         async def write(connection: Connection) -> None:
             if await self._rows.add(new, within=connection) is None:
                 raise AlreadySubscribedError(vin=vin, service=service)
+            await self._books.entitlements.reserve(
+                vin=vin, service=service, customer=customer, subscription=new.id, within=connection
+            )
             due_in = self._pace.seconds(SAFETY_NET_SECONDS)
             await self._books.work.add(
                 VERIFY_PAYMENT_METHOD, new.id, due_in=due_in, within=connection
@@ -122,22 +126,23 @@ class Subscriptions:
             SubscriptionNotFoundError: there is none with this id.
         """
 
-        async def end(connection: Connection) -> bool:
+        async def end(connection: Connection) -> Subscription | None:
             before = await self._rows.locked(subscription_id, within=connection)
             event = SubscriptionEvent.CUSTOMER_ENDS_SUBSCRIPTION
             ended = await self._rows.move(
                 before, event, within=connection, cancelled_because=BY_CUSTOMER
             )
             if ended is None:
-                return False
+                return None
             await self._delivery.tell_customer("subscription_ended", ended, within=connection)
             if before.state is SubscriptionState.VERIFYING:
-                return False
+                return None
             await self._delivery.order_deactivation(ended, within=connection)
-            return True
+            return ended
 
-        if await self._books.database.in_transaction(end):
-            await self._delivery.deactivate_service(subscription_id)
+        ended = await self._books.database.in_transaction(end)
+        if ended is not None:
+            await self._delivery.send_command(ended)
         return await self._rows.get(subscription_id)
 
     async def change_payment_method(
@@ -225,7 +230,7 @@ class Subscriptions:
         """Send the activation that was ordered, while it is still wanted."""
         subscription = await self._rows.get(subscription_id)
         if subscription.state is SubscriptionState.ACTIVATING:
-            await self._delivery.activate_service(subscription_id)
+            await self._delivery.send_command(subscription)
 
     async def continue_subscription(
         self, subscription_id: UUID, payment_id: UUID, *, within: Connection
@@ -249,7 +254,7 @@ class Subscriptions:
 
     async def deactivate_service(self, subscription_id: UUID) -> None:
         """Send the deactivation that was ordered."""
-        await self._delivery.deactivate_service(subscription_id)
+        await self._delivery.send_command(await self._rows.get(subscription_id))
 
     async def _change_payment_method(
         self, before: Subscription, payment_id: UUID, token: str, within: Connection

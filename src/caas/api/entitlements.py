@@ -1,0 +1,161 @@
+"""Entitlements: who may use which service in a vehicle, until when, and what the vehicle has on.
+
+Rule a change must keep: a key that is narrowed to a customer sees that customer's terms alone, one
+that is narrowed to a dealership those in the vehicles that it sold.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+import msgspec
+
+from caas.api.answers import Answer, answer_of
+from caas.api.bodies import NOTHING
+from caas.api.call import Call
+from caas.api.idempotency import once
+from caas.api.operation import Operation
+from caas.api.ownership import hide_foreign_vehicle, refuse_narrowed
+from caas.api.problems import Problem
+from caas.api.rooms import Api
+from caas.api.vehicles import vin_of
+from caas.billing_database.entitlements import SyncState, Term
+from caas.rules.scopes import Scope
+
+TAG: Final = "vehicles"
+STATES: Final = {"running": "active"}
+
+
+class TermAnswer(msgspec.Struct, frozen=True, kw_only=True, rename={"from_": "from"}):
+    """What was sold of a service: from when until when (null without end), and by what.
+
+    `state` is pending, activating, active, scheduled, expired or ended.
+    """
+
+    id: UUID
+    state: str
+    from_: datetime | None
+    until: datetime | None
+    customer: UUID
+    payment: UUID | None
+    service_order: UUID | None
+    subscription: UUID | None
+    ended_because: str | None
+
+
+class DesiredAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What the vehicle should have on now; `until` is null without end, or when it is off."""
+
+    on: bool
+    until: datetime | None
+
+
+class ReportedAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What the vehicle confirmed last, under which epoch and when."""
+
+    on: bool
+    until: datetime | None
+    epoch: int
+    at: datetime
+
+
+class EntitlementAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """One service in the vehicle: its terms, what should be on, what the vehicle confirmed."""
+
+    service: str
+    terms: list[TermAnswer]
+    desired: DesiredAnswer
+    reported: ReportedAnswer | None
+    in_sync: bool
+
+
+class EntitlementList(msgspec.Struct, frozen=True, kw_only=True):
+    """Every service that was sold for the vehicle."""
+
+    vin: str
+    data: list[EntitlementAnswer]
+
+
+class SynchronizationAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """For how many services the vehicle was sent its desired state again."""
+
+    vin: str
+    commands: int
+
+
+async def list_entitlements(api: Api, call: Call) -> Answer:
+    """Return what was sold for a vehicle by service, with what the vehicle last confirmed."""
+    vin = vin_of(call)
+    await hide_foreign_vehicle(api.rooms, call.by, vin)
+    await api.rooms.order_management.vehicle(vin)
+    terms = await api.rooms.books.entitlements.terms(vin)
+    if call.by.customer is not None:
+        terms = [term for term in terms if term.customer == call.by.customer]
+    states = await api.rooms.books.entitlements.sync_states(vin)
+    data = [_answer(state, [t for t in terms if t.service == state.service]) for state in states]
+    return answer_of(200, EntitlementList(vin=vin, data=[one for one in data if one.terms]))
+
+
+async def synchronize_vehicle(api: Api, call: Call) -> Answer:
+    """Send a vehicle its desired state of every service again, for one that lost its memory."""
+    body = NOTHING.read(call.body)
+    vin = vin_of(call)
+    refuse_narrowed(call.by)
+
+    async def synchronize() -> Answer:
+        await api.rooms.order_management.vehicle(vin)
+        commands = await api.rooms.ota_activation_engine.synchronize(vin)
+        return answer_of(202, SynchronizationAnswer(vin=vin, commands=commands))
+
+    return await once(api.rooms.books.keys, call, body, synchronize)
+
+
+def _answer(state: SyncState, terms: Sequence[Term]) -> EntitlementAnswer:
+    return EntitlementAnswer(
+        service=state.service,
+        terms=[_term_answer(term) for term in terms],
+        desired=DesiredAnswer(on=state.desired_on, until=state.desired_until),
+        reported=_reported_answer(state),
+        in_sync=state.in_sync,
+    )
+
+
+def _term_answer(term: Term) -> TermAnswer:
+    return TermAnswer(
+        id=term.id,
+        state=STATES.get(term.status, term.status),
+        from_=term.starts_at,
+        until=term.ends_at,
+        customer=term.customer,
+        payment=term.payment_id,
+        service_order=term.service_order,
+        subscription=term.subscription,
+        ended_because=term.ended_because,
+    )
+
+
+def _reported_answer(state: SyncState) -> ReportedAnswer | None:
+    if state.reported_epoch is None or state.reported_at is None:
+        return None
+    return ReportedAnswer(
+        on=state.reported_on,
+        until=state.reported_until if state.reported_on else None,
+        epoch=state.reported_epoch,
+        at=state.reported_at,
+    )
+
+
+_PATH: Final = "/v1/vehicles/{vin:str}/entitlements"
+
+ENTITLEMENT_OPERATIONS: Final = (
+    Operation(
+        id="listEntitlements", tag=TAG, method="GET", path=_PATH,
+        answers={200: EntitlementList, 404: Problem}, handle=list_entitlements,
+    ),
+    Operation(
+        id="synchronizeVehicle", tag=TAG, method="POST", path=f"{_PATH}/synchronization",
+        scopes=frozenset({Scope.OTA_ENGINE, Scope.OPERATIONS}), body=NOTHING,
+        answers={202: SynchronizationAnswer, 404: Problem}, handle=synchronize_vehicle,
+    ),
+)  # fmt: skip

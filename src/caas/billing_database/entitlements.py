@@ -1,0 +1,293 @@
+"""Entitlements as rows: terms of services in vehicles, desired and reported state (decision 82).
+
+Rules a change must keep: terms are written by the functions of the schema alone, under the lock of
+their entitlement; whoever ends a term records the command that carries what is left in the same
+transaction; payments and subscriptions are locked before entitlements, never after.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Final
+from uuid import UUID
+
+from caas.billing_database.connection import Connection, Database, Row
+from caas.errors import ConflictError
+
+RESERVATION_LAPSES_SECONDS: Final = 50.0
+TERMS_MAX: Final = 500
+
+RESERVE: Final = "select * from reserve_term($1, $2, $3, $4, $5, $6, $7)"
+TERMS: Final = """
+select e.service, t.id, t.customer, t.service_order, t.subscription, t.payment_id, t.state,
+       t.starts_at, t.ends_at, t.ended_because,
+       case when t.state = 'granted' and t.starts_at <= db_now()
+                 and coalesce(t.ends_at, 'infinity') > db_now() then 'running'
+            when t.state = 'granted' and t.starts_at > db_now() then 'scheduled'
+            when t.state = 'granted' then 'expired' else t.state end as status
+  from entitlement_terms t join entitlements e on e.id = t.entitlement
+ where e.vin = $1 and ($2::text is null or e.service = $2)
+   and (not $4 or t.state <> 'cancelled')
+ order by e.service, coalesce(t.starts_at, 'infinity'), t.reserved_at limit $3
+"""
+SYNC: Final = """
+select e.id, e.vin, e.service, e.reported_epoch, e.reported_at, e.last_command,
+       coalesce(e.reported_on and coalesce(e.reported_until, 'infinity') > db_now(), false)
+         as reported_on,
+       e.reported_until, coalesce(d.on_, false) as desired_on, d.until as desired_until,
+       d.subject, coalesce(d.is_activating, false) as activating,
+       k.attempt, coalesce(k.deadline <= db_now(), true) as overdue,
+       exists (select from delivery_evidence v where v.command_id = k.command_id
+                and v.subject = k.subject and v.verified and v.status <> 'IN_PROGRESS') as answered
+  from entitlements e left join desired_state(e.id) d on true
+  left join ota_commands k on k.command_id = e.last_command
+"""
+SYNC_OF: Final = SYNC + " where e.vin = $1 and e.service = $2"
+SYNC_BY_ID: Final = SYNC + " where e.id = $1"
+SYNC_OF_VEHICLE: Final = SYNC + " where e.vin = $1 order by e.service limit $2"
+LOCK: Final = "select lock_entitlement($1, $2)"
+END_TERM: Final = "select end_term($1, $2) as entitlement"
+OF_ORDER: Final = """
+select t.id, e.vin, e.service, t.state, t.starts_at, t.ends_at,
+       coalesce(t.ends_at, 'infinity') > db_now() as lasts,
+       extract(epoch from db_now() - c.claimed_at)::float8 as sold_seconds_ago
+  from entitlement_terms t join entitlements e on e.id = t.entitlement
+  left join resolution_claims c on c.payment_id = t.payment_id
+ where t.service_order = $1
+"""
+
+
+BILLING_WINDOW: Final = """
+select t.starts_at, (
+       select max(((o.ends_at - interval '1 microsecond') at time zone $2)::date)
+         from entitlement_terms o left join subscriptions s on s.id = o.subscription
+        where o.entitlement = t.entitlement and o.starts_at < t.starts_at
+          and o.ends_at > o.starts_at and o.state in ('granted', 'ended')
+          and s.cancelled_because is distinct from 'payment failed') as billed_through
+  from entitlement_terms t where t.subscription = $1
+"""
+END_SYNCHRONIZATION: Final = "select end_synchronization($1, $2)"
+CLOSE_CASES: Final = """
+update cases c set status = 'resolved', resolution = $3, owner = 'caas', resolved_at = db_now()
+  from entitlement_terms t
+ where t.entitlement = $1 and c.subject in (t.payment_id, t.subscription, t.entitlement)
+   and c.kind = any ($2) and c.status = 'open'
+"""
+
+
+class PurchasePendingError(ConflictError):
+    """Another purchase of this service for this vehicle is under way; wait for it, then extend."""
+
+    code = "purchase_pending"
+
+
+class AlreadyRunningError(ConflictError):
+    """The service runs in this vehicle already and cannot be bought on top of that."""
+
+    code = "service_already_running"
+
+
+class OrderUsedError(ConflictError):
+    """The service order was paid for before; place a new one."""
+
+    code = "service_order_used"
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """What was sold of a service in a vehicle: from `starts_at` to `ends_at`, None without end.
+
+    `status` is the state, with a granted term told apart as running, scheduled or expired.
+    """
+
+    service: str
+    id: UUID
+    customer: UUID
+    service_order: UUID | None
+    subscription: UUID | None
+    payment_id: UUID | None
+    state: str
+    starts_at: datetime | None
+    ends_at: datetime | None
+    ended_because: str | None
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class OrderTerm:
+    """The term of one service order; `lasts` while any of it is left."""
+
+    id: UUID
+    vin: str
+    service: str
+    state: str
+    starts_at: datetime | None
+    ends_at: datetime | None
+    lasts: bool
+    sold_seconds_ago: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class BillingWindow:
+    """From when a subscription is billed, and the last day that earlier terms have billed."""
+
+    starts_at: datetime | None
+    billed_through: date | None
+
+
+@dataclass(frozen=True, slots=True)
+class SyncState:
+    """What a vehicle should have on of a service, what it last confirmed, and the last command.
+
+    `desired_until` and `reported_until` are None without end, or when the service is off.
+    """
+
+    id: UUID
+    vin: str
+    service: str
+    reported_epoch: int | None
+    reported_at: datetime | None
+    last_command: UUID | None
+    reported_on: bool
+    reported_until: datetime | None
+    desired_on: bool
+    desired_until: datetime | None
+    subject: UUID | None
+    activating: bool
+    attempt: int | None
+    overdue: bool
+    answered: bool
+
+    @property
+    def in_sync(self) -> bool:
+        """Whether the vehicle confirmed exactly what it should have on."""
+        if self.reported_on != self.desired_on:
+            return False
+        return not self.desired_on or self.reported_until == self.desired_until
+
+
+class Entitlements:
+    """The tables of entitlements and their terms."""
+
+    def __init__(self, database: Database) -> None:
+        """Read and write through this database."""
+        self._database = database
+
+    async def reserve(  # noqa: PLR0913  # the columns of a reservation, by name
+        self,
+        *,
+        vin: str,
+        service: str,
+        customer: UUID,
+        service_order: UUID | None = None,
+        subscription: UUID | None = None,
+        duration_days: int | None = None,
+        within: Connection | None = None,
+    ) -> None:
+        """Reserve the next term for one purchase; reserving it again changes nothing.
+
+        Raises:
+            PurchasePendingError: another purchase is under way; it is named.
+            AlreadyRunningError: a subscription runs, or the service refuses to be bought twice.
+            OrderUsedError: the order had its term already.
+        """
+        row = await (within or self._database).fetchrow(
+            RESERVE,
+            vin,
+            service,
+            customer,
+            service_order,
+            subscription,
+            duration_days,
+            RESERVATION_LAPSES_SECONDS,
+        )
+        if row is not None:
+            raise obstacle(row, vin=vin, service=service)
+
+    async def terms(
+        self, vin: str, service: str | None = None, *, sold_only: bool = True
+    ) -> list[Term]:
+        """Return the terms of a vehicle by service, oldest first; `sold_only` leaves out the rest.
+
+        A purchase that came to nothing was not sold.
+        """
+        rows = await self._database.fetch(TERMS, vin, service, TERMS_MAX, sold_only)
+        return [Term(**dict(row)) for row in rows]
+
+    async def of_order(
+        self, service_order: UUID, *, within: Connection | None = None
+    ) -> OrderTerm | None:
+        """Return the term of a service order, None when it never had one."""
+        row = await (within or self._database).fetchrow(OF_ORDER, service_order)
+        return None if row is None else OrderTerm(**dict(row))
+
+    async def billing_window(self, subscription: UUID, *, zone: str) -> BillingWindow | None:
+        """Return from when a subscription is billed; None when it has no term."""
+        row = await self._database.fetchrow(BILLING_WINDOW, subscription, zone)
+        return None if row is None else BillingWindow(**dict(row))
+
+    async def sync_state(self, vin: str, service: str) -> SyncState | None:
+        """Return desired and reported state of a service in a vehicle."""
+        row = await self._database.fetchrow(SYNC_OF, vin, service)
+        return None if row is None else SyncState(**dict(row))
+
+    async def sync_state_by_id(self, entitlement: UUID) -> SyncState | None:
+        """Return desired and reported state of an entitlement."""
+        row = await self._database.fetchrow(SYNC_BY_ID, entitlement)
+        return None if row is None else SyncState(**dict(row))
+
+    async def sync_states(self, vin: str) -> list[SyncState]:
+        """Return desired and reported state of every service that was ever sold for a vehicle."""
+        rows = await self._database.fetch(SYNC_OF_VEHICLE, vin, TERMS_MAX)
+        return [SyncState(**dict(row)) for row in rows]
+
+    async def close_cases(
+        self, entitlement: UUID, *, kinds: Sequence[str], resolution: str
+    ) -> None:
+        """Close the open cases of these kinds about the payments and subscriptions behind it."""
+        await self._database.fetch(CLOSE_CASES, entitlement, list(kinds), resolution)
+
+    async def end_synchronization(self, state: SyncState) -> None:
+        """End the job of a command that was answered, unless a newer one was recorded since."""
+        await self._database.fetch(END_SYNCHRONIZATION, state.id, state.last_command)
+
+    async def lock(self, vin: str, service: str, *, within: Connection) -> UUID:
+        """Lock an entitlement until the transaction ends; return its id."""
+        entitlement: UUID = await within.fetchval(LOCK, vin, service)
+        return entitlement
+
+    async def end_term(self, term: UUID, because: str, *, within: Connection) -> bool:
+        """End a granted term now; those behind it move up. False when it is not granted."""
+        return await within.fetchval(END_TERM, term, because) is not None
+
+
+def obstacle(row: Row, *, vin: str, service: str) -> ConflictError:
+    """Return the refusal for what stands in the way of a reservation, with what is in the way."""
+    facts = {"vin": vin, "service": service}
+    match row["obstacle"]:
+        case "used":
+            return OrderUsedError(**facts)
+        case "pending":
+            first = row["service_order"] or row["subscription"]
+            kind = "service order" if row["service_order"] else "subscription"
+            return PurchasePendingError(
+                f"The {kind} {first} for '{service}' in {vin} is not concluded yet. Wait until it "
+                "is, then buy again to extend it.",
+                **facts,
+                **{kind.replace(" ", "_"): str(first)},
+            )
+        case "subscribed":
+            return AlreadyRunningError(
+                f"'{service}' runs in {vin} by the subscription {row['subscription']}. End that "
+                "subscription before you buy the service in another way.",
+                **facts,
+                subscription=str(row["subscription"]),
+            )
+        case _:
+            until = row["ends_at"].isoformat()
+            return AlreadyRunningError(
+                f"'{service}' runs in {vin} until {until} and is not sold again before that.",
+                **facts,
+                service_order=str(row["service_order"]),
+                until=until,
+            )

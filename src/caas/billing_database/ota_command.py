@@ -1,0 +1,23 @@
+"""A command for a vehicle, as it was recorded before it was sent (Diagram 4)."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+
+@dataclass(frozen=True, slots=True)
+class OtaCommand:
+    """A command for a vehicle, as it was recorded before it was sent."""
+
+    command_id: UUID
+    subject: UUID
+    vin: str
+    service: str
+    action: str
+    purpose: str
+    epoch: int
+    valid_until: datetime | None
+    deadline: datetime
+    created_at: datetime
+    attempt: int
+    overdue: bool

@@ -1,0 +1,229 @@
+"""Undoing what was sold of a service: desistimiento, and refunds that end what they pay back.
+
+Whatever gives the money of a term back ends the term, and orders the vehicle's new desired state,
+in the commit that decides it; the refund does not wait for the vehicle (decision 84).
+
+Rules a change must keep: withdrawing again changes nothing; the amount is what is left of the
+payment, never the caller's; nothing is refunded in full while its service is left on without a
+decision that says so.
+"""
+
+from typing import Final
+from uuid import UUID
+
+from caas.billing_database.books import Books
+from caas.billing_database.connection import Connection
+from caas.billing_database.due_work import DueWork
+from caas.billing_database.entitlements import OrderTerm, Term
+from caas.billing_database.payments import Payment
+from caas.billing_database.refunds import Refund
+from caas.errors import ConflictError, RefusedError
+from caas.open_work import Again, Answer, Done, OpenWork
+from caas.order_management import OrderManagement
+from caas.order_management.withdrawal import END_ANCILLARY_SERVICES
+from caas.ota_activation_engine import OtaActivationEngine
+from caas.payment_processing.refunds import Refunds
+from caas.payment_processing.service_payment import ServicePayment
+from caas.rules.pace import Pace
+from caas.rules.payment_states import PaymentState
+from caas.rules.payment_types import PaymentType
+from caas.service_catalog.subscriptions import Subscriptions
+
+DESISTIMIENTO: Final = "desistimiento"
+WITHDRAWAL_PERIOD_SECONDS: Final = 14 * 86400.0
+LOOK_AGAIN_SECONDS: Final = 20.0
+END: Final = "end"
+KEEP: Final = "keep"
+OPEN: Final = frozenset({PaymentState.INITIATED, PaymentState.PENDING})
+GRANTED: Final = "granted"
+
+
+class PaymentOpenError(ConflictError):
+    """The outcome of the payment is not known yet; withdraw when it is."""
+
+    code = "payment_open"
+
+
+class WithdrawalPeriodOverError(ConflictError):
+    """The service was bought too long ago, or was delivered in full, to withdraw from it."""
+
+    code = "withdrawal_period_over"
+
+
+class TermDecisionRequiredError(RefusedError):
+    """This refund leaves nothing paid for a service that still runs: say `term` "end" or "keep"."""
+
+    code = "term_decision_required"
+
+
+class ServiceWithdrawal:
+    """Ends terms together with the money that paid for them."""
+
+    def __init__(
+        self,
+        *,
+        books: Books,
+        service_payment: ServicePayment,
+        subscriptions: Subscriptions,
+        order_management: OrderManagement,
+        refunds: Refunds,
+        ota_activation_engine: OtaActivationEngine,
+        pace: Pace,
+        period_seconds: float = WITHDRAWAL_PERIOD_SECONDS,
+    ) -> None:
+        """Let customers withdraw for so many seconds after they bought."""
+        self._books = books
+        self._service_payment = service_payment
+        self._subscriptions = subscriptions
+        self._orders = order_management
+        self._refunds = refunds
+        self._ota = ota_activation_engine
+        self._period_seconds = pace.seconds(period_seconds)
+
+    def register(self, open_work: OpenWork) -> None:
+        """Take the services of vehicles whose customer withdrew."""
+        open_work.register(END_ANCILLARY_SERVICES, self._end_ancillary_services)
+
+    async def withdraw(self, service_order: UUID, *, requested_by: str) -> None:
+        """Withdraw from a one-time service: void what is held, refund what was taken, end the term.
+
+        Raises:
+            PaymentOpenError: the outcome of its payment is not known yet.
+            WithdrawalPeriodOverError: too late, or nothing of it is left.
+        """
+        await self._undo(service_order, requested_by=requested_by, by_customer=True)
+
+    async def refund(  # what a refund is, by name
+        self,
+        payment: Payment,
+        *,
+        amount: int,
+        reason: str,
+        key: str,
+        requested_by: str,
+        term: str | None,
+    ) -> Refund:
+        """Refund a service payment in part or whole; `term` says what becomes of its service.
+
+        Raises:
+            TermDecisionRequiredError: it leaves nothing paid for a service that still runs.
+            NothingToRefundError, RefundTooLargeError: as for any payment.
+        """
+        sold = await self._books.entitlements.of_order(payment.subject)
+        lasting = sold is not None and sold.state == GRANTED and sold.lasts
+        in_full = amount >= await self._left(payment)
+        if term is None and reason == DESISTIMIENTO and in_full:
+            term = END
+        if lasting and in_full and term is None:
+            raise TermDecisionRequiredError(payment=str(payment.id))
+        ending = sold if lasting and term == END else None
+        return await self._refund(
+            payment, ending, amount=amount, reason=reason, key=key, requested_by=requested_by
+        )
+
+    async def _undo(self, service_order: UUID, *, requested_by: str, by_customer: bool) -> bool:
+        """Undo the payment of an order; False while it is open, which a customer is told."""
+        payments = await self._books.payments.listed(subject=service_order)
+        live = next(
+            (one for one in payments if one.type is PaymentType.SERVICE and _live(one)), None
+        )
+        if live is None:
+            return True
+        if live.state in OPEN:
+            if by_customer:
+                raise PaymentOpenError(payment=str(live.id))
+            return False
+        if live.state is PaymentState.AUTHORIZED:
+            live = await self._service_payment.void(live, DESISTIMIENTO)
+            if live.state is PaymentState.AUTHORIZED or not live.captured_amount:
+                return True
+        await self._give_back(service_order, live, requested_by=requested_by, timed=by_customer)
+        return True
+
+    async def _give_back(
+        self, service_order: UUID, payment: Payment, *, requested_by: str, timed: bool
+    ) -> None:
+        term = await self._books.entitlements.of_order(service_order)
+        if term is None or term.state != GRANTED:
+            return
+        if timed and not self._in_time(term):
+            raise WithdrawalPeriodOverError(service_order=str(service_order))
+        left = await self._left(payment)
+        if left <= 0:
+            return
+        await self._refund(
+            payment,
+            term,
+            amount=left,
+            reason=DESISTIMIENTO,
+            key=f"{DESISTIMIENTO}:{service_order}",
+            requested_by=requested_by,
+        )
+
+    async def _refund(  # what a refund is, by name
+        self,
+        payment: Payment,
+        ending: OrderTerm | None,
+        *,
+        amount: int,
+        reason: str,
+        key: str,
+        requested_by: str,
+    ) -> Refund:
+        """Promise the refund, end the term and order the new desired state in one commit."""
+
+        async def end_term(connection: Connection) -> None:
+            if ending is None:
+                return
+            entitlements = self._books.entitlements
+            if await entitlements.end_term(ending.id, reason, within=connection):
+                await self._ota.order_desired_state(
+                    vin=ending.vin, service=ending.service, within=connection
+                )
+
+        refund = await self._refunds.request(
+            payment.id,
+            amount=amount,
+            reason=reason,
+            key=key,
+            requested_by=requested_by,
+            together_with=end_term,
+        )
+        if ending is not None:
+            await self._ota.send_desired_state(vin=ending.vin, service=ending.service)
+        return refund
+
+    async def _end_ancillary_services(self, work: DueWork) -> Answer:
+        """End the services of a vehicle whose customer withdrew from it (2011/83/EU, art. 15)."""
+        order = await self._orders.order(work.subject)
+        if order.vin is None:
+            return Done()
+        terms = await self._books.entitlements.terms(order.vin)
+        over = [await self._end(term) for term in terms if term.customer == order.customer]
+        if all(over):
+            return Done()
+        return Again(LOOK_AGAIN_SECONDS, "the payment of a service is still open")
+
+    async def _end(self, term: Term) -> bool:
+        if term.subscription is not None:
+            await self._subscriptions.end_subscription(term.subscription)
+            return True
+        if term.service_order is None or term.status in {"expired", "ended"}:
+            return True
+        return await self._undo(
+            term.service_order, requested_by="order-management", by_customer=False
+        )
+
+    async def _left(self, payment: Payment) -> int:
+        """Return how much of a payment is neither refunded, nor being refunded, nor disputed."""
+        promised = [one for one in await self._refunds.of(payment.id) if one.state != "failed"]
+        back = sum(one.amount for one in promised) + payment.disputed_amount
+        return payment.captured_amount - back
+
+    def _in_time(self, term: OrderTerm) -> bool:
+        age = term.sold_seconds_ago
+        return term.lasts and age is not None and age <= self._period_seconds
+
+
+def _live(payment: Payment) -> bool:
+    return payment.state not in {PaymentState.FAILED, PaymentState.VOIDED, PaymentState.REFUNDED}

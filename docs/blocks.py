@@ -15,6 +15,7 @@ from caas.bench import GOALS
 from caas.billing_database import migrations
 from caas.billing_database.guards import TRIGGER
 from caas.billing_database.laws import EVERY_LAW
+from caas.commands import ExitStatus
 from caas.notifications import texts
 from caas.rules import decline_codes as codes
 from caas.rules import order_states as of_orders
@@ -52,6 +53,11 @@ SAID_HERE: Final = {
     "notifications": "What was told to whom: facts and a template, no name and no address.",
 }
 """For the tables of which their migration says nothing just above them."""
+
+
+def exit_statuses() -> str:
+    """Show how a command can end."""
+    return table(("exit status", "meaning"), [(f"{it:d}", it.meaning) for it in ExitStatus])
 
 
 def payment_type_matrix() -> str:

@@ -44,6 +44,7 @@ BLOCKS: Final[Mapping[str, Callable[[], str]]] = {
     "calls": blocks.calls,
     "notifications": blocks.notifications,
     "goals": blocks.goals,
+    "exit-statuses": blocks.exit_statuses,
     "decisions": blocks.decisions,
 }
 

@@ -8,7 +8,7 @@ was opened here is closed here, in the opposite order.
 
 import os
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +19,7 @@ import structlog
 from caas import local_machine, start_up
 from caas.assembly import Partners, Platform, Terms, assemble
 from caas.billing_database import connection, migrations
+from caas.billing_database.connection import Database
 from caas.errors import StartupError
 from caas.external_systems.admin_registration import AdminRegistration
 from caas.external_systems.apprise_channel import AppriseChannel
@@ -33,11 +34,28 @@ from caas.external_systems.reconciliation_engine import SparkEngine
 from caas.external_systems.transport_system import TransportSystem
 from caas.order_management import OrderPartners
 from caas.rules.pace import Pace
-from caas.settings import IN_PROCESS_VEHICLES, Settings
+from caas.settings import IN_PROCESS_VEHICLES, Settings, read_settings
 
 _log = structlog.get_logger()
 
 ENVIRONMENT_FILE: Final = Path(".env")
+_NOBODY: Final = "http://127.0.0.1:9"
+_NO_SECRET: Final = f"whsec_{'A' * 32}"
+_UNUSED: Final[Mapping[str, str]] = {
+    **dict.fromkeys(
+        (
+            "CAAS_GATEWAY_URL", "CAAS_FACTORY_URL", "CAAS_REGISTRATION_URL", "CAAS_TRANSPORT_URL",
+            "CAAS_PUBLIC_URL",
+        ),
+        _NOBODY,
+    ),
+    "CAAS_GATEWAY_API_KEY": "none",
+    "CAAS_GATEWAY_WEBHOOK_SECRETS": _NO_SECRET,
+    "CAAS_PARTNER_WEBHOOK_SECRETS": _NO_SECRET,
+    "CAAS_MQTT_URL": "mqtt://127.0.0.1:9",
+    "CAAS_API_KEYS": f"none:webhook-handler:{'-' * 32}",
+}  # fmt: skip
+"""What stands in where nothing is called."""
 
 
 def environment(file: Path = ENVIRONMENT_FILE) -> dict[str, str]:
@@ -65,8 +83,8 @@ async def opened(
 ) -> AsyncIterator[Platform]:
     """Open the platform that the settings describe, over a migrated database; close it again.
 
-    A command that is over soon leaves the vehicles' answers to the processes that stay. `fleet`
-    are the cars of this process, for a machine on which no broker can be had.
+    A command that is over soon leaves the vehicles' answers and the schedules to the processes
+    that stay. `fleet` are the cars of this process, for a machine without a broker.
 
     Raises:
         StartupError: a part it needs cannot be reached or used.
@@ -79,21 +97,57 @@ async def opened(
         await start_up.look_at_books(database, partners.gateway)
         await start_up.look_at_broker(settings)
         await start_up.look_at_gateway(partners.gateway, settings)
-        terms = Terms(
-            market=settings.market,
-            pace=Pace(settings.time_scale),
-            public_url=settings.public_url,
-            folder=settings.data_dir / "reconciliation",
-            fees=settings.settlement_fees,
-        )
-        platform = assemble(database, partners, terms)
-        await platform.billing.schedule()
-        await platform.reconciliation.begin_schedule()
-        await platform.law_watch.begin()
+        platform = assemble(database, partners, _terms(settings))
         if hears_vehicles:
+            await platform.billing.schedule()
+            await platform.reconciliation.begin_schedule()
+            await platform.law_watch.begin()
             await platform.ota_activation_engine.start()
             stack.push_async_callback(partners.vehicles.close)
         yield platform
+
+
+@asynccontextmanager
+async def reading(environment: Mapping[str, str]) -> AsyncIterator[Platform]:
+    """Open the platform for a command that only reads: nobody outside is called, no job begins.
+
+    Only the database has to be there; sessions that write are refused by PostgreSQL.
+
+    Raises:
+        StartupError: there is no database, or it is not of this version.
+    """
+    async with AsyncExitStack() as stack:
+        database = await stack.enter_async_context(reading_database(environment))
+        known = {**environment, "CAAS_DATABASE_URL": database.dsn}
+        settings = read_settings({**_UNUSED, **{name: it for name, it in known.items() if it}})
+        partners = await _partners(stack, settings, None)
+        yield assemble(database, partners, _terms(settings))
+
+
+@asynccontextmanager
+async def reading_database(environment: Mapping[str, str]) -> AsyncIterator[Database]:
+    """Open the Billing Database in sessions that cannot write.
+
+    Raises:
+        StartupError: there is no database, or it is not of this version.
+    """
+    async with local_machine.database(environment) as dsn:
+        await migrations.check(dsn)
+        database = await connection.connect(dsn, read_only=True)
+        try:
+            yield database
+        finally:
+            await database.close()
+
+
+def _terms(settings: Settings) -> Terms:
+    return Terms(
+        market=settings.market,
+        pace=Pace(settings.time_scale),
+        public_url=settings.public_url,
+        folder=settings.data_dir / "reconciliation",
+        fees=settings.settlement_fees,
+    )
 
 
 async def _partners(

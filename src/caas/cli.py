@@ -1,53 +1,58 @@
 """The command line: every way to start the platform, and what operations ask of it.
 
-Exit status: 0 done, 1 findings (a broken law, a failed scenario), 2 wrong usage, 3 the environment
-does not allow it (the sentence on stderr says what to do), 130 a demonstration was interrupted.
+The exit status of every command is one of `commands.ExitStatus`.
 
 Rule a change must keep: a command decides nothing that the platform does not.
 """
 
-import asyncio
-import base64
 import sys
-from collections.abc import Sequence
-from contextlib import AsyncExitStack
-from functools import partial
-from pathlib import Path
-from typing import Annotated, Final
+import traceback
+from typing import Annotated, Final, Literal
 
 import msgspec
 import typer
-
-from caas import app, channels, local_machine, logs, reconciling, serving, simulating, staffing
-from caas.billing_database import connection, law_checks, migrations
-from caas.billing_database import self_check as laws
-from caas.billing_database.event_chain import (
-    BrokenLink,
-    ChainChecker,
-    ChainLine,
-    broken_links,
-    exported,
+from typer.completion import (  # type: ignore[attr-defined]  # what Typer's own option uses
+    completion_init,
+    get_completion_script,
 )
+
+from caas import (
+    __version__,
+    app,
+    local_machine,
+    logs,
+    reconciling,
+    serving,
+    simulating,
+    staffing,
+    up,
+    verifying,
+)
+from caas.billing_database import migrations
+from caas.billing_database import self_check as laws
 from caas.commands import (
-    ENVIRONMENT,
     FINDINGS,
     INTERRUPTED,
     AsJson,
+    ExitStatus,
     end_in_order,
-    guarded,
+    finished,
     run_command,
+    status_of,
 )
-from caas.errors import CaasError, StartupError
-from caas.external_systems.http import HttpClient
+from caas.errors import CaasError
 from caas.garbage import set_aside_what_stays
 from caas.rules.mes_vencido import Month
-from caas.settings import data_dir, read_settings
+from caas.settings import read_settings
 
 PORT: Final = 8080
+PORT_MAX: Final = 65_535
+COUNT_MAX: Final = 10_000
+COMPLETE_VARIABLE: Final = "_CAAS_COMPLETE"
 
 program = typer.Typer(
-    name="caas", help=__doc__, no_args_is_help=True, add_completion=False,
-    pretty_exceptions_enable=False,
+    name="caas", help="The payment side of a Car-as-a-Service platform.", no_args_is_help=True,
+    add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
 )  # fmt: skip
 
 program.command()(reconciling.reconcile)
@@ -57,15 +62,43 @@ program.command()(reconciling.position)
 program.command()(reconciling.seal)
 program.command(name="release-line")(reconciling.release_line)
 program.command()(simulating.simulate)
+program.command()(up.up)
+program.command()(verifying.verify)
 program.add_typer(reconciling.discrepancies, name="discrepancies")
 program.add_typer(staffing.staff, name="staff")
-Port = Annotated[int, typer.Option(help="Where the API and the channels listen.")]
+Port = Annotated[
+    int, typer.Option(min=1, max=PORT_MAX, help="Where the API and the channels listen.")
+]
+
+
+def _print_version(*, asked: bool) -> None:
+    if asked:
+        typer.echo(f"caas {__version__}")
+        raise typer.Exit
+
+
+@program.callback()
+def options(
+    *,
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            callback=lambda asked: _print_version(asked=asked),
+            is_eager=True,
+            help="Say which version this is.",
+        ),
+    ] = False,
+) -> None:
+    """Take what is asked of no command."""
 
 
 @program.command()
-def up(port: Port = PORT) -> None:
-    """Start everything on this machine and leave it running."""
-    run_command(_up(port))
+def completion(
+    shell: Annotated[Literal["bash"], typer.Argument(help="Whose script.")],
+) -> None:
+    """Print the script that completes commands: source <(./caas completion bash)."""
+    typer.echo(get_completion_script(prog_name="caas", complete_var=COMPLETE_VARIABLE, shell=shell))
 
 
 @program.command()
@@ -117,14 +150,14 @@ def work() -> None:
 @program.command()
 def migrate() -> None:
     """Bring the database to this program's schema."""
-    for name in asyncio.run(guarded(_migrate())):
+    for name in finished(_migrate()):
         typer.echo(f"ran {name}")
 
 
 @program.command(name="self-check")
 def self_check(*, as_json: AsJson = False) -> None:
     """Check the laws of the whole database; exit status 1 when one is broken."""
-    findings = asyncio.run(guarded(_self_check()))
+    findings = finished(_self_check())
     if as_json:
         typer.echo(msgspec.json.encode(findings).decode())
     else:
@@ -135,48 +168,6 @@ def self_check(*, as_json: AsJson = False) -> None:
                 typer.echo(f"          {example}")
     if any(found.broken for found in findings):
         raise typer.Exit(FINDINGS)
-
-
-@program.command()
-def verify(
-    export: Annotated[Path | None, typer.Option(help="Write every event to this file.")] = None,
-    file: Annotated[Path | None, typer.Option(help="Check an export instead.")] = None,
-) -> None:
-    """Check the hash chain of the events, offline or from the database."""
-    checked, broken = _verify_file(file) if file else asyncio.run(guarded(_verify_database(export)))
-    for link in broken:
-        typer.echo(f"broken at event {link.seq} of payment {link.payment_id}: {link.because}")
-    typer.echo(f"{checked} events checked, {len(broken)} broken links")
-    if broken:
-        raise typer.Exit(FINDINGS)
-
-
-def _verify_file(file: Path) -> tuple[int, list[BrokenLink]]:
-    try:
-        lines = [
-            msgspec.json.decode(line, type=ChainLine) for line in file.read_bytes().splitlines()
-        ]
-    except (OSError, msgspec.MsgspecError) as error:
-        typer.echo(f"caas: {file} is no export of events: {error}", err=True)
-        raise typer.Exit(ENVIRONMENT) from error
-    return len(lines), list(broken_links(lines))
-
-
-async def _verify_database(export: Path | None) -> tuple[int, list[BrokenLink]]:
-    checker, checked, broken = ChainChecker(), 0, []
-    async with AsyncExitStack() as stack:
-        dsn = await stack.enter_async_context(local_machine.database(app.environment()))
-        database = await connection.connect(dsn)
-        stack.push_async_callback(database.close)
-        written = stack.enter_context(export.open("wb")) if export else None
-        async for line in exported(database):
-            checked += 1
-            link = checker.take(line)
-            if link is not None:
-                broken.append(link)
-            if written:
-                written.write(msgspec.json.encode(line) + b"\n")
-    return checked, broken
 
 
 @program.command()
@@ -196,13 +187,21 @@ def bench(
     only: Annotated[
         list[str] | None, typer.Option(metavar="GOAL", help="P1, P2, ...; repeat for more.")
     ] = None,
-    rounds: Annotated[int, typer.Option(help="Rounds, ours and the yardstick in turns.")] = 5,
-    seconds: Annotated[int, typer.Option(help="Length of each measurement.")] = 6,
+    rounds: Annotated[
+        int, typer.Option(min=1, max=COUNT_MAX, help="Rounds, ours and the yardstick in turns.")
+    ] = 5,
+    seconds: Annotated[
+        int, typer.Option(min=1, max=COUNT_MAX, help="Length of each measurement.")
+    ] = 6,
     quick: Annotated[bool, typer.Option(help="Small sizes: to see that it runs.")] = False,
 ) -> None:
     """Measure the goals of docs/performance.md against the yardstick, on this machine."""
     from caas import bench as measuring  # noqa: PLC0415  # imports that only this command pays for
 
+    unknown = sorted(set(only or ()) - measuring.GOALS.keys())
+    if unknown:
+        there_are = f"there is no goal {unknown[0]}; there are: {', '.join(measuring.GOALS)}"
+        raise typer.BadParameter(there_are, param_hint="--only")
     run_command(measuring.measure(only=only or (), rounds=rounds, seconds=seconds, quick=quick))
 
 
@@ -221,69 +220,6 @@ async def _bill(month: Month) -> None:
         f"{run.month}: {run.subscriptions} subscriptions, {run.invoices} invoices, "
         f"{run.charges} charges"
     )
-
-
-async def _up(port: int) -> None:
-    end_in_order()
-    async with AsyncExitStack() as stack:
-        environment = app.environment()
-        stack.enter_context(logs.to_file(data_dir(environment) / "caas.log"))
-        serving.listening("127.0.0.1", port).close()
-        world = await local_machine.start(stack, environment, public_url=f"http://127.0.0.1:{port}")
-        settings = read_settings(world.environment)
-        await migrations.migrate(settings.database_url)
-        platform = await stack.enter_async_context(app.opened(settings, fleet=world.fleet))
-        working = asyncio.create_task(platform.open_work.run())
-        stack.callback(working.cancel)
-        fleet = world.controls.get("vehicles")
-        staff = await channels.first_day(
-            serving.rooms_of_channels(platform),
-            settings.data_dir,
-            key_of=partial(_key_of_car, fleet) if fleet else None,
-        )
-        await serving.serve(
-            platform, settings, host="127.0.0.1", port=port,
-            on_listening=lambda: _is_up(port, world, staff), controls=world.controls,
-        )  # fmt: skip
-
-
-def _is_up(port: int, world: local_machine.LocalWorld, staff: Sequence[channels.NewStaff]) -> None:
-    set_aside_what_stays()
-    typer.echo(_welcome(port, world, staff))
-
-
-async def _key_of_car(fleet_url: str, vin: str) -> bytes:
-    """Let the simulated fleet take in a car, and return its public key."""
-    fleet = HttpClient(fleet_url, partner="The vehicles")
-    try:
-        body = msgspec.json.encode({"vin": vin})
-        answer = await fleet.send("POST", "/_control/vehicles", body=body)
-    finally:
-        await fleet.close()
-    return base64.b64decode(msgspec.json.decode(answer.body)["public_key"])
-
-
-def _welcome(port: int, world: local_machine.LocalWorld, staff: Sequence[channels.NewStaff]) -> str:
-    lines = [
-        f"The platform is up at http://127.0.0.1:{port} (Ctrl-C stops it, the data stays).",
-        f"  Channels      http://127.0.0.1:{port}/ for people; sign in as",
-        *(f"  {who.login:<28} {who.password}  ({who.dealership or who.role})" for who in staff),
-        f"  API           http://127.0.0.1:{port}/docs",
-        *(f"  {name:<13} {url}/_control/" for name, url in world.controls.items()),
-        "Keys by scope, as `Authorization: Bearer <key>`:",
-        *(f"  {scope:<17} {key}" for scope, key in world.keys.items()),
-    ]
-    if world.without_broker:
-        lines.append(f"Without a broker, the cars are in this process: {world.without_broker}")
-    lines += [
-        "What to try:",
-        "  reserve a car as a dealership in a browser, then pay the rest as its customer",
-        f"  read what the customer was sent: {world.environment['CAAS_DATA_DIR']}/outbox",
-        "  sell a service with curl: 'Try it' in README.md; every call: docs/integrating.md",
-        f"  ./caas demo --against http://127.0.0.1:{port}    every flow and every failure, told",
-        "  ./caas self-check    the laws of the whole database",
-    ]
-    return "\n".join(lines)
 
 
 async def _serve(host: str, port: int) -> None:
@@ -305,26 +241,27 @@ async def _work() -> None:
 
 
 async def _migrate() -> list[str]:
-    async with local_machine.database(app.environment()) as dsn:
+    async with local_machine.database(app.environment(), made=True) as dsn:
         return await migrations.migrate(dsn)
 
 
 async def _self_check() -> list[laws.Finding]:
-    async with local_machine.database(app.environment()) as dsn:
-        database = await connection.connect(dsn)
-        try:
-            return await law_checks.checked(database)
-        finally:
-            await database.close()
+    async with app.reading_database(app.environment()) as database:
+        return await laws.self_check(database)
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line, and end with the status that `ExitStatus` defines."""
+    completion_init()
     try:
-        program(prog_name="./caas")
-    except StartupError as error:
+        program(prog_name="./caas", complete_var=COMPLETE_VARIABLE)
+    except CaasError as error:
         typer.echo(f"caas: {error.sentence}", err=True)
-        sys.exit(ENVIRONMENT)
+        sys.exit(status_of(error))
+    except Exception:  # noqa: BLE001  # whatever it is, it is told apart from a refusal
+        traceback.print_exc()
+        typer.echo("caas: This is a fault of the program; report what is above.", err=True)
+        sys.exit(ExitStatus.CRASHED)
 
 
 if __name__ == "__main__":

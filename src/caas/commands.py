@@ -1,9 +1,7 @@
-"""How a command of the command line runs, and what its end says: the exit status.
+"""How a command runs and what its exit status means. `ExitStatus` is the only definition.
 
-0 done, 1 findings, 2 wrong usage, 3 the environment does not allow it (the sentence on stderr says
-what to do), 130 interrupted.
-
-Rules a change must keep: an error is one sentence on stderr; stdout belongs to what was asked for.
+Rules a change must keep: an error is one sentence on stderr; stdout belongs to what was asked for;
+a traceback is printed only for a fault of the program itself.
 """
 
 import asyncio
@@ -11,17 +9,48 @@ import os
 import signal
 import sys
 from collections.abc import Coroutine
-from typing import Annotated, Any, Final
+from enum import IntEnum
+from typing import Annotated, Any, Final, TypeVar
 
 import typer
 
 from caas.errors import CaasError, StartupError, UnavailableError
 
-FINDINGS: Final = 1
-ENVIRONMENT: Final = 3
-INTERRUPTED: Final = 130
 UNWIND_SECONDS_MAX: Final = 120.0
 NICENESS: Final = 19
+
+
+class ExitStatus(IntEnum):
+    """What the exit status of a command means; docs/operations.md prints this table."""
+
+    DONE = 0
+    FINDINGS = 1
+    USAGE = 2
+    ENVIRONMENT = 3
+    REFUSED = 4
+    CRASHED = 70
+    INTERRUPTED = 130
+
+    @property
+    def meaning(self) -> str:
+        """Return what it means, for the documents."""
+        return _MEANINGS[self]
+
+
+_MEANINGS: Final = {
+    ExitStatus.DONE: "done",
+    ExitStatus.FINDINGS: "done, and something is wrong: a broken law, a failed scene, an open day",
+    ExitStatus.USAGE: "wrong usage: an unknown command, option or value; nothing was started",
+    ExitStatus.ENVIRONMENT: "the environment does not allow it: a setting, a port, a server",
+    ExitStatus.REFUSED: "refused: the platform does not do this as asked; nothing was changed",
+    ExitStatus.CRASHED: "a fault of the program; the traceback on stderr belongs in a report",
+    ExitStatus.INTERRUPTED: "interrupted before its end",
+}
+
+FINDINGS: Final = ExitStatus.FINDINGS
+INTERRUPTED: Final = ExitStatus.INTERRUPTED
+
+Result = TypeVar("Result")
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document instead of a table.")]
 
@@ -34,6 +63,14 @@ def run_command(work: Coroutine[Any, Any, None], *, when_stopped: int = 0) -> No
         uvloop.run(guarded(work))
     except (asyncio.CancelledError, KeyboardInterrupt):
         raise typer.Exit(when_stopped) from None  # Told to stop, and stopped in order.
+
+
+def finished(work: Coroutine[Any, Any, Result]) -> Result:
+    """Run what is over soon and return what it found."""
+    try:
+        return asyncio.run(guarded(work))
+    except KeyboardInterrupt:
+        raise typer.Exit(INTERRUPTED) from None
 
 
 def end_in_order() -> None:
@@ -64,13 +101,16 @@ def step_back() -> None:
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
-async def guarded(work: Coroutine[Any, Any, Any]) -> Any:
+async def guarded(work: Coroutine[Any, Any, Result]) -> Result:
     """Turn an error into its sentence on stderr and its exit status."""
     try:
         return await work
-    except (StartupError, UnavailableError) as error:
-        typer.echo(f"caas: {error.sentence}", err=True)
-        raise typer.Exit(ENVIRONMENT) from error
     except CaasError as error:
         typer.echo(f"caas: {error.sentence}", err=True)
-        raise typer.Exit(FINDINGS) from error
+        raise typer.Exit(status_of(error)) from error
+
+
+def status_of(error: CaasError) -> ExitStatus:
+    """Return how a command ends that ends with this error."""
+    environment = isinstance(error, StartupError | UnavailableError)
+    return ExitStatus.ENVIRONMENT if environment else ExitStatus.REFUSED

@@ -14,9 +14,8 @@ import fcntl
 import importlib
 import json
 import os
-import re
 import secrets
-import sys
+import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -27,10 +26,9 @@ from caas.billing_database.embedded_postgresql import EmbeddedPostgresql
 from caas.errors import StartupError
 from caas.external_systems.local_broker import LocalBroker, start_local_broker
 from caas.settings import IN_PROCESS_VEHICLES, data_dir, database_url, time_scale
+from caas.supervision import Part, Report, Simulator, Supervisor, started
 
 FLEET_SEED: Final = 7
-START_SECONDS_MAX: Final = 30.0
-STOP_SECONDS_MAX: Final = 5.0
 SCOPES: Final = (
     "order-management", "service-catalog", "billing", "ota-engine", "webhook-handler", "operations",
 )  # fmt: skip
@@ -38,7 +36,10 @@ WEBHOOK_SECRET_BYTES: Final = 24
 SIMULATED_FEES: Final = "14,25,1500"
 """What the simulated gateway keeps, as CAAS_SETTLEMENT_FEES says it."""
 WORD: Final = "running.json"
-ADDRESS: Final = re.compile(r"http://[^\s\"]+")
+PORTS: Final = "ports.json"
+LOCK: Final = "up.lock"
+LOCK_SECONDS_MAX: Final = 1.0  # whoever only looks whether we are up holds it for a moment
+LOCK_PAUSE_SECONDS: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +54,8 @@ class LocalWorld:
     keys: dict[str, str]
     without_broker: str | None = None
     fleet: Any = None
+    embedded_database: bool = False
+    supervisor: Supervisor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,17 +67,24 @@ class _Secrets:
 
 
 async def start(
-    stack: AsyncExitStack, environment: Mapping[str, str], *, public_url: str
+    stack: AsyncExitStack,
+    environment: Mapping[str, str],
+    *,
+    public_url: str,
+    report: Report = lambda _line: None,
 ) -> LocalWorld:
     """Start what has no address yet; everything stops with the stack.
+
+    `report` hears what is going on, one line for each thing that takes time.
 
     Raises:
         StartupError: the data folder is in use or unusable, or a part does not start.
     """
     folder = data_dir(environment)
-    _lock(stack, folder)
+    await _lock(stack, folder)
     kept = _secrets(folder)
     found = {name: value for name, value in environment.items() if value}
+    found["CAAS_DATA_DIR"] = str(folder)
     found.setdefault("CAAS_PUBLIC_URL", public_url)
     found.setdefault("CAAS_GATEWAY_API_KEY", kept.gateway_api_key)
     found.setdefault("CAAS_GATEWAY_WEBHOOK_SECRETS", kept.gateway_webhook_secret)
@@ -82,23 +92,21 @@ async def start(
     found.setdefault(
         "CAAS_API_KEYS", ",".join(f"{name}:{name}:{key}" for name, key in kept.api_keys.items())
     )
-    controls: dict[str, str] = {}
-    without_broker, fleet = None, None
-    if not found.get("CAAS_DATABASE_URL"):
-        server = EmbeddedPostgresql()
-        found["CAAS_DATABASE_URL"] = await server.start(folder)
-        stack.push_async_callback(server.stop)
+    machine = _Machine(stack, found, folder, kept, report)
+    embedded = not found.get("CAAS_DATABASE_URL")
+    if embedded:
+        await machine.start_database()
     if not found.get("CAAS_MQTT_URL"):
-        without_broker = await _start_vehicles(stack, found, folder, controls)
-    if without_broker is not None:
-        fleet = await _start_vehicles_here(stack, found, controls)
+        await machine.start_vehicles()
     if not found.get("CAAS_GATEWAY_URL"):
-        await _start_gateway(stack, found, folder, kept, controls)
+        await machine.start_gateway()
     if not found.get("CAAS_FACTORY_URL"):
-        await _start_partners(stack, found, folder, kept, controls)
+        await machine.start_partners()
+    machine.keep_ports()
     world = LocalWorld(
-        environment=found, controls=controls, keys=kept.api_keys,
-        without_broker=without_broker, fleet=fleet,
+        environment=found, controls=machine.controls, keys=kept.api_keys,
+        without_broker=machine.without_broker, fleet=machine.fleet, embedded_database=embedded,
+        supervisor=machine.supervisor,
     )  # fmt: skip
     _leave_word(stack, folder, world)
     return world
@@ -107,11 +115,14 @@ async def start(
 def running_world(environment: Mapping[str, str]) -> LocalWorld | None:
     """Return what is up on this machine's data folder, None when nothing is."""
     folder = data_dir(environment)
-    if not (folder / WORD).exists():
+    if not (folder / WORD).exists() or not _is_locked(folder / LOCK):
         return None
     word = json.loads((folder / WORD).read_text("utf-8"))
     return LocalWorld(
-        environment=word["environment"], controls=word["controls"], keys=_secrets(folder).api_keys
+        environment=word["environment"],
+        controls=word["controls"],
+        keys=_secrets(folder).api_keys,
+        embedded_database=word["embedded_database"],
     )
 
 
@@ -129,157 +140,219 @@ def vehicles_at_hand(scale: float) -> Any:
 
 
 @asynccontextmanager
-async def database(environment: Mapping[str, str]) -> AsyncIterator[str]:
-    """Lend the environment's database, or this machine's own, started if need be.
+async def database(environment: Mapping[str, str], *, made: bool = False) -> AsyncIterator[str]:
+    """Lend the environment's database, or this machine's own; `made` makes it if there is none.
 
     Raises:
-        StartupError: it cannot be started.
+        StartupError: there is none, or it cannot be started.
     """
+    world = running_world(environment)
+    if world is not None and not world.embedded_database:
+        environment = {**world.environment, **environment}
     if environment.get("CAAS_DATABASE_URL"):
         yield database_url(environment)
         return
+    folder = data_dir(environment)
+    if not made and not (folder / "postgresql").exists():
+        raise StartupError(
+            f"There is no database in {folder} yet: './caas up' or './caas migrate' makes one. "
+            "For another database, set CAAS_DATABASE_URL."
+        )
     server = EmbeddedPostgresql()
-    dsn = await server.start(data_dir(environment))
+    dsn = await server.start(folder)
     try:
         yield dsn
     finally:
         await server.stop()
 
 
-async def _start_vehicles(
-    stack: AsyncExitStack, found: dict[str, str], folder: Path, controls: dict[str, str]
-) -> str | None:
-    broker = await start_local_broker(folder)
-    if not isinstance(broker, LocalBroker):
-        return broker.sentence
-    stack.push_async_callback(broker.stop)
-    found["CAAS_MQTT_URL"] = broker.url
-    controls["vehicles"] = await _spawn(
-        stack,
-        "caas_simulators.vehicles",
-        f"--seed={FLEET_SEED}",
-        f"--time-scale={time_scale(found)}",
-        secret=(f"--mqtt-url={broker.url}",),
-    )
-    return None
+class _Machine:
+    """What is started on this machine, and the environment as it grows by it."""
+
+    def __init__(
+        self,
+        stack: AsyncExitStack,
+        found: dict[str, str],
+        folder: Path,
+        kept: _Secrets,
+        report: Report,
+    ) -> None:
+        self._stack = stack
+        self._found = found
+        self._folder = folder
+        self._kept = kept
+        self._report = report
+        self._scale = f"--time-scale={time_scale(found)}"
+        self._ports = _ports(folder)
+        self.controls: dict[str, str] = {}
+        self.without_broker: str | None = None
+        self.fleet: Any = None
+        self.supervisor = Supervisor(report)
+
+    async def start_database(self) -> None:
+        made = "" if (self._folder / "postgresql").exists() else "; the first start makes it"
+        self._report(f"Starting the database in {self._folder / 'postgresql'}{made}.")
+        server = EmbeddedPostgresql()
+        self._found["CAAS_DATABASE_URL"] = await server.start(self._folder)
+        self._stack.push_async_callback(server.stop)
+        self.supervisor.add(
+            Part(name="PostgreSQL", lives=server.lives, start_again=server.start_again)
+        )
+
+    async def start_vehicles(self) -> None:
+        self._report("Starting the vehicles' MQTT broker.")
+        broker = await start_local_broker(self._folder)
+        if not isinstance(broker, LocalBroker):
+            self.without_broker = broker.sentence
+            await self._start_vehicles_here()
+            return
+        self._stack.push_async_callback(broker.stop)
+        self.supervisor.add(
+            Part(name="The MQTT broker", lives=broker.lives, start_again=broker.start_again)
+        )
+        self._found["CAAS_MQTT_URL"] = broker.url
+        self._report("Starting the simulated vehicles.")
+        await self._start_simulator(
+            "vehicles",
+            "caas_simulators.vehicles",
+            f"--seed={FLEET_SEED}",
+            secret=(f"--mqtt-url={broker.url}",),
+            port_option="--control-port",
+        )
+
+    async def _start_vehicles_here(self) -> None:
+        """Let the cars stand in this process, steered over a socket like any others."""
+        vehicles = importlib.import_module("caas_simulators.vehicles")
+        settings = vehicles.VehicleSettings(
+            seed=FLEET_SEED,
+            time_scale=time_scale(self._found),
+            takes_in_strangers=True,
+            state_file=self._folder / "vehicles.jsonl",
+        )
+        cars = await self._stack.enter_async_context(vehicles.serving(settings))
+        self._found["CAAS_MQTT_URL"] = IN_PROCESS_VEHICLES
+        self.controls["vehicles"] = cars.control_url
+        self.fleet = cars.fleet
+
+    async def start_gateway(self) -> None:
+        self._report("Starting the simulated payment gateway and its bank.")
+        self._found.setdefault("CAAS_SETTLEMENT_FEES", SIMULATED_FEES)
+        self._found["CAAS_GATEWAY_URL"] = await self._start_simulator(
+            "gateway",
+            "caas_simulators",
+            "gateway",
+            f"--webhook-url={self._found['CAAS_PUBLIC_URL']}/webhooks/gateway",
+            secret=(
+                f"--api-key={self._kept.gateway_api_key}",
+                f"--webhook-secret={self._kept.gateway_webhook_secret}",
+            ),
+        )
+
+    async def start_partners(self) -> None:
+        self._report("Starting the simulated factory, registration and transport.")
+        fleet = [f"--fleet-url={url}" for name, url in self.controls.items() if name == "vehicles"]
+        url = await self._start_simulator(
+            "partners",
+            "caas_simulators",
+            "partners",
+            f"--factory-webhook-url={self._found['CAAS_PUBLIC_URL']}/webhooks/factory",
+            f"--transport-webhook-url={self._found['CAAS_PUBLIC_URL']}/webhooks/transport",
+            *fleet,
+            secret=(f"--webhook-secret={self._kept.partner_webhook_secret}",),
+        )
+        for name in ("CAAS_FACTORY_URL", "CAAS_REGISTRATION_URL", "CAAS_TRANSPORT_URL"):
+            self._found.setdefault(name, url)
+
+    async def _start_simulator(
+        self,
+        name: str,
+        module: str,
+        *arguments: str,
+        secret: tuple[str, ...],
+        port_option: str = "--port",
+    ) -> str:
+        """Start a simulator on its state of the last time, at its address of the last time."""
+        simulator = Simulator(
+            module, *arguments, f"--state-file={self._folder / name}.jsonl", self._scale,
+            secret=secret, port_option=port_option, port=_if_free(self._ports.get(name, 0)),
+        )  # fmt: skip
+        await started(self._stack, simulator)
+        self._ports[name] = simulator.port
+        self.controls[name] = simulator.url
+        self.supervisor.add(
+            Part(
+                name=f"The simulator '{name}'",
+                lives=simulator.lives,
+                start_again=simulator.start_again,
+            )
+        )
+        return simulator.url
+
+    def keep_ports(self) -> None:
+        """Remember where the simulators listen: the pages they gave to customers stay open."""
+        fresh = self._folder / f"{PORTS}.new"
+        fresh.write_text(json.dumps(self._ports), "utf-8")
+        fresh.replace(self._folder / PORTS)
 
 
-async def _start_vehicles_here(
-    stack: AsyncExitStack, found: dict[str, str], controls: dict[str, str]
-) -> Any:
-    """Let the cars stand in this process, steered over a socket like any others."""
-    vehicles = importlib.import_module("caas_simulators.vehicles")
-    settings = vehicles.VehicleSettings(
-        seed=FLEET_SEED, time_scale=time_scale(found), takes_in_strangers=True
-    )
-    cars = await stack.enter_async_context(vehicles.serving(settings))
-    found["CAAS_MQTT_URL"] = IN_PROCESS_VEHICLES
-    controls["vehicles"] = cars.control_url
-    return cars.fleet
-
-
-async def _start_gateway(
-    stack: AsyncExitStack,
-    found: dict[str, str],
-    folder: Path,
-    kept: _Secrets,
-    controls: dict[str, str],
-) -> None:
-    found.setdefault("CAAS_SETTLEMENT_FEES", SIMULATED_FEES)
-    found["CAAS_GATEWAY_URL"] = controls["gateway"] = await _spawn(
-        stack,
-        "caas_simulators",
-        "gateway",
-        f"--webhook-url={found['CAAS_PUBLIC_URL']}/webhooks/gateway",
-        f"--state-file={folder / 'gateway.jsonl'}",
-        f"--time-scale={time_scale(found)}",
-        secret=(
-            f"--api-key={kept.gateway_api_key}",
-            f"--webhook-secret={kept.gateway_webhook_secret}",
-        ),
-    )
-
-
-async def _start_partners(
-    stack: AsyncExitStack,
-    found: dict[str, str],
-    folder: Path,
-    kept: _Secrets,
-    controls: dict[str, str],
-) -> None:
-    fleet = [f"--fleet-url={controls['vehicles']}"] if "vehicles" in controls else []
-    url = await _spawn(
-        stack,
-        "caas_simulators",
-        "partners",
-        f"--factory-webhook-url={found['CAAS_PUBLIC_URL']}/webhooks/factory",
-        f"--transport-webhook-url={found['CAAS_PUBLIC_URL']}/webhooks/transport",
-        f"--state-file={folder / 'partners.jsonl'}",
-        f"--time-scale={time_scale(found)}",
-        *fleet,
-        secret=(f"--webhook-secret={kept.partner_webhook_secret}",),
-    )
-    controls["partners"] = url
-    for name in ("CAAS_FACTORY_URL", "CAAS_REGISTRATION_URL", "CAAS_TRANSPORT_URL"):
-        found.setdefault(name, url)
-
-
-async def _spawn(
-    stack: AsyncExitStack, module: str, *arguments: str, secret: tuple[str, ...]
-) -> str:
-    """Start a simulator and return the address it prints when it listens.
-
-    Secret arguments go by stdin, which stays open: the simulator ends when this process does.
-    """
-    pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", module, *arguments, "--held", stdin=pipe, stdout=pipe
-    )
-    stack.push_async_callback(_stop, process)
-    assert process.stdin is not None
-    assert process.stdout is not None
-    process.stdin.write("".join(f"{argument}\n" for argument in (*secret, "")).encode())
+def _ports(folder: Path) -> dict[str, int]:
     try:
-        async with asyncio.timeout(START_SECONDS_MAX):
-            line = await process.stdout.readline()
-        address = ADDRESS.search(line.decode())
-        assert address is not None
-        return address[0]
-    except (TimeoutError, AssertionError) as error:
-        raise StartupError(
-            f"The simulator {module} {arguments[0]} did not start; what it said is above."
-        ) from error
+        return {str(name): int(port) for name, port in json.loads(
+            (folder / PORTS).read_text("utf-8")
+        ).items()}  # fmt: skip
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}  # any free port will do: only pages of before are at another address
 
 
-async def _stop(process: asyncio.subprocess.Process) -> None:
-    if process.returncode is not None:
-        return
-    process.terminate()
-    try:
-        async with asyncio.timeout(STOP_SECONDS_MAX):
-            await process.wait()
-    except TimeoutError:
-        process.kill()
-        await process.wait()
+def _if_free(port: int) -> int:
+    """Return the port, 0 (any) when somebody else has it by now."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except (OSError, OverflowError):
+            return 0
+    return port
 
 
-def _lock(stack: AsyncExitStack, folder: Path) -> None:
+async def _lock(stack: AsyncExitStack, folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder / "up.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise StartupError(
             f"The data folder {folder} cannot be written to ({error.strerror}). "
             "Set CAAS_DATA_DIR to one that can."
         ) from error
     stack.callback(os.close, descriptor)
+    until = asyncio.get_running_loop().time() + LOCK_SECONDS_MAX
+    while not _taken(descriptor, fcntl.LOCK_EX):
+        if asyncio.get_running_loop().time() > until:
+            raise StartupError(
+                f"A platform is already up on {folder}. Use that one, stop it, or set "
+                "CAAS_DATA_DIR to another folder."
+            )
+        await asyncio.sleep(LOCK_PAUSE_SECONDS)
+
+
+def _is_locked(lock: Path) -> bool:
+    """Say whether a platform that lives holds the folder; one that was killed does not."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        raise StartupError(
-            f"A platform is already up on {folder}. Use that one, stop it, or set CAAS_DATA_DIR "
-            "to another folder."
-        ) from error
+        descriptor = os.open(lock, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        return not _taken(descriptor, fcntl.LOCK_SH)
+    finally:
+        os.close(descriptor)
+
+
+def _taken(descriptor: int, kind: int) -> bool:
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def _secrets(folder: Path) -> _Secrets:
@@ -312,7 +385,14 @@ def _leave_word(stack: AsyncExitStack, folder: Path, world: LocalWorld) -> None:
     word = folder / WORD
     descriptor = os.open(word, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        json.dump({"environment": told, "controls": world.controls}, file)
+        json.dump(
+            {
+                "environment": told,
+                "controls": world.controls,
+                "embedded_database": world.embedded_database,
+            },
+            file,
+        )
     stack.callback(word.unlink, missing_ok=True)
 
 

@@ -21,6 +21,7 @@ from caas import app, local_machine
 from caas.billing_database.discrepancies import Asked, Discrepancy
 from caas.billing_database.reconciliation_days import ReconciliationDay
 from caas.commands import FINDINGS, INTERRUPTED, AsJson, run_command, step_back
+from caas.errors import StartupError
 from caas.payment_processing.reconciliation import Expected, Reconciliation
 from caas.payment_processing.reconciliation.fetching import Progress
 from caas.payment_processing.reconciliation.investigation import Investigated
@@ -120,7 +121,7 @@ def days(*, as_json: AsJson = False) -> None:
         else:
             _print_table([[str(it.day), _sealed(it), it.because or ""] for it in known])
 
-    _at_the_desk(work)
+    _reading(work)
 
 
 def report(
@@ -142,12 +143,12 @@ def report(
         as_json_text = msgspec.json.encode(as_data(told))
         if out is not None:
             content = as_json_text if form == "json" else await room.reporting.file(day, form)
-            out.write_bytes(content)
+            _write(out, content)
             typer.echo(f"{out}: {_sentence(told.day)}")
         else:
             typer.echo(as_json_text.decode() if as_json else as_text(told), nl=as_json)
 
-    _at_the_desk(work)
+    _reading(work)
 
 
 def position(
@@ -166,7 +167,7 @@ def position(
         found = await room.reporting.position(since, until)
         _print_json(found) if as_json else typer.echo(position_text(found), nl=False)
 
-    _at_the_desk(work)
+    _reading(work)
 
 
 def seal(day: Day, by: By, *, as_json: AsJson = False) -> None:
@@ -218,7 +219,7 @@ def list_(  # a filter each
             found += page
         _print_json(found) if as_json else _print_table([_row(it) for it in found])
 
-    _at_the_desk(work)
+    _reading(work)
 
 
 @discrepancies.command()
@@ -229,7 +230,7 @@ def show(id_: Id, *, as_json: AsJson = False) -> None:
         looked = await room.investigation.look_at(id_)
         _print_json(looked) if as_json else typer.echo("\n".join(_told(looked)))
 
-    _at_the_desk(work)
+    _reading(work)
 
 
 @discrepancies.command()
@@ -291,6 +292,16 @@ def reject(id_: Id, note: Note, by: By) -> None:
 def reopen(id_: Id, note: Note, by: By) -> None:
     """Open a resolved one again; its entries are taken back."""
     _step(lambda room: room.investigation.reopen(id_, note=note, by=by))
+
+
+def _reading(work: Desk) -> None:
+    """Show what the database knows; nobody is called, nothing begins, nothing is written."""
+
+    async def opened() -> None:
+        async with app.reading(app.environment()) as platform:
+            await work(platform.reconciliation)
+
+    run_command(opened(), when_stopped=INTERRUPTED)
 
 
 def _at_the_desk(work: Desk) -> None:
@@ -363,6 +374,15 @@ def _sentence(day: ReconciliationDay) -> str:
 
 def _sealed(day: ReconciliationDay) -> str:
     return f"{day.verdict}, sealed by {day.sealed_by}" if day.sealed_by else day.verdict
+
+
+def _write(out: Path, content: bytes) -> None:
+    try:
+        out.write_bytes(content)
+    except OSError as error:
+        raise StartupError(
+            f"{out} cannot be written ({error.strerror}). Name another file with --out."
+        ) from error
 
 
 def _print_table(rows: Sequence[Sequence[str]]) -> None:

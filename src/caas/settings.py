@@ -9,10 +9,10 @@ and says what would be right; a secret never shows in a repr.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Final
-from urllib.parse import urlsplit
+from typing import Final, TypeVar, cast
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from caas.api import parse_api_keys
@@ -29,25 +29,23 @@ from caas.rules.rate_limits import (
     RateLimit,
 )
 from caas.rules.settlement_fees import FeeTerms, FeeTermsError, read_fee_terms
+from caas.setting_values import (
+    HTTP,
+    NotSetError,
+    SettingError,
+    address_in,
+    is_address,
+    needed,
+    no_address,
+    not_set,
+)
 
 DEFAULT_MARKET: Final = "Europe/Madrid,EUR,es"
 MARKET_PARTS: Final = 3
 IN_PROCESS_VEHICLES: Final = "in-process:"
 """As CAAS_MQTT_URL: simulated cars in this process. Never a default: they take a real charge."""
 TIME_SCALE_MAX: Final = 1_000_000.0
-_EXAMPLES: Final = {
-    "http": "https://host:port",
-    "mqtt": "mqtt://user:password@host:1883 or mqtts://host:8883",
-    "postgresql": "postgresql://user:password@host:5432/name",
-    "sc": "sc://host:15002",
-}
-_HTTP: Final = ("http", "https")
-
-
-class SettingError(StartupError):
-    """A setting is missing or not understood."""
-
-    code = "setting"
+_Read = TypeVar("_Read")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,39 +116,52 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     """Check the environment and return what it says.
 
     Raises:
-        SettingError: a setting is missing or wrong; the sentence names it.
+        SettingError: settings are missing or wrong; the sentences name every one of them.
     """
-    adapter = gateway_adapter(environment)
-    return Settings(
-        database_url=database_url(environment),
+    problems: list[SettingError] = []
+
+    def read(how: Callable[[Mapping[str, str]], _Read]) -> _Read:
+        try:
+            return how(environment)
+        except SettingError as problem:
+            problems.append(problem)
+            return cast("_Read", None)  # never seen: what has a problem is never returned
+
+    settings = Settings(
+        database_url=read(database_url),
         data_dir=data_dir(environment),
-        gateway_adapter=adapter,
-        gateway_url=_address(environment, "CAAS_GATEWAY_URL", _HTTP),
-        gateway_api_key=_secret("CAAS_GATEWAY_API_KEY", environment),
-        gateway_webhook_secrets=_webhook_secrets(
-            environment, "CAAS_GATEWAY_WEBHOOK_SECRETS", ADAPTERS[adapter].verifier
+        gateway_adapter=read(gateway_adapter),
+        gateway_url=read(_http("CAAS_GATEWAY_URL")),
+        gateway_api_key=read(partial(_secret, "CAAS_GATEWAY_API_KEY")),
+        gateway_webhook_secrets=read(_gateway_webhook_secrets),
+        mqtt_url=read(_vehicles),
+        factory_url=read(_http("CAAS_FACTORY_URL")),
+        registration_url=read(_http("CAAS_REGISTRATION_URL")),
+        transport_url=read(_http("CAAS_TRANSPORT_URL")),
+        partner_webhook_secrets=read(
+            partial(_webhook_secrets, "CAAS_PARTNER_WEBHOOK_SECRETS", WebhookVerifier)
         ),
-        mqtt_url=_vehicles(environment),
-        factory_url=_address(environment, "CAAS_FACTORY_URL", _HTTP),
-        registration_url=_address(environment, "CAAS_REGISTRATION_URL", _HTTP),
-        transport_url=_address(environment, "CAAS_TRANSPORT_URL", _HTTP),
-        partner_webhook_secrets=_webhook_secrets(
-            environment, "CAAS_PARTNER_WEBHOOK_SECRETS", WebhookVerifier
-        ),
-        public_url=_address(environment, "CAAS_PUBLIC_URL", _HTTP),
-        api_keys=_api_keys(environment),
-        engine_url=_engine_url(environment),
-        settlement_fees=_settlement_fees(environment),
-        notify_url=_notify_url(environment),
-        market=replace(
-            read_market(environment.get("CAAS_MARKET") or DEFAULT_MARKET),
-            seller=read_seller(environment.get("CAAS_SELLER")),
-        ),
-        time_scale=time_scale(environment),
-        key_limit=_rate_limit(environment, "CAAS_KEY_RATE", DEFAULT_KEY_LIMIT),
-        address_limit=_rate_limit(environment, "CAAS_ADDRESS_RATE", DEFAULT_ADDRESS_LIMIT),
-        trusted_proxies=_trusted_proxies(environment),
+        public_url=read(_http("CAAS_PUBLIC_URL")),
+        api_keys=read(_api_keys),
+        engine_url=read(_engine_url),
+        settlement_fees=read(_settlement_fees),
+        notify_url=read(_notify_url),
+        market=read(_market),
+        time_scale=read(time_scale),
+        key_limit=read(partial(_rate_limit, "CAAS_KEY_RATE", DEFAULT_KEY_LIMIT)),
+        address_limit=read(partial(_rate_limit, "CAAS_ADDRESS_RATE", DEFAULT_ADDRESS_LIMIT)),
+        trusted_proxies=read(_trusted_proxies),
     )
+    if problems:
+        raise _all_told(problems)
+    return settings
+
+
+def _all_told(problems: Sequence[SettingError]) -> SettingError:
+    """Return one error that tells every problem, what is not set first."""
+    missing = [it.name for it in problems if isinstance(it, NotSetError)]
+    wrong = {it.sentence: None for it in problems if not isinstance(it, NotSetError)}
+    return SettingError(" ".join(([not_set(missing)] if missing else []) + list(wrong)))
 
 
 def database_url(environment: Mapping[str, str]) -> str:
@@ -159,15 +170,19 @@ def database_url(environment: Mapping[str, str]) -> str:
     Raises:
         SettingError: it is not set, or no address of a PostgreSQL.
     """
-    value = _needed(environment, "CAAS_DATABASE_URL")
-    if not _is_address(value, ("postgresql", "postgres"), needs_host=False):
-        raise _no_address("CAAS_DATABASE_URL", "postgresql")
+    value = needed(environment, "CAAS_DATABASE_URL")
+    if not is_address(value, ("postgresql", "postgres"), needs_host=False):
+        raise no_address("CAAS_DATABASE_URL", "postgresql")
     return value
 
 
 def data_dir(environment: Mapping[str, str]) -> Path:
-    """Return the folder where this machine keeps what is its own."""
-    return Path(environment.get("CAAS_DATA_DIR") or ".caas/data").absolute()
+    """Return the folder where this machine keeps what is its own.
+
+    `CAAS_HOME` is where `./caas` has set the platform up: the same folder wherever it is called.
+    """
+    home = Path(environment.get("CAAS_HOME") or ".caas")
+    return Path(environment.get("CAAS_DATA_DIR") or home / "data").absolute()
 
 
 def gateway_adapter(environment: Mapping[str, str]) -> str:
@@ -242,7 +257,7 @@ def read_market(text: str) -> Market:
         ) from error
 
 
-def _rate_limit(environment: Mapping[str, str], name: str, default: RateLimit) -> RateLimit:
+def _rate_limit(name: str, default: RateLimit, environment: Mapping[str, str]) -> RateLimit:
     text = environment.get(name)
     if not text:
         return default
@@ -275,18 +290,8 @@ def _trusted_proxies(environment: Mapping[str, str]) -> tuple[str, ...]:
     return parts
 
 
-def _needed(environment: Mapping[str, str], name: str) -> str:
-    value = environment.get(name, "").strip()
-    if not value:
-        raise SettingError(
-            f"{name} is not set. Set it in the environment or in .env, or use './caas up', which "
-            "makes settings of its own."
-        )
-    return value
-
-
 def _secret(name: str, environment: Mapping[str, str]) -> Secret:
-    return _one_secret(name, _needed(environment, name))
+    return _one_secret(name, needed(environment, name))
 
 
 def _one_secret(name: str, value: str) -> Secret:
@@ -296,11 +301,17 @@ def _one_secret(name: str, value: str) -> Secret:
         raise SettingError(f"{name} cannot be used. {error.sentence}") from error
 
 
+def _gateway_webhook_secrets(environment: Mapping[str, str]) -> tuple[Secret, ...]:
+    adapter = environment.get("CAAS_GATEWAY_ADAPTER") or SEED_CONTRACT
+    verifier = ADAPTERS[adapter if adapter in ADAPTERS else SEED_CONTRACT].verifier
+    return _webhook_secrets("CAAS_GATEWAY_WEBHOOK_SECRETS", verifier, environment)
+
+
 def _webhook_secrets(
-    environment: Mapping[str, str], name: str, verifier: Callable[[Sequence[Secret]], Verifier]
+    name: str, verifier: Callable[[Sequence[Secret]], Verifier], environment: Mapping[str, str]
 ) -> tuple[Secret, ...]:
     secrets = tuple(
-        _one_secret(name, part.strip()) for part in _needed(environment, name).split(",")
+        _one_secret(name, part.strip()) for part in needed(environment, name).split(",")
     )
     try:
         verifier(secrets)
@@ -309,9 +320,16 @@ def _webhook_secrets(
     return secrets
 
 
+def _market(environment: Mapping[str, str]) -> Market:
+    return replace(
+        read_market(environment.get("CAAS_MARKET") or DEFAULT_MARKET),
+        seller=read_seller(environment.get("CAAS_SELLER")),
+    )
+
+
 def _engine_url(environment: Mapping[str, str]) -> str:
     given = bool(environment.get("CAAS_ENGINE_URL"))
-    return _address(environment, "CAAS_ENGINE_URL", ("sc",)) if given else ""
+    return address_in(environment, "CAAS_ENGINE_URL", ("sc",)) if given else ""
 
 
 def _settlement_fees(environment: Mapping[str, str]) -> FeeTerms | None:
@@ -330,7 +348,7 @@ def _notify_url(environment: Mapping[str, str]) -> str:
 
 
 def _api_keys(environment: Mapping[str, str]) -> str:
-    value = _needed(environment, "CAAS_API_KEYS")
+    value = needed(environment, "CAAS_API_KEYS")
     if not parse_api_keys(value):
         raise SettingError("CAAS_API_KEYS lists no key. An entry is name:scope+scope:key.")
     return value
@@ -339,28 +357,8 @@ def _api_keys(environment: Mapping[str, str]) -> str:
 def _vehicles(environment: Mapping[str, str]) -> str:
     if environment.get("CAAS_MQTT_URL") == IN_PROCESS_VEHICLES:
         return IN_PROCESS_VEHICLES
-    return _address(environment, "CAAS_MQTT_URL", ("mqtt", "mqtts"))
+    return address_in(environment, "CAAS_MQTT_URL", ("mqtt", "mqtts"))
 
 
-def _address(environment: Mapping[str, str], name: str, schemes: tuple[str, ...]) -> str:
-    value = _needed(environment, name)
-    if not _is_address(value, schemes):
-        raise _no_address(name, schemes[0])
-    return value.rstrip("/")
-
-
-def _is_address(value: str, schemes: tuple[str, ...], *, needs_host: bool = True) -> bool:
-    try:
-        parts = urlsplit(value)
-        hosts = [urlsplit(f"//{host}") for host in parts.netloc.rpartition("@")[2].split(",")]
-        reachable = all((host.hostname or not needs_host) and host.port != 0 for host in hosts)
-    except ValueError:
-        return False
-    plain = schemes != _HTTP or not ("@" in parts.netloc or parts.query or parts.fragment)
-    visible = value.isascii() and value.isprintable() and " " not in value
-    return parts.scheme in schemes and reachable and plain and visible
-
-
-def _no_address(name: str, scheme: str) -> SettingError:
-    """Return what to say of a malformed address, which may hold a password and is not repeated."""
-    return SettingError(f"{name} is not an address that can be used; write {_EXAMPLES[scheme]}.")
+def _http(name: str) -> Callable[[Mapping[str, str]], str]:
+    return lambda environment: address_in(environment, name, HTTP)

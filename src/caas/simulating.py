@@ -13,14 +13,24 @@ from caas import app, simulation
 from caas.commands import FINDINGS, INTERRUPTED, end_in_order, run_command
 
 SEEDS: Final = 1_000_000
+SEED_MAX: Final = 2**62
+STORIES_MAX: Final = 100_000
+ROUNDS_MAX: Final = 100_000
 
 
 def simulate(
     seed: Annotated[
-        int | None, typer.Option(help="What everything is drawn from; left out, one is drawn.")
+        int | None,
+        typer.Option(
+            min=0, max=SEED_MAX, help="What everything is drawn from; left out, one is drawn."
+        ),
     ] = None,
-    stories: Annotated[int, typer.Option(min=1, help="How many stories are lived.")] = 25,
-    rounds: Annotated[int, typer.Option(min=1, help="So many seeds, one after the other.")] = 1,
+    stories: Annotated[
+        int, typer.Option(min=1, max=STORIES_MAX, help="How many stories are lived.")
+    ] = 25,
+    rounds: Annotated[
+        int, typer.Option(min=1, max=ROUNDS_MAX, help="So many seeds, one after the other.")
+    ] = 1,
     *,
     plan: Annotated[bool, typer.Option("--plan", help="Only say what the seed draws.")] = False,
 ) -> None:

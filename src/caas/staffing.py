@@ -54,7 +54,11 @@ def list_(*, as_json: AsJson = False) -> None:
             closed = f"disabled {one.disabled_at:%Y-%m-%d}" if one.disabled_at else ""
             typer.echo(f"{one.login:<32}  {one.role:<10}  {one.dealership or '':<20}  {closed}")
 
-    _at_the_desk(work)
+    async def opened() -> None:
+        async with app.reading_database(app.environment()) as database:
+            await work(StaffAccounts(database, public_url=""))
+
+    run_command(opened(), when_stopped=INTERRUPTED)
 
 
 @staff.command()

@@ -18,6 +18,7 @@ import uvloop
 from caas_simulators import order_partners, payment_gateway
 from caas_simulators.gateway_store import Terms
 from caas_simulators.gateway_world import GatewaySettings
+from caas_simulators.journal import JournalInUseError
 from caas_simulators.partner_world import PartnerSettings
 from caas_simulators.starter import HELD, arguments_given, told_to_stop
 from caas_simulators.webhook_sender import Target
@@ -29,7 +30,12 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments_given(given))
     options.held = HELD in given
     gc.set_threshold(200_000, 20, 100)  # What is remembered is no garbage: look seldom.
-    uvloop.run(_run_gateway(options) if options.simulator == "gateway" else _run_partners(options))
+    run = _run_gateway if options.simulator == "gateway" else _run_partners
+    try:
+        uvloop.run(run(options))
+    except JournalInUseError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
     return 0
 
 

@@ -1,16 +1,23 @@
 """An append-only file of JSON lines, so that a restarted simulator remembers what it did.
 
 Rules: a record is written before the answer that tells of it; a last line cut short by a crash is
-dropped, anything else that cannot be read is an error.
+dropped, anything else that cannot be read is an error; one process at a time writes a file.
 """
 
+import fcntl
+import os
+import time
 from collections.abc import Iterator
+from io import FileIO
 from pathlib import Path
 from typing import Generic, TypeVar
 
 import msgspec
 
 _Record = TypeVar("_Record")
+IN_USE_ATTEMPTS_MAX = 100
+IN_USE_PAUSE_SECONDS = 0.05
+
 _ENCODER = msgspec.json.Encoder()
 
 
@@ -46,6 +53,10 @@ class ClockMoved(msgspec.Struct, kw_only=True, tag_field="record", tag="clock_mo
     seconds: float
 
 
+class JournalInUseError(Exception):
+    """Another simulator writes this journal."""
+
+
 class Journal(Generic[_Record]):
     """The records of one simulator; without a path nothing is kept."""
 
@@ -53,10 +64,7 @@ class Journal(Generic[_Record]):
         """Open the file for appending, unless there is none."""
         self._decoder = decoder
         self.records_read = 0
-        if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.touch()
-        self._file = None if path is None else path.open("r+b", buffering=0)
+        self._file = None if path is None else _opened(path)
 
     def replay(self) -> Iterator[_Record]:
         """Yield what was written before, and be ready to go on behind it."""
@@ -81,3 +89,24 @@ class Journal(Generic[_Record]):
         """Close the file."""
         if self._file is not None:
             self._file.close()
+
+
+def _opened(path: Path) -> FileIO:
+    """Open the file for us alone; a simulator that is just ending lets go of it in a moment.
+
+    Raises:
+        JournalInUseError: another one has it, perhaps a stopped one, and two would ruin it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = FileIO(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+")
+    for _ in range(IN_USE_ATTEMPTS_MAX):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(IN_USE_PAUSE_SECONDS)
+        else:
+            return file
+    file.close()
+    raise JournalInUseError(
+        f"{path} is in use by another simulator, which may be stopped: end that one, start again."
+    )

@@ -84,7 +84,7 @@ class FleetControl:
             case "GET", "":
                 return json_answer(200, self._told(car))
             case "POST", "":
-                car.manner = msgspec.json.decode(request.body, type=StrictManner)
+                self._fleet.give_manner(car, msgspec.json.decode(request.body, type=StrictManner))
                 return json_answer(200, self._told(car))
             case "POST", "wake":
                 manner = msgspec.json.decode(request.body or b"{}", type=StrictManner)

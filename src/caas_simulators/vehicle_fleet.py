@@ -10,6 +10,7 @@ Rules a change must keep:
 - Misbehaviour changes what a car says, or when; what it really did stands in `services` and is
   what `GET /_control/fleet` tells.
 - A car's key follows from the seed and its VIN alone.
+- What a car remembers is kept before it answers, so that a restart is no amnesia.
 """
 
 import asyncio
@@ -34,6 +35,7 @@ from caas_simulators.vehicle_car import (
     manner_for,
     signed_text,
 )
+from caas_simulators.vehicle_memory import CommandApplied, FleetMemory, QueueTaken, queued
 
 APPLIED_REMEMBERED_MAX = 10_000
 QUEUED_WHILE_ASLEEP_MAX = 1_000
@@ -58,14 +60,18 @@ class Fleet:
         latency_seconds: float = 0.0,
         says_in_progress: bool = True,
         takes_in_strangers: bool = False,
+        memory: FleetMemory | None = None,
     ) -> None:
-        """Start with no car; `takes_in_strangers` makes a car of every VIN that is addressed."""
+        """Start with the cars of the memory; `takes_in_strangers` makes a car of every VIN."""
         self.seed = seed
         self.clock = clock or Clock()
         self.latency_seconds = latency_seconds
         self.says_in_progress = says_in_progress
         self.takes_in_strangers = takes_in_strangers
-        self.cars: dict[str, Car] = {}
+        self._memory = memory or FleetMemory(None)
+        self.cars = self._memory.recall(
+            applied_max=APPLIED_REMEMBERED_MAX, queued_max=QUEUED_WHILE_ASLEEP_MAX
+        )
         self.not_understood = 0
         self._publish: Publish | None = None
 
@@ -79,9 +85,15 @@ class Fleet:
         if car is None:
             habit = Manner(PERSONALITIES.get(vin[:3], Behaviour.OBEYS))
             car = self.cars[vin] = Car(vin, manner or habit)
+            self._memory.keep(car)
         elif manner is not None:
-            car.manner = manner
+            self.give_manner(car, manner)
         return car
+
+    def give_manner(self, car: Car, manner: Manner) -> None:
+        """Say how a car behaves from now on."""
+        car.manner = manner
+        self._memory.keep(car)
 
     def add_many(self, count: int) -> None:
         """Add cars with made-up VINs that follow from the seed."""
@@ -104,7 +116,9 @@ class Fleet:
             return
         if car.manner.behaviour is Behaviour.ASLEEP:
             lasts = float("inf") if expiry_seconds is None else expiry_seconds
-            car.asleep.append((asyncio.get_running_loop().time() + lasts, payload))
+            expires_at = self.clock.machine_now() + lasts
+            car.asleep.append((expires_at, payload))
+            self._memory.keep(car, queued(car, expires_at, payload))
             if len(car.asleep) > QUEUED_WHILE_ASLEEP_MAX:
                 car.asleep.popleft()
             return
@@ -113,11 +127,12 @@ class Fleet:
     def wake(self, car: Car, manner: Manner | None = None) -> int:
         """Wake a car; it takes what has not expired. Returns how many that were."""
         car.manner = manner or Manner()
-        now = asyncio.get_running_loop().time()
+        now = self.clock.machine_now()
         waiting = tuple(car.asleep)
         car.asleep.clear()
         fresh = [payload for expires_at, payload in waiting if expires_at > now]
         car.expired += len(waiting) - len(fresh)
+        self._memory.keep(car, QueueTaken(vin=car.vin))
         for payload in fresh:
             self._take(car, payload)
         return len(fresh)
@@ -133,7 +148,9 @@ class Fleet:
             self.not_understood += 1
             return
         car.commands += 1
-        self._respond(car, command, manner_for(car, command))
+        manner = manner_for(car, command)
+        self._memory.keep(car)
+        self._respond(car, command, manner)
 
     def _respond(self, car: Car, command: Command, manner: Manner) -> None:
         behaviour = manner.behaviour
@@ -160,7 +177,10 @@ class Fleet:
             service.applications += 1
         else:
             service.deactivations += 1
-        car.applied[command.command_id] = rfc3339(self.clock.machine_now())
+        at = rfc3339(self.clock.machine_now())
+        car.applied[command.command_id] = at
+        applied = CommandApplied(vin=car.vin, command_id=command.command_id, at=at)
+        self._memory.keep(car, applied)
         if len(car.applied) > APPLIED_REMEMBERED_MAX:
             car.applied.popitem(last=False)
 

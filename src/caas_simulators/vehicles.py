@@ -18,12 +18,14 @@ from pathlib import Path
 import msgspec
 
 from caas_simulators.http_server import listening
+from caas_simulators.journal import JournalInUseError
 from caas_simulators.simulated_time import Clock
 from caas_simulators.starter import HELD, arguments_given, told_to_stop
 from caas_simulators.vehicle_car import Manner
 from caas_simulators.vehicle_connection import Gateway
 from caas_simulators.vehicle_control import FleetControl
 from caas_simulators.vehicle_fleet import Fleet
+from caas_simulators.vehicle_memory import FleetMemory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +41,7 @@ class VehicleSettings:
     latency_seconds: float = 0.0
     says_in_progress: bool = True
     takes_in_strangers: bool = False
+    state_file: Path | None = None
 
 
 @dataclass(slots=True)
@@ -65,17 +68,20 @@ class FleetFile(msgspec.Struct, forbid_unknown_fields=True):
 @contextlib.asynccontextmanager
 async def serving(settings: VehicleSettings) -> AsyncIterator[Vehicles]:
     """Run the cars until the block is left."""
+    memory = FleetMemory(settings.state_file)
     fleet = Fleet(
         settings.seed,
         clock=Clock(settings.time_scale),
         latency_seconds=settings.latency_seconds,
         says_in_progress=settings.says_in_progress,
         takes_in_strangers=settings.takes_in_strangers,
+        memory=memory,
     )
     fleet.add_many(settings.count)
     for vin, manner in settings.cars:
         fleet.add(vin, manner)
     async with contextlib.AsyncExitStack() as stack:
+        stack.callback(memory.close)
         if settings.mqtt_url is not None:
             client_id = f"caas-vehicles-{settings.seed}"
             gateway = Gateway(settings.mqtt_url, fleet, client_id=client_id)
@@ -100,6 +106,7 @@ def settings_from(arguments: Sequence[str]) -> VehicleSettings:
     parser.add_argument("--latency-seconds", type=float, default=0.0)
     parser.add_argument("--no-in-progress", action="store_true", help="say only how it ended")
     parser.add_argument("--strangers", action="store_true", help="be every car that is addressed")
+    parser.add_argument("--state-file", type=Path, help="journal that survives a restart")
     parsed = parser.parse_args(arguments)
     return VehicleSettings(
         mqtt_url=parsed.mqtt_url,
@@ -111,6 +118,7 @@ def settings_from(arguments: Sequence[str]) -> VehicleSettings:
         latency_seconds=parsed.latency_seconds,
         says_in_progress=not parsed.no_in_progress,
         takes_in_strangers=parsed.strangers,
+        state_file=parsed.state_file,
     )
 
 
@@ -130,4 +138,7 @@ async def main(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1:]))
+    try:
+        asyncio.run(main(sys.argv[1:]))
+    except JournalInUseError as error:
+        sys.exit(str(error))

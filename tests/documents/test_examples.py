@@ -1,51 +1,74 @@
 """The examples of the documents, run line by line against a platform of their own."""
 
-import os
 import re
-import socket
 import subprocess
-import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from docs.generate import ROOT
+from docs.generate import ROOT, documents
+
+from tests.first_minutes.checkout import ADDRESS, PATH, Checkout, cloned
 
 WITH_EXAMPLES = ("README.md", "docs/integrating.md")
+WITH_CONSOLES = ("README.md", "docs/operations.md")
 EXAMPLE = re.compile(r"^```sh\n(.*?)^```", re.DOTALL | re.MULTILINE)
+CONSOLE = re.compile(r"^```console\n(.*?)^```", re.DOTALL | re.MULTILINE)
+COMMAND = re.compile(r"^\$ (.*)$", re.MULTILINE)
+ELSEWHERE = {
+    "./caas demo": "tests/demo",
+    "./caas test": "whoever runs this",
+    "./caas up": "the platform of these tests",
+    " ID": "tests/reconciliation/test_command_line.py",
+    "--date": "tests/reconciliation/test_command_line.py",
+    "$SERVER": "a server of the operators' own",
+}
 UP_SECONDS_MAX = 120.0
 EXAMPLES_SECONDS_MAX = 240.0
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """A platform that is up, and the variables that the examples begin with."""
-    folder = tmp_path_factory.mktemp("up")
-    variables = {**os.environ, "CAAS_DATA_DIR": str(folder / "data")}
-    port = free_port()
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
+    """A fresh clone in which the platform is up, as the documents say: nothing is set."""
+    clone = cloned(tmp_path_factory.mktemp("documents"))
     process = subprocess.Popen(
-        [sys.executable, "-m", "caas.cli", "up", f"--port={port}"],
-        stdout=subprocess.DEVNULL,
-        env=variables,
-        cwd=folder,
+        [clone.folder / "caas", "up"],
+        stdout=subprocess.PIPE,
+        env=environment(clone),
+        cwd=clone.folder,
+        text=True,
     )
+    assert process.stdout is not None
+    address = ""
+    while not (address := "".join(ADDRESS.findall(process.stdout.readline()))):
+        assert process.poll() is None, "the platform ended"
+    heard = threading.Thread(target=process.stdout.read)
+    heard.start()
     try:
-        wait_for(f"http://127.0.0.1:{port}/health", process)
-        yield variables
+        wait_for(f"{address}/health", process)
+        yield clone
     finally:
         process.terminate()
         process.wait(60)
+        heard.join(60)
+        process.stdout.close()
+
+
+def environment(clone: Checkout) -> dict[str, str]:
+    """Return what a newcomer has set."""
+    return {"PATH": PATH, "HOME": str(clone.home)}
 
 
 @pytest.mark.parametrize("document", WITH_EXAMPLES)
-def test_the_examples_run_as_they_stand(document: str, world: dict[str, str]) -> None:
+def test_the_examples_run_as_they_stand(document: str, checkout: Checkout) -> None:
     examples = EXAMPLE.findall((ROOT / document).read_text("utf-8"))
 
     ended = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", "\n".join(examples)],
-        env=world,
+        env=environment(checkout),
+        cwd=checkout.folder,
         check=False,
         capture_output=True,
         timeout=EXAMPLES_SECONDS_MAX,
@@ -57,15 +80,35 @@ def test_the_examples_run_as_they_stand(document: str, world: dict[str, str]) ->
     assert b'"status":500' not in ended.stdout
 
 
-def free_port() -> int:
-    """Return a port that nobody has at the moment."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-    return port
+@pytest.mark.parametrize("document", WITH_CONSOLES)
+def test_the_consoles_run_as_they_stand(document: str, checkout: Checkout) -> None:
+    for console in CONSOLE.findall((ROOT / document).read_text("utf-8")):
+        commands = [one for one in commands_of(console) if not run_elsewhere(one)]
+
+        ended = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", "\n".join(commands)],
+            env=environment(checkout),
+            cwd=checkout.folder,
+            check=False,
+            capture_output=True,
+            timeout=EXAMPLES_SECONDS_MAX,
+        )
+
+        assert ended.returncode == 0, f"{commands}: {ended.stderr.decode()}"
 
 
-def wait_for(address: str, process: "subprocess.Popen[bytes]") -> None:
+def commands_of(console: str) -> list[str]:
+    """Return the commands of a console, without what is said of them."""
+    lines = COMMAND.findall(console.replace("\\\n", ""))
+    return [line.partition("  #")[0].strip() for line in lines]
+
+
+def run_elsewhere(command: str) -> bool:
+    """Say whether a command needs more than a platform that has just come up."""
+    return any(words in command for words in ELSEWHERE)
+
+
+def wait_for(address: str, process: "subprocess.Popen[str]") -> None:
     """Wait until the platform answers."""
     until = time.monotonic() + UP_SECONDS_MAX
     while time.monotonic() < until:
@@ -78,11 +121,10 @@ def wait_for(address: str, process: "subprocess.Popen[bytes]") -> None:
     pytest.fail("the platform did not come up")
 
 
-def test_every_document_with_examples_is_run() -> None:
+@pytest.mark.parametrize(("block", "run"), [(EXAMPLE, WITH_EXAMPLES), (CONSOLE, WITH_CONSOLES)])
+def test_every_document_with_commands_is_run(block: re.Pattern[str], run: tuple[str, ...]) -> None:
     found = {
-        str(path.relative_to(ROOT))
-        for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
-        if EXAMPLE.search(Path(path).read_text("utf-8"))
+        str(path.relative_to(ROOT)) for path in documents() if block.search(path.read_text("utf-8"))
     }
 
-    assert found == set(WITH_EXAMPLES)
+    assert found == set(run)

@@ -6,7 +6,8 @@ import pytest
 
 from caas import app
 from caas.errors import StartupError
-from caas.settings import SettingError, read_settings
+from caas.setting_values import SettingError
+from caas.settings import read_settings
 from tests.start_up.conftest import API_KEY, OUR_KEY, WEBHOOK_SECRET, Machine
 
 SECRET_PART = "hunter2hunter2"
@@ -108,6 +109,18 @@ def test_a_malformed_setting_is_named_but_no_secret_repeated(name: str, value: s
     assert OUR_KEY not in refused.value.sentence
 
 
+def test_everything_that_is_missing_or_wrong_is_told_at_once() -> None:
+    """Whoever mended one setting was told of the next."""
+    wrong = {"CAAS_MARKET": "Mars/Olympus,EUR,es", "CAAS_TIME_SCALE": "fast"}
+    given = {name: value for name, value in RIGHT.items() if name != "CAAS_FACTORY_URL"}
+
+    with pytest.raises(SettingError) as refused:
+        read_settings({**given, **wrong, "CAAS_API_KEYS": ""})
+
+    for word in ("CAAS_FACTORY_URL and CAAS_API_KEYS are not set", "Mars/Olympus", "'fast'"):
+        assert word in refused.value.sentence
+
+
 def test_several_hosts_of_one_database_may_be_named() -> None:
     several = "postgresql://caas:pw@one:5432,two:5433/caas"
 
@@ -131,12 +144,12 @@ def test_an_unreadable_environment_file_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", ["serve", "work"])
-async def test_without_any_setting_a_program_says_which_it_needs_first(
+async def test_without_any_setting_a_program_says_which_it_needs(
     machine: Machine, command: str
 ) -> None:
     ended = await machine.runs(command)
 
-    ended.refused("CAAS_DATABASE_URL is not set", "caas up")
+    ended.refused("CAAS_DATABASE_URL", "CAAS_API_KEYS are not set", "caas up")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """What the command line says to a newcomer."""
 
-from caas import cli
+from caas import up
 from caas.local_machine import LocalWorld
 from tests.start_up.conftest import Machine
 
@@ -12,7 +12,7 @@ def test_a_platform_that_is_up_says_where_and_what_to_try() -> None:
         keys={"billing": "caas_key"},
     )
 
-    said = cli._welcome(8080, world, staff=())
+    said = up._welcome(8080, world, staff=())
 
     for words in (
         "http://127.0.0.1:8080/docs", "http://127.0.0.1:4711/_control/", "billing",

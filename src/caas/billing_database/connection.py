@@ -184,13 +184,17 @@ class Database:
             self._at_hand.append(connection)
 
 
-async def connect(dsn: str, *, connections_max: int = CONNECTIONS_MAX) -> Database:
-    """Open the Billing Database as the application's role.
+async def connect(
+    dsn: str, *, connections_max: int = CONNECTIONS_MAX, read_only: bool = False
+) -> Database:
+    """Open the Billing Database as the application's role; `read_only` refuses every write.
 
     Raises:
         StartupError: no database answers at this address, or it is too old.
     """
     settings = {"search_path": "caas,public", "application_name": "caas", "timezone": "UTC"}
+    if read_only:
+        settings["default_transaction_read_only"] = "on"
     try:
         first = await asyncpg.connect(dsn, timeout=ACQUIRE_TIMEOUT_SECONDS)
         try:

@@ -92,6 +92,27 @@ class EmbeddedPostgresql:
         finally:
             self._release()
 
+    def lives(self) -> bool:
+        """Whether the server's process is there, also when it is stopped or busy."""
+        return self._cluster is not None and files.lives(self._cluster)
+
+    async def start_again(self) -> None:
+        """Start a server that has died, at the address it had; one that lives is left alone.
+
+        Raises:
+            StartupError: it does not start; the sentence says why.
+        """
+        assert self._cluster is not None, "what was not started is not started again"
+        starting = await _locked(self._cluster.parent / files.START_LOCK, fcntl.LOCK_EX)
+        try:
+            self._keeper_has_ended()
+            if not self.lives():
+                await self._started(self._cluster)
+        except OSError as failure:
+            raise files.UnusableDataFolderError.because(self._cluster.parent, failure) from failure
+        finally:
+            os.close(starting)
+
     async def _started(self, cluster: Path) -> str:
         joined = _listens(cluster) and await _ready(
             cluster, has_ended=lambda: not _listens(cluster)
@@ -185,8 +206,11 @@ async def _stopped(cluster: Path) -> None:
 def _listens(cluster: Path) -> bool:
     """Say whether a living server owns the socket named in its pid file."""
     with socket.socket(socket.AF_UNIX) as probe:
+        probe.setblocking(False)  # a server that is stopped takes no connection and refuses none
         try:
             probe.connect(str(files.postmaster(cluster).socket_dir / files.SOCKET_NAME))
+        except BlockingIOError:
+            return True
         except OSError:
             return False
     return True

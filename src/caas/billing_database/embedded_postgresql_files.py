@@ -168,6 +168,24 @@ def postmaster(cluster: Path) -> Postmaster:
         return NO_POSTMASTER
 
 
+def lives(cluster: Path) -> bool:
+    """Say whether the server named in the pid file has a process, running or stopped."""
+    pid = postmaster(cluster).pid
+    if not Path("/proc/self").exists():
+        return pid != 0 and _has_process(pid)
+    return pid != 0 and _working_dir(Path("/proc", str(pid))) == cluster.resolve()
+
+
+def _has_process(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
 def log_path(cluster: Path) -> Path:
     """Return the file the server writes its log to."""
     return cluster.parent / "postgresql.log"

@@ -43,7 +43,7 @@ MARKET: Final = "Europe/Madrid,EUR,en"
 READY_SECONDS_MAX: Final = 30.0
 LOOK_SECONDS: Final = 0.02
 LOG: Final = "demo.log"
-PLAYED_BEFORE: Final = ("gateway.jsonl", "partners.jsonl", LOG)
+PLAYED_BEFORE: Final = ("gateway.jsonl", "partners.jsonl", "vehicles.jsonl", LOG)
 
 
 @asynccontextmanager

@@ -90,6 +90,22 @@ class LocalBroker:
         """Where it listens on 127.0.0.1."""
         return BrokerAddress.from_url(self.url).port
 
+    def lives(self) -> bool:
+        """Whether the broker's process is there, also when it is stopped or busy."""
+        return broker_process.is_ours(self.pid, self.folder)
+
+    async def start_again(self) -> None:
+        """Start a broker that has died, on its port and its stored sessions.
+
+        Raises:
+            StartupError: it does not start; the sentence says why.
+        """
+        again = await start_local_broker(self.folder.parent, port=self.port)
+        if isinstance(again, NoBroker):
+            raise StartupError(again.sentence)
+        os.close(self.users_lock)
+        self.pid, self.users_lock, self.url = again.pid, again.users_lock, again.url
+
     async def stop(self) -> None:
         """Leave the broker, and stop it when nobody else uses it; its sessions are stored."""
         if self.users_lock < 0:

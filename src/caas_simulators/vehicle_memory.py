@@ -1,0 +1,107 @@
+"""What the simulated cars remember over a restart of their process: a car keeps what it applied.
+
+Rules: a change is written before the answer that tells of it; a file written by an earlier version
+is read as far as its fields are known; one process at a time writes it (`journal`).
+"""
+
+from pathlib import Path
+
+import msgspec
+
+from caas_simulators.journal import Journal
+from caas_simulators.vehicle_car import Car, Manner, Service
+
+
+class CarKept(msgspec.Struct, kw_only=True, tag_field="record", tag="car"):
+    """A car as it stands after a change."""
+
+    vin: str
+    manner: Manner
+    commands: int
+    expired: int
+    services: dict[str, Service]
+
+
+class CommandApplied(msgspec.Struct, kw_only=True, tag_field="record", tag="applied"):
+    """A command that a car applied, and when."""
+
+    vin: str
+    command_id: str
+    at: str
+
+
+class RequestQueued(msgspec.Struct, kw_only=True, tag_field="record", tag="queued"):
+    """A request that waits for a sleeping car; `expires_at` in seconds since 1970, None never."""
+
+    vin: str
+    expires_at: float | None
+    payload: bytes
+
+
+class QueueTaken(msgspec.Struct, kw_only=True, tag_field="record", tag="queue_taken"):
+    """A car woke up and took what was waiting."""
+
+    vin: str
+
+
+Record = CarKept | CommandApplied | RequestQueued | QueueTaken
+
+
+class FleetMemory:
+    """The journal of a fleet; without a path nothing is kept."""
+
+    def __init__(self, path: Path | None) -> None:
+        """Open the journal."""
+        self._journal: Journal[Record] = Journal(path, msgspec.json.Decoder(Record))
+        self._keeps = path is not None
+
+    def recall(self, *, applied_max: int, queued_max: int) -> dict[str, Car]:
+        """Return the cars as they were left."""
+        cars: dict[str, Car] = {}
+        for record in self._journal.replay():
+            car = cars.get(record.vin)
+            match record:
+                case CarKept():
+                    car = car or cars.setdefault(record.vin, Car(record.vin, record.manner))
+                    car.manner, car.services = record.manner, record.services
+                    car.commands, car.expired = record.commands, record.expired
+                case CommandApplied() if car is not None:
+                    car.applied[record.command_id] = record.at
+                    if len(car.applied) > applied_max:
+                        car.applied.popitem(last=False)
+                case RequestQueued() if car is not None:
+                    lasts_until = record.expires_at
+                    until = float("inf") if lasts_until is None else lasts_until
+                    car.asleep.append((until, record.payload))
+                    if len(car.asleep) > queued_max:
+                        car.asleep.popleft()
+                case QueueTaken() if car is not None:
+                    car.asleep.clear()
+                case _:
+                    pass
+        return cars
+
+    def keep(self, car: Car, *more: Record) -> None:
+        """Write down how a car stands, and what happened to it."""
+        if self._keeps:
+            self._journal.write(_kept(car), *more)
+
+    def close(self) -> None:
+        """Close the journal."""
+        self._journal.close()
+
+
+def queued(car: Car, expires_at: float, payload: bytes) -> RequestQueued:
+    """Return the record of a request that waits."""
+    forever = expires_at == float("inf")
+    return RequestQueued(vin=car.vin, expires_at=None if forever else expires_at, payload=payload)
+
+
+def _kept(car: Car) -> CarKept:
+    return CarKept(
+        vin=car.vin,
+        manner=car.manner,
+        commands=car.commands,
+        expired=car.expired,
+        services=car.services,
+    )

@@ -1,0 +1,137 @@
+"""Each exit status, by a command that ends with it; and junk for every argument there is."""
+
+import asyncio
+import io
+import sys
+from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
+from typing import Any
+
+import pytest
+import typer
+
+from caas import app, cli
+from caas.commands import ExitStatus
+from tests.first_minutes.checkout import ROOT, Checkout
+
+JUNK = (
+    "junk",
+    "-1",
+    "1e9",
+    "2026-99-99",
+    "\N{PILE OF POO}",
+    "x" * 5000,
+    "--",
+    "../../etc/passwd\0",
+)
+TAKES_ANY_TEXT = {
+    "--out", "--file", "--export", "--against", "--host", "--note", "--by", "--owner",
+    "--dealership",
+}  # fmt: skip
+
+
+def commands(
+    group: Any = None, words: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Yield every command there is, with the words that name it."""
+    group = group or typer.main.get_command(cli.program)
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, (*words, name))
+        else:
+            yield (*words, name), command
+
+
+COMMANDS = dict(commands())
+TYPED = [
+    (words, parameter.opts[0])
+    for words, command in COMMANDS.items()
+    for parameter in command.params
+    if parameter.opts[0].startswith("-")
+    and not parameter.is_flag
+    and parameter.opts[0] not in TAKES_ANY_TEXT
+]
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> tuple[int, str]:
+    """Run the command line in this process; return how it ended and what it said."""
+    said = io.StringIO()
+    monkeypatch.setattr(sys, "argv", ["caas", *words])
+    with pytest.raises(SystemExit) as ended, redirect_stderr(said), redirect_stdout(said):
+        cli.main()
+    return int(ended.value.code or 0), said.getvalue()
+
+
+def test_the_script_knows_every_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (ROOT / "caas").read_text("utf-8")
+    listed = text.partition("OF_THE_PLATFORM = (")[2].partition(")")[0]
+    named = {name.strip().strip('"') for name in listed.split(",") if name.strip()}
+
+    assert named == {words[0] for words in COMMANDS}
+    assert all(f" {name}" in text.partition("Rules:")[0] for name in named)
+    assert run(monkeypatch, "--version") == (0, "caas 0.1.0\n")
+
+
+@pytest.mark.parametrize(("words", "option"), TYPED, ids=str)
+@pytest.mark.parametrize("junk", JUNK, ids=ascii)
+def test_junk_for_a_typed_option_is_wrong_usage(
+    monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], option: str, junk: str
+) -> None:
+    status, said = run(monkeypatch, *words, option, junk)
+
+    assert status == ExitStatus.USAGE, said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_an_option_nobody_has_and_a_word_too_many_are_wrong_usage(
+    monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    no_such = run(monkeypatch, *words, "--no-such-option")
+    too_many = run(monkeypatch, *words, *["one"] * 9)
+
+    assert (no_such[0], too_many[0]) == (ExitStatus.USAGE, ExitStatus.USAGE)
+    assert "Traceback" not in no_such[1] + too_many[1]
+
+
+async def test_a_command_that_is_not_there_is_wrong_usage_and_sets_nothing_up(
+    checkout: Checkout,
+) -> None:
+    ended = await checkout.runs("./caas nonsense")
+
+    assert (ended.status, ended.out) == (2, "")
+    assert "nonsense" in ended.err
+
+
+async def test_the_version_needs_no_set_up(checkout: Checkout) -> None:
+    ended = await checkout.runs("./caas --version")
+
+    assert (ended.status, ended.out) == (0, "caas 0.1.0\n")
+
+
+async def test_a_fault_of_the_program_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_environment: object) -> None:
+        message = "a fault"
+        raise RuntimeError(message)
+
+    monkeypatch.setattr(app, "reading_database", broken)
+
+    status, said = await asyncio.to_thread(run, monkeypatch, "self-check")
+
+    assert status == ExitStatus.CRASHED
+    assert said.endswith("This is a fault of the program; report what is above.\n")
+
+
+async def test_the_shell_completes_commands_options_and_subcommands(checkout: Checkout) -> None:
+    script = """
+source <(./caas completion bash)
+completed() {
+  COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _caas_completion "$1"; echo "${COMPREPLY[@]}"
+}
+completed ./caas dem; completed ./caas te; completed ./caas staff li; completed ./caas demo --o
+"""
+    (checkout.home / "completes.sh").write_text(script)
+
+    ended = await checkout.runs(f"bash {checkout.home}/completes.sh")
+
+    assert ended.out.splitlines() == ["demo", "test", "list link", "--only"], ended.err

@@ -1364,23 +1364,6 @@ CREATE TABLE caas.disputes (
     CONSTRAINT disputes_state_check CHECK ((state = ANY (ARRAY['opened'::text, 'won'::text, 'lost'::text, 'reversed'::text])))
 );
 
-CREATE TABLE caas.fee_terms (
-    gateway text NOT NULL,
-    method text NOT NULL,
-    kind text NOT NULL,
-    valid_from date NOT NULL,
-    rate_ppm bigint NOT NULL,
-    fixed bigint NOT NULL,
-    tolerance bigint NOT NULL,
-    kept_by text NOT NULL,
-    kept_at timestamp with time zone NOT NULL,
-    CONSTRAINT fee_terms_fixed_check CHECK (((fixed >= 0) AND (fixed <= 1000000))),
-    CONSTRAINT fee_terms_kind_check CHECK ((kind = ANY (ARRAY['settlement'::text, 'refund'::text, 'refund_reversal'::text, 'chargeback'::text, 'chargeback_reversal'::text, 'fee'::text]))),
-    CONSTRAINT fee_terms_method_check CHECK ((method ~ '^(\*|[a-z0-9][a-z0-9_-]{0,39})$'::text)),
-    CONSTRAINT fee_terms_rate_ppm_check CHECK (((rate_ppm >= 0) AND (rate_ppm <= 1000000))),
-    CONSTRAINT fee_terms_tolerance_check CHECK (((tolerance >= 0) AND (tolerance <= 1000000)))
-);
-
 CREATE TABLE caas.entitlement_changes (
     term uuid NOT NULL,
     state text NOT NULL,
@@ -1431,6 +1414,23 @@ CREATE TABLE caas.entitlements (
     CONSTRAINT entitlements_check1 CHECK (((reported_until IS NULL) OR reported_on))
 )
 WITH (fillfactor='70');
+
+CREATE TABLE caas.fee_terms (
+    gateway text NOT NULL,
+    method text NOT NULL,
+    kind text NOT NULL,
+    valid_from date NOT NULL,
+    rate_ppm bigint NOT NULL,
+    fixed bigint NOT NULL,
+    tolerance bigint NOT NULL,
+    kept_by text NOT NULL,
+    kept_at timestamp with time zone NOT NULL,
+    CONSTRAINT fee_terms_fixed_check CHECK (((fixed >= 0) AND (fixed <= 1000000))),
+    CONSTRAINT fee_terms_kind_check CHECK ((kind = ANY (ARRAY['settlement'::text, 'refund'::text, 'refund_reversal'::text, 'chargeback'::text, 'chargeback_reversal'::text, 'fee'::text]))),
+    CONSTRAINT fee_terms_method_check CHECK ((method ~ '^(\*|[a-z0-9][a-z0-9_-]{0,39})$'::text)),
+    CONSTRAINT fee_terms_rate_ppm_check CHECK (((rate_ppm >= 0) AND (rate_ppm <= 1000000))),
+    CONSTRAINT fee_terms_tolerance_check CHECK (((tolerance >= 0) AND (tolerance <= 1000000)))
+);
 
 CREATE TABLE caas.gateway_calls (
     id uuid NOT NULL,
@@ -2420,8 +2420,6 @@ ALTER TABLE ONLY caas.discrepancy_resolutions
 ALTER TABLE ONLY caas.disputes
     ADD CONSTRAINT disputes_pkey PRIMARY KEY (id);
 
-ALTER TABLE ONLY caas.fee_terms
-    ADD CONSTRAINT fee_terms_pkey PRIMARY KEY (gateway, method, kind, valid_from, kept_at);
 ALTER TABLE ONLY caas.entitlement_terms
     ADD CONSTRAINT entitlement_terms_payment_id_key UNIQUE (payment_id);
 
@@ -2439,6 +2437,9 @@ ALTER TABLE ONLY caas.entitlements
 
 ALTER TABLE ONLY caas.entitlements
     ADD CONSTRAINT entitlements_vin_service_key UNIQUE (vin, service);
+
+ALTER TABLE ONLY caas.fee_terms
+    ADD CONSTRAINT fee_terms_pkey PRIMARY KEY (gateway, method, kind, valid_from, kept_at);
 
 ALTER TABLE ONLY caas.gateway_calls
     ADD CONSTRAINT gateway_calls_pkey PRIMARY KEY (id);
@@ -2581,10 +2582,11 @@ ALTER TABLE ONLY caas.subscription_events
 ALTER TABLE ONLY caas.subscriptions
     ADD CONSTRAINT subscriptions_pkey PRIMARY KEY (id);
 
-ALTER TABLE ONLY caas.usage_disputes
-    ADD CONSTRAINT usage_disputes_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY caas.entitlement_terms
     ADD CONSTRAINT terms_never_overlap EXCLUDE USING gist (entitlement WITH =, tstzrange(starts_at, COALESCE(ends_at, 'infinity'::timestamp with time zone)) WITH &&) WHERE ((state = ANY (ARRAY['activating'::text, 'granted'::text, 'ended'::text]))) DEFERRABLE INITIALLY DEFERRED;
+
+ALTER TABLE ONLY caas.usage_disputes
+    ADD CONSTRAINT usage_disputes_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY caas.usage_records
     ADD CONSTRAINT usage_records_pkey PRIMARY KEY (subscription, source_id);
@@ -2733,6 +2735,10 @@ CREATE INDEX staff_links_of_account ON caas.staff_links USING btree (account) WH
 
 CREATE INDEX subscriptions_of_customer ON caas.subscriptions USING btree (customer, id);
 
+CREATE INDEX subscriptions_of_vehicle ON caas.subscriptions USING btree (vin, service);
+
+CREATE INDEX terms_of_entitlement ON caas.entitlement_terms USING btree (entitlement);
+
 CREATE INDEX unknown_lines_by_reference ON caas.settlement_lines USING btree (reference) WHERE ((class = 'missing_in_book'::text) AND (reference IS NOT NULL));
 
 CREATE INDEX unknown_lines_by_transaction ON caas.settlement_lines USING btree (transaction_id) WHERE ((class = 'missing_in_book'::text) AND (transaction_id IS NOT NULL));
@@ -2742,9 +2748,6 @@ CREATE INDEX unresolved_by_due ON caas.discrepancies USING btree (due_on, id) WH
 CREATE INDEX unresolved_of_day ON caas.discrepancies USING btree (gateway, day) WHERE (status <> 'resolved'::text);
 
 CREATE UNIQUE INDEX usage_is_cancelled_once ON caas.usage_records USING btree (subscription, cancels) WHERE (cancels IS NOT NULL);
-CREATE INDEX subscriptions_of_vehicle ON caas.subscriptions USING btree (vin, service);
-
-CREATE INDEX terms_of_entitlement ON caas.entitlement_terms USING btree (entitlement);
 
 CREATE INDEX usage_not_invoiced ON caas.usage_records USING btree (subscription) WHERE (invoice IS NULL);
 
@@ -2790,12 +2793,13 @@ CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON caas.discrepan
 
 ALTER TABLE caas.discrepancy_evidence ENABLE ALWAYS TRIGGER append_only;
 
-CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON caas.fee_terms FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
-
-ALTER TABLE caas.fee_terms ENABLE ALWAYS TRIGGER append_only;
 CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON caas.entitlement_changes FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
 
 ALTER TABLE caas.entitlement_changes ENABLE ALWAYS TRIGGER append_only;
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON caas.fee_terms FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
+
+ALTER TABLE caas.fee_terms ENABLE ALWAYS TRIGGER append_only;
 
 CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON caas.gateway_calls FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
 
@@ -2912,6 +2916,7 @@ ALTER TABLE caas.usage_records ENABLE ALWAYS TRIGGER cancels_all_of_it;
 CREATE TRIGGER cancels_for_ever BEFORE UPDATE ON caas.usage_records FOR EACH ROW WHEN ((old.cancels IS DISTINCT FROM new.cancels)) EXECUTE FUNCTION caas.refuse_other_usage();
 
 ALTER TABLE caas.usage_records ENABLE ALWAYS TRIGGER cancels_for_ever;
+
 CREATE TRIGGER changes_as_sold BEFORE UPDATE ON caas.entitlement_terms FOR EACH ROW WHEN ((((((((old.id IS DISTINCT FROM new.id) OR (old.entitlement IS DISTINCT FROM new.entitlement)) OR (old.customer IS DISTINCT FROM new.customer)) OR (old.service_order IS DISTINCT FROM new.service_order)) OR (old.subscription IS DISTINCT FROM new.subscription)) OR (old.duration_days IS DISTINCT FROM new.duration_days)) OR (((((((((old.state <> 'pending'::text) OR (new.state <> 'activating'::text)) AND ((old.state <> 'pending'::text) OR (new.state <> 'cancelled'::text))) AND ((old.state <> 'activating'::text) OR (new.state <> 'granted'::text))) AND ((old.state <> 'activating'::text) OR (new.state <> 'cancelled'::text))) AND ((old.state <> 'activating'::text) OR (new.state <> 'activating'::text))) AND ((old.state <> 'granted'::text) OR (new.state <> 'granted'::text))) AND ((old.state <> 'granted'::text) OR (new.state <> 'ended'::text))) AND ((old.state <> 'cancelled'::text) OR (new.state <> 'pending'::text))) OR ((old.state = 'cancelled'::text) AND (old.service_order IS NULL)) OR ((old.state = 'granted'::text) AND (new.payment_id IS DISTINCT FROM old.payment_id)))) EXECUTE FUNCTION caas.refuse_other_term();
 
 ALTER TABLE caas.entitlement_terms ENABLE ALWAYS TRIGGER changes_as_sold;
@@ -2927,6 +2932,7 @@ ALTER TABLE caas.discrepancies ENABLE ALWAYS TRIGGER changes_with_its_event;
 CREATE CONSTRAINT TRIGGER changes_with_its_event AFTER INSERT OR UPDATE ON caas.gateway_claims DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION caas.check_gateway_claim();
 
 ALTER TABLE caas.gateway_claims ENABLE ALWAYS TRIGGER changes_with_its_event;
+
 CREATE TRIGGER has_its_term AFTER UPDATE ON caas.subscriptions FOR EACH ROW WHEN ((old.state <> new.state)) EXECUTE FUNCTION caas.follow_subscription();
 
 ALTER TABLE caas.subscriptions ENABLE ALWAYS TRIGGER has_its_term;
@@ -3095,9 +3101,6 @@ CREATE TRIGGER never_removed BEFORE DELETE OR TRUNCATE ON caas.disputes FOR EACH
 
 ALTER TABLE caas.disputes ENABLE ALWAYS TRIGGER never_removed;
 
-CREATE TRIGGER never_removed BEFORE DELETE OR TRUNCATE ON caas.gateway_claims FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
-
-ALTER TABLE caas.gateway_claims ENABLE ALWAYS TRIGGER never_removed;
 CREATE TRIGGER never_removed BEFORE DELETE OR TRUNCATE ON caas.entitlement_terms FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
 
 ALTER TABLE caas.entitlement_terms ENABLE ALWAYS TRIGGER never_removed;
@@ -3105,6 +3108,10 @@ ALTER TABLE caas.entitlement_terms ENABLE ALWAYS TRIGGER never_removed;
 CREATE TRIGGER never_removed BEFORE DELETE OR TRUNCATE ON caas.entitlements FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
 
 ALTER TABLE caas.entitlements ENABLE ALWAYS TRIGGER never_removed;
+
+CREATE TRIGGER never_removed BEFORE DELETE OR TRUNCATE ON caas.gateway_claims FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
+
+ALTER TABLE caas.gateway_claims ENABLE ALWAYS TRIGGER never_removed;
 
 CREATE TRIGGER never_removed BEFORE DELETE OR TRUNCATE ON caas.gateway_of_the_books FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
 
@@ -3218,12 +3225,11 @@ CREATE TRIGGER only_ends BEFORE UPDATE ON caas.vehicle_assignments FOR EACH ROW 
 
 ALTER TABLE caas.vehicle_assignments ENABLE ALWAYS TRIGGER only_ends;
 
-CREATE TRIGGER sealed_only_when_closed BEFORE INSERT OR UPDATE ON caas.reconciliation_days FOR EACH ROW WHEN ((new.sealed_at IS NOT NULL)) EXECUTE FUNCTION caas.check_seal();
 CREATE TRIGGER reports_a_state AFTER INSERT ON caas.delivery_evidence REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.report_state();
 
 ALTER TABLE caas.delivery_evidence ENABLE ALWAYS TRIGGER reports_a_state;
 
-CREATE TRIGGER sealed_only_when_closed BEFORE INSERT OR UPDATE ON caas.reconciliation_days FOR EACH ROW EXECUTE FUNCTION caas.check_day_to_seal();
+CREATE TRIGGER sealed_only_when_closed BEFORE INSERT OR UPDATE ON caas.reconciliation_days FOR EACH ROW WHEN ((new.sealed_at IS NOT NULL)) EXECUTE FUNCTION caas.check_seal();
 
 ALTER TABLE caas.reconciliation_days ENABLE ALWAYS TRIGGER sealed_only_when_closed;
 
@@ -3291,13 +3297,14 @@ ALTER TABLE ONLY caas.discrepancy_resolutions
 ALTER TABLE ONLY caas.disputes
     ADD CONSTRAINT disputes_payment_id_fkey FOREIGN KEY (payment_id) REFERENCES caas.payments(id);
 
+ALTER TABLE ONLY caas.entitlement_terms
+    ADD CONSTRAINT entitlement_terms_entitlement_fkey FOREIGN KEY (entitlement) REFERENCES caas.entitlements(id);
+
 ALTER TABLE ONLY caas.gateway_claim_events
     ADD CONSTRAINT gateway_claim_events_discrepancy_id_fkey FOREIGN KEY (discrepancy_id) REFERENCES caas.gateway_claims(discrepancy_id) DEFERRABLE INITIALLY DEFERRED;
 
 ALTER TABLE ONLY caas.gateway_claims
     ADD CONSTRAINT gateway_claims_discrepancy_id_fkey FOREIGN KEY (discrepancy_id) REFERENCES caas.discrepancies(id);
-ALTER TABLE ONLY caas.entitlement_terms
-    ADD CONSTRAINT entitlement_terms_entitlement_fkey FOREIGN KEY (entitlement) REFERENCES caas.entitlements(id);
 
 ALTER TABLE ONLY caas.identified_lines
     ADD CONSTRAINT identified_lines_report_id_line_no_fkey FOREIGN KEY (report_id, line_no) REFERENCES caas.settlement_lines(report_id, line_no);
@@ -3522,12 +3529,13 @@ GRANT SELECT,INSERT,UPDATE ON TABLE caas.discrepancy_resolutions TO caas_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.disputes TO caas_app;
 
-GRANT SELECT,INSERT,UPDATE ON TABLE caas.fee_terms TO caas_app;
 GRANT SELECT ON TABLE caas.entitlement_changes TO caas_app;
 
 GRANT SELECT ON TABLE caas.entitlement_terms TO caas_app;
 
 GRANT SELECT ON TABLE caas.entitlements TO caas_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.fee_terms TO caas_app;
 
 GRANT SELECT,INSERT ON TABLE caas.gateway_calls TO caas_app;
 

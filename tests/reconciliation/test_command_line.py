@@ -166,7 +166,7 @@ async def test_a_full_disk_is_a_sentence_and_the_environment_s_exit_status(
 ) -> None:
     path = report_file(tmp_path / "day.csv", settlements([await office.capturing()]))
     started_by = (
-        "import resource, sys; from caas.cli import main;"
+        "import resource, sys; sys.dont_write_bytecode = True; from caas.cli import main;"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)); sys.exit(main())"
     )
     process = await asyncio.create_subprocess_exec(

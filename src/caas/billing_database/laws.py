@@ -8,8 +8,7 @@ the law finds what was done while a guard was away.
 from dataclasses import dataclass
 from typing import Final
 
-from caas.billing_database import guards
-from caas.rules import order_states, payment_states, subscription_states, vehicle_states
+from caas.billing_database import drawn_arrows, guards
 from caas.rules.order_states import VEHICLE_OF
 from caas.rules.payment_states import AT_REST
 
@@ -26,18 +25,6 @@ class Law:
 _AT_REST = ", ".join(f"'{state.value}'" for state in sorted(AT_REST))
 
 _SIDE_BY_SIDE = ", ".join(f"('{order}', '{vehicle}')" for order, vehicle in VEHICLE_OF.items())
-_ARROWS = ", ".join(
-    f"('{table}', '{source}', '{event}', '{target}')"
-    for table, arrows in (
-        ("legal_arrows", payment_states.legal_arrows()),
-        ("legal_arrows", [(s, r, s) for s in payment_states.PaymentState
-                          for r in payment_states.Remark]),
-        ("vehicle_arrows", vehicle_states.legal_arrows()),
-        ("order_arrows", order_states.legal_arrows()),
-        ("subscription_arrows", subscription_states.legal_arrows()),
-    )
-    for source, event, target in arrows
-)  # fmt: skip
 _HOLDING = ", ".join(f"'{order}'" for order in VEHICLE_OF)
 
 LAWS: Final = (
@@ -395,15 +382,7 @@ LAWS: Final = (
     Law(
         "arrows_are_the_rules",
         "The database lets move what the rules let move, and nothing else.",
-        f"""with drawn (of_table, from_state, event, to_state) as (values {_ARROWS}),
-            kept as (
-              select 'legal_arrows' as of_table, from_state, event, to_state from legal_arrows
-              union all select 'vehicle_arrows', from_state, event, to_state from vehicle_arrows
-              union all select 'order_arrows', from_state, event, to_state from order_arrows
-              union all
-              select 'subscription_arrows', from_state, event, to_state from subscription_arrows)
-            select concat_ws(', ', a.of_table, a.from_state, a.event, a.to_state) from (
-              (table drawn except table kept) union all (table kept except table drawn)) a""",
+        drawn_arrows.DIFFER,
     ),
     Law(
         "every_guard_stands",
@@ -414,10 +393,7 @@ LAWS: Final = (
 EVERY_WORD_IS_SIGNED: Final = Law(
     "every_word_is_signed",
     "Every acknowledgement that counts bears the signature of its vehicle.",
-    """select e.id::text, e.vin, e.command_id::text, e.epoch, e.subject::text, e.service, e.status,
-              e.at, e.signature, v.public_key
-         from delivery_evidence e left join vehicles v on v.vin = e.vin
-        where e.verified and e.kind = 'vehicle_acknowledgement'""",
+    guards.ACKNOWLEDGED,
 )
 NO_CARD_NUMBER: Final = Law("no_card_number", "No card number stands anywhere.", "")
 EVERY_LAW: Final = (*LAWS, EVERY_WORD_IS_SIGNED, NO_CARD_NUMBER)

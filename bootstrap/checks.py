@@ -22,6 +22,7 @@ CHECKS: Final = {
     "layers": ["lint-imports", "--no-cache"],
     "types": ["mypy"],
     "dead-code": [sys.executable, "bootstrap/dead_code.py"],
+    "reachable": [sys.executable, "bootstrap/reachability.py"],
     "dependencies": ["deptry", "src", "--per-rule-ignores", f"DEP002={NOT_IMPORTED}"],
     "spelling": ["codespell"],
     "fast-tests": [sys.executable, "-m", "pytest", "-q", "tests/rules", "tests/conventions"],

@@ -109,10 +109,16 @@ async def test_adyen_s_report_settles_what_it_lists(office: Office, tmp_path: Pa
 
     done = await office.room.reconcile(office.today, file=path)
 
-    line = (await office.room.reports.lines_of(payment.id))[0]
+    line = (
+        await office.house.database.fetch(
+            "select batch_id, line_id, booked_at from settlement_lines where payment_id = $1"
+            " order by booked_at, line_no",
+            payment.id,
+        )
+    )[0]
     assert examine(path).format is ADYEN
     assert done.run.counts == {"matched": 1, "fee_drift": 1}
-    assert (line.batch_id, line.line_id, line.booked_at.hour) == ("134", "mod_1", 10)
+    assert (line["batch_id"], line["line_id"], line["booked_at"].hour) == ("134", "mod_1", 10)
     assert (await office.payment(payment)).state is PaymentState.SETTLED
     assert await office.balance("bank") == 1056
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from caas.rules.payment_types import PaymentType, evidence_kind, row_of
+from caas.rules.payment_types import PaymentType, SettlementModel, evidence_kind, row_of
 
 SEED_MATRIX = [
     ("Reservation Payment", "At vehicle reservation", "Synchronous verification", "Low",
@@ -37,7 +37,9 @@ def test_the_matrix_is_the_seeds_table_row_by_row() -> None:
 def test_callers_wait_for_reservation_and_final_payments_only(
     payment_type: PaymentType, *, waits: bool
 ) -> None:
-    assert row_of(payment_type).synchronous is waits
+    assert (
+        row_of(payment_type).settlement_model is SettlementModel.SYNCHRONOUS_VERIFICATION
+    ) is waits
 
 
 @pytest.mark.parametrize(

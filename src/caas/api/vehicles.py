@@ -7,7 +7,7 @@ whoever sells or drives it, because its word decides what is charged.
 import base64
 import re
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -63,6 +63,21 @@ class VehicleAnswer(msgspec.Struct, frozen=True, kw_only=True):
     links: dict[str, str]
 
 
+class VehicleEventAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """One move of a vehicle, in the words of Diagrams 2 and 3."""
+
+    seq: int
+    event: str
+    state: VehicleState
+    at: datetime
+
+
+class VehicleWithEvents(VehicleAnswer, frozen=True, kw_only=True):
+    """A vehicle with its timeline."""
+
+    events: list[VehicleEventAnswer]
+
+
 class VehiclePage(msgspec.Struct, frozen=True, kw_only=True):
     """Vehicles by VIN; `next_cursor` asks for those behind them, null at the end."""
 
@@ -110,8 +125,17 @@ async def return_vehicle(api: Api, call: Call) -> Answer:
 
 
 async def get_vehicle(api: Api, call: Call) -> Answer:
-    """Return a vehicle as it stands."""
-    return answer_of(200, _told(await api.rooms.order_management.vehicle(vin_of(call))))
+    """Return a vehicle as it stands, with its timeline."""
+    vin = vin_of(call)
+    vehicle = await api.rooms.order_management.vehicle(vin)
+    moves = await api.rooms.order_management.vehicle_history(vin)
+    events = [
+        VehicleEventAnswer(
+            seq=moved.version, event=moved.event, state=VehicleState(moved.to_state), at=moved.at
+        )
+        for moved in moves
+    ]
+    return answer_of(200, VehicleWithEvents(**_facts(vehicle), events=events))
 
 
 async def list_vehicles(api: Api, call: Call) -> Answer:
@@ -143,19 +167,23 @@ def money_answer(money: Money) -> MoneyAnswer:
 
 
 def _told(vehicle: Vehicle) -> VehicleAnswer:
+    return VehicleAnswer(**_facts(vehicle))
+
+
+def _facts(vehicle: Vehicle) -> dict[str, Any]:
     key = vehicle.public_key
-    return VehicleAnswer(
-        vin=vehicle.vin,
-        model=vehicle.model,
-        price=money_answer(vehicle.price),
-        public_key=base64.b64encode(key).decode() if key else None,
-        finished=vehicle.finished,
-        state=vehicle.state,
-        in_stock_since=vehicle.in_stock_since,
-        created_at=vehicle.created_at,
-        updated_at=vehicle.updated_at,
-        links={"self": f"/v1/vehicles/{vehicle.vin}"},
-    )
+    return {
+        "vin": vehicle.vin,
+        "model": vehicle.model,
+        "price": money_answer(vehicle.price),
+        "public_key": base64.b64encode(key).decode() if key else None,
+        "finished": vehicle.finished,
+        "state": vehicle.state,
+        "in_stock_since": vehicle.in_stock_since,
+        "created_at": vehicle.created_at,
+        "updated_at": vehicle.updated_at,
+        "links": {"self": f"/v1/vehicles/{vehicle.vin}"},
+    }
 
 
 VEHICLE_OPERATIONS: Final = (
@@ -171,7 +199,7 @@ VEHICLE_OPERATIONS: Final = (
     ),
     Operation(
         id="getVehicle", tag=TAG, method="GET", path="/v1/vehicles/{vin:str}",
-        answers={200: VehicleAnswer, 404: Problem}, handle=get_vehicle,
+        answers={200: VehicleWithEvents, 404: Problem}, handle=get_vehicle,
     ),
     Operation(
         id="listVehicles", tag=TAG, method="GET", path="/v1/vehicles", query=LISTED,

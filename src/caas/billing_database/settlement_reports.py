@@ -117,11 +117,6 @@ select report_id, line_no, batch_id, line_id, transaction_id, reference, type, g
        currency, booked_at, value_date, payment_id, class, at_stake, fee_agreed, posts
   from settlement_lines where report_id = $1 and line_no = $2
 """
-OF_PAYMENT: Final = """
-select report_id, line_no, batch_id, line_id, transaction_id, reference, type, gross, fee, net,
-       currency, booked_at, value_date, payment_id, class, at_stake, fee_agreed, posts
-  from settlement_lines where payment_id = $1 order by booked_at, line_no
-"""
 
 
 class QuarantinedLineNotFoundError(NotFoundError):
@@ -357,7 +352,3 @@ class SettlementReports:
         """Return a stored line, or None."""
         row = await (within or self._database).fetchrow(LINE, report_id, line_no)
         return None if row is None else StoredLine(*row)
-
-    async def lines_of(self, payment_id: UUID) -> list[StoredLine]:
-        """Return every line of a payment, the oldest first."""
-        return [StoredLine(*row) for row in await self._database.fetch(OF_PAYMENT, payment_id)]

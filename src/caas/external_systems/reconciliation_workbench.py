@@ -8,7 +8,6 @@ every method may block for seconds, so that callers run it in a thread; what lea
 leaves in the order of `rank`, in the same bytes each time.
 """
 
-import csv
 import errno
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -371,12 +370,6 @@ def no_room_told(folder: Path) -> Iterator[None]:
             f"There is no room left for the workbench in {folder}. Free some, or name another "
             "folder with CAAS_DATA_DIR, and run it again; it goes on where it stopped."
         ) from error
-
-
-def rows_of(path: Path) -> Iterator[list[str]]:
-    """Read a file that the workbench wrote."""
-    with path.open(newline="") as file:
-        yield from csv.reader(file)
 
 
 def _types(columns: Columns) -> str:

@@ -68,11 +68,6 @@ class PaymentTypeRow:
     business_impact: str
     evidence_kind: EvidenceKind
 
-    @property
-    def synchronous(self) -> bool:
-        """Whether the caller waits for the first definitive answer."""
-        return self.settlement_model is SettlementModel.SYNCHRONOUS_VERIFICATION
-
 
 _RESERVATION = PaymentTypeRow(
     title="Reservation Payment",

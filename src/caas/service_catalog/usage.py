@@ -24,6 +24,7 @@ from caas.billing_database.subscriptions import Subscription, SubscriptionRows
 from caas.billing_database.usage_records import UsageDispute, UsageRecords, Use
 from caas.errors import ConflictError, NotFoundError, RefusedError
 from caas.rules.card_numbers import contains_card_number
+from caas.rules.mes_vencido import DeliveredInterval, was_delivered
 from caas.rules.money import AMOUNT_MAX
 
 QUANTITY_MAX: Final = 10**9
@@ -229,8 +230,7 @@ class Usage:
             raise UsageNotFoundError(f"No use of {subscription} is known from '{source_id}'.")
         if told.invoice is not None:
             raise UsageBilledError(
-                f"The invoice {told.invoice} bills it; correct that with "
-                f"POST /v1/invoices/{told.invoice}/credit-notes."
+                f"The invoice {told.invoice} bills it already; a credit note corrects that invoice."
             )
         back = await self._records.cancelled_by(subscription, source_id, within=within)
         if back is not None:
@@ -280,10 +280,12 @@ def _check(use: Use) -> None:
 
 def _outside(subscription: Subscription, at: datetime) -> NotCounted | None:
     """Say why a moment lies outside the delivered term, None when it lies inside."""
-    if subscription.activated_at is None or at < subscription.activated_at:
+    begin = subscription.activated_at
+    if begin is None or at < begin:
         return NotCounted.BEFORE_ACTIVATION
     ends = [end for end in (subscription.cancelled_at, subscription.deactivated_at) if end]
-    return NotCounted.AFTER_END if ends and at >= min(ends) else None
+    term = DeliveredInterval(begin, min(ends, default=None))
+    return None if was_delivered(at, [term]) else NotCounted.AFTER_END
 
 
 def _refuse_too_much(subscription: Subscription, use: Use, waiting: dict[str, int]) -> None:

@@ -173,7 +173,7 @@ async def test_liveness_readiness_metrics_and_laws(quiet_doors: Doors) -> None:
 
     assert (health.json, ready.json) == ({"status": "alive"}, {"status": "ready"})
     assert laws.json["holds"] is True
-    assert {law["name"] for law in laws.json["laws"]} >= {"no_capture_without_delivery"}
+    assert {law["name"] for law in laws.json["invariants"]} >= {"no_capture_without_delivery"}
     assert metrics.headers["content-type"].startswith("text/plain")
     assert 'caas_api_request_seconds_count{method="GET",route="/health",status="200"}' in (
         metrics.body.decode()

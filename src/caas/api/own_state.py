@@ -4,6 +4,7 @@ Rules a change must keep: liveness asks nobody; readiness asks the database and 
 the laws are read by one request at a time, because they read the whole database.
 """
 
+from datetime import datetime
 from typing import Final
 
 import msgspec
@@ -37,10 +38,11 @@ class LawAnswer(msgspec.Struct, frozen=True):
 
 
 class SelfCheckAnswer(msgspec.Struct, frozen=True):
-    """Whether every law of the database holds, and each of them."""
+    """Whether every invariant of the database holds, when that was checked, and each of them."""
 
     holds: bool
-    laws: list[LawAnswer]
+    checked_at: datetime
+    invariants: list[LawAnswer]
 
 
 async def health(_api: Api, _call: Call) -> Answer:
@@ -67,7 +69,8 @@ async def laws(api: Api, _call: Call) -> Answer:
         LawAnswer(found.law.name, found.law.sentence, found.broken, list(found.examples))
         for found in findings
     ]
-    return answer_of(200, SelfCheckAnswer(not any(law.broken for law in told), told))
+    holds = not any(law.broken for law in told)
+    return answer_of(200, SelfCheckAnswer(holds, api.settings.now(), told))
 
 
 async def metrics(api: Api, _call: Call) -> Answer:

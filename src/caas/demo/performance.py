@@ -128,4 +128,4 @@ def _pace(our_stage: Stage) -> str:
 
 async def _laws(our_stage: Stage) -> list[Law]:
     told = done(await our_stage.platform.get("/v1/self-check", scope="operations"), "self-check")
-    return [Law(law["sentence"], law["broken"]) for law in told["laws"]]
+    return [Law(law["sentence"], law["broken"]) for law in told["invariants"]]

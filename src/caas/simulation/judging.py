@@ -8,7 +8,8 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Sequence
-from typing import Final
+from datetime import datetime
+from typing import Any, Final
 
 from caas.demo import ledgers
 from caas.demo.calls import done
@@ -20,6 +21,7 @@ LOOK_SECONDS: Final = 0.25
 SHOWN_MAX: Final = 5
 AT_REST: Final = frozenset({"Settled", "Failed", "Voided", "Refunded", "SettlementFailed"})
 OBEYS: Final = "obeys"
+FOR_EVER: Final = "the subscription ends"
 
 
 async def heal(stage: Stage, cars: Sequence[str]) -> None:
@@ -54,7 +56,9 @@ async def verdict(stage: Stage) -> list[str]:
     """Tell which laws are broken, what was charged twice, and what broke inside."""
     told = done(await stage.platform.get("/v1/self-check", scope="operations"), "self-check")
     found = [
-        f"law broken by {it['broken']}: {it['sentence']}" for it in told["laws"] if it["broken"]
+        f"law broken by {it['broken']}: {it['sentence']}"
+        for it in told["invariants"]
+        if it["broken"]
     ]
     gateway = await stage.gateway.ledger()
     found += [
@@ -63,6 +67,44 @@ async def verdict(stage: Stage) -> list[str]:
         if it["charges_executed"] > 1
     ]
     return found + unexpected_errors(stage.log)
+
+
+async def cars_agree(
+    stage: Stage, cars: Sequence[str], *, seconds_max: float = REST_SECONDS_MAX
+) -> list[str]:
+    """Wait until every car has on what was sold for it; tell which do not."""
+    ends = time.monotonic() + seconds_max
+    while True:
+        apart = await _cars_apart(stage, cars)
+        if not apart or time.monotonic() > ends:
+            return apart[:SHOWN_MAX]
+        await asyncio.sleep(LOOK_SECONDS)
+
+
+async def _cars_apart(stage: Stage, cars: Sequence[str]) -> list[str]:
+    apart = []
+    for vin in cars:
+        really = (await stage.vehicles.car(vin))["services"]
+        path = f"/v1/vehicles/{vin}/entitlements"
+        sold = done(await stage.platform.get(path, scope="operations"), "entitlements")["data"]
+        for one in sold:
+            has, should = _on_until(really.get(one["service"])), _desired(one["desired"])
+            if has != should:
+                apart.append(f"{vin} has {one['service']} on until {has}, sold until {should}")
+    return apart
+
+
+def _on_until(service: dict[str, Any] | None) -> datetime | str | None:
+    """Return until when a car has a service on: None when it is off."""
+    if service is None or not service["active"]:
+        return None
+    return datetime.fromisoformat(service["valid_until"]) if service["valid_until"] else FOR_EVER
+
+
+def _desired(desired: dict[str, Any]) -> datetime | str | None:
+    if not desired["on"]:
+        return None
+    return datetime.fromisoformat(desired["until"]) if desired["until"] else FOR_EVER
 
 
 async def _banks_answer(stage: Stage) -> None:

@@ -27,6 +27,8 @@ LOOK_SECONDS: Final = 0.05
 DONE: Final = frozenset({HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.ACCEPTED})
 MAY_BE_ASKED_AGAIN: Final = HTTPStatus.SERVICE_UNAVAILABLE
 BROKE: Final = HTTPStatus.INTERNAL_SERVER_ERROR
+OBEYS: Final = "obeys"
+ENDED: Final = frozenset({"Capturing", "Settled", "Voided", "Failed", "SettlementFailed"})
 TAKEN: Final = frozenset({"Capturing", "Settled"})
 
 
@@ -45,6 +47,8 @@ class Life:
             Kind.VEHICLE: self._vehicle,
             Kind.RACE: self._race,
             Kind.SUBSCRIPTION: self._subscription,
+            Kind.REPEAT: self._repeat,
+            Kind.RESALE: self._resale,
         }
         await lived[story.kind](story)
 
@@ -90,6 +94,79 @@ class Life:
                 await self._pressed(path, part, CATALOG, twice=story.twice)
             case _:
                 pass
+
+    async def _repeat(self, story: Story) -> None:
+        """Buy one service for one car three times; the car misbehaves at the second."""
+        vin, customer = await self._car(OBEYS), await self._customer()
+        orders = []
+        for method, car in (
+            (story.method, OBEYS),
+            (story.second_method, story.car),
+            ("pm_ok", OBEYS),
+        ):
+            await self.stage.vehicles.behaves(vin, car, times=1)
+            order = await self._buys(vin, customer, method, twice=story.twice)
+            orders += [] if order is None else [order]
+        if story.afterwards is Afterwards.WITHDRAWAL and orders:
+            order = orders[story.part % len(orders)]
+            await self._pressed(f"/v1/service-orders/{order}/withdrawal", {}, CATALOG)
+
+    async def _buys(
+        self, vin: str, customer: str, method: str, *, twice: bool = False
+    ) -> str | None:
+        """Buy the service and wait a while for what becomes of it; return the order."""
+        body = {
+            "customer": customer, "vin": vin, "service": SERVICE, "duration_days": 30,
+            "payment_method": method,
+        }  # fmt: skip
+        bought = await self._pressed("/v1/service-orders", body, CATALOG, twice=twice)
+        if bought is None:
+            return None
+        await self._until(f"/v1/payments/{bought['payment']}", ENDED)
+        return str(bought["id"])
+
+    async def _resale(self, story: Story) -> None:
+        """Buy a vehicle and services for it, withdraw from it, and let the next customer buy it."""
+        vin = self._new_vin()
+        key = await self.stage.vehicles.new_car(vin)
+        await self._put(vin, {"public_key": key})
+        self.cars.append(vin)
+        first = await self._customer()
+        order = await self._owns(vin, first)
+        if order is None:
+            return
+        for method in (story.method, story.second_method):
+            await self._buys(vin, first, method)
+        subscribed = {
+            "customer": first, "vin": vin, "service": SUBSCRIPTION, "payment_method": "pm_ok",
+        }  # fmt: skip
+        await self._pressed("/v1/subscriptions", subscribed, CATALOG)
+        await self._pressed(f"/v1/orders/{order}/withdrawal", {}, ORDERS)
+        await self._pressed(f"/v1/vehicles/{vin}/return", {}, ORDERS)
+        second = await self._customer()
+        if await self._owns(vin, second) is not None:
+            await self._buys(vin, second, "pm_ok")
+
+    async def _owns(self, vin: str, customer: str) -> str | None:
+        """Reserve, pay and take delivery of a vehicle; return the order."""
+        body = {
+            "customer": customer, "vin": vin, "dealership": "Autos Sol",
+            "deposit": {"amount": DEPOSIT, "currency": "EUR"}, "payment_method": "pm_ok",
+        }  # fmt: skip
+        ordered = await self._pressed("/v1/orders", body, ORDERS)
+        if ordered is None:
+            return None
+        order, path = str(ordered["id"]), f"/v1/orders/{ordered['id']}"
+        await self._until(path, {"factory order placed", "ready"})
+        if (await self._look(path)).get("state") == "factory order placed":
+            await self.stage.partners.factory_finishes(order)
+        if not await self._until(path, {"ready"}):
+            return None
+        await self._pressed(f"{path}/final-payment", {"payment_method": "pm_ok"}, ORDERS)
+        if not await self._until(path, {"delivery scheduled"}):
+            return None
+        await self.stage.partners.transport_arrives(order)
+        return order if await self._until(path, {"delivered"}) else None
 
     async def _vehicle(self, story: Story) -> None:
         vin, customer = await self._in_stock(), await self._customer()

@@ -59,6 +59,7 @@ async def lived(plan: Plan, stage: Stage, *, says: Callable[[str], None]) -> Out
     await judging.heal(stage, life.cars)
     says("the world is well again")
     outcome.findings += await judging.rest(stage)
+    outcome.findings += await judging.cars_agree(stage, life.cars)
     says("the month ends")
     await _month_ends(life)
     outcome.findings += life.findings

@@ -26,6 +26,8 @@ class Kind(StrEnum):
     VEHICLE = "vehicle"
     RACE = "two want one vehicle"
     SUBSCRIPTION = "subscription"
+    REPEAT = "the same service again"
+    RESALE = "vehicle with services, returned and sold again"
 
 
 class Afterwards(StrEnum):
@@ -110,8 +112,11 @@ AFTERWARDS: Final = {
     Kind.VEHICLE: (Afterwards.WITHDRAWAL,),
     Kind.RACE: (Afterwards.NOTHING,),
     Kind.SUBSCRIPTION: (Afterwards.END,),
+    Kind.REPEAT: (Afterwards.WITHDRAWAL,),
+    Kind.RESALE: (Afterwards.NOTHING,),
 }
-KINDS: Final = {Kind.SERVICE: 6, Kind.VEHICLE: 3, Kind.RACE: 1, Kind.SUBSCRIPTION: 2}
+KINDS: Final = {Kind.SERVICE: 6, Kind.VEHICLE: 3, Kind.RACE: 1, Kind.SUBSCRIPTION: 2,
+                Kind.REPEAT: 4, Kind.RESALE: 1}  # fmt: skip
 GATEWAY_CALLS: Final = ("initiate", "capture", "void", "refund", "find", "any")
 PARTNER_CALLS: Final = ("orders", "registrations", "deliveries", "any")
 CALLS_FAIL: Final[tuple[tuple[str, Value], ...]] = (

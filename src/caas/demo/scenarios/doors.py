@@ -36,7 +36,7 @@ async def _card_number(play: Play) -> None:
         seen = f"{reply.status} {reply.code}"
         play.expect(f"a card number as {field} is answered", REFUSED, seen)
     told = await play.stage.platform.get("/v1/self-check", scope="operations")
-    law = next(it for it in told.body["laws"] if it["name"] == "no_card_number")
+    law = next(it for it in told.body["invariants"] if it["name"] == "no_card_number")
 
     play.expect("card numbers anywhere in the database", 0, law["broken"])
     await checks.expect_vehicle(play, vin, "sin asignar")

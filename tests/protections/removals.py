@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 PAYMENTS = "billing_database/migrations/0001_payments.sql"
 ORDERS = "billing_database/migrations/0002_orders.sql"
+ENTITLEMENTS = "billing_database/migrations/0020_entitlements.sql"
 GUARDS = "billing_database/test_guards.py::test_the_database_refuses"
 UNKNOWN = "robustness/test_unknown_outcomes.py"
 TWO = "robustness/test_two_of_everything.py"
@@ -29,6 +30,40 @@ class Removal:
 
 
 REMOVALS: dict[str, Removal] = {
+    # -- what is sold has one truth ---------------------------------------------------------------
+    "terms follow each other": Removal(
+        fault="F-E3",
+        file=ENTITLEMENTS,
+        protection="           greatest(b.at, o.until) as starts_at,\n"
+        "           greatest(b.at, o.until) + make_interval",
+        without="           b.at as starts_at,\n           b.at + make_interval",
+        shown_by="payment_processing/test_entitlements.py"
+        "::test_buying_again_extends_whatever_was_bought_first[30-30]",
+    ),
+    "a failed purchase restores what is paid for": Removal(
+        fault="F-E1",
+        file=ENTITLEMENTS,
+        protection="           case when d.becomes = 'activating' or d.others_on then 'activate'\n",
+        without="           case when d.becomes = 'activating' then 'activate'\n",
+        shown_by="payment_processing/test_entitlements.py"
+        "::test_a_second_purchase_that_times_out_leaves_the_first_on",
+    ),
+    "one purchase is pending at a time": Removal(
+        fault="F-E2",
+        file=ENTITLEMENTS,
+        protection="and (t.state in ('pending', 'activating') and t.service_order is distinct from",
+        without="and (false and t.service_order is distinct from",
+        shown_by="payment_processing/test_entitlements.py"
+        "::test_an_order_without_a_payment_does_not_stand_in_the_way_for_ever",
+    ),
+    "undoing the money ends the term": Removal(
+        fault="F-E4",
+        file="payment_processing/service_withdrawal.py",
+        protection="            together_with=end_term,\n",
+        without="",
+        shown_by="payment_processing/test_entitlements.py"
+        "::test_withdrawing_both_terms_switches_the_service_off",
+    ),
     # -- one verdict, and only with proof ---------------------------------------------------------
     "one capture or one void": Removal(
         fault="F-S7",
@@ -70,7 +105,7 @@ REMOVALS: dict[str, Removal] = {
     ),
     "the same source counts once": Removal(
         fault="F-G9",
-        file=PAYMENTS,
+        file=ENTITLEMENTS,
         protection="where e.payment_id = p.id and e.source = w.source)",
         without="where e.payment_id = p.id and e.source = w.source and false)",
         shown_by="billing_database/test_moves.py::test_the_same_source_moves_a_payment_once",

@@ -6,6 +6,7 @@ it is counted at the gateway, at the partners and in the cars, not in our books.
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from caas.assembly import Platform
@@ -110,6 +111,88 @@ def service(name: str, method: str, state: PaymentState, manner: Manner | None =
         return request
 
     return Story(name=name, prepare=prepare, live=buys_service, ends=in_state(state))
+
+
+# -- the same service again, in the same car (decisions 82 and 84) --------------------------------
+
+SOLD = """
+select sum(ends_at - starts_at) as length, max(ends_at) as until from caas.entitlement_terms
+ where state = 'granted'
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """What was bought before, and what is bought now."""
+
+    before: PaymentRequest
+    now: PaymentRequest
+
+
+async def bought_again(world: LivingWorld, process: Process) -> Again:
+    """Buy heated seats and have them active, then order them for another month."""
+    before = await heated_seats(world, process)
+    await process.call(lambda: buys_service(process.platform, before))
+    await until_quiet(world, process)
+    order = await process.call(
+        lambda: process.platform.service_catalog.create_service_order(
+            customer=before.customer, vin=VIN, service="heated-seats", duration_days=30
+        )
+    )
+    due = Money(order.amount, order.currency)
+    return Again(before, request_for(order.id, order.customer, due, "pm_ok"))
+
+
+def sold_and_on(
+    days: int, *, before: PaymentState, now: PaymentState
+) -> Callable[[LivingWorld, Again], Awaitable[list[str]]]:
+    """So many days are sold, the car has them on, and the two payments are there."""
+
+    async def ends(world: LivingWorld, again: Again) -> list[str]:
+        wrong = await in_state(before)(world, again.before)
+        wrong += await in_state(now)(world, again.now)
+        sold = await world.owner.fetchrow(SOLD)
+        assert sold is not None, "a sum is one row"
+        if (sold["length"] or timedelta()) != timedelta(days=days):
+            wrong.append(f"sold: {sold['length']}")
+        seats = world.fleet.cars[VIN].services["heated-seats"]
+        until = datetime.fromisoformat(seats.valid_until or "") if seats.active else None
+        return wrong if until == sold["until"] else [*wrong, f"on until {until}, not {sold}"]
+
+    return ends
+
+
+def second_purchase(name: str, days: int, now: PaymentState, manner: Manner | None = None) -> Story:
+    """A customer buys again what runs already; the car takes the second as it likes."""
+
+    async def prepare(world: LivingWorld, process: Process) -> Again:
+        again = await bought_again(world, process)
+        world.fleet.add(VIN, manner)
+        return again
+
+    async def live(platform: Platform, again: Again) -> object:
+        return await buys_service(platform, again.now)
+
+    ends = sold_and_on(days, before=PaymentState.SETTLED, now=now)
+    return Story(name=name, prepare=prepare, live=live, ends=ends)
+
+
+def withdrawal_of_the_first(name: str) -> Story:
+    """A customer withdraws from the term that runs; the next one begins at once."""
+
+    async def prepare(world: LivingWorld, process: Process) -> Again:
+        again = await bought_again(world, process)
+        await process.call(lambda: buys_service(process.platform, again.now))
+        await until_quiet(world, process)
+        return again
+
+    async def live(platform: Platform, again: Again) -> None:
+        await platform.payment_processing.withdraw_from_service(
+            again.before.subject, requested_by="customer"
+        )
+
+    ends = sold_and_on(30, before=PaymentState.REFUNDED, now=PaymentState.SETTLED)
+    return Story(name=name, prepare=prepare, live=live, ends=ends)
 
 
 # -- Diagrams 2 and 3: a vehicle ------------------------------------------------------------------
@@ -328,6 +411,12 @@ STORIES = {
             _P.VOIDED,
             Manner(Behaviour.SILENT, only="activate"),
         ),
+        second_purchase("service_extended", 60, _P.SETTLED),
+        second_purchase("service_extension_refused", 30, _P.VOIDED, Manner(Behaviour.REFUSES)),
+        second_purchase(
+            "service_extension_not_confirmed", 30, _P.VOIDED, Manner(Behaviour.SILENT, times=40)
+        ),
+        withdrawal_of_the_first("service_withdrawn_while_the_next_waits"),
         reservation(
             "reservation",
             "pm_ok",

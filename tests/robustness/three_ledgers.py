@@ -4,6 +4,7 @@ Rules: what the gateway did counts, not what it answered; what a car really has 
 not what it said; a difference is a sentence that names the payment.
 """
 
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from caas.rules.payment_states import AT_REST, PaymentState
@@ -11,8 +12,14 @@ from caas_simulators.vehicle_fleet import Fleet
 
 PAYMENTS = """
 select p.id::text, p.type, p.state, p.outcome, p.captured_amount, p.settled_amount,
-       p.refunded_amount, o.vin, o.service
+       p.refunded_amount, o.vin, o.service,
+       array(select k.command_id::text from caas.ota_commands k
+              where k.subject = p.id and k.action = 'activate') as activations
   from caas.payments p left join caas.service_orders o on o.id = p.subject order by p.id
+"""
+ENTITLEMENTS = """
+select e.vin, e.service, coalesce(d.on_, false) as is_on, d.until, caas.db_now() as now
+  from caas.entitlements e left join caas.desired_state(e.id) d on true
 """
 PERPETUAL = ("bill_month", "check_laws", "reconcile_daily", "reconcile_hourly")
 """Kinds of work that a running platform always has before it."""
@@ -20,6 +27,7 @@ LEFT_WORK = """
 select kind, subject::text, last_error from caas.open_work where kind <> all($1) order by kind
 """
 CASES = "select kind, sentence from caas.cases where status = 'open' order by kind"
+FOR_EVER = datetime.max.replace(tzinfo=UTC)
 NOTHING_HELD = frozenset({"failed", "voided"})
 
 
@@ -56,7 +64,9 @@ async def differences(world: Witness, *, cases: frozenset[str] = frozenset()) ->
     for payment in payments:
         found += _of_payment(payment, told.get(payment["id"], []))
         if payment["service"] is not None:
-            found += _of_car(world, payment)
+            found += _delivered(world, payment)
+    for row in await world.owner.fetch(ENTITLEMENTS):
+        found += _has_on(world, dict(row))
     found += [f"left: {dict(row)}" for row in await world.owner.fetch(LEFT_WORK, PERPETUAL)]
     found += [
         f"case {row['kind']}: {row['sentence']}"
@@ -89,17 +99,24 @@ def _of_payment(payment: dict[str, Any], told: list[dict[str, Any]]) -> list[str
     return found
 
 
-def _of_car(world: Witness, payment: dict[str, Any]) -> list[str]:
+def _delivered(world: Witness, payment: dict[str, Any]) -> list[str]:
+    """Whether the car really applied what a service payment was charged for."""
     car = world.fleet.cars[payment["vin"]]
-    service = car.services.get(payment["service"])
-    has_it = service is not None and service.active and service.payment_id == payment["id"]
-    charged = payment["captured_amount"] > 0
-    if charged and not (service is not None and payment["id"] in _ever_applied(service)):
+    applied = any(command in car.applied for command in payment["activations"])
+    if payment["captured_amount"] > 0 and not applied:
         return [f"charged for what car {payment['vin']} never applied"]
-    if has_it and not charged:
-        return [f"car {payment['vin']} keeps what nobody is charged for"]
     return []
 
 
-def _ever_applied(service: Any) -> set[str]:
-    return {service.payment_id} if service.applications else set()
+def _has_on(world: Witness, sold: dict[str, Any]) -> list[str]:
+    """Whether the car really has on what was sold for it, and nothing that was not."""
+    service = world.fleet.cars[sold["vin"]].services.get(sold["service"])
+    until = None
+    if service is not None and service.active:
+        until = FOR_EVER
+        if service.valid_until is not None:
+            until = datetime.fromisoformat(service.valid_until)
+    due = (sold["until"] or FOR_EVER) if sold["is_on"] else None
+    if until == due or (due is None and until is not None and until <= sold["now"]):
+        return []
+    return [f"car {sold['vin']} has {sold['service']} on until {until}, sold until {due}"]

@@ -1,0 +1,199 @@
+"""Subscriptions and purchases of one service in one vehicle, one after the other and undone."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pytest
+
+from caas.billing_database.connection import Connection, Database
+from caas.billing_database.entitlements import AlreadyRunningError, PurchasePendingError
+from caas.billing_database.subscriptions import Subscription
+from caas.rules.payment_states import PaymentState
+from caas.rules.subscription_states import SubscriptionState
+from caas.service_catalog.subscriptions import AlreadySubscribedError
+from caas_simulators.vehicle_car import Behaviour
+from tests.house import VIN, House
+from tests.payment_processing.test_entitlements import DAY, SEATS, Owner, days_left
+from tests.subscription_house import set_clock
+
+FOR_EVER = None
+
+
+async def sold_once(house: House) -> None:
+    await house.platform.service_catalog.put_service(
+        code=SEATS, name="Heated seats", kind="one_time", currency="EUR",
+        prices=[{"duration_days": 30, "amount": 1299}, {"duration_days": 365, "amount": 9900}],
+    )  # fmt: skip
+
+
+async def sold_monthly(house: House) -> None:
+    await house.platform.service_catalog.put_service(
+        code=SEATS, name="Heated seats", kind="subscription", currency="EUR", monthly_fee=2990
+    )
+
+
+@pytest.fixture
+async def owner(house: House) -> Owner:
+    await sold_once(house)
+    return Owner(house, await house.customer())
+
+
+async def subscribes(owner: Owner) -> Subscription:
+    subscription = await owner.house.platform.subscriptions.subscribe(
+        customer=owner.customer, vin=VIN, service=SEATS, payment_method="pm_ok"
+    )
+    return await stands(owner, subscription.id, SubscriptionState.ACTIVE)
+
+
+async def stands(owner: Owner, subscription: UUID, state: SubscriptionState) -> Subscription:
+    async with asyncio.timeout(20):
+        while True:
+            await owner.house.rest()
+            found = await owner.house.platform.subscriptions.subscription(subscription)
+            if found.state is state:
+                return found
+            await asyncio.sleep(0.01)
+
+
+def is_on(owner: Owner) -> bool:
+    service = owner.house.fleet.cars[VIN].services.get(SEATS)
+    return service is not None and service.active
+
+
+def is_on_without_end(owner: Owner) -> bool:
+    return is_on(owner) and owner.house.fleet.cars[VIN].services[SEATS].valid_until is None
+
+
+async def test_a_subscription_follows_a_paid_term_and_is_billed_from_its_end(owner: Owner) -> None:
+    await owner.buys(30)
+    await sold_monthly(owner.house)
+
+    await subscribes(owner)
+
+    paid, subscribed = await owner.terms()
+    assert (paid.ends_at, subscribed.ends_at) == (subscribed.starts_at, FOR_EVER)
+    assert is_on_without_end(owner)
+
+
+async def test_a_subscription_that_ends_leaves_the_paid_term_before_it_on(owner: Owner) -> None:
+    await owner.buys(30)
+    await sold_monthly(owner.house)
+    subscription = await subscribes(owner)
+
+    await owner.house.platform.subscriptions.end_subscription(subscription.id)
+
+    assert days_left(await owner.agree()) == 30
+
+
+async def test_withdrawing_the_paid_term_begins_the_subscription_at_once(owner: Owner) -> None:
+    payment = await owner.settled(30)
+    await sold_monthly(owner.house)
+    subscription = await subscribes(owner)
+
+    await owner.withdraws(payment)
+    await owner.house.rest()
+
+    _, subscribed = await owner.terms()
+    assert subscribed.subscription == subscription.id
+    assert subscribed.starts_at is not None
+    assert subscribed.starts_at <= datetime.now(UTC) + timedelta(minutes=1)
+    assert is_on_without_end(owner)
+
+
+async def test_while_a_subscription_runs_the_service_is_not_sold_once(owner: Owner) -> None:
+    await sold_monthly(owner.house)
+    subscription = await subscribes(owner)
+    await sold_once(owner.house)
+
+    with pytest.raises(AlreadyRunningError) as refused:
+        await owner.orders(30)
+
+    assert refused.value.facts["subscription"] == str(subscription.id)
+    assert is_on_without_end(owner)
+
+
+async def test_while_a_purchase_is_pending_nobody_subscribes(owner: Owner) -> None:
+    order = await owner.orders(30)
+    await sold_monthly(owner.house)
+
+    with pytest.raises(PurchasePendingError) as refused:
+        await subscribes(owner)
+
+    assert refused.value.facts["service_order"] == str(order)
+
+
+async def test_cancelled_and_subscribed_again_on_one_day_the_service_stays_on(owner: Owner) -> None:
+    await sold_monthly(owner.house)
+    first = await subscribes(owner)
+    await owner.house.platform.subscriptions.end_subscription(first.id)
+
+    second = await subscribes(owner)
+
+    assert second.id != first.id
+    assert is_on_without_end(owner)
+    ended, running = await owner.terms()
+    assert (ended.state, running.state) == ("ended", "granted")
+
+
+async def test_a_second_subscription_of_what_is_subscribed_is_refused(owner: Owner) -> None:
+    await sold_monthly(owner.house)
+    await subscribes(owner)
+
+    with pytest.raises(AlreadySubscribedError):
+        await subscribes(owner)
+
+
+async def test_a_subscription_that_a_sleeping_car_never_takes_leaves_the_paid_term(
+    owner: Owner,
+) -> None:
+    await owner.buys(30)
+    await sold_monthly(owner.house)
+    owner.car_does(Behaviour.ASLEEP)
+    subscription = await owner.house.platform.subscriptions.subscribe(
+        customer=owner.customer, vin=VIN, service=SEATS, payment_method="pm_ok"
+    )
+    await stands(owner, subscription.id, SubscriptionState.NOT_ACTIVATED)
+
+    owner.wakes()
+
+    assert days_left(await owner.agree()) == 30
+
+
+async def test_a_term_that_is_over_leaves_the_service_off_and_may_be_bought_again(
+    owner: Owner, database: Database
+) -> None:
+    first = await owner.buys(30)
+    await set_clock(database, datetime.now(UTC) + 31 * DAY)
+    order = await owner.house.platform.service_catalog.service_order(first.subject)
+
+    await owner.buys(30)
+
+    assert order.state == "expired"
+    one, other = await owner.terms()
+    assert one.ends_at is not None
+    assert other.starts_at is not None
+    assert other.starts_at > one.ends_at
+
+
+async def test_a_month_that_cannot_be_charged_leaves_the_paid_term_on(owner: Owner) -> None:
+    payment = await owner.buys(30)
+    await sold_monthly(owner.house)
+    subscription = await subscribes(owner)
+    subscriptions = owner.house.platform.subscriptions
+
+    async def cancel() -> None:
+        async def marked(connection: Connection) -> None:
+            await subscriptions.mark_subscription_cancelled(
+                subscription.id, payment.id, within=connection
+            )
+
+        await owner.house.database.in_transaction(marked)
+
+    await cancel()
+    await subscriptions.deactivate_service(subscription.id)
+
+    assert days_left(await owner.agree()) == 30
+    assert (await owner.house.platform.books.payments.get(payment.id)).state in {
+        PaymentState.CAPTURING, PaymentState.SETTLED,
+    }  # fmt: skip

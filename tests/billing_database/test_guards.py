@@ -370,6 +370,32 @@ FOUND = {
     "the word of a vehicle that the service was not sold for": (
         f"{SOLD} select subject, '{CUSTOMER}', 'VIN2', '{SERVICE}', 30, amount, 'EUR', now()"
         f" from caas.payments where id = '{TAKEN}'", "no_capture_without_delivery"),
+    "a term sold twice for the same days": (
+        "alter table caas.entitlement_terms drop constraint terms_never_overlap;"
+        " insert into caas.entitlement_terms (id, entitlement, customer, service_order, payment_id,"
+        " duration_days, state, starts_at, ends_at, reserved_at, updated_at)"
+        " select gen_random_uuid(), entitlement, customer, gen_random_uuid(), gen_random_uuid(),"
+        " duration_days, 'granted', starts_at, ends_at, now(), now() from caas.entitlement_terms"
+        f" where payment_id = '{TAKEN}'", "terms_never_overlap"),
+    "a term that nobody paid for": (
+        "insert into caas.entitlement_terms (id, entitlement, customer, service_order, payment_id,"
+        " duration_days, state, starts_at, ends_at, reserved_at, updated_at)"
+        " select gen_random_uuid(), entitlement, customer, gen_random_uuid(), gen_random_uuid(),"
+        " duration_days, 'granted', ends_at, ends_at + interval '30 days', now(), now()"
+        f" from caas.entitlement_terms where payment_id = '{TAKEN}'", "every_term_is_paid_for"),
+    "a term made longer than it was sold": (
+        "alter table caas.entitlement_terms disable trigger all; update caas.entitlement_terms"
+        f" set ends_at = ends_at + interval '1 day' where payment_id = '{TAKEN}'",
+        "every_term_is_paid_for"),
+    "a vehicle that has on more than is paid for": (
+        "update caas.entitlements e set reported_until = null from caas.entitlement_terms t"
+        f" where t.entitlement = e.id and t.payment_id = '{TAKEN}'",
+        "vehicles_have_on_what_is_paid_for"),
+    "a refunded term that lasts": (
+        "insert into caas.refunds (id, payment_id, amount, currency, reason, requested_by, state,"
+        " created_at, updated_at) select gen_random_uuid(), id, amount, currency, 'desistimiento',"
+        f" 'x', 'succeeded', now(), now() from caas.payments where id = '{TAKEN}'",
+        "what_is_undone_is_off"),
     "an event after the last one": (
         "insert into caas.payment_events select id, version + 1, 'x', state, state, 'x', '{}',"
         f" now(), 'x' from caas.payments where id = '{HELD}'", "state_is_fold_of_events"),

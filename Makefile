@@ -22,8 +22,9 @@ crash: ## a death at every await of every flow, the first three times it is pass
 kills: ## processes and database killed with -9 under load, two hundred times in all
 	@CAAS_KILLS=100 ./caas test tests/robustness/test_killed_processes.py $(NO_LIMIT)
 
-orders: ## six messages about one payment in all 720 orders, and any of them lost
-	@CAAS_ORDERS=all ./caas test tests/robustness/test_messages_in_any_order.py $(NO_LIMIT)
+orders: ## messages, refunds and disputes of one payment in every order that is possible
+	@CAAS_ORDERS=all ./caas test tests/robustness/test_messages_in_any_order.py \
+	  tests/robustness/test_money_in_any_order.py $(NO_LIMIT)
 
 protections: ## without each protection of money, the test that shows it fails
 	@CAAS_PROTECTIONS=all ./caas test tests/protections $(NO_LIMIT)

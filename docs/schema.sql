@@ -93,6 +93,24 @@ begin
   return query select v_at, null::text, null::uuid, null::uuid, null::timestamptz;
 end $$;
 
+CREATE FUNCTION caas.check_accounts_of_entries() RETURNS trigger
+    LANGUAGE plpgsql
+    SET enable_hashjoin TO 'off'
+    SET enable_mergejoin TO 'off'
+    SET enable_seqscan TO 'off'
+    AS $$
+declare v_account text;
+begin
+  select used.name into v_account
+    from (select debit as name from new_rows union select credit from new_rows) used
+   where not exists (select from caas.ledger_accounts a where a.name = used.name) limit 1;
+  if found then
+    raise exception 'there is no account % in the chart of accounts', v_account
+      using errcode = 'foreign_key_violation';
+  end if;
+  return null;
+end $$;
+
 CREATE FUNCTION caas.check_assignment() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -156,15 +174,15 @@ CREATE FUNCTION caas.check_given_back() RETURNS trigger
 declare v_captured bigint; v_given bigint;
 begin
   v_captured := caas.lock_payment(new.payment_id);
-  select coalesce((select sum(amount) from caas.refunds
-                    where payment_id = new.payment_id and state <> 'failed'), 0)
-       + coalesce((select sum(amount) from caas.disputes
-                    where payment_id = new.payment_id and state in ('opened', 'lost')), 0)
-    into v_given;
   if not exists (select from caas.payments p
                   where p.id = new.payment_id and p.currency = new.currency) then
     raise exception 'payment % was not received in %', new.payment_id, new.currency
       using errcode = 'foreign_key_violation';
+  end if;
+  v_given := caas.money_out(new.payment_id);
+  if tg_table_name = 'refunds' and tg_op = 'INSERT' then
+    select v_given + coalesce(sum(amount), 0) into v_given
+      from caas.refunds where payment_id = new.payment_id and state = 'waiting';
   end if;
   if v_given > v_captured then
     raise exception 'more would be given back of payment % than was received', new.payment_id
@@ -520,6 +538,13 @@ CREATE FUNCTION caas.lock_payment(p_payment uuid) RETURNS bigint
     SET search_path TO 'caas', 'pg_temp'
     AS $$ select captured_amount from payments where id = p_payment for update $$;
 
+CREATE FUNCTION caas.money_out(p_payment uuid) RETURNS bigint
+    LANGUAGE sql STABLE
+    AS $$ select (coalesce((select sum(amount) from caas.refunds
+                      where payment_id = p_payment and state in ('sent', 'succeeded')), 0)
+         + coalesce((select sum(amount) from caas.disputes
+                      where payment_id = p_payment and state in ('opened', 'lost')), 0))::bigint $$;
+
 CREATE FUNCTION caas.move_payments(p_moves jsonb) RETURNS TABLE(i bigint, moved boolean, state text, version integer, claim text, command_id uuid, subject uuid, vin text, service text, action text, purpose text, epoch bigint, valid_until timestamp with time zone, deadline timestamp with time zone, created_at timestamp with time zone, attempt integer, overdue boolean)
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'caas', 'pg_temp'
@@ -705,6 +730,37 @@ begin
     left join lateral (select p.state, p.version from payments p
                         where p.id = g.payment_id and not g.goes limit 1) p on true;
 end $$;
+
+CREATE FUNCTION caas.obstacle_to_refund(p_payment uuid) RETURNS text
+    LANGUAGE sql STABLE
+    AS $$
+  select told.what from (
+    select 'a dispute is open' as what from caas.disputes
+     where payment_id = p_payment and state = 'opened'
+    union all
+    select 'the case "' || kind || '" is open' from caas.cases
+     where subject = p_payment and status = 'open'
+       and kind in ('dispute_contradiction', 'refund_contradiction', 'reversed_after_refund')
+    union all
+    select 'the discrepancy "' || d.kind || '" of ' || d.day || ' is not resolved'
+      from caas.discrepancies d
+      left join caas.settlement_lines l on l.report_id = d.report_id and l.line_no = d.line_no
+     where d.payment_id = p_payment and d.status <> 'resolved'
+       and (d.kind in ('chargeback', 'refund_mismatch', 'failed_settlement')
+            or d.kind <> 'fee_drift' and l.type in
+               ('refund', 'chargeback', 'chargeback_reversal', 'settlement_failure', 'adjustment'))
+    union all
+    select 'a decision about a settlement line is not carried out'
+      from caas.open_work w join caas.discrepancies d on d.id = w.subject
+     where w.kind = 'carry_out_resolution' and d.payment_id = p_payment
+    union all
+    select 'a chargeback was settled in another currency'
+      from caas.discrepancies d
+      join caas.settlement_lines l on l.report_id = d.report_id and l.line_no = d.line_no
+     where d.payment_id = p_payment and d.kind = 'currency' and l.type = 'chargeback'
+       and l.gross < 0
+  ) told limit 1
+$$;
 
 CREATE FUNCTION caas.refuse_broken_seal() RETURNS trigger
     LANGUAGE plpgsql
@@ -951,6 +1007,20 @@ CREATE FUNCTION caas.refuse_other_vehicle() RETURNS trigger
 begin
   raise exception 'vehicle %: neither what it is nor the key it signs with ever changes', old.vin
     using errcode = 'check_violation';
+end $$;
+
+CREATE FUNCTION caas.refuse_refund_meanwhile() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+declare v_obstacle text;
+begin
+  perform caas.lock_payment(new.payment_id);
+  v_obstacle := caas.obstacle_to_refund(new.payment_id);
+  if v_obstacle is not null then
+    raise exception 'no refund of payment % is sent: %', new.payment_id, v_obstacle
+      using errcode = 'check_violation';
+  end if;
+  return new;
 end $$;
 
 CREATE FUNCTION caas.refuse_revival() RETURNS trigger
@@ -1360,8 +1430,26 @@ CREATE TABLE caas.disputes (
     reason text NOT NULL,
     opened_at timestamp with time zone NOT NULL,
     updated_at timestamp with time zone NOT NULL,
-    CONSTRAINT disputes_amount_check CHECK ((amount > 0)),
-    CONSTRAINT disputes_state_check CHECK ((state = ANY (ARRAY['opened'::text, 'won'::text, 'lost'::text, 'reversed'::text])))
+    claimed_amount bigint NOT NULL,
+    claimed_currency text NOT NULL,
+    origin text DEFAULT 'gateway'::text NOT NULL,
+    gateway_dispute_id text,
+    told_at timestamp with time zone,
+    steps integer DEFAULT 0 NOT NULL,
+    taken integer DEFAULT 0 NOT NULL,
+    back integer DEFAULT 0 NOT NULL,
+    excess bigint GENERATED ALWAYS AS (
+CASE
+    WHEN (claimed_currency = currency) THEN (claimed_amount - amount)
+    ELSE (0)::bigint
+END) STORED NOT NULL,
+    CONSTRAINT counts_no_more_than_claimed CHECK (((claimed_currency <> currency) OR (amount <= claimed_amount))),
+    CONSTRAINT disputes_amount_check CHECK ((amount >= 0)),
+    CONSTRAINT disputes_check CHECK (((back >= 0) AND (back <= taken))),
+    CONSTRAINT disputes_claimed_amount_check CHECK ((claimed_amount > 0)),
+    CONSTRAINT disputes_origin_check CHECK ((origin = ANY (ARRAY['gateway'::text, 'chargeback line'::text, 'refund line'::text]))),
+    CONSTRAINT disputes_state_check CHECK ((state = ANY (ARRAY['opened'::text, 'won'::text, 'lost'::text, 'reversed'::text]))),
+    CONSTRAINT disputes_taken_check CHECK ((taken >= 0))
 );
 
 CREATE TABLE caas.entitlement_changes (
@@ -1570,6 +1658,7 @@ CREATE TABLE caas.payments (
     created_at timestamp with time zone NOT NULL,
     updated_at timestamp with time zone NOT NULL,
     live boolean GENERATED ALWAYS AS ((state <> ALL (ARRAY['Failed'::text, 'Voided'::text, 'Refunded'::text]))) STORED NOT NULL,
+    CONSTRAINT given_back_within_captured CHECK (((refunded_amount + disputed_amount) <= captured_amount)),
     CONSTRAINT payments_amount_check CHECK ((amount > 0)),
     CONSTRAINT payments_check CHECK (((authorised_amount >= 0) AND (authorised_amount <= amount))),
     CONSTRAINT payments_check1 CHECK (((captured_amount >= 0) AND (captured_amount <= amount))),
@@ -1578,7 +1667,8 @@ CREATE TABLE caas.payments (
     CONSTRAINT payments_outcome_check CHECK ((outcome = ANY (ARRAY['known'::text, 'unknown'::text]))),
     CONSTRAINT payments_refunded_amount_check CHECK ((refunded_amount >= 0)),
     CONSTRAINT payments_settled_amount_check CHECK ((settled_amount >= 0)),
-    CONSTRAINT payments_type_check CHECK ((type = ANY (ARRAY['reservation'::text, 'final'::text, 'service'::text, 'subscription'::text])))
+    CONSTRAINT payments_type_check CHECK ((type = ANY (ARRAY['reservation'::text, 'final'::text, 'service'::text, 'subscription'::text]))),
+    CONSTRAINT settled_within_captured CHECK ((settled_amount <= captured_amount))
 )
 WITH (fillfactor='60');
 
@@ -1643,6 +1733,11 @@ CREATE TABLE caas.law_checks (
     examples text[] NOT NULL,
     checked_at timestamp with time zone NOT NULL,
     CONSTRAINT law_checks_broken_check CHECK ((broken >= 0))
+);
+
+CREATE TABLE caas.ledger_accounts (
+    name text NOT NULL,
+    CONSTRAINT ledger_accounts_name_check CHECK (((length(name) >= 1) AND (length(name) <= 100)))
 );
 
 CREATE TABLE caas.ledger_entries (
@@ -2418,6 +2513,9 @@ ALTER TABLE ONLY caas.discrepancy_resolutions
     ADD CONSTRAINT discrepancy_resolutions_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY caas.disputes
+    ADD CONSTRAINT disputes_gateway_dispute_id_key UNIQUE (gateway_dispute_id);
+
+ALTER TABLE ONLY caas.disputes
     ADD CONSTRAINT disputes_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY caas.entitlement_terms
@@ -2473,6 +2571,9 @@ ALTER TABLE ONLY caas.invoices
 
 ALTER TABLE ONLY caas.law_checks
     ADD CONSTRAINT law_checks_pkey PRIMARY KEY (law);
+
+ALTER TABLE ONLY caas.ledger_accounts
+    ADD CONSTRAINT ledger_accounts_pkey PRIMARY KEY (name);
 
 ALTER TABLE ONLY caas.ledger_entries
     ADD CONSTRAINT ledger_entries_pkey PRIMARY KEY (id);
@@ -2630,6 +2731,8 @@ CREATE INDEX cases_of_subject ON caas.cases USING btree (subject);
 CREATE INDEX customers_of_email ON caas.customers USING btree (lower(email));
 
 CREATE INDEX delivery_evidence_in_time ON caas.delivery_evidence USING brin (recorded_at) WITH (pages_per_range='32', autosummarize='on');
+
+CREATE INDEX discrepancies_in_another_currency ON caas.discrepancies USING btree (payment_id) WHERE (kind = 'currency'::text);
 
 CREATE INDEX discrepancies_of_day ON caas.discrepancies USING btree (gateway, day);
 
@@ -2873,6 +2976,10 @@ CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON caas.written_o
 
 ALTER TABLE caas.written_off_invoices ENABLE ALWAYS TRIGGER append_only;
 
+CREATE TRIGGER are_the_rules BEFORE INSERT OR DELETE OR UPDATE OR TRUNCATE ON caas.ledger_accounts FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_other_arrows();
+
+ALTER TABLE caas.ledger_accounts ENABLE ALWAYS TRIGGER are_the_rules;
+
 CREATE TRIGGER are_the_rules BEFORE INSERT OR DELETE OR UPDATE OR TRUNCATE ON caas.legal_arrows FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_other_arrows();
 
 ALTER TABLE caas.legal_arrows ENABLE ALWAYS TRIGGER are_the_rules;
@@ -2973,7 +3080,7 @@ CREATE TRIGGER is_finished_once BEFORE UPDATE ON caas.reconciliation_runs FOR EA
 
 ALTER TABLE caas.reconciliation_runs ENABLE ALWAYS TRIGGER is_finished_once;
 
-CREATE TRIGGER is_for_one_thing BEFORE UPDATE ON caas.disputes FOR EACH ROW WHEN (((((((new.id IS DISTINCT FROM old.id) OR (new.payment_id IS DISTINCT FROM old.payment_id)) OR (new.amount IS DISTINCT FROM old.amount)) OR (new.currency IS DISTINCT FROM old.currency)) OR (new.reason IS DISTINCT FROM old.reason)) OR (new.opened_at IS DISTINCT FROM old.opened_at))) EXECUTE FUNCTION caas.refuse_other_refund();
+CREATE TRIGGER is_for_one_thing BEFORE UPDATE ON caas.disputes FOR EACH ROW WHEN ((((((((((new.id IS DISTINCT FROM old.id) OR (new.payment_id IS DISTINCT FROM old.payment_id)) OR (new.claimed_amount IS DISTINCT FROM old.claimed_amount)) OR (new.claimed_currency IS DISTINCT FROM old.claimed_currency)) OR (new.currency IS DISTINCT FROM old.currency)) OR (new.reason IS DISTINCT FROM old.reason)) OR (new.origin IS DISTINCT FROM old.origin)) OR (new.opened_at IS DISTINCT FROM old.opened_at)) OR ((old.gateway_dispute_id IS NOT NULL) AND (new.gateway_dispute_id IS DISTINCT FROM old.gateway_dispute_id)))) EXECUTE FUNCTION caas.refuse_other_refund();
 
 ALTER TABLE caas.disputes ENABLE ALWAYS TRIGGER is_for_one_thing;
 
@@ -3233,6 +3340,22 @@ CREATE TRIGGER sealed_only_when_closed BEFORE INSERT OR UPDATE ON caas.reconcili
 
 ALTER TABLE caas.reconciliation_days ENABLE ALWAYS TRIGGER sealed_only_when_closed;
 
+CREATE TRIGGER sent_when_nothing_contradicts BEFORE UPDATE OF state ON caas.refunds FOR EACH ROW WHEN (((old.state = 'waiting'::text) AND (new.state = ANY (ARRAY['sent'::text, 'succeeded'::text])))) EXECUTE FUNCTION caas.refuse_refund_meanwhile();
+
+ALTER TABLE caas.refunds ENABLE ALWAYS TRIGGER sent_when_nothing_contradicts;
+
+CREATE TRIGGER sent_when_nothing_contradicts_either BEFORE INSERT ON caas.refunds FOR EACH ROW WHEN ((new.state = ANY (ARRAY['sent'::text, 'succeeded'::text]))) EXECUTE FUNCTION caas.refuse_refund_meanwhile();
+
+ALTER TABLE caas.refunds ENABLE ALWAYS TRIGGER sent_when_nothing_contradicts_either;
+
+CREATE TRIGGER stands_on_accounts AFTER INSERT ON caas.discrepancy_entries REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.check_accounts_of_entries();
+
+ALTER TABLE caas.discrepancy_entries ENABLE ALWAYS TRIGGER stands_on_accounts;
+
+CREATE TRIGGER stands_on_accounts AFTER INSERT ON caas.ledger_entries REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.check_accounts_of_entries();
+
+ALTER TABLE caas.ledger_entries ENABLE ALWAYS TRIGGER stands_on_accounts;
+
 CREATE TRIGGER stays_ended BEFORE UPDATE ON caas.sessions FOR EACH ROW WHEN (((old.ended_at IS NOT NULL) AND (new.ended_at IS DISTINCT FROM old.ended_at))) EXECUTE FUNCTION caas.refuse_revival();
 
 ALTER TABLE caas.sessions ENABLE ALWAYS TRIGGER stays_ended;
@@ -3375,6 +3498,8 @@ GRANT ALL ON FUNCTION caas.accept_payments(p_payments jsonb) TO caas_app;
 
 GRANT ALL ON FUNCTION caas.add_service_order(p_id uuid, p_customer uuid, p_vin text, p_service text, p_duration_days integer, p_amount bigint, p_currency text, p_lapses_after double precision) TO caas_app;
 
+GRANT ALL ON FUNCTION caas.check_accounts_of_entries() TO caas_app;
+
 GRANT ALL ON FUNCTION caas.check_assignment() TO caas_app;
 
 GRANT ALL ON FUNCTION caas.check_cancelled_use() TO caas_app;
@@ -3425,7 +3550,11 @@ GRANT ALL ON FUNCTION caas.lock_entitlement(p_vin text, p_service text) TO caas_
 
 GRANT ALL ON FUNCTION caas.lock_payment(p_payment uuid) TO caas_app;
 
+GRANT ALL ON FUNCTION caas.money_out(p_payment uuid) TO caas_app;
+
 GRANT ALL ON FUNCTION caas.move_payments(p_moves jsonb) TO caas_app;
+
+GRANT ALL ON FUNCTION caas.obstacle_to_refund(p_payment uuid) TO caas_app;
 
 GRANT ALL ON FUNCTION caas.refuse_broken_seal() TO caas_app;
 
@@ -3480,6 +3609,8 @@ GRANT ALL ON FUNCTION caas.refuse_other_usage() TO caas_app;
 GRANT ALL ON FUNCTION caas.refuse_other_usage_dispute() TO caas_app;
 
 GRANT ALL ON FUNCTION caas.refuse_other_vehicle() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.refuse_refund_meanwhile() TO caas_app;
 
 GRANT ALL ON FUNCTION caas.refuse_revival() TO caas_app;
 
@@ -3560,6 +3691,8 @@ GRANT SELECT,INSERT,UPDATE ON TABLE caas.written_off_invoices TO caas_app;
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.invoice_states TO caas_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.law_checks TO caas_app;
+
+GRANT SELECT ON TABLE caas.ledger_accounts TO caas_app;
 
 GRANT SELECT ON TABLE caas.ledger_entries TO caas_app;
 

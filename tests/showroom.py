@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 
 import aiohttp
 
+from caas import between_rooms
 from caas.billing_database import books as billing_books
 from caas.billing_database.books import Books
 from caas.billing_database.connection import Database
@@ -34,6 +35,7 @@ from caas.payment_processing.final_payment import FinalPayment
 from caas.payment_processing.flow import Flows
 from caas.payment_processing.gateway_calls import SYNCHRONOUS_PATIENCE_SECONDS
 from caas.payment_processing.initiation import Accepted, Check, PaymentRequest, accept
+from caas.payment_processing.promised_refunds import PromisedRefunds
 from caas.payment_processing.refunds import Refunds
 from caas.payment_processing.reservation_payment import ReservationPayment
 from caas.payment_processing.settlement import Settlement
@@ -324,11 +326,6 @@ def _built(
             return None
         return Address(found.name, found.email, found.language)
 
-    async def refund(payment_id: UUID, amount: int, reason: str) -> object:
-        return await refunds.request(
-            payment_id, amount=amount, reason=reason, key=reason, requested_by="order-management"
-        )
-
     async def nobody(*_: object) -> Answer:
         """Refund letters and chargebacks are not the matter of these tests."""
         return Done()
@@ -346,6 +343,7 @@ def _built(
     gateway = outside.gateway
     charges = Charges(books, gateway, pace=PACE, alert=notifications.alert)
     refunds = Refunds(books=books, gateway=gateway, pace=PACE, tell_refunded=nobody)
+    promised = PromisedRefunds(books, refunds, pace=PACE)
     partners = OrderPartners(
         factory=outside.factory,
         admin_registration=outside.admin_registration,
@@ -357,7 +355,7 @@ def _built(
         upward=Upward(
             tell=notifications.tell,
             alert=notifications.alert,
-            refund=refund,
+            refund=between_rooms.orders_refund(promised),
             access_url=access_url,
         ),
         pace=PACE,
@@ -383,7 +381,7 @@ def _built(
         on_refund=refunds.gateway_says,
         on_dispute=nobody,
     )
-    for room in (unknown, settlement, refunds, orders):
+    for room in (unknown, settlement, refunds, promised, orders):
         room.register(open_work)
     return Showroom(
         database=database,

@@ -33,6 +33,7 @@ from caas.open_work import Answer, Done, OpenWork
 from caas.ota_activation_engine import SUBSCRIPTION, OtaActivationEngine, Upward
 from caas.payment_processing.charges import Charges
 from caas.payment_processing.flow import Flows
+from caas.payment_processing.promised_refunds import PromisedRefunds
 from caas.payment_processing.refunds import Refunds
 from caas.payment_processing.settlement import Settlement
 from caas.payment_processing.subscription_failure import SubscriptionFailure
@@ -328,6 +329,7 @@ def _built(  # the composition root of these tests
         reservation=NotPlayed(), final=NotPlayed(), service=NotPlayed(), subscription=payment
     )
     refunds = Refunds(books=books, gateway=gateway, pace=pace, tell_refunded=tell_refunded)
+    promised = PromisedRefunds(books, refunds, pace=pace)
     settlement = Settlement(
         books=books,
         gateway=gateway,
@@ -350,9 +352,10 @@ def _built(  # the composition root of these tests
         notifications=notifications,
         letterhead=LETTERHEAD,
         address_of=address_of,
-        refund=refunds.request,
+        refund=promised.promise,
     )
-    for room in (notifications, ota, payment, settlement, refunds, billing, desk, unknown):
+    rooms = (notifications, ota, payment, settlement, refunds, promised, billing, desk, unknown)
+    for room in rooms:
         room.register(open_work)
     return SubscriptionHouse(
         database=database, books=books, open_work=open_work, catalog=catalog,

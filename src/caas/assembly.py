@@ -32,6 +32,7 @@ from caas.payment_processing.charges import Charges
 from caas.payment_processing.disputes import Disputes
 from caas.payment_processing.final_payment import FinalPayment
 from caas.payment_processing.flow import Flows
+from caas.payment_processing.promised_refunds import PromisedRefunds
 from caas.payment_processing.reconciliation import Reconciliation, ReconciliationSettings
 from caas.payment_processing.reservation_payment import ReservationPayment
 from caas.payment_processing.service_payment import ServicePayment
@@ -201,7 +202,7 @@ def _invoices(ground: Ground, database: Database, payments: PaymentProcessing) -
         notifications=ground.notifications,
         letterhead=between_rooms.letterhead(ground.terms.market),
         address_of=between_rooms.addresses(database),
-        refund=payments.refund_payment,
+        refund=payments.promise_refund,
     )
 
 
@@ -246,6 +247,7 @@ def _payment_processing(
             subscriptions=ground.subscriptions,
             order_management=ground.order_management,
             refunds=ground.refunds,
+            promised_refunds=PromisedRefunds(books, ground.refunds, pace=pace),
             ota_activation_engine=ground.ota_activation_engine,
             pace=pace,
         ),

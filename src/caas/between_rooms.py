@@ -12,7 +12,8 @@ from caas.billing_database.payments import Payment
 from caas.billing_database.refunds import Refund
 from caas.notifications import Address, AddressOf, Notifications
 from caas.order_management.giving_back import Refund as RefundOfOrders
-from caas.payment_processing.refunds import Refunds, TellRefunded
+from caas.payment_processing.promised_refunds import PromisedRefunds
+from caas.payment_processing.refunds import TellRefunded
 from caas.settings import Market
 
 
@@ -32,11 +33,11 @@ def letterhead(market: Market) -> Letterhead:
     )
 
 
-def orders_refund(refunds: Refunds) -> RefundOfOrders:
-    """Return the refund that Order Management asks for; the same reason refunds once."""
+def orders_refund(refunds: PromisedRefunds) -> RefundOfOrders:
+    """Return the refund that Order Management is promised; the same reason refunds once."""
 
     async def refund(payment_id: UUID, amount: int, reason: str) -> object:
-        return await refunds.request(
+        return await refunds.promise(
             payment_id, amount=amount, reason=reason, key=reason, requested_by="order-management"
         )
 

@@ -27,6 +27,7 @@ from caas.order_management.loss import DepositOnLoss
 from caas.ota_activation_engine import (
     OtaActivationEngine,
 )
+from caas.payment_processing.promised_refunds import PromisedRefunds
 from caas.payment_processing.recorded_gateway import RecordedGateway
 from caas.payment_processing.refunds import Refunds
 from caas.rules.pace import Pace
@@ -153,7 +154,7 @@ def _order_management(
         upward=OrdersUpward(
             tell=notifications.tell,
             alert=notifications.alert,
-            refund=between_rooms.orders_refund(refunds),
+            refund=between_rooms.orders_refund(PromisedRefunds(books, refunds, pace=terms.pace)),
             access_url=lambda token: f"{terms.public_url}/access/{token}",
         ),
         pace=terms.pace,

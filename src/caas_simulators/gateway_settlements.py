@@ -8,6 +8,7 @@ dispute takes the money at once and gives it back only when it is won.
 """
 
 from collections.abc import Callable
+from typing import Literal
 
 from caas_simulators.banking_network import BankingNetwork
 from caas_simulators.gateway_records import Booking, Dispute, DisputeBooking
@@ -116,18 +117,21 @@ class Settlements:
         return opened
 
     def decide(self, booking: Booking, *, won: bool) -> DisputeBooking:
-        """Decide the open dispute of a transaction, for or against the merchant.
+        """Decide the open dispute of a transaction, or the last one otherwise than before.
 
         Raises:
-            Refusal: 409, there is none.
+            Refusal: 409, there is none, or it is decided so already.
         """
-        decided = self.open_dispute(booking)
-        if decided is None:
+        verdict: Literal["won", "lost"] = "won" if won else "lost"
+        decided = self.open_dispute(booking) or self._last_dispute(booking)
+        if decided is None or decided.dispute.status == verdict:
             raise Refusal(409, "no_open_dispute", "There is no dispute to decide.")
-        decided.dispute.status = "won" if won else "lost"
+        amount = decided.dispute.amount
         if won:
-            amount = decided.dispute.amount
             self._reports.book(booking.transaction, "chargeback_reversal", amount)
+        elif decided.dispute.status == "won":
+            self._reports.book(booking.transaction, "chargeback", -amount)
+        decided.dispute.status = verdict
         self._store.tell(booking, f"dispute.{decided.dispute.status}", decided.dispute, decided)
         return decided
 
@@ -137,6 +141,10 @@ class Settlements:
             if self._store.disputes[dispute_id].dispute.status == "opened":
                 return self._store.disputes[dispute_id]
         return None
+
+    def _last_dispute(self, booking: Booking) -> DisputeBooking | None:
+        """Return the dispute that a bank may still change its mind about."""
+        return self._store.disputes[booking.dispute_ids[-1]] if booking.dispute_ids else None
 
     def resume(self, dispute: DisputeBooking) -> None:
         """Note again, after a restart, when a verdict is due."""

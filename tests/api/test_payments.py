@@ -9,6 +9,8 @@ import pytest
 from caas.billing_database.idempotency import hashed
 from caas.billing_database.identifiers import new_id
 from caas.billing_database.payments import NewPayment, Verdict
+from caas.external_systems.payment_gateway import DisputeStatus, GatewayDispute
+from caas.payment_processing.disputes import Disputes
 from caas.rules.payment_states import PaymentState
 from caas.rules.payment_types import PaymentType
 from tests.api.conftest import ASLEEP, SOMEBODYS_PAYMENT, Doors, Reply
@@ -327,6 +329,26 @@ async def test_settled_money_is_given_back_and_never_more_than_it_was(doors: Doo
     assert more.status in {409, 422}
     seen = (await doors.get(f"/v1/payments/{payment.id}")).json
     assert [refund["amount"] for refund in seen["refunds"]] == [1000]
+
+
+async def test_a_refund_that_must_wait_is_a_conflict_that_says_for_what(doors: Doors) -> None:
+    payment = await doors.house.settled()
+    path = f"/v1/payments/{payment.id}/refunds"
+    told = GatewayDispute(
+        id="dp_1",
+        transaction_id=payment.gateway_transaction_id or "",
+        amount=1299,
+        currency="EUR",
+        status=DisputeStatus.OPENED,
+    )
+    await Disputes(doors.house.platform.books).gateway_says(told)
+
+    answer = await doors.post(path, {"amount": 1, "reason": "desistimiento"}, caller="operators")
+
+    assert (answer.status, answer.json["code"]) == (409, "refund_must_wait"), answer.body
+    assert "a dispute is open" in answer.json["detail"]
+    [dispute] = (await doors.get(f"/v1/payments/{payment.id}")).json["disputes"]
+    assert (dispute["amount"], dispute["claimed_amount"], dispute["excess"]) == (1299, 1299, 0)
 
 
 async def test_a_forged_acknowledgement_proves_nothing(doors: Doors) -> None:

@@ -48,6 +48,10 @@ REFUND = (
     "insert into caas.refunds (id, payment_id, amount, currency, reason, requested_by, state,"
     " created_at, updated_at) values "
 )
+DISPUTE = (
+    "insert into caas.disputes (id, payment_id, amount, currency, claimed_amount,"
+    " claimed_currency, state, reason, opened_at, updated_at) values "
+)
 SOLD = "insert into caas.service_orders "
 CLAIM = (
     "insert into caas.resolution_claims (payment_id, payment_type, kind, reason, evidence_id,"
@@ -170,8 +174,24 @@ REFUSED: dict[str, tuple[str, type[Exception]]] = {
         f"{REFUND} ('{new_id()}', '{TAKEN}', 1, 'JPY', 'x', 'me', 'waiting', now(), now())",
         FOREIGN),
     "a dispute in another currency": (
-        f"insert into caas.disputes values ('d', '{TAKEN}', 1, 'JPY', 'opened', 'x', now(), now())",
-        FOREIGN),
+        f"{DISPUTE} ('d', '{TAKEN}', 1, 'JPY', 1, 'JPY', 'opened', 'x', now(), now())", FOREIGN),
+    "a dispute that counts more than was received": (
+        f"{DISPUTE} ('d', '{TAKEN}', {AMOUNT + 1}, 'EUR', {AMOUNT + 1}, 'EUR', 'opened', 'x',"
+        " now(), now())", CHECK),
+    "a dispute that counts more than it claims": (
+        f"{DISPUTE} ('d', '{TAKEN}', 2, 'EUR', 1, 'EUR', 'opened', 'x', now(), now())", CHECK),
+    "more settled than captured": (
+        f"update caas.payments set settled_amount = captured_amount + 1 where id = '{TAKEN}'",
+        CHECK),
+    "more refunded and disputed than captured": (
+        f"update caas.payments set refunded_amount = {AMOUNT}, disputed_amount = 1"
+        f" where id = '{TAKEN}'", CHECK),
+    "an entry on an account that nobody opened": (
+        "insert into caas.ledger_entries (payment_id, seq, debit, credit, amount, currency, at)"
+        f" values ('{TAKEN}', 9, 'bank', 'a_pocket', 1, 'EUR', now())", FOREIGN),
+    "an account that somebody opens": (
+        "insert into caas.ledger_accounts values ('a_pocket')", FOR_EVER),
+    "an account that somebody closes": ("delete from caas.ledger_accounts", FOR_EVER),
     "an arrow that Diagram 9 does not have": (
         "insert into caas.legal_arrows values ('Bank confirms', 'Failed', 'Settled')", FOR_EVER),
     "another way for a vehicle": (
@@ -205,16 +225,16 @@ REFUSED: dict[str, tuple[str, type[Exception]]] = {
     "a session that goes on": ("update caas.sessions set ended_at = null", CHECK),
     "an entry of nothing": (
         f"insert into caas.ledger_entries (payment_id, seq, debit, credit, amount, currency, at)"
-        f" values ('{HELD}', 9, 'a', 'b', 0, 'EUR', now())", CHECK),
+        f" values ('{HELD}', 9, 'bank', 'gateway_fees', 0, 'EUR', now())", CHECK),
     "an entry from an account to itself": (
         f"insert into caas.ledger_entries (payment_id, seq, debit, credit, amount, currency, at)"
-        f" values ('{HELD}', 9, 'a', 'a', 1, 'EUR', now())", CHECK),
+        f" values ('{HELD}', 9, 'bank', 'bank', 1, 'EUR', now())", CHECK),
     "an entry in another currency": (
         f"insert into caas.ledger_entries (payment_id, seq, debit, credit, amount, currency, at)"
-        f" values ('{HELD}', 9, 'a', 'b', 1, 'JPY', now())", FOREIGN),
+        f" values ('{HELD}', 9, 'bank', 'gateway_fees', 1, 'JPY', now())", FOREIGN),
     "an entry of nobody's": (
         f"insert into caas.ledger_entries (payment_id, seq, debit, credit, amount, currency, at)"
-        f" values ('{new_id()}', 9, 'a', 'b', 1, 'EUR', now())", FOREIGN),
+        f" values ('{new_id()}', 9, 'bank', 'gateway_fees', 1, 'EUR', now())", FOREIGN),
 }  # fmt: skip
 KEPT_FOR_EVER = (
     "payment_events", "ledger_entries", "delivery_evidence", "resolution_claims", "ota_commands",
@@ -234,6 +254,7 @@ BY_A_DOOR_ALONE = [
             "payment_events",
             "resolution_claims",
             "ledger_entries",
+            "ledger_accounts",
             "legal_arrows",
             "vehicle_arrows",
             "order_arrows",

@@ -1,17 +1,20 @@
 """Desistimiento: a customer withdraws from an order, at every place of its way."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
 from caas.billing_database.connection import Database
 from caas.billing_database.orders import Order
+from caas.external_systems.payment_gateway import DisputeStatus, GatewayDispute
 from caas.order_management.withdrawal import (
     CannotWithdrawError,
     FinalPaymentOpenError,
     NotDeliveredError,
     NotWithdrawnError,
 )
+from caas.payment_processing.disputes import Disputes
 from caas.rules.order_states import OrderState
 from caas.rules.payment_states import PaymentState
 from caas.rules.vehicle_states import VehicleState
@@ -164,6 +167,32 @@ async def test_a_vehicle_delivered_after_its_withdrawal_is_a_case(showroom: Show
 
     assert news.state is OrderState.WITHDRAWN
     assert "delivered_after_withdrawal" in await showroom.cases()
+
+
+async def test_what_is_disputed_waits_and_is_not_paid_twice(showroom: Showroom) -> None:
+    """Fault F-D1: the deposit goes back by itself when the bank has decided for us."""
+    order = await showroom.ready()
+    [deposit] = await showroom.books.payments.listed(subject=order.id)
+    told = GatewayDispute(
+        id="dp_1",
+        transaction_id=deposit.gateway_transaction_id or "",
+        amount=deposit.amount,
+        currency=deposit.currency,
+        status=DisputeStatus.OPENED,
+    )
+    desk = Disputes(showroom.books)
+    await desk.gateway_says(told)
+
+    await showroom.orders.withdraw(order.id)
+    meanwhile = await refunded(showroom)
+    await desk.gateway_says(replace(told, status=DisputeStatus.WON))
+    await showroom.world.gateway("POST", "settle", {})
+    await showroom.work_until_payment(deposit.id, PaymentState.REFUNDING)
+    await showroom.world.gateway("POST", "settle", {})
+    await showroom.work_until_payment(deposit.id, PaymentState.REFUNDED)
+
+    assert (meanwhile, await refunded(showroom)) == ([], [DEPOSIT.amount])
+    assert await showroom.cases() == []
 
 
 async def delivered(showroom: Showroom) -> Order:

@@ -140,7 +140,7 @@ class Office:
             currency=payment.currency,
             status=status,
         )
-        await Disputes(self.house.platform.books).gateway_says(told, "dispute")
+        await Disputes(self.house.platform.books).gateway_says(told)
 
     async def disputed(self, payment: Payment) -> None:
         """Let the customer dispute a payment, and tell us."""

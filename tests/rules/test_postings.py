@@ -69,8 +69,12 @@ def test_a_settled_and_paid_out_payment_leaves_money_at_the_bank_and_its_fee() -
 @pytest.mark.parametrize(
     ("entries", "account"),
     [
-        (postings.lost_before_settlement("capture_refused", 5), "risk_loss:capture_refused"),
-        (postings.reversed_after_settlement("bank_reverses", 5), "risk_loss:bank_reverses"),
+        (postings.lost_before_settlement("already_voided", 5), "risk_loss:already_voided"),
+        (
+            postings.reversed_after_settlement("settlement_reversed", 5),
+            "risk_loss:settlement_reversed",
+        ),
+        (postings.lost_before_settlement("a word of the gateway", 5), "risk_loss:other"),
         (postings.dispute_lost(5), "risk_loss:chargeback"),
     ],
 )
@@ -101,8 +105,8 @@ def test_money_never_moves_backwards() -> None:
 def test_what_is_written_off_is_earned_and_lost_beside_it(
     amount: int, payment_type: PaymentType
 ) -> None:
-    entries = postings.written_off(payment_type, "subscription_payment_failed", amount)
+    entries = postings.written_off(payment_type, "subscription_declined", amount)
 
     earned = postings.earned(payment_type)
-    lost = "risk_loss:subscription_payment_failed"
+    lost = "risk_loss:subscription_declined"
     assert _balances(entries) == {lost: amount, earned: -amount}

@@ -56,11 +56,18 @@ class RefundAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DisputeAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """A chargeback that the customer's bank raised; the id is the gateway's."""
+    """A chargeback that the customer's bank raised; the id is the gateway's.
+
+    `claimed_amount` is what the bank took, in `claimed_currency`; `amount` is what counts of it
+    because it was received and is still there, `excess` what is more than that.
+    """
 
     id: str
     amount: int
     currency: str
+    claimed_amount: int
+    claimed_currency: str
+    excess: int
     state: str
     reason: str
     opened_at: datetime
@@ -178,6 +185,9 @@ def _dispute_answer(dispute: Dispute) -> DisputeAnswer:
     return DisputeAnswer(
         id=dispute.id,
         amount=dispute.amount,
+        claimed_amount=dispute.claimed_amount,
+        claimed_currency=dispute.claimed_currency,
+        excess=dispute.excess,
         currency=dispute.currency,
         state=dispute.state,
         reason=dispute.reason,

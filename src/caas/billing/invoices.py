@@ -41,12 +41,12 @@ class InvalidReasonError(RefusedError):
 
 
 class Refund(Protocol):
-    """`PaymentProcessing.refund_payment`."""
+    """`PaymentProcessing.promise_refund`."""
 
     def __call__(
         self, payment_id: UUID, *, amount: int, reason: str, key: str, requested_by: str
     ) -> Awaitable[object]:
-        """Give settled money back; the same key is the same refund."""
+        """Give settled money back, now or when nothing stands in the way; the same key is once."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,14 +45,19 @@ p.id, p.gateway_transaction_id, p.state, p.version, p.currency, p.captured_amoun
        p.settled_amount,
        case when p.refunded_amount > 0 or p.state in ('Refunding', 'Refunded') then
          (select coalesce(sum(r.amount), 0)::bigint from refunds r
-           where r.payment_id = p.id and r.state in ('sent', 'succeeded')) else 0 end,
+           where r.payment_id = p.id and r.state in ('sent', 'succeeded')) else 0 end
+         + coalesce(d.refund_lines, 0),
        p.refunded_amount, coalesce(d.known, 0), coalesce(d.number, 0), coalesce(d.back, 0)
 """
 DISPUTED: Final = """
 left join lateral (
-         select sum(amount)::bigint as known, count(*) as number,
-                sum(amount) filter (where state in ('won', 'reversed'))::bigint as back
-           from disputes where payment_id = p.id) d on true
+         select sum(claimed_amount * taken) filter (where origin <> 'refund line')::bigint
+                  as known,
+                sum(taken) filter (where origin <> 'refund line')::bigint as number,
+                sum(claimed_amount * back) filter (where origin <> 'refund line')::bigint as back,
+                sum(claimed_amount * taken) filter (where origin = 'refund line')::bigint
+                  as refund_lines
+           from disputes where payment_id = p.id and claimed_currency = currency) d on true
 """
 TOLD: Final = f"""
 select {PAYMENT}, null, null, null, null

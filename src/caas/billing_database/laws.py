@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from caas.billing_database import drawn_arrows, guards
+from caas.billing_database.laws_of_money import MONEY
 from caas.rules.order_states import VEHICLE_OF
 from caas.rules.payment_states import AT_REST
 
@@ -52,24 +53,7 @@ LAWS: Final = (
         """select min(id::text) from payments where live
             group by subject, type having count(*) > 1""",
     ),
-    Law(
-        "ledger_sums_to_zero",
-        "The ledger sums to zero per payment and currency.",
-        """select payment_id from ledger_lines group by payment_id, currency
-           having sum(amount) <> 0""",
-    ),
-    Law(
-        "ledger_agrees_with_payments",
-        "What the books say was captured and refunded is what the payment says.",
-        """select p.id from payments p left join (
-             select payment_id,
-               sum(amount) filter (where debit = 'gateway_receivable') as captured,
-               sum(amount) filter (where debit = 'settled_funds'
-                                     and credit = 'gateway_receivable') as settled
-               from ledger_entries group by payment_id) l on l.payment_id = p.id
-            where coalesce(l.captured, 0) <> p.captured_amount
-               or coalesce(l.settled, 0) <> p.settled_amount""",
-    ),
+    *(Law(*law) for law in MONEY),
     Law(
         "state_is_fold_of_events",
         "A payment's state is where its events lead, one legal arrow after the other.",
@@ -94,18 +78,6 @@ LAWS: Final = (
              on b.payment_id = e.payment_id and b.seq = e.seq - 1
             where e.hash <> event_digest(coalesce(b.hash, ''::bytea), e.payment_id, e.seq, e.event,
                                          e.to_state, e.source, e.facts, e.at)""",
-    ),
-    Law(
-        "never_more_back_than_received",
-        "Refunds that have not failed and lost disputes never exceed what was received.",
-        """select id from payments
-            where refunded_amount + disputed_amount > greatest(captured_amount, settled_amount)
-           union all
-           select p.id from payments p where p.captured_amount <
-             (select coalesce(sum(amount), 0) from refunds r
-               where r.payment_id = p.id and r.state <> 'failed')
-             + (select coalesce(sum(amount), 0) from disputes d
-                 where d.payment_id = p.id and d.state in ('opened', 'lost'))""",
     ),
     Law(
         "nothing_is_forgotten",

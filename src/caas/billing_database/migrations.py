@@ -24,6 +24,7 @@ from caas.billing_database.connection import (
 )
 from caas.errors import StartupError
 from caas.rules.payment_states import PaymentState, Remark, legal_arrows
+from caas.rules.postings import ACCOUNTS
 
 ADVISORY_LOCK = 0x63616173
 LOCK_TIMEOUT = "10s"
@@ -119,6 +120,7 @@ async def _run_missing(connection: Connection) -> list[str]:
     if missing:
         await _write_legal_arrows(connection)
         await _grant(connection)
+    await _write_accounts(connection)
     await connection.execute(STAND_GUARD)
     return missing
 
@@ -152,6 +154,19 @@ async def _write_legal_arrows(connection: Connection) -> None:
         )
 
 
+async def _write_accounts(connection: Connection) -> None:
+    """Make the database's chart of accounts equal to the one in `rules.postings`."""
+    accounts = sorted(ACCOUNTS)
+    async with connection.transaction():
+        await connection.execute(f"set local lock_timeout = '{LOCK_TIMEOUT}'; {MIGRATING}")
+        await connection.execute(
+            "delete from ledger_accounts where name <> all ($1::text[])", accounts
+        )
+        await connection.execute(
+            "insert into ledger_accounts select unnest($1::text[]) on conflict do nothing", accounts
+        )
+
+
 async def _grant(connection: Connection) -> None:
     """Give the application's role what it needs: to read, to append, to use the doors."""
     if not await connection.fetchval("select 1 from pg_roles where rolname = $1", APPLICATION_ROLE):
@@ -166,7 +181,8 @@ async def _grant(connection: Connection) -> None:
 
 # Tables that no session of the application may write but through a door, or a trigger.
 BEHIND_DOORS = (
-    "payments, payment_events, resolution_claims, ledger_entries, legal_arrows, clock, migrations, "
+    "payments, payment_events, resolution_claims, ledger_entries, ledger_accounts, legal_arrows, "
+    "clock, migrations, "
     "vehicle_arrows, vehicle_events, order_arrows, order_events, subscription_arrows, "
     "subscription_events, entitlements, entitlement_terms, entitlement_changes"
 )

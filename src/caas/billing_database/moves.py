@@ -5,15 +5,17 @@ the open work it ends and the open work it begins: all in one statement and one 
 with the moves of whoever else is writing at that moment.
 
 Rules a change must keep: a move whose guard fails changes nothing and is told so; the same source
-never moves a payment twice; nothing outside this module writes to payments or payment_events.
+never moves a payment twice; nothing outside this module writes to payments or payment_events; the
+event of a move states the amounts that the move adds, so that the amounts follow from the events.
 """
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 import msgspec
+from msgspec import structs
 
 from caas.billing_database.batching import Batcher
 from caas.billing_database.connection import Connection, Database
@@ -23,6 +25,9 @@ from caas.rules.postings import Entry
 
 if TYPE_CHECKING:
     from caas.billing_database.payments import Payment
+
+AMOUNTS: Final = ("authorised", "captured", "settled", "refunded", "disputed")
+"""What a move may add to, by the names of the payment's `<name>_amount` columns."""
 
 MOVE = "select * from move_payments($1) order by i"
 
@@ -163,7 +168,8 @@ class Moves:
 
 
 async def _apply(connection: Connection, moves: Sequence[Move]) -> list[Moved]:
-    rows = await connection.fetch(MOVE, msgspec.json.encode(moves).decode())
+    stated = [_with_amounts(move) for move in moves]
+    rows = await connection.fetch(MOVE, msgspec.json.encode(stated).decode())
     assert len(rows) == len(moves), "every move is answered"
     return [_moved(*row.values()) for row in rows]
 
@@ -173,3 +179,9 @@ def _moved(_i: int, moved: object, state: str, *rest: Any) -> Moved:
     version, claim, *command = rest
     sent = None if command[0] is None else OtaCommand(*command)
     return Moved(bool(moved), PaymentState(state), version, claim, sent)
+
+
+def _with_amounts(move: Move) -> Move:
+    """State in the event's facts what the move adds to the payment's amounts."""
+    added = {name: amount for name in AMOUNTS if (amount := getattr(move, name))}
+    return structs.replace(move, facts=(move.facts or {}) | {"amounts": added}) if added else move

@@ -1,7 +1,8 @@
 """Refunds and disputes as rows: what is given back of a payment, and what is argued about.
 
 Rules a change must keep: every write that lets more be given back locks the payment's row first;
-the database refuses what would exceed the money received.
+the database refuses what would exceed the money received, and a refund that is sent while something
+stands in its way; what stands in the way is said in one place, `obstacle_to_refund` of the schema.
 """
 
 from dataclasses import dataclass
@@ -17,6 +18,15 @@ select coalesce((select sum(amount) from refunds
                   where payment_id = $1 and state <> 'failed'), 0)::bigint
      + coalesce((select sum(amount) from disputes
                   where payment_id = $1 and state in ('opened', 'lost')), 0)::bigint as amount
+"""
+MONEY_OUT: Final = "select money_out($1) as amount"
+OBSTACLE: Final = "select obstacle_to_refund($1) as what"
+WAKE: Final = """
+update open_work w set due_at = least(due_at, db_now())
+ where w.parked_at is null and w.lease_until is null
+   and (w.kind = 'refund' and w.subject in
+          (select id from refunds where payment_id = $1 and state = 'waiting')
+        or w.kind = 'promised_refund' and w.payload->>'payment' = $1::text)
 """
 ADD: Final = """
 insert into refunds (id, payment_id, amount, currency, reason, requested_by, state, created_at,
@@ -40,19 +50,50 @@ update refunds set state = $2, outcome = $3, gateway_refund_id = coalesce($4, ga
 NEXT_ISSUE: Final = """
 update refunds set issue = issue + 1, updated_at = db_now() where id = $1
 """
-PUT_DISPUTE: Final = """
-insert into disputes as d (id, payment_id, amount, currency, state, reason, opened_at, updated_at)
-values ($1, $2, $3, $4, $5, $6, db_now(), db_now())
-on conflict (id) do update set state = excluded.state, updated_at = excluded.updated_at
+ADD_DISPUTE: Final = """
+insert into disputes (id, payment_id, amount, currency, claimed_amount, claimed_currency, state,
+    reason, origin, gateway_dispute_id, opened_at, updated_at)
+values ($1, $2, 0, $3, $4, $5, 'opened', $6, $7, case when $7 = 'gateway' then $1 end, db_now(),
+    db_now())
 """
-DISPUTE: Final = """
-select id, payment_id, amount, currency, state, reason, opened_at, updated_at from disputes
+STEP_DISPUTE: Final = """
+update disputes set state = $2, amount = $3, taken = $4, back = $5, steps = steps + 1,
+       updated_at = db_now()
  where id = $1
 """
-DISPUTES_OF_PAYMENT: Final = """
-select id, payment_id, amount, currency, state, reason, opened_at, updated_at from disputes
- where payment_id = $1 order by opened_at
+TOLD_DISPUTE: Final = """
+update disputes set told_at = $2, gateway_dispute_id = coalesce(gateway_dispute_id, $3)
+ where id = $1
 """
+DISPUTE_COLUMNS: Final = """
+select id, payment_id, amount, currency, state, reason, opened_at, updated_at, claimed_amount,
+       claimed_currency, excess, origin, gateway_dispute_id, told_at, steps, taken, back
+  from disputes
+"""
+# A line of a report names no dispute: it is the first one that the gateway tells of its amount.
+DISPUTE_TOLD: Final = (
+    DISPUTE_COLUMNS
+    + """
+ where payment_id = $1 and (gateway_dispute_id = $2 or id = $2
+    or gateway_dispute_id is null and origin = 'chargeback line' and $5
+       and claimed_amount = $3 and claimed_currency = $4)
+ order by (gateway_dispute_id = $2 or id = $2) desc nulls last, opened_at limit 1
+"""
+)
+# How many chargeback lines of an amount came for a payment that no dispute explains.
+LINES_UNTOLD: Final = """
+select (select count(*) from (
+          select * from settlement_lines where payment_id = $1
+           union all
+          select s.* from identified_lines i
+            join settlement_lines s on s.report_id = i.report_id and s.line_no = i.line_no
+           where i.payment_id = $1) l
+         where l.type = 'chargeback' and l.gross = -$2::bigint and l.currency = $3
+           and l.class <> 'duplicate_line')
+     - (select coalesce(sum(taken), 0) from disputes where payment_id = $1 and claimed_amount = $2
+           and claimed_currency = $3 and origin <> 'refund line') as untold
+"""
+DISPUTES_OF_PAYMENT: Final = DISPUTE_COLUMNS + " where payment_id = $1 order by opened_at, id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +119,11 @@ class Refund:
 
 @dataclass(frozen=True, slots=True)
 class Dispute:
-    """A chargeback the customer's bank raised; `id` is the gateway's."""
+    """A chargeback the customer's bank raised; `id` is the gateway's, or that of a report's line.
+
+    `claimed_amount` is what the bank took, `amount` what of it counts because it was received and
+    is still there, `excess` the rest of it.
+    """
 
     id: str
     payment_id: UUID
@@ -88,6 +133,15 @@ class Dispute:
     reason: str
     opened_at: datetime
     updated_at: datetime
+    claimed_amount: int
+    claimed_currency: str
+    excess: int
+    origin: str = "gateway"
+    gateway_dispute_id: str | None = None
+    told_at: datetime | None = None
+    steps: int = 0
+    taken: int = 0
+    back: int = 0
 
 
 class Refunds:
@@ -103,6 +157,22 @@ class Refunds:
         row = await within.fetchrow(GIVEN_BACK, payment_id)
         assert row is not None, "a sum is one row"
         return int(row["amount"])
+
+    async def money_out(self, payment_id: UUID, *, within: Connection) -> int:
+        """Return what has gone out, is on its way or is held by a bank; promises do not count."""
+        row = await within.fetchrow(MONEY_OUT, payment_id)
+        assert row is not None, "a sum is one row"
+        return int(row["amount"])
+
+    async def obstacle(self, payment_id: UUID, *, within: Connection | None = None) -> str | None:
+        """Say what must end before a refund of the payment may be sent; None when nothing must."""
+        row = await (within or self._database).fetchrow(OBSTACLE, payment_id)
+        assert row is not None, "a function returns one row"
+        return None if row["what"] is None else str(row["what"])
+
+    async def wake(self, payment_id: UUID, *, within: Connection) -> None:
+        """Let the refunds of a payment that wait look again now."""
+        await within.execute(WAKE, payment_id)
 
     async def add(  # noqa: PLR0913  # the columns of a refund
         self,
@@ -155,26 +225,47 @@ class Refunds:
         """Give a refund that is known to be absent at the gateway another key."""
         await self._database.fetch(NEXT_ISSUE, refund_id)
 
-    async def put_dispute(  # noqa: PLR0913  # the columns of a dispute
-        self,
-        dispute_id: str,
-        payment_id: UUID,
-        *,
-        amount: int,
-        currency: str,
-        state: str,
-        reason: str,
-        within: Connection,
-    ) -> None:
-        """Write down a dispute, or how far it is."""
-        await within.execute(PUT_DISPUTE, dispute_id, payment_id, amount, currency, state, reason)
+    async def add_dispute(self, dispute: Dispute, *, within: Connection) -> None:
+        """Write down that a dispute exists, before its first step: nothing of it counts yet."""
+        await within.execute(
+            ADD_DISPUTE, dispute.id, dispute.payment_id, dispute.currency, dispute.claimed_amount,
+            dispute.claimed_currency, dispute.reason, dispute.origin,
+        )  # fmt: skip
 
-    async def dispute(self, dispute_id: str, *, within: Connection) -> Dispute | None:
-        """Return a dispute, or None."""
-        row = await within.fetchrow(DISPUTE, dispute_id)
+    async def step_dispute(self, dispute: Dispute, *, within: Connection) -> None:
+        """Say how far a dispute is, how much of it counts, how often it was taken and came back."""
+        await within.execute(
+            STEP_DISPUTE, dispute.id, dispute.state, dispute.amount, dispute.taken, dispute.back
+        )
+
+    async def told_dispute(
+        self, dispute_id: str, at: datetime | None, gateway_id: str | None, *, within: Connection
+    ) -> None:
+        """Keep when the last word that was followed was said, and the gateway's id."""
+        await within.execute(TOLD_DISPUTE, dispute_id, at, gateway_id)
+
+    async def dispute_told(
+        self,
+        payment_id: UUID,
+        dispute_id: str,
+        claimed: tuple[int, str],
+        *,
+        by_gateway: bool,
+        within: Connection,
+    ) -> Dispute | None:
+        """Return the dispute of this id; told by the gateway, also a line's that is the same."""
+        row = await within.fetchrow(DISPUTE_TOLD, payment_id, dispute_id, *claimed, by_gateway)
         return None if row is None else Dispute(**dict(row))
 
-    async def disputes_of(self, payment_id: UUID) -> list[Dispute]:
+    async def lines_untold(self, payment_id: UUID, claimed: tuple[int, str]) -> int:
+        """Count the chargeback lines of an amount that no dispute of the payment explains."""
+        row = await self._database.fetchrow(LINES_UNTOLD, payment_id, *claimed)
+        assert row is not None, "a difference is one row"
+        return int(row["untold"])
+
+    async def disputes_of(
+        self, payment_id: UUID, *, within: Connection | None = None
+    ) -> list[Dispute]:
         """Return a payment's disputes, oldest first."""
-        rows = await self._database.fetch(DISPUTES_OF_PAYMENT, payment_id)
+        rows = await (within or self._database).fetch(DISPUTES_OF_PAYMENT, payment_id)
         return [Dispute(**dict(row)) for row in rows]

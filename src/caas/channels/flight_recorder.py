@@ -236,7 +236,14 @@ class _Writer:
                 detail=dispute.reason,
                 tone="warn",
                 money=_money(dispute.amount, dispute.currency, self._t.language),
-                facts=[("id", dispute.id)],
+                facts=_facts(
+                    {
+                        "id": dispute.id,
+                        "claimed": dispute.claimed_amount,
+                        "excess": dispute.excess,
+                        "origin": dispute.origin,
+                    }
+                ),
             )
 
     def _decisions(self) -> Iterator[Moment]:

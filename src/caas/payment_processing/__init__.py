@@ -29,6 +29,7 @@ from caas.payment_processing.initiation import (
     PaymentRequest,
     accept,
 )
+from caas.payment_processing.promised_refunds import PromisedRefunds
 from caas.payment_processing.refunds import Refunds
 from caas.payment_processing.service_payment import ServicePayment
 from caas.payment_processing.service_withdrawal import ServiceWithdrawal
@@ -86,6 +87,7 @@ class PaymentProcessing:
         self._settlement = settlement
         self._refunds = refunds
         self._service_withdrawal = service_withdrawal
+        self._promised_refunds = PromisedRefunds(books, refunds, pace=pace)
         self._disputes = disputes
         self._ota = ota_activation_engine
         self._pace = pace
@@ -97,6 +99,8 @@ class PaymentProcessing:
         self.two_people.register(open_work)
         self._settlement.register(open_work)
         self._refunds.register(open_work)
+        self._promised_refunds.register(open_work)
+        self._disputes.register(open_work)
         self._service_payment.register(open_work)
         self._service_withdrawal.register(open_work)
 
@@ -189,6 +193,7 @@ class PaymentProcessing:
 
         Raises:
             NothingToRefundError: the payment took no money.
+            RefundMustWaitError: a dispute or a contradiction about its money is open.
             RefundTooLargeError: more than is left of it.
             TermDecisionRequiredError: `term` is missing for a service that still runs.
         """
@@ -209,6 +214,19 @@ class PaymentProcessing:
             WithdrawalPeriodOverError: too late, or nothing of it is left.
         """
         await self._service_withdrawal.withdraw(service_order, requested_by=requested_by)
+
+    async def promise_refund(
+        self, payment_id: UUID, *, amount: int, reason: str, key: str, requested_by: str
+    ) -> Refund | None:
+        """Refund now or, while something stands in the way, when it has ended (None until then).
+
+        Raises:
+            NothingToRefundError: the payment took no money.
+            RefundTooLargeError: more than is left of it.
+        """
+        return await self._promised_refunds.promise(
+            payment_id, amount=amount, reason=reason, key=key, requested_by=requested_by
+        )
 
     async def _initiate(
         self, request: PaymentRequest, payment_type: PaymentType

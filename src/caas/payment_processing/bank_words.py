@@ -21,6 +21,7 @@ from caas.rules.pace import Pace
 from caas.rules.payment_states import BeyondEvent, PaymentEvent, PaymentState, Remark
 
 POLL_SECONDS: Final = 3600.0
+TAKEN_BACK: Final = "bank-reverses"
 
 Heard = tuple[Payment, bool]
 """The payment as it stands, and whether the word needs no second look."""
@@ -101,29 +102,40 @@ class BankWords:
         """The bank takes settled money back; while a refund is under way that has to wait."""
         if payment.state is PaymentState.REFUNDING:
             return payment, False
-        if payment.state is PaymentState.REFUNDED:
-            await self._case(
-                "reversed_after_refund",
-                payment,
-                "The bank took a settlement back that was refunded; contest it with the refund.",
-            )
+        is_refunded = payment.state is PaymentState.REFUNDED
+        if is_refunded and await self._is_taken_back(payment):
             return payment, True
         kept = await self._kept(payment)
         move = move_of(
             payment,
-            BeyondEvent.BANK_REVERSES,
-            source="bank-reverses",
+            Remark.LOSS_BOOKED if is_refunded else BeyondEvent.BANK_REVERSES,
+            source=TAKEN_BACK,
             if_version=payment.version,
             facts={"told_by": source},
-            entries=postings.reversed_after_settlement("settlement_reversed", kept),
-            next=(Work(AUTHORISE),),
+            entries=postings.reversed_after_settlement("settlement_reversed", kept)
+            + postings.reversed_after_settlement(
+                postings.REVERSED_AFTER_REFUND, payment.refunded_amount
+            ),
+            next=() if is_refunded else (Work(AUTHORISE),),
         )
+        if payment.refunded_amount:
+            return await self._lost(
+                payment,
+                move,
+                "reversed_after_refund",
+                "The bank took a settlement back that was refunded; the loss is booked. Contest it "
+                "with the refund.",
+            )
         return await self._lost(
             payment,
             move,
             "settlement_reversed",
             "The bank took a settlement back; the loss is booked.",
         )
+
+    async def _is_taken_back(self, payment: Payment) -> bool:
+        events = await self._books.payments.timeline(payment.id)
+        return any(event.source == TAKEN_BACK for event in events)
 
     async def _kept(self, payment: Payment) -> int:
         """What we still have of a payment: what a dispute holds is lost or won with the dispute."""

@@ -2,7 +2,9 @@
 
 Rules a change must keep: a refund that may have been sent is looked up before it is sent again,
 where the gateway can be asked; within a key's life it is sent under that key and no other; past it
-only what is known to be absent is sent; an answer that never came is never taken for a refusal.
+only what is known to be absent is sent; an answer that never came is never taken for a refusal;
+what may not have gone out yet is not sent while something stands in its way, and not at all once a
+dispute has taken the money.
 """
 
 from typing import Final
@@ -89,6 +91,9 @@ class RefundCalls:
         The key of a new issue is sent once and only after nothing was sent for a while, so that
         what was under way under the old one has arrived by then.
         """
+        waits = await self._waits(payment, refund)
+        if waits is not None:
+            return waits
         is_quiet = refund.unmoved_seconds >= self._pace.seconds(QUIESCENCE_SECONDS)
         if not is_quiet and refund.issue == 1 and self._key_is_alive(refund):
             return await self.send(payment, refund)
@@ -99,6 +104,23 @@ class RefundCalls:
             return Again(QUIESCENCE_SECONDS, "it is absent; its next key waits for silence")
         await self._rows.next_issue(refund.id)
         return await self.send(payment, refund)
+
+    async def _waits(self, payment: Payment, refund: Refund) -> Told | None:
+        """Hold back what the gateway does not have; call it off once a dispute took the money."""
+        obstacle = await self._rows.obstacle(payment.id)
+        if obstacle is not None:
+            return Again(ASK_AGAIN_SECONDS, obstacle)
+        disputes = await self._rows.disputes_of(payment.id)
+        if not any(it.state == "lost" and it.excess > 0 for it in disputes):
+            return None
+        if refund.unmoved_seconds < self._pace.seconds(QUIESCENCE_SECONDS):
+            return Again(ASK_AGAIN_SECONDS, "a dispute took the money; the refund may be under way")
+        return GatewayRefund(
+            id=f"absent:{refund.id}",
+            transaction_id=payment.gateway_transaction_id or "",
+            amount=refund.amount,
+            status=RefundStatus.FAILED,
+        )
 
     async def _ask_otherwise(self, payment: Payment, refund: Refund) -> Told:
         """Without a list of refunds the transaction's own total says that all are through."""
@@ -123,6 +145,9 @@ class RefundCalls:
 
     async def _send_blind(self, payment: Payment, refund: Refund) -> Told:
         """No lookup to be had: the same key answers with how far it is, while it lives."""
+        obstacle = await self._rows.obstacle(payment.id)
+        if obstacle is not None:
+            return Again(ASK_AGAIN_SECONDS, obstacle)
         if self._key_is_alive(refund):
             return await self.send(payment, refund)
         because = "A refund can neither be looked up nor be sent again; its key is forgotten."

@@ -4,9 +4,13 @@ A refund is written down under its payment's lock, so that refunds and disputes 
 exceed what was received. One at a time is with the gateway; one that comes before the bank has
 confirmed waits for it, because nothing can be given back that never came (decision 6).
 
+While a dispute is open, or something about outgoing money of the payment contradicts, nothing is
+sent (decision 86): a request is refused, a promise is kept as work, and what waits goes on waiting.
+
 Rules a change must keep: the gateway's key follows from the refund; a refund whose outcome is
 unknown is asked for again under the same key and counts as given back until it is known to have
-failed; the payment is Refunding only while one is with the gateway.
+failed; the payment is Refunding only while one is with the gateway; money that did not go out makes
+room for a dispute in the same commit.
 """
 
 from collections.abc import Awaitable, Callable
@@ -24,6 +28,7 @@ from caas.billing_database.refunds import Refunds as RefundRows
 from caas.errors import ConflictError, RefusedError
 from caas.external_systems.payment_gateway import GatewayRefund, PaymentGateway, RefundStatus
 from caas.open_work import Again, Answer, Done, OpenWork
+from caas.payment_processing.disputes import Disputes
 from caas.payment_processing.flow import Alert
 from caas.payment_processing.gateway_calls import SAFETY_NET_SECONDS, Refused
 from caas.payment_processing.refund_calls import (
@@ -39,10 +44,15 @@ from caas.rules.payment_states import BeyondEvent, PaymentEvent, PaymentState
 
 WAIT_FOR_SETTLEMENT_SECONDS: Final = 3600.0
 WAIT_FOR_ANOTHER_SECONDS: Final = 5.0
+WAIT_FOR_OBSTACLE_SECONDS: Final = 300.0
+PROMISED: Final = "promised_refund"
+CONTRADICTION: Final = "refund_contradiction"
+OVERTAKEN: Final = "a dispute took the money before the refund was sent"
 REFUNDABLE: Final = frozenset(
     {PaymentState.CAPTURING, PaymentState.SETTLED, PaymentState.REFUNDING}
 )
 ENDED: Final = frozenset({"succeeded", "failed"})
+_CONTRARY: Final = {"succeeded": RefundStatus.FAILED, "failed": RefundStatus.SUCCEEDED}
 
 TellRefunded = Callable[[Payment, Refund, Connection], Awaitable[object]]
 
@@ -57,6 +67,12 @@ class RefundTooLargeError(RefusedError):
     """The refund is more than what is left of the payment."""
 
     code = "refund_too_large"
+
+
+class RefundMustWaitError(ConflictError):
+    """Something about money of this payment is not decided; ask again when it is."""
+
+    code = "refund_must_wait"
 
 
 class Refunds:
@@ -76,6 +92,7 @@ class Refunds:
         self._pace = pace
         self._tell_refunded = tell_refunded
         self._rows = RefundRows(books.database)
+        self._disputes = Disputes(books)
         self._calls = RefundCalls(gateway, self._rows, pace=pace, alert=alert or books.cases.open)
 
     def register(self, open_work: OpenWork) -> None:
@@ -85,6 +102,16 @@ class Refunds:
     async def of(self, payment_id: UUID) -> list[Refund]:
         """Return a payment's refunds, oldest first."""
         return await self._rows.of_payment(payment_id)
+
+    async def left(self, payment_id: UUID) -> int:
+        """Return what of a payment is neither given back, promised nor argued about."""
+
+        async def look(connection: Connection) -> int:
+            given_back = await self._rows.given_back(payment_id, within=connection)
+            payment = await self._books.payments.get(payment_id, within=connection)
+            return payment.captured_amount - given_back
+
+        return await self._books.database.in_transaction(look)
 
     async def request(
         self,
@@ -102,16 +129,19 @@ class Refunds:
 
         Raises:
             NothingToRefundError: the payment took no money.
+            RefundMustWaitError: a dispute or a contradiction about its money is open.
             RefundTooLargeError: more than is left of it.
         """
         refund_id = derived_id(payment_id, REFUND, key)
 
-        async def promise(connection: Connection) -> None:
+        async def write(connection: Connection) -> None:
             given_back = await self._rows.given_back(payment_id, within=connection)
             if await self._rows.get(refund_id, within=connection) is not None:
                 return
             payment = await self._books.payments.get(payment_id, within=connection)
-            _refuse_impossible(payment, amount, given_back)
+            _refuse_impossible(payment)
+            await self._refuse_meanwhile(payment_id, connection)
+            _refuse_too_large(payment, amount, given_back)
             await self._rows.add(
                 refund_id,
                 payment_id,
@@ -126,7 +156,12 @@ class Refunds:
             if together_with is not None:
                 await together_with(connection)
 
-        await self._books.database.in_transaction(promise)
+        await self._books.database.in_transaction(write)
+        await self._carry_on_or_postpone(refund_id)
+        return await self._known(refund_id)
+
+    async def _carry_on_or_postpone(self, refund_id: UUID) -> None:
+        """Do the next thing at once; what must wait is left to a worker."""
         answer = await self.carry_on(refund_id)
         if isinstance(answer, Again):
             await self._books.work.postpone(
@@ -135,7 +170,6 @@ class Refunds:
                 due_in=self._pace.seconds(answer.due_in),
                 because=answer.because,
             )
-        return await self._known(refund_id)
 
     async def carry_on(self, refund_id: UUID) -> Answer:
         """Do the next thing for a refund, whatever was done before."""
@@ -162,18 +196,43 @@ class Refunds:
         """Follow what the gateway says of a refund by webhook, however often and late."""
         refund = await self._rows.by_gateway_id(told.id)
         if refund is None:
-            return Again(WAIT_FOR_ANOTHER_SECONDS, f"the refund {told.id} is not known here")
-        if refund.state in ENDED:
+            return await self._stranger(told)
+        if refund.state in ENDED and told.status is not _CONTRARY[refund.state]:
             return Done()
-        if told.amount != refund.amount:
-            await self._books.cases.open(
-                "gateway_contradiction",
+        if refund.state in ENDED or told.amount != refund.amount:
+            await self._contradiction(
                 refund.payment_id,
-                f"The gateway speaks of a refund of {told.amount}, not {refund.amount}.",
+                f"The gateway speaks of a refund of {told.amount} that {told.status}, where "
+                f"{refund.amount} is {refund.state}.",
             )
             return Done()
         payment = await self._books.payments.get(refund.payment_id)
         return await self._follow(payment, refund, told)
+
+    async def _stranger(self, told: GatewayRefund) -> Answer:
+        """A refund we know nothing of, whose answer may be under way; else nobody here made it."""
+        payment = await self._books.payments.by_transaction(told.transaction_id)
+        failed = told.status is RefundStatus.FAILED
+        if payment is not None and payment.state in REFUNDABLE and not failed:
+            ours = await self._rows.of_payment(payment.id)
+            if not any(it.state == "sent" and it.gateway_refund_id is None for it in ours):
+                await self._contradiction(
+                    payment.id,
+                    f"The gateway made a refund of {told.amount} that we did not ask for.",
+                )
+        return Again(WAIT_FOR_ANOTHER_SECONDS, f"the refund {told.id} is not known here")
+
+    async def _contradiction(self, payment_id: UUID, sentence: str) -> None:
+        """Open the case that holds back every further refund of the payment."""
+        await self._books.cases.open(CONTRADICTION, payment_id, sentence)
+
+    async def _refuse_meanwhile(self, payment_id: UUID, connection: Connection) -> None:
+        obstacle = await self._rows.obstacle(payment_id, within=connection)
+        if obstacle is not None:
+            raise RefundMustWaitError(
+                f"Nothing is refunded while this is open: {obstacle}. Ask again when it has ended.",
+                waits_for=obstacle,
+            )
 
     async def _refund_due(self, work: DueWork) -> Answer:
         return await self.carry_on(work.subject)
@@ -194,16 +253,41 @@ class Refunds:
             entries=postings.refund_requested(payment.type, refund.amount),
         )
 
-        async def together(connection: Connection) -> bool:
+        async def together(connection: Connection) -> Answer | None:
+            waits = await self._may_not_go(payment, refund, connection)
+            if waits is not None:
+                return waits
             moved = await self._books.moves.apply(move, within=connection)
-            if moved.moved:
-                await self._rows.set(refund.id, "sent", within=connection)
-            return moved.moved
+            if not moved.moved:
+                return Again(WAIT_FOR_ANOTHER_SECONDS, "the payment moved meanwhile")
+            await self._rows.set(refund.id, "sent", within=connection)
+            return None
 
-        if not await self._books.database.in_transaction(together):
-            return Again(WAIT_FOR_ANOTHER_SECONDS, "the payment moved meanwhile")
+        waits = await self._books.database.in_transaction(together)
+        if waits is not None:
+            return waits
         payment = await self._books.payments.get(payment.id)
         return await self._follow(payment, refund, await self._calls.send(payment, refund))
+
+    async def _may_not_go(
+        self, payment: Payment, refund: Refund, connection: Connection
+    ) -> Answer | None:
+        """Say why a refund is not sent now; one that a dispute overtook becomes a promise again."""
+        await self._rows.given_back(payment.id, within=connection)
+        obstacle = await self._rows.obstacle(payment.id, within=connection)
+        if obstacle is not None:
+            return Again(WAIT_FOR_OBSTACLE_SECONDS, obstacle)
+        out = await self._rows.money_out(payment.id, within=connection)
+        if out + refund.amount <= payment.captured_amount:
+            return None
+        await self._rows.set(refund.id, "failed", failed_because=OVERTAKEN, within=connection)
+        key = f"{refund.id}:rest"
+        promised = {"payment": str(payment.id), "amount": refund.amount, "reason": refund.reason,
+                    "key": key, "requested_by": refund.requested_by}  # fmt: skip
+        await self._books.work.add(
+            PROMISED, derived_id(payment.id, PROMISED, key), payload=promised, within=connection
+        )
+        return Done()
 
     async def _follow(self, payment: Payment, refund: Refund, told: Told) -> Answer:
         match told:
@@ -282,17 +366,22 @@ class Refunds:
                 owner="caas",
                 within=connection,
             )
+            if state == "failed":
+                await self._disputes.fit_again(refund.payment_id, within=connection)
             await also(connection)
 
         await self._books.database.in_transaction(together)
 
 
-def _refuse_impossible(payment: Payment, amount: int, given_back: int) -> None:
+def _refuse_impossible(payment: Payment) -> None:
     if payment.state not in REFUNDABLE:
         raise NothingToRefundError(
             f"A payment that is {payment.state} took no money that could be given back.",
             state=payment.state.value,
         )
+
+
+def _refuse_too_large(payment: Payment, amount: int, given_back: int) -> None:
     left = payment.captured_amount - given_back
     if not 0 < amount <= left:
         raise RefundTooLargeError(

@@ -8,6 +8,7 @@ payment, never the caller's; nothing is refunded in full while its service is le
 decision that says so.
 """
 
+from collections.abc import Awaitable, Callable
 from typing import Final
 from uuid import UUID
 
@@ -22,6 +23,7 @@ from caas.open_work import Again, Answer, Done, OpenWork
 from caas.order_management import OrderManagement
 from caas.order_management.withdrawal import END_ANCILLARY_SERVICES
 from caas.ota_activation_engine import OtaActivationEngine
+from caas.payment_processing.promised_refunds import PromisedRefunds
 from caas.payment_processing.refunds import Refunds
 from caas.payment_processing.service_payment import ServicePayment
 from caas.rules.pace import Pace
@@ -67,6 +69,7 @@ class ServiceWithdrawal:
         subscriptions: Subscriptions,
         order_management: OrderManagement,
         refunds: Refunds,
+        promised_refunds: PromisedRefunds,
         ota_activation_engine: OtaActivationEngine,
         pace: Pace,
         period_seconds: float = WITHDRAWAL_PERIOD_SECONDS,
@@ -77,6 +80,7 @@ class ServiceWithdrawal:
         self._subscriptions = subscriptions
         self._orders = order_management
         self._refunds = refunds
+        self._promised_refunds = promised_refunds
         self._ota = ota_activation_engine
         self._period_seconds = pace.seconds(period_seconds)
 
@@ -107,7 +111,7 @@ class ServiceWithdrawal:
 
         Raises:
             TermDecisionRequiredError: it leaves nothing paid for a service that still runs.
-            NothingToRefundError, RefundTooLargeError: as for any payment.
+            NothingToRefundError, RefundMustWaitError, RefundTooLargeError: as for any payment.
         """
         sold = await self._books.entitlements.of_order(payment.subject)
         lasting = sold is not None and sold.state == GRANTED and sold.lasts
@@ -117,9 +121,16 @@ class ServiceWithdrawal:
         if lasting and in_full and term is None:
             raise TermDecisionRequiredError(payment=str(payment.id))
         ending = sold if lasting and term == END else None
-        return await self._refund(
-            payment, ending, amount=amount, reason=reason, key=key, requested_by=requested_by
+        refund = await self._refunds.request(
+            payment.id,
+            amount=amount,
+            reason=reason,
+            key=key,
+            requested_by=requested_by,
+            together_with=self._ends(ending, reason),
         )
+        await self._send(ending)
+        return refund
 
     async def _undo(self, service_order: UUID, *, requested_by: str, by_customer: bool) -> bool:
         """Undo the payment of an order; False while it is open, which a customer is told."""
@@ -151,26 +162,20 @@ class ServiceWithdrawal:
         left = await self._left(payment)
         if left <= 0:
             return
-        await self._refund(
-            payment,
-            term,
+        await self._promised_refunds.promise(
+            payment.id,
             amount=left,
             reason=DESISTIMIENTO,
             key=f"{DESISTIMIENTO}:{service_order}",
             requested_by=requested_by,
+            together_with=self._ends(term, DESISTIMIENTO),
         )
+        await self._send(term)
 
-    async def _refund(  # what a refund is, by name
-        self,
-        payment: Payment,
-        ending: OrderTerm | None,
-        *,
-        amount: int,
-        reason: str,
-        key: str,
-        requested_by: str,
-    ) -> Refund:
-        """Promise the refund, end the term and order the new desired state in one commit."""
+    def _ends(
+        self, ending: OrderTerm | None, reason: str
+    ) -> Callable[[Connection], Awaitable[None]]:
+        """Return what ends a term and orders the new desired state, in the commit of its refund."""
 
         async def end_term(connection: Connection) -> None:
             if ending is None:
@@ -181,17 +186,11 @@ class ServiceWithdrawal:
                     vin=ending.vin, service=ending.service, within=connection
                 )
 
-        refund = await self._refunds.request(
-            payment.id,
-            amount=amount,
-            reason=reason,
-            key=key,
-            requested_by=requested_by,
-            together_with=end_term,
-        )
-        if ending is not None:
-            await self._ota.send_desired_state(vin=ending.vin, service=ending.service)
-        return refund
+        return end_term
+
+    async def _send(self, ended: OrderTerm | None) -> None:
+        if ended is not None:
+            await self._ota.send_desired_state(vin=ended.vin, service=ended.service)
 
     async def _end_ancillary_services(self, work: DueWork) -> Answer:
         """End the services of a vehicle whose customer withdrew from it (2011/83/EU, art. 15)."""

@@ -11,6 +11,7 @@ of a payment that ended is asked again before anything is done about it (decisio
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
@@ -77,7 +78,7 @@ class Settlement:
         alert: Alert,
         pace: Pace,
         on_refund: Callable[[GatewayRefund], Awaitable[Answer]],
-        on_dispute: Callable[[GatewayDispute, str], Awaitable[Answer]],
+        on_dispute: Callable[[GatewayDispute, datetime], Awaitable[Answer]],
     ) -> None:
         """Hear this gateway; refunds and disputes go to their own desks."""
         self._books = books
@@ -242,7 +243,7 @@ class Settlement:
         if isinstance(event.subject, GatewayRefund):
             return _for_a_while(work, await self._on_refund(event.subject))
         if isinstance(event.subject, GatewayDispute):
-            return _for_a_while(work, await self._on_dispute(event.subject, event.type))
+            return _for_a_while(work, await self._on_dispute(event.subject, event.occurred_at))
         payment = await self._payment_of(event.subject)
         if payment is None:
             again = Again(STRANGER_SECONDS, "its payment is not known here")

@@ -11,7 +11,7 @@ Rules a change must keep:
 
 from typing import Final
 
-RULE_VERSION: Final = "2"
+RULE_VERSION: Final = "3"
 
 Columns = tuple[tuple[str, str], ...]
 

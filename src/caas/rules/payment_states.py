@@ -109,6 +109,7 @@ class Remark(StrEnum):
     DISPUTE_WON = "Dispute won"
     DISPUTE_LOST = "Dispute lost"
     DISPUTE_REVERSED = "Dispute reversed"
+    DISPUTE_COUNTED = "Dispute counted"
     LOSS_BOOKED = "Loss booked"
     LATE_TRUTH = "Late truth"
     DEPOSIT_HELD = "Deposit held"

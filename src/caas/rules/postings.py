@@ -5,11 +5,13 @@ side and taken from the credit side, so the books sum to zero by construction. A
 only held stand off balance, on the pair of hold accounts.
 
 Rules a change must keep: pure; a movement of nothing has no entry; what one function posts,
-its opposite takes back exactly.
+its opposite takes back exactly; `ACCOUNTS` is the whole chart of accounts, and the database takes
+entries on no other account.
 """
 
-from typing import NamedTuple, assert_never
+from typing import Final, NamedTuple, assert_never
 
+from caas.rules.discrepancies import DiscrepancyKind
 from caas.rules.payment_types import PaymentType
 
 HOLDS = "authorised_holds"
@@ -21,7 +23,31 @@ GATEWAY_FEES = "gateway_fees"
 REFUNDS_PAYABLE = "refunds_payable"
 DISPUTED_FUNDS = "disputed_funds"
 RESERVATION_HELD = "reservation_held"
+GATEWAY_CLAIMS = "gateway_claims"
+UNEXPLAINED_FUNDS = "unexplained_funds"
 RISK_LOSS = "risk_loss"
+
+CHARGEBACK: Final = "chargeback"
+DISPUTE_EXCESS: Final = "dispute_excess"
+REVERSED_AFTER_REFUND: Final = "reversed_after_refund"
+OTHER: Final = "other"
+LOSS_CAUSES: Final = frozenset(
+    {
+        "settlement_failed",
+        "settlement_reversed",
+        REVERSED_AFTER_REFUND,
+        CHARGEBACK,
+        DISPUTE_EXCESS,
+        "authorization_expired",
+        "already_voided",
+        "already_failed",
+        "subscription_declined",
+        "write_off",
+        OTHER,
+        *(kind.value for kind in DiscrepancyKind),
+    }
+)
+"""Why money is lost: each cause has an account of its own, and any other is booked as `other`."""
 
 
 class Entry(NamedTuple):
@@ -48,7 +74,27 @@ def earned(payment_type: PaymentType) -> str:
 
 def risk_loss(cause: str) -> str:
     """Return the account on which losses of this cause are booked."""
-    return f"{RISK_LOSS}:{cause}"
+    return f"{RISK_LOSS}:{cause if cause in LOSS_CAUSES else OTHER}"
+
+
+ACCOUNTS: Final = frozenset(
+    {
+        HOLDS,
+        HOLDS_CONTRA,
+        GATEWAY_RECEIVABLE,
+        SETTLED_FUNDS,
+        BANK,
+        GATEWAY_FEES,
+        REFUNDS_PAYABLE,
+        DISPUTED_FUNDS,
+        RESERVATION_HELD,
+        GATEWAY_CLAIMS,
+        UNEXPLAINED_FUNDS,
+        *(earned(payment_type) for payment_type in PaymentType),
+        *(risk_loss(cause) for cause in LOSS_CAUSES),
+    }
+)
+"""The chart of accounts: a migration writes it into `ledger_accounts`."""
 
 
 def authorised(amount: int) -> tuple[Entry, ...]:
@@ -106,24 +152,36 @@ def refund_failed(payment_type: PaymentType, amount: int) -> tuple[Entry, ...]:
     return _transfer(REFUNDS_PAYABLE, earned(payment_type), amount)
 
 
-def dispute_opened(amount: int) -> tuple[Entry, ...]:
-    """The bank holds the amount while a chargeback is argued."""
-    return _transfer(DISPUTED_FUNDS, SETTLED_FUNDS, amount)
+def dispute_opened(amount: int, *, excess: int = 0) -> tuple[Entry, ...]:
+    """The bank holds the amount while a chargeback is argued; `excess` was never received."""
+    return _transfer(DISPUTED_FUNDS, SETTLED_FUNDS, amount) + _transfer(
+        risk_loss(DISPUTE_EXCESS), SETTLED_FUNDS, excess
+    )
 
 
-def dispute_won(amount: int) -> tuple[Entry, ...]:
-    """The amount comes back to us."""
-    return _transfer(SETTLED_FUNDS, DISPUTED_FUNDS, amount)
+def dispute_won(amount: int, *, excess: int = 0) -> tuple[Entry, ...]:
+    """What the bank held comes back to us, the excess too."""
+    return _transfer(SETTLED_FUNDS, DISPUTED_FUNDS, amount) + _transfer(
+        SETTLED_FUNDS, risk_loss(DISPUTE_EXCESS), excess
+    )
 
 
 def dispute_lost(amount: int) -> tuple[Entry, ...]:
     """The chargeback stands; the loss is accepted and booked."""
-    return _transfer(risk_loss("chargeback"), DISPUTED_FUNDS, amount)
+    return _transfer(risk_loss(CHARGEBACK), DISPUTED_FUNDS, amount)
 
 
-def dispute_reversed(amount: int) -> tuple[Entry, ...]:
-    """The bank gives a lost chargeback back; the loss is undone."""
-    return _transfer(SETTLED_FUNDS, risk_loss("chargeback"), amount)
+def dispute_reversed(amount: int, *, excess: int = 0) -> tuple[Entry, ...]:
+    """The bank gives a lost chargeback back; the loss is undone, the excess too."""
+    return _transfer(SETTLED_FUNDS, risk_loss(CHARGEBACK), amount) + _transfer(
+        SETTLED_FUNDS, risk_loss(DISPUTE_EXCESS), excess
+    )
+
+
+def dispute_counted(amount: int, *, lost: bool) -> tuple[Entry, ...]:
+    """More of a dispute fits what was received: it is no excess any more."""
+    account = risk_loss(CHARGEBACK) if lost else DISPUTED_FUNDS
+    return _transfer(account, risk_loss(DISPUTE_EXCESS), amount)
 
 
 def deposit_held(amount: int) -> tuple[Entry, ...]:

@@ -22,8 +22,8 @@ from caas.rules.discrepancies import ALLOWED, DiscrepancyKind, Resolution
 from caas.rules.payment_types import PaymentType
 from caas.rules.postings import Entry
 
-GATEWAY_CLAIMS: Final = "gateway_claims"
-UNEXPLAINED_FUNDS: Final = "unexplained_funds"
+GATEWAY_CLAIMS: Final = postings.GATEWAY_CLAIMS
+UNEXPLAINED_FUNDS: Final = postings.UNEXPLAINED_FUNDS
 WRITTEN_OFF: Final = "write_off"
 
 _K = DiscrepancyKind
@@ -34,6 +34,7 @@ class Action(StrEnum):
     """What a payment's own doors must do."""
 
     LOSE_DISPUTE = "lose dispute"
+    REVERSE_DISPUTE = "reverse dispute"
     FAIL_SETTLEMENT = "fail settlement"
     SETTLE_FOR_LESS = "settle for less"
     SETTLE_WHAT_IS_DUE = "settle what is due"
@@ -159,10 +160,23 @@ def _taken_back(subject: Subject, resolution: Resolution) -> Plan:
     failed = subject.kind is _K.FAILED_SETTLEMENT
     if resolution is _R.CLAIM_FROM_GATEWAY and failed and gross == 0:
         return Plan(entries=_move(GATEWAY_CLAIMS, postings.GATEWAY_RECEIVABLE, subject.at_stake))
-    if resolution is _R.ACCEPT_LOSS and (failed or gross < 0):
-        action = Action.FAIL_SETTLEMENT if failed else Action.LOSE_DISPUTE
-        return Plan(entries=_line(subject), actions=(action,))
+    if resolution is _R.ACCEPT_LOSS and failed:
+        return Plan(entries=_line(subject), actions=(Action.FAIL_SETTLEMENT,))
+    if not failed and gross:
+        return _gone(subject, resolution)
     return Plan(entries=_line(subject) + _not_explained(subject, resolution, gross))
+
+
+def _gone(subject: Subject, resolution: Resolution) -> Plan:
+    """What left a payment, or came back to it, is always the payment's own loss first.
+
+    So the payment knows that it is gone, whoever answers for it; a claim takes the loss over.
+    """
+    gross = subject.gross or 0
+    action = Action.LOSE_DISPUTE if gross < 0 else Action.REVERSE_DISPUTE
+    loss, answers = postings.risk_loss(postings.CHARGEBACK), _account(subject.kind, resolution)
+    taken_over = () if answers == loss else _move(answers, loss, -gross)
+    return Plan(entries=_line(subject) + taken_over, actions=(action,))
 
 
 def _given_away(subject: Subject, resolution: Resolution) -> Plan:
@@ -195,6 +209,8 @@ def _unexplained(subject: Subject, resolution: Resolution) -> Plan:
         return Plan(entries=_move(postings.SETTLED_FUNDS, account, subject.at_stake))
     if resolution is _R.REFUND_THE_CUSTOMER:
         return Plan(ends=False, actions=(Action.REFUND_AT_GATEWAY,))
+    if subject.kind is _K.REFUND_MISMATCH and subject.gross < 0:
+        return _gone(subject, resolution)
     return Plan(entries=_line(subject) + _not_explained(subject, resolution, subject.gross))
 
 

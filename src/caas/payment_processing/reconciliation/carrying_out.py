@@ -8,7 +8,7 @@ every door is told something it can hear twice; a refund's key follows from the 
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from caas.billing_database.books import Books
@@ -19,8 +19,6 @@ from caas.billing_database.moves import move_of
 from caas.billing_database.payments import Payment
 from caas.billing_database.settlement_reports import SettlementReports, StoredLine
 from caas.external_systems.payment_gateway import (
-    DisputeStatus,
-    GatewayDispute,
     GatewayTransaction,
     PaymentGateway,
     TransactionStatus,
@@ -81,6 +79,7 @@ class CarryingOut:
         self._pace = pace
         self._doors: dict[Action, Callable[[Discrepancy], Awaitable[Answer]]] = {
             Action.LOSE_DISPUTE: self._lose_dispute,
+            Action.REVERSE_DISPUTE: self._reverse_dispute,
             Action.FAIL_SETTLEMENT: self._fail_settlement,
             Action.SETTLE_FOR_LESS: self._settle_for_less,
             Action.SETTLE_WHAT_IS_DUE: self._settle_what_is_due,
@@ -126,15 +125,18 @@ class CarryingOut:
 
     async def _lose_dispute(self, discrepancy: Discrepancy) -> Answer:
         line, payment = await self._line(discrepancy), await self._payment(discrepancy)
-        told = GatewayDispute(
-            id=f"line:{line.report_id}:{line.line_no}",
-            transaction_id=payment.gateway_transaction_id or "",
-            amount=-line.gross,
-            currency=line.currency,
-            status=DisputeStatus.LOST,
-            reason="chargeback in a settlement report",
-        )
-        return await self._disputes.gateway_says(told, "dispute.lost")
+        if await self._disputes.line_says(payment, line):
+            return Done()
+        return Again(AGAIN_SECONDS, "the payment is not known by its transaction")
+
+    async def _reverse_dispute(self, discrepancy: Discrepancy) -> Answer:
+        """What came back undoes the loss of its dispute; of no dispute, it is a loss the less."""
+        line, payment = await self._line(discrepancy), await self._payment(discrepancy)
+        if not await self._disputes.line_says(payment, line):
+            entries = postings.dispute_reversed(line.gross)
+            facts = {"reversal": f"{line.report_id}:{line.line_no}", "amount": line.gross}
+            await self._post_once(discrepancy, entries, facts)
+        return Done()
 
     async def _fail_settlement(self, discrepancy: Discrepancy) -> Answer:
         payment = await self._payment(discrepancy)
@@ -205,28 +207,27 @@ class CarryingOut:
             return Park(told.error.sentence)
         if isinstance(told, Unanswered):
             return Again(AGAIN_SECONDS, told.because)
-        await self._refunded(discrepancy, told.id, amount)
+        owed = discrepancy.kind is DiscrepancyKind.AMOUNT
+        entries = postings.refund_succeeded(amount) if owed else ()
+        await self._post_once(discrepancy, entries, {"refund": told.id, "amount": amount})
         return Done()
 
-    async def _refunded(self, discrepancy: Discrepancy, refund_id: str, amount: int) -> None:
-        """Write the refund down once, and what it books when the money was owed."""
+    async def _post_once(
+        self, discrepancy: Discrepancy, entries: tuple[postings.Entry, ...], facts: dict[str, Any]
+    ) -> None:
+        """Post what was done, and note it; the same facts are noted once."""
 
         async def together(connection: Connection) -> None:
             now = await self._discrepancies.get(discrepancy.id, within=connection)
-            if any(
-                event.facts.get("refund") == refund_id
-                for event in await self._discrepancies.events(now.id, within=connection)
-            ):
+            noted = await self._discrepancies.events(now.id, within=connection)
+            if any(event.facts == facts for event in noted):
                 return
-            if now.kind is DiscrepancyKind.AMOUNT:
-                await self._discrepancies.post(
-                    now, postings.refund_succeeded(amount), within=connection
-                )
+            await self._discrepancies.post(now, entries, within=connection)
             step = Step(
                 event="noted",
                 status=now.status,
                 by="reconciliation",
-                facts={"refund": refund_id, "amount": amount},
+                facts=facts,
                 resolution=now.resolution,
             )
             await self._discrepancies.step(now.id, step, within=connection)

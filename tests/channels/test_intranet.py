@@ -186,10 +186,34 @@ async def test_mistakes_in_the_form_are_named_and_keep_what_was_typed(
     await sales.press(ENGLISH.reserve)
 
     await expect(sales.page.get_by_text("Enter a correct e-mail address")).to_be_visible()
-    await expect(sales.page.get_by_text("below the price, for example")).to_be_visible()
+    await expect(sales.page.get_by_text("below the price, written as in English")).to_be_visible()
     await expect(sales.page.get_by_label(ENGLISH.name)).to_have_value("Ana Ruiz")
     await expect(sales.page.get_by_label(ENGLISH.email)).to_be_focused()
     assert await town.database.fetch("select id from customers") == []
+
+
+async def test_an_amount_that_was_typed_is_shown_back_before_it_counts(
+    town: Town, chromium: Browser
+) -> None:
+    """A deposit typed as 1.000 in English was one euro, and asked for at once."""
+    sales = await visitor(town, chromium, ENGLISH)
+    await sales.sign_in(SALES)
+    await sales.go(f"/intranet/stock/{FINISHED}/reserve")
+    await sales.page.get_by_label(ENGLISH.name).fill("Ana Ruiz")
+    await sales.page.get_by_label(ENGLISH.email).fill("ana@example.com")
+
+    await sales.page.get_by_label(ENGLISH.deposit).fill("1.000")
+    await sales.press(ENGLISH.reserve)
+    await expect(sales.page.get_by_text("written as in English")).to_be_visible()
+    await sales.page.get_by_label(ENGLISH.deposit).fill("1,000.50")
+    await sales.press(ENGLISH.reserve)
+    await expect(sales.page.get_by_text("A deposit of €1,000.50?")).to_be_visible()
+    assert await town.database.fetch("select id from orders") == []
+    await sales.press(ENGLISH.reserve)
+    await sales.page.wait_for_url("**/intranet/orders/*")
+
+    [order] = await town.database.fetch("select deposit from orders")
+    assert order["deposit"] == 100_050
 
 
 async def test_an_outcome_nobody_knows_is_not_told_as_a_failure(

@@ -5,20 +5,19 @@ the intranet.
 
 Rules a change must keep: the price is the catalogue's, never the form's; a customer of another
 dealership is not recognised by an address, because that would tell of them; sent twice, the form
-makes one order.
+makes one order; an amount that was typed is shown back before it counts.
 """
 
 import re
 from dataclasses import dataclass, field
-from decimal import Decimal
 from typing import Final
 
 import structlog
-from babel.numbers import NumberFormatError, parse_decimal
 
 from caas.billing_database.idempotency import InFlightError, KeyReusedError
 from caas.billing_database.orders import Order
 from caas.billing_database.vehicles import Vehicle
+from caas.channels.amounts import AMOUNT_CHARS_MAX, plain_amount, read_amount
 from caas.channels.error_pages import words_of
 from caas.channels.forms import filled
 from caas.channels.languages import LOCALES
@@ -28,7 +27,7 @@ from caas.channels.rooms import Channels
 from caas.channels.sending_once import Asked, initiated, new_key, once
 from caas.channels.visit import Visit
 from caas.errors import CaasError, RefusedError
-from caas.rules.money import Money, exponent
+from caas.rules.money import Money
 from caas.rules.vehicle_states import VehicleState
 
 REFUSED: Final = 422
@@ -51,6 +50,7 @@ class ReservationForm:
     deposit: str = ""
     deposit_money: Money | None = None
     wrong: set[str] = field(default_factory=set)
+    confirmed: bool = True
 
 
 async def reserve_form(channels: Channels, visit: Visit) -> Reply:
@@ -58,7 +58,7 @@ async def reserve_form(channels: Channels, visit: Visit) -> Reply:
     vehicle = await channels.rooms.order_management.vehicle(visit.ids["vin"])
     suggested = Money(DEPOSIT_SUGGESTED, vehicle.price.currency)
     filled_in = ReservationForm(
-        language=channels.settings.language, deposit=_plain(suggested, visit.language)
+        language=channels.settings.language, deposit=plain_amount(suggested, visit.language)
     )
     return _page(channels, visit, vehicle, filled_in)
 
@@ -69,6 +69,8 @@ async def reserve(channels: Channels, visit: Visit) -> Reply:
     filled_in = _read(visit, vehicle)
     if filled_in.wrong or filled_in.deposit_money is None:
         return _page(channels, visit, vehicle, filled_in, status=REFUSED)
+    if not filled_in.confirmed:
+        return _page(channels, visit, vehicle, filled_in)
     deposit = filled_in.deposit_money
     try:
         return await once(
@@ -119,8 +121,8 @@ def _read(visit: Visit, vehicle: Vehicle) -> ReservationForm:
     name = filled(visit.form, "name", chars_max=NAME_CHARS_MAX)
     email = filled(visit.form, "email", chars_max=EMAIL_CHARS_MAX)
     language = visit.form.get("language", "")
-    deposit = filled(visit.form, "deposit", chars_max=20)
-    money = _money(deposit or "", vehicle.price.currency, visit.language)
+    deposit = filled(visit.form, "deposit", chars_max=AMOUNT_CHARS_MAX)
+    money = read_amount(deposit or "", vehicle.price.currency, visit.language)
     checks = {
         "name": name is not None,
         "email": email is not None and _EMAIL.fullmatch(email) is not None,
@@ -134,27 +136,13 @@ def _read(visit: Visit, vehicle: Vehicle) -> ReservationForm:
         deposit=deposit or "",
         deposit_money=money,
         wrong={name for name, right in checks.items() if not right},
+        confirmed=money is not None and _is_confirmed(visit, money),
     )
 
 
-def _money(text: str, currency: str, language: str) -> Money | None:
-    """Read an amount as people of this language write it; None when it is none."""
-    try:
-        decimal = parse_decimal(
-            text.replace("€", "").strip(), locale=LOCALES[language], strict=True
-        )
-    except NumberFormatError:
-        return None
-    minor = decimal.scaleb(exponent(currency))
-    if minor != minor.to_integral_value() or abs(minor) > Decimal(10) ** 12:
-        return None
-    return Money(int(minor), currency)
-
-
-def _plain(money: Money, language: str) -> str:
-    whole, rest = divmod(money.amount, 10 ** exponent(money.currency))
-    point = "," if language == "es" else "."
-    return f"{whole}{point}{rest:0{exponent(money.currency)}}" if rest else str(whole)
+def _is_confirmed(visit: Visit, deposit: Money) -> bool:
+    """Say whether this amount was shown before; what the form proposed needs no asking."""
+    return deposit.amount == DEPOSIT_SUGGESTED or visit.form.get("confirmed") == str(deposit.amount)
 
 
 def _page(

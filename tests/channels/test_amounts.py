@@ -1,0 +1,46 @@
+"""Amounts as people type them: in the language of the page, or refused."""
+
+import pytest
+
+from caas.channels.amounts import plain_amount, read_amount
+from caas.rules.money import Money
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "cents"),
+    [
+        ("es", "1.000,50", 100_050), ("es", "1.000", 100_000), ("es", "1000", 100_000),
+        ("es", "500 €", 50_000), ("es", "0,99", 99), ("es", "12.345.678,90", 1_234_567_890),
+        ("en", "1,000.50", 100_050), ("en", "1,000", 100_000), ("en", "€500", 50_000),
+        ("en", "1000.00", 100_000),
+    ],
+)  # fmt: skip
+def test_an_amount_is_read_in_the_language_of_the_page(
+    language: str, text: str, cents: int
+) -> None:
+    money = read_amount(text, "EUR", language)
+
+    assert money == Money(cents, "EUR")
+    assert read_amount(plain_amount(money, language), "EUR", language) == money
+
+
+@pytest.mark.parametrize(
+    ("language", "text"),
+    [
+        ("en", "1.000"), ("en", "1.000,50"), ("en", "1.5"), ("es", "1,000"), ("es", "1,000.50"),
+        ("es", "1.5"), ("es", "10.00"), ("en", "10,00"), ("en", "1,00,000"), ("en", "0,100"),
+        *(
+            (language, text)
+            for language in ("es", "en")
+            for text in ("", "-1", "+1", "1e3", "NaN", "١٢", "1 000", "0x10", "9" * 20, "1,")
+        ),
+    ],
+)  # fmt: skip
+def test_what_is_no_amount_in_this_language_is_refused(language: str, text: str) -> None:
+    """`1.000` in English was one euro."""
+    assert read_amount(text, "EUR", language) is None
+
+
+def test_a_currency_without_cents_has_none() -> None:
+    assert read_amount("1,000", "JPY", "en") == Money(1000, "JPY")
+    assert read_amount("1000.00", "JPY", "en") is None

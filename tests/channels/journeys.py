@@ -98,7 +98,9 @@ class Visitor:
         await self.page.locator("button.first").click()
         if confirm:
             await self.page.locator("button[value=confirm]").click()
-        await self.page.wait_for_url(self.town.url + "/**")
+        await self.page.wait_for_url(
+            lambda url: url.startswith(self.town.url) and "/returned/" not in url
+        )
 
     async def goes_to_pay_the_rest(self, order_id: UUID) -> None:
         """Read what a declined final payment costs, accept it, and go to the gateway's page."""

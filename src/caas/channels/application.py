@@ -22,6 +22,7 @@ from caas.channels.page_routes import NothingHereError, NotYourPageError, PageRo
 from caas.channels.passwords import Passwords
 from caas.channels.rendering import Renderer
 from caas.channels.replies import Reply, see_other
+from caas.channels.returning import RETURNING_ROUTES
 from caas.channels.rooms import Channels, Rooms
 from caas.channels.session_keeping import SessionKeeping
 from caas.channels.settings import ChannelSettings
@@ -33,6 +34,7 @@ ROUTES: Final[tuple[PageRoute, ...]] = (
     *SIGN_IN_ROUTES,
     *INBOX_ROUTES,
     *ACCOUNT_ROUTES,
+    *RETURNING_ROUTES,
     *INTRANET_ROUTES,
     *CUSTOMER_ROUTES,
     *OPERATIONS_ROUTES,

@@ -56,7 +56,7 @@ async def final_payment(channels: Channels, visit: Visit) -> Reply:
         return _final_page(channels, visit, view, not_understood=True)
 
     async def asked() -> Asked:
-        return Asked(order.id, order.customer, order.rest, f"/car/{order.id}")
+        return Asked(order.id, order.customer, order.rest, f"/returned/{order.id}")
 
     async def work() -> str:
         pay = channels.rooms.payment_processing.initiate_final_payment

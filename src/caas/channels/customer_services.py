@@ -113,7 +113,7 @@ async def buy(channels: Channels, visit: Visit) -> Reply:
             customer=visit.customer, vin=vin, service=offer.code, duration_days=int(days)
         )
         due = Money(order.amount, order.currency)
-        return Asked(order.id, order.customer, due, f"/service-orders/{order.id}")
+        return Asked(order.id, order.customer, due, f"/returned/{order.id}")
 
     async def work() -> str:
         pay = channels.rooms.payment_processing.initiate_service_payment

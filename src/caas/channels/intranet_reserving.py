@@ -90,7 +90,7 @@ async def initiate(channels: Channels, visit: Visit, order: Order) -> None:
     """
 
     async def asked() -> Asked:
-        return Asked(order.id, order.customer, order.deposit, f"/paid/{order.id}")
+        return Asked(order.id, order.customer, order.deposit, f"/returned/{order.id}")
 
     pay = channels.rooms.payment_processing.initiate_reservation_payment
     try:

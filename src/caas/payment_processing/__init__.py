@@ -22,7 +22,7 @@ from caas.payment_processing.authorising import Attempt
 from caas.payment_processing.charges import CaptureWonError, Charges
 from caas.payment_processing.disputes import Disputes
 from caas.payment_processing.flow import Flows
-from caas.payment_processing.gateway_calls import SYNCHRONOUS_PATIENCE_SECONDS
+from caas.payment_processing.gateway_calls import PROBE, SYNCHRONOUS_PATIENCE_SECONDS
 from caas.payment_processing.initiation import (
     Accepted,
     CallerKey,
@@ -167,6 +167,12 @@ class PaymentProcessing:
             OutcomeKnownError: there is nothing to ask.
         """
         await self._unknown_outcomes.probe_now(payment_id)
+
+    async def customer_returned(self, payment_id: UUID) -> None:
+        """Have the gateway asked at once about a payment whose customer has left its page."""
+        payment = await self._books.payments.get(payment_id)
+        if payment.state is PaymentState.PENDING:
+            await self._books.work.add(PROBE, payment_id)
 
     async def confirm_delivery(self, payment_id: UUID, evidence: Acknowledgement) -> Payment:
         """Judge a vehicle's acknowledgement; what it proves commits the charge (decision 15).

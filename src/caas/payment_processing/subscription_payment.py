@@ -110,7 +110,7 @@ class SubscriptionPayment:
             amount=VERIFICATION_AMOUNT,
             currency=subscription.currency,
             payment_method=payment_method,
-            return_url=self._page(f"subscriptions/{subscription.id}"),
+            return_url=self._page(f"returned/{subscription.id}"),
         )
         request = await described(self._books, request, METHOD)
         accepted = await accept(

@@ -1,0 +1,54 @@
+"""Coming back from the gateway's page: the gateway is asked at once, and the result is shown.
+
+Whoever comes back has often paid a moment ago, and the gateway's webhook is still under way. Until
+it is known how the payment ended, the page says that it is being confirmed with the bank.
+
+Rules a change must keep: nobody who comes back is asked to pay again before the gateway was asked;
+the page tells nothing of a payment, because whoever holds the address may open it; it gives up
+after `LOOKS_MAX` looks and leads to what the payment is for.
+"""
+
+from typing import Final
+
+from caas.billing_database.payments import Payment
+from caas.channels.page_routes import EVERYBODY, NothingHereError, PageRoute, get
+from caas.channels.payment_view import Situation, view_of
+from caas.channels.replies import Reply, see_other
+from caas.channels.rooms import Channels
+from caas.channels.visit import Visit
+from caas.rules.payment_types import PaymentType
+
+LOOKS_MAX: Final = 15
+_LEADS_TO: Final = {
+    PaymentType.RESERVATION: "/paid",
+    PaymentType.FINAL: "/car",
+    PaymentType.SERVICE: "/service-orders",
+    PaymentType.SUBSCRIPTION: "/subscriptions",
+}
+
+
+async def returned(channels: Channels, visit: Visit) -> Reply:
+    """Have the gateway asked, and say so until its answer is there."""
+    found = await channels.rooms.books.payments.listed(subject=visit.ids["subject"])
+    if not found:
+        raise NothingHereError
+    looks = _looks(visit)
+    if not _waits_for_the_gateway(found[0]) or looks >= LOOKS_MAX:
+        return see_other(f"{_LEADS_TO[found[0].type]}/{found[0].subject}")
+    await channels.rooms.payment_processing.customer_returned(found[0].id)
+    channels.rooms.open_work.wake()
+    return channels.page(visit, "returned.html", again=f"{visit.path}?looks={looks + 1}")
+
+
+def _waits_for_the_gateway(payment: Payment) -> bool:
+    return view_of(payment).situation in (Situation.AT_GATEWAY, Situation.PROCESSING)
+
+
+def _looks(visit: Visit) -> int:
+    text = visit.query.get("looks", "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 3 else 0  # noqa: PLR2004
+
+
+RETURNING_ROUTES: Final[tuple[PageRoute, ...]] = (
+    get("/returned/{subject:uuid}", returned, EVERYBODY),
+)

@@ -16,7 +16,7 @@ from caas.billing.invoices import Invoices
 from caas.billing_database.books import Books
 from caas.billing_database.connection import Database
 from caas.billing_database.webhook_inbox import WebhookInbox
-from caas.ground import Ground, Partners, Terms, laid
+from caas.ground import Ground, Observed, Partners, Terms, laid
 from caas.law_watch import LawWatch
 from caas.notifications import Notifications
 from caas.open_work import OpenWork
@@ -65,6 +65,7 @@ class Platform:
     billing: Billing
     invoices: Invoices
     law_watch: LawWatch
+    observed: Observed
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +110,7 @@ def assemble(database: Database, partners: Partners, terms: Terms) -> Platform:
         pace=terms.pace,
         settings=_reconciled_by(partners, terms),
     )
-    billing = Billing(
-        books=ground.books,
-        subscription_payment=flows.subscription,
-        notifications=ground.notifications,
-        terms=BillingTerms(zone=terms.market.zone),
-    )
+    billing = _billing(ground, flows)
     invoices = _invoices(ground, database, payments)
     law_watch = LawWatch(books=ground.books, alert=ground.notifications.alert)
     for room in (
@@ -137,6 +133,7 @@ def assemble(database: Database, partners: Partners, terms: Terms) -> Platform:
         billing=billing,
         invoices=invoices,
         law_watch=law_watch,
+        observed=ground.observed,
     )
 
 
@@ -193,6 +190,15 @@ def _connect_upwards(ground: Ground, flows: _Flows) -> None:
             SERVICE_PAYMENT: Upward(service.activation_succeeded, service.activation_failed),
             SUBSCRIPTION: Upward(delivery.activation_succeeded, delivery.activation_failed),
         }
+    )
+
+
+def _billing(ground: Ground, flows: _Flows) -> Billing:
+    return Billing(
+        books=ground.books,
+        subscription_payment=flows.subscription,
+        notifications=ground.notifications,
+        terms=BillingTerms(zone=ground.terms.market.zone),
     )
 
 

@@ -42,8 +42,10 @@ from caas.commands import (
 )
 from caas.errors import CaasError
 from caas.garbage import set_aside_what_stays
+from caas.own_port import open_port
 from caas.rules.mes_vencido import Month
 from caas.settings import read_settings
+from caas.vital_signs import VitalSigns
 
 PORT: Final = 8080
 PORT_MAX: Final = 65_535
@@ -142,9 +144,9 @@ def serve(port: Port = PORT, host: str = "127.0.0.1") -> None:
 
 
 @program.command()
-def work() -> None:
+def work(host: str = "127.0.0.1") -> None:
     """Do open work; any number of these share one database."""
-    run_command(_work())
+    run_command(_work(host))
 
 
 @program.command()
@@ -232,10 +234,16 @@ async def _serve(host: str, port: int) -> None:
         )
 
 
-async def _work() -> None:
+async def _work(host: str) -> None:
     end_in_order()
     logs.to_stderr()
-    async with app.opened(read_settings(local_machine.joined(app.environment()))) as platform:
+    settings = read_settings(local_machine.joined(app.environment()))
+    async with AsyncExitStack() as stack:
+        platform = await stack.enter_async_context(app.opened(settings))
+        if settings.work_port is not None:
+            signs = VitalSigns(platform)
+            stack.push_async_callback(signs.close)
+            await stack.enter_async_context(open_port(host, settings.work_port, signs))
         set_aside_what_stays()
         await platform.open_work.run()
 

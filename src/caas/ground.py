@@ -17,6 +17,7 @@ from caas.billing_database.gateway_calls import GatewayCalls
 from caas.errors import StartupError
 from caas.external_systems.iot_gateway import VehicleLink
 from caas.external_systems.notification_channel import NotificationChannel
+from caas.external_systems.observed_vehicle_link import ObservedVehicleLink
 from caas.external_systems.payment_gateway import PaymentGateway, unsafe_pairs
 from caas.external_systems.reconciliation_engine import ReconciliationEngine
 from caas.notifications import Notifications
@@ -68,6 +69,14 @@ class Terms:
     deposit_on_loss: DepositOnLoss = DepositOnLoss.HOLD
 
 
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What counts the calls to the gateway and the commands to vehicles, for the metrics."""
+
+    gateway_calls: GatewayCalls
+    vehicles: ObservedVehicleLink
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ground:
     """The floors that Payment Processing stands on."""
@@ -75,6 +84,7 @@ class Ground:
     books: Books
     open_work: OpenWork
     gateway: PaymentGateway
+    observed: Observed
     terms: Terms
     notifications: Notifications
     refunds: Refunds
@@ -92,7 +102,8 @@ def laid(database: Database, partners: Partners, terms: Terms) -> Ground:
         StartupError: the gateway cannot carry a payment type safely.
     """
     _refuse_unsafe(partners.gateway)
-    partners = _recorded(database, partners)
+    observed = Observed(GatewayCalls(database), ObservedVehicleLink(partners.vehicles))
+    partners = _recorded(partners, observed.gateway_calls)
     books = billing_books.opened(database)
     notifications = Notifications(
         books=books,
@@ -102,16 +113,10 @@ def laid(database: Database, partners: Partners, terms: Terms) -> Ground:
         language=terms.market.language,
         public_url=terms.public_url,
     )
-    refunds = Refunds(
-        books=books,
-        gateway=partners.gateway,
-        pace=terms.pace,
-        tell_refunded=between_rooms.refund_teller(notifications),
-        alert=notifications.alert,
-    )
+    refunds = _refunds(books, partners, terms, notifications)
     catalog = ServiceCatalog(books=books)
     ota = OtaActivationEngine(
-        books=books, link=partners.vehicles, pace=terms.pace, alert=notifications.alert
+        books=books, link=observed.vehicles, pace=terms.pace, alert=notifications.alert
     )
     delivery = SubscriptionDelivery(
         books=books,
@@ -122,6 +127,7 @@ def laid(database: Database, partners: Partners, terms: Terms) -> Ground:
         books=books,
         open_work=OpenWork(books.work, books.cases, terms.pace),
         gateway=partners.gateway,
+        observed=observed,
         terms=terms,
         notifications=notifications,
         refunds=refunds,
@@ -135,10 +141,22 @@ def laid(database: Database, partners: Partners, terms: Terms) -> Ground:
     )
 
 
-def _recorded(database: Database, partners: Partners) -> Partners:
+def _recorded(partners: Partners, calls: GatewayCalls) -> Partners:
     """Have every call to the gateway about a payment written down."""
-    gateway = RecordedGateway(partners.gateway, GatewayCalls(database))
+    gateway = RecordedGateway(partners.gateway, calls)
     return dataclasses.replace(partners, gateway=gateway)
+
+
+def _refunds(
+    books: Books, partners: Partners, terms: Terms, notifications: Notifications
+) -> Refunds:
+    return Refunds(
+        books=books,
+        gateway=partners.gateway,
+        pace=terms.pace,
+        tell_refunded=between_rooms.refund_teller(notifications),
+        alert=notifications.alert,
+    )
 
 
 def _order_management(

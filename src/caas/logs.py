@@ -1,34 +1,101 @@
 """How the platform's log is written: one event a line, ids and facts, never names of persons.
 
 `caas up` and `caas demo` leave the terminal to people and write to a file in the data folder;
-`serve` and `work` write JSON lines to stderr, for whatever collects them.
+`serve` and `work` write JSON lines to stderr, for whatever collects them. What libraries say goes
+the same way.
 
-Rule a change must keep: every line goes through the one sink that takes card numbers out.
+Writing a line never fails: a call that did its work must not become an error because a disk is full
+or a pipe is closed. What could not be written is counted, and said once it can be.
+
+Rules a change must keep: every line goes through the one sink that takes card numbers out; a part
+that does not answer is one line a second, without a traceback, however many asked for it.
 """
 
 import logging
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, TextIO
 
 import msgspec
 import structlog
+from structlog.typing import EventDict
 
-from caas.errors import StartupError
+from caas.errors import StartupError, UnavailableError
 from caas.rules.card_numbers import scrub
 
 LEVEL: Final = logging.INFO
+REPEATED_AFTER_SECONDS: Final = 1.0
+KINDS_REMEMBERED_MAX: Final = 1_000
+TEXT_CHARS_MAX: Final = 8_000
+
+
+class Sink:
+    """A stream that never fails: what it does not take is counted and left out."""
+
+    def __init__(self, stream: TextIO) -> None:
+        """Write there."""
+        self._stream = stream
+        self.lost = 0
+
+    def write(self, line: str) -> None:
+        """Write a line, or count it as lost."""
+        if self.lost:
+            line = f'{{"event":"log.lines_lost","level":"error","lines":{self.lost}}}\n{line}'
+        try:
+            self._stream.write(line)
+            self._stream.flush()
+        except (OSError, ValueError):  # a full disk; a closed stream; text it cannot write
+            self.lost += 1
+        else:
+            self.lost = 0
+
+    def flush(self) -> None:
+        """Do nothing: every line is flushed as it is written."""
+
+
+class _Seldom:
+    """Lets an event of a kind through once a second, with the count of those left out."""
+
+    def __init__(self) -> None:
+        self._kinds: dict[tuple[str, str], tuple[float, int]] = {}
+
+    def left_out(self, kind: tuple[str, str]) -> int | None:
+        """Return how many were left out since the last one; None when this one is, too."""
+        now = time.monotonic()
+        since, left_out = self._kinds.get(kind, (now - REPEATED_AFTER_SECONDS, 0))
+        if now - since < REPEATED_AFTER_SECONDS:
+            self._kinds[kind] = (since, left_out + 1)
+            return None
+        if len(self._kinds) >= KINDS_REMEMBERED_MAX:
+            self._kinds.clear()
+        self._kinds[kind] = (now, 0)
+        return left_out
+
+
+class _FromLibraries(logging.Handler):
+    """Hands what libraries log to the one sink."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with suppress(Exception):  # a library's line that cannot be put together is not worth more
+            structlog.get_logger().log(
+                max(record.levelno, LEVEL),
+                "library.said",
+                library=record.name,
+                text=record.getMessage(),
+                exc_info=record.exc_info,
+            )
 
 
 def to_stderr() -> None:
     """Write JSON lines to stderr."""
-    _configure(sys.stderr)
+    _configure(Sink(sys.stderr))
 
 
 @contextmanager
-def to_file(path: Path) -> Iterator[TextIO]:
+def to_file(path: Path) -> Iterator[Sink]:
     """Append JSON lines to a file until the block is left; then log as before.
 
     Raises:
@@ -36,36 +103,87 @@ def to_file(path: Path) -> Iterator[TextIO]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        stream = path.open("a", encoding="utf-8", buffering=1)
+        stream = path.open("a", encoding="utf-8", errors="backslashreplace", buffering=1)
     except OSError as error:
         raise StartupError(
             f"The data folder {path.parent} cannot be written to ({error.strerror}). "
             "Set CAAS_DATA_DIR to one that can."
         ) from error
-    before = structlog.get_config()
-    with stream:
-        _configure(stream)
-        try:
-            yield stream
-        finally:
-            structlog.configure(**before)
+    before, handlers = structlog.get_config(), list(logging.root.handlers)
+    sink = Sink(stream)
+    _configure(sink)
+    try:
+        yield sink
+    finally:
+        structlog.configure(**before)
+        logging.root.handlers = handlers
+        with suppress(OSError):  # the last line did not fit on the disk
+            stream.close()
 
 
-def _configure(stream: TextIO) -> None:
+def _configure(sink: Sink) -> None:
     structlog.configure(
-        processors=[
+        processors=[_Processor()],
+        wrapper_class=structlog.make_filtering_bound_logger(LEVEL),
+        logger_factory=structlog.WriteLoggerFactory(sink),  # type: ignore[arg-type]  # it writes and flushes
+        cache_logger_on_first_use=False,  # a cached logger would outlive its file
+    )
+    logging.raiseExceptions = False
+    kept = [it for it in logging.root.handlers if not isinstance(it, _FromLibraries)]
+    logging.root.handlers = [*kept, _FromLibraries(logging.WARNING)]
+
+
+class _Processor:
+    """Makes a line of an event; fails for none, and leaves out what is said too often."""
+
+    def __init__(self) -> None:
+        self._steps = (
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
-            _line,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(LEVEL),
-        logger_factory=structlog.WriteLoggerFactory(stream),
-        cache_logger_on_first_use=False,  # a cached logger would outlive its file
-    )
+        )
+        self._seldom = _Seldom()
+
+    def __call__(self, logger: object, method: str, event: EventDict) -> str:
+        """Return the line of an event.
+
+        Raises:
+            structlog.DropEvent: the same was said less than a second ago.
+        """
+        self._thin_out(event)
+        for step in self._steps:
+            with suppress(Exception):  # an exception that cannot be shown is shown less well
+                event = step(logger, method, event)
+        return _line(event)
+
+    def _thin_out(self, event: EventDict) -> None:
+        error = event.get("exc_info")
+        if error is True:
+            error = sys.exc_info()[1]
+        if not isinstance(error, UnavailableError):
+            return
+        left_out = self._seldom.left_out((str(event.get("event")), error.code))
+        if left_out is None:
+            raise structlog.DropEvent
+        del event["exc_info"]
+        event.update(code=error.code, because=error.facts.get("reason") or error.sentence)
+        if left_out:
+            event["left_out"] = left_out
 
 
-def _line(_logger: object, _method: str, event: structlog.typing.EventDict) -> str:
+def _line(event: EventDict) -> str:
     """The one sink through which every line goes: no card number passes (decision 44)."""
-    return scrub(msgspec.json.encode(event, enc_hook=repr).decode())
+    try:
+        text = msgspec.json.encode(event, enc_hook=repr).decode()
+    except Exception:  # noqa: BLE001  # half a surrogate, an endless structure, a repr that fails
+        text = msgspec.json.encode({str(name): _plainly(event[name]) for name in event}).decode()
+    return scrub(text)
+
+
+def _plainly(value: object) -> str:
+    try:
+        text = value if isinstance(value, str) else repr(value)
+        return text.encode("ascii", "backslashreplace").decode()[:TEXT_CHARS_MAX]
+    except Exception:  # noqa: BLE001  # a repr of anybody's
+        return f"<{type(value).__name__} that cannot be shown>"

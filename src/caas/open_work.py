@@ -149,7 +149,7 @@ class OpenWork:
                 list(self._handlers), lease_seconds=self._lease_seconds, rows_max=rows_max
             )
         except UnavailableError as error:
-            _log.warning("open_work.database_unavailable", because=error.sentence)
+            _log.warning("open_work.database_unavailable", exc_info=error)
         except Exception:  # a database in trouble must not end the worker
             _log.exception("open_work.not_claimed")
         return []
@@ -160,7 +160,7 @@ class OpenWork:
             if await self._do(work):
                 await self._ending.write(work)
         except UnavailableError as error:
-            _log.warning("open_work.not_ended", kind=work.kind, because=error.sentence)
+            _log.warning("open_work.not_ended", kind=work.kind, exc_info=error)
         except Exception:  # a database in trouble must not end the worker
             _log.exception("open_work.not_ended", kind=work.kind, subject=str(work.subject))
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 import uvicorn
+from prometheus_client import CollectorRegistry
 
 from caas import channels
 from caas.api import ApiSettings, Rooms, build_api, parse_api_keys, server_config
@@ -22,6 +23,7 @@ from caas.errors import StartupError
 from caas.external_systems.gateway_adapters import ADAPTERS
 from caas.external_systems.simulator_control import SimulatorControl
 from caas.settings import Settings
+from caas.vital_signs import VitalSigns
 
 NO_SIMULATORS: Final[Mapping[str, str]] = {}
 
@@ -43,7 +45,8 @@ async def serve(
         StartupError: the port is in use, or may not be used.
     """
     simulators = SimulatorControl(controls) if controls else None
-    served = beside_api(_api(platform, settings), _channels(platform, settings, simulators))
+    signs = VitalSigns(platform)
+    served = beside_api(_api(platform, settings, signs), _channels(platform, settings, simulators))
     with listening(host, port) as listener:
         server = _Server(
             server_config(served, trusted_proxies=settings.trusted_proxies), on_listening
@@ -56,6 +59,7 @@ async def serve(
             await serving
             raise
         finally:
+            await signs.close()
             if simulators is not None:
                 await simulators.close()
 
@@ -106,7 +110,9 @@ def _channels(
     )
 
 
-def _api(platform: Platform, settings: Settings) -> FrontDoor:
+def _api(platform: Platform, settings: Settings, signs: VitalSigns) -> FrontDoor:
+    registry = CollectorRegistry()
+    registry.register(signs)
     rooms = Rooms(
         books=platform.books,
         payment_processing=platform.payment_processing,
@@ -130,6 +136,9 @@ def _api(platform: Platform, settings: Settings) -> FrontDoor:
             factory_webhook_secrets=partner_secrets,
             transport_webhook_secrets=partner_secrets,
             on_webhook=platform.open_work.wake,
+            registry=registry,
+            degraded=signs.degraded,
+            before_metrics=signs.refresh,
             key_limit=settings.key_limit,
             address_limit=settings.address_limit,
         ),

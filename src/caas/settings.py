@@ -42,6 +42,7 @@ from caas.setting_values import (
 
 DEFAULT_MARKET: Final = "Europe/Madrid,EUR,es"
 MARKET_PARTS: Final = 3
+PORT_MAX: Final = 65_535
 IN_PROCESS_VEHICLES: Final = "in-process:"
 """As CAAS_MQTT_URL: simulated cars in this process. Never a default: they take a real charge."""
 TIME_SCALE_MAX: Final = 1_000_000.0
@@ -110,6 +111,7 @@ class Settings:
     key_limit: RateLimit = DEFAULT_KEY_LIMIT
     address_limit: RateLimit = DEFAULT_ADDRESS_LIMIT
     trusted_proxies: tuple[str, ...] = ()
+    work_port: int | None = None
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
@@ -151,6 +153,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         key_limit=read(partial(_rate_limit, "CAAS_KEY_RATE", DEFAULT_KEY_LIMIT)),
         address_limit=read(partial(_rate_limit, "CAAS_ADDRESS_RATE", DEFAULT_ADDRESS_LIMIT)),
         trusted_proxies=read(_trusted_proxies),
+        work_port=read(_work_port),
     )
     if problems:
         raise _all_told(problems)
@@ -288,6 +291,15 @@ def _trusted_proxies(environment: Mapping[str, str]) -> tuple[str, ...]:
             "CAAS_TRUSTED_PROXIES lists addresses and networks, such as '10.0.0.7,10.1.0.0/16'."
         ) from error
     return parts
+
+
+def _work_port(environment: Mapping[str, str]) -> int | None:
+    text = environment.get("CAAS_WORK_PORT")
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit() and int(text) <= PORT_MAX):
+        raise SettingError(f"CAAS_WORK_PORT is a port, 0 to {PORT_MAX}, not '{text}'.")
+    return int(text)
 
 
 def _secret(name: str, environment: Mapping[str, str]) -> Secret:

@@ -1,4 +1,4 @@
-"""A database that dies under its sessions: whoever asks is told that it is away, and asks again."""
+"""F-T2, a database that dies or falls silent: whoever asks is told so, and asks again."""
 
 import asyncio
 import contextlib
@@ -28,6 +28,8 @@ class Wire:
         self._sessions: list[asyncio.StreamWriter] = []
         self._ends: list[asyncio.StreamWriter] = []
         self._carrying: set[asyncio.Task[None]] = set()
+        self._free = asyncio.Event()
+        self._free.set()
 
     async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Carry what both sides of one session say."""
@@ -35,7 +37,15 @@ class Wire:
         up_reader, up_writer = await asyncio.open_unix_connection(self._socket)
         self._ends += [writer, up_writer]
         for source, sink in ((reader, up_writer), (up_reader, writer)):
-            self._carrying.add(asyncio.create_task(_pump(source, sink)))
+            self._carrying.add(asyncio.create_task(self._pump(source, sink)))
+
+    def hold(self) -> None:
+        """Let nothing through for a while, from sessions to come neither, as if frozen."""
+        self._free.clear()
+
+    def let_go(self) -> None:
+        """Let through what was held."""
+        self._free.set()
 
     def hush(self) -> None:
         """Let nothing through any more, and hang up on nobody."""
@@ -57,6 +67,13 @@ class Wire:
             session.close()
         self._sessions.clear()
 
+    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while piece := await source.read(65536):
+                await self._free.wait()
+                sink.write(piece)
+        sink.close()
+
     async def ended(self) -> None:
         """Carry nothing any more."""
         self.hush()
@@ -65,13 +82,6 @@ class Wire:
         await asyncio.gather(
             *self._carrying, *(end.wait_closed() for end in self._ends), return_exceptions=True
         )
-
-
-async def _pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(OSError):
-        while piece := await source.read(65536):
-            sink.write(piece)
-    sink.close()
 
 
 @contextlib.asynccontextmanager
@@ -137,6 +147,58 @@ async def test_a_connection_that_breaks_says_so_too(database_dsn: str) -> None:
         with pytest.raises(DatabaseUnavailableError):
             await database.in_transaction(broken_off)
         assert await answer_other_than(database, DatabaseUnavailableError) == [(1,)]
+
+
+async def test_whoever_waits_for_a_silent_database_is_told_so_and_served_when_it_speaks(
+    database_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A frozen server hangs up on nobody: calls waited forty seconds, one behind the other."""
+    monkeypatch.setattr(connection, "SILENCE_SECONDS", 0.1)
+    async with through_a_wire(database_dsn) as (database, wire):
+        await database.fetch("select 1")
+        wire.hold()
+
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            told = await asyncio.gather(
+                *(database.fetch("select 1") for _ in range(3)), return_exceptions=True
+            )
+            with pytest.raises(DatabaseUnavailableError):
+                await database.fetch("select 1")
+            assert not (await database.pulse.take()).answers
+
+        wire.let_go()
+        again = await answer_other_than(database, DatabaseUnavailableError)
+        assert (await database.pulse.take()).answers
+        await database.close()
+
+    assert [type(error) for error in told] == [DatabaseUnavailableError] * 3
+    assert again == [(1,)]
+
+
+async def test_a_long_statement_of_a_database_that_lives_is_let_end(
+    database_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "SILENCE_SECONDS", 0.1)
+    database = await connection.connect(database_dsn)
+
+    rows = await database.fetch("select 1 from pg_sleep(3)")
+
+    await database.close()
+    assert len(rows) == 1
+
+
+async def test_a_database_that_takes_no_writes_says_so(database_dsn: str) -> None:
+    database = await connection.connect(database_dsn)
+    async with database.connection() as session:
+        await session.execute("reset role")
+        name = await session.fetchval("select quote_ident(current_database())")
+        await session.execute(f"alter database {name} set default_transaction_read_only = on")
+
+    pulse = await database.pulse.take()
+
+    await database.close()
+    assert pulse.answers
+    assert "no writes" in (pulse.because or "")
 
 
 async def test_a_session_that_never_answers_does_not_keep_a_program_from_ending(

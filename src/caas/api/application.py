@@ -44,6 +44,7 @@ from caas.api.usage import USAGE_OPERATIONS
 from caas.api.vehicles import VEHICLE_OPERATIONS
 from caas.api.webhook_handler import GATEWAY, WEBHOOK_OPERATIONS
 from caas.billing_database.api_keys import ApiKeys
+from caas.billing_database.readiness import Readiness
 from caas.billing_database.webhook_inbox import WebhookInbox
 from caas.errors import CaasError
 from caas.external_systems.webhook_signatures import Verifier, WebhookVerifier
@@ -82,6 +83,7 @@ def build_api(rooms: Rooms, settings: ApiSettings) -> FrontDoor:
         metrics=metrics,
         inbox=WebhookInbox(rooms.books.database),
         verifiers=_verifiers(settings),
+        readiness=Readiness(rooms.books.database),
     )
     operations = (*OPERATIONS, *documentation_operations(OPERATIONS))
     return FrontDoor(

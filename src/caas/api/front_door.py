@@ -38,8 +38,8 @@ class DirectCall(NamedTuple):
     needs_key: bool
 
 
-OPEN_PATHS: Final = frozenset({"/health", "/ready", "/openapi.json", "/docs", "/docs/style.css",
-                               "/problems"})  # fmt: skip
+OPEN_PATHS: Final = frozenset({"/health", "/live", "/ready", "/openapi.json", "/docs",
+                               "/docs/style.css", "/problems"})  # fmt: skip
 OPEN_BEGINNINGS: Final = ("/webhooks/", "/problems/")
 SECURITY_HEADERS: Final = (
     (b"cache-control", b"no-store"),

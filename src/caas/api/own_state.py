@@ -1,7 +1,10 @@
 """What the API tells about itself: alive, ready, its laws, its metrics.
 
-Rules a change must keep: liveness asks nobody; readiness asks the database and compares schemas;
-the laws are read by one request at a time, because they read the whole database.
+`/health` is an older name of `/live`.
+
+Rules a change must keep: liveness asks nobody; readiness answers within two seconds, whatever the
+database does, and says no as well when it takes no writes; the laws are read by one request at a
+time, because they read the whole database.
 """
 
 from datetime import datetime
@@ -14,18 +17,18 @@ from caas.api.call import Call
 from caas.api.operation import Operation
 from caas.api.problems import NotReadyError, Problem
 from caas.api.rooms import Api
-from caas.billing_database import law_checks, schema_state
-from caas.errors import UnavailableError
+from caas.billing_database import law_checks
 from caas.rules.scopes import Scope
 
 TAG: Final = "own state"
 METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
-class StateAnswer(msgspec.Struct, frozen=True):
-    """How the process is."""
+class StateAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How the process is; `degraded` says which parts do not answer while it can serve."""
 
     status: str
+    degraded: list[str] = []
 
 
 class LawAnswer(msgspec.Struct, frozen=True):
@@ -51,14 +54,11 @@ async def health(_api: Api, _call: Call) -> Answer:
 
 
 async def ready(api: Api, _call: Call) -> Answer:
-    """Say whether calls can be served: the database answers and has this version's schema."""
-    try:
-        different = await schema_state.differences(api.rooms.books.database)
-    except UnavailableError as error:
-        raise NotReadyError(error.sentence) from error
-    if different:
-        raise NotReadyError(f"The database's schema is not this version's: {different[0]}.")
-    return answer_of(200, StateAnswer("ready"))
+    """Say whether calls can be served: the database answers, takes writes and has our schema."""
+    because = await api.readiness.why_not()
+    if because is not None:
+        raise NotReadyError(because)
+    return answer_of(200, StateAnswer("ready", api.settings.degraded()))
 
 
 async def laws(api: Api, _call: Call) -> Answer:
@@ -75,12 +75,17 @@ async def laws(api: Api, _call: Call) -> Answer:
 
 async def metrics(api: Api, _call: Call) -> Answer:
     """Return counts and durations as Prometheus reads them."""
+    await api.settings.before_metrics()
     return Answer(200, api.metrics.text(), ((b"content-type", METRICS_TYPE.encode()),))
 
 
 STATE_OPERATIONS: Final = (
     Operation(
         id="health", tag=TAG, method="GET", path="/health", needs_key=False,
+        answers={200: StateAnswer}, handle=health,
+    ),
+    Operation(
+        id="live", tag=TAG, method="GET", path="/live", needs_key=False,
         answers={200: StateAnswer}, handle=health,
     ),
     Operation(

@@ -11,6 +11,7 @@ from caas.api.metrics import Metrics
 from caas.api.settings import ApiSettings
 from caas.billing import Billing
 from caas.billing_database.books import Books
+from caas.billing_database.readiness import Readiness
 from caas.billing_database.webhook_inbox import WebhookInbox
 from caas.external_systems.webhook_signatures import Verifier
 from caas.order_management import OrderManagement
@@ -47,4 +48,5 @@ class Api:
     metrics: Metrics
     inbox: WebhookInbox
     verifiers: dict[str, Verifier]
+    readiness: Readiness
     checking: asyncio.Lock = field(default_factory=asyncio.Lock)

@@ -3,7 +3,7 @@
 Rule a change must keep: nothing here is read from the environment by itself.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
@@ -15,6 +15,10 @@ from caas.external_systems.http import Secret
 from caas.external_systems.seed_contract_wire import read_event
 from caas.external_systems.webhook_signatures import Verifier, WebhookVerifier
 from caas.rules.rate_limits import DEFAULT_ADDRESS_LIMIT, DEFAULT_KEY_LIMIT, RateLimit
+
+
+async def _at_once() -> None:
+    """Bring nothing up to date."""
 
 
 class Identified(Protocol):
@@ -34,7 +38,8 @@ class ApiSettings:
     both as its adapter does. `now` is the clock against which webhook timestamps are compared.
     Without secrets for a sender its webhooks are refused. `on_webhook` is called after a webhook
     was stored, so that a worker in the same process looks at once. `key_limit` is how often one key
-    may call, `address_limit` how often one address may without a valid key.
+    may call, `address_limit` how often one address may without a valid key. `degraded` says which
+    parts do not answer, and `before_metrics` brings the registry up to date.
     """
 
     now: Callable[[], datetime]
@@ -48,4 +53,6 @@ class ApiSettings:
     on_webhook: Callable[[], None] = field(default=lambda: None)
     key_limit: RateLimit = DEFAULT_KEY_LIMIT
     address_limit: RateLimit = DEFAULT_ADDRESS_LIMIT
+    degraded: Callable[[], list[str]] = list
+    before_metrics: Callable[[], Awaitable[None]] = _at_once
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)

@@ -136,7 +136,9 @@ class Batcher(Generic[Row, Answer]):
 def _for_a_waiter(error: BaseException) -> BaseException:
     """A cancelled flush must not look as if the waiter itself had been cancelled."""
     if isinstance(error, asyncio.CancelledError):
-        return UnavailableError("The platform is stopping; nothing was recorded.")
+        return UnavailableError(
+            "The platform is stopping; sending the same request with the same key is safe."
+        )
     return error
 
 

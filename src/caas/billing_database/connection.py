@@ -2,6 +2,10 @@
 
 PostgreSQL 15 or newer, embedded or elsewhere; one dialect. Few connections, prepared statements.
 
+A server that is frozen hangs up on nobody. So while somebody waits and nobody is answered, it is
+asked apart whether it lives (`caas.billing_database.pulse`); when it does not, everybody who waits
+is told so at once, and so is whoever comes, until it answers again.
+
 Rules a change must keep: no network but the database's inside a transaction; a statement or a
 transaction that fails with a deadlock or a serialisation failure is run again as a whole, a bounded
 number of times; a database that cannot serve now (gone, full, read-only, too slow) is one error;
@@ -10,22 +14,30 @@ nobody who holds a connection waits for a second one, or a full pool waits for i
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from contextvars import ContextVar
+from functools import partial
+from time import monotonic as _clock
 from typing import TypeAlias, TypeVar
 
 import asyncpg
-import msgspec
 
+from caas.billing_database.database_sessions import look_at_server, prepared
+from caas.billing_database.pulse import PulseTaker
 from caas.errors import StartupError, UnavailableError
+from caas.rules.durations import Durations
 
 CONNECTIONS_MAX = 8
 STATEMENT_TIMEOUT_SECONDS = 30
 ACQUIRE_TIMEOUT_SECONDS = 10
 CLOSE_TIMEOUT_SECONDS = 10
+RELEASE_TIMEOUT_SECONDS = 5
+SILENCE_SECONDS = 4.0
+WATCH_SECONDS = 0.5
+PULSES_MISSED_MAX = 2
+WAIT_BUCKETS_SECONDS = (0.001, 0.01, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0)
+REFUSED_WRITES_SECONDS = 10.0
 TRANSACTION_ATTEMPTS_MAX = 5
-SERVER_VERSION_MIN = 15
-APPLICATION_ROLE = "caas_app"
 COMMITTED = "select xact_commit from pg_stat_database where datname = current_database()"
 
 Connection: TypeAlias = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
@@ -49,11 +61,18 @@ UNREACHABLE = (
 )
 
 
+REFUSED_WRITES = (
+    asyncpg.DiskFullError,
+    asyncpg.OutOfMemoryError,
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.PostgresSystemError,
+)
+
 _LENT: ContextVar[tuple["Database", ...]] = ContextVar("lent", default=())
 
 
 class DatabaseUnavailableError(UnavailableError):
-    """The Billing Database does not answer; nothing was recorded, try again shortly."""
+    """The Billing Database cannot serve now. Sending the same request with the same key is safe."""
 
     code = "database_unavailable"
 
@@ -61,12 +80,23 @@ class DatabaseUnavailableError(UnavailableError):
 class Database:
     """A pool of connections to one Billing Database."""
 
-    def __init__(self, pool: asyncpg.Pool, dsn: str) -> None:
+    def __init__(
+        self, pool: asyncpg.Pool, dsn: str, *, login_too_strong: str | None = None
+    ) -> None:
         """Wrap an open pool; use `connect` to make one."""
         self._pool = pool
         self._at_hand: list[Connection] = []
-        self._waiting = 0
+        self._lent: dict[Connection, float] = {}
+        self._waits: dict[asyncio.Timeout, float] = {}
+        self._answered = 0.0
+        self._away: str | None = None
+        self._refused: tuple[float, str] | None = None
+        self._closing = False
+        self._watching: asyncio.Task[None] | None = None
+        self.pulse = PulseTaker(dsn)
+        self.waits = Durations(WAIT_BUCKETS_SECONDS)
         self.dsn = dsn
+        self.login_too_strong = login_too_strong
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
@@ -80,14 +110,16 @@ class Database:
         _LENT.set((*before, self))
         try:
             connection = await self._taken()
+            self._lent[connection] = _clock()
             try:
                 yield connection
             except BaseException:
-                await self._pool.release(connection)
+                await self._released(connection)
                 raise
             await self._given_back(connection)
         except (TimeoutError, *UNREACHABLE) as error:
-            raise DatabaseUnavailableError(reason=str(error)) from error
+            self._note_refusal(error)
+            raise DatabaseUnavailableError(reason=self._away or str(error)) from error
         finally:
             _LENT.set(before)
 
@@ -101,7 +133,7 @@ class Database:
         """Run work in one transaction, again from its start after a deadlock.
 
         Raises:
-            DatabaseUnavailableError: the database cannot serve now; nothing was recorded.
+            DatabaseUnavailableError: the database cannot serve now.
         """
         return await self._persistently(self.transaction, work)
 
@@ -109,7 +141,7 @@ class Database:
         """Run work, which is one statement, on a connection; again after a deadlock.
 
         Raises:
-            DatabaseUnavailableError: the database cannot serve now; nothing was recorded.
+            DatabaseUnavailableError: the database cannot serve now.
         """
         return await self._persistently(self.connection, work)
 
@@ -150,9 +182,28 @@ class Database:
                 error = again
         raise DatabaseUnavailableError(reason=str(error)) from error
 
+    def begin_watch(self) -> None:
+        """Notice from now on when the database falls silent, until it is closed."""
+        self._watching = asyncio.get_running_loop().create_task(self._watch())
+
+    @property
+    def is_away(self) -> bool:
+        """Whether the database has fallen silent, or left."""
+        return self._away is not None
+
+    @property
+    def refused_because(self) -> str | None:
+        """Why the database refused to write a moment ago (a full disk, read-only), if it did."""
+        if self._refused is None or _clock() - self._refused[0] > REFUSED_WRITES_SECONDS:
+            return None
+        return self._refused[1]
+
     async def close(self) -> None:
         """Close every connection, waiting a while for what is under way; then hang up."""
-        self._waiting += 1  # nothing stays at hand any more
+        self._closing = True  # nothing stays at hand any more
+        if self._watching is not None:
+            self._watching.cancel()
+        await self.pulse.close()
         try:
             async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
                 while self._at_hand:
@@ -167,21 +218,64 @@ class Database:
             if not connection.is_closed():
                 return connection
             await self._pool.release(connection)
-        self._waiting += 1
-        try:
-            return await self._pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS)
-        finally:
-            self._waiting -= 1
+        if self._away is not None:
+            raise TimeoutError(self._away)
+        async with asyncio.timeout(ACQUIRE_TIMEOUT_SECONDS) as wait:
+            began = self._waits[wait] = _clock()
+            try:
+                return await self._pool.acquire()
+            finally:
+                del self._waits[wait]
+                self.waits.add(_clock() - began)
 
     async def _given_back(self, connection: Connection) -> None:
         """Keep a sound connection at hand for whoever comes next, unless somebody waits for it.
 
         The pool makes a task to lend a connection and another to take it back.
         """
-        if self._waiting or connection.is_closed():
-            await self._pool.release(connection)
+        self._answered = _clock()
+        if self._waits or self._closing or connection.is_closed():
+            await self._released(connection)
         else:
+            del self._lent[connection]
             self._at_hand.append(connection)
+
+    async def _released(self, connection: Connection) -> None:
+        """Give a connection back; one whose server does not say that it is free is hung up on."""
+        try:
+            with suppress(TimeoutError):
+                await self._pool.release(connection, timeout=RELEASE_TIMEOUT_SECONDS)
+        finally:
+            self._lent.pop(connection, None)
+
+    async def _watch(self) -> None:
+        """Notice that the database has fallen silent, and that it speaks again."""
+        missed = 0
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            if self._away is None and not self._is_silent():
+                continue
+            pulse = await self.pulse.take()
+            missed = 0 if pulse.answers else missed + 1
+            self._away = pulse.because if missed >= PULSES_MISSED_MAX else None
+            if self._away is not None:
+                self._send_away()
+
+    def _is_silent(self) -> bool:
+        """Say whether somebody has waited for long and nobody was answered meanwhile."""
+        since = min((*self._lent.values(), *self._waits.values()), default=None)
+        return since is not None and _clock() - max(since, self._answered) > SILENCE_SECONDS
+
+    def _send_away(self) -> None:
+        """End every wait for a database that does not answer."""
+        for connection in list(self._lent):
+            connection.terminate()
+        for wait in list(self._waits):
+            wait.reschedule(asyncio.get_running_loop().time())
+
+    def _note_refusal(self, error: Exception) -> None:
+        if isinstance(error, REFUSED_WRITES):
+            self._refused = (_clock(), " ".join(str(error).split()))
 
 
 async def connect(
@@ -190,30 +284,26 @@ async def connect(
     """Open the Billing Database as the application's role; `read_only` refuses every write.
 
     Raises:
-        StartupError: no database answers at this address, or it is too old.
+        StartupError: no database answers at this address, or it is none that can be used.
     """
-    settings = {"search_path": "caas,public", "application_name": "caas", "timezone": "UTC"}
-    if read_only:
-        settings["default_transaction_read_only"] = "on"
     try:
-        first = await asyncpg.connect(dsn, timeout=ACQUIRE_TIMEOUT_SECONDS)
-        try:
-            settings |= await _role_and_version(first)
-        finally:
-            await first.close()
+        settings, login_too_strong = await look_at_server(dsn)
+        if read_only:
+            settings["default_transaction_read_only"] = "on"
         pool = await asyncpg.create_pool(
             dsn,
             min_size=1,
             max_size=connections_max,
             timeout=ACQUIRE_TIMEOUT_SECONDS,
             command_timeout=STATEMENT_TIMEOUT_SECONDS,
-            init=_understand_json,
+            init=partial(prepared, settings=settings),
             reset=_keep_session,
-            server_settings=settings,
         )
     except (TimeoutError, ValueError, asyncpg.PostgresError, *UNREACHABLE) as error:
         raise cannot_open(dsn, error) from error
-    return Database(pool, dsn)
+    database = Database(pool, dsn, login_too_strong=login_too_strong)
+    database.begin_watch()
+    return database
 
 
 def cannot_open(dsn: str, error: Exception) -> StartupError:
@@ -226,29 +316,5 @@ def cannot_open(dsn: str, error: Exception) -> StartupError:
     )
 
 
-async def _role_and_version(connection: Connection) -> dict[str, str]:
-    version = connection.get_server_version().major
-    if version < SERVER_VERSION_MIN:
-        raise StartupError(
-            f"The Billing Database is PostgreSQL {version}; "
-            f"version {SERVER_VERSION_MIN} or newer is needed."
-        )
-    known = await connection.fetchval(
-        "select pg_has_role(current_user, oid, 'member') from pg_roles where rolname = $1",
-        APPLICATION_ROLE,
-    )
-    return {"role": APPLICATION_ROLE} if known else {}
-
-
-async def _understand_json(connection: Connection) -> None:
-    await connection.set_type_codec(
-        "jsonb", schema="pg_catalog", encoder=_to_json, decoder=msgspec.json.decode
-    )
-
-
 async def _keep_session(_connection: Connection) -> None:
     """Sessions hold no state of their own, so nothing needs resetting between two uses."""
-
-
-def _to_json(value: object) -> str:
-    return value if isinstance(value, str) else msgspec.json.encode(value).decode()

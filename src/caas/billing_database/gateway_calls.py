@@ -21,9 +21,12 @@ from caas.billing_database.connection import Database
 from caas.billing_database.identifiers import new_id
 from caas.errors import CaasError
 from caas.rules.card_numbers import scrub
+from caas.rules.durations import Durations
 
 SAID_CHARS_MAX: Final = 300
 ROWS_MAX: Final = 200
+BUCKETS_SECONDS: Final = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+ANSWERED: Final = frozenset({"answered", "refused"})
 
 # Nobody waits for the disk: a call that is lost with the server is missing from a page, no more.
 ADD: Final = """
@@ -82,6 +85,8 @@ class GatewayCalls:
     def __init__(self, database: Database) -> None:
         """Read and write through this database."""
         self._database = database
+        self.durations = Durations(BUCKETS_SECONDS)
+        self.unanswered = 0
         self._added: Batcher[GatewayCall, None] = Batcher(self._add_batch)
 
     async def add(self, call: GatewayCall) -> None:
@@ -90,6 +95,7 @@ class GatewayCalls:
         Raises:
             CallNotRecordedError: the database does not take it.
         """
+        self._count(call)
         said = scrub(call.said)[:SAID_CHARS_MAX]
         try:
             await self._added.write(msgspec.structs.replace(call, said=said))
@@ -100,6 +106,12 @@ class GatewayCalls:
         """Return the calls about a payment, in order."""
         rows = await self._database.fetch(OF_PAYMENT, payment_id, transaction_id, ROWS_MAX)
         return [RecordedCall(**dict(row)) for row in rows]
+
+    def _count(self, call: GatewayCall) -> None:
+        """Keep how long calls take, and how many in a row were not answered."""
+        self.durations.add(call.took_ms / 1000, call.operation, call.outcome)
+        answered = call.outcome in ANSWERED
+        self.unanswered = 0 if answered else self.unanswered + 1
 
     async def _add_batch(self, calls: Sequence[GatewayCall]) -> list[None]:
         await self._database.fetch(ADD, msgspec.json.encode(calls).decode())

@@ -17,11 +17,11 @@ import asyncpg
 
 from caas.billing_database.connection import (
     ACQUIRE_TIMEOUT_SECONDS,
-    APPLICATION_ROLE,
     UNREACHABLE,
     Connection,
     cannot_open,
 )
+from caas.billing_database.database_sessions import APPLICATION_ROLE
 from caas.errors import StartupError
 from caas.rules.payment_states import PaymentState, Remark, legal_arrows
 from caas.rules.postings import ACCOUNTS

@@ -12,7 +12,7 @@ Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-API_PATHS: Final = frozenset({"/health", "/ready", "/metrics", "/openapi.json", "/docs",
+API_PATHS: Final = frozenset({"/health", "/live", "/ready", "/metrics", "/openapi.json", "/docs",
                               "/problems"})  # fmt: skip
 API_BEGINNINGS: Final = ("/v1/", "/webhooks/", "/problems/", "/docs/")
 

@@ -158,11 +158,8 @@ def _keep_to_ourselves(stack: AsyncExitStack, folder: Path) -> None:
 
 def _log_to(stack: AsyncExitStack, path: Path) -> None:
     """Let everything that is logged go to a file, also what the libraries log."""
-    file = stack.enter_context(logs.to_file(path))
-    root, handler = logging.getLogger(), logging.StreamHandler(file)
-    root.addHandler(handler)
-    stack.callback(root.addHandler, logging.NullHandler())
-    stack.callback(root.removeHandler, handler)
+    stack.enter_context(logs.to_file(path))
+    stack.callback(logging.getLogger().addHandler, logging.NullHandler())
 
 
 async def _database(stack: AsyncExitStack, folder: Path) -> str:

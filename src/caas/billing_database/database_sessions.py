@@ -1,0 +1,132 @@
+"""What a session at the Billing Database must be like, whichever PostgreSQL it is.
+
+The settings that statements here rely on are set by each session itself, and not by the server's
+configuration, because the server is somebody else's. They are set by statements, not in the
+handshake, which a pooler in front of the server does not let pass.
+
+A pooler may lend a server's session to a client for one transaction only. Prepared statements, the
+role, advisory locks and temporary tables would then be somebody else's, so this is refused by name;
+one that lends it for as long as a client is connected is fine.
+
+Rule a change must keep: what is set here never weakens what an administrator has strengthened.
+"""
+
+import asyncio
+from typing import Any, Final, TypeAlias
+
+import asyncpg
+import msgspec
+
+from caas.errors import StartupError
+
+CONNECT_SECONDS_MAX: Final = 10
+SHARED_LOOK_SECONDS_MAX: Final = 5.0
+SERVER_VERSION_MIN: Final = 15
+APPLICATION_ROLE: Final = "caas_app"
+SETTINGS: Final = {
+    "search_path": "caas,public",
+    "application_name": "caas",
+    "timezone": "UTC",
+    "datestyle": "ISO, MDY",
+    "intervalstyle": "postgres",
+    "bytea_output": "hex",
+    "default_transaction_isolation": "read committed",
+    "idle_in_transaction_session_timeout": "60s",
+    "jit": "off",  # a plan is made once and run in milliseconds; compiling it takes longer
+}
+SET: Final = (
+    "select set_config(name, value, false) from unnest($1::text[], $2::text[]) s(name, value)"
+)
+DURABLE: Final = """
+select set_config('synchronous_commit', 'on', false)
+ where current_setting('synchronous_commit') = 'off'
+"""
+WHO: Final = """
+select (select pg_has_role(current_user, oid, 'member')
+          from pg_roles where rolname = $1) as member,
+       (select rolsuper from pg_roles where rolname = current_user) as superuser,
+       (select pg_has_role(current_user, nspowner, 'usage')
+          from pg_namespace where nspname = 'caas') as owner, current_user as login
+"""
+BACKEND: Final = "select pg_backend_pid()"
+
+Session: TypeAlias = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
+
+
+class SharedSessionsError(StartupError):
+    """CAAS_DATABASE_URL leads to a pooler in transaction mode (PgBouncer: pool_mode = transaction).
+
+    Sessions here must be one client's own: set pool_mode = session, or name the server itself.
+    """
+
+    code = "shared_sessions"
+
+
+async def look_at_server(dsn: str) -> tuple[dict[str, str], str | None]:
+    """Return the settings of every session there, and what is wrong with the login, if anything.
+
+    Raises:
+        StartupError: the server is too old, or its sessions are not a client's own.
+    """
+    session = await asyncpg.connect(dsn, timeout=CONNECT_SECONDS_MAX, statement_cache_size=0)
+    try:
+        await _refuse_shared(session, dsn)
+        version = session.get_server_version().major
+        if version < SERVER_VERSION_MIN:
+            raise StartupError(
+                f"The Billing Database is PostgreSQL {version}; "
+                f"version {SERVER_VERSION_MIN} or newer is needed."
+            )
+        who = await session.fetchrow(WHO, APPLICATION_ROLE)
+    finally:
+        session.terminate()
+    assert who is not None, "a query without a table returns one row"
+    role = {"role": APPLICATION_ROLE} if who["member"] else {}
+    return SETTINGS | role, _too_strong(who)
+
+
+async def prepared(session: Session, settings: dict[str, str]) -> None:
+    """Make a fresh session what sessions here must be."""
+    await session.set_type_codec(
+        "jsonb", schema="pg_catalog", encoder=_to_json, decoder=msgspec.json.decode
+    )
+    await session.fetch(DURABLE)
+    await session.fetch(SET, list(settings), list(settings.values()))
+
+
+def _too_strong(who: Any) -> str | None:  # a row
+    if who["superuser"]:
+        return f"the login '{who['login']}' is a superuser"
+    if who["owner"]:
+        return f"the login '{who['login']}' owns the schema"
+    return None
+
+
+async def _refuse_shared(session: asyncpg.Connection, dsn: str) -> None:
+    """Refuse a pooler that lends the session of a server for one transaction.
+
+    The server's process is another than the handshake named only behind a pooler; whether it stays
+    ours is seen while a second client, which would be lent it next, is in a transaction.
+
+    Raises:
+        SharedSessionsError: it lends them so.
+    """
+    try:
+        behind = await session.fetchval(BACKEND)
+        if behind == session.get_server_pid():
+            return
+        other = await asyncpg.connect(dsn, timeout=CONNECT_SECONDS_MAX, statement_cache_size=0)
+        try:
+            async with asyncio.timeout(SHARED_LOOK_SECONDS_MAX):
+                await other.execute("begin")
+                still = await session.fetchval(BACKEND)
+        finally:
+            other.terminate()
+    except (TimeoutError, asyncpg.SyntaxOrAccessError, asyncpg.ProtocolViolationError) as error:
+        raise SharedSessionsError from error
+    if still != behind:
+        raise SharedSessionsError
+
+
+def _to_json(value: object) -> str:
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()

@@ -1,0 +1,71 @@
+"""Whether the Billing Database answers, and takes writes: asked on a connection of its own.
+
+A server that is frozen, or a network that swallows everything, answers nothing and hangs up on
+nobody: whoever waits for it waits until a time limit of minutes. So it is asked apart, briefly.
+
+Rules a change must keep: an answer comes within `PULSE_SECONDS_MAX`, whatever the server does;
+whoever asks while somebody is asking gets that answer; a server that says it has no room is there.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Final
+
+import asyncpg
+
+PULSE_SECONDS_MAX: Final = 1.2
+SILENCE: Final = "it does not answer"
+READ_ONLY: Final = "it takes no writes: it is a standby, or default_transaction_read_only is on"
+LOOK: Final = "select current_setting('transaction_read_only')::boolean"
+FULL: Final = (asyncpg.TooManyConnectionsError, asyncpg.QueryCanceledError)
+
+
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """How the database is: `because` says what is wrong, None when nothing is."""
+
+    answers: bool
+    because: str | None = None
+
+
+class PulseTaker:
+    """Asks the database how it is."""
+
+    def __init__(self, dsn: str) -> None:
+        """Ask the one that is there."""
+        self._dsn = dsn
+        self._connection: asyncpg.Connection | None = None
+        self._asking: asyncio.Task[Pulse] | None = None
+
+    async def take(self) -> Pulse:
+        """Ask, or wait for the answer to whoever is asking."""
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.get_running_loop().create_task(self._ask())
+        return await asyncio.shield(self._asking)
+
+    async def close(self) -> None:
+        """Hang up."""
+        if self._asking is not None:
+            await self._asking
+        self._hang_up()
+
+    async def _ask(self) -> Pulse:
+        try:
+            async with asyncio.timeout(PULSE_SECONDS_MAX):
+                if self._connection is None or self._connection.is_closed():
+                    self._connection = await asyncpg.connect(self._dsn, timeout=PULSE_SECONDS_MAX)
+                read_only = await self._connection.fetchval(LOOK)
+        except FULL:
+            return Pulse(answers=True)
+        except TimeoutError:
+            self._hang_up()
+            return Pulse(answers=False, because=SILENCE)
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            self._hang_up()
+            return Pulse(answers=False, because=" ".join(str(error).split()) or SILENCE)
+        return Pulse(answers=True, because=READ_ONLY if read_only else None)
+
+    def _hang_up(self) -> None:
+        if self._connection is not None:
+            self._connection.terminate()
+            self._connection = None

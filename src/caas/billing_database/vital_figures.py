@@ -1,0 +1,84 @@
+"""What the metrics tell of the books: unknown outcomes, jobs, cases, exposure, losses, invariants.
+
+Rules a change must keep: read only; every figure is of what is open, or of the last day, and goes
+by an index of just that, whatever the size of the history; all of them together have
+`FIGURES_SECONDS_MAX`, and the database ends what takes longer.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from caas.billing_database.connection import Connection, Database
+
+FIGURES_SECONDS_MAX: Final = 3
+LIMIT: Final = f"set local statement_timeout = '{FIGURES_SECONDS_MAX}s'"
+
+UNKNOWN: Final = """
+select p.type, count(*), extract(epoch from db_now() - min(p.updated_at))::float8
+  from open_work o join payments p on p.id = o.subject
+ where o.kind = 'probe' and p.outcome = 'unknown' group by p.type
+"""
+JOBS: Final = """
+select kind, case when parked_at is not null then 'parked'
+                  when lease_until > db_now() then 'running'
+                  when due_at <= db_now() then 'due' else 'later' end as state, count(*),
+       extract(epoch from db_now() - min(due_at))::float8
+  from open_work group by 1, 2
+"""
+CASES: Final = "select kind, count(*) from cases where status = 'open' group by kind"
+DISCREPANCIES: Final = """
+select kind, currency, count(*), sum(amount)::float8 from discrepancies
+ where status <> 'resolved' group by 1, 2
+"""
+IN_FLIGHT: Final = """
+select p.type, p.state, p.currency, count(*),
+       sum(case when p.state = 'Capturing'
+                then greatest(p.captured_amount - p.settled_amount, 0) else 0 end)::float8
+  from (select subject from open_work union select subject from cases where status = 'open') o
+  join payments p on p.id = o.subject group by 1, 2, 3
+"""
+LOSSES: Final = """
+select cause, currency, sum(amount)::float8
+  from (select split_part(debit, ':', 2) as cause, currency, amount from ledger_entries
+         where at >= db_now() - interval '1 day' and debit like 'risk\\_loss:%'
+        union all
+        select split_part(debit, ':', 2), currency, amount from discrepancy_entries
+         where at >= db_now() - interval '1 day' and debit like 'risk\\_loss:%') l
+ group by 1, 2
+"""
+WEBHOOKS: Final = """
+select coalesce(extract(epoch from db_now() - min(created_at)), 0)::float8 from open_work
+ where kind in ('apply_webhook', 'apply_partner_webhook')
+"""
+INVARIANTS: Final = """
+select law, broken, extract(epoch from db_now() - checked_at)::float8 from law_checks
+"""
+QUERIES: Final[Mapping[str, str]] = {
+    "unknown": UNKNOWN,
+    "jobs": JOBS,
+    "cases": CASES,
+    "discrepancies": DISCREPANCIES,
+    "in_flight": IN_FLIGHT,
+    "losses": LOSSES,
+    "webhooks": WEBHOOKS,
+    "invariants": INVARIANTS,
+}
+
+Figures = Mapping[str, list[tuple[object, ...]]]
+
+
+async def vital_figures(database: Database) -> Figures:
+    """Return every figure, in one snapshot.
+
+    Raises:
+        DatabaseUnavailableError: the database cannot serve now, or takes too long for them.
+    """
+
+    async def read(connection: Connection) -> Figures:
+        await connection.execute(f"set transaction isolation level repeatable read; {LIMIT}")
+        return {
+            name: [tuple(row) for row in await connection.fetch(query)]
+            for name, query in QUERIES.items()
+        }
+
+    return await database.in_transaction(read)

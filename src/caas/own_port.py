@@ -1,0 +1,80 @@
+"""The small port on which `work` says how it is: /live, /ready and /metrics.
+
+It asks for no key, so that it belongs inside one's own network; it tells counts, never names.
+
+Rules a change must keep: it is bounded as the API's port is; it answers while the database does
+not.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, Final
+
+import msgspec
+import uvicorn
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import generate_latest
+
+from caas.api import server_config
+from caas.serving import listening
+from caas.vital_signs import VitalSigns
+
+TEXT: Final = b"text/plain; version=0.0.4; charset=utf-8"
+JSON: Final = b"application/json"
+STARTED_LOOKS_SECONDS: Final = 0.01
+
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, which leaves the signals to whoever runs the process."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@asynccontextmanager
+async def open_port(host: str, port: int, signs: VitalSigns) -> AsyncIterator[int]:
+    """Answer there until the block is left.
+
+    Raises:
+        StartupError: the port is in use, or may not be used.
+    """
+    registry = CollectorRegistry()
+    registry.register(signs)
+
+    async def answer(scope: dict[str, Any], _receive: object, send: Send) -> None:
+        status, kind, body = await _answered(scope["path"], signs, registry)
+        headers = [(b"content-type", kind), (b"content-length", b"%d" % len(body))]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    with listening(host, port) as listener:
+        server = _Server(server_config(answer, lifespan="off"))
+        serving = asyncio.get_running_loop().create_task(server.serve(sockets=[listener]))
+        while not (server.started or serving.done()):  # noqa: ASYNC110  # it has no event for it
+            await asyncio.sleep(STARTED_LOOKS_SECONDS)
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            server.should_exit = True
+            await serving
+
+
+async def _answered(
+    path: str, signs: VitalSigns, registry: CollectorRegistry
+) -> tuple[int, bytes, bytes]:
+    if path == "/live":
+        return 200, JSON, b'{"status":"alive"}'
+    if path == "/ready":
+        because = await signs.why_not_ready()
+        if because is not None:
+            return 503, JSON, msgspec.json.encode({"status": "not ready", "because": because})
+        told = {"status": "ready", "degraded": signs.degraded()}
+        return 200, JSON, msgspec.json.encode(told)
+    if path == "/metrics":
+        await signs.refresh()
+        return 200, TEXT, generate_latest(registry)
+    return 404, JSON, b'{"status":"there is /live, /ready and /metrics"}'

@@ -7,6 +7,7 @@ Rule a change must keep: a command decides nothing that the platform does not.
 
 import sys
 import traceback
+from contextlib import AsyncExitStack
 from typing import Annotated, Final, Literal
 
 import msgspec
@@ -25,6 +26,7 @@ from caas import (
     serving,
     simulating,
     staffing,
+    start_up,
     up,
     verifying,
 )
@@ -229,6 +231,7 @@ async def _serve(host: str, port: int) -> None:
     logs.to_stderr()
     settings = read_settings(local_machine.joined(app.environment()))
     async with app.opened(settings) as platform:
+        start_up.look_at_login(platform.books.database)
         await serving.serve(
             platform, settings, host=host, port=port, on_listening=set_aside_what_stays
         )
@@ -240,6 +243,7 @@ async def _work(host: str) -> None:
     settings = read_settings(local_machine.joined(app.environment()))
     async with AsyncExitStack() as stack:
         platform = await stack.enter_async_context(app.opened(settings))
+        start_up.look_at_login(platform.books.database)
         if settings.work_port is not None:
             signs = VitalSigns(platform)
             stack.push_async_callback(signs.close)

@@ -60,6 +60,16 @@ async def look_at_broker(settings: Settings) -> None:
         ) from error
 
 
+def look_at_login(database: Database) -> None:
+    """Warn of a login that could undo the guards of the books: it is nobody's to serve with."""
+    if database.login_too_strong is not None:
+        _log.warning(
+            "database.login_too_strong",
+            because=database.login_too_strong,
+            what_to_do="Give serve and work a login that is only a member of caas_app.",
+        )
+
+
 async def look_at_books(database: Database, gateway: PaymentGateway) -> None:
     """Make sure that the payments of these books are at this gateway.
 

@@ -20,7 +20,10 @@ def test_what_is_missing_is_named() -> None:
 
     system_programs.ensure([], note=notes.append)
 
-    assert notes == ["chromium and mosquitto not found: the tests that need them are skipped."]
+    assert notes == [
+        "chromium and mosquitto and pgbouncer and prometheus not found: "
+        "the tests that need them are skipped."
+    ]
 
 
 @pytest.mark.usefixtures("nothing_installed")

@@ -50,6 +50,9 @@ select (select pg_has_role(current_user, oid, 'member')
 """
 BACKEND: Final = "select pg_backend_pid()"
 
+NOT_OURS: Final = (asyncpg.SyntaxOrAccessError, asyncpg.ProtocolViolationError)
+"""What a statement meets that was prepared in another session."""
+
 Session: TypeAlias = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
 
 
@@ -113,17 +116,19 @@ async def _refuse_shared(session: asyncpg.Connection, dsn: str) -> None:
     """
     try:
         behind = await session.fetchval(BACKEND)
-        if behind == session.get_server_pid():
-            return
-        other = await asyncpg.connect(dsn, timeout=CONNECT_SECONDS_MAX, statement_cache_size=0)
-        try:
-            async with asyncio.timeout(SHARED_LOOK_SECONDS_MAX):
-                await other.execute("begin")
-                still = await session.fetchval(BACKEND)
-        finally:
-            other.terminate()
-    except (TimeoutError, asyncpg.SyntaxOrAccessError, asyncpg.ProtocolViolationError) as error:
+    except NOT_OURS as error:
         raise SharedSessionsError from error
+    if behind == session.get_server_pid():
+        return
+    other = await asyncpg.connect(dsn, timeout=CONNECT_SECONDS_MAX, statement_cache_size=0)
+    try:
+        async with asyncio.timeout(SHARED_LOOK_SECONDS_MAX):
+            await other.execute("begin")
+            still = await session.fetchval(BACKEND)
+    except (TimeoutError, asyncpg.PostgresError) as error:
+        raise SharedSessionsError from error
+    finally:
+        other.terminate()
     if still != behind:
         raise SharedSessionsError
 

@@ -13,7 +13,7 @@ from typing import Final
 
 import asyncpg
 
-PULSE_SECONDS_MAX: Final = 1.2
+PULSE_SECONDS_MAX: Final = 1.5
 SILENCE: Final = "it does not answer"
 READ_ONLY: Final = "it takes no writes: it is a standby, or default_transaction_read_only is on"
 LOOK: Final = "select current_setting('transaction_read_only')::boolean"

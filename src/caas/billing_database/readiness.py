@@ -10,7 +10,7 @@ from caas.billing_database import schema_state
 from caas.billing_database.connection import Database
 from caas.errors import UnavailableError
 
-SCHEMA_SECONDS_MAX: Final = 0.7
+READY_SECONDS_MAX: Final = 1.8
 
 
 class Readiness:
@@ -22,20 +22,20 @@ class Readiness:
 
     async def why_not(self) -> str | None:
         """Return why this process cannot serve; None when it can."""
+        try:
+            async with asyncio.timeout(READY_SECONDS_MAX):
+                return await self._looked_at()
+        except (TimeoutError, UnavailableError) as error:
+            reason = error.facts.get("reason") if isinstance(error, UnavailableError) else None
+            return f"The Billing Database cannot serve: {reason or 'it is busy'}."
+
+    async def _looked_at(self) -> str | None:
         pulse = await self._database.pulse.take()
         if not pulse.answers or pulse.because:
             return f"The Billing Database cannot serve: {pulse.because}."
         if self._database.refused_because:
             return f"The Billing Database refuses to write: {self._database.refused_because}."
-        return await self._why_not_its_schema()
-
-    async def _why_not_its_schema(self) -> str | None:
-        try:
-            async with asyncio.timeout(SCHEMA_SECONDS_MAX):
-                different = await schema_state.differences(self._database)
-        except (TimeoutError, UnavailableError) as error:
-            reason = error.facts.get("reason") if isinstance(error, UnavailableError) else None
-            return f"The Billing Database cannot serve: {reason or 'it is busy'}."
+        different = await schema_state.differences(self._database)
         if different:
             return f"The database's schema is not this version's: {different[0]}."
         return None

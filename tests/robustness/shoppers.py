@@ -23,6 +23,9 @@ PRICE = 1299
 STILL_RUNNING = "idempotency_key_in_flight"
 METHODS = ("pm_ok", "pm_ok", "pm_ok", "pm_declined")
 MANNERS = (None, None, Manner(Behaviour.TWICE), Manner(Behaviour.REFUSES, only="activate"))
+TIMES = (1, 1, 2, 3)
+BOUGHT = frozenset({201, 202})
+WITHDRAWN = 0.25
 
 Told = tuple[int, dict[str, Any]]
 """The status and the content of an answer."""
@@ -52,11 +55,24 @@ class Shoppers:
             await (self.buy() if self.chance.random() < 0.75 else self.reserve())
 
     async def buy(self) -> None:
-        """Buy heated seats for a car that may refuse them, or say everything twice."""
-        vin = await self.car(self.chance.choice(MANNERS))
-        order = {"customer": await self.customer(), "vin": vin, "service": "heated-seats",
-                 "duration_days": 30, "payment_method": self.chance.choice(METHODS)}  # fmt: skip
-        self.told.append(await self.call("POST", "/v1/service-orders", order))
+        """Buy heated seats for one car, once or several times, and perhaps withdraw.
+
+        The car may refuse them, or say everything twice.
+        """
+        vin, customer = await self.car(), await self.customer()
+        orders = []
+        for _ in range(self.chance.choice(TIMES)):
+            self.world.fleet.add(vin, self.chance.choice(MANNERS) or Manner())
+            order = {
+                "customer": customer, "vin": vin, "service": "heated-seats", "duration_days": 30,
+                "payment_method": self.chance.choice(METHODS),
+            }  # fmt: skip
+            told = await self.call("POST", "/v1/service-orders", order)
+            self.told.append(told)
+            orders += [told[1]["id"]] if told[0] in BOUGHT else []
+        if orders and self.chance.random() < WITHDRAWN:
+            path = f"/v1/service-orders/{self.chance.choice(orders)}/withdrawal"
+            self.told.append(await self.call("POST", path, {}))
 
     async def reserve(self) -> None:
         """Let two dealers want the same new vehicle."""

@@ -37,7 +37,7 @@ KILLS_BETWEEN_PASSING_TIME = 2
 MOVING = (
     "select kind, subject, due_at, fence, lease_until from caas.open_work order by kind, subject"
 )
-NO_PAYMENT = ("vehicle_not_free",)
+NO_PAYMENT = ("vehicle_not_free", "purchase_pending", "payment_open", "not_authorised_yet")
 THERE = "select count(*) from caas.payments where id = any($1)"
 PAYMENT = "select * from caas.payments where id = $1"
 

@@ -305,6 +305,21 @@ begin
   return null;
 end $$;
 
+CREATE FUNCTION caas.check_not_erased() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+declare v_id uuid;
+begin
+  perform from new_rows n join caas.customers c on c.id = n.customer for share of c;
+  select n.id into v_id from new_rows n join caas.customers c on c.id = n.customer
+   where c.erased_at is not null limit 1;
+  if found then
+    raise exception '% of %: its customer was erased', tg_table_name, v_id
+      using errcode = 'check_violation';
+  end if;
+  return null;
+end $$;
+
 CREATE FUNCTION caas.check_paid() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -363,6 +378,28 @@ begin
   end if;
   return null;
 end $$;
+
+CREATE FUNCTION caas.clear_customer(p_customer uuid) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'caas', 'pg_temp'
+    AS $$
+  update customers set name = null, email = null, erased_at = coalesce(erased_at, db_now())
+   where id = p_customer;
+  update access_credentials set used_at = db_now() where customer = p_customer and used_at is null;
+  delete from sessions where account in (select a.id from accounts a where a.customer = p_customer);
+  update accounts set disabled_at = coalesce(disabled_at, db_now()) where customer = p_customer;
+  update api_keys set revoked_at = db_now() where customer = p_customer and revoked_at is null;
+  update notifications set not_sent_because = 'the customer was erased',
+         facts = case when facts ? 'access_url' then facts || '{"access_url": ""}' else facts end
+   where audience = 'customer' and recipient = p_customer::text and sent_at is null
+     and not_sent_because is null;
+  update payments set payment_method = null, return_url = null
+   where customer = p_customer and came_from is not null
+     and (payment_method is not null or return_url is not null);
+  update subscriptions set payment_method = 'erased'
+   where customer = p_customer and payment_method <> 'erased'
+     and state not in ('verifying payment method', 'activating', 'active')
+$$;
 
 CREATE SEQUENCE caas.ota_epochs
     START WITH 1
@@ -424,6 +461,15 @@ end $$;
 CREATE FUNCTION caas.db_now() RETURNS timestamp with time zone
     LANGUAGE sql STABLE
     AS $$ select clock_timestamp() + (select moved from caas.clock) $$;
+
+CREATE FUNCTION caas.dealership_knows(p_dealership text, p_customer uuid) RETURNS boolean
+    LANGUAGE sql STABLE
+    AS $$
+  select exists (select from caas.customers c where c.id = p_customer and c.dealership = p_dealership)
+      or exists (select from caas.orders o
+                   join caas.order_events e on e.order_id = o.id and e.to_state = 'reserved'
+                  where o.customer = p_customer and o.dealership = p_dealership)
+$$;
 
 CREATE FUNCTION caas.desired_state(p_entitlement uuid) RETURNS TABLE(on_ boolean, until timestamp with time zone, subject uuid, purpose text, is_activating boolean)
     LANGUAGE sql STABLE
@@ -517,6 +563,14 @@ begin
   end if;
   return null;
 end $$;
+
+CREATE FUNCTION caas.has_vehicle(p_customer uuid, p_vin text) RETURNS boolean
+    LANGUAGE sql STABLE
+    AS $$
+  select exists (select from caas.vehicle_assignments a join caas.orders o on o.id = a.order_id
+                  where a.vin = p_vin and a.customer = p_customer and a.active
+                    and o.state = 'delivered')
+$$;
 
 CREATE FUNCTION caas.lock_entitlement(p_vin text, p_service text) RETURNS uuid
     LANGUAGE plpgsql SECURITY DEFINER
@@ -869,6 +923,14 @@ CREATE FUNCTION caas.refuse_other_case() RETURNS trigger
     AS $$
 begin
   raise exception 'case %: what it is about never changes, and it is resolved once', old.id
+    using errcode = 'check_violation';
+end $$;
+
+CREATE FUNCTION caas.refuse_other_creator() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+begin
+  raise exception 'customer %: the dealership that created it never changes', old.id
     using errcode = 'check_violation';
 end $$;
 
@@ -1278,11 +1340,13 @@ CREATE TABLE caas.customers (
     language text NOT NULL,
     created_at timestamp with time zone NOT NULL,
     erased_at timestamp with time zone,
+    dealership text,
     CONSTRAINT customers_check CHECK (
 CASE
     WHEN (erased_at IS NULL) THEN ((name IS NOT NULL) AND (email IS NOT NULL))
     ELSE ((name IS NULL) AND (email IS NULL))
 END),
+    CONSTRAINT customers_dealership_check CHECK (((length(dealership) >= 1) AND (length(dealership) <= 120))),
     CONSTRAINT customers_email_check CHECK ((((length(email) >= 3) AND (length(email) <= 254)) AND (email ~ '^[^@\s]+@[^@\s]+$'::text))),
     CONSTRAINT customers_language_check CHECK ((language ~ '^[a-z]{2}(-[A-Z]{2})?$'::text)),
     CONSTRAINT customers_name_check CHECK (((length(name) >= 1) AND (length(name) <= 200)))
@@ -2274,6 +2338,8 @@ CREATE TABLE caas.sessions (
     idle_until timestamp with time zone NOT NULL,
     ends_at timestamp with time zone NOT NULL,
     ended_at timestamp with time zone,
+    also uuid[] DEFAULT '{}'::uuid[] NOT NULL,
+    CONSTRAINT sessions_also_check CHECK ((cardinality(also) <= 4)),
     CONSTRAINT sessions_token_hash_check CHECK ((octet_length(token_hash) = 32))
 )
 WITH (fillfactor='80');
@@ -3028,7 +3094,7 @@ CREATE TRIGGER changes_as_sold BEFORE UPDATE ON caas.entitlement_terms FOR EACH 
 
 ALTER TABLE caas.entitlement_terms ENABLE ALWAYS TRIGGER changes_as_sold;
 
-CREATE TRIGGER changes_only_by_a_move BEFORE UPDATE ON caas.payments FOR EACH ROW WHEN (((new.version <> (old.version + 1)) OR (new.came_from IS DISTINCT FROM old.state) OR ((old.gateway_transaction_id IS NOT NULL) AND (new.gateway_transaction_id IS DISTINCT FROM old.gateway_transaction_id)))) EXECUTE FUNCTION caas.refuse_rewrite();
+CREATE TRIGGER changes_only_by_a_move BEFORE UPDATE ON caas.payments FOR EACH ROW WHEN ((((new.version <> (old.version + 1)) OR (new.came_from IS DISTINCT FROM old.state) OR ((old.gateway_transaction_id IS NOT NULL) AND (new.gateway_transaction_id IS DISTINCT FROM old.gateway_transaction_id))) AND ((new.payment_method IS NOT NULL) OR (new.return_url IS NOT NULL) OR (((((((((((((((new.state IS DISTINCT FROM old.state) OR (new.came_from IS DISTINCT FROM old.came_from)) OR (new.outcome IS DISTINCT FROM old.outcome)) OR (new.version IS DISTINCT FROM old.version)) OR (new.event_hash IS DISTINCT FROM old.event_hash)) OR (new.decline_code IS DISTINCT FROM old.decline_code)) OR (new.gateway_transaction_id IS DISTINCT FROM old.gateway_transaction_id)) OR (new.hosted_page_url IS DISTINCT FROM old.hosted_page_url)) OR (new.capture_before IS DISTINCT FROM old.capture_before)) OR (new.authorised_amount IS DISTINCT FROM old.authorised_amount)) OR (new.captured_amount IS DISTINCT FROM old.captured_amount)) OR (new.settled_amount IS DISTINCT FROM old.settled_amount)) OR (new.refunded_amount IS DISTINCT FROM old.refunded_amount)) OR (new.disputed_amount IS DISTINCT FROM old.disputed_amount)) OR (new.updated_at IS DISTINCT FROM old.updated_at))))) EXECUTE FUNCTION caas.refuse_rewrite();
 
 ALTER TABLE caas.payments ENABLE ALWAYS TRIGGER changes_only_by_a_move;
 
@@ -3100,6 +3166,14 @@ CREATE TRIGGER is_kept BEFORE DELETE ON caas.idempotency_keys FOR EACH ROW EXECU
 
 ALTER TABLE caas.idempotency_keys ENABLE ALWAYS TRIGGER is_kept;
 
+CREATE TRIGGER is_nobodys_who_was_erased AFTER INSERT ON caas.orders REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.check_not_erased();
+
+ALTER TABLE caas.orders ENABLE ALWAYS TRIGGER is_nobodys_who_was_erased;
+
+CREATE TRIGGER is_nobodys_who_was_erased AFTER INSERT ON caas.subscriptions REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.check_not_erased();
+
+ALTER TABLE caas.subscriptions ENABLE ALWAYS TRIGGER is_nobodys_who_was_erased;
+
 CREATE TRIGGER is_of_its_payment AFTER INSERT ON caas.resolution_claims REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.check_new_claims();
 
 ALTER TABLE caas.resolution_claims ENABLE ALWAYS TRIGGER is_of_its_payment;
@@ -3140,7 +3214,11 @@ CREATE TRIGGER is_written_down AFTER UPDATE ON caas.entitlement_terms FOR EACH R
 
 ALTER TABLE caas.entitlement_terms ENABLE ALWAYS TRIGGER is_written_down;
 
-CREATE TRIGGER keeps_its_terms BEFORE UPDATE ON caas.subscriptions FOR EACH ROW WHEN ((((((((((old.id IS DISTINCT FROM new.id) OR (old.customer IS DISTINCT FROM new.customer)) OR (old.vin IS DISTINCT FROM new.vin)) OR (old.service IS DISTINCT FROM new.service)) OR (old.currency IS DISTINCT FROM new.currency)) OR (old.monthly_fee IS DISTINCT FROM new.monthly_fee)) OR (old.metered IS DISTINCT FROM new.metered)) OR (old.created_at IS DISTINCT FROM new.created_at)) OR ((old.activated_at IS NOT NULL) AND ((new.activated_at IS DISTINCT FROM old.activated_at) OR (new.activation_evidence IS DISTINCT FROM old.activation_evidence))) OR ((old.deactivated_at IS NOT NULL) AND (new.deactivated_at IS DISTINCT FROM old.deactivated_at)) OR ((old.cancelled_at IS NOT NULL) AND (new.cancelled_at IS DISTINCT FROM old.cancelled_at)) OR ((old.payment_method <> new.payment_method) AND ((new.event <> 'Payment method changed'::text) OR (new.version = old.version))))) EXECUTE FUNCTION caas.refuse_other_subscription();
+CREATE TRIGGER keeps_its_creator BEFORE UPDATE ON caas.customers FOR EACH ROW WHEN ((old.dealership IS DISTINCT FROM new.dealership)) EXECUTE FUNCTION caas.refuse_other_creator();
+
+ALTER TABLE caas.customers ENABLE ALWAYS TRIGGER keeps_its_creator;
+
+CREATE TRIGGER keeps_its_terms BEFORE UPDATE ON caas.subscriptions FOR EACH ROW WHEN ((((((((((old.id IS DISTINCT FROM new.id) OR (old.customer IS DISTINCT FROM new.customer)) OR (old.vin IS DISTINCT FROM new.vin)) OR (old.service IS DISTINCT FROM new.service)) OR (old.currency IS DISTINCT FROM new.currency)) OR (old.monthly_fee IS DISTINCT FROM new.monthly_fee)) OR (old.metered IS DISTINCT FROM new.metered)) OR (old.created_at IS DISTINCT FROM new.created_at)) OR ((old.activated_at IS NOT NULL) AND ((new.activated_at IS DISTINCT FROM old.activated_at) OR (new.activation_evidence IS DISTINCT FROM old.activation_evidence))) OR ((old.deactivated_at IS NOT NULL) AND (new.deactivated_at IS DISTINCT FROM old.deactivated_at)) OR ((old.cancelled_at IS NOT NULL) AND (new.cancelled_at IS DISTINCT FROM old.cancelled_at)) OR ((old.payment_method <> new.payment_method) AND ((new.event <> 'Payment method changed'::text) OR (new.version = old.version)) AND ((new.payment_method <> 'erased'::text) OR (new.state = ANY (ARRAY['verifying payment method'::text, 'activating'::text, 'active'::text])))))) EXECUTE FUNCTION caas.refuse_other_subscription();
 
 ALTER TABLE caas.subscriptions ENABLE ALWAYS TRIGGER keeps_its_terms;
 
@@ -3520,6 +3598,8 @@ GRANT ALL ON FUNCTION caas.check_new_evidence() TO caas_app;
 
 GRANT ALL ON FUNCTION caas.check_new_payments() TO caas_app;
 
+GRANT ALL ON FUNCTION caas.check_not_erased() TO caas_app;
+
 GRANT ALL ON FUNCTION caas.check_paid() TO caas_app;
 
 GRANT ALL ON FUNCTION caas.check_seal() TO caas_app;
@@ -3528,6 +3608,8 @@ GRANT ALL ON FUNCTION caas.check_series() TO caas_app;
 
 GRANT ALL ON FUNCTION caas.check_whose() TO caas_app;
 
+GRANT ALL ON FUNCTION caas.clear_customer(p_customer uuid) TO caas_app;
+
 GRANT USAGE ON SEQUENCE caas.ota_epochs TO caas_app;
 
 GRANT SELECT,INSERT ON TABLE caas.ota_commands TO caas_app;
@@ -3535,6 +3617,8 @@ GRANT SELECT,INSERT ON TABLE caas.ota_commands TO caas_app;
 GRANT ALL ON FUNCTION caas.command_desired_state(p_entitlement uuid, p_command_id uuid, p_activate_within double precision, p_deadline_in double precision, p_resend_in double precision) TO caas_app;
 
 GRANT ALL ON FUNCTION caas.db_now() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.dealership_knows(p_dealership text, p_customer uuid) TO caas_app;
 
 GRANT ALL ON FUNCTION caas.desired_state(p_entitlement uuid) TO caas_app;
 
@@ -3545,6 +3629,8 @@ GRANT ALL ON FUNCTION caas.end_term(p_term uuid, p_because text) TO caas_app;
 GRANT ALL ON FUNCTION caas.event_digest(before bytea, payment_id uuid, seq integer, event text, to_state text, source text, facts jsonb, at timestamp with time zone) TO caas_app;
 
 GRANT ALL ON FUNCTION caas.follow_subscription() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.has_vehicle(p_customer uuid, p_vin text) TO caas_app;
 
 GRANT ALL ON FUNCTION caas.lock_entitlement(p_vin text, p_service text) TO caas_app;
 
@@ -3575,6 +3661,8 @@ GRANT ALL ON FUNCTION caas.refuse_other_arrows() TO caas_app;
 GRANT ALL ON FUNCTION caas.refuse_other_assignment() TO caas_app;
 
 GRANT ALL ON FUNCTION caas.refuse_other_case() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.refuse_other_creator() TO caas_app;
 
 GRANT ALL ON FUNCTION caas.refuse_other_customer() TO caas_app;
 

@@ -22,7 +22,7 @@ from caas.external_systems.admin_registration import AdminRegistration
 from caas.external_systems.factory import Factory
 from caas.external_systems.http import HttpClient, Secret
 from caas.external_systems.in_process_vehicle_link import InProcessVehicleLink
-from caas.external_systems.notification_channel import OutgoingMessage
+from caas.external_systems.notification_channel import NotificationChannel, OutgoingMessage
 from caas.external_systems.seed_contract_gateway import SeedContractGateway
 from caas.external_systems.transport_system import TransportSystem
 from caas.order_management import OrderPartners
@@ -53,6 +53,10 @@ class Letterbox:
     async def send(self, message: OutgoingMessage) -> None:
         """Keep it."""
         self.letters.append(message)
+
+    async def forget(self, message_ids: frozenset[str]) -> None:
+        """Keep it no longer."""
+        self.letters = [one for one in self.letters if one.id not in message_ids]
 
     async def close(self) -> None:
         """Nothing is held open."""
@@ -107,7 +111,7 @@ class House:
         """Buy heated seats for a month, as a new customer."""
         customer = await self.customer()
         order = await self.platform.service_catalog.create_service_order(
-            customer=customer, vin=vin, service="heated-seats", duration_days=30
+            customer=customer, vin=vin, service="heated-seats", duration_days=30, by_fleet=True
         )
         payment = await self.platform.payment_processing.initiate_service_payment(
             PaymentRequest(
@@ -160,6 +164,7 @@ async def standing(
     scale: float = TIME_SCALE,
     settings: GatewaySettings | None = None,
     fees: FeeTerms | None = None,
+    channel: NotificationChannel | None = None,
 ) -> AsyncIterator[House]:
     """Build a house and take it down afterwards."""
     fleet = Fleet(1, clock=Clock(scale))
@@ -184,7 +189,7 @@ async def standing(
                     admin_registration=AdminRegistration(partner_http),
                     transport_system=TransportSystem(partner_http),
                 ),
-                channel=letterbox,
+                channel=channel or letterbox,
             ),
             assembly.Terms(
                 market=Market(zone=ZoneInfo("Europe/Madrid"), currency="EUR", language="es"),

@@ -72,6 +72,10 @@ class Letterbox:
     async def send(self, message: OutgoingMessage) -> None:
         self.letters.append(message)
 
+    async def forget(self, message_ids: frozenset[str]) -> None:
+        """Keep it no longer."""
+        self.letters = [one for one in self.letters if one.id not in message_ids]
+
     async def close(self) -> None:
         """Nothing is held open."""
 

@@ -79,6 +79,10 @@ class Letterbox:
         """Keep it."""
         self.letters.append(message)
 
+    async def forget(self, message_ids: frozenset[str]) -> None:
+        """Keep it no longer."""
+        self.letters = [one for one in self.letters if one.id not in message_ids]
+
     async def close(self) -> None:
         """Nothing is held open."""
 
@@ -137,7 +141,11 @@ class SubscriptionHouse:
     async def subscribes(self, method: str = "pm_ok", vin: str = VIN) -> Subscription:
         """Subscribe as a new customer."""
         return await self.subscriptions.subscribe(
-            customer=await self.customer(), vin=vin, service=SERVICE, payment_method=method
+            customer=await self.customer(),
+            vin=vin,
+            service=SERVICE,
+            payment_method=method,
+            by_fleet=True,
         )
 
     async def active(self, method: str = "pm_ok", vin: str = VIN) -> Subscription:

@@ -16,6 +16,7 @@ from caas.billing.invoices import Invoices
 from caas.billing_database.books import Books
 from caas.billing_database.connection import Database
 from caas.billing_database.webhook_inbox import WebhookInbox
+from caas.erasure import Erasure
 from caas.ground import Ground, Observed, Partners, Terms, laid
 from caas.law_watch import LawWatch
 from caas.notifications import Notifications
@@ -66,6 +67,7 @@ class Platform:
     invoices: Invoices
     law_watch: LawWatch
     observed: Observed
+    erasure: Erasure
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +114,11 @@ def assemble(database: Database, partners: Partners, terms: Terms) -> Platform:
     )
     billing = _billing(ground, flows)
     invoices = _invoices(ground, database, payments)
+    erasure = _erasure(ground)
     law_watch = LawWatch(books=ground.books, alert=ground.notifications.alert)
     for room in (
         ground.notifications, ground.order_management, ground.ota_activation_engine, payments,
-        reconciliation, flows.subscription, billing, invoices, law_watch,
+        reconciliation, flows.subscription, billing, invoices, law_watch, erasure,
         PartnerWebhooks(inbox=WebhookInbox(database), order_management=ground.order_management),
     ):  # fmt: skip
         room.register(ground.open_work)
@@ -134,6 +137,7 @@ def assemble(database: Database, partners: Partners, terms: Terms) -> Platform:
         invoices=invoices,
         law_watch=law_watch,
         observed=ground.observed,
+        erasure=erasure,
     )
 
 
@@ -199,6 +203,16 @@ def _billing(ground: Ground, flows: _Flows) -> Billing:
         subscription_payment=flows.subscription,
         notifications=ground.notifications,
         terms=BillingTerms(zone=ground.terms.market.zone),
+    )
+
+
+def _erasure(ground: Ground) -> Erasure:
+    return Erasure(
+        books=ground.books,
+        order_management=ground.order_management,
+        subscriptions=ground.subscriptions,
+        notifications=ground.notifications,
+        zone=str(ground.terms.market.zone),
     )
 
 

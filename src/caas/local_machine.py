@@ -9,12 +9,10 @@ started here is stopped here, and ends also when this process is killed.
 """
 
 import asyncio
-import base64
 import fcntl
 import importlib
 import json
 import os
-import secrets
 import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -22,17 +20,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from caas import local_secrets
 from caas.billing_database.embedded_postgresql import EmbeddedPostgresql
 from caas.errors import StartupError
 from caas.external_systems.local_broker import LocalBroker, start_local_broker
+from caas.local_secrets import Secrets
 from caas.settings import IN_PROCESS_VEHICLES, data_dir, database_url, time_scale
 from caas.supervision import Part, Report, Simulator, Supervisor, started
 
 FLEET_SEED: Final = 7
-SCOPES: Final = (
-    "order-management", "service-catalog", "billing", "ota-engine", "webhook-handler", "operations",
-)  # fmt: skip
-WEBHOOK_SECRET_BYTES: Final = 24
 SIMULATED_FEES: Final = "14,25,1500"
 """What the simulated gateway keeps, as CAAS_SETTLEMENT_FEES says it."""
 WORD: Final = "running.json"
@@ -58,14 +54,6 @@ class LocalWorld:
     supervisor: Supervisor | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Secrets:
-    gateway_api_key: str
-    gateway_webhook_secret: str
-    partner_webhook_secret: str
-    api_keys: dict[str, str]
-
-
 async def start(
     stack: AsyncExitStack,
     environment: Mapping[str, str],
@@ -82,7 +70,7 @@ async def start(
     """
     folder = data_dir(environment)
     await _lock(stack, folder)
-    kept = _secrets(folder)
+    kept = local_secrets.kept(folder)
     found = {name: value for name, value in environment.items() if value}
     found["CAAS_DATA_DIR"] = str(folder)
     found.setdefault("CAAS_PUBLIC_URL", public_url)
@@ -121,7 +109,7 @@ def running_world(environment: Mapping[str, str]) -> LocalWorld | None:
     return LocalWorld(
         environment=word["environment"],
         controls=word["controls"],
-        keys=_secrets(folder).api_keys,
+        keys=local_secrets.kept(folder).api_keys,
         embedded_database=word["embedded_database"],
     )
 
@@ -174,7 +162,7 @@ class _Machine:
         stack: AsyncExitStack,
         found: dict[str, str],
         folder: Path,
-        kept: _Secrets,
+        kept: Secrets,
         report: Report,
     ) -> None:
         self._stack = stack
@@ -355,30 +343,6 @@ def _taken(descriptor: int, kind: int) -> bool:
     return True
 
 
-def _secrets(folder: Path) -> _Secrets:
-    """Return this folder's secrets, made when it was new."""
-    path = folder / "secrets.json"
-    if not path.exists():
-        made = {
-            "gateway_api_key": f"sk_{secrets.token_urlsafe(24)}",
-            "gateway_webhook_secret": _webhook_secret(),
-            "partner_webhook_secret": _webhook_secret(),
-            "api_keys": {scope: f"caas_{secrets.token_urlsafe(32)}" for scope in SCOPES},
-        }
-        fresh = path.with_suffix(".new")
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(made, file)
-        fresh.replace(path)
-    try:
-        return _Secrets(**json.loads(path.read_text("utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise StartupError(
-            f"The secrets in {path} cannot be read. Restore the file, or remove it: new secrets "
-            "are then made, and callers need the new keys."
-        ) from error
-
-
 def _leave_word(stack: AsyncExitStack, folder: Path, world: LocalWorld) -> None:
     """Say in the data folder what is up on it, while it is; its owner alone may read it."""
     told = {name: value for name, value in world.environment.items() if name.startswith("CAAS_")}
@@ -394,7 +358,3 @@ def _leave_word(stack: AsyncExitStack, folder: Path, world: LocalWorld) -> None:
             file,
         )
     stack.callback(word.unlink, missing_ok=True)
-
-
-def _webhook_secret() -> str:
-    return f"whsec_{base64.b64encode(secrets.token_bytes(WEBHOOK_SECRET_BYTES)).decode()}"

@@ -123,6 +123,7 @@ def _api(platform: Platform, settings: Settings, signs: VitalSigns) -> FrontDoor
         usage=platform.usage,
         ota_activation_engine=platform.ota_activation_engine,
         billing=platform.billing,
+        erasure=platform.erasure,
     )
     adapter, partner_secrets = ADAPTERS[settings.gateway_adapter], settings.partner_webhook_secrets
     return build_api(

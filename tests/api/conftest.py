@@ -54,6 +54,7 @@ KEYS = ",".join(
     for name, scope in {
         "orders": "order-management",
         "services": "service-catalog",
+        "fleet": "service-catalog+fleet",
         "billing": "billing",
         "ota": "ota-engine",
         "webhooks": "webhook-handler",
@@ -171,6 +172,7 @@ def rooms_of(house: House) -> Rooms:
         usage=house.platform.usage,
         ota_activation_engine=house.platform.ota_activation_engine,
         billing=house.platform.billing,
+        erasure=house.platform.erasure,
     )
 
 

@@ -23,7 +23,7 @@ async def wanted(
     """The body of an initiate call for heated seats."""
     customer = await doors.house.customer()
     order = await doors.house.platform.service_catalog.create_service_order(
-        customer=customer, vin=vin, service="heated-seats", duration_days=30
+        customer=customer, vin=vin, service="heated-seats", duration_days=30, by_fleet=True
     )
     body: dict[str, object] = {
         "subject": str(order.id), "customer": str(customer), "amount": 1299, "currency": "EUR",

@@ -26,7 +26,7 @@ async def buys(doors: Doors, **more: object) -> Reply:
         "customer": str(await doors.house.customer()), "vin": VIN, "service": "heated-seats",
         "duration_days": 30, "payment_method": "pm_ok", **more,
     }  # fmt: skip
-    return await doors.post("/v1/service-orders", body, caller="services")
+    return await doors.post("/v1/service-orders", body, caller="fleet")
 
 
 async def subscribes(doors: Doors, **more: object) -> Reply:
@@ -37,7 +37,7 @@ async def subscribes(doors: Doors, **more: object) -> Reply:
         "customer": str(await doors.house.customer()), "vin": VIN, "service": "traffic",
         "payment_method": "pm_ok", **more,
     }  # fmt: skip
-    return await doors.post("/v1/subscriptions", body, caller="services")
+    return await doors.post("/v1/subscriptions", body, caller="fleet")
 
 
 async def until_active(doors: Doors, path: str) -> None:

@@ -11,6 +11,7 @@ import pytest
 import saxonche
 
 from caas.billing.invoices import InvalidReasonError, NotCorrectableError
+from caas.billing_database import erasing
 from caas.billing_database.identifiers import new_id
 from caas.billing_database.invoices import Invoice, InvoiceNotFoundError
 from caas.rules.mes_vencido import Month
@@ -96,11 +97,9 @@ async def test_an_erased_customers_invoice_stays_without_the_name(
     house: SubscriptionHouse,
 ) -> None:
     invoice = await paid(house)
+    await house.subscriptions.end_subscription(invoice.subscription)
     async with house.database.transaction() as connection:
-        await connection.execute(
-            "update customers set name = null, email = null, erased_at = db_now() where id = $1",
-            invoice.customer,
-        )
+        await erasing.clear(invoice.customer, within=connection)
 
     pdf = await house.invoice_desk.pdf(invoice.id)
 

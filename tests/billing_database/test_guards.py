@@ -218,6 +218,8 @@ REFUSED: dict[str, tuple[str, type[Exception]]] = {
     "a service sold for no vehicle": (
         f"{SOLD} values ('{new_id()}', '{CUSTOMER}', 'NOVIN', '{SERVICE}', 30, 1, 'EUR', now())",
         FOREIGN),
+    "a customer of another dealership": (
+        "update caas.customers set dealership = 'Motor Norte'", CHECK),
     "a key that is no longer revoked": ("update caas.api_keys set revoked_at = null", CHECK),
     "a number that is left out": ("update caas.invoice_series set next = next + 1", CHECK),
     "something else that a customer was told": (
@@ -417,6 +419,10 @@ FOUND = {
         " created_at, updated_at) select gen_random_uuid(), id, amount, currency, 'desistimiento',"
         f" 'x', 'succeeded', now(), now() from caas.payments where id = '{TAKEN}'",
         "what_is_undone_is_off"),
+    "an account of who was erased": (
+        "insert into caas.accounts (id, role, customer, password_hash, created_at,"
+        f" password_set_at) values ('{new_id()}', 'customer', '{CUSTOMER}', '$argon2id$x', now(),"
+        " now())", "the_erased_have_nothing_running"),
     "an event after the last one": (
         "insert into caas.payment_events select id, version + 1, 'x', state, state, 'x', '{}',"
         f" now(), 'x' from caas.payments where id = '{HELD}'", "state_is_fold_of_events"),

@@ -10,6 +10,7 @@ import aiohttp
 import pytest
 from yarl import URL
 
+from caas.billing_database import erasing
 from caas.channels import ChannelSettings, build_channels
 from caas.serving import rooms_of_channels
 from tests.channels.journeys import ANA, SALES
@@ -281,7 +282,8 @@ async def test_an_erased_customer_is_signed_out_and_stays_out(town: Town) -> Non
     await ana.opens_account(ANA)
     customer = (await town.platform.order_management.order(order)).customer
 
-    await town.platform.order_management.erase_customer(customer)
+    async with town.database.transaction() as connection:
+        await erasing.clear(customer, within=connection)
 
     assert (await ana.get(f"/car/{order}")).status == 303
     assert (await ana.sign_in(ANA)).status == 422

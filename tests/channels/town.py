@@ -81,6 +81,10 @@ class Letterbox:
     async def send(self, message: OutgoingMessage) -> None:
         self.letters.append(message)
 
+    async def forget(self, message_ids: frozenset[str]) -> None:
+        """Keep it no longer."""
+        self.letters = [one for one in self.letters if one.id not in message_ids]
+
     async def close(self) -> None:
         """Nothing is held open."""
 
@@ -128,13 +132,21 @@ class Town:
         return await eventually(arrived)
 
     async def reserved(
-        self, vin: str, *, email: str, name: str = "Ana Ruiz", deposit: int = 50_000
+        self,
+        vin: str,
+        *,
+        email: str,
+        name: str = "Ana Ruiz",
+        deposit: int = 50_000,
+        dealership: str = SOL,
     ) -> UUID:
         """Let a customer reserve a vehicle at the dealership; return the order."""
         management = self.platform.order_management
-        customer = await management.create_customer(name=name, email=email, language="es")
+        customer = await management.create_customer(
+            name=name, email=email, language="es", dealership=dealership
+        )
         order = await management.create_order(
-            customer=customer.id, vin=vin, model=None, dealership=SOL,
+            customer=customer.id, vin=vin, model=None, dealership=dealership,
             deposit=Money(deposit, "EUR"),
         )  # fmt: skip
         await self.platform.payment_processing.initiate_reservation_payment(

@@ -33,6 +33,10 @@ class Channel:
             raise self.failures.pop()
         self.sent.append(message)
 
+    async def forget(self, message_ids: frozenset[str]) -> None:
+        """Keep it no longer."""
+        self.sent = [one for one in self.sent if one.id not in message_ids]
+
     async def close(self) -> None:
         """Nothing is held open."""
 

@@ -34,7 +34,7 @@ class Owner:
 
     async def orders(self, days: int) -> UUID:
         order = await self.house.platform.service_catalog.create_service_order(
-            customer=self.customer, vin=VIN, service=SEATS, duration_days=days
+            customer=self.customer, vin=VIN, service=SEATS, duration_days=days, by_fleet=True
         )
         return order.id
 

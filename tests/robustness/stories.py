@@ -91,7 +91,7 @@ async def heated_seats(
     )  # fmt: skip
     order = await process.call(
         lambda: catalog.create_service_order(
-            customer=customer, vin=vin, service="heated-seats", duration_days=30
+            customer=customer, vin=vin, service="heated-seats", duration_days=30, by_fleet=True
         )
     )
     return request_for(order.id, customer, Money(order.amount, order.currency), method)
@@ -354,7 +354,11 @@ async def subscribes(platform: Platform, subscriber: Subscriber) -> object:
     """Subscribe; asking again is told that it is done."""
     try:
         return await platform.subscriptions.subscribe(
-            customer=subscriber.customer, vin=VIN, service="range-plus", payment_method="pm_ok"
+            customer=subscriber.customer,
+            vin=VIN,
+            service="range-plus",
+            payment_method="pm_ok",
+            by_fleet=True,
         )
     except AlreadySubscribedError:
         return None

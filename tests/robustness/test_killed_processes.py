@@ -183,7 +183,7 @@ async def initiated_later(shoppers: Shoppers) -> UUID:
     vin, customer = await shoppers.car(), await shoppers.customer()
     database = await connection.connect(shoppers.world.dsn, connections_max=1)
     order = await ServiceCatalog(books=books.opened(database)).create_service_order(
-        customer=UUID(customer), vin=vin, service="heated-seats", duration_days=30
+        customer=UUID(customer), vin=vin, service="heated-seats", duration_days=30, by_fleet=True
     )
     await database.close()
     wish = {"subject": str(order.id), "customer": customer, "amount": PRICE, "currency": "EUR",

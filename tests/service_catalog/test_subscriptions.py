@@ -89,7 +89,7 @@ async def test_only_subscriptions_on_offer_are_sold(house: SubscriptionHouse) ->
     for service, error in (("gone", NotSoldLikeThisError), ("none", ServiceNotFoundError)):
         with pytest.raises(error):
             await house.subscriptions.subscribe(
-                customer=customer, vin=VIN, service=service, payment_method="pm_ok"
+                customer=customer, vin=VIN, service=service, payment_method="pm_ok", by_fleet=True
             )
 
 

@@ -20,7 +20,7 @@ from tests.strangers.world import WAIT_SECONDS_MAX, World, key_of
 GATEWAY_KEY = "key-at-the-strangers"
 GATEWAY_SECRET = "whsec_" + "c3RyYW5nZS1nYXRld2F5LXNlY3JldC1vZi0zMi1ieXRlcw=="
 PARTNER_SECRET = "whsec_" + "c3RyYW5nZS1wYXJ0bmVyLXNlY3JldC1vZi0zMi1ieXRlcw=="
-SCOPES = ("order-management", "service-catalog", "billing", "ota-engine", "operations")
+SCOPES = ("order-management", "service-catalog", "fleet", "billing", "ota-engine", "operations")
 PATIENCE = aiohttp.ClientTimeout(total=WAIT_SECONDS_MAX)
 
 

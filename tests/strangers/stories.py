@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from tests.strangers.world import ACCEPTED, CREATED, World
 
-ORDERS, CATALOG = "order-management", "service-catalog"
+ORDERS, CATALOG, FLEET = "order-management", "service-catalog", "fleet"
 PRICE = 1299
 SEATS = {
     "name": "Heated seats", "kind": "one_time", "currency": "EUR",
@@ -30,7 +30,7 @@ async def buys(world: World, vin: str, method: str | None) -> tuple[int, Any]:
         "customer": await world.customer(), "vin": vin, "service": "seats", "duration_days": 30,
         "payment_method": method, "return_url": "https://shop.example/thanks",
     }  # fmt: skip
-    return await world.call(CATALOG, "POST", "/v1/service-orders", body)
+    return await world.call(FLEET, "POST", "/v1/service-orders", body)
 
 
 async def settled(world: World) -> tuple[str, Any]:
@@ -192,7 +192,7 @@ async def a_subscription_is_switched_on_and_off_again(world: World) -> None:
         "customer": await world.customer(), "vin": car.vin, "service": "connected",
         "payment_method": "card-good",
     }  # fmt: skip
-    _, begun = await world.call(CATALOG, "POST", "/v1/subscriptions", body)
+    _, begun = await world.call(FLEET, "POST", "/v1/subscriptions", body)
     path = f"/v1/subscriptions/{begun['id']}"
     await world.until(CATALOG, path, state="active")
     assert car.on == {"connected"}

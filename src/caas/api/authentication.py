@@ -8,9 +8,10 @@ the setting CAAS_API_KEYS when the API starts:
 
 - name: letters, digits, ".", "_", "-"; the caller's name in logs and for its idempotency keys. Two
   keys may have one name, so that a key can be replaced without a gap.
-- scope: order-management, service-catalog, billing, ota-engine, webhook-handler, operations, or
-  any (every call). `customer=<id>` or `dealership=<name>` among them narrows the key: it then sees
-  and touches what belongs to that customer or dealership, and nothing else.
+- scope: order-management, service-catalog, fleet, billing, ota-engine, webhook-handler, operations,
+  or any (every call). `customer=<id>` or `dealership=<name>` among them narrows the key, unless it
+  has the scope fleet: it then sees and touches what belongs to that customer or dealership, and
+  nothing else.
 - key: 32 characters or more.
 
 Taking a key out of the setting does not revoke it, because other processes may still start with
@@ -55,6 +56,12 @@ class Caller:
     def is_restricted(self) -> bool:
         """Whether the caller sees only what belongs to its customer or dealership."""
         return self.customer is not None or self.dealership is not None
+
+    @property
+    def sells_for_any_vehicle(self) -> bool:
+        """Whether the caller sells services for vehicles that are not the customer's (`fleet`)."""
+        may = Scope.FLEET in self.scopes or Scope.ANY in self.scopes
+        return may and not self.is_restricted
 
     def require(self, allowed: frozenset[str]) -> None:
         """Refuse the call unless the key has one of these scopes (none named: any key will do).
@@ -182,4 +189,6 @@ def _checked(number: int, key: ConfiguredKey, narrowed: dict[str, str]) -> Confi
         customer = UUID(narrowed["customer"]) if "customer" in narrowed else None
     except ValueError as error:
         raise StartupError(f"{where}: customer= needs a customer's id.") from error
+    if narrowed and Scope.FLEET in key.scopes:
+        raise StartupError(f"{where}: a key with the scope fleet is for everybody's vehicles.")
     return ConfiguredKey(key.name, key.key, key.scopes, customer, narrowed.get("dealership"))

@@ -10,16 +10,18 @@ from uuid import UUID
 
 import msgspec
 
-from caas.api.answers import Answer, answer_of
+from caas.api.answers import Answer, answer_of, encode
 from caas.api.bodies import BodyOf
 from caas.api.call import Call
-from caas.api.idempotency import once
+from caas.api.idempotency import Linked, once
 from caas.api.operation import Operation
-from caas.api.ownership import refuse_foreign_customer, refuse_narrowed
-from caas.api.problems import Problem
+from caas.api.ownership import refuse_customers_own, refuse_foreign_customer, refuse_narrowed
+from caas.api.problems import CallRefusedError, FieldError, Problem
+from caas.api.queries import QueryOf
 from caas.api.rooms import Api
 from caas.api.texts import Email, Language, PersonName
 from caas.billing_database.customers import Customer
+from caas.billing_database.erasing import OpenKind, OpenThing
 from caas.rules.scopes import Scope
 
 TAG: Final = "customers"
@@ -45,23 +47,77 @@ class CustomerAnswer(msgspec.Struct, frozen=True, kw_only=True):
     links: dict[str, str]
 
 
+class ErasingQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How a customer is erased: `end_open` ends subscriptions and unpaid pages first."""
+
+    end_open: bool = False
+
+
+class OpenAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that is not finished for a customer, and what to do about it."""
+
+    kind: OpenKind
+    id: str
+    state: str
+    what_to_do: str
+
+
+class StillOpenAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What could be ended was ended; the customer is not erased while this is open."""
+
+    customer: UUID
+    open: list[OpenAnswer]
+
+
+class CustomerStillOpenError(CallRefusedError):
+    """The customer is not erased while something of theirs is open; `errors` lists it.
+
+    `?end_open=true` ends subscriptions and unpaid pages; the rest comes to its end first.
+    """
+
+    code = "customer_still_open"
+    http_status = 409
+
+
 NEW: Final = BodyOf(CustomerBody)
+ERASING: Final = QueryOf(ErasingQuery)
+WHAT_TO_DO: Final = {
+    OpenKind.ORDER: "Let it be delivered, or withdraw: POST /v1/orders/{id}/withdrawal.",
+    OpenKind.UNPAID_ORDER: "Withdraw: POST /v1/orders/{id}/withdrawal, or send end_open=true.",
+    OpenKind.VEHICLE: "Have the vehicle returned.",
+    OpenKind.PAGE: "Wait until the page is paid or given up, or send end_open=true.",
+    OpenKind.PAYMENT: "Wait for the bank, or void or refund the payment.",
+    OpenKind.SUBSCRIPTION: "End it: DELETE /v1/subscriptions/{id}, or send end_open=true.",
+    OpenKind.LAST_MONTH: "Wait until its last month is billed and paid.",
+    OpenKind.REFUND: "Wait until the money is back with the customer.",
+    OpenKind.DISPUTE: "Wait until the bank has decided.",
+    OpenKind.INVOICE: "Wait until it is paid, or written off.",
+    OpenKind.CASE: "Resolve the case in the operations console.",
+    OpenKind.DISCREPANCY: "Resolve the discrepancy.",
+}
 
 
 async def create_customer(api: Api, call: Call) -> Answer:
     """Write down a customer, known from then on by a pseudonymous id."""
     body = NEW.read(call.body)
-    if call.by.customer is not None:
-        refuse_narrowed(call.by)
+    refuse_customers_own(call.by)
 
     async def create() -> Answer:
         customer = await api.rooms.order_management.create_customer(
-            name=body.name, email=body.email, language=body.language
-        )
-        told = _told(customer)
-        return answer_of(201, told, (b"location", told.links["self"].encode()))
+            name=body.name, email=body.email, language=body.language,
+            dealership=call.by.dealership,
+        )  # fmt: skip
+        path = _path(customer.id)
+        return answer_of(201, Linked({"self": path}), (b"location", path.encode()))
 
-    return await once(api.rooms.books.keys, call, body, create)
+    return await _with_customer(api, await once(api.rooms.books.keys, call, body, create))
+
+
+async def _with_customer(api: Api, kept: Answer) -> Answer:
+    """Return an answer with the customer it leads to: no name is kept with an Idempotency-Key."""
+    path = msgspec.json.decode(kept.body, type=Linked).links["self"]
+    customer = await api.rooms.order_management.customer(UUID(path.rsplit("/", 1)[1]))
+    return Answer(kept.status, encode(_told(customer)), kept.headers)
 
 
 async def get_customer(api: Api, call: Call) -> Answer:
@@ -72,11 +128,29 @@ async def get_customer(api: Api, call: Call) -> Answer:
 
 
 async def erase_customer(api: Api, call: Call) -> Answer:
-    """Forget a customer's name and address; the books stay whole."""
+    """Forget who a customer is, once nothing of them is open; the books stay whole."""
     refuse_narrowed(call.by)
-    return answer_of(
-        200, _told(await api.rooms.order_management.erase_customer(call.ids["customer_id"]))
+    query = ERASING.read(call.scope["query_string"])
+    customer_id = call.ids["customer_id"]
+    erasing = await api.rooms.erasure.erase(customer_id, end_open=query.end_open)
+    if not erasing.open:
+        return answer_of(200, _told(await api.rooms.order_management.customer(customer_id)))
+    still_open = [_open_thing(thing) for thing in erasing.open]
+    if erasing.began:
+        return answer_of(202, StillOpenAnswer(customer=customer_id, open=still_open))
+    raise CustomerStillOpenError(
+        errors=tuple(FieldError(f"{one.kind} {one.id}", one.what_to_do) for one in still_open)
     )
+
+
+def _open_thing(thing: OpenThing) -> OpenAnswer:
+    return OpenAnswer(
+        kind=thing.kind, id=thing.id, state=thing.state, what_to_do=WHAT_TO_DO[thing.kind]
+    )
+
+
+def _path(customer_id: UUID) -> str:
+    return f"/v1/customers/{customer_id}"
 
 
 def _told(customer: Customer) -> CustomerAnswer:
@@ -87,7 +161,7 @@ def _told(customer: Customer) -> CustomerAnswer:
         language=customer.language,
         created_at=customer.created_at,
         erased_at=customer.erased_at,
-        links={"self": f"/v1/customers/{customer.id}"},
+        links={"self": _path(customer.id)},
     )
 
 
@@ -106,7 +180,7 @@ CUSTOMER_OPERATIONS: Final = (
     ),
     Operation(
         id="eraseCustomer", tag=TAG, method="DELETE", path=_PATH,
-        scopes=frozenset({Scope.OPERATIONS}), answers={200: CustomerAnswer, 404: Problem},
-        handle=erase_customer,
+        scopes=frozenset({Scope.OPERATIONS}), query=ERASING, handle=erase_customer,
+        answers={200: CustomerAnswer, 202: StillOpenAnswer, 404: Problem, 409: Problem},
     ),
 )  # fmt: skip

@@ -17,7 +17,13 @@ from caas.api.idempotency import once, request_digest
 from caas.api.limits import PAGE_ROWS
 from caas.api.operation import Operation
 from caas.api.order_answers import OrderAnswer, OrderPage, order_answer, order_path, order_summary
-from caas.api.ownership import own_order, refuse_other_customer, refuse_other_dealership
+from caas.api.ownership import (
+    own_order,
+    refuse_foreign_customer,
+    refuse_other_customer,
+    refuse_other_dealership,
+)
+from caas.api.personal_data import refuse_personal_data
 from caas.api.problems import Problem
 from caas.api.purchases import PaidWith, paid, payments_key, purchase_answer
 from caas.api.queries import Limit, QueryOf
@@ -71,6 +77,8 @@ async def create_order(api: Api, call: Call) -> Answer:
     key = payments_key(call, request_digest(call, body))
 
     async def ordered() -> PaymentRequest:
+        await refuse_foreign_customer(api.rooms, call.by, body.customer)
+        await refuse_personal_data(api.rooms, body.customer, body.dealership, body.model)
         made = await api.rooms.order_management.create_order(
             customer=body.customer, vin=body.vin, model=body.model, dealership=body.dealership,
             deposit=deposit,

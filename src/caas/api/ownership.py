@@ -12,13 +12,15 @@ from caas.api.authentication import Caller
 from caas.api.problems import NotYoursError
 from caas.api.rooms import Rooms
 from caas.billing_database.customers import CustomerNotFoundError
+from caas.billing_database.eligibility import dealership_knows, dealership_sells
 from caas.billing_database.orders import Order, OrderNotFoundError
 from caas.billing_database.payments import Payment, PaymentNotFoundError
 from caas.billing_database.services import ServiceOrder
 from caas.billing_database.subscriptions import Subscription, SubscriptionNotFoundError
-from caas.billing_database.vehicles import VehicleNotFoundError
+from caas.billing_database.vehicles import Vehicle, VehicleNotFoundError
 from caas.errors import NotFoundError
 from caas.rules.payment_types import PaidFor, PaymentType, paid_for
+from caas.rules.vehicle_states import VehicleState
 from caas.service_catalog import ServiceOrderNotFoundError
 
 
@@ -29,6 +31,16 @@ def refuse_narrowed(caller: Caller) -> None:
         NotYoursError: the key is narrowed to a customer or a dealership.
     """
     if caller.is_restricted:
+        raise NotYoursError
+
+
+def refuse_customers_own(caller: Caller) -> None:
+    """Refuse to a customer's key what is decided about a customer: they withdraw instead.
+
+    Raises:
+        NotYoursError: the key is for a customer.
+    """
+    if caller.customer is not None:
         raise NotYoursError
 
 
@@ -142,16 +154,17 @@ async def own_subscription(rooms: Rooms, caller: Caller, subscription_id: UUID) 
 
 
 async def refuse_foreign_customer(rooms: Rooms, caller: Caller, customer: UUID) -> None:
-    """Refuse to show a customer who is neither the caller's nor a buyer at their dealership.
+    """Refuse to know a customer who is neither the caller's nor known to their dealership.
+
+    A dealership knows whom it created and who paid a reservation there; that it names somebody in
+    an order makes nobody its customer (decision 91).
 
     Raises:
         CustomerNotFoundError: as if there were none.
     """
     theirs = caller.customer in {None, customer}
     if theirs and caller.dealership is not None:
-        theirs = bool(
-            await rooms.order_management.orders(customer=customer, dealership=caller.dealership)
-        )
+        theirs = await dealership_knows(rooms.books.database, caller.dealership, customer)
     if not theirs:
         raise CustomerNotFoundError(f"No customer has the id {customer}.")
 
@@ -171,6 +184,26 @@ async def hide_foreign_vehicle(rooms: Rooms, caller: Caller, vin: str) -> None:
         }:  # fmt: skip
             return
     raise VehicleNotFoundError(f"No vehicle has the VIN {vin}.")
+
+
+async def own_vehicle(rooms: Rooms, caller: Caller, vin: str) -> Vehicle:
+    """Return a vehicle the caller may know of: any in stock, their own, one their dealership sold.
+
+    Raises:
+        VehicleNotFoundError: there is none with this VIN, or none of theirs.
+    """
+    vehicle = await rooms.order_management.vehicle(vin)
+    if vehicle.state is VehicleState.SIN_ASIGNAR or not caller.is_restricted:
+        return vehicle
+    theirs = True
+    if caller.customer is not None:
+        assigned = await rooms.order_management.assignments(vin=vin)
+        theirs = any(one.customer == caller.customer for one in assigned)
+    if theirs and caller.dealership is not None:
+        theirs = await dealership_sells(rooms.books.database, caller.dealership, vin)
+    if not theirs:
+        raise VehicleNotFoundError(f"No vehicle has the VIN {vin}.")
+    return vehicle
 
 
 async def _owns_payment(rooms: Rooms, caller: Caller, payment: Payment) -> bool:

@@ -11,9 +11,10 @@ from caas.api.bodies import BodyOf
 from caas.api.call import Call
 from caas.api.first_answers import ACCEPTED, CREATED
 from caas.api.idempotency import key_of, once
-from caas.api.ownership import own_payment
+from caas.api.ownership import own_payment, refuse_customers_own, refuse_narrowed
 from caas.api.payment_answers import path_of, payment_answer, refund_answer
 from caas.api.payment_bodies import DeliveryBody, RefundBody, SettlementBody, VoidBody
+from caas.api.personal_data import refuse_personal_data
 from caas.api.rooms import Api
 from caas.billing_database.idempotency import hashed
 from caas.billing_database.payments import Payment
@@ -34,7 +35,8 @@ async def void_payment(api: Api, call: Call) -> Answer:
     payment_id = call.ids["payment_id"]
 
     async def void() -> Answer:
-        await own_payment(api.rooms, call.by, payment_id)
+        owned = await own_payment(api.rooms, call.by, payment_id)
+        await refuse_personal_data(api.rooms, owned.customer, body.reason)
         payment = await api.rooms.payment_processing.void_payment(payment_id, body.reason)
         done = payment.state is PaymentState.VOIDED
         return await _told(api, payment, OK if done else ACCEPTED)
@@ -48,7 +50,9 @@ async def record_settlement(api: Api, call: Call) -> Answer:
     payment_id = call.ids["payment_id"]
 
     async def record() -> Answer:
-        await own_payment(api.rooms, call.by, payment_id)
+        owned = await own_payment(api.rooms, call.by, payment_id)
+        refuse_narrowed(call.by)
+        await refuse_personal_data(api.rooms, owned.customer, body.settlement_id)
         notice = SettlementNotice(
             settlement_id=body.settlement_id,
             settled=body.settled,
@@ -68,7 +72,9 @@ async def refund_payment(api: Api, call: Call) -> Answer:
     payment_id = call.ids["payment_id"]
 
     async def refund() -> Answer:
-        await own_payment(api.rooms, call.by, payment_id)
+        owned = await own_payment(api.rooms, call.by, payment_id)
+        refuse_customers_own(call.by)
+        await refuse_personal_data(api.rooms, owned.customer, body.reason)
         given_back = await api.rooms.payment_processing.refund_payment(
             payment_id,
             amount=body.amount,
@@ -90,7 +96,8 @@ async def confirm_delivery(api: Api, call: Call) -> Answer:
     payment_id = call.ids["payment_id"]
 
     async def confirm() -> Answer:
-        await own_payment(api.rooms, call.by, payment_id)
+        owned = await own_payment(api.rooms, call.by, payment_id)
+        await refuse_personal_data(api.rooms, owned.customer, body.status_reason, body.service)
         payment = await api.rooms.payment_processing.confirm_delivery(
             payment_id, body.as_acknowledgement(payment_id)
         )

@@ -13,6 +13,7 @@ from caas.billing import Billing
 from caas.billing_database.books import Books
 from caas.billing_database.readiness import Readiness
 from caas.billing_database.webhook_inbox import WebhookInbox
+from caas.erasure import Erasure
 from caas.external_systems.webhook_signatures import Verifier
 from caas.order_management import OrderManagement
 from caas.ota_activation_engine import OtaActivationEngine
@@ -36,6 +37,7 @@ class Rooms:
     usage: Usage
     ota_activation_engine: OtaActivationEngine
     billing: Billing
+    erasure: Erasure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

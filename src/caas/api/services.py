@@ -151,7 +151,7 @@ async def create_service_order(api: Api, call: Call) -> Answer:
     async def ordered() -> PaymentRequest:
         order = await api.rooms.service_catalog.create_service_order(
             customer=body.customer, vin=body.vin, service=body.service,
-            duration_days=body.duration_days,
+            duration_days=body.duration_days, by_fleet=call.by.sells_for_any_vehicle,
         )  # fmt: skip
         return PaymentRequest(
             subject=order.id, customer=order.customer, amount=order.amount,
@@ -209,7 +209,7 @@ async def _told(api: Api, order_id: UUID) -> ServiceOrderAnswer:
     return service_order_answer(order, await api.rooms.books.payments.listed(subject=order_id))
 
 
-_SELLERS: Final = frozenset({Scope.SERVICE_CATALOG})
+_SELLERS: Final = frozenset({Scope.SERVICE_CATALOG, Scope.FLEET})
 _READERS: Final = frozenset({Scope.SERVICE_CATALOG, Scope.OPERATIONS})
 _PATH: Final = "/v1/service-orders/{order_id:uuid}"
 

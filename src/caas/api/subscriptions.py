@@ -72,7 +72,7 @@ async def subscribe(api: Api, call: Call) -> Answer:
     async def begin() -> Answer:
         subscription = await api.rooms.subscriptions.subscribe(
             customer=body.customer, vin=body.vin, service=body.service,
-            payment_method=body.payment_method,
+            payment_method=body.payment_method, by_fleet=call.by.sells_for_any_vehicle,
         )  # fmt: skip
         if subscription.state is SubscriptionState.REFUSED:
             raise PaymentMethodRefusedError
@@ -143,8 +143,8 @@ _PATH: Final = "/v1/subscriptions/{subscription_id:uuid}"
 
 SUBSCRIPTION_OPERATIONS: Final = (
     Operation(
-        id="subscribe", tag=TAG, method="POST", path="/v1/subscriptions", scopes=_SELLERS,
-        body=NEW, handle=subscribe,
+        id="subscribe", tag=TAG, method="POST", path="/v1/subscriptions",
+        scopes=_SELLERS | {Scope.FLEET}, body=NEW, handle=subscribe,
         answers={201: SubscriptionAnswer, 202: SubscriptionAnswer, 402: Problem, 404: Problem},
     ),
     Operation(

@@ -15,6 +15,7 @@ from caas.api.call import Call
 from caas.api.idempotency import once
 from caas.api.operation import Operation
 from caas.api.ownership import own_subscription, refuse_narrowed
+from caas.api.personal_data import refuse_personal_data
 from caas.api.problems import Problem
 from caas.api.rooms import Api
 from caas.api.texts import Moment, Name, Reference, Unit, UnitQuantity
@@ -92,7 +93,9 @@ async def record_usage(api: Api, call: Call) -> Answer:
     body = USED.read(call.body)
 
     async def record() -> Answer:
-        await own_subscription(api.rooms, call.by, body.subscription)
+        subscription = await own_subscription(api.rooms, call.by, body.subscription)
+        refuse_narrowed(call.by)
+        await refuse_personal_data(api.rooms, subscription.customer, body.source_id, body.cancels)
         because = await api.rooms.usage.record_usage(
             body.subscription, quantity=body.quantity, at=body.at.astimezone(UTC),
             source_id=body.source_id, unit=body.unit, cancels=body.cancels,
@@ -112,6 +115,8 @@ async def dispute_usage(api: Api, call: Call) -> Answer:
     refuse_narrowed(call.by)
 
     async def dispute() -> Answer:
+        subscription = await own_subscription(api.rooms, call.by, body.subscription)
+        await refuse_personal_data(api.rooms, subscription.customer, body.reason)
         opened = await api.rooms.usage.dispute(
             body.subscription, body.source_id, because=body.reason, by=call.by.name
         )

@@ -17,7 +17,7 @@ from caas.api.call import Call
 from caas.api.idempotency import once
 from caas.api.limits import PAGE_ROWS
 from caas.api.operation import Operation
-from caas.api.ownership import refuse_foreign_vehicle, refuse_narrowed
+from caas.api.ownership import own_vehicle, refuse_foreign_vehicle, refuse_narrowed
 from caas.api.patterns import VIN_PATTERN
 from caas.api.problems import InvalidParameterError, Problem
 from caas.api.queries import Limit, QueryOf
@@ -127,7 +127,7 @@ async def return_vehicle(api: Api, call: Call) -> Answer:
 async def get_vehicle(api: Api, call: Call) -> Answer:
     """Return a vehicle as it stands, with its timeline."""
     vin = vin_of(call)
-    vehicle = await api.rooms.order_management.vehicle(vin)
+    vehicle = await own_vehicle(api.rooms, call.by, vin)
     moves = await api.rooms.order_management.vehicle_history(vin)
     events = [
         VehicleEventAnswer(
@@ -139,10 +139,15 @@ async def get_vehicle(api: Api, call: Call) -> Answer:
 
 
 async def list_vehicles(api: Api, call: Call) -> Answer:
-    """List vehicles by VIN: the stock is `?state=sin asignar`."""
+    """List vehicles by VIN: the stock is `?state=sin asignar`, all that a narrowed key lists."""
     query = LISTED.read(call.scope["query_string"])
+    state = query.state
+    if call.by.is_restricted:
+        if state not in {None, VehicleState.SIN_ASIGNAR}:
+            refuse_narrowed(call.by)
+        state = VehicleState.SIN_ASIGNAR
     page = await api.rooms.order_management.vehicles(
-        state=query.state, model=query.model, after=query.cursor
+        state=state, model=query.model, after=query.cursor
     )
     shown = page[: query.limit]
     more = shown[-1].vin if len(page) > query.limit else None

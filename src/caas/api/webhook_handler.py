@@ -17,6 +17,7 @@ lost; what a webhook says is believed no further than `payment_processing.settle
 
 import contextlib
 import hashlib
+import re
 from typing import Final
 
 import msgspec
@@ -33,6 +34,7 @@ from caas.billing_database.webhook_inbox import Incoming, Storing, UnstorableWeb
 from caas.external_systems.webhook_signatures import WebhookRefusedError
 from caas.payment_processing.settlement import APPLY_WEBHOOK
 from caas.rules.card_numbers import scrub
+from caas.rules.personal_data import PERSONAL_KEYS, masked, without_personal_data
 
 WEBHOOK_TAG: Final = "webhooks"
 GATEWAY: Final = "gateway"
@@ -41,6 +43,7 @@ OTHER_BODY: Final = "another body came under the same event id"
 REASON_CHARS_MAX: Final = 200
 _ESCAPE: Final = "\\"
 _NUL: Final = "\\u0000"
+_PERSONAL: Final = re.compile("@|" + "|".join(f'"{key}"' for key in sorted(PERSONAL_KEYS)))
 
 
 class WebhookReceipt(msgspec.Struct, frozen=True):
@@ -143,16 +146,16 @@ def _incoming(api: Api, call: Call, sender: str, message_id: str) -> tuple[Incom
 
 
 def _readable(api: Api, body: bytes, sender: str) -> tuple[str, str | None, str | None]:
-    """Return the body without card numbers, its event's id, and why nobody can read it, if so."""
+    """Return the body without card and personal data, its event's id, and why it is unreadable."""
     text = body.decode("utf-8", "replace")
     if b"\0" in body or may_hold_one(body):
         text = scrub(text.replace("\0", ""))
     try:
         event_id = _event_id(api, body, sender)
-        if _ESCAPE in text:
-            text = _storable(msgspec.json.decode(body))
+        if _ESCAPE in text or _PERSONAL.search(text):
+            text = _storable(without_personal_data(msgspec.json.decode(body)))
     except (ValueError, RecursionError) as error:
-        return text, None, f"it cannot be read ({scrub(str(error))[:REASON_CHARS_MAX]})"
+        return masked(text), None, f"it cannot be read ({scrub(str(error))[:REASON_CHARS_MAX]})"
     return text, event_id, None
 
 

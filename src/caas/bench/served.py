@@ -144,6 +144,7 @@ def _api(stage: Stage, key: str, secret: Secret) -> object:
         subscriptions=platform.subscriptions,
         usage=platform.usage,
         ota_activation_engine=platform.ota_activation_engine,
+        erasure=platform.erasure,
         billing=platform.billing,
     )
     keys = parse_api_keys(f"bench:service-catalog:{key}")

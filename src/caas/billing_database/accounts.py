@@ -7,6 +7,7 @@ Rules a change must keep: a password comes here as its hash only; an account tha
 whose customer was erased, is found by no sign-in and no session.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -19,6 +20,13 @@ from caas.billing_database.identifiers import new_id
 
 SAME_ADDRESS_MAX: Final = 5
 """So many accounts of one e-mail address are tried when somebody signs in."""
+
+OTHERS: Final = """
+select a.id, c.id as customer, c.name from accounts a join customers c on c.id = a.customer
+ where a.id = any ($1) and a.disabled_at is null and c.erased_at is null
+   and a.password_set_at <= $2
+ order by a.created_at
+"""
 
 BY_LOGIN: Final = """
 select a.id, a.role, a.customer, a.dealership, a.password_hash from accounts a
@@ -53,12 +61,13 @@ update accounts set disabled_at = db_now()
 """
 OF_LINK: Final = """
 select l.customer, c.name,
-       exists (select from accounts a where a.customer = l.customer) as has_account
-  from access_credentials l join customers c on c.id = l.customer
+       exists (select from accounts a where a.customer = l.customer) as has_account,
+       o.model, o.dealership
+  from access_credentials l join customers c on c.id = l.customer join orders o on o.id = l.order_id
  where l.token_hash = $1 and l.used_at is null and l.expires_at > db_now()
    and c.erased_at is null
  union all
-select null, a.login, true from staff_links l join accounts a on a.id = l.account
+select null, a.login, true, null, null from staff_links l join accounts a on a.id = l.account
  where l.token_hash = $1 and l.used_at is null and l.expires_at > db_now()
    and a.disabled_at is null
 """
@@ -78,7 +87,9 @@ update accounts set password_hash = $2, password_set_at = db_now()
 """
 CUSTOMERS_OF_ADDRESS: Final = """
 select c.id as customer, o.id as order_id from customers c
-  join lateral (select id from orders where customer = c.id order by id desc limit 1) o on true
+  join lateral (select o.id from orders o
+                  join order_events e on e.order_id = o.id and e.to_state = 'reserved'
+                 where o.customer = c.id order by o.id desc limit 1) o on true
  where lower(c.email) = $1 and c.erased_at is null
  order by c.created_at desc limit $2
 """
@@ -88,7 +99,7 @@ select exists (select from accounts where customer = $1 and disabled_at is null)
 OF_DEALERSHIP: Final = """
 select c.id from customers c
  where lower(c.email) = $1 and c.erased_at is null
-   and exists (select from orders o where o.customer = c.id and o.dealership = $2)
+   and dealership_knows($2, c.id)
  order by c.created_at desc limit 1
 """
 
@@ -124,16 +135,27 @@ class StaffMember:
 
 @dataclass(frozen=True, slots=True)
 class LinkHolder:
-    """For whom an access link was made that still works; staff have no `customer`."""
+    """For whom an access link was made that still works, and by which order; staff have neither."""
 
     customer: UUID | None
     name: str
     has_account: bool
+    model: str | None = None
+    dealership: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OtherAccount:
+    """Another account of the same person."""
+
+    id: UUID
+    customer: UUID
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
 class Reachable:
-    """A customer who has ordered something, and the last order of theirs."""
+    """A customer who paid a reservation, and the last order of theirs."""
 
     customer: UUID
     order_id: UUID
@@ -155,6 +177,11 @@ class Accounts:
         """Return an account, None when there is none or it is disabled."""
         row = await self._database.fetchrow(ONE, account_id)
         return None if row is None else Account(**{**row, "role": Role(row["role"])})
+
+    async def others(self, accounts: Sequence[UUID], *, since: datetime) -> list[OtherAccount]:
+        """Return those of these customers' accounts whose password is older than `since`."""
+        rows = await self._database.fetch(OTHERS, list(accounts), since)
+        return [OtherAccount(**dict(row)) for row in rows]
 
     async def put_customer(self, customer: UUID, password_hash: str) -> UUID:
         """Give a customer an account, or the account another password; return its id."""
@@ -200,7 +227,7 @@ class Accounts:
         return None if row is None else LinkHolder(**dict(row))
 
     async def reachable_at(self, email: str) -> list[Reachable]:
-        """Return the customers with an order who are known by this e-mail address."""
+        """Return the customers with a paid reservation who are known by this e-mail address."""
         rows = await self._database.fetch(CUSTOMERS_OF_ADDRESS, email.lower(), SAME_ADDRESS_MAX)
         return [Reachable(**dict(row)) for row in rows]
 

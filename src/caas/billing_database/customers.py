@@ -17,19 +17,13 @@ from caas.billing_database.connection import Connection, Database
 from caas.errors import ConflictError, NotFoundError
 
 ADD: Final = """
-insert into customers (id, name, email, language, created_at) values ($1, $2, $3, $4, db_now())
+insert into customers (id, name, email, language, dealership, created_at)
+values ($1, $2, $3, $4, $5, db_now())
 returning id, name, email, language, created_at, erased_at
 """
 COLUMNS: Final = "select id, name, email, language, created_at, erased_at from customers"
 ONE: Final = f"{COLUMNS} where id = $1"
 SEVERAL: Final = f"{COLUMNS} where id = any ($1)"
-ERASE: Final = """
-update customers set name = null, email = null, erased_at = coalesce(erased_at, db_now())
- where id = $1 returning id, name, email, language, created_at, erased_at
-"""
-REVOKE_LINKS: Final = """
-update access_credentials set used_at = db_now() where customer = $1 and used_at is null
-"""
 ADD_LINK: Final = """
 insert into access_credentials (token_hash, customer, order_id, expires_at, created_at)
 values ($1, $2, $3, db_now() + make_interval(secs => $4), db_now())
@@ -83,9 +77,17 @@ class Customers:
             database, SEVERAL, lambda row: Customer(**row)
         )
 
-    async def add(self, customer_id: UUID, *, name: str, email: str, language: str) -> Customer:
-        """Write down a customer."""
-        row = await self._database.fetchrow(ADD, customer_id, name, email, language)
+    async def add(
+        self,
+        customer_id: UUID,
+        *,
+        name: str,
+        email: str,
+        language: str,
+        dealership: str | None = None,
+    ) -> Customer:
+        """Write down a customer, known to the dealership that brought them, if one did."""
+        row = await self._database.fetchrow(ADD, customer_id, name, email, language, dealership)
         assert row is not None, "an insert returns its row"
         return Customer(**dict(row))
 
@@ -104,29 +106,21 @@ class Customers:
             raise CustomerNotFoundError(f"No customer has the id {customer_id}.")
         return customer
 
-    async def buyer(self, customer_id: UUID) -> Customer:
+    async def buyer(self, customer_id: UUID, *, within: Connection | None = None) -> Customer:
         """Return a customer who may still buy.
 
         Raises:
             CustomerNotFoundError: no customer has this id.
             CustomerErasedError: not any more.
         """
-        customer = await self.get(customer_id)
+        customer = await self.get(customer_id, within=within)
         if customer.erased_at is not None:
             raise CustomerErasedError(customer=str(customer_id))
         return customer
 
-    async def erase(self, customer_id: UUID, *, within: Connection) -> Customer:
-        """Forget who the customer is, and every link that would still open the account.
-
-        Raises:
-            CustomerNotFoundError: no customer has this id.
-        """
-        row = await within.fetchrow(ERASE, customer_id)
-        if row is None:
-            raise CustomerNotFoundError(f"No customer has the id {customer_id}.")
-        await within.execute(REVOKE_LINKS, customer_id)
-        return Customer(**dict(row))
+    async def is_erased(self, customer_id: UUID) -> bool:
+        """Say whether a customer was erased."""
+        return (await self.get(customer_id)).erased_at is not None
 
     async def add_link(
         self, token: str, access: Access, *, valid_seconds: float, within: Connection

@@ -22,6 +22,7 @@ from caas.billing_database.identifiers import new_id
 from caas.errors import CaasError
 from caas.rules.card_numbers import scrub
 from caas.rules.durations import Durations
+from caas.rules.personal_data import masked
 
 SAID_CHARS_MAX: Final = 300
 ROWS_MAX: Final = 200
@@ -96,7 +97,7 @@ class GatewayCalls:
             CallNotRecordedError: the database does not take it.
         """
         self._count(call)
-        said = scrub(call.said)[:SAID_CHARS_MAX]
+        said = masked(scrub(call.said))[:SAID_CHARS_MAX]
         try:
             await self._added.write(msgspec.structs.replace(call, said=said))
         except asyncpg.PostgresError as error:

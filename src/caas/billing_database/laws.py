@@ -8,7 +8,7 @@ the law finds what was done while a guard was away.
 from dataclasses import dataclass
 from typing import Final
 
-from caas.billing_database import drawn_arrows, guards
+from caas.billing_database import drawn_arrows, erasing, guards
 from caas.billing_database.laws_of_money import MONEY
 from caas.rules.order_states import VEHICLE_OF
 from caas.rules.payment_states import AT_REST
@@ -24,7 +24,6 @@ class Law:
 
 
 _AT_REST = ", ".join(f"'{state.value}'" for state in sorted(AT_REST))
-
 _SIDE_BY_SIDE = ", ".join(f"('{order}', '{vehicle}')" for order, vehicle in VEHICLE_OF.items())
 _HOLDING = ", ".join(f"'{order}'" for order in VEHICLE_OF)
 
@@ -351,6 +350,7 @@ LAWS: Final = (
              on o.gateway = d.gateway and o.day = d.day
             where d.sealed_at is not null and o.status <> 'resolved'""",
     ),
+    Law(*erasing.THE_ERASED),
     Law(
         "arrows_are_the_rules",
         "The database lets move what the rules let move, and nothing else.",

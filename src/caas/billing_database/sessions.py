@@ -6,7 +6,9 @@ is kept as a digest, so that neither a login nor an address on the network stand
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
@@ -22,13 +24,13 @@ SWEPT_AT_ONCE: Final = 100
 BEGIN: Final = """
 with old as (delete from sessions where token_hash in (
   select token_hash from sessions where ends_at < db_now() limit $5))
-insert into sessions (token_hash, account, created_at, seen_at, idle_until, ends_at)
+insert into sessions (token_hash, account, created_at, seen_at, idle_until, ends_at, also)
 values ($1, $2, db_now(), db_now(), db_now() + make_interval(secs => $3),
-        db_now() + make_interval(secs => $4))
+        db_now() + make_interval(secs => $4), $6)
 """
 FIND: Final = """
 select s.token_hash, s.account, a.role, a.customer, a.dealership, c.language,
-       coalesce(a.login, c.name) as name,
+       coalesce(a.login, c.name) as name, s.also, s.created_at,
        s.seen_at < db_now() - make_interval(secs => $2) as stale
   from sessions s join accounts a on a.id = s.account left join customers c on c.id = a.customer
  where s.token_hash = $1 and s.ended_at is null and s.idle_until > db_now()
@@ -64,7 +66,10 @@ FORGIVEN: Final = "delete from refused_sign_ins where counted_for = any($1)"
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A signed-in browser, and whose it is; `name` is a login, or the customer's name."""
+    """A signed-in browser, and whose it is; `name` is a login, or the customer's name.
+
+    `also` are other accounts that the same address and password opened when it began.
+    """
 
     token_hash: bytes
     account: UUID
@@ -74,6 +79,8 @@ class Session:
     language: str | None
     name: str
     stale: bool
+    also: list[UUID]
+    created_at: datetime
 
 
 class Sessions:
@@ -84,11 +91,17 @@ class Sessions:
         self._database = database
 
     async def begin(
-        self, token: str, account: UUID, *, idle_seconds: float, seconds_max: float
+        self,
+        token: str,
+        account: UUID,
+        *,
+        idle_seconds: float,
+        seconds_max: float,
+        also: Sequence[UUID] = (),
     ) -> None:
         """Begin a session, and forget some that have long ended."""
         await self._database.fetch(
-            BEGIN, digest(token), account, idle_seconds, seconds_max, SWEPT_AT_ONCE
+            BEGIN, digest(token), account, idle_seconds, seconds_max, SWEPT_AT_ONCE, list(also)
         )
 
     async def find(self, token: str) -> Session | None:

@@ -1,15 +1,25 @@
 """One's own account: password, other sessions, language.
 
 Rules a change must keep: a new password needs the old one, and ends every other session; nobody
-reaches another account from here.
+reaches an account from here but those that the same password opened at the sign-in, and none whose
+password is another one since.
 """
 
 from typing import Final
 
+from caas.billing_database.accounts import OtherAccount
 from caas.billing_database.sessions import RefusedSignIns
-from caas.channels.page_routes import SIGNED_IN, PageRoute, get, post
+from caas.channels.page_routes import (
+    CUSTOMERS,
+    HOMES,
+    SIGNED_IN,
+    NothingHereError,
+    PageRoute,
+    get,
+    post,
+)
 from caas.channels.passwords import WeakPasswordError
-from caas.channels.replies import Reply, see_other
+from caas.channels.replies import Reply, is_own_path, see_other
 from caas.channels.rooms import Channels
 from caas.channels.sign_in import TRIES_OF_ONE_MAX, WINDOW_SECONDS, TooManyTriesError
 from caas.channels.visit import Visit
@@ -19,7 +29,7 @@ REFUSED: Final = 422
 
 async def account(channels: Channels, visit: Visit) -> Reply:
     """Show what somebody can change about their account."""
-    return channels.page(visit, "account.html", wrong="", done=visit.query.get("done", ""))
+    return await _page(channels, visit, done=visit.query.get("done", ""))
 
 
 async def change_password(channels: Channels, visit: Visit) -> Reply:
@@ -31,13 +41,13 @@ async def change_password(channels: Channels, visit: Visit) -> Reply:
     known = await channels.accounts.get(visit.by.account)
     assert known is not None, "a session's account is there"
     if not await channels.passwords.matches(visit.form.get("password", ""), known.password_hash):
-        return channels.page(visit, "account.html", wrong="password", done="", status=REFUSED)
+        return await _page(channels, visit, wrong="password")
     try:
         password_hash = await channels.passwords.hashed(
             visit.form.get("new_password", ""), known_words=(visit.by.name,)
         )
     except WeakPasswordError:
-        return channels.page(visit, "account.html", wrong="weak", done="", status=REFUSED)
+        return await _page(channels, visit, wrong="weak")
     await tries.forgive(counted)
     await channels.accounts.set_password(known.id, password_hash)
     await channels.sessions.end_others(visit.by)
@@ -50,8 +60,37 @@ async def end_other_sessions(channels: Channels, visit: Visit) -> Reply:
     return see_other("/account?done=sessions")
 
 
+async def switch(channels: Channels, visit: Visit) -> Reply:
+    """Go on as another customer that the same person is."""
+    wanted = visit.form.get("account", "")
+    others = await other_accounts(channels, visit)
+    other = next((one for one in others if str(one.id) == wanted), None)
+    known = None if other is None else await channels.accounts.get(other.id)
+    if known is None:
+        raise NothingHereError
+    also = [visit.by.account, *(one.id for one in others if one.id != known.id)]
+    await channels.sessions.begin(visit, known, also=also)
+    path = visit.form.get("next", "")
+    return see_other(path if is_own_path(path) else HOMES[known.role])
+
+
+async def other_accounts(channels: Channels, visit: Visit) -> list[OtherAccount]:
+    """Return the other accounts of the person who is signed in."""
+    if not visit.by.also:
+        return []
+    return await channels.accounts.others(visit.by.also, since=visit.by.created_at)
+
+
+async def _page(channels: Channels, visit: Visit, *, wrong: str = "", done: str = "") -> Reply:
+    return channels.page(
+        visit, "account.html", wrong=wrong, done=done,
+        others=await other_accounts(channels, visit), status=REFUSED if wrong else 200,
+    )  # fmt: skip
+
+
 ACCOUNT_ROUTES: Final[tuple[PageRoute, ...]] = (
     get("/account", account, SIGNED_IN),
     post("/account/password", change_password, SIGNED_IN),
     post("/account/sessions", end_other_sessions, SIGNED_IN),
+    post("/account/switch", switch, CUSTOMERS),
 )

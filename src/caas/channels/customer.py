@@ -9,6 +9,7 @@ else's is answered as if it did not exist.
 
 from typing import Final
 
+from caas.channels.account import other_accounts
 from caas.channels.customer_invoices import CUSTOMER_INVOICE_ROUTES
 from caas.channels.customer_order import CUSTOMER_ORDER_ROUTES
 from caas.channels.customer_payment_method import CUSTOMER_PAYMENT_METHOD_ROUTES
@@ -23,11 +24,19 @@ from caas.channels.visit import Visit
 
 
 async def cars(channels: Channels, visit: Visit) -> Reply:
-    """Show the customer's cars; the only one at once."""
-    orders = await channels.rooms.order_management.orders(customer=visit.customer)
-    if len(orders) == 1:
+    """Show the cars of all accounts that are this person's; the only one at once."""
+    management = channels.rooms.order_management
+    orders = await management.orders(customer=visit.customer)
+    others = [
+        (other, order)
+        for other in await other_accounts(channels, visit)
+        for order in await management.orders(customer=other.customer)
+    ]
+    if len(orders) == 1 and not others:
         return see_other(f"/car/{orders[0].id}")
-    return channels.page(visit, "customer/cars.html", orders=orders, slug=slug, kinds=KINDS)
+    return channels.page(
+        visit, "customer/cars.html", orders=orders, others=others, slug=slug, kinds=KINDS
+    )
 
 
 CUSTOMER_ROUTES: Final[tuple[PageRoute, ...]] = (

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from caas.billing_database.accounts import Role
 from caas.billing_database.customers import Customer
+from caas.billing_database.eligibility import dealership_knows
 from caas.billing_database.orders import Order
 from caas.channels.access_links import send_link
 from caas.channels.intranet_reserving import initiate
@@ -38,10 +39,10 @@ CREDENTIALS: Final = "access_credentials"
 
 @dataclass(frozen=True, slots=True)
 class SalesView:
-    """What sales see of an order."""
+    """What sales see of an order; `customer` is None while the dealership does not know them."""
 
     view: OrderView
-    customer: Customer
+    customer: Customer | None
     has_access: bool
     credentials: Told | None
     awaits_return: bool
@@ -133,11 +134,19 @@ async def _seen(channels: Channels, visit: Visit) -> SalesView:
     told = await channels.rooms.notifications.inbox(order.customer, language=visit.language)
     return SalesView(
         view=await order_view(channels, order),
-        customer=await channels.rooms.order_management.customer(order.customer),
+        customer=await _known_customer(channels, order),
         has_access=await channels.accounts.has_account(order.customer),
         credentials=next((one for one in told if one.template == CREDENTIALS), None),
         awaits_return=await channels.rooms.order_management.awaits_return(order),
     )
+
+
+async def _known_customer(channels: Channels, order: Order) -> Customer | None:
+    """Return an order's customer, if the dealership created them or they paid there."""
+    database = channels.rooms.books.database
+    if not await dealership_knows(database, order.dealership, order.customer):
+        return None
+    return await channels.rooms.order_management.customer(order.customer)
 
 
 def _page(channels: Channels, visit: Visit, seen: SalesView, template: str) -> Reply:

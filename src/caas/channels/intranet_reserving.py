@@ -107,8 +107,9 @@ async def _reserved(
     customer = await channels.accounts.customer_of(visit.dealership, filled_in.email)
     if customer is None:
         created = await management.create_customer(
-            name=filled_in.name, email=filled_in.email, language=filled_in.language
-        )
+            name=filled_in.name, email=filled_in.email, language=filled_in.language,
+            dealership=visit.dealership,
+        )  # fmt: skip
         customer = created.id
     order = await management.create_order(
         customer=customer, vin=vehicle.vin, model=None, dealership=visit.dealership, deposit=deposit

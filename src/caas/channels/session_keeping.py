@@ -9,8 +9,10 @@ asks by itself keeps no session alive; the token is nowhere but in the browser's
 """
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
+from uuid import UUID
 
 from caas.billing_database.accounts import Account, Role
 from caas.billing_database.sessions import Session, Sessions
@@ -64,13 +66,17 @@ class SessionKeeping:
             visit.token = secrets.token_urlsafe(TOKEN_BYTES)
             visit.set_cookies.append(self._cookie(self._visitor_name, visit.token))
 
-    async def begin(self, visit: Visit, account: Account) -> None:
-        """Begin a session for this browser."""
+    async def begin(self, visit: Visit, account: Account, *, also: Sequence[UUID] = ()) -> None:
+        """Begin a session for this browser; `also` are other accounts of the same person."""
         await self.end(visit)
         token = secrets.token_urlsafe(TOKEN_BYTES)
         span = SPANS[account.role]
         await self._sessions.begin(
-            token, account.id, idle_seconds=span.idle_seconds, seconds_max=span.seconds_max
+            token,
+            account.id,
+            idle_seconds=span.idle_seconds,
+            seconds_max=span.seconds_max,
+            also=also,
         )
         kept = span.seconds_max if account.role is Role.CUSTOMER else None
         visit.set_cookies.append(self._cookie(self._session_name, token, kept))

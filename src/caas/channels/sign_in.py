@@ -5,14 +5,16 @@ staff get theirs from the command line.
 Opening the page does not use the link up, because mail programs look at links too; choosing does.
 
 Rules a change must keep: who tries too often has to wait, whichever account is tried; an unknown
-login and a wrong password are told alike; a new password ends every session of before.
+login and a wrong password are told alike; a new password ends every session of before; two accounts
+of one address are one person's where one password opens both, and nobody else's.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 from urllib.parse import quote, urlsplit
+from uuid import UUID
 
-from caas.billing_database.accounts import Account, LinkHolder
+from caas.billing_database.accounts import Account, LinkHolder, Role
 from caas.billing_database.sessions import RefusedSignIns
 from caas.channels.access_links import send_links_to
 from caas.channels.forms import filled
@@ -76,11 +78,12 @@ async def sign_in(channels: Channels, visit: Visit) -> Reply:
     limits = (TRIES_OF_ONE_MAX, TRIES_OF_A_LOGIN_MAX, TRIES_OF_AN_ADDRESS_MAX)
     if any(times > limit for times, limit in zip(tries, limits, strict=True)):
         raise TooManyTriesError
-    account = await _account(channels, login, visit.form.get("password", ""))
-    if account is None:
+    opened = await _accounts(channels, login, visit.form.get("password", ""))
+    if not opened:
         return _sign_in_page(channels, visit, login=login, next_path=next_path, refused=True)
+    account = opened[0]
     await refused.forgive(*counted[:2])
-    await channels.sessions.begin(visit, account)
+    await channels.sessions.begin(visit, account, also=_also(account, opened))
     return see_other(next_path or HOMES[account.role])
 
 
@@ -112,7 +115,8 @@ async def access(channels: Channels, visit: Visit) -> Reply:
     if account is None:
         return channels.page(visit, "access.html", holder=None, weak=False, status=410)
     await channels.sessions.end_all(account)
-    await channels.sessions.begin(visit, account)
+    opened = await _accounts_of_same_address(channels, account, password)
+    await channels.sessions.begin(visit, account, also=_also(account, opened))
     return see_other(HOMES[account.role])
 
 
@@ -152,15 +156,33 @@ async def _opened(
     return None if account_id is None else await channels.accounts.get(account_id)
 
 
-async def _account(channels: Channels, login: str, password: str) -> Account | None:
-    """Return the account with this login whose password this is."""
+async def _accounts(channels: Channels, login: str, password: str) -> list[Account]:
+    """Return the accounts with this login, or address, whose password this is."""
     candidates = await channels.accounts.by_login(login)
-    for account in candidates:
-        if await channels.passwords.matches(password, account.password_hash):
-            return account
     if not candidates:
         await channels.passwords.matches(password, None)
-    return None
+    return [
+        account
+        for account in candidates
+        if await channels.passwords.matches(password, account.password_hash)
+    ]
+
+
+async def _accounts_of_same_address(
+    channels: Channels, account: Account, password: str
+) -> list[Account]:
+    """Return what this password opens of the accounts with a customer's address."""
+    if account.customer is None:
+        return [account]
+    customer = await channels.rooms.order_management.customer(account.customer)
+    return await _accounts(channels, (customer.email or "").lower(), password)
+
+
+def _also(account: Account, opened: Sequence[Account]) -> list[UUID]:
+    """Return a customer's other accounts: who knows the password of each may move between them."""
+    if account.role is not Role.CUSTOMER:
+        return []
+    return [other.id for other in opened if other.id != account.id and other.role is Role.CUSTOMER]
 
 
 def _sign_in_page(

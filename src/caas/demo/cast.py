@@ -20,6 +20,8 @@ from caas.demo.story import ORDER_MANAGEMENT, PAYMENT_PROCESSING
 
 SELLER: Final = "order-management"
 CATALOG: Final = "service-catalog"
+FLEET: Final = "fleet"
+"""Sells services for cars of the play that nobody bought."""
 MODEL: Final = "Uno"
 PRICE: Final = 3_000_000
 DEPOSIT: Final = 100_000
@@ -77,7 +79,7 @@ class Customer:
             "duration_days": MONTH_DAYS,
             **_paid_with(method),
         }
-        reply = await self.play.stage.platform.post("/v1/service-orders", body, scope=CATALOG)
+        reply = await self.play.stage.platform.post("/v1/service-orders", body, scope=FLEET)
         return _purchase(self.play, reply, "createServiceOrder")
 
     async def pays_the_rest(self, order: str, method: str | None = "pm_ok") -> Reply:

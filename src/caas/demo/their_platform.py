@@ -14,7 +14,7 @@ from typing import Final
 
 import aiohttp
 
-from caas import local_machine
+from caas import local_machine, local_secrets
 from caas.api import parse_api_keys
 from caas.demo.calls import Caller, UnexpectedAnswerError, done
 from caas.demo.mailbox import Mailbox
@@ -40,7 +40,7 @@ async def running(url: str, environment: Mapping[str, str]) -> AsyncIterator[Sta
     if world is not None and world.environment.get("CAAS_PUBLIC_URL") != url.rstrip("/"):
         world = None
     keys = _keys(environment) or (world.keys if world is not None else {})
-    if not set(local_machine.SCOPES) <= keys.keys():
+    if not set(local_secrets.SCOPES) <= keys.keys():
         raise StartupError(
             f"The demonstration needs a key of each scope of {url}. Set CAAS_API_KEYS, or "
             "CAAS_DATA_DIR to the folder that `caas up` uses."
@@ -81,7 +81,7 @@ def _keys(environment: Mapping[str, str]) -> dict[str, str]:
     configured = parse_api_keys(environment.get("CAAS_API_KEYS", ""))
     found = {scope: key.key for key in configured for scope in key.scopes}
     anything = found.get("any")
-    return found if anything is None else dict.fromkeys(local_machine.SCOPES, anything) | found
+    return found if anything is None else dict.fromkeys(local_secrets.SCOPES, anything) | found
 
 
 async def _answers(caller: Caller) -> None:

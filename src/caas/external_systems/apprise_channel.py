@@ -64,6 +64,9 @@ class AppriseChannel:
         if not delivered:
             raise NotDeliveredError(message_id=message.id)
 
+    async def forget(self, message_ids: frozenset[str]) -> None:
+        """Keep nothing: what was handed over is the service's and its reader's."""
+
     async def close(self) -> None:
         """Drop what no thread has begun."""
         self._threads.shutdown(wait=False, cancel_futures=True)

@@ -55,6 +55,10 @@ class LocalOutbox:
                 message_id=message.id,
             ) from error
 
+    async def forget(self, message_ids: frozenset[str]) -> None:
+        """Remove the files of these messages."""
+        await asyncio.to_thread(self._remove, message_ids)
+
     async def close(self) -> None:
         """Nothing is held open."""
 
@@ -75,6 +79,13 @@ class LocalOutbox:
             raise
         self._make_room()
 
+    def _remove(self, message_ids: frozenset[str]) -> None:
+        endings = tuple(f"-{_id_in_file_name(one)}.eml" for one in message_ids)
+        if endings and self._folder.is_dir():
+            for file in os.scandir(self._folder):
+                if file.name.endswith(endings):
+                    (self._folder / file.name).unlink(missing_ok=True)
+
     def _make_room(self) -> None:
         """Look through the folder only when it may be full, for it is long when it matters."""
         with self._one_at_a_time:
@@ -92,8 +103,11 @@ class LocalOutbox:
 
 def _file_name(message: OutgoingMessage) -> str:
     moment = message.written_at.astimezone(UTC).strftime("%Y%m%dT%H%M%S.%f")
-    name = _NOT_IN_FILE_NAMES.sub("-", message.id)[:FILE_NAME_CHARS_MAX]
-    return f"{moment}-{name}.eml"
+    return f"{moment}-{_id_in_file_name(message.id)}.eml"
+
+
+def _id_in_file_name(message_id: str) -> str:
+    return _NOT_IN_FILE_NAMES.sub("-", message_id)[:FILE_NAME_CHARS_MAX]
 
 
 def _as_email(message: OutgoingMessage) -> EmailMessage:

@@ -55,6 +55,10 @@ class NotificationChannel(Protocol):
         """
         ...
 
+    async def forget(self, message_ids: frozenset[str]) -> None:
+        """Remove what this machine still keeps of these messages."""
+        ...
+
     async def close(self) -> None:
         """Let go of what is held open."""
         ...

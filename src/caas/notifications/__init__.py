@@ -206,6 +206,15 @@ class Notifications:
             audience=audience, recipient=str(recipient), notification_id=notification_id
         )
 
+    async def forget(self, customer: UUID) -> None:
+        """Remove what this machine keeps of the messages to a customer."""
+        before: UUID | None = None
+        while page := await self._rows.inbox(
+            audience=CUSTOMER, recipient=str(customer), before=before
+        ):
+            await self._channel.forget(frozenset(str(row.id) for row in page))
+            before = page[-1].id
+
     async def _alert(
         self, connection: Connection, kind: str, subject: UUID, sentence: str, *, case: bool
     ) -> bool:

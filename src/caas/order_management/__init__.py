@@ -115,7 +115,6 @@ class OrderManagement:
         """Offer the arrows of all parts in one place, under the names the diagrams give them."""
         sale = Sale(self._books)
         self.create_customer = sale.create_customer
-        self.erase_customer = sale.erase_customer
         self.open_access = sale.open_access
         self.create_order = sale.create_order
         self._put_vehicle = sale.put_vehicle

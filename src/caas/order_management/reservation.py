@@ -55,10 +55,12 @@ class Reservation:
             OrderNotFoundError: no such order.
             NotDueError: the order awaits no reservation payment.
             NotTheSumDueError: another amount, currency or customer.
+            CustomerErasedError: the customer was erased.
         """
         order = await self._books.orders.get_locked(order_id, within=within)
         if order.state not in AWAITS_RESERVATION:
             raise NotDueError(f"The order {order_id} is {order.state}; no reservation is due.")
+        await self._books.customers.buyer(customer, within=within)
         check_sum(order, order.deposit, customer=customer, amount=amount)
 
     async def mark_vehicle_reserved(

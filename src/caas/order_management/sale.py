@@ -65,22 +65,14 @@ class Sale:
         """Work in these books."""
         self._books = order_books
 
-    async def create_customer(self, *, name: str, email: str, language: str) -> Customer:
-        """Write down a customer under a pseudonymous id."""
+    async def create_customer(
+        self, *, name: str, email: str, language: str, dealership: str | None = None
+    ) -> Customer:
+        """Write down a customer under a pseudonymous id; `dealership` knows them from now on."""
         customers = self._books.customers
-        return await customers.add(new_id(), name=name, email=email, language=language)
-
-    async def erase_customer(self, customer_id: UUID) -> Customer:
-        """Forget name and address; orders, payments and books stay whole (decision 43).
-
-        Raises:
-            CustomerNotFoundError: no customer has this id.
-        """
-
-        async def erase(connection: Connection) -> Customer:
-            return await self._books.customers.erase(customer_id, within=connection)
-
-        return await self._books.books.database.in_transaction(erase)
+        return await customers.add(
+            new_id(), name=name, email=email, language=language, dealership=dealership
+        )
 
     async def open_access(self, token: str) -> Access:
         """Use up the link of the access credentials.

@@ -13,6 +13,7 @@ from uuid import UUID
 
 from caas.billing_database.books import Books
 from caas.billing_database.connection import Connection
+from caas.billing_database.customers import Customers
 from caas.billing_database.due_work import DueWork
 from caas.billing_database.moves import Evidence, Work
 from caas.billing_database.payments import Payment
@@ -35,6 +36,7 @@ from caas.rules.pace import Pace
 from caas.rules.payment_states import PaymentState
 from caas.service_catalog import ServiceCatalog
 
+CUSTOMER_ERASED: Final = "the customer was erased"
 ACTIVATION_FAILED: Final = "OTA activation failed"
 NO_TERM: Final = "the service was sold to another purchase meanwhile"
 TELL_ACTIVE: Final = "tell_service_active"
@@ -66,6 +68,7 @@ class ServicePayment:
         self._catalog = service_catalog
         self._notifications = notifications
         self._pace = pace
+        self._customers = Customers(books.database)
 
     def register(self, open_work: OpenWork) -> None:
         """Take the work this flow leaves for later."""
@@ -80,8 +83,10 @@ class ServicePayment:
         Raises:
             ServiceOrderNotFoundError: there is no such order.
             NotTheSumDueError: another amount, currency or customer.
+            CustomerErasedError: the customer was erased.
         """
         order = await self._catalog.wanted(request.subject)
+        await self._customers.buyer(order.customer)
         due = (order.customer, order.amount, order.currency)
         if due != (request.customer, request.amount, request.currency):
             raise NotTheSumDueError(
@@ -104,11 +109,10 @@ class ServicePayment:
         order = await self._catalog.wanted(payment.subject)
         return Step(also=self._notify_customer("service_payment_failed", order))
 
-    async def when_authorised(
-        self,
-        payment: Payment,  # noqa: ARG002  # the order's term says what is activated
-    ) -> Step:
+    async def when_authorised(self, payment: Payment) -> Step:
         """Immediate delivery: the activation command is committed with the held funds."""
+        if await self._is_late(payment):
+            return Step(also=self._let_go)
         resend = Work(ACTIVATE, self._pace.seconds(RESEND_SECONDS))
         return Step(command=activation_command(self._pace), next=(resend,))
 
@@ -118,6 +122,8 @@ class ServicePayment:
 
     async def carry_on(self, payment: Payment) -> Payment:
         """Do the next thing: trigger the activation, or finish what was claimed."""
+        if payment.state is PaymentState.AUTHORIZED and await self._is_late(payment):
+            return await self._charges.send_void(payment)
         if payment.state is PaymentState.AUTHORIZED:
             return await self._activate(payment)
         if payment.state is PaymentState.CAPTURING:
@@ -161,6 +167,14 @@ class ServicePayment:
         if recorded:
             return payment
         return await self.void(payment, f"{ACTIVATION_FAILED}: {NO_TERM}")
+
+    async def _is_late(self, payment: Payment) -> bool:
+        """Say whether this was paid on a page that outlived its customer's account."""
+        paid_on_page = payment.hosted_page_url is not None
+        return paid_on_page and await self._customers.is_erased(payment.customer)
+
+    async def _let_go(self, connection: Connection, payment: Payment) -> None:
+        await self._charges.claim_void(payment, CUSTOMER_ERASED, within=connection)
 
     def _notify_customer(
         self, template: str, order: WantedService

@@ -8,10 +8,14 @@ from enum import StrEnum
 
 
 class Scope(StrEnum):
-    """The "Caller" column of the seed's Internal Payment API Endpoints (decision 18)."""
+    """The "Caller" column of the seed's Internal Payment API Endpoints (decision 18).
+
+    `fleet` sells services for any customer and any vehicle (decision 91).
+    """
 
     ORDER_MANAGEMENT = "order-management"
     SERVICE_CATALOG = "service-catalog"
+    FLEET = "fleet"
     BILLING = "billing"
     OTA_ENGINE = "ota-engine"
     WEBHOOK_HANDLER = "webhook-handler"

@@ -17,6 +17,7 @@ from caas.billing_database.identifiers import new_id
 from caas.billing_database.services import Service, ServiceOrder, Services, WantedService
 from caas.errors import NotFoundError, RefusedError
 from caas.rules.money import Money
+from caas.service_catalog.eligibility import check_eligible
 
 ONE_TIME: Final = "one_time"
 SUBSCRIPTION: Final = "subscription"
@@ -62,6 +63,7 @@ class ServiceCatalog:
 
     def __init__(self, *, books: Books) -> None:
         """Keep the catalogue in these books."""
+        self._database = books.database
         self._services = Services(books.database)
         self._entitlements = books.entitlements
         self._fresh_orders: set[UUID] = set()
@@ -118,12 +120,14 @@ class ServiceCatalog:
         return await self._services.names(language)
 
     async def create_service_order(
-        self, *, customer: UUID, vin: str, service: str, duration_days: int
+        self, *, customer: UUID, vin: str, service: str, duration_days: int, by_fleet: bool = False
     ) -> ServiceOrder:
         """Write down that a customer wants a service in a vehicle ("Select Service + Duration").
 
         Raises:
             CustomerNotFoundError: no such customer; CustomerErasedError: not any more.
+            VehicleNotTheirsError: the vehicle was not delivered to them; `by_fleet` sells it all
+                the same.
             ServiceNotFoundError: the catalogue has no such service.
             NotSoldLikeThisError: it is not sold once, or not for this duration.
             VehicleNotConnectedError: the vehicle could not confirm anything.
@@ -131,6 +135,7 @@ class ServiceCatalog:
             AlreadyRunningError: it runs by a subscription, or is not sold again while it runs.
         """
         await self._customers.buyer(customer)
+        await check_eligible(self._database, customer=customer, vin=vin, by_fleet=by_fleet)
         if not await self._services.can_be_reached(vin):
             raise VehicleNotConnectedError(
                 f"No vehicle {vin} with a key of its own is known; it could not confirm a service."

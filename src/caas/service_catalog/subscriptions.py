@@ -28,6 +28,7 @@ from caas.rules.card_numbers import contains_card_number
 from caas.rules.pace import Pace
 from caas.rules.subscription_states import SubscriptionEvent, SubscriptionState, next_state
 from caas.service_catalog import SUBSCRIPTION, NotSoldLikeThisError, ServiceCatalog
+from caas.service_catalog.eligibility import check_eligible
 from caas.service_catalog.subscription_delivery import SubscriptionDelivery
 
 VERIFY_PAYMENT_METHOD: Final = "verify_payment_method"
@@ -86,12 +87,14 @@ class Subscriptions:
         self._verify, self._verify_another = verify, verify_another
 
     async def subscribe(
-        self, *, customer: UUID, vin: str, service: str, payment_method: str
+        self, *, customer: UUID, vin: str, service: str, payment_method: str, by_fleet: bool = False
     ) -> Subscription:
         """Subscribe to a monthly service; it is active when the vehicle has said so.
 
         Raises:
             CustomerNotFoundError: no such customer; CustomerErasedError: not any more.
+            VehicleNotTheirsError: the vehicle was not delivered to them; `by_fleet` sells it all
+                the same.
             ServiceNotFoundError: the catalogue has no such service.
             NotSoldLikeThisError: it is no subscription, or not on offer.
             InvalidPaymentMethodError: there is no token, or it is a card number.
@@ -101,6 +104,7 @@ class Subscriptions:
         if _is_no_token(payment_method):
             raise InvalidPaymentMethodError
         await self._customers.buyer(customer)
+        await check_eligible(self._books.database, customer=customer, vin=vin, by_fleet=by_fleet)
         new = await self._on_these_terms(customer, vin, service, payment_method)
 
         async def write(connection: Connection) -> None:

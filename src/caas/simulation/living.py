@@ -17,6 +17,7 @@ from caas.simulation.plan import Afterwards, Kind, Story
 
 ORDERS: Final = "order-management"
 CATALOG: Final = "service-catalog"
+FLEET: Final = "fleet"
 OTA: Final = "ota-engine"
 SERVICE: Final = "heated-seats"
 SUBSCRIPTION: Final = "range-plus"
@@ -75,7 +76,7 @@ class Life:
             "customer": customer, "vin": vin, "service": SERVICE, "duration_days": 30,
             "payment_method": story.method,
         }  # fmt: skip
-        bought = await self._pressed("/v1/service-orders", body, CATALOG, twice=story.twice)
+        bought = await self._pressed("/v1/service-orders", body, FLEET, twice=story.twice)
         if bought is None:
             return
         payment, order = str(bought["payment"]), str(bought["id"])
@@ -197,7 +198,7 @@ class Life:
             "customer": customer, "vin": vin, "service": SUBSCRIPTION,
             "payment_method": story.method,
         }  # fmt: skip
-        begun = await self._pressed("/v1/subscriptions", body, CATALOG, twice=story.twice)
+        begun = await self._pressed("/v1/subscriptions", body, FLEET, twice=story.twice)
         if begun is None or not await self._until(f"/v1/subscriptions/{begun['id']}", {"active"}):
             return
         used = {

@@ -78,12 +78,12 @@ async def _same_key(play: Play) -> None:
     for _ in range(3):
         play.step(ana.name, PAYMENT_PROCESSING, "Initiate Service Payment, the same key again")
         replies.append(
-            await play.stage.platform.post("/v1/service-orders", body, scope=cast.CATALOG, key=key)
+            await play.stage.platform.post("/v1/service-orders", body, scope=cast.FLEET, key=key)
         )
     play.watch(replies[0].body["payments"][0]["id"])
     payment = await play.payment_is(play.payments[0], "Capturing")
     other = await play.stage.platform.post(
-        "/v1/service-orders", body | {"payment_method": "pm_declined"}, scope=cast.CATALOG, key=key
+        "/v1/service-orders", body | {"payment_method": "pm_declined"}, scope=cast.FLEET, key=key
     )
 
     play.expect("service orders that were made", 1, len({it.body["id"] for it in replies}))

@@ -115,7 +115,7 @@ async def _subscribes_and_uses(play: Play, method: str) -> Subscribed:
     price = f"{money(MONTHLY_FEE)} a month, {money(KWH_PRICE)} a kWh, without IVA"
     play.step(ana.name, SERVICE_CATALOG, "Subscribe to Monthly Service", price)
     body = {"customer": ana.id, "vin": vin, "service": RANGE_PLUS, "payment_method": method}
-    reply = await play.stage.platform.post("/v1/subscriptions", body, scope=cast.CATALOG)
+    reply = await play.stage.platform.post("/v1/subscriptions", body, scope=cast.FLEET)
     subscription = str(done(reply, "subscribe")["id"])
     await _subscription_is(play, subscription, "active")
     await _payments_of(play, ana)

@@ -1,0 +1,38 @@
+"""To whom a vehicle was delivered, and whom a dealership knows, as the database tells it.
+
+Rule a change must keep: both are one function of the database, so that no two places answer them
+differently.
+"""
+
+from typing import Final
+from uuid import UUID
+
+from caas.billing_database.connection import Database
+
+HAS_VEHICLE: Final = "select has_vehicle($1, $2)"
+DEALERSHIP_KNOWS: Final = "select dealership_knows($1, $2)"
+DEALERSHIP_SELLS: Final = """
+select exists (select from vehicle_assignments a join orders o on o.id = a.order_id
+                where a.vin = $2 and a.active and o.dealership = $1)
+"""
+
+
+async def has_vehicle(database: Database, customer: UUID, vin: str) -> bool:
+    """Say whether this vehicle was delivered to this customer and is theirs."""
+    return await _says(database, HAS_VEHICLE, customer, vin)
+
+
+async def dealership_knows(database: Database, dealership: str, customer: UUID) -> bool:
+    """Say whether a dealership created this customer, or sold to them: a paid reservation."""
+    return await _says(database, DEALERSHIP_KNOWS, dealership, customer)
+
+
+async def dealership_sells(database: Database, dealership: str, vin: str) -> bool:
+    """Say whether whoever has this vehicle has it by an order of this dealership."""
+    return await _says(database, DEALERSHIP_SELLS, dealership, vin)
+
+
+async def _says(database: Database, query: str, *arguments: object) -> bool:
+    row = await database.fetchrow(query, *arguments)
+    assert row is not None, "a function returns one row"
+    return bool(row[0])

@@ -1,0 +1,114 @@
+"""Erasing a customer: first nothing is open any more, then no copy is left (decision 92).
+
+Whatever may still charge the customer, pay them back or reach them stands in the way and is listed.
+A caller who says so has ended what can be ended: subscriptions and pages nobody has paid on. What
+is paid on such a page afterwards is voided, because its customer was erased.
+
+Rules a change must keep: the list is read again under the customer's lock, in the commit that
+clears; messages on this machine are removed by open work of that commit, so that a crash leaves
+none; nothing that the law keeps (invoices, entries, events) says who the customer was.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+from caas.billing_database import erasing
+from caas.billing_database.books import Books
+from caas.billing_database.connection import Connection
+from caas.billing_database.due_work import DueWork
+from caas.billing_database.erasing import OpenKind, OpenThing
+from caas.notifications import Notifications
+from caas.open_work import Answer, Done, OpenWork
+from caas.order_management import OrderManagement
+from caas.service_catalog.subscriptions import Subscriptions
+
+FORGET_MESSAGES: Final = "forget_messages"
+BEING_SENT_SECONDS: Final = 60.0
+"""A message that was on its way while its reader was erased has arrived by then."""
+
+ENDED_ON_REQUEST: Final = frozenset({OpenKind.SUBSCRIPTION, OpenKind.UNPAID_ORDER, OpenKind.PAGE})
+
+
+@dataclass(frozen=True, slots=True)
+class Erasing:
+    """How far an erasure is: done when nothing is open; `began` says that something was ended."""
+
+    open: Sequence[OpenThing]
+    began: bool = False
+
+
+class Erasure:
+    """Erases customers."""
+
+    def __init__(
+        self,
+        *,
+        books: Books,
+        order_management: OrderManagement,
+        subscriptions: Subscriptions,
+        notifications: Notifications,
+        zone: str,
+    ) -> None:
+        """End what is open in these subsystems; months end in this time zone."""
+        self._books = books
+        self._orders = order_management
+        self._subscriptions = subscriptions
+        self._notifications = notifications
+        self._zone = zone
+
+    def register(self, open_work: OpenWork) -> None:
+        """Take the removal of messages."""
+        open_work.register(FORGET_MESSAGES, self._forget_messages)
+
+    async def erase(self, customer: UUID, *, end_open: bool = False) -> Erasing:
+        """Erase a customer of whom nothing is open; otherwise return what is, and erase nothing.
+
+        With `end_open` what can be ended is ended first. Erasing again changes nothing.
+
+        Raises:
+            CustomerNotFoundError: no customer has this id.
+        """
+        await self._orders.customer(customer)
+        found = await self._open(customer)
+        if found and not end_open:
+            return Erasing(found)
+        for thing in found:
+            await self._end(thing)
+
+        async def clear(connection: Connection) -> list[OpenThing]:
+            was_erased = await erasing.lock(customer, within=connection)
+            left = [] if was_erased else await self._left(customer, connection, end_open=end_open)
+            if not left:
+                await erasing.clear(customer, within=connection)
+                await self._books.work.add(
+                    FORGET_MESSAGES, customer, due_in=BEING_SENT_SECONDS, within=connection
+                )
+            return left
+
+        left = await self._books.database.in_transaction(clear)
+        if not left:
+            await self._notifications.forget(customer)
+        return Erasing(left, began=bool(found))
+
+    async def _open(self, customer: UUID, within: Connection | None = None) -> list[OpenThing]:
+        return await erasing.open_of(self._books.database, customer, zone=self._zone, within=within)
+
+    async def _left(self, customer: UUID, within: Connection, *, end_open: bool) -> list[OpenThing]:
+        """Return what still stands in the way; a page that was given up may stay at the gateway."""
+        given_up = {OpenKind.PAGE} if end_open else set()
+        return [thing for thing in await self._open(customer, within) if thing.kind not in given_up]
+
+    async def _end(self, thing: OpenThing) -> None:
+        match thing.kind:
+            case OpenKind.SUBSCRIPTION:
+                await self._subscriptions.end_subscription(UUID(thing.id))
+            case OpenKind.UNPAID_ORDER:
+                await self._orders.withdraw(UUID(thing.id))
+            case _:
+                return
+
+    async def _forget_messages(self, work: DueWork) -> Answer:
+        await self._notifications.forget(work.subject)
+        return Done()

@@ -1,0 +1,77 @@
+"""The secrets of this data folder: a key for each scope, and those of the simulated world.
+
+Rule a change must keep: made once, kept whole or not at all, and read by their owner alone.
+"""
+
+import base64
+import json
+import os
+import secrets
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+from caas.errors import StartupError
+
+SCOPES: Final = (
+    "order-management", "service-catalog", "fleet", "billing", "ota-engine", "webhook-handler",
+    "operations",
+)  # fmt: skip
+WEBHOOK_SECRET_BYTES: Final = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Secrets:
+    """What is kept."""
+
+    gateway_api_key: str
+    gateway_webhook_secret: str
+    partner_webhook_secret: str
+    api_keys: dict[str, str]
+
+
+def kept(folder: Path) -> Secrets:
+    """Return this folder's secrets, made when it was new; a scope without a key gets one.
+
+    Raises:
+        StartupError: the file cannot be read.
+    """
+    path = folder / "secrets.json"
+    found = (
+        _read(path)
+        if path.exists()
+        else Secrets(
+            gateway_api_key=f"sk_{secrets.token_urlsafe(24)}",
+            gateway_webhook_secret=_webhook_secret(),
+            partner_webhook_secret=_webhook_secret(),
+            api_keys={},
+        )
+    )
+    missing = [scope for scope in SCOPES if scope not in found.api_keys]
+    if missing:
+        found.api_keys.update({scope: f"caas_{secrets.token_urlsafe(32)}" for scope in missing})
+        _keep(path, found)
+    return found
+
+
+def _read(path: Path) -> Secrets:
+    try:
+        return Secrets(**json.loads(path.read_text("utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise StartupError(
+            f"The secrets in {path} cannot be read. Restore the file, or remove it: new secrets "
+            "are then made, and callers need the new keys."
+        ) from error
+
+
+def _keep(path: Path, made: Secrets) -> None:
+    """Write the secrets, whole or not at all; their owner alone may read them."""
+    fresh = path.with_suffix(".new")
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        json.dump(asdict(made), file)
+    fresh.replace(path)
+
+
+def _webhook_secret() -> str:
+    return f"whsec_{base64.b64encode(secrets.token_bytes(WEBHOOK_SECRET_BYTES)).decode()}"

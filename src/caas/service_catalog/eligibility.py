@@ -1,0 +1,33 @@
+"""Who may be sold a service for which vehicle (decision 91).
+
+A service is sold to the customer to whom the vehicle was delivered. A fleet operator sells for any
+customer and any vehicle, and has to say so: `by_fleet` is the scope `fleet` of an API key.
+
+Rule a change must keep: a vehicle that is somebody else's and one that nobody knows are refused in
+the same words.
+"""
+
+from uuid import UUID
+
+from caas.billing_database import eligibility
+from caas.billing_database.connection import Database
+from caas.errors import RefusedError
+
+
+class VehicleNotTheirsError(RefusedError):
+    """A service is sold to the customer to whom the vehicle was delivered."""
+
+    code = "vehicle_not_theirs"
+
+
+async def check_eligible(database: Database, *, customer: UUID, vin: str, by_fleet: bool) -> None:
+    """Let a sale begin only for the customer's own vehicle, or by a fleet operator.
+
+    Raises:
+        VehicleNotTheirsError: the vehicle was not delivered to this customer.
+    """
+    if not by_fleet and not await eligibility.has_vehicle(database, customer, vin):
+        raise VehicleNotTheirsError(
+            f"No vehicle {vin} was delivered to this customer, so no service is sold to them for "
+            "it. A fleet operator needs a key with the scope fleet."
+        )

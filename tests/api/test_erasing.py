@@ -1,0 +1,391 @@
+"""Erasing a customer: nothing of theirs goes on, and nowhere stands who they were (decision 92)."""
+
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+from uuid import UUID, uuid4
+
+import aiohttp
+import msgspec
+import pytest
+
+from caas.billing_database.accounts import Accounts
+from caas.billing_database.connection import Database
+from caas.billing_database.customers import Access, Customers
+from caas.billing_database.sessions import Sessions
+from caas.external_systems.local_outbox import LocalOutbox
+from caas.rules.order_states import OrderState
+from caas.rules.payment_states import PaymentState
+from tests.api.conftest import Doors, Reply, standing_open
+from tests.api.test_orders import EUR_500, until
+from tests.api.test_payments import count
+from tests.api.test_services import TRAFFIC, until_active
+from tests.api.test_webhooks import settled, tells
+from tests.house import VIN, standing
+
+NAME: Final = "Zenobiaquintanilla"
+EMAIL: Final = "zq.unica@correo.example"
+PHONE: Final = "+34 612 345 678"
+PLANTED: Final = (NAME, EMAIL, PHONE)
+OTHER_CAR: Final = "WVWZZZ1JZXWOTHER1"
+TABLES: Final = """
+select c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace
+ where n.nspname = 'caas' and c.relkind in ('r', 'p', 'm')
+"""
+
+
+@pytest.fixture
+async def outbox(tmp_path: Path) -> Path:
+    """The folder that this machine's messages are written to."""
+    return tmp_path / "outbox"
+
+
+@pytest.fixture
+async def doors(database: Database, outbox: Path) -> AsyncIterator[Doors]:
+    """The API over a house that writes its messages into a folder."""
+    async with standing(database, channel=LocalOutbox(outbox)) as house:
+        await house.car()
+        await house.car(OTHER_CAR)
+        await house.offer_heated_seats()
+        async with standing_open(house) as opened:
+            put = await opened.call("PUT", "/v1/services/traffic", json=TRAFFIC)
+            assert put.status == 200, put.body
+            yield opened
+
+
+@dataclass(slots=True)
+class Zenobia:
+    """A customer whose name, address and telephone number stand nowhere else."""
+
+    doors: Doors
+    id: str
+
+    async def erased(self, *, end_open: bool = False) -> Reply:
+        """Ask for her to be erased."""
+        query = "?end_open=true" if end_open else ""
+        return await self.doors.call("DELETE", f"/v1/customers/{self.id}{query}")
+
+    async def orders(self, method: str | None = "pm_ok", vin: str = VIN) -> Reply:
+        """Let her order a vehicle."""
+        paid = {} if method is None else {"payment_method": method}
+        body = {"customer": self.id, "vin": vin, "dealership": "Madrid", "deposit": EUR_500}
+        return await self.doors.post("/v1/orders", {**body, **paid})
+
+    async def buys_seats(self, method: str | None = "pm_ok") -> Reply:
+        """Sell her heated seats."""
+        paid = {} if method is None else {"payment_method": method}
+        body = {"customer": self.id, "vin": VIN, "service": "heated-seats", "duration_days": 30}
+        return await self.doors.post("/v1/service-orders", {**body, **paid})
+
+    async def subscribes(self) -> str:
+        """Subscribe her to live traffic, and wait until it is active; return its path."""
+        body = {"customer": self.id, "vin": VIN, "service": "traffic", "payment_method": "pm_ok"}
+        begun = await self.doors.post("/v1/subscriptions", body)
+        await until_active(self.doors, begun.headers["location"])
+        return begun.headers["location"]
+
+    async def payment(self, subject: str) -> Any:
+        """Return the last payment of something as the API tells it."""
+        return (await self.doors.get(f"/v1/payments?subject={subject}")).json["data"][0]
+
+    async def nothing_on_its_way(self) -> None:
+        """Let the bank settle everything."""
+        for payment in (await self.doors.get(f"/v1/payments?customer={self.id}")).json["data"]:
+            if payment["state"] == "Capturing":
+                await self.doors.house.gateway_does("settle")
+                await self.doors.house.until(
+                    UUID(payment["id"]), lambda p: p.state is PaymentState.SETTLED
+                )
+        await self.doors.house.rest()
+
+
+@pytest.fixture
+async def zenobia(doors: Doors) -> Zenobia:
+    """The customer, created under a known Idempotency-Key."""
+    made = await doors.post("/v1/customers", {"name": NAME, "email": EMAIL}, headers=KEY)
+    assert (made.status, made.json["name"]) == (201, NAME), made.body
+    return Zenobia(doors, made.json["id"])
+
+
+KEY: Final = {"idempotency-key": str(uuid4())}
+
+
+def kinds(answer: Reply) -> set[str]:
+    """Return what an answer says is open."""
+    if answer.status == 202:
+        return {one["kind"] for one in answer.json["open"]}
+    return {re.sub(r" \S+$", "", one["at"]) for one in answer.json.get("errors", [])}
+
+
+async def pay_on(page: str) -> None:
+    """Type a good card into the gateway's own page."""
+    form = {"action": "pay", "number": "4242 4242 4242 4242", "expiry": "12/39", "cvc": "123"}
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(page, data=form, allow_redirects=False) as answer,
+    ):
+        assert answer.status < 400, await answer.text()
+
+
+async def as_owner(database: Database, statement: str) -> None:
+    """Run a statement as the one who owns the schema."""
+    async with database.transaction() as connection:
+        await connection.execute("set local role none")
+        await connection.execute(statement)
+
+
+async def found(database: Database, folder: Path, *needles: str) -> list[str]:
+    """Say in which tables and files one of these stands, whatever is in the catalogue."""
+    wanted = [needle.casefold() for needle in needles]
+    hexed = [needle.encode().hex() for needle in needles]
+    places = []
+    async with database.transaction() as connection:
+        await connection.execute("set local role none")
+        tables = [row["relname"] for row in await connection.fetch(TABLES)]
+        assert len(tables) > 30, "the catalogue was read"
+        for table in tables:
+            rows = await connection.fetch(f"select to_jsonb(t)::text as row from caas.{table} t")
+            for row in rows:
+                plain = row["row"].casefold()
+                if any(one in plain for one in (*wanted, *hexed)):
+                    places.append(f"{table}: {row['row'][:300]}")
+    for file in folder.rglob("*"):
+        if file.is_file():
+            content = file.read_bytes().decode("utf-8", "replace").casefold()
+            if any(one in content for one in wanted):
+                places.append(str(file))
+    return places
+
+
+async def test_a_subscription_stands_in_the_way_and_is_ended_when_asked(zenobia: Zenobia) -> None:
+    path = await zenobia.subscribes()
+
+    refused = await zenobia.erased()
+    running = (await zenobia.doors.get(path)).json["state"]
+    begun = await zenobia.erased(end_open=True)
+
+    assert (refused.status, refused.json["code"]) == (409, "customer_still_open"), refused.body
+    assert (kinds(refused), running) == ({"subscription"}, "active")
+    assert (begun.status, kinds(begun)) == (202, {"last month"}), begun.body
+    assert (await zenobia.doors.get(path)).json["state"] == "cancelled"
+    assert (await zenobia.doors.get(f"/v1/customers/{zenobia.id}")).json["name"] == NAME
+
+
+async def test_a_vehicle_on_its_way_stands_in_the_way_whatever_is_asked(zenobia: Zenobia) -> None:
+    order = (await zenobia.orders()).json["id"]
+    await until(zenobia.doors, order, OrderState.READY)
+
+    refused = await zenobia.erased()
+    asked = await zenobia.erased(end_open=True)
+
+    assert kinds(refused) >= {"order"}, refused.body
+    assert kinds(asked) >= {"order"}, asked.body
+    assert (await zenobia.doors.get(f"/v1/orders/{order}")).json["state"] == "ready"
+
+
+async def test_money_on_its_way_stands_in_the_way_until_it_has_arrived(zenobia: Zenobia) -> None:
+    payment_id = UUID((await zenobia.buys_seats()).json["payment"])
+    house = zenobia.doors.house
+    await house.until(payment_id, lambda p: p.state is PaymentState.CAPTURING)
+    on_its_way = await zenobia.erased(end_open=True)
+    await house.gateway_does("settle")
+    await house.until(payment_id, lambda p: p.state is PaymentState.SETTLED)
+    arrived = await zenobia.erased()
+
+    assert kinds(on_its_way) == {"payment"}, on_its_way.body
+    assert arrived.status == 200, arrived.body
+
+
+async def test_a_service_paid_after_its_customer_was_erased_is_not_charged(
+    zenobia: Zenobia,
+) -> None:
+    order = (await zenobia.buys_seats(None)).json
+    page = order["payments"][0]["hosted_page_url"]
+    refused = await zenobia.erased()
+    erased = await zenobia.erased(end_open=True)
+
+    await pay_on(page)
+
+    assert (refused.status, kinds(refused)) == (409, {"page"}), refused.body
+    assert (erased.status, erased.json["name"]) == (200, None), erased.body
+    house = zenobia.doors.house
+    payment = await house.until(UUID(order["payment"]), lambda p: p.state is PaymentState.VOIDED)
+    assert payment.captured_amount == 0
+    assert await count(zenobia.doors, "ota_commands") == 0
+
+
+async def test_a_reservation_paid_after_its_customer_was_erased_reserves_nothing(
+    zenobia: Zenobia,
+) -> None:
+    order = (await zenobia.orders(None)).json
+    refused = await zenobia.erased()
+    erased = await zenobia.erased(end_open=True)
+
+    await pay_on(order["payments"][0]["hosted_page_url"])
+
+    assert kinds(refused) == {"page", "unpaid order"}, refused.body
+    assert erased.status == 200, erased.body
+    payment_id = UUID(order["payments"][0]["id"])
+    await zenobia.doors.house.until(payment_id, lambda p: p.state is PaymentState.VOIDED)
+    stands = (await zenobia.doors.get(f"/v1/orders/{order['id']}")).json["state"]
+    vehicle = (await zenobia.doors.get(f"/v1/vehicles/{VIN}")).json["state"]
+    assert (stands, vehicle) == ("withdrawn", "sin asignar")
+
+
+async def test_nobody_sells_anything_to_who_was_erased(zenobia: Zenobia) -> None:
+    unpaid = (await zenobia.orders("pm_declined")).json["payment"]["subject"]
+    seats = (await zenobia.buys_seats("pm_declined")).json["payment"]["subject"]
+    assert (await zenobia.erased()).status == 200
+
+    for path, subject, amount in (
+        ("/v1/payments/reservation", unpaid, 50_000), ("/v1/payments/service", seats, 1299),
+    ):  # fmt: skip
+        body = {"subject": subject, "customer": zenobia.id, "amount": amount, "currency": "EUR",
+                "payment_method": "pm_ok"}  # fmt: skip
+        answer = await zenobia.doors.post(path, body)
+        assert (answer.status, answer.json["code"]) == (409, "customer_erased"), (path, answer.body)
+    assert (await zenobia.orders()).json["code"] == "customer_erased"
+    assert (await zenobia.buys_seats()).json["code"] == "customer_erased"
+
+
+async def test_a_repeated_creation_tells_what_is_known_now(zenobia: Zenobia) -> None:
+    body = {"name": NAME, "email": EMAIL}
+    before = await zenobia.doors.post("/v1/customers", body, headers=KEY)
+    assert (await zenobia.erased()).status == 200
+
+    after = await zenobia.doors.post("/v1/customers", body, headers=KEY)
+
+    assert (before.status, before.json["id"], before.json["name"]) == (201, zenobia.id, NAME)
+    assert (after.status, after.json["id"], after.json["name"]) == (201, zenobia.id, None)
+    assert after.headers["idempotency-replayed"] == "true"
+
+
+@pytest.mark.parametrize("text", PLANTED)
+async def test_text_that_says_who_a_customer_is_comes_into_no_book(
+    zenobia: Zenobia, text: str
+) -> None:
+    payment = (await zenobia.buys_seats()).json["payment"]
+    path = f"/v1/payments/{payment}"
+    settlement = {"settlement_id": text, "settled": True, "settled_amount": 1299,
+                  "currency": "EUR"}  # fmt: skip
+    order = {"customer": zenobia.id, "vin": OTHER_CAR, "deposit": EUR_500}
+    refused = {
+        "void": await zenobia.doors.post(f"{path}/void", {"reason": f"for {text}, please"}),
+        "refund": await zenobia.doors.post(
+            f"{path}/refunds", {"amount": 1, "reason": f"for {text}, please"}
+        ),
+        "settlement": await zenobia.doors.post(f"{path}/settlements", settlement),
+        "dealership": await zenobia.doors.post("/v1/orders", {**order, "dealership": text}),
+    }
+
+    assert {call: answer.status for call, answer in refused.items()} == dict.fromkeys(refused, 422)
+
+
+async def test_no_copy_of_who_a_customer_was_is_left_anywhere(
+    zenobia: Zenobia, outbox: Path
+) -> None:
+    doors, database = zenobia.doors, zenobia.doors.house.database
+    await _live_a_whole_life(zenobia)
+    await _plant_everywhere(zenobia)
+    await doors.house.rest()
+    planted = await found(database, outbox.parent, *PLANTED)
+    assert any(str(outbox) in place for place in planted), "her messages lie in the outbox"
+    assert any(place.startswith("customers:") for place in planted), "she is looked for well"
+
+    await _come_to_an_end(zenobia)
+    erased = await zenobia.erased(end_open=True)
+
+    assert erased.status == 200, erased.body
+    assert await found(database, outbox.parent, *PLANTED) == []
+
+
+async def _live_a_whole_life(zenobia: Zenobia) -> None:
+    """Buy a vehicle, a service and a subscription; sign in, be sent a link."""
+    doors = zenobia.doors
+    order = (await zenobia.orders()).json["id"]
+    await until(doors, order, OrderState.READY)
+    url = f"https://shop.example/{NAME}?back={EMAIL}"
+    rest = {"payment_method": "pm_ok", "return_url": url}
+    assert (await doors.post(f"/v1/orders/{order}/final-payment", rest)).status in {201, 202}
+    await until(doors, order, OrderState.DELIVERY_SCHEDULED)
+    management = doors.house.platform.order_management
+    delivery = (await management.order(UUID(order))).delivery_id
+    assert delivery is not None, "a scheduled delivery has an id"
+    await management.delivery_completed(delivery)
+    assert (await zenobia.buys_seats()).status in {201, 202}
+    await zenobia.subscribes()
+    database, customer = doors.house.database, UUID(zenobia.id)
+    account = await Accounts(database).put_customer(customer, "$argon2id$v=19$x")
+    await Sessions(database).begin("t" * 43, account, idle_seconds=60, seconds_max=60)
+    async with database.transaction() as connection:
+        await Customers(database).add_link(
+            "l" * 43, Access(customer, UUID(order)), valid_seconds=60, within=connection
+        )
+
+
+async def _plant_everywhere(zenobia: Zenobia) -> None:
+    """Say who she is in every text of every call about her, whether or not it is taken."""
+    doors, customer = zenobia.doors, zenobia.id
+    payment = next(
+        one["id"]
+        for one in (await doors.get(f"/v1/payments?customer={customer}")).json["data"]
+        if one["type"] == "service"
+    )
+    subscription = (await doors.get(f"/v1/subscriptions?customer={customer}")).json["data"][0]
+    now = subscription["activated_at"]
+    charge = {"subject": str(uuid4()), "customer": customer, "amount": 1299, "currency": "EUR"}
+    seats = {"customer": customer, "vin": VIN, "service": "heated-seats", "duration_days": 30}
+    order = {"customer": customer, "vin": OTHER_CAR, "dealership": "Madrid", "deposit": EUR_500}
+    use = {"subscription": subscription["id"], "quantity": 1, "at": now, "source_id": "meter-1"}
+    delivery = {"vin": VIN, "command_id": str(uuid4()), "epoch": 1, "service": "heated-seats",
+                "status": "SUCCEEDED", "at": "2026-01-01T00:00:00Z",
+                "signature": "A" * 86 + "=="}  # fmt: skip
+    settlement = {"settlement_id": "s1", "settled": True, "settled_amount": 1299,
+                  "currency": "EUR"}  # fmt: skip
+    calls: tuple[tuple[str, dict[str, Any], tuple[str, ...]], ...] = (
+        ("/v1/orders", order, ("dealership", "model", "payment_method", "return_url")),
+        ("/v1/service-orders", seats, ("payment_method", "return_url", "service", "vin")),
+        ("/v1/payments/service", charge, ("payment_method", "return_url")),
+        ("/v1/payments/reservation", charge, ("payment_method", "return_url")),
+        ("/v1/subscriptions", {k: v for k, v in seats.items() if k != "duration_days"}
+         | {"payment_method": "pm_ok"}, ("payment_method", "service", "vin")),
+        (f"/v1/subscriptions/{subscription['id']}/payment-method", {}, ("payment_method",)),
+        ("/v1/usage", use, ("source_id", "unit")),
+        (f"/v1/payments/{payment}/void", {}, ("reason",)),
+        (f"/v1/payments/{payment}/refunds", {"amount": 1}, ("reason",)),
+        (f"/v1/payments/{payment}/settlements", settlement, ("settlement_id",)),
+        (f"/v1/payments/{payment}/delivery", delivery, ("service", "status_reason")),
+    )  # fmt: skip
+    for path, body, fields in calls:
+        for field in fields:
+            for text in PLANTED:
+                planted = f"https://shop.example/{text}" if field == "return_url" else text
+                answer = await doors.post(path, {**body, field: planted})
+                assert answer.status < 500, (path, field, answer.body)
+    for number, text in enumerate(PLANTED):
+        event = f"evt_{number}"
+        body_of_gateway = msgspec.json.decode(settled(event))
+        body_of_gateway["data"] |= {
+            "description": f"for {EMAIL}", "email": text,
+            "billing_details": {"name": NAME, "phone": PHONE, "email": EMAIL},
+            "customer": {"name": text, "phone": text},
+        }  # fmt: skip
+        told = await tells(doors, msgspec.json.encode(body_of_gateway), event_id=event)
+        assert told.status in {200, 204}, told.body
+
+
+async def _come_to_an_end(zenobia: Zenobia) -> None:
+    """End the subscription, bill its last month, and let the bank settle everything."""
+    doors = zenobia.doors
+    subscription = (await doors.get(f"/v1/subscriptions?customer={zenobia.id}&state=active")).json
+    path = f"/v1/subscriptions/{subscription['data'][0]['id']}"
+    ended = (await doors.call("DELETE", path)).json
+    await zenobia.nothing_on_its_way()
+    month = ended["cancelled_at"][:7]
+    await as_owner(doors.house.database, "update caas.clock set moved = interval '40 days'")
+    run = await doors.post("/v1/billing/runs", {"month": month})
+    assert run.status == 201, run.body
+    await doors.house.rest()
+    await zenobia.nothing_on_its_way()

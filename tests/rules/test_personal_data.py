@@ -1,0 +1,51 @@
+"""What tells of a person and what does not (decision 92)."""
+
+import pytest
+
+from caas.rules.personal_data import masked, tells_of_a_person, without_personal_data
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "for Ana Ruiz, please", "ANA RUIZ", "ask ana@example.com", "call +34 612 345 678",
+        "0034612345678", "612 345 678", "612 34 56 78", "+44 (20) 7946-0958",
+    ],
+)  # fmt: skip
+def test_names_addresses_and_telephone_numbers_tell_of_a_person(text: str) -> None:
+    assert tells_of_a_person(text, name="Ana Ruiz", email="ana@example.com")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "desistimiento", "ana ruizado", "invoice 2026-000123", "30 days at 12.99 EUR",
+        "2026-11-28T17:00:00+01:00", "01a20737-8baa-7443-b3c7-3e6890dce6ea", "WVWZZZ1JZXW000001",
+        "goodwill", "settlement 20261128-0001", "123456789012", "", "at the dealership",
+    ],
+)  # fmt: skip
+def test_ids_amounts_and_moments_tell_of_nobody(text: str) -> None:
+    assert not tells_of_a_person(text, name="Ana Ruiz", email="ana@example.com")
+
+
+def test_a_customer_who_was_erased_has_nothing_to_be_told() -> None:
+    assert not tells_of_a_person("for Ana Ruiz", name=None, email=None)
+
+
+def test_a_very_short_name_is_part_of_other_words() -> None:
+    assert not tells_of_a_person("Li is here", name="Li", email="li@example.com")
+
+
+def test_what_partners_tell_is_kept_without_who_somebody_is() -> None:
+    told = {
+        "id": "evt_1",
+        "data": {
+            "amount": 1299, "billing_details": {"name": "Ana"}, "email": "ana@example.com",
+            "lines": [{"description": "for ana@example.com", "phone": "1"}],
+        },
+    }  # fmt: skip
+
+    assert without_personal_data(told) == {
+        "id": "evt_1", "data": {"amount": 1299, "lines": [{"description": "for [removed]"}]},
+    }  # fmt: skip
+    assert masked("from <ana@example.com>") == "from <[removed]>"

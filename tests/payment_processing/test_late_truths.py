@@ -41,7 +41,7 @@ async def test_a_truth_is_written_down_although_the_payment_moved_meanwhile(
     payment = await voided_and_taken(house)
     payments, get = house.platform.books.payments, house.platform.books.payments.get
     before = msgspec.structs.replace(
-        payment, state=PaymentState.AUTHORIZED, version=payment.version - 1
+        payment, state=PaymentState.FAILED, version=payment.version - 1
     )
 
     async def seen_too_early(*_: object, **__: object) -> Payment:

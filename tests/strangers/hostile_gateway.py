@@ -35,7 +35,7 @@ WEBHOOK_SECONDS_MAX: Final = 1.0
 WEBHOOK_TRIES: Final = 5
 
 
-class Refusal(Exception):
+class RefusalError(Exception):
     """The contract's refusal: a status and a code."""
 
     def __init__(self, status: int, code: str) -> None:
@@ -65,7 +65,7 @@ class HostileGateway:
 
     def __post_init__(self) -> None:
         """Draw everything from the seed."""
-        self.chance = random.Random(self.seed)  # noqa: S311  # It decides trouble, not secrets.
+        self.chance = random.Random(self.seed)
 
     # --- the contract ---------------------------------------------------------------------------
 
@@ -163,7 +163,7 @@ class HostileGateway:
 
     def _captured(self, thing: Thing, amount: int) -> tuple[int, Thing]:
         if thing["status"] != "authorized":
-            raise Refusal(409, "already_voided" if thing["status"] == "voided" else
+            raise RefusalError(409, "already_voided" if thing["status"] == "voided" else
                           "already_failed" if thing["status"] == "failed" else
                           "not_yet_authorized" if thing["status"] in ALIVE else
                           "already_captured")  # fmt: skip
@@ -173,7 +173,7 @@ class HostileGateway:
 
     def _voided(self, thing: Thing) -> tuple[int, Thing]:
         if thing["status"] not in ALIVE:
-            raise Refusal(409, f"already_{thing['status']}" if thing["status"] in
+            raise RefusalError(409, f"already_{thing['status']}" if thing["status"] in
                           {"voided", "failed"} else "already_captured")  # fmt: skip
         thing["status"] = "voided"
         self.tell("transaction.voided", thing)
@@ -186,7 +186,7 @@ class HostileGateway:
             if refund["transaction_id"] == thing["id"] and refund["status"] == "pending"
         )
         if amount > thing["captured_amount"] - thing["refunded_amount"] - pending:
-            raise Refusal(409, "nothing_to_refund")
+            raise RefusalError(409, "nothing_to_refund")
         refund = {"id": self._new_id("re"), "transaction_id": thing["id"], "amount": amount,
                   "status": "pending"}  # fmt: skip
         self.refunds[refund["id"]] = refund
@@ -212,7 +212,7 @@ class HostileGateway:
     def _answered(self, work: Work) -> web.Response:
         try:
             status, thing = work()
-        except Refusal as refusal:
+        except RefusalError as refusal:
             body = {"type": "about:blank", "title": refusal.code, "code": refusal.code}
             return web.json_response(
                 body, status=refusal.status, content_type="application/problem+json"

@@ -84,13 +84,14 @@ class Applying:
         )
         return (await self._apply(payment, move))[0]
 
-    async def suspect(self, payment: Payment, transaction_id: str) -> None:
+    async def suspect(
+        self, payment: Payment, transaction_id: str, *, disputed: bool = False
+    ) -> None:
         """Have it looked into whether the gateway has what it should not have (decision 10)."""
-        await self._books.work.add(
-            COMPENSATE,
-            derived_id(payment.id, transaction_id),
-            payload={"payment": str(payment.id), "transaction": transaction_id},
-        )
+        hint: dict[str, object] = {"payment": str(payment.id), "transaction": transaction_id}
+        if disputed:
+            hint["disputed"] = True
+        await self._books.work.add(COMPENSATE, derived_id(payment.id, transaction_id), payload=hint)
 
     async def _apply(
         self,

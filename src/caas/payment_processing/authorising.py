@@ -5,7 +5,8 @@ call, a lookup, a webhook or a settlement line.
 
 Rules a change must keep: the intent is committed before the call and its outcome after it; only
 evidence turns a payment into Failed, and "never sent" is evidence only while nobody else has taken
-the work over; a decline code nobody knows decides nothing.
+the work over; a decline code nobody knows decides nothing; a payment follows the transaction it
+has chosen, and what is said of another one is left to that one's compensation.
 """
 
 from dataclasses import dataclass
@@ -13,13 +14,15 @@ from typing import Final
 
 from caas.billing_database.moves import Work, move_of
 from caas.billing_database.payments import Payment
+from caas.external_systems.http_answers import GatewayFailure
 from caas.external_systems.payment_gateway import (
     CaptureMode,
     GatewayTransaction,
     TransactionRequest,
     TransactionStatus,
 )
-from caas.payment_processing.applying import ENDED, REFUSES, Applying
+from caas.payment_processing.applying import ENDED, REFUSES
+from caas.payment_processing.choosing import DEAD, Choosing, is_sibling
 from caas.payment_processing.flow import Flow
 from caas.payment_processing.gateway_calls import (
     AUTHORISE,
@@ -37,6 +40,7 @@ from caas.rules.payment_states import AnyEvent, BeyondEvent, PaymentEvent, Payme
 from caas.rules.retry_strategy import GatewayErrorKind, decline_kind
 
 HOSTED_PAGE_PROBE_SECONDS: Final = 30.0
+LOOKS_MAX: Final = 5
 NEVER_REACHED: Final = "gateway_unreachable"
 ABANDONED: Final = "abandoned"
 
@@ -59,7 +63,7 @@ class Attempt:
 FIRST_ATTEMPT: Final = Attempt()
 
 
-class Authorising(Applying):
+class Authorising(Choosing):
     """Asks for funds and follows the answer."""
 
     async def process_payment(
@@ -77,6 +81,15 @@ class Authorising(Applying):
             described = await self._books.payments.description(payment.id)
         request = _request_for(payment, described or f"CaaS {payment.type}")
         key = key_of(payment.id, AUTHORISE, issue=attempt.issue)
+        in_doubt = attempt.maybe_sent or attempt.issue > 1
+
+        async def doubt() -> None:
+            nonlocal in_doubt
+            in_doubt = True
+            await self.watch_for_siblings(payment)
+
+        if in_doubt:
+            await self.watch_for_siblings(payment)
         answer = await persist(
             lambda: self._gateway.initiate(request, key=key),
             pace=self._pace,
@@ -84,6 +97,7 @@ class Authorising(Applying):
             earlier_tries=attempt.earlier_tries,
             maybe_sent=attempt.maybe_sent,
             key_lifetime=KeyLifetime.of(self._gateway.capabilities),
+            on_unknown=doubt,
         )
         match answer:
             case Unanswered():
@@ -91,27 +105,55 @@ class Authorising(Applying):
             case Refused():
                 return await self._authorisation_refused(payment, flow, answer)
             case transaction:
-                return await self.authorisation_answered(
-                    payment, transaction, flow, source="gateway"
-                )
+                return await self._answered(payment, transaction, flow, in_doubt=in_doubt)
+
+    async def _answered(
+        self, payment: Payment, transaction: GatewayTransaction, flow: Flow, *, in_doubt: bool
+    ) -> Payment:
+        """Follow an answer; a decline of one attempt says nothing of the attempts before it."""
+        if in_doubt:
+            try:
+                transaction = await self.weighed(payment, transaction)
+            except GatewayFailure as failure:
+                return await self.leave_unknown(payment, AUTHORISE, failure.sentence)
+        return await self.authorisation_answered(payment, transaction, flow, source="gateway")
 
     async def authorisation_answered(
         self, payment: Payment, transaction: GatewayTransaction, flow: Flow, *, source: str
     ) -> Payment:
-        """Follow what the gateway says of a pending payment's transaction."""
+        """Follow what the gateway says of a pending payment's transaction.
+
+        The payment chooses this transaction, unless it has chosen another by then.
+        """
         assert payment.state is PaymentState.PENDING, "later answers are late truths"
+        moved = False
+        for _ in range(LOOKS_MAX):
+            if moved or payment.state is not PaymentState.PENDING:
+                break
+            if is_sibling(payment, transaction.id):
+                break
+            payment, moved = await self._follow(payment, transaction, flow, source=source)
+        unwanted = payment.state in ENDED and not moved
+        if (unwanted or is_sibling(payment, transaction.id)) and transaction.status not in DEAD:
+            await self.suspect(payment, transaction.id)
+        return payment
+
+    async def _follow(
+        self, payment: Payment, transaction: GatewayTransaction, flow: Flow, *, source: str
+    ) -> tuple[Payment, bool]:
+        """Move a pending payment as its transaction says; False when it was moved meanwhile."""
         match transaction.status:
             case TransactionStatus.REQUIRES_ACTION | TransactionStatus.PENDING:
                 return await self._still_open(payment, transaction, flow)
             case TransactionStatus.FAILED:
                 return await self._declined(payment, transaction, flow, source=source)
             case TransactionStatus.VOIDED:
-                return await self.fail(
+                return await self._fail(
                     payment, BeyondEvent.CUSTOMER_ABANDONS, flow, ABANDONED, transaction.id
                 )
             case TransactionStatus.SETTLEMENT_FAILED | TransactionStatus.REFUNDED:
                 because = f"The gateway says {transaction.status} of what was never captured here."
-                return await self.leave_unknown(payment, AUTHORISE, because)
+                return await self.leave_unknown(payment, AUTHORISE, because), True
             case _:
                 return await self._funds_reserved(payment, transaction, flow, source=source)
 
@@ -125,11 +167,23 @@ class Authorising(Applying):
         **facts: object,
     ) -> Payment:
         """End an attempt that is known not to have charged anybody (Diagram 7 follows)."""
+        return (await self._fail(payment, event, flow, code, transaction_id, **facts))[0]
+
+    async def _fail(
+        self,
+        payment: Payment,
+        event: AnyEvent,
+        flow: Flow,
+        code: str,
+        transaction_id: str | None = None,
+        **facts: object,
+    ) -> tuple[Payment, bool]:
         step = await flow.when_failed(payment)
         move = move_of(
             payment,
             event,
             source="failed",
+            if_version=_chosen_at(payment),
             outcome="known",
             decline_code=code,
             facts=facts,
@@ -137,16 +191,17 @@ class Authorising(Applying):
             done=(AUTHORISE, PROBE),
         )
         after, moved = await self.try_to_apply(payment, move, step=step)
-        return await flow.carry_on(after) if moved else after
+        return (await flow.carry_on(after) if moved else after), moved
 
     async def _funds_reserved(
         self, payment: Payment, transaction: GatewayTransaction, flow: Flow, *, source: str
-    ) -> Payment:
+    ) -> tuple[Payment, bool]:
         step = await flow.when_authorised(payment)
         move = move_of(
             payment,
             PaymentEvent.FUNDS_RESERVED,
             source="authorised",
+            if_version=_chosen_at(payment),
             outcome="known",
             facts=_told(transaction, source),
             gateway_transaction_id=transaction.id,
@@ -156,28 +211,30 @@ class Authorising(Applying):
             done=(AUTHORISE, PROBE),
         )
         after, moved = await self.try_to_apply(payment, move, step=step)
-        if moved:
-            return await flow.carry_on(after)
-        if after.state in ENDED:
-            await self.suspect(after, transaction.id)
-        return after
+        return (await flow.carry_on(after) if moved else after), moved
 
     async def _declined(
         self, payment: Payment, transaction: GatewayTransaction, flow: Flow, *, source: str
-    ) -> Payment:
+    ) -> tuple[Payment, bool]:
         code = transaction.decline_code or ""
         if decline_kind(code) is GatewayErrorKind.UNRECOGNISED:
             because = f"The gateway says failed with a code nobody knows: {code or 'none'}."
-            return await self.leave_unknown(
-                payment, AUTHORISE, because, transaction_id=transaction.id
-            )
-        return await self.fail(
+            return await self._undecided(payment, transaction, because), True
+        return await self._fail(
             payment, PaymentEvent.GATEWAY_REJECTION, flow, code, transaction.id, told_by=source
         )
 
+    async def _undecided(
+        self, payment: Payment, transaction: GatewayTransaction, because: str
+    ) -> Payment:
+        """Leave it unknown; what decides nothing is chosen only where nothing else can be found."""
+        by_reference = self._gateway.capabilities.lookup_by_reference
+        chosen = None if by_reference else transaction.id
+        return await self.leave_unknown(payment, AUTHORISE, because, transaction_id=chosen)
+
     async def _still_open(
         self, payment: Payment, transaction: GatewayTransaction, flow: Flow
-    ) -> Payment:
+    ) -> tuple[Payment, bool]:
         must_act = transaction.status is TransactionStatus.REQUIRES_ACTION
         step = await flow.when_customer_must_act(payment) if must_act else None
         probe = Work(PROBE, self._pace.seconds(HOSTED_PAGE_PROBE_SECONDS))
@@ -185,13 +242,15 @@ class Authorising(Applying):
             payment,
             Remark.CUSTOMER_ACTION_REQUIRED if must_act else Remark.GATEWAY_CALLED,
             source=f"open:{transaction.status}",
+            if_version=_chosen_at(payment),
             outcome="known",
             gateway_transaction_id=transaction.id,
             hosted_page_url=transaction.hosted_page_url,
             done=(AUTHORISE,),
             next=(probe,),
         )
-        return await self.apply(payment, move, step=step)
+        after, moved = await self.try_to_apply(payment, move, step=step)
+        return after, moved or after.gateway_transaction_id == transaction.id
 
     async def _authorisation_unanswered(
         self, payment: Payment, flow: Flow, unanswered: Unanswered, attempt: Attempt
@@ -213,6 +272,11 @@ class Authorising(Applying):
             return await self._refused(payment, AUTHORISE, refused)
         await self._alert(REFUSES, payment.id, refused.error.sentence)
         return await self.fail(payment, PaymentEvent.GATEWAY_REJECTION, flow, refused.error.refusal)
+
+
+def _chosen_at(payment: Payment) -> int | None:
+    """Return the version from which a payment without a transaction may choose one."""
+    return payment.version if payment.gateway_transaction_id is None else None
 
 
 def _told(transaction: GatewayTransaction, source: str) -> dict[str, object]:

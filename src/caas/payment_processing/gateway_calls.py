@@ -29,6 +29,7 @@ CAPTURE: Final = "capture"
 VOID: Final = "void"
 PROBE: Final = "probe"
 COMPENSATE: Final = "compensate"
+LOOK_FOR_SIBLINGS: Final = "look_for_siblings"
 POLL_SETTLEMENT: Final = "poll_settlement"
 
 SAFETY_NET_SECONDS: Final = 75.0
@@ -96,10 +97,12 @@ async def persist(
     earlier_tries: int = 0,
     maybe_sent: bool = False,
     key_lifetime: KeyLifetime = KEY_NEEDS_NO_LIFE,
+    on_unknown: Callable[[], Awaitable[None]] | None = None,
 ) -> Answer | Unanswered | Refused:
     """Call until there is an answer, the retries are exhausted, or patience ends.
 
-    What may have been sent is not sent again once the gateway may have forgotten its key.
+    What may have been sent is not sent again once the gateway may have forgotten its key;
+    `on_unknown` is awaited after the first attempt that may have been, before another is made.
     """
     clock = asyncio.get_running_loop().time
     first_sent = clock()
@@ -110,7 +113,10 @@ async def persist(
         except RefusedByPartnerError as refusal:
             return Refused(refusal, maybe_sent)
         except (NotSentError, TooManyRequestsError, OutcomeUnknownError) as failure:
-            maybe_sent = maybe_sent or isinstance(failure, OutcomeUnknownError)
+            if isinstance(failure, OutcomeUnknownError):
+                if on_unknown is not None and not maybe_sent:
+                    await on_unknown()
+                maybe_sent = True
             unanswered = _unanswered(failure, tries, maybe_sent=maybe_sent)
         if maybe_sent and unanswered.wait_seconds is not None:
             age = clock() - first_sent + pace.seconds(unanswered.wait_seconds)

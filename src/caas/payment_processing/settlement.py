@@ -6,7 +6,8 @@ the same truths end in the same state and the same books.
 
 Rules a change must keep: id, amount and currency must be the payment's or nothing is applied and a
 case is opened (decision 32); what cannot be followed now is kept and followed later; what is said
-of a payment that ended is asked again before anything is done about it (decision 10).
+of a payment that ended is asked again before anything is done about it (decision 10); what is said
+of a sibling, a second transaction of a payment, drives that sibling's compensation alone.
 """
 
 from collections.abc import Awaitable, Callable
@@ -27,13 +28,13 @@ from caas.external_systems.payment_gateway import (
     GatewayTransaction,
     PaymentGateway,
     TransactionStatus,
-    mismatches,
 )
 from caas.open_work import Again, Answer, Done, OpenWork, Park
 from caas.payment_processing.bank_words import POLL_SECONDS, BankWords, Heard
 from caas.payment_processing.charges import Charges
+from caas.payment_processing.choosing import CONTRADICTION, DEAD, differences, is_sibling
 from caas.payment_processing.flow import Alert, Flows
-from caas.payment_processing.gateway_calls import POLL_SETTLEMENT
+from caas.payment_processing.gateway_calls import POLL_SETTLEMENT, PROBE
 from caas.payment_processing.late_truths import LateTruths
 from caas.rules.pace import Pace
 from caas.rules.payment_states import PaymentState, Remark
@@ -88,7 +89,9 @@ class Settlement:
         self._on_refund = on_refund
         self._on_dispute = on_dispute
         self._bank = BankWords(books, charges, pace=pace, alert=alert)
-        self._late_truths = LateTruths(books=books, gateway=gateway, charges=charges, alert=alert)
+        self._late_truths = LateTruths(
+            books=books, gateway=gateway, charges=charges, alert=alert, pace=pace
+        )
         self._inbox = WebhookInbox(books.database)
 
     def register(self, open_work: OpenWork) -> None:
@@ -145,11 +148,7 @@ class Settlement:
     ) -> Heard:
         match payment.state:
             case PaymentState.PENDING:
-                flow = self._flows.of(payment.type)
-                after = await self._charges.authorisation_answered(
-                    payment, transaction, flow, source=source
-                )
-                return after, _is_no_further(payment, transaction, after)
+                return await self._said_of_pending(payment, transaction, source=source)
             case PaymentState.AUTHORIZED:
                 return await self._said_of_authorised(payment, transaction)
             case PaymentState.CAPTURING:
@@ -167,25 +166,35 @@ class Settlement:
         return payment, True
 
     async def _contradicts(self, payment: Payment, transaction: GatewayTransaction) -> bool:
-        different = mismatches(
-            transaction,
-            reference=str(payment.id),
-            amount=payment.amount,
-            currency=payment.currency,
-        )
-        known_as = payment.gateway_transaction_id
-        another = known_as is not None and transaction.id != known_as
-        if another and not different and transaction.status in HELD_OR_TAKEN:
-            await self._charges.suspect(payment, transaction.id)
-        if another:
-            different.append(f"id {transaction.id!r}, not {known_as!r}")
+        """Say whether this is not the payment's own news; a sibling's goes to its compensation."""
+        different = differences(payment, transaction)
         if different:
             await self._books.cases.open(
-                "gateway_contradiction",
+                CONTRADICTION,
                 payment.id,
                 f"The gateway says {', '.join(different)}; nothing was applied.",
             )
-        return bool(different)
+            return True
+        sibling = is_sibling(payment, transaction.id)
+        if sibling and transaction.status not in DEAD:
+            await self._charges.suspect(payment, transaction.id)
+        return sibling
+
+    async def _said_of_pending(
+        self, payment: Payment, transaction: GatewayTransaction, *, source: str
+    ) -> Heard:
+        """Follow what is said of a payment that may not have chosen its transaction yet."""
+        if not transaction.id:  # a settlement line that names none
+            await self._books.work.add(PROBE, payment.id)
+            return payment, True
+        try:
+            transaction = await self._charges.weighed(payment, transaction)
+        except GatewayFailure:
+            return payment, False
+        after = await self._charges.authorisation_answered(
+            payment, transaction, self._flows.of(payment.type), source=source
+        )
+        return after, _is_no_further(payment, transaction, after)
 
     async def _said_of_authorised(self, payment: Payment, transaction: GatewayTransaction) -> Heard:
         if transaction.status is TransactionStatus.VOIDED:
@@ -241,15 +250,28 @@ class Settlement:
         if event is None:
             return Done()  # it tells nothing of a payment
         if isinstance(event.subject, GatewayRefund):
-            return _for_a_while(work, await self._on_refund(event.subject))
+            answer = await self._on_refund(event.subject)
+            return await self._or_undone(work, answer, event.subject.transaction_id)
         if isinstance(event.subject, GatewayDispute):
-            return _for_a_while(work, await self._on_dispute(event.subject, event.occurred_at))
+            answer = await self._on_dispute(event.subject, event.occurred_at)
+            transaction_id = event.subject.transaction_id
+            return await self._or_undone(work, answer, transaction_id, disputed=True)
         payment = await self._payment_of(event.subject)
         if payment is None:
             again = Again(STRANGER_SECONDS, "its payment is not known here")
             return _for_a_while(work, again)
         _, heard = await self._hear(payment, event.subject, source=f"webhook:{row.event_id}")
         return Done() if heard else _later(work)
+
+    async def _or_undone(
+        self, work: DueWork, answer: Answer, transaction_id: str, *, disputed: bool = False
+    ) -> Answer:
+        """Leave a word that no desk knows to the compensation of its transaction, if it has one."""
+        if isinstance(answer, Again) and await self._late_truths.hears_of(
+            transaction_id, disputed=disputed
+        ):
+            return Done()
+        return _for_a_while(work, answer)
 
     async def _payment_of(self, transaction: GatewayTransaction) -> Payment | None:
         try:

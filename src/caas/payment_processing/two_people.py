@@ -18,7 +18,7 @@ from caas.billing_database.due_work import DueWork
 from caas.billing_database.outcome_decisions import OutcomeDecision, OutcomeDecisions
 from caas.billing_database.payments import Payment
 from caas.errors import ConflictError, RefusedError
-from caas.open_work import Answer, Done, OpenWork
+from caas.open_work import Again, Answer, Done, OpenWork
 from caas.payment_processing.unknown_outcomes import (
     UNKNOWN,
     OutcomeKnownError,
@@ -29,6 +29,7 @@ from caas.rules.payment_states import BeyondEvent, PaymentState
 
 CARRY_OUT: Final = "carry_out_outcome_decision"
 NOTE_CHARS_MAX: Final = 1000
+AGAIN_SECONDS: Final = 1.0
 
 
 class NotDecidableError(ConflictError):
@@ -135,13 +136,15 @@ class TwoPeople:
         payment = await self._books.payments.get(work.subject)
         if payment.outcome == UNKNOWN and payment.state is PaymentState.PENDING:
             agreed = [one for one in await self.of(payment.id) if one.state == "agreed"]
-            await self._unknown_outcomes.not_charged(
+            followed = await self._unknown_outcomes.not_charged(
                 payment,
                 BeyondEvent.OPERATORS_DECIDE_NOT_CHARGED,
                 proposed_by=agreed[-1].proposed_by,
                 agreed_by=agreed[-1].decided_by,
                 note=agreed[-1].note,
             )
+            if not followed:
+                return Again(AGAIN_SECONDS, "the payment moved meanwhile")
         return Done()
 
 

@@ -22,11 +22,11 @@ from caas.external_systems.payment_gateway import (
     GatewayTransaction,
     PaymentGateway,
     TransactionStatus,
-    mismatches,
 )
 from caas.open_work import Again, Answer, Done, OpenWork
 from caas.payment_processing.authorising import Attempt
 from caas.payment_processing.charges import NEVER_REACHED, Charges
+from caas.payment_processing.choosing import OPEN_STILL, TAKEN, differences
 from caas.payment_processing.flow import Flow, Flows
 from caas.payment_processing.gateway_calls import (
     AUTHORISE,
@@ -35,6 +35,7 @@ from caas.payment_processing.gateway_calls import (
     VOID,
     KeyLifetime,
 )
+from caas.payment_processing.sibling_search import SiblingSearch
 from caas.rules.pace import Pace
 from caas.rules.payment_failures import NotSentConsequence, not_sent_consequence
 from caas.rules.payment_states import BeyondEvent, PaymentState, Remark
@@ -48,12 +49,6 @@ RETRIES_MAX: Final = 3
 UNKNOWN: Final = "unknown"
 NOT_CHARGED: Final = "decided_not_charged"
 ABSENT: Final = "absent:"
-CONTRADICTION: Final = "gateway_contradiction"
-
-_S = TransactionStatus
-HELD: Final = frozenset({_S.AUTHORIZED})
-TAKEN: Final = frozenset({_S.CAPTURING, _S.SETTLED, _S.SETTLEMENT_FAILED, _S.REFUNDED})
-OPEN_STILL: Final = frozenset({_S.REQUIRES_ACTION, _S.PENDING})
 
 
 class OutcomeKnownError(ConflictError):
@@ -80,6 +75,7 @@ class UnknownOutcomes:
         self._charges = charges
         self._flows = flows
         self._pace = pace
+        self._siblings = SiblingSearch(books=books, gateway=gateway, charges=charges)
 
     def register(self, open_work: OpenWork) -> None:
         """Take what another process began and did not finish, and every probe."""
@@ -87,6 +83,7 @@ class UnknownOutcomes:
         open_work.register(CAPTURE, self._resume_capture)
         open_work.register(VOID, self._resume_void)
         open_work.register(PROBE, self._probe)
+        self._siblings.register(open_work)
 
     async def probe_now(self, payment_id: UUID) -> None:
         """Have the gateway asked at once about an outcome nobody knows.
@@ -99,24 +96,6 @@ class UnknownOutcomes:
         if payment.outcome != UNKNOWN:
             raise OutcomeKnownError(payment_id=str(payment_id), state=payment.state.value)
         await self._books.work.add(PROBE, payment_id)
-
-    async def look_up(self, payment: Payment) -> GatewayTransaction | None:
-        """Ask the gateway what it knows of a payment; None is its word that it knows nothing.
-
-        Raises:
-            GatewayFailure: it gave no usable answer, or cannot look up by reference.
-        """
-        if payment.gateway_transaction_id is not None:
-            return await self._gateway.find(payment.gateway_transaction_id)
-        found = await self._gateway.find_by_reference(str(payment.id))
-        if len(found) <= 1:
-            return found[0] if found else None
-        ids = [transaction.id for transaction in found]
-        await self._contradiction(payment, f"It holds {len(found)} transactions: {ids}.")
-        first, *others = sorted(found, key=_least_to_undo)
-        for other in others:
-            await self._charges.suspect(payment, other.id)
-        return first
 
     # -- resuming what another process began -----------------------------------------------------
 
@@ -132,7 +111,7 @@ class UnknownOutcomes:
         if not self._can_look_up(payment):
             return await self._send_blind(payment, flow, attempt)
         try:
-            transaction = await self.look_up(payment)
+            transaction = await self._charges.look_up(payment)
         except RefusedByPartnerError:
             return await self._send_blind(payment, flow, attempt)
         except GatewayFailure as failure:
@@ -197,7 +176,7 @@ class UnknownOutcomes:
         if not self._can_look_up(payment):
             return await self._resolve_blind(work, payment, flow)
         try:
-            transaction = await self.look_up(payment)
+            transaction = await self._charges.look_up(payment)
         except RefusedByPartnerError:
             return await self._resolve_blind(work, payment, flow)
         except GatewayFailure as failure:
@@ -209,7 +188,8 @@ class UnknownOutcomes:
     async def _resolve_blind(self, work: DueWork, payment: Payment, flow: Flow) -> Answer:
         """Ask by sending the same key again; past its life only a webhook or two people tell."""
         if not self._key_is_alive(payment):
-            await self._contradiction(payment, "It can neither be looked up nor be sent again.")
+            sentence = "It can neither be looked up nor be sent again."
+            await self._charges.contradicts(payment, sentence)
             return _again(work, "a webhook, the settlement report or two people must tell")
         attempt = Attempt(maybe_sent=True, issue=await self._issue(payment), fence=work.fence)
         await self._charges.process_payment(payment, flow, attempt=attempt)
@@ -218,14 +198,9 @@ class UnknownOutcomes:
     async def _follow(
         self, work: DueWork, payment: Payment, flow: Flow, transaction: GatewayTransaction
     ) -> Answer:
-        different = mismatches(
-            transaction,
-            reference=str(payment.id),
-            amount=payment.amount,
-            currency=payment.currency,
-        )
+        different = differences(payment, transaction)
         if different:
-            await self._contradiction(payment, f"It says {', '.join(different)}.")
+            await self._charges.contradicts(payment, f"It says {', '.join(different)}.")
             return _again(work, "the gateway contradicts what was asked")
         if transaction.status in OPEN_STILL and payment.gateway_transaction_id:
             return _again(work, f"the gateway says {transaction.status}")
@@ -253,13 +228,14 @@ class UnknownOutcomes:
         flow = self._flows.of(payment.type)
         if not_sent_consequence(payment.type) is NotSentConsequence.FAIL_PAYMENT:
             code = NEVER_REACHED if event is BeyondEvent.NEVER_SENT else NOT_CHARGED
-            await self._charges.fail(payment, event, flow, code, None, **facts)
-            return True
+            after = await self._charges.fail(payment, event, flow, code, None, **facts)
+            return after.state is PaymentState.FAILED
         issue = 1 + await self._issue(payment)
         remark = move_of(
             payment,
             Remark.GATEWAY_CALLED,
             source=f"{ABSENT}{issue}",
+            if_version=payment.version,
             outcome="known",
             facts={"absence_proved": True, "next_issue": issue, **facts},
         )
@@ -272,11 +248,11 @@ class UnknownOutcomes:
     async def _resolve(self, work: DueWork, payment: Payment, operation: str) -> Answer:
         """A capture or void whose outcome is unknown: look, then finish what was claimed."""
         try:
-            transaction = await self.look_up(payment)
+            transaction = await self._charges.look_up(payment)
         except GatewayFailure as failure:
             return _again(work, failure.sentence)
         if transaction is None:
-            await self._contradiction(payment, "It knows nothing of what it had authorised.")
+            await self._charges.contradicts(payment, "It knows nothing of what it had authorised.")
             return _again(work, "the gateway lost the transaction")
         issue = int(work.payload.get("issue", 1)) + 1  # the last key had no answer and no effect
         if operation == VOID:
@@ -309,18 +285,6 @@ class UnknownOutcomes:
     async def _issue(self, payment: Payment) -> int:
         events = await self._books.payments.timeline(payment.id)
         return 1 + sum(event.source.startswith(ABSENT) for event in events)
-
-    async def _contradiction(self, payment: Payment, sentence: str) -> None:
-        await self._books.cases.open(
-            CONTRADICTION,
-            payment.id,
-            f"The gateway contradicts what we asked of it. {sentence}",
-        )
-
-
-def _least_to_undo(transaction: GatewayTransaction) -> tuple[bool, bool]:
-    """Order so that what took or holds money comes first: that is kept, the others are undone."""
-    return (transaction.status not in TAKEN, transaction.status not in HELD)
 
 
 def _again(work: DueWork, because: str) -> Again:

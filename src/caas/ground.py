@@ -18,7 +18,7 @@ from caas.errors import StartupError
 from caas.external_systems.iot_gateway import VehicleLink
 from caas.external_systems.notification_channel import NotificationChannel
 from caas.external_systems.observed_vehicle_link import ObservedVehicleLink
-from caas.external_systems.payment_gateway import PaymentGateway, unsafe_pairs
+from caas.external_systems.payment_gateway import PaymentGateway, why_unsafe
 from caas.external_systems.reconciliation_engine import ReconciliationEngine
 from caas.notifications import Notifications
 from caas.open_work import OpenWork
@@ -181,9 +181,10 @@ def _order_management(
 
 
 def _refuse_unsafe(gateway: PaymentGateway) -> None:
-    unsafe = unsafe_pairs(gateway.capabilities)
+    unsafe = why_unsafe(gateway.capabilities)
     if unsafe:
         raise StartupError(
-            f"The gateway '{gateway.name}' cannot be used safely: {'; '.join(unsafe)}. "
-            "Choose another adapter, or switch the payment type off."
+            f"The gateway '{gateway.name}' cannot be used safely: {unsafe}. Declare what it can "
+            "do after all by the CAAS_GATEWAY_ settings of docs/settings.md, or name another "
+            "gateway by CAAS_GATEWAY."
         )

@@ -80,7 +80,7 @@ async def look_at_books(database: Database, gateway: PaymentGateway) -> None:
     if kept != gateway.name:
         raise StartupError(
             f"The payments in the Billing Database are at the gateway '{kept}', and "
-            f"CAAS_GATEWAY_ADAPTER says '{gateway.name}', where nobody knows them. Set it back to "
+            f"CAAS_GATEWAY says '{gateway.name}', where nobody knows them. Set it back to "
             f"'{kept}', or give '{gateway.name}' a database of its own by CAAS_DATABASE_URL."
         )
 

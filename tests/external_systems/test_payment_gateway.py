@@ -13,6 +13,7 @@ from caas.external_systems.payment_gateway import (
     TransactionStatus,
     mismatches,
     unsafe_pairs,
+    why_unsafe,
 )
 from caas.external_systems.seed_contract_gateway import CAPABILITIES
 from caas.rules.payment_types import PaymentType
@@ -32,10 +33,9 @@ def test_the_seed_contract_is_safe_for_every_payment_type() -> None:
 @pytest.mark.parametrize(
     ("lacking", "unsafe"),
     [
-        ({"separate_capture": False}, {"service"}),
-        ({"void": False}, {"service"}),
+        ({"separate_capture": False}, {"service", "subscription"}),
+        ({"void": False}, set(EVERY_TYPE)),
         ({"authorisation_lifetime": timedelta(minutes=59)}, {"service"}),
-        ({"void": False, "refund": False}, set(EVERY_TYPE)),
         ({"lookup_by_reference": False, "idempotency_key_lifetime": None}, set(EVERY_TYPE)),
         (
             {"lookup_by_reference": False, "idempotency_key_lifetime": timedelta(hours=23)},
@@ -71,6 +71,16 @@ def test_a_gateway_that_can_do_nothing_is_told_every_reason() -> None:
 
     assert len(pairs) == 2 * len(EVERY_TYPE) + 3
     assert any("before the vehicle has confirmed" in pair for pair in pairs)
+
+
+def test_a_reason_is_told_once_with_every_type_it_is_about() -> None:
+    lacking = replace(CAPABILITIES, lookup_by_reference=False, idempotency_key_lifetime=None)
+
+    told = why_unsafe(lacking)
+
+    assert told.startswith("reservation, final, service, subscription payment: after a time-out")
+    assert told.count("it needs lookup by reference, or keys") == 1
+    assert why_unsafe(CAPABILITIES) == ""
 
 
 @pytest.mark.parametrize(

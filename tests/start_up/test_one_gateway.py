@@ -21,11 +21,12 @@ from tests.billing_database.test_moves import new_payment
 
 def gateway(adapter: str) -> PaymentGateway:
     http = HttpClient("http://127.0.0.1:1", partner="nobody", api_key=Secret("sk_of_nobody"))
-    return ADAPTERS[adapter].over(http, lambda: pytest.fail("nobody asks for the time"))
+    known = ADAPTERS[adapter]
+    return known.over(http, lambda: pytest.fail("nobody asks for the time"), known.capabilities)
 
 
 async def test_books_without_a_payment_go_to_another_gateway(database: Database) -> None:
-    await start_up.look_at_books(database, gateway("seed-contract"))
+    await start_up.look_at_books(database, gateway("contract"))
     await start_up.look_at_books(database, gateway("stripe"))
 
     await Payments(database).accept(new_payment())
@@ -34,7 +35,7 @@ async def test_books_without_a_payment_go_to_another_gateway(database: Database)
 
 
 async def test_payments_stay_at_the_gateway_they_are_at(database: Database) -> None:
-    await start_up.look_at_books(database, gateway("seed-contract"))
+    await start_up.look_at_books(database, gateway("contract"))
     await Payments(database).accept(new_payment())
 
     with pytest.raises(StartupError, match="are at the gateway 'seed-contract'"):
@@ -42,7 +43,7 @@ async def test_payments_stay_at_the_gateway_they_are_at(database: Database) -> N
 
 
 async def test_nobody_says_otherwise_by_hand(database: Database) -> None:
-    await start_up.look_at_books(database, gateway("seed-contract"))
+    await start_up.look_at_books(database, gateway("contract"))
     await Payments(database).accept(new_payment())
 
     with pytest.raises(asyncpg.RestrictViolationError):

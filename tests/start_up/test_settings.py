@@ -1,13 +1,20 @@
 """Each CAAS_ variable missing and malformed: one sentence that names it, exit status 3."""
 
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from caas import app
 from caas.errors import StartupError
+<<<<<<< HEAD
 from caas.setting_values import SettingError
 from caas.settings import read_settings
+=======
+from caas.external_systems.seed_contract_gateway import CAPABILITIES
+from caas.settings import SettingError, read_settings
+>>>>>>> 7547689 (Let settings declare what a contract gateway can do)
 from tests.start_up.conftest import API_KEY, OUR_KEY, WEBHOOK_SECRET, Machine
 
 SECRET_PART = "hunter2hunter2"
@@ -38,6 +45,16 @@ OTHERS = [
     ("CAAS_GATEWAY_WEBHOOK_SECRETS", f"{WEBHOOK_SECRET},"),
     ("CAAS_GATEWAY_WEBHOOK_SECRETS", ",".join([WEBHOOK_SECRET] * 50)),
     ("CAAS_PARTNER_WEBHOOK_SECRETS", "whsec_dG9vIHNob3J0"),
+    ("CAAS_GATEWAY", "paypal"),
+    ("CAAS_GATEWAY_KEY_LIFETIME", "never"),
+    ("CAAS_GATEWAY_KEY_LIFETIME", "24"),
+    ("CAAS_GATEWAY_KEY_LIFETIME", "0h"),
+    ("CAAS_GATEWAY_AUTHORISATION_LIFETIME", "none"),
+    ("CAAS_GATEWAY_AUTHORISATION_LIFETIME", "1 week"),
+    ("CAAS_GATEWAY_LOOKUP_BY_REFERENCE", "maybe"),
+    ("CAAS_GATEWAY_VOID", "true"),
+    ("CAAS_GATEWAY_SEPARATE_CAPTURE", "1"),
+    ("CAAS_GATEWAY_PARTIAL_CAPTURE", "No"),
     ("CAAS_API_KEYS", ",,,"),
     ("CAAS_API_KEYS", f"operators:operations:{SECRET_PART}"),
     ("CAAS_API_KEYS", f"operators:everything:{OUR_KEY}"),
@@ -62,6 +79,45 @@ OTHERS = [
 
 def test_the_right_settings_are_read() -> None:
     assert read_settings(RIGHT).time_scale == 1
+
+
+def test_a_gateway_of_the_contract_is_as_its_settings_declare_it() -> None:
+    """Before, every gateway of the contract was believed to keep keys for a day."""
+    declared = {
+        "CAAS_GATEWAY_KEY_LIFETIME": "none",
+        "CAAS_GATEWAY_AUTHORISATION_LIFETIME": "90m",
+        "CAAS_GATEWAY_LOOKUP_BY_REFERENCE": "no",
+        "CAAS_GATEWAY_VOID": "no",
+        "CAAS_GATEWAY_SEPARATE_CAPTURE": "no",
+        "CAAS_GATEWAY_PARTIAL_CAPTURE": "no",
+    }
+
+    said = read_settings(RIGHT | declared).gateway_capabilities
+
+    assert said == replace(
+        CAPABILITIES, idempotency_key_lifetime=None, authorisation_lifetime=timedelta(minutes=90),
+        lookup_by_reference=False, void=False, separate_capture=False, partial_capture=False,
+    )  # fmt: skip
+    assert read_settings(RIGHT).gateway_capabilities == CAPABILITIES
+    lifetime = read_settings(RIGHT | {"CAAS_GATEWAY_KEY_LIFETIME": "2d"}).gateway_capabilities
+    assert lifetime.idempotency_key_lifetime == timedelta(days=2)
+
+
+def test_an_adapter_that_knows_its_gateway_is_not_told_what_it_can_do() -> None:
+    stripe = {"CAAS_GATEWAY": "stripe", "CAAS_GATEWAY_WEBHOOK_SECRETS": "whsec_of-an-endpoint-00"}
+
+    assert read_settings(RIGHT | stripe).gateway_adapter == "stripe"
+    with pytest.raises(SettingError, match=r"^CAAS_GATEWAY_VOID declares"):
+        read_settings(RIGHT | stripe | {"CAAS_GATEWAY_VOID": "no"})
+
+
+@pytest.mark.parametrize(
+    "named",
+    [{}, {"CAAS_GATEWAY": "contract"}, {"CAAS_GATEWAY": "seed-contract"},
+     {"CAAS_GATEWAY_ADAPTER": "seed-contract"}],
+)  # fmt: skip
+def test_the_documented_contract_has_one_name_and_its_older_ones(named: dict[str, str]) -> None:
+    assert read_settings(RIGHT | named).gateway_adapter == "contract"
 
 
 def test_no_secret_shows_when_settings_are_printed() -> None:
@@ -179,3 +235,29 @@ async def test_the_commands_beside_refuse_what_is_no_database(
 
     ended.refused("CAAS_DATABASE_URL")
     assert SECRET_PART not in ended.said
+
+
+@pytest.mark.parametrize(
+    ("declared", "words"),
+    [
+        (
+            {"CAAS_GATEWAY_KEY_LIFETIME": "none", "CAAS_GATEWAY_LOOKUP_BY_REFERENCE": "no"},
+            ("reservation, final, service, subscription payment", "lookup by reference, or keys"),
+        ),
+        (
+            {"CAAS_GATEWAY_SEPARATE_CAPTURE": "no"},
+            ("service payment: it charges before", "subscription payment: the hold"),
+        ),
+        ({"CAAS_GATEWAY_VOID": "no"}, ("reservation, final, service", "needs void")),
+        (
+            {"CAAS_GATEWAY_AUTHORISATION_LIFETIME": "30m"},
+            ("service payment: funds are held for 0.5 h only",),
+        ),
+    ],
+)
+async def test_a_gateway_that_cannot_do_a_payment_type_is_refused_at_the_start(
+    machine: Machine, settings: dict[str, str], declared: dict[str, str], words: tuple[str, ...]
+) -> None:
+    ended = await machine.runs("serve", **settings | declared)
+
+    ended.refused("cannot be used safely", "CAAS_GATEWAY_", *words)

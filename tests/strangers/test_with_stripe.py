@@ -61,7 +61,7 @@ async def world(
     api, nobody = f"http://127.0.0.1:{free_port()}", "http://127.0.0.1:9"
     settings = {
         "CAAS_DATABASE_URL": database_dsn,
-        "CAAS_GATEWAY_ADAPTER": "stripe",
+        "CAAS_GATEWAY": "stripe",
         "CAAS_GATEWAY_API_KEY": STRIPE_KEY,
         "CAAS_GATEWAY_WEBHOOK_SECRETS": ENDPOINT_SECRET,
         "CAAS_PARTNER_WEBHOOK_SECRETS": PARTNER_SECRET,

@@ -1,9 +1,9 @@
 """Which payment gateways there are an adapter for, by the name that a setting gives them.
 
-Seed: the payment gateway is an external provider; which one is a setting (CAAS_GATEWAY_ADAPTER).
+Seed: the payment gateway is an external provider; which one is a setting (CAAS_GATEWAY).
 
-Rule a change must keep: an adapter brings its own way of believing its webhooks, and never borrows
-another's.
+Rules a change must keep: an adapter brings its own way of believing its webhooks, and never borrows
+another's; only an adapter of a contract that many speak lets settings say what its gateway can do.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -11,9 +11,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
-from caas.external_systems import seed_contract_wire, stripe_webhooks
+from caas.external_systems import (
+    seed_contract_gateway,
+    seed_contract_wire,
+    stripe_gateway,
+    stripe_webhooks,
+)
 from caas.external_systems.http import HttpClient, Secret
-from caas.external_systems.payment_gateway import GatewayEvent, PaymentGateway
+from caas.external_systems.payment_gateway import Capabilities, GatewayEvent, PaymentGateway
 from caas.external_systems.seed_contract_gateway import SeedContractGateway
 from caas.external_systems.stripe_gateway import HEADERS, StripeGateway
 from caas.external_systems.stripe_webhooks import StripeWebhookVerifier
@@ -24,25 +29,35 @@ Clock = Callable[[], datetime]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayAdapter:
-    """How one gateway is spoken to, and how its webhooks are believed."""
+    """How one gateway is spoken to, what it can do, and how its webhooks are believed.
 
-    over: Callable[[HttpClient, Clock], PaymentGateway]
+    `is_contract`: many gateways speak it, and settings declare what this one can do.
+    """
+
+    over: Callable[[HttpClient, Clock, Capabilities], PaymentGateway]
+    capabilities: Capabilities
     verifier: Callable[[Sequence[Secret]], Verifier]
     read_event: Callable[[bytes], GatewayEvent | None]
     headers: Mapping[str, str] = field(default_factory=dict)
+    is_contract: bool = False
 
 
-SEED_CONTRACT: Final = "seed-contract"
+CONTRACT: Final = "contract"
 ADAPTERS: Final[Mapping[str, GatewayAdapter]] = {
-    SEED_CONTRACT: GatewayAdapter(
-        over=lambda http, _: SeedContractGateway(http),
+    CONTRACT: GatewayAdapter(
+        over=lambda http, _, capabilities: SeedContractGateway(http, capabilities=capabilities),
+        capabilities=seed_contract_gateway.CAPABILITIES,
+        is_contract=True,
         verifier=WebhookVerifier,
         read_event=seed_contract_wire.read_event,
     ),
     "stripe": GatewayAdapter(
-        over=lambda http, clock: StripeGateway(http, clock=clock),
+        over=lambda http, clock, _: StripeGateway(http, clock=clock),
+        capabilities=stripe_gateway.CAPABILITIES,
         verifier=StripeWebhookVerifier,
         read_event=stripe_webhooks.read_event,
         headers=HEADERS,
     ),
 }
+STORED_NAMES: Final[Mapping[str, str]] = {SeedContractGateway.name: CONTRACT}
+"""Adapters that the Billing Database knows by another name; a setting may use either."""

@@ -314,6 +314,15 @@ def unsafe_pairs(capabilities: Capabilities) -> list[str]:
     ]
 
 
+def why_unsafe(capabilities: Capabilities) -> str:
+    """Tell the same in a sentence, each reason once with the types it is about; empty when safe."""
+    types: dict[str, list[str]] = {}
+    for payment_type in PaymentType:
+        for reason in _reasons(payment_type, capabilities):
+            types.setdefault(reason, []).append(payment_type)
+    return "; ".join(f"{', '.join(of)} payment: {reason}" for reason, of in types.items())
+
+
 def mismatches(
     transaction: GatewayTransaction, *, reference: str, amount: int, currency: str
 ) -> list[str]:
@@ -334,14 +343,17 @@ def _reasons(payment_type: PaymentType, capabilities: Capabilities) -> list[str]
     if not capabilities.lookup_by_reference and (lifetime is None or lifetime < KEY_LIFETIME_MIN):
         reasons.append(
             "after a time-out it can neither be looked up by reference nor be sent again with "
-            f"the same key for {KEY_LIFETIME_MIN}"
+            f"the same key for {_hours(KEY_LIFETIME_MIN)} (it needs lookup by reference, or keys "
+            "that live so long)"
         )
-    if not (capabilities.void or capabilities.refund):
-        reasons.append("money taken by mistake could not be given back: neither void nor refund")
+    if not capabilities.void:
+        reasons.append("funds that are not taken could not be released (it needs void)")
     match payment_type:
         case PaymentType.SERVICE:
             return reasons + _reasons_of_service(capabilities)
-        case PaymentType.RESERVATION | PaymentType.FINAL | PaymentType.SUBSCRIPTION:
+        case PaymentType.SUBSCRIPTION:
+            return reasons + _reasons_of_subscription(capabilities)
+        case PaymentType.RESERVATION | PaymentType.FINAL:
             return reasons
     assert_never(payment_type)
 
@@ -349,12 +361,21 @@ def _reasons(payment_type: PaymentType, capabilities: Capabilities) -> list[str]
 def _reasons_of_service(capabilities: Capabilities) -> list[str]:
     reasons = []
     if not capabilities.separate_capture:
-        reasons.append("it charges before the vehicle has confirmed: no separate capture")
-    if not capabilities.void:
-        reasons.append("a failed activation could not be left uncharged: no void")
+        reasons.append("it charges before the vehicle has confirmed (it needs separate capture)")
     if capabilities.authorisation_lifetime < AUTHORISATION_LIFETIME_MIN:
         reasons.append(
-            f"funds are held for {capabilities.authorisation_lifetime} only, and an activation "
-            f"needs {AUTHORISATION_LIFETIME_MIN}"
+            f"funds are held for {_hours(capabilities.authorisation_lifetime)} only (an activation "
+            f"needs an authorisation lifetime of {_hours(AUTHORISATION_LIFETIME_MIN)})"
         )
     return reasons
+
+
+def _reasons_of_subscription(capabilities: Capabilities) -> list[str]:
+    if capabilities.separate_capture:
+        return []
+    return ["the hold that verifies a payment method would be charged (it needs separate capture)"]
+
+
+def _hours(lifetime: timedelta) -> str:
+    hours = lifetime.total_seconds() / 3600
+    return f"{hours:.3g} h"

@@ -124,9 +124,8 @@ class LateTruths:
     async def _undo(self, work: DueWork, payment: Payment, transaction: GatewayTransaction) -> None:
         reason = _reason(payment, transaction.id)
         if transaction.status in HELD_OR_OPEN:
-            if self._gateway.capabilities.void:
-                key = key_of(payment.id, f"undo-void:{transaction.id}")
-                await self._gateway.void(transaction.id, reason, key=key)
+            key = key_of(payment.id, f"undo-void:{transaction.id}")
+            await self._gateway.void(transaction.id, reason, key=key)
             return
         if work.payload.get("disputed"):
             sentence = f"{transaction.id} is disputed: refund it only if the dispute is won."

@@ -1,0 +1,74 @@
+"""What the gateway behind the documented contract can do, as its settings declare it (decision 1).
+
+The contract is spoken by gateways that differ: some forget keys, some cannot look up by reference.
+What is not declared is as the contract says.
+
+Rules a change must keep: pure, the environment comes as a mapping; a capability that is declared
+and not understood is an error, never the contract's own value.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any, Final
+
+from caas.errors import CaasError
+from caas.external_systems.payment_gateway import Capabilities
+
+KEY_LIFETIME: Final = "CAAS_GATEWAY_KEY_LIFETIME"
+AUTHORISATION_LIFETIME: Final = "CAAS_GATEWAY_AUTHORISATION_LIFETIME"
+SWITCHES: Final[Mapping[str, str]] = {
+    "CAAS_GATEWAY_LOOKUP_BY_REFERENCE": "lookup_by_reference",
+    "CAAS_GATEWAY_VOID": "void",
+    "CAAS_GATEWAY_SEPARATE_CAPTURE": "separate_capture",
+    "CAAS_GATEWAY_PARTIAL_CAPTURE": "partial_capture",
+}
+NAMES: Final = (KEY_LIFETIME, AUTHORISATION_LIFETIME, *SWITCHES)
+NO_LIFETIME: Final = "none"
+_ANSWERS: Final[Mapping[str, bool]] = {"yes": True, "no": False}
+_UNITS: Final[Mapping[str, str]] = {"m": "minutes", "h": "hours", "d": "days"}
+_DURATION: Final = re.compile(r"([1-9][0-9]{0,4})([mhd])")
+
+
+class CapabilityTextError(CaasError):
+    """A capability is declared in words that are not understood."""
+
+    code = "capability_text"
+
+
+def declared_capabilities(environment: Mapping[str, str], contract: Capabilities) -> Capabilities:
+    """Return what the settings declare, and the contract's own for the rest.
+
+    Raises:
+        CapabilityTextError: a declaration is not understood; the sentence names it.
+    """
+    declared: dict[str, Any] = {}
+    for name, capability in SWITCHES.items():
+        if text := environment.get(name):
+            declared[capability] = _switch(name, text)
+    if text := environment.get(KEY_LIFETIME):
+        declared["idempotency_key_lifetime"] = _lifetime(KEY_LIFETIME, text, or_none=True)
+    if text := environment.get(AUTHORISATION_LIFETIME):
+        declared["authorisation_lifetime"] = _lifetime(AUTHORISATION_LIFETIME, text)
+    return replace(contract, **declared)
+
+
+def _switch(name: str, text: str) -> bool:
+    if text not in _ANSWERS:
+        raise CapabilityTextError(f"{name} is 'yes' or 'no', not '{text}'.")
+    return _ANSWERS[text]
+
+
+def _lifetime(name: str, text: str, *, or_none: bool = False) -> timedelta | None:
+    if or_none and text == NO_LIFETIME:
+        return None
+    duration = _DURATION.fullmatch(text)
+    if duration is None:
+        none = ", or 'none' for a gateway that ignores keys" if or_none else ""
+        raise CapabilityTextError(
+            f"{name} is a number of minutes, hours or days, such as 30m, 24h or 7d{none}; "
+            f"not '{text}'."
+        )
+    number, unit = duration.groups()
+    return timedelta(**{_UNITS[unit]: int(number)})

@@ -1,7 +1,7 @@
 # Short names for ./caas, which needs no make. Each check is defined in bootstrap/checks.py.
 .DEFAULT_GOAL := help
 NO_LIMIT := -o faulthandler_timeout=0
-.PHONY: help setup test fuzz crash kills orders protections check coverage format bench demo up soak simulate screenshots weight docs clean
+.PHONY: help setup test fuzz crash kills orders keyless protections check coverage format bench demo up soak simulate screenshots weight docs clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -25,6 +25,9 @@ kills: ## processes and database killed with -9 under load, two hundred times in
 orders: ## messages, refunds and disputes of one payment in every order that is possible
 	@CAAS_ORDERS=all ./caas test tests/robustness/test_messages_in_any_order.py \
 	  tests/robustness/test_money_in_any_order.py $(NO_LIMIT)
+
+keyless: ## a gateway that ignores keys and loses answers, lived from a dozen seeds, twice each
+	@CAAS_KEYLESS=all ./caas test tests/strangers/test_a_gateway_without_keys.py $(NO_LIMIT)
 
 protections: ## without each protection of money, the test that shows it fails
 	@CAAS_PROTECTIONS=all ./caas test tests/protections $(NO_LIMIT)

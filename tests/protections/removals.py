@@ -15,6 +15,7 @@ ENTITLEMENTS = "billing_database/migrations/0020_entitlements.sql"
 GUARDS = "billing_database/test_guards.py::test_the_database_refuses"
 UNKNOWN = "robustness/test_unknown_outcomes.py"
 TWO = "robustness/test_two_of_everything.py"
+SEVERAL = "payment_processing/test_several_transactions.py"
 OPEN_WORK = "robustness/test_open_work_outlives_trouble.py"
 
 
@@ -295,6 +296,37 @@ REMOVALS: dict[str, Removal] = {
         protection="    if not (theirs and caller.dealership in {None, order.dealership}):",
         without="    if not theirs:",
         shown_by="api/test_ownership.py::test_what_is_anothers_is_not_found_by_a_dealerships_key",
+    ),
+    # -- one transaction of a payment -------------------------------------------------------------
+    "nothing is undone before the choice": Removal(
+        fault="F-H1",
+        file="payment_processing/late_truths.py",
+        protection="        if payment.gateway_transaction_id is None and payment.state not in ENDED:\n",
+        without="        if payment.gateway_transaction_id == transaction_id:\n",
+        shown_by=f"{SEVERAL}::test_nothing_is_undone_before_the_payment_has_chosen",
+    ),
+    "what a payment lives by is not undone": Removal(
+        fault="F-H1",
+        file="payment_processing/late_truths.py",
+        protection="        if not is_sibling(payment, transaction_id) and payment.state not in "
+        "LIVED_WITHOUT:\n",
+        without="        if transaction_id is None:\n",
+        shown_by=f"{SEVERAL}::test_what_a_payment_lives_by_is_never_undone",
+    ),
+    "a dead sibling ends no payment": Removal(
+        fault="F-H1",
+        file="payment_processing/choosing.py",
+        protection="        if not undecided or not "
+        "self._gateway.capabilities.lookup_by_reference:\n",
+        without="        if undecided or not undecided:\n",
+        shown_by=f"{SEVERAL}::test_a_payment_does_not_fail_by_a_dead_sibling",
+    ),
+    "siblings are looked for": Removal(
+        fault="F-H1",
+        file="payment_processing/gateway_calls.py",
+        protection="                if on_unknown is not None and not maybe_sent:\n",
+        without="                if on_unknown is None and not maybe_sent and on_unknown:\n",
+        shown_by=f"{SEVERAL}::test_a_second_hold_is_found_although_nobody_tells",
     ),
     # -- the platform -----------------------------------------------------------------------------
     "nothing is answered that is not on disk": Removal(

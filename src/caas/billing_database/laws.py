@@ -89,6 +89,23 @@ LAWS: Final = (
               and not exists (select from cases c where c.subject = p.id and c.status = 'open')""",
     ),
     Law(
+        "one_transaction_per_payment",
+        "What a payment does not live by is undone or in work; what it lives by never is.",
+        """select e.payment_id from payment_events e
+            where e.event = 'Late truth' and e.source like 'late:%'
+              and not exists (select from payment_events u where u.payment_id = e.payment_id
+                               and u.source = 'undone:' || substr(e.source, 6))
+              and not exists (select from open_work o
+                               where o.kind = 'compensate'
+                                 and o.payload->>'transaction' = substr(e.source, 6))
+              and not exists (select from cases c
+                               where c.subject = e.payment_id and c.status = 'open')
+           union all
+           select p.id from payments p join payment_events e on e.payment_id = p.id
+              and e.source = 'late:' || p.gateway_transaction_id
+            where p.state not in ('Failed', 'Voided', 'SettlementFailed')""",
+    ),
+    Law(
         "one_owner_per_vehicle",
         "A vehicle is sin asignar and in stock, or exactly one order has it (decision 20).",
         """select v.vin from vehicles v

@@ -178,7 +178,7 @@ async def test_two_who_choose_at_once_choose_one(house: House) -> None:
 
     await asyncio.gather(
         *(
-            charges.authorisation_answered(payment, one, flows[payment.type], source="probe")
+            charges.authorisation_answered(payment, one, flows.of(payment.type), source="probe")
             for one in told
         )
     )

@@ -301,7 +301,8 @@ REMOVALS: dict[str, Removal] = {
     "nothing is undone before the choice": Removal(
         fault="F-H1",
         file="payment_processing/late_truths.py",
-        protection="        if payment.gateway_transaction_id is None and payment.state not in ENDED:\n",
+        protection="        if payment.gateway_transaction_id is None and payment.state not in "
+        "ENDED:\n",
         without="        if payment.gateway_transaction_id == transaction_id:\n",
         shown_by=f"{SEVERAL}::test_nothing_is_undone_before_the_payment_has_chosen",
     ),

@@ -16,6 +16,8 @@ from typing import Any, Final
 from caas.errors import CaasError
 from caas.external_systems.payment_gateway import Capabilities
 
+__all__ = ["NAMES", "Capabilities", "CapabilityTextError", "declared_capabilities"]
+
 KEY_LIFETIME: Final = "CAAS_GATEWAY_KEY_LIFETIME"
 AUTHORISATION_LIFETIME: Final = "CAAS_GATEWAY_AUTHORISATION_LIFETIME"
 SWITCHES: Final[Mapping[str, str]] = {

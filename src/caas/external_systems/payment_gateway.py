@@ -305,17 +305,11 @@ class PaymentGateway(Protocol):
         ...
 
 
-def unsafe_pairs(capabilities: Capabilities) -> list[str]:
-    """Tell which payment types this gateway cannot do safely, and why (decision 1)."""
-    return [
-        f"{payment_type} payment: {reason}"
-        for payment_type in PaymentType
-        for reason in _reasons(payment_type, capabilities)
-    ]
-
-
 def why_unsafe(capabilities: Capabilities) -> str:
-    """Tell the same in a sentence, each reason once with the types it is about; empty when safe."""
+    """Tell what this gateway cannot do safely (decision 1); empty when it can do every type.
+
+    Each reason is told once, with the payment types that it is about.
+    """
     types: dict[str, list[str]] = {}
     for payment_type in PaymentType:
         for reason in _reasons(payment_type, capabilities):

@@ -21,7 +21,7 @@ from caas.external_systems.payment_gateway import (
     RefundStatus,
     TransactionRequest,
     TransactionStatus,
-    unsafe_pairs,
+    why_unsafe,
 )
 
 AMOUNT = 12_500
@@ -63,7 +63,7 @@ async def captured(gateway: PaymentGateway) -> GatewayTransaction:
 
 
 def test_it_is_safe_for_every_payment_type(gateway: PaymentGateway) -> None:
-    assert unsafe_pairs(gateway.capabilities) == []
+    assert why_unsafe(gateway.capabilities) == ""
 
 
 async def test_funds_are_held_and_nothing_is_charged(gateway: PaymentGateway) -> None:

@@ -261,9 +261,11 @@ async def test_what_a_payment_lives_by_is_never_undone(house: House) -> None:
 
 async def test_what_another_payment_lives_by_is_never_undone(house: House) -> None:
     """A line with our reference and another's transaction would have voided the other's hold."""
-    other = await asleep(house)
-    assert other.gateway_transaction_id is not None
     payment = await declined(house)
+    house.fleet.add(await house.car("WVWZZZ1JZXW000002"), Manner(Behaviour.SILENT))
+    other = await house.buys(vin="WVWZZZ1JZXW000002")
+    other = await house.until(other.id, lambda p: p.state is P.AUTHORIZED)
+    assert other.gateway_transaction_id is not None
 
     await house.platform.payment_processing._charges.suspect(payment, other.gateway_transaction_id)
     await until_undone(house)

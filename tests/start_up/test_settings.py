@@ -8,13 +8,9 @@ import pytest
 
 from caas import app
 from caas.errors import StartupError
-<<<<<<< HEAD
+from caas.external_systems.seed_contract_gateway import CAPABILITIES
 from caas.setting_values import SettingError
 from caas.settings import read_settings
-=======
-from caas.external_systems.seed_contract_gateway import CAPABILITIES
-from caas.settings import SettingError, read_settings
->>>>>>> 7547689 (Let settings declare what a contract gateway can do)
 from tests.start_up.conftest import API_KEY, OUR_KEY, WEBHOOK_SECRET, Machine
 
 SECRET_PART = "hunter2hunter2"

@@ -17,10 +17,10 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from caas.api import parse_api_keys
 from caas.errors import StartupError
-from caas.external_systems import declared_capabilities as declared
-from caas.external_systems.gateway_adapters import ADAPTERS, CONTRACT, STORED_NAMES, GatewayAdapter
+from caas.external_systems.declared_capabilities import Capabilities
 from caas.external_systems.http import Secret
 from caas.external_systems.webhook_signatures import Verifier, WebhookVerifier
+from caas.gateway_settings import gateway_adapter, gateway_capabilities, known_adapter
 from caas.notifications.texts import LOCALES
 from caas.rules.money import EXPONENTS
 from caas.rules.rate_limits import (
@@ -94,7 +94,7 @@ class Settings:
     database_url: str = field(repr=False)
     data_dir: Path
     gateway_adapter: str
-    gateway_capabilities: declared.Capabilities
+    gateway_capabilities: Capabilities
     gateway_url: str
     gateway_api_key: Secret
     gateway_webhook_secrets: tuple[Secret, ...]
@@ -135,7 +135,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         database_url=read(database_url),
         data_dir=data_dir(environment),
         gateway_adapter=read(gateway_adapter),
-        gateway_capabilities=read(_gateway_capabilities),
+        gateway_capabilities=read(gateway_capabilities),
         gateway_url=read(_http("CAAS_GATEWAY_URL")),
         gateway_api_key=read(partial(_secret, "CAAS_GATEWAY_API_KEY")),
         gateway_webhook_secrets=read(_gateway_webhook_secrets),
@@ -189,19 +189,6 @@ def data_dir(environment: Mapping[str, str]) -> Path:
     """
     home = Path(environment.get("CAAS_HOME") or ".caas")
     return Path(environment.get("CAAS_DATA_DIR") or home / "data").absolute()
-
-
-def gateway_adapter(environment: Mapping[str, str]) -> str:
-    """Return which adapter speaks to the payment gateway.
-
-    Raises:
-        SettingError: there is none of this name.
-    """
-    name = _adapter_name(environment)
-    if name not in ADAPTERS:
-        known = ", ".join(sorted(ADAPTERS))
-        raise SettingError(f"CAAS_GATEWAY names '{name}'; there are {known}.")
-    return name
 
 
 def time_scale(environment: Mapping[str, str]) -> float:
@@ -317,7 +304,7 @@ def _one_secret(name: str, value: str) -> Secret:
 
 
 def _gateway_webhook_secrets(environment: Mapping[str, str]) -> tuple[Secret, ...]:
-    verifier = _known_adapter(environment).verifier
+    verifier = known_adapter(environment).verifier
     return _webhook_secrets("CAAS_GATEWAY_WEBHOOK_SECRETS", verifier, environment)
 
 
@@ -339,30 +326,6 @@ def _market(environment: Mapping[str, str]) -> Market:
         read_market(environment.get("CAAS_MARKET") or DEFAULT_MARKET),
         seller=read_seller(environment.get("CAAS_SELLER")),
     )
-
-
-def _gateway_capabilities(environment: Mapping[str, str]) -> declared.Capabilities:
-    known = _known_adapter(environment)
-    given = [name for name in declared.NAMES if environment.get(name)]
-    if given and not known.is_contract:
-        raise SettingError(
-            f"{given[0]} declares what a gateway of the documented contract can do, and the "
-            "adapter that CAAS_GATEWAY names knows its gateway. Leave it out."
-        )
-    try:
-        return declared.declared_capabilities(environment, known.capabilities)
-    except declared.CapabilityTextError as error:
-        raise SettingError(error.sentence) from error
-
-
-def _known_adapter(environment: Mapping[str, str]) -> GatewayAdapter:
-    """Return the adapter that is named; a name nobody knows is told of by `gateway_adapter`."""
-    return ADAPTERS.get(_adapter_name(environment), ADAPTERS[CONTRACT])
-
-
-def _adapter_name(environment: Mapping[str, str]) -> str:
-    given = environment.get("CAAS_GATEWAY") or environment.get("CAAS_GATEWAY_ADAPTER") or CONTRACT
-    return STORED_NAMES.get(given, given)
 
 
 def _engine_url(environment: Mapping[str, str]) -> str:

@@ -19,6 +19,13 @@ CONTENT = (
 )  # fmt: skip
 
 
+OF_PROVIDER = {
+    "cost": "provider_cost", "tax": "provider_tax", "invoice": "provider_invoice",
+    "reserve": "reserve", "transfer": "own_transfer", "carried": "carried_balance",
+    "conversion": "conversion",
+}  # fmt: skip
+
+
 @dataclass(slots=True)
 class Tally:
     """What the lines of one payment come to, so far or in all."""
@@ -65,7 +72,10 @@ def classify(
         if line["standing"] == "seen":
             continue
         judge = Judge(line, book.payment_of(line), in_all[key], so_far[key], before, terms)
-        kind = judge.kind() if fresh[line["rank"]] else "duplicate_line"
+        of_provider = OF_PROVIDER.get(line["type"])
+        if line["type"] == "fee" and not line["transaction_id"] and not line["reference"]:
+            of_provider = None if line["gross"] else "provider_fee"
+        kind = of_provider or (judge.kind() if fresh[line["rank"]] else "duplicate_line")
         payment = book.payment_of(line)
         verdicts.append(
             Verdict(line["rank"], payment and payment["payment_id"], kind, judge.at_stake(kind))
@@ -119,7 +129,8 @@ def add(tally: Tally, line: Row, book: Book, *, fresh: bool) -> None:
         return
     if payment is not None and payment["currency"] != line["currency"]:
         return
-    tally.moved[line["type"]] += line["gross"]
+    family = "refund" if line["type"] == "refund_reversal" else line["type"]
+    tally.moved[family] += line["gross"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,9 +147,7 @@ class Judge:
     def kind(self) -> str:
         line, payment = self.line, self.payment
         if line["type"] == "fee" and not line["transaction_id"] and not line["reference"]:
-            if line["gross"]:
-                return "amount"
-            return self.matched_or_fee_drift()
+            return "amount"
         if payment is None:
             given_back = self.in_all.total == 0 and line["gross"]
             return "given_back" if given_back else "missing_in_book"
@@ -175,6 +184,12 @@ class Judge:
 
     def adjustment(self) -> str:
         return "amount"
+
+    def refund_reversal(self) -> str:
+        given_back = -self.so_far.moved["refund"]
+        if self.line["gross"] <= 0 or given_back < self.payment["refunds_known"]:
+            return "refund_mismatch"
+        return self.matched_or_fee_drift()
 
     def refund(self) -> str:
         if self.line["gross"] >= 0:
@@ -221,7 +236,9 @@ class Judge:
         line = self.line
         whole = abs(line["gross"]) or abs(line["fee"])
         match kind:
-            case "matched" | "given_back":
+            case "matched" | "given_back" | "provider_fee":
+                return 0
+            case _ if kind in OF_PROVIDER.values():
                 return 0
             case "fee_drift":
                 return abs(int(line["fee"]) - self.fee_agreed())

@@ -81,6 +81,12 @@ class Planted:
             "currency": "EUR",
             "booked_at": "2026-11-19T10:{:02}:{:02}Z".format(*divmod(len(self.lines) % 3600, 60)),
             "value_date": "2026-11-20",
+            "method": None,
+            "commission": None,
+            "markup": None,
+            "scheme_fees": None,
+            "interchange": None,
+            "rate": None,
         }
         row |= more
         row.setdefault("fee", fee_of(row["gross"]) if type_ == "settlement" else 0)
@@ -289,9 +295,32 @@ def fee_for_nothing(day: Planted) -> None:
 
 def fee_of_nobody(day: Planted) -> None:
     day.line(
-        None, "fee_drift", "fee", gross=0, fee=len(day.lines) + 1, transaction_id=None,
+        None, "provider_fee", "fee", gross=0, fee=len(day.lines) + 1, transaction_id=None,
         reference=None,
     )  # fmt: skip
+
+
+def costs_of_the_provider(day: Planted) -> None:
+    classes = {
+        "cost": "provider_cost", "tax": "provider_tax", "invoice": "provider_invoice",
+        "reserve": "reserve", "transfer": "own_transfer", "carried": "carried_balance",
+        "conversion": "conversion",
+    }  # fmt: skip
+    for type_, kind in classes.items():
+        for _ in range(2):
+            day.line(None, kind, type_, gross=-5, fee=0, transaction_id=None, reference=None)
+
+
+def refund_that_came_back(day: Planted) -> None:
+    payment = day.payment(captured=1299)
+    day.line(payment, "refund_mismatch", "refund", gross=-300)
+    day.line(payment, "matched", "refund_reversal", gross=300)
+
+
+def refund_that_came_back_unknown(day: Planted) -> None:
+    payment = day.payment("Refunded", captured=1299, refunds_known=300, refunds_done=300)
+    day.line(payment, "matched", "refund", gross=-300)
+    day.line(payment, "refund_mismatch", "refund_reversal", gross=300)
 
 
 def captured_not_delivered(day: Planted) -> None:
@@ -313,15 +342,15 @@ def seen(day: Planted, payment: Row, **more: Any) -> None:
 HARMLESS: tuple[Plant, ...] = (
     settled, settled_on_its_due_day, settled_without_reference, settled_in_two_parts,
     settled_the_rest, refunded, disputed_and_known, dispute_won_and_known, failed_and_known,
-    reversed_and_known, not_due_yet, taken_and_given_back,
+    reversed_and_known, not_due_yet, taken_and_given_back, costs_of_the_provider,
 )  # fmt: skip
 ERRORS: tuple[Plant, ...] = (
     delayed, missing_at_gateway, chargeback, reversal_of_nothing, partial, failed,
     reversed_and_unknown, missing_in_book, charged_under_another_transaction, too_much, adjusted,
     other_currency, only_a_debit, told_twice, settled_twice, settled_though_voided,
     named_another_payment, settled_while_pending, settled_after_loss, refunded_by_nobody,
-    refunded_too_much, refund_never_listed, fee_too_high, fee_for_nothing, fee_of_nobody,
-    captured_not_delivered, delivered_not_captured,
+    refunded_too_much, refund_that_came_back, refund_that_came_back_unknown, refund_never_listed,
+    fee_too_high, fee_for_nothing, fee_of_nobody, captured_not_delivered, delivered_not_captured,
 )  # fmt: skip
 
 

@@ -182,7 +182,7 @@ async def test_the_report_of_another_account(office: Office, tmp_path: Path) -> 
         ({"type": "gift"}, "nothing is known of its type"),
         ({"currency": "XYZ"}, "its currency is unknown"),
         ({"booked_at": "yesterday"}, "the time it was booked at"),
-        ({"booked_at": "2026-11-19T10:00:00+02:00"}, "the time it was booked at"),
+        ({"booked_at": "2026-11-19T10:00:00"}, "the time it was booked at"),
         ({"value_date": "19/11/2026"}, "its value date is none"),
         ({"transaction_id": "txn 1; drop table"}, "its transaction is no identifier"),
         ({"line_no": "two"}, "its line number"),
@@ -210,7 +210,7 @@ def test_a_byte_order_mark_and_windows_line_ends_do_not_matter(tmp_path: Path) -
     path = tmp_path / "windows.csv"
     path.write_bytes(codecs.BOM_UTF8 + f"{HEADER}\r\n1,x\r\n".encode())
 
-    file = examine(path)
+    file = examine(path, tmp_path)
 
     assert (file.format.name, file.columns[0], file.columns[-1]) == (
         "canonical", "line_no", "value_date",

@@ -12,7 +12,7 @@ comes out once in each file; nothing is written but temporary tables.
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -131,7 +131,8 @@ select {PAYMENT},
 LINE: Final = """
 l.report_id, l.line_no, l.batch_id, l.line_id, l.transaction_id, l.reference, l.type, l.gross,
        l.fee, l.net, l.currency,
-       to_char(l.booked_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), l.value_date
+       to_char(l.booked_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), l.value_date,
+       l.method, null, null, null, null, null
 """
 # A line stands for money in our books when it posts, or when a person's decision took it so.
 SEEN: Final = f"""
@@ -156,12 +157,51 @@ SEEN_OF_COMPARED: Final = SEEN.format(payments="compared_payments", id="id")
 # Lines whose discrepancy is still open are judged again: what they lacked may have come.
 AGAIN: Final = f"""
 select 0, 'again', 1, {LINE}
-  from discrepancies d
+  from {{these}} d
   join settlement_lines l on l.report_id = d.report_id and l.line_no = d.line_no
  where d.status <> 'resolved' and d.gateway = $1 and not l.posts
    and d.kind not in ('partial_settlement', 'fee_drift')
  order by l.report_id, l.line_no
 """
+AGAIN_ALL: Final = AGAIN.format(these="discrepancies")
+# Where many are open, those about a payment that moved since the last run, or is new since then.
+AGAIN_CHANGED: Final = """
+with changed as materialized (select distinct payment_id from payment_events where at >= $2
+), touched as materialized (
+  select d.id from changed c join discrepancies d on d.payment_id = c.payment_id
+   where d.status <> 'resolved' and d.report_id is not null
+   union
+  select d.id from changed c join payments p on p.id = c.payment_id
+    join settlement_lines l on l.class = 'missing_in_book'
+     and l.transaction_id = p.gateway_transaction_id
+    join discrepancies d on d.report_id = l.report_id and d.line_no = l.line_no
+   union
+  select d.id from changed c
+    join settlement_lines l on l.class = 'missing_in_book' and l.reference = c.payment_id::text
+    join discrepancies d on d.report_id = l.report_id and d.line_no = l.line_no
+), chosen as (select d.* from touched t join discrepancies d on d.id = t.id)
+""" + AGAIN.format(these="chosen")
+# And those about whom the new lines speak of.
+AGAIN_OF_TOLD: Final = """
+with touched as materialized (
+  select d.id from told_keys k join discrepancies d on d.payment_id = k.payment_id
+   where d.status <> 'resolved' and d.report_id is not null
+   union
+  select d.id from compared_payments k join discrepancies d on d.payment_id = k.id
+   where d.status <> 'resolved' and d.report_id is not null
+   union
+  select d.id from told_transactions k
+    join settlement_lines l on l.class = 'missing_in_book' and l.transaction_id = k.transaction_id
+    join discrepancies d on d.report_id = l.report_id and d.line_no = l.line_no
+), chosen as (select d.* from touched t join discrepancies d on d.id = t.id)
+""" + AGAIN.format(these="chosen")
+OPEN_COUNT: Final = """
+select count(*) from (select from discrepancies
+  where gateway = $1 and status <> 'resolved' and report_id is not null limit $2) o
+"""
+AGAIN_ALL_MAX: Final = 5_000
+"""As many lines are judged again in every run; above it, those to which something happened."""
+SINCE_MARGIN: Final = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,9 +223,21 @@ class BookSnapshot:
         self._connection = connection
         self.as_of = as_of
 
-    async def lines_again(self, gateway: str, path: Path) -> None:
-        """Write the lines of this gateway's open discrepancies, to be judged again."""
-        await self._export(path, AGAIN, gateway)
+    async def lines_again(self, gateway: str, path: Path, *, since: datetime | None) -> bool:
+        """Write the lines of this gateway's open discrepancies, to be judged again.
+
+        Where there are many, only those about payments that moved since then; return whether.
+        """
+        number = await self._connection.fetchval(OPEN_COUNT, gateway, AGAIN_ALL_MAX + 1)
+        if since is None or number <= AGAIN_ALL_MAX:
+            await self._export(path, AGAIN_ALL, gateway)
+            return False
+        await self._export(path, AGAIN_CHANGED, gateway, since - SINCE_MARGIN)
+        return True
+
+    async def lines_again_of_told(self, gateway: str, path: Path) -> None:
+        """Write those about the payments and transactions that the lines speak of."""
+        await self._export(path, AGAIN_OF_TOLD, gateway)
 
     async def late(self, windows: Sequence[LateWindow]) -> None:
         """Add what was captured or refunded in these spans and has no line."""

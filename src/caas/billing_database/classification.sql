@@ -8,6 +8,7 @@
 --                  before that still count ('seen'), in the order of `rank`
 --   book_payments  what the Billing Database knew, at one instant, of the payments concerned
 --   run_terms      one row: the day judged by, and the fees agreed with the gateway
+--   fee_terms      what was agreed for one payment method (or '*') and one type of line
 --
 -- Rules a change must keep: give it a new number in `rule_version`; a class is decided in one
 -- `case`, the worst first; sums count a line once, and a copy never; every line comes out once.
@@ -37,7 +38,10 @@ with identified as (
     join identified i on i.whose = s.whose
     join report_lines l on l.rank = i.rank
 ), counted as (
-  select c.*, case when copy = 1 then weight else 0 end as moved from copied c
+  -- A refund that came back is money of its refund.
+  select c.*, case when copy = 1 then weight else 0 end as moved,
+         case when type = 'refund_reversal' then 'refund' else type end as family
+    from copied c
 ), summed as (
   -- What the lines of one payment come to, in all and up to each; most payments have one line
   -- and need no adding up.
@@ -49,10 +53,10 @@ with identified as (
            over (partition by whose) as settled_less_failed,
          sum(case when type = 'chargeback' and copy = 1 then 1 else 0 end)
            over (partition by whose) as chargeback_lines,
-         sum(moved) over (partition by whose, type order by rank
+         sum(moved) over (partition by whose, family order by rank
                           rows between unbounded preceding and current row) as to_here,
          sum(case when copy = 1 then 1 else 0 end)
-           over (partition by whose, type order by rank
+           over (partition by whose, family order by rank
                  rows between unbounded preceding and current row) as lines_to_here
     from counted
 ), weighed as (
@@ -75,11 +79,24 @@ with identified as (
     left join summed s on s.rank = l.rank
     left join book_payments p on p.payment_id = i.payment_id
    where l.standing <> 'seen'
+), termed as (
+  select w.rank, abs(w.gross) as moved, coalesce(m.kind, d.kind) as kind,
+         coalesce(m.rate_ppm, d.rate_ppm) as rate_ppm, coalesce(m.fixed, d.fixed) as fixed,
+         coalesce(m.tolerance, d.tolerance) as tolerance
+    from weighed w
+    left join fee_terms m on m.kind = w.type and m.method = w.method
+    left join fee_terms d on d.kind = w.type and d.method = '*'
+   where m.kind is not null or d.kind is not null
 ), agreed as (
   -- What the gateway should have kept of a line: per mille of a settlement, rounded half up, and
   -- a fixed part; a fixed fee for a dispute; nothing of anything else.
   select s.*, t.as_of,
-         case when t.fee_per_mille is null then s.fee
+         case when f.kind is not null and s.type <> 'fee' then f.fixed + cast(
+                ((f.moved - f.moved % 1000000) / 1000000) as bigint) * f.rate_ppm + cast(
+                ((f.moved % 1000000 * f.rate_ppm + 500000)
+                 - (f.moved % 1000000 * f.rate_ppm + 500000) % 1000000) / 1000000 as bigint)
+              when f.kind is not null then f.fixed
+              when t.fee_per_mille is null then s.fee
               when s.type = 'settlement' then t.fee_fixed + cast(
                 ((s.gross * t.fee_per_mille + 500) - (s.gross * t.fee_per_mille + 500) % 1000)
                 / 1000 as bigint)
@@ -87,15 +104,24 @@ with identified as (
               when s.payment_id is not null and s.lines_to_here <= (
                 case when s.chargeback_lines > s.disputes_count
                      then s.chargeback_lines else s.disputes_count end) then t.dispute_fee
-              else 0 end as fee_agreed
+              else 0 end as fee_agreed,
+         coalesce(f.tolerance, 0) as tolerance
     from weighed s cross join run_terms t
+    left join termed f on f.rank = s.rank
 ), judged as (
   select a.*,
          case
+           when type = 'cost' then 'provider_cost'
+           when type = 'tax' then 'provider_tax'
+           when type = 'invoice' then 'provider_invoice'
+           when type = 'reserve' then 'reserve'
+           when type = 'transfer' then 'own_transfer'
+           when type = 'carried' then 'carried_balance'
+           when type = 'conversion' then 'conversion'
+           when type = 'fee' and transaction_id is null and reference is null and gross = 0
+             then 'provider_fee'
            when copy > 1 then 'duplicate_line'
-           when type = 'fee' and transaction_id is null and reference is null then
-             case when gross <> 0 then 'amount'
-                  when fee = fee_agreed then 'matched' else 'fee_drift' end
+           when type = 'fee' and transaction_id is null and reference is null then 'amount'
            when payment_id is null and moved_in_all = 0 and gross <> 0
             and transaction_id is not null then 'given_back'
            when payment_id is null then 'missing_in_book'
@@ -115,22 +141,26 @@ with identified as (
                   when to_here - weight >= captured then 'duplicate_line'
                   when to_here > captured then 'amount'
                   when settled_in_all < captured then 'partial_settlement'
-                  when fee <> fee_agreed then 'fee_drift'
+                  when abs(fee - fee_agreed) > tolerance then 'fee_drift'
                   else 'matched' end
            when type = 'refund' then
              case when gross >= 0 or - to_here > refunds_known then 'refund_mismatch'
-                  when fee <> fee_agreed then 'fee_drift'
+                  when abs(fee - fee_agreed) > tolerance then 'fee_drift'
+                  else 'matched' end
+           when type = 'refund_reversal' then
+             case when gross <= 0 or - to_here < refunds_known then 'refund_mismatch'
+                  when abs(fee - fee_agreed) > tolerance then 'fee_drift'
                   else 'matched' end
            when type = 'chargeback' then
              case when gross >= 0 or - to_here > disputes_known then 'chargeback'
-                  when fee <> fee_agreed then 'fee_drift'
+                  when abs(fee - fee_agreed) > tolerance then 'fee_drift'
                   else 'matched' end
            when type = 'chargeback_reversal' then
              case when gross <= 0 or to_here > disputes_back then 'chargeback'
-                  when fee <> fee_agreed then 'fee_drift'
+                  when abs(fee - fee_agreed) > tolerance then 'fee_drift'
                   else 'matched' end
            when gross <> 0 then 'amount'
-           when fee <> fee_agreed then 'fee_drift'
+           when abs(fee - fee_agreed) > tolerance then 'fee_drift'
            else 'matched'
          end as class
     from agreed a
@@ -140,7 +170,7 @@ with identified as (
          sum(case when i.currency = p.currency
                    and (i.type = 'settlement' and i.gross > 0 or i.type = 'settlement_failure')
                   then 1 else 0 end) as told,
-         sum(case when i.type = 'refund' then coalesce(c.moved, i.weight) else 0 end)
+         sum(case when i.type in ('refund', 'refund_reversal') then coalesce(c.moved, i.weight) else 0 end)
            as back_by_lines
     from book_payments p
     join identified i on i.payment_id = p.payment_id
@@ -180,6 +210,14 @@ select rank, standing, report, line_no, batch_id, line_id, transaction_id, refer
        fee, net, currency, booked_at, value_date, payment_id, class,
        cast(case class
          when 'matched' then 0
+         when 'provider_fee' then 0
+         when 'provider_cost' then 0
+         when 'provider_tax' then 0
+         when 'provider_invoice' then 0
+         when 'reserve' then 0
+         when 'own_transfer' then 0
+         when 'carried_balance' then 0
+         when 'conversion' then 0
          when 'given_back' then 0
          when 'fee_drift' then abs(fee - fee_agreed)
          when 'partial_settlement' then captured - settled_in_all
@@ -191,11 +229,12 @@ select rank, standing, report, line_no, batch_id, line_id, transaction_id, refer
        end as bigint) as at_stake,
        cast(case when type = 'settlement' and to_here > captured then captured
                  when type = 'settlement' then to_here end as bigint) as settles,
-       state, version, settled, captured, cast(fee_agreed as bigint) as fee_agreed, null as missing_from
+       state, version, settled, captured, cast(fee_agreed as bigint) as fee_agreed, null as missing_from,
+       method, commission, markup, scheme_fees, interchange, rate
   from judged
  union all
 select null, 'book', null, null, null, null, transaction_id, null, null, null,
        null, null, currency, null, null, payment_id, class,
        cast(at_stake as bigint), null, state, version, settled, captured,
-       null, missing_from
+       null, missing_from, null, null, null, null, null, null
   from missed

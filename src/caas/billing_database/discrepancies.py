@@ -312,11 +312,9 @@ class Discrepancies:
         reports, numbers = (list(column) for column in zip(*lines, strict=True))
         return [_discrepancy(row) for row in await within.fetch(sql.OF_LINES, reports, numbers)]
 
-    async def now_missing(
-        self, gateway: str, day: date, *, within: Connection
-    ) -> list[Discrepancy]:
-        """Lock and return the delayed settlements that count as missing on this day."""
-        return [_discrepancy(row) for row in await within.fetch(sql.NOW_MISSING, gateway, day)]
+    async def become_missing(self, gateway: str, day: date, *, by: str, within: Connection) -> None:
+        """Turn the delayed settlements that count as missing on this day into missing ones."""
+        await within.execute(sql.BECAME_MISSING, gateway, day, by)
 
 
 def _discrepancy(row: Row) -> Discrepancy:

@@ -113,9 +113,17 @@ select {COLUMNS} from discrepancies d
  where d.status <> 'resolved' and d.kind not in ('partial_settlement', 'fee_drift')
  order by d.id for update of d
 """
-NOW_MISSING: Final = f"""
-select {COLUMNS} from discrepancies d
- where d.gateway = $1 and d.status <> 'resolved' and d.kind = 'delayed_settlement'
-   and d.missing_from < $2
- order by d.id for update
+BECAME_MISSING: Final = """
+with late as (
+  select id from discrepancies
+   where gateway = $1 and status <> 'resolved' and kind = 'delayed_settlement'
+     and missing_from < $2::date for update
+), step as (
+  update discrepancies d set version = d.version + 1, updated_at = db_now(),
+         kind = 'missing_at_gateway'
+    from late where d.id = late.id returning d.id, d.version, d.status, d.updated_at
+)
+insert into discrepancy_events (discrepancy_id, seq, event, status, by, facts, at)
+select id, version, 'became missing', status, $3, jsonb_build_object('on', $2::date), updated_at
+  from step
 """

@@ -347,7 +347,9 @@ LAWS: Final = (
         "what_differs_is_a_discrepancy",
         "Every settlement line agrees with our records, or has its discrepancy (decision 35).",
         """select l.report_id || ':' || l.line_no from settlement_lines l
-            where l.class not in ('matched', 'given_back') and not exists (
+            where l.class not in ('matched', 'given_back', 'provider_fee', 'provider_cost',
+                'provider_tax', 'provider_invoice', 'reserve', 'own_transfer', 'carried_balance',
+                'conversion') and not exists (
               select from discrepancies d
                where d.report_id = l.report_id and d.line_no = l.line_no)""",
     ),

@@ -82,6 +82,9 @@ select max(d.day) as day, max(r.as_of) as as_of
   from reconciliation_days d join reconciliation_runs r on r.id = d.closed_by_run
  where d.gateway = $1 and d.day < $2
 """
+LAST_RUN: Final = """
+select max(as_of) as as_of from reconciliation_runs where gateway = $1 and state = 'done'
+"""
 FIRST: Final = "select min(day) as day from reconciliation_days where gateway = $1"
 SEAL: Final = """
 update reconciliation_days set sealed_at = $4, sealed_by = $3 where gateway = $1 and day = $2
@@ -315,6 +318,11 @@ class ReconciliationDays:
         """Return the last day before this one that was compared, and as of when."""
         row = await self._database.fetchrow(LAST_CLOSED, gateway, before)
         return (None, None) if row is None else (row["day"], row["as_of"])
+
+    async def last_run_as_of(self, gateway: str) -> datetime | None:
+        """Return as of when the last run that ended well compared."""
+        row = await self._database.fetchrow(LAST_RUN, gateway)
+        return None if row is None else row["as_of"]
 
     async def first(self, gateway: str) -> date | None:
         """Return the first day that was ever looked at."""

@@ -24,7 +24,8 @@ STORED: Final = (
     ("transaction_id", "text"), ("reference", "text"), ("type", "text"), ("gross", "bigint"),
     ("fee", "bigint"), ("net", "bigint"), ("currency", "text"), ("booked_at", "timestamptz"),
     ("value_date", "date"), ("payment_id", "uuid"), ("class", "text"), ("at_stake", "bigint"),
-    ("fee_agreed", "bigint"),
+    ("fee_agreed", "bigint"), ("method", "text"), ("commission", "bigint"), ("markup", "bigint"),
+    ("scheme_fees", "bigint"), ("interchange", "bigint"), ("rate", "numeric"),
 )  # fmt: skip
 """What is stored of a line, in the order its file has it; run and time follow from the run."""
 
@@ -114,7 +115,8 @@ update quarantined_lines set released_at = db_now(), released_by = 'reconciliati
 """
 LINE: Final = """
 select report_id, line_no, batch_id, line_id, transaction_id, reference, type, gross, fee, net,
-       currency, booked_at, value_date, payment_id, class, at_stake, fee_agreed, posts
+       currency, booked_at, value_date, payment_id, class, at_stake, fee_agreed, posts, method,
+       commission, markup, scheme_fees, interchange, rate::text
   from settlement_lines where report_id = $1 and line_no = $2
 """
 
@@ -193,6 +195,12 @@ class StoredLine:
     at_stake: int
     fee_agreed: int | None
     posts: bool
+    method: str | None
+    commission: int | None
+    markup: int | None
+    scheme_fees: int | None
+    interchange: int | None
+    rate: str | None
 
     @property
     def fee_drift(self) -> int:

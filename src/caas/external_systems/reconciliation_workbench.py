@@ -24,9 +24,9 @@ from caas.external_systems.reconciliation_workbench_reading import (
     UUID_TEXT,
     ReportReading,
     Sums,
-    quoted,
     struct_of,
 )
+from caas.external_systems.report_text import quoted
 from caas.rules.compared_relations import (
     AGREEING,
     BOOK_PAYMENTS,
@@ -42,6 +42,8 @@ from caas.rules.money import EXPONENTS
 
 MEMORY_LIMIT: Final = "280MB"
 HASHED_BYTES: Final = 1 << 20
+SEEN_BEFORE: Final = 10**12
+"""Lines that were judged before have ranks below this one's negative."""
 NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 SIGNS_OF_NO_ROOM: Final = (
     "No space left", "Disk quota exceeded", "File too large", "max_temp_directory_size",
@@ -55,12 +57,31 @@ ZONES: Final[Mapping[str, int]] = {
     "PST": -480, "PDT": -420, "JST": 540, "SGT": 480, "HKT": 480, "AEST": 600, "AEDT": 660,
 }  # fmt: skip
 
+# A row that was converted is three lines: its own, and the conversion out of and into a currency.
+PARTS: Final = (("", 0), (":out", 1), (":in", 2))
+
 MACROS: Final = r"""
 create macro units(t, factor) as
   case when coalesce(t, '') = '' then 0
        when regexp_full_match(t, '-?\d{1,13}(\.\d{1,6})?')
         and cast(t as decimal(28, 6)) * factor = round(cast(t as decimal(28, 6)) * factor, 0)
        then cast(cast(t as decimal(28, 6)) * factor as bigint) end;
+create macro plain(t) as
+  case when not regexp_matches(t, '[^0-9.-]') then t
+       when not regexp_full_match(t,
+         '\s*([A-Z]{3}|[€$£])?\s*[+-]?\s*[0-9][0-9.,]*\s*([A-Z]{3}|[€$£])?\s*') then t
+       when regexp_matches(t, ',[0-9]*[^0-9.,]*$')
+       then replace(regexp_replace(t, '[^0-9,-]', '', 'g'), ',', '.')
+       else regexp_replace(t, '[^0-9.-]', '', 'g') end;
+create macro identifier(t) as
+  nullif(regexp_extract(regexp_replace(trim(t), '[^!-~]+', '_', 'g'),
+    '^[A-Za-z0-9][!-~]{0,199}$'), '');
+create macro offset_of(t) as
+  case when regexp_matches(t, '[+-]\d\d:\d\d$')
+       then cast(t[-6] || '1' as integer)
+          * (cast(t[-5:-4] as integer) * 60 + cast(t[-2:] as integer)) else 0 end;
+create macro rate_of(amount, factor, other, other_factor) as
+  cast(round(abs(amount) * other_factor / nullif(abs(other) * factor, 0), 8) as varchar);
 """
 
 
@@ -102,6 +123,7 @@ class Workbench(ReportReading):
         for name, columns in RELATIONS.items():
             self._connection.execute(f"create table {name} ({declared(columns)})")
         self._fill("currencies", "code text, factor bigint", _factors())
+        self._fill("parts", "suffix text, part integer", PARTS)
         self._fill("zones", "code text, minutes integer", list(ZONES.items()))
 
     def close(self) -> None:
@@ -145,8 +167,20 @@ class Workbench(ReportReading):
             "insert into report_lines by name from ("
             " from read_csv(?, header = false, auto_detect = false,"
             f" columns = {_types(REPORT_LINES)}) select distinct on (report, line_no) *)"
-            " select * replace (- (row_number() over (order by report, line_no)) as rank)",
+            f" select * replace (- {SEEN_BEFORE} - (row_number() over (order by report, line_no))"
+            " as rank)",
             [[str(path) for path in paths]],
+        )
+
+    def take_again(self, path: Path) -> None:
+        """Add more lines that are judged again: behind those seen, and before all others."""
+        self._connection.execute(
+            "insert into report_lines by name from read_csv(?, header = false, auto_detect = false,"
+            f" columns = {_types(REPORT_LINES)}) n anti join report_lines l"
+            " on l.report = n.report and l.line_no = n.line_no"
+            " select n.* replace (- (row_number() over (order by report desc, line_no desc))"
+            " as rank)",
+            [str(path)],
         )
 
     def take_fresh(self, report: str) -> None:
@@ -177,6 +211,10 @@ class Workbench(ReportReading):
         self._connection.execute(
             f"insert into run_terms values ({columns})", [terms[name] for name in names(RUN_TERMS)]
         )
+
+    def take_fees(self, rows: Sequence[Mapping[str, object]]) -> None:
+        """Say what was agreed for one payment method and one type of line."""
+        self.fill("fee_terms", rows)
 
     def fill(self, relation: str, rows: Sequence[Mapping[str, object]]) -> None:
         """Put rows into a relation as they are."""

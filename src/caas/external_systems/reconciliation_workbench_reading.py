@@ -9,13 +9,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
-from string import Template
 from typing import Any, Final, NamedTuple, Protocol
 from uuid import UUID
 
 import duckdb
 
 from caas.external_systems.report_files import ADYEN, BadReportError, ReportFile, statement
+from caas.external_systems.report_text import quoted
+from caas.rules.money import Money
 
 LINE_BYTES_MAX: Final = 65_536
 QUARANTINED_CHARS_MAX: Final = 500
@@ -89,11 +90,7 @@ class ReportReading:
         self._read_raw(report)
         if report.format is ADYEN:
             self._refuse_open_payout()
-        placed = {
-            place: next((quoted(name) for name in found if name in report.columns), "null")
-            for place, found in report.format.optional.items()
-        }
-        self._connection.execute(Template(report.format.statement).substitute(placed))
+        self._connection.execute(report.format.statement(report.columns))
         try:
             self._connection.execute(statement("checks"))
         except duckdb.Error as error:
@@ -108,8 +105,9 @@ class ReportReading:
             "create table checked (place bigint, formula boolean, line_no varchar,"
             " batch_id varchar, line_id varchar, transaction_id varchar, reference varchar,"
             " type varchar, gross varchar, fee varchar, net varchar, currency varchar,"
-            " booked_at timestamp, value_date date, also_dated date, refused varchar,"
-            " reason varchar);"
+            " booked_at timestamp, value_date date, also_dated date, method varchar,"
+            " commission bigint, markup bigint, scheme_fees bigint, interchange bigint,"
+            " rate varchar, refused varchar, reason varchar);"
             "create view raw as from checked select place"
         )
         self._connection.execute(statement("lines"))
@@ -169,6 +167,19 @@ class ReportReading:
             "from fresh_lines select currency, cast(sum(net) as bigint) group by currency"
         ).fetchall()
         return dict(rows)
+
+    def sums_by_type(self) -> list[tuple[Any, ...]]:
+        """Return type, currency, number, gross, fee and net of the well-formed lines."""
+        return self._connection.execute(
+            "from fresh_lines select type, currency, count(*), cast(sum(gross) as bigint),"
+            " cast(sum(fee) as bigint), cast(sum(net) as bigint) group by all order by all"
+        ).fetchall()
+
+    def first_lines(self, limit: int) -> list[dict[str, Any]]:
+        """Return the first well-formed lines."""
+        cursor = self._connection.execute("from fresh_lines order by line_no limit ?", [limit])
+        columns = [column[0] for column in cursor.description]
+        return [dict(zip(columns, row, strict=True)) for row in cursor.fetchall()]
 
     def dates(self) -> Dates | None:
         """Return the dates of the well-formed lines; None if there is no such line."""
@@ -258,14 +269,17 @@ class ReportReading:
 
     def _read_raw(self, report: ReportFile) -> None:
         """Look at the file as rows of text; each look reads the file again, and keeps nothing."""
-        columns = dict.fromkeys(report.columns, "VARCHAR")
+        columns = dict.fromkeys(_distinct(report.columns), "VARCHAR")
         suspicious = " or ".join(
-            f"regexp_matches({quoted(name)}, '^([=+@\\t\\r]|-[^0-9])')" for name in report.columns
+            f"regexp_matches({quoted(name)}, '^([=+@\\t\\r]|-[^0-9])')"
+            for name in report.format.read(report.columns)
         )
+        ragged = report.format.mapping is not None and report.format.mapping.ragged
         path = str(report.path).replace("'", "''")
         self._connection.execute(
             f"create view raw as from read_csv('{path}', header = true, auto_detect = false,"
-            " delim = ',', quote = '\"', escape = '\"', strict_mode = true,"
+            f" delim = '{report.delimiter}', quote = '\"', escape = '\"', strict_mode = true,"
+            f" skip = {report.header_line}, null_padding = {str(ragged).lower()},"
             f" max_line_size = {LINE_BYTES_MAX}, columns = {struct_of(columns)})"
             f" select row_number() over () + 1 as place, ({suspicious}) as formula, *"
         )
@@ -274,19 +288,28 @@ class ReportReading:
         place = self._one("from checked select min(place) where formula")
         if place is not None:
             row = self._row(f"from raw where place = {place}")
-            cell = next(value for value in row[2:] if value and FORMULA.match(value))
+            cells = (value for value in row[2:] if value and FORMULA.match(value))
+            cell = next(cells, "")
             raise BadReportError(
                 f"The cell '{cell[:40]}' is a formula; the file went through a spreadsheet.",
                 line=row[0],
             )
 
     def _refuse_open_payout(self) -> None:
-        payouts, left_over = self._row(statement("adyen_payouts"))
-        if not payouts:
-            raise BadReportError("It has no MerchantPayout: it is cut off, or not closed yet.")
-        if left_over:
+        """Hold Adyen's own totals, by currency, against its lines."""
+        totals = self._connection.execute(statement("adyen_payouts")).fetchall()
+        wrong = [(currency, closings, left) for currency, closings, left in totals if left]
+        unclosed = [currency for currency, closings, _ in totals if not closings]
+        if unclosed:
             raise BadReportError(
-                f"The payout and the lines differ by {left_over} minor units: lines are missing."
+                f"It has no MerchantPayout or Balancetransfer in {', '.join(unclosed)}: it is cut "
+                "off, or not closed yet."
+            )
+        if wrong:
+            told = ", ".join(str(Money(abs(left), currency)) for currency, _, left in wrong)
+            raise BadReportError(
+                f"The control totals do not agree: the payout and the lines differ by {told}; "
+                "lines are missing, or are there twice."
             )
 
     def _refuse_contradictions(self) -> None:
@@ -324,9 +347,12 @@ class ReportReading:
         return row[0]
 
 
-def quoted(name: str) -> str:
-    """Return a column's name as SQL writes it, whatever a file calls it."""
-    return '"' + name.replace('"', '""') + '"'
+def _distinct(columns: tuple[str, ...]) -> list[str]:
+    """Name columns that a file names twice, or not at all, so that each has a name of its own."""
+    named: list[str] = []
+    for at, column in enumerate(columns):
+        named.append(column if column and column not in named else f"{column}#{at}")
+    return named
 
 
 def struct_of(columns: Mapping[str, str]) -> str:

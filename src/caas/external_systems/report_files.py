@@ -1,74 +1,79 @@
 """Settlement reports as files: whose format it is, and whether it can be read at all.
 
-The seed's `GET /settlements` gives the canonical CSV; two providers' published formats are known
-besides, Stripe's itemized reconciliation reports and Adyen's settlement details report. A format is
-recognised by its header and by nothing else (decision 33).
+The seed's `GET /settlements` gives the canonical CSV; Stripe's itemized reports and Adyen's
+settlement details report are known besides, and any other provider's by a mapping that is data
+(`report_mappings`). A format is recognised by its header and by nothing else (decision 33).
 
-Rules a change must keep: a file is looked at once from end to end before a line of it is read, in
-pieces of a fixed size; what is wrong is said with the line it is on, and nothing of such a file is
-applied; a format only says where the canonical columns are.
+Rules a change must keep: a file is looked at once from end to end before a line of it is read; what
+is wrong is said with the line it is on, and nothing of such a file is applied; a format only says
+where the canonical columns are.
 """
 
-import codecs
-import csv
-import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
+from string import Template
 from typing import Final
 
-from caas.errors import RefusedError
-
-PIECE_BYTES: Final = 1 << 20
-HEADER_BYTES_MAX: Final = 1 << 16
-COLUMNS_MAX: Final = 200
-LINE_FEED: Final = b"\n"
-
-NOT_TEXT: Final = (
-    (b"PK\x03\x04", "a zip archive (or a spreadsheet); unpack it, or save it as CSV"),
-    (b"PK\x05\x06", "an empty zip archive"),
-    (b"\x1f\x8b", "compressed with gzip; unpack it first"),
-    (b"\xd0\xcf\x11\xe0", "a spreadsheet; save it as CSV"),
-    (b"%PDF", "a PDF"),
-    (b"\xff\xfe", "text in UTF-16; save it as UTF-8"),
-    (b"\xfe\xff", "text in UTF-16; save it as UTF-8"),
+from caas.external_systems.report_mappings import ReportMapping
+from caas.external_systems.report_text import (
+    DELIMITERS,
+    HEADER_LINES_MAX,
+    UTF_8,
+    BadReportError,
+    Head,
+    quoted,
+    read_head,
+    readable_copy,
+    walk,
 )
 
+__all__ = ["BadReportError"]
 
-class BadReportError(RefusedError):
-    """The settlement report cannot be read; nothing of it was applied."""
-
-    code = "bad_report"
-
-    def __init__(self, sentence: str, *, line: int | None = None) -> None:
-        """Say what is wrong, and on which line when it is on one."""
-        where = f"Line {line}: " if line is not None else ""
-        super().__init__(f"{where}{sentence} Nothing was applied.", line=line)
+NOT_THIS_ONE: Final = {
+    frozenset({"Customer Facing Amount", "Available On (UTC)", "Net"}): (
+        "This is Stripe's balance history, which lacks what a payment is known by. Export the "
+        "itemized report instead: Reports, Balance or Payout reconciliation, itemized."
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class ReportFormat:
-    """A provider's format: the columns that tell it, and those it may lack."""
+    """A format: the columns that tell it, and those it may lack; a mapping where it is data."""
 
     name: str
     needed: frozenset[str]
-    optional: dict[str, tuple[str, ...]]
+    optional: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     lines_have_ids: bool = False
+    mapping: ReportMapping | None = None
 
-    @property
-    def statement(self) -> str:
-        """The statement that brings a file of this format into the canonical columns."""
-        return statement(self.name)
+    def statement(self, columns: tuple[str, ...]) -> str:
+        """Return the statement that brings a file with these columns into the canonical ones."""
+        if self.mapping is not None:
+            return self.mapping.statement()
+        placed = {
+            place: next((quoted(name) for name in found if name in columns), "null::varchar")
+            for place, found in self.optional.items()
+        }
+        return Template(statement(self.name)).substitute(placed)
+
+    def read(self, columns: tuple[str, ...]) -> list[str]:
+        """Return which of these columns are read."""
+        known = self.needed.union(*self.optional.values())
+        return [column for column in columns if column in known]
 
 
 @dataclass(frozen=True, slots=True)
 class ReportFile:
-    """A file that can be read: its format, its columns in order, and what it weighs."""
+    """A file that can be read: its format, how it is written, its columns, and what it weighs."""
 
     path: Path
     format: ReportFormat
     columns: tuple[str, ...]
+    delimiter: str
+    header_line: int
     lines: int
     digest: str
 
@@ -81,7 +86,7 @@ CANONICAL: Final = ReportFormat(
             "currency", "booked_at", "value_date",
         }
     ),
-    {"line_id": ("line_id",)},
+    {"line_id": ("line_id",), "method": ("method",)},
 )  # fmt: skip
 STRIPE: Final = ReportFormat(
     "stripe",
@@ -94,6 +99,9 @@ STRIPE: Final = ReportFormat(
         "created": ("created_utc", "created"),
         "available": ("available_on_utc", "available_on", "automatic_payout_effective_at_utc"),
         "effective": ("automatic_payout_effective_at_utc", "automatic_payout_effective_at"),
+        "facing_amount": ("customer_facing_amount",),
+        "facing_currency": ("customer_facing_currency",),
+        "method": ("payment_method_type",),
     },
     lines_have_ids=True,
 )
@@ -101,12 +109,13 @@ ADYEN: Final = ReportFormat(
     "adyen",
     frozenset(
         {
-            "Psp Reference", "Merchant Reference", "Creation Date", "TimeZone", "Type",
-            "Modification Reference", "Gross Currency", "Gross Debit (GC)", "Gross Credit (GC)",
-            "Net Currency", "Net Debit (NC)", "Net Credit (NC)", "Batch Number",
+            "Psp Reference", "Merchant Reference", "Payment Method", "Creation Date", "TimeZone",
+            "Type", "Modification Reference", "Gross Currency", "Gross Debit (GC)",
+            "Gross Credit (GC)", "Exchange Rate", "Net Currency", "Net Debit (NC)",
+            "Net Credit (NC)", "Commission (NC)", "Markup (NC)", "Scheme Fees (NC)",
+            "Interchange (NC)", "Batch Number",
         }
     ),
-    {},
 )  # fmt: skip
 FORMATS: Final = (CANONICAL, STRIPE, ADYEN)
 
@@ -117,103 +126,84 @@ def statement(name: str) -> str:
     return (folder / f"{name}.sql").read_text("utf-8")
 
 
-def examine(path: Path) -> ReportFile:
+def mapped(mappings: Mapping[str, ReportMapping]) -> tuple[ReportFormat, ...]:
+    """Return the formats that these mappings describe, the one with the most columns first."""
+    formats = [
+        ReportFormat(
+            name, mapping.needed, lines_have_ids=mapping.columns.line_id is not None,
+            mapping=mapping,
+        )
+        for name, mapping in mappings.items()
+    ]  # fmt: skip
+    return tuple(sorted(formats, key=lambda it: (-len(it.needed), it.name)))
+
+
+def examine(path: Path, folder: Path, formats: tuple[ReportFormat, ...] = ()) -> ReportFile:
     """Look a file over: is it text, whole, and of a format that is known.
+
+    A copy of what the reader does not take as it is goes into the folder.
 
     Raises:
         BadReportError: it is not; the sentence names the line where it can.
     """
     if not path.is_file():
         raise BadReportError(f"There is no file at {path}.")
-    header = _header(path)
-    columns = tuple(_columns(header))
-    known = recognise(columns)
-    lines, digest = _walk(path)
-    if lines < 2:  # noqa: PLR2004 - the header, and one line
-        raise BadReportError("There is a header, and no line after it.", line=1)
-    return ReportFile(path, known, columns, lines - 1, digest)
+    head = read_head(path)
+    known, columns, delimiter, at = _recognised(head, (*FORMATS, *formats))
+    encoding = known.mapping.encoding if known.mapping is not None else UTF_8
+    if known.mapping is not None and head.encoding == UTF_8 and _is_utf_8(path):
+        encoding = UTF_8
+    lines, digest = walk(path, encoding, returns_only=head.returns_only)
+    if lines < at + 2:
+        raise BadReportError("There is a header, and no line after it.", line=at + 1)
+    if encoding != UTF_8 or head.returns_only:
+        path = readable_copy(path, folder / "readable.csv", encoding)
+    return ReportFile(path, known, columns, delimiter, at, lines - at - 1, digest)
 
 
-def recognise(columns: tuple[str, ...]) -> ReportFormat:
-    """Return the format that has these columns.
+def _is_utf_8(path: Path) -> bool:
+    try:
+        walk(path, UTF_8, returns_only=False)
+    except BadReportError:
+        return False
+    return True
+
+
+def _recognised(
+    head: Head, formats: tuple[ReportFormat, ...]
+) -> tuple[ReportFormat, tuple[str, ...], str, int]:
+    """Return the format of a header, its columns, what separates them, and which line it is.
 
     Raises:
-        BadReportError: none has.
+        BadReportError: none is known.
     """
-    twice = {column for column in columns if columns.count(column) > 1}
+    for at in range(min(len(head.lines), HEADER_LINES_MAX)):
+        for delimiter in DELIMITERS:
+            columns = head.columns(at, delimiter)
+            for known in formats:
+                if known.needed <= set(columns) and (at == 0 or known.mapping is not None):
+                    _refuse_twice(columns, known, at)
+                    return known, columns, delimiter, at
+    raise _unknown(head, formats)
+
+
+def _refuse_twice(columns: tuple[str, ...], known: ReportFormat, at: int) -> None:
+    read = known.read(columns) if known.mapping is not None else list(columns)
+    twice = {column for column in read if columns.count(column) > 1}
     if twice:
-        raise BadReportError(f"The column '{min(twice)}' is there twice.", line=1)
-    for known in FORMATS:
-        if known.needed <= set(columns):
-            return known
-    nearest = max(FORMATS, key=lambda known: len(known.needed & set(columns)))
-    lacking = ", ".join(sorted(nearest.needed - set(columns))[:5])
-    raise BadReportError(
-        "No settlement report known here has such a header; it comes nearest to the "
-        f"{nearest.name} one, which would need {lacking} too.",
+        raise BadReportError(f"The column '{min(twice)}' is there twice.", line=at + 1)
+
+
+def _unknown(head: Head, formats: tuple[ReportFormat, ...]) -> BadReportError:
+    columns = set(head.columns(0, head.delimiter))
+    for known, sentence in NOT_THIS_ONE.items():
+        if known <= columns:
+            return BadReportError(sentence, line=1)
+    nearest = max(formats, key=lambda known: len(known.needed & columns))
+    lacking = ", ".join(sorted(nearest.needed - columns)[:5])
+    return BadReportError(
+        f"No settlement report known here has such a header ({len(columns)} columns, separated by "
+        f"{DELIMITERS[head.delimiter]}, in {head.encoding.upper()}); it comes nearest to the "
+        f"{nearest.name} one, which would need {lacking} too. A mapping can be kept for it.",
         line=1,
     )
-
-
-def _header(path: Path) -> str:
-    with path.open("rb") as file:
-        head = file.read(HEADER_BYTES_MAX)
-    if not head.strip():
-        raise BadReportError("The file is empty.")
-    for magic, what in NOT_TEXT:
-        if head.startswith(magic):
-            raise BadReportError(f"The file is {what}.", line=1)
-    first, found, _ = head.removeprefix(codecs.BOM_UTF8).partition(LINE_FEED)
-    if not found and len(head) == HEADER_BYTES_MAX:
-        raise BadReportError(f"It is longer than {HEADER_BYTES_MAX} bytes; no header is.", line=1)
-    try:
-        return first.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise BadReportError("It is not UTF-8.", line=1) from error
-
-
-def _columns(header: str) -> list[str]:
-    columns = next(csv.reader([header.rstrip("\r")]), [])
-    if len(columns) > COLUMNS_MAX:
-        raise BadReportError(f"There are {len(columns)} columns; no report has as many.", line=1)
-    return [column.strip() for column in columns]
-
-
-def _walk(path: Path) -> tuple[int, str]:
-    """Count the lines and digest the bytes, refusing what is not UTF-8 or is cut off."""
-    digest = hashlib.sha256()
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    lines, last = 0, b""
-    for piece in _pieces(path):
-        digest.update(piece)
-        _refuse_bytes(piece, decoder, lines)
-        lines += piece.count(LINE_FEED)
-        last = piece
-    if not last.endswith(LINE_FEED):
-        raise BadReportError("The file breaks off in the middle of it.", line=lines + 1)
-    return lines, digest.hexdigest()
-
-
-def _pieces(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        while piece := file.read(PIECE_BYTES):
-            yield piece
-
-
-def _refuse_bytes(piece: bytes, decoder: codecs.IncrementalDecoder, lines_before: int) -> None:
-    if b"\0" in piece:
-        at = piece.index(b"\0")
-        raise BadReportError(
-            "There is a zero byte in it; the file is not text.",
-            line=lines_before + piece[:at].count(LINE_FEED) + 1,
-        )
-    if piece.isascii() and not decoder.getstate()[0]:
-        return
-    try:
-        decoder.decode(piece)
-    except UnicodeDecodeError as error:
-        at = max(error.start, 0)
-        raise BadReportError(
-            "It is not UTF-8; the file was saved in another encoding.",
-            line=lines_before + piece[:at].count(LINE_FEED) + 1,
-        ) from error

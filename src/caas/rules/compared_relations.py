@@ -32,6 +32,12 @@ REPORT_LINES: Final[Columns] = (
     ("currency", "text"),
     ("booked_at", "text"),
     ("value_date", "text"),
+    ("method", "text"),
+    ("commission", "bigint"),
+    ("markup", "bigint"),
+    ("scheme_fees", "bigint"),
+    ("interchange", "bigint"),
+    ("rate", "text"),
 )
 """The lines to judge, and those judged before that still count, in the order of `rank`."""
 
@@ -63,6 +69,15 @@ RUN_TERMS: Final[Columns] = (
 )
 """One row: the day that is judged by, and the fees agreed with the gateway."""
 
+FEE_TERMS: Final[Columns] = (
+    ("method", "text"),
+    ("kind", "text"),
+    ("rate_ppm", "bigint"),
+    ("fixed", "bigint"),
+    ("tolerance", "bigint"),
+)
+"""What the gateway may keep by payment method (or '*') and kind of line, where it was agreed."""
+
 OUTCOME: Final[Columns] = (
     ("rank", "bigint"),
     ("standing", "text"),
@@ -89,6 +104,12 @@ OUTCOME: Final[Columns] = (
     ("captured", "bigint"),
     ("fee_agreed", "bigint"),
     ("missing_from", "text"),
+    ("method", "text"),
+    ("commission", "bigint"),
+    ("markup", "bigint"),
+    ("scheme_fees", "bigint"),
+    ("interchange", "bigint"),
+    ("rate", "text"),
 )
 """What became of each line, and of each record that should have had one."""
 
@@ -96,14 +117,23 @@ RELATIONS: Final[dict[str, Columns]] = {
     "report_lines": REPORT_LINES,
     "book_payments": BOOK_PAYMENTS,
     "run_terms": RUN_TERMS,
+    "fee_terms": FEE_TERMS,
 }
 
 MATCHED: Final = "matched"
 GIVEN_BACK: Final = "given_back"
-AGREEING: Final = frozenset({MATCHED, GIVEN_BACK})
+OF_PROVIDER: Final = frozenset(
+    {
+        "provider_fee", "provider_cost", "provider_tax", "provider_invoice", "reserve",
+        "own_transfer", "carried_balance", "conversion",
+    }
+)  # fmt: skip
+"""Classes of what is no payment's money; each moves between the bank and an account of its own."""
+
+AGREEING: Final = OF_PROVIDER | {MATCHED, GIVEN_BACK}
 """Classes that are no discrepancy."""
 
-POSTING: Final = AGREEING | {"partial_settlement", "fee_drift"}
+POSTING: Final = frozenset({MATCHED, GIVEN_BACK, "partial_settlement", "fee_drift"})
 """Classes whose money moved as the line says, and stands in the ledger from then on."""
 
 

@@ -26,6 +26,25 @@ RESERVATION_HELD = "reservation_held"
 GATEWAY_CLAIMS = "gateway_claims"
 UNEXPLAINED_FUNDS = "unexplained_funds"
 RISK_LOSS = "risk_loss"
+PROVIDER_COSTS = "provider_costs"
+PROVIDER_TAX = "provider_tax"
+PROVIDER_INVOICES = "provider_invoices"
+PROVIDER_RESERVES = "provider_reserves"
+PROVIDER_BALANCE = "provider_balance"
+OWN_TRANSFERS = "own_transfers"
+CURRENCY_CONVERSION = "currency_conversion"
+
+OF_PROVIDER = {
+    "provider_fee": GATEWAY_FEES,
+    "provider_cost": PROVIDER_COSTS,
+    "provider_tax": PROVIDER_TAX,
+    "provider_invoice": PROVIDER_INVOICES,
+    "reserve": PROVIDER_RESERVES,
+    "own_transfer": OWN_TRANSFERS,
+    "carried_balance": PROVIDER_BALANCE,
+    "conversion": CURRENCY_CONVERSION,
+}
+"""On which account the other side of a report line stands that is no payment's money."""
 
 CHARGEBACK: Final = "chargeback"
 DISPUTE_EXCESS: Final = "dispute_excess"

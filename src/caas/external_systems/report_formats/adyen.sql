@@ -1,45 +1,87 @@
 -- Adyen's settlement details report: debit and credit in columns of their own, major units, times
--- in the account's zone. What is not paid out in the currency it was charged in cannot be held
--- against our book. The type says which way the money went: published samples have it in the
--- debit column of a settled payment. The payout to the bank is no line but the control total.
+-- in the account's zone. The type says which way the money went: published samples have it in the
+-- debit column of a settled payment. The payout to the bank is no line but the control total. What
+-- is paid out in another currency than it was charged in is three lines: the settlement in the
+-- currency of the charge, and the conversion out of it and into the other, with its rate.
 create view told as
-from (
-  from raw
-  left join currencies c on c.code = "Net Currency"
-  left join zones z on z.code = upper("TimeZone")
+with typed as (
+  select raw.*, n.code, n.factor, g.code as gross_code, g.factor as gross_factor, z.minutes,
+         units(plain("Net Credit (NC)"), n.factor) - units(plain("Net Debit (NC)"), n.factor)
+           as net_units,
+         units(plain("Gross Credit (GC)"), coalesce(g.factor, n.factor)) as credit,
+         units(plain("Gross Debit (GC)"), coalesce(g.factor, n.factor)) as debit,
+         units(plain("Commission (NC)"), n.factor) as commission,
+         units(plain("Markup (NC)"), n.factor) as markup,
+         units(plain("Scheme Fees (NC)"), n.factor) as scheme_fees,
+         units(plain("Interchange (NC)"), n.factor) as interchange,
+         case "Type"
+           when 'Settled' then 'settlement'
+           when 'SettledBulk' then 'settlement'
+           when 'SettledInInstallments' then 'settlement'
+           when 'SettledReversed' then 'settlement_failure'
+           when 'Refunded' then 'refund'
+           when 'RefundedBulk' then 'refund'
+           when 'RefundedReversed' then 'refund_reversal'
+           when 'Chargeback' then 'chargeback'
+           when 'SecondChargeback' then 'chargeback'
+           when 'ChargebackReversed' then 'chargeback_reversal'
+           when 'Fee' then 'fee'
+           when 'CashOutFee' then 'fee'
+           when 'AdvancementCommissionFee' then 'fee'
+           when 'MiscCosts' then 'cost'
+           when 'PaymentCost' then 'cost'
+           when 'InvoiceDeduction' then 'invoice'
+           when 'DepositCorrection' then 'reserve'
+           when 'Balancetransfer' then 'carried'
+           when 'InternalCompanyPayout' then 'transfer'
+           when 'MerchantPayin' then 'transfer'
+           when 'BankInstructionReturned' then 'transfer'
+           else 'adjustment' end as line_type
+    from raw
+    left join currencies n on n.code = "Net Currency"
+    left join currencies g on g.code = "Gross Currency"
+    left join zones z on z.code = upper("TimeZone")
+   where "Type" <> 'MerchantPayout' or "Type" is null
+), moved as (
   select *,
-         units("Net Credit (NC)", c.factor) - units("Net Debit (NC)", c.factor) as net_units,
-         case when "Type" in ('Fee', 'MiscCosts', 'PaymentCost') then 0
-              when "Type" in ('Settled', 'ChargebackReversed')
-                then units("Gross Credit (GC)", c.factor) + units("Gross Debit (GC)", c.factor)
-              when "Type" in ('Refunded', 'Chargeback', 'SecondChargeback')
-                then - units("Gross Credit (GC)", c.factor) - units("Gross Debit (GC)", c.factor)
-              else units("Gross Credit (GC)", c.factor) - units("Gross Debit (GC)", c.factor)
-         end as gross_units
-) r
-select place, formula, cast(place - 1 as varchar) as line_no, "Batch Number" as batch_id,
-       nullif("Modification Reference", '') as line_id,
-       nullif("Psp Reference", '') as transaction_id,
-       nullif("Merchant Reference", '') as reference,
-       case "Type"
-         when 'Settled' then 'settlement'
-         when 'Refunded' then 'refund'
-         when 'Chargeback' then 'chargeback'
-         when 'SecondChargeback' then 'chargeback'
-         when 'ChargebackReversed' then 'chargeback_reversal'
-         when 'Fee' then 'fee'
-         when 'MiscCosts' then 'fee'
-         when 'PaymentCost' then 'fee'
-         else 'adjustment' end as type,
-       cast(gross_units as varchar) as gross,
-       cast(gross_units - net_units as varchar) as fee,
-       cast(net_units as varchar) as net,
-       "Net Currency" as currency,
+         case when line_type in ('fee', 'cost', 'invoice') then 0
+              when line_type in ('reserve', 'carried', 'transfer') then net_units
+              when line_type in ('settlement', 'chargeback_reversal', 'refund_reversal')
+                then credit + debit
+              when line_type in ('refund', 'chargeback', 'settlement_failure') then - credit - debit
+              else credit - debit end as gross_units,
+         coalesce(gross_code <> code, false) and line_type in
+           ('settlement', 'refund', 'refund_reversal', 'chargeback', 'chargeback_reversal',
+            'settlement_failure') as converted
+    from typed
+), split as (
+  select moved.*, p.part, p.suffix,
+         net_units + case when net_units < 0 then 0 else 1 end
+           * (commission + markup + scheme_fees + interchange) as converted_gross
+    from moved cross join parts p where p.part = 0 or moved.converted
+)
+select place, formula, cast(place - 1 + part * 1000000000 as varchar) as line_no,
+       "Batch Number" as batch_id,
+       identifier("Modification Reference") || suffix as line_id,
+       if(part > 0, null, nullif("Psp Reference", '')) as transaction_id,
+       if(part > 0, null, nullif("Merchant Reference", '')) as reference,
+       if(part > 0, 'conversion', line_type) as type,
+       cast(case part when 1 then - gross_units when 2 then converted_gross else gross_units end
+         as varchar) as gross,
+       cast(case when part = 2 then converted_gross - net_units when part = 1 or converted then 0
+                 else gross_units - net_units end as varchar) as fee,
+       cast(case when part = 1 then - gross_units when part = 2 then net_units
+                 when converted then gross_units else net_units end as varchar) as net,
+       if(part < 2 and converted, gross_code, "Net Currency") as currency,
        case when regexp_full_match("Creation Date", '\d{4}-\d\d-\d\d \d\d:\d\d:\d\d')
-            then try_cast("Creation Date" as timestamp) - to_minutes(r.minutes) end as booked_at,
+            then try_cast("Creation Date" as timestamp) - to_minutes(minutes) end as booked_at,
        case when regexp_full_match("Creation Date", '\d{4}-\d\d-\d\d.*')
             then try_cast(left("Creation Date", 10) as date) end as value_date,
-       null::date as also_dated,
-       case when nullif("Gross Currency", '') <> "Net Currency"
-            then 'it is paid out in another currency than it was charged in' end as refused
- where "Type" <> 'MerchantPayout' or "Type" is null
+       null::date as also_dated, lower(nullif("Payment Method", '')) as method,
+       if(part = 1, null, commission) as commission, if(part = 1, null, markup) as markup,
+       if(part = 1, null, scheme_fees) as scheme_fees, if(part = 1, null, interchange)
+         as interchange,
+       case when part > 0 then coalesce(nullif(plain("Exchange Rate"), ''),
+              rate_of(converted_gross, factor, gross_units, gross_factor)) end as rate,
+       null::varchar as refused
+  from split

@@ -1,5 +1,10 @@
--- The control total of Adyen's report: with the payouts, everything that was credited was debited.
+-- The control total of Adyen's report, by currency: with the payouts and what is carried over,
+-- everything that was credited was debited.
 from raw left join currencies c on c.code = "Net Currency"
-select cast(count(*) filter (where "Type" = 'MerchantPayout') as bigint) as payouts,
-       cast(sum(units("Net Credit (NC)", c.factor) - units("Net Debit (NC)", c.factor)) as bigint)
-         as left_over
+select "Net Currency" as currency,
+       cast(count(*) filter (where "Type" in ('MerchantPayout', 'Balancetransfer')) as bigint)
+         as closings,
+       cast(sum(units(plain("Net Credit (NC)"), c.factor)
+              - units(plain("Net Debit (NC)"), c.factor)) as bigint) as left_over
+ where c.code is not null
+ group by 1 order by 1

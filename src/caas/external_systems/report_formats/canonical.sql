@@ -1,13 +1,15 @@
--- The canonical settlement report (decision 33): minor units, RFC 3339 in UTC, one line a row.
+-- The canonical settlement report (decision 33): minor units, RFC 3339, one line a row.
 create view told as
 from raw
 select place, formula, line_no, batch_id, $line_id as line_id, transaction_id, reference, type,
        gross, fee, net, currency,
        case when regexp_full_match(booked_at,
-              '\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|\+00:00)')
-            then try_cast(left(booked_at, if(ends_with(booked_at, 'Z'), -1, -6)) as timestamp)
-            end as booked_at,
+              '\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,6})?([Zz]|[+-]\d\d:\d\d)')
+            then try_cast(regexp_extract(booked_at, '^(.*?)([Zz]|[+-]\d\d:\d\d)$$', 1) as timestamp)
+               - to_minutes(offset_of(booked_at)) end as booked_at,
        case when regexp_full_match(value_date, '\d{4}-\d\d-\d\d')
             then try_cast(value_date as date) end as value_date,
        null::date as also_dated,
+       $method as method, null::bigint as commission, null::bigint as markup,
+       null::bigint as scheme_fees, null::bigint as interchange, null::varchar as rate,
        null::varchar as refused

@@ -16,8 +16,9 @@ select t.*,
            then 'its transaction is no identifier'
          when not regexp_full_match(coalesce(reference, 'x'), '[A-Za-z0-9][!-~]{0,199}')
            then 'its reference is no identifier'
-         when type is null or type not in ('settlement', 'refund', 'chargeback',
-              'chargeback_reversal', 'fee', 'settlement_failure', 'adjustment')
+         when type is null or type not in ('settlement', 'refund', 'refund_reversal', 'chargeback',
+              'chargeback_reversal', 'fee', 'settlement_failure', 'adjustment', 'cost', 'tax',
+              'invoice', 'reserve', 'transfer', 'carried', 'conversion')
            then 'nothing is known of its type'
          when currency is null or not exists (from currencies c where c.code = t.currency)
            then 'its currency is unknown'

@@ -29,6 +29,7 @@ from caas.payment_processing.flow import Alert
 from caas.payment_processing.reconciliation.carrying_out import CarryingOut, Void
 from caas.payment_processing.reconciliation.fetching import Progress
 from caas.payment_processing.reconciliation.file_checks import Expected
+from caas.payment_processing.reconciliation.finance_terms import Preview
 from caas.payment_processing.reconciliation.investigation import Investigation
 from caas.payment_processing.reconciliation.late_lines import LateLines
 from caas.payment_processing.reconciliation.refusals import checked_note
@@ -76,6 +77,7 @@ class Reconciliation:
         self._runs = Runs(books=books, gateway=gateway, alert=alert, settings=settings)
         self.discrepancies = self._runs.discrepancies
         self.reports = self._runs.reports
+        self.finance_terms = self._runs.finance_terms
         self.days: ReconciliationDays = self._runs.days
         self._late_lines = LateLines(books, settlement, charges)
         self._carrying_out = CarryingOut(
@@ -146,6 +148,14 @@ class Reconciliation:
             day, file=file, expected=expected, mode=mode, progress=progress,
             patience_seconds=patience_seconds,
         )  # fmt: skip
+
+    async def preview(self, file: Path) -> Preview:
+        """Say what a file would be read as; nothing of it is written down.
+
+        Raises:
+            BadReportError: it cannot be read.
+        """
+        return await self._runs.preview(file)
 
     async def replay(self, run_id: UUID) -> str:
         """Judge again what a run compared; return the digest of the outcome, which is the run's.

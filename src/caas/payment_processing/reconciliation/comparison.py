@@ -10,7 +10,8 @@ and the sums are those of the report, or nothing is applied.
 """
 
 import asyncio
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from datetime import date, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,7 @@ from zoneinfo import ZoneInfo
 from caas.billing_database.book_snapshot import BookSnapshot, LateWindow, book_snapshot
 from caas.billing_database.classification import PostgresqlEngine, classification
 from caas.billing_database.connection import Database
+from caas.billing_database.report_terms import FeeTerm
 from caas.external_systems.reconciliation_engine import ReconciliationEngine
 from caas.external_systems.reconciliation_workbench import Workbench
 from caas.external_systems.report_files import BadReportError
@@ -53,8 +55,10 @@ class Terms:
     day: date
     fees: FeeTerms | None
     closing: bool
+    fees_by_method: Sequence[FeeTerm] = ()
     last_day: date | None = None
     last_as_of: datetime | None = None
+    last_run_as_of: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +97,7 @@ class Comparison:
         folder = bench.folder
         again, told, seen = (folder / f"{name}.csv" for name in ("again", "told", "seen"))
         besides, seen_besides = (folder / f"{name}.csv" for name in ("besides", "seen_besides"))
+        again_of_told = folder / "again_of_told.csv"
 
         def take_lines() -> Path:
             bench.take_lines(again)
@@ -105,7 +110,7 @@ class Comparison:
 
         await effort.rest()
         async with book_snapshot(self._database) as book:
-            await book.lines_again(gateway, again)
+            some = await book.lines_again(gateway, again, since=terms.last_run_as_of)
             keys = await effort.side_by_side(
                 take_lines, partial(self._look_for_lacking, book, terms)
             )
@@ -114,12 +119,17 @@ class Comparison:
             await effort.rest()
             transactions = await effort.side_by_side(take_told, partial(book.seen_of_told, seen))
             await book.take_transactions(transactions)
+            if some:
+                await book.lines_again_of_told(gateway, again_of_told)
             await book.besides(besides)
             await book.seen_of_besides(seen_besides)
             as_of = book.as_of
+        if some:
+            await asyncio.to_thread(bench.take_again, again_of_told)
         await asyncio.to_thread(bench.take_besides, besides)
         await asyncio.to_thread(bench.take_seen, seen, seen_besides)
         await asyncio.to_thread(bench.take_terms, _row_of(terms))
+        await asyncio.to_thread(bench.take_fees, [asdict(it) for it in terms.fees_by_method])
         engine = await self.judge(bench, effort)
         await asyncio.to_thread(_check, bench)
         return Compared(as_of, engine)

@@ -31,6 +31,9 @@ LOOK_SECONDS: Final = 1.0
 LOOKS: Final = 3
 """The busiest of so many looks counts: a session tells of its commits up to a second late."""
 
+SMALL_LINES_MAX: Final = 2_000
+"""So few lines are compared in less time than one rest would take: such a run never rests."""
+
 FEED_LINES: Final = 60
 FEED_SECONDS: Final = 0.01
 """While others are served, the Billing Database is given so many lines so often."""
@@ -44,6 +47,7 @@ class Effort:
     def __init__(self) -> None:
         """Begin at full effort."""
         self.others_are_served = False
+        self.is_small = False
         self._own_commits = 0
         self._working_since = time.monotonic()
 
@@ -78,7 +82,7 @@ class Effort:
 
     async def rest(self) -> None:
         """Rest from what was done since the last rest."""
-        if self.others_are_served:
+        if self.others_are_served and not self.is_small:
             worked = time.monotonic() - self._working_since
             await asyncio.sleep(min(RESTS * worked, REST_SECONDS_MAX))
         self._working_since = time.monotonic()

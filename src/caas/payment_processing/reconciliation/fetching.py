@@ -38,7 +38,7 @@ from caas.external_systems.payment_gateway import (
 )
 from caas.external_systems.reconciliation_workbench import Workbench
 from caas.external_systems.reconciliation_workbench_reading import Sums
-from caas.external_systems.report_files import BadReportError, ReportFile
+from caas.external_systems.report_files import BadReportError, ReportFile, ReportFormat
 from caas.payment_processing.reconciliation.file_checks import Expected, Where, check_file
 from caas.rules.card_numbers import contains_card_number, scrub
 
@@ -110,9 +110,15 @@ class Fetching:
     """Brings reports to the workbench."""
 
     def __init__(
-        self, *, gateway: PaymentGateway, reports: SettlementReports, progress: Progress
+        self,
+        *,
+        gateway: PaymentGateway,
+        reports: SettlementReports,
+        progress: Progress,
+        formats: tuple[ReportFormat, ...] = (),
     ) -> None:
-        """Fetch from this gateway and remember in these tables."""
+        """Fetch from this gateway, or from files of these formats besides the built-in ones."""
+        self._formats = formats
         self._gateway = gateway
         self._reports = reports
         self._progress = progress
@@ -154,11 +160,12 @@ class Fetching:
             BadReportError: it cannot be read, is of another day, lacks lines, or contradicts what
                 is stored.
         """
-        file = await asyncio.to_thread(report_files.examine, path)
+        file = await asyncio.to_thread(report_files.examine, path, bench.folder, self._formats)
         await asyncio.to_thread(bench.read, file)
         await self._take_card_numbers_aside(bench)
-        gaps = await asyncio.to_thread(bench.gaps)
-        if gaps and file.format is report_files.CANONICAL:
+        canonical = file.format is report_files.CANONICAL
+        gaps = await asyncio.to_thread(bench.gaps) if canonical else []
+        if gaps:
             raise BadReportError(f"Line number {gaps[0]} is missing: the file lacks lines.")
         await asyncio.to_thread(check_file, bench, where, expected)
         told = await self._told_by_file(where, file, bench)
@@ -200,7 +207,7 @@ class Fetching:
         if not pages.lines:
             await asyncio.to_thread(bench.read_nothing)
             return
-        file = await asyncio.to_thread(report_files.examine, pages.path)
+        file = await asyncio.to_thread(report_files.examine, pages.path, bench.folder)
         await asyncio.to_thread(bench.read, file)
         await self._take_card_numbers_aside(bench)
 

@@ -27,6 +27,7 @@ from caas.billing_database.reconciliation_days import (
     ReconciliationRun,
     RunEnd,
 )
+from caas.billing_database.report_terms import ReportTerms
 from caas.billing_database.settlement_reports import (
     STORED,
     SettlementReport,
@@ -39,7 +40,11 @@ from caas.external_systems.reconciliation_workbench import Workbench, no_room_to
 from caas.external_systems.report_files import BadReportError
 from caas.payment_processing.flow import Alert
 from caas.payment_processing.reconciliation.comparison import Comparison, Terms
-from caas.payment_processing.reconciliation.effort import Effort, effort_beside_others
+from caas.payment_processing.reconciliation.effort import (
+    SMALL_LINES_MAX,
+    Effort,
+    effort_beside_others,
+)
 from caas.payment_processing.reconciliation.fetching import (
     Fetched,
     Fetching,
@@ -47,6 +52,7 @@ from caas.payment_processing.reconciliation.fetching import (
     ReportMovedError,
 )
 from caas.payment_processing.reconciliation.file_checks import Expected, Where
+from caas.payment_processing.reconciliation.finance_terms import FinanceTerms, Preview
 from caas.payment_processing.reconciliation.reporting import FIRST_DAY, DayOutOfReachError
 from caas.payment_processing.reconciliation.updating import Run, Updating
 from caas.rules.compared_relations import RULE_VERSION, names
@@ -115,6 +121,9 @@ class Runs:
         self.days = ReconciliationDays(books.database, zone=settings.zone.key)
         self.reports = SettlementReports(books.database)
         self.discrepancies = Discrepancies(books.database)
+        self.finance_terms = FinanceTerms(
+            ReportTerms(books.database), gateway=gateway.name, zone=settings.zone
+        )
         self._comparison = comparison or Comparison(
             books.database, zone=settings.zone, engine=settings.engine
         )
@@ -176,6 +185,14 @@ class Runs:
         await self.days.end(run_id, end)
         return run_id
 
+    async def preview(self, file: Path) -> Preview:
+        """Say what a file would be read as; nothing of it is written down.
+
+        Raises:
+            BadReportError: it cannot be read.
+        """
+        return await self.finance_terms.preview(file, _bench(self._settings.folder / "previewing"))
+
     async def replay(self, run_id: UUID) -> str:
         """Judge again what a run compared; return the digest of the outcome, which is the run's.
 
@@ -208,7 +225,10 @@ class Runs:
         raise AssertionError("the last attempt returns or raises")
 
     async def _fetch(self, source: Source, bench: Workbench, progress: Progress) -> Fetched:
-        fetching = Fetching(gateway=self._gateway, reports=self.reports, progress=progress)
+        formats = await self.finance_terms.formats() if source.file is not None else ()
+        fetching = Fetching(
+            gateway=self._gateway, reports=self.reports, progress=progress, formats=formats
+        )
         if source.file is None:
             return await fetching.from_gateway(source.where, bench)
         return await fetching.from_file(source.where, source.file, bench, source.expected)
@@ -223,6 +243,7 @@ class Runs:
         effort: Effort,
     ) -> RunEnd:
         told = fetched.told
+        effort.is_small = fetched.new.lines <= SMALL_LINES_MAX
         terms = await self._terms(told.day, source.mode)
         progress("compared", 0, fetched.new.lines)
         compared = await self._comparison.compare(told.gateway, str(told.id), terms, bench, effort)
@@ -273,8 +294,10 @@ class Runs:
             day=day,
             fees=self._settings.fees,
             closing=mode == CLOSE,
+            fees_by_method=await self.finance_terms.fees(day),
             last_day=last_day,
             last_as_of=last_as_of,
+            last_run_as_of=await self.days.last_run_as_of(self._gateway.name),
         )
 
     async def _refused(self, run_id: UUID, day: date, error: CaasError) -> None:

@@ -283,17 +283,7 @@ class Updating:
     async def _close(self, run: Run) -> None:
         """Write down that both directions were compared, and what is missing by now."""
         async with self._books.database.transaction() as connection:
-            for late in await self._discrepancies.now_missing(
-                run.gateway, run.day, within=connection
-            ):
-                step = Step(
-                    event="became missing",
-                    status=late.status,
-                    by=BY,
-                    facts={"on": run.day.isoformat()},
-                    kind=DiscrepancyKind.MISSING_AT_GATEWAY,
-                )
-                await self._discrepancies.step(late.id, step, within=connection)
+            await self._discrepancies.become_missing(run.gateway, run.day, by=BY, within=connection)
             await self._days.compared(run.gateway, run.day, run.id, within=connection)
 
 

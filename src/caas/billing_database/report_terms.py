@@ -1,0 +1,98 @@
+"""What finance keeps as data about a provider: formats of its files, and what it may keep as fees.
+
+Rules a change must keep: nothing is overwritten; a mapping has versions, a fee has the day from
+which it holds; each says who kept it and when.
+"""
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any, Final
+
+from caas.billing_database.connection import Database
+
+MAPPINGS_MAX: Final = 100
+FEE_TERMS_MAX: Final = 1000
+
+KEEP_MAPPING: Final = """
+insert into report_mappings (name, version, mapping, kept_by, kept_at, retired)
+select $1, coalesce(max(version), 0) + 1, $2, $3, db_now(), $4 from report_mappings where name = $1
+returning name, version, mapping, kept_by, kept_at, retired
+"""
+MAPPINGS: Final = f"""
+select distinct on (name) name, version, mapping, kept_by, kept_at, retired from report_mappings
+ order by name, version desc limit {MAPPINGS_MAX}
+"""
+KEEP_FEE: Final = """
+insert into fee_terms (gateway, method, kind, valid_from, rate_ppm, fixed, tolerance, kept_by,
+    kept_at)
+values ($1, $2, $3, $4, $5, $6, $7, $8, db_now())
+"""
+FEES: Final = f"""
+select distinct on (method, kind) method, kind, valid_from, rate_ppm, fixed, tolerance, kept_by,
+       kept_at
+  from fee_terms where gateway = $1 and valid_from <= $2
+ order by method, kind, valid_from desc, kept_at desc limit {FEE_TERMS_MAX}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class KeptMapping:
+    """A mapping as it was kept last; a retired one is used no more."""
+
+    name: str
+    version: int
+    mapping: dict[str, Any]
+    kept_by: str
+    kept_at: datetime
+    retired: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FeeTerm:
+    """What may be kept of one type of line, by payment method ('*' is any other)."""
+
+    method: str
+    kind: str
+    valid_from: date
+    rate_ppm: int
+    fixed: int
+    tolerance: int
+    kept_by: str
+    kept_at: datetime
+
+
+class ReportTerms:
+    """The tables of mappings and fee terms."""
+
+    def __init__(self, database: Database) -> None:
+        """Read and write through this database."""
+        self._database = database
+
+    async def keep_mapping(
+        self, name: str, mapping: dict[str, Any], *, by: str, retired: bool = False
+    ) -> KeptMapping:
+        """Keep a mapping as the newest version of its name."""
+        row = await self._database.fetchrow(KEEP_MAPPING, name, mapping, by, retired)
+        assert row is not None, "an insert returns its row"
+        return KeptMapping(**dict(row))
+
+    async def mappings(self) -> list[KeptMapping]:
+        """Return the newest version of each mapping, by name."""
+        return [KeptMapping(**dict(row)) for row in await self._database.fetch(MAPPINGS)]
+
+    async def keep_fee(
+        self,
+        gateway: str,
+        method: str,
+        kind: str,
+        valid_from: date,
+        amounts: tuple[int, int, int],
+        *,
+        by: str,
+    ) -> None:
+        """Keep a fee: millionths of the amount, a fixed part and a tolerance, in minor units."""
+        await self._database.fetch(KEEP_FEE, gateway, method, kind, valid_from, *amounts, by)
+
+    async def fees(self, gateway: str, day: date) -> list[FeeTerm]:
+        """Return the fees that hold on a day."""
+        return [FeeTerm(**dict(row)) for row in await self._database.fetch(FEES, gateway, day)]

@@ -1,0 +1,161 @@
+"""How a file is written: its encoding, its separator, its line ends; and a copy that can be read.
+
+Rules a change must keep: a file is looked at in pieces of a fixed size and never held; what is
+wrong is said by its name (encoding, separator, line ends) and with its line; a copy is only made of
+what the reader does not take as it is.
+"""
+
+import codecs
+import csv
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from caas.errors import RefusedError
+
+PIECE_BYTES: Final = 1 << 20
+HEADER_BYTES_MAX: Final = 1 << 16
+HEADER_LINES_MAX: Final = 20
+COLUMNS_MAX: Final = 200
+UTF_8: Final = "utf-8"
+LINE_FEED: Final = b"\n"
+RETURN: Final = b"\r"
+DELIMITERS: Final = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+
+NOT_TEXT: Final = (
+    (b"PK\x03\x04", "a zip archive (or a spreadsheet); unpack it, or save it as CSV"),
+    (b"PK\x05\x06", "an empty zip archive"),
+    (b"\x1f\x8b", "compressed with gzip; unpack it first"),
+    (b"\xd0\xcf\x11\xe0", "a spreadsheet; save it as CSV"),
+    (b"%PDF", "a PDF"),
+    (b"\xff\xfe", "text in UTF-16; save it as UTF-8"),
+    (b"\xfe\xff", "text in UTF-16; save it as UTF-8"),
+)
+
+
+class BadReportError(RefusedError):
+    """The settlement report cannot be read; nothing of it was applied."""
+
+    code = "bad_report"
+
+    def __init__(self, sentence: str, *, line: int | None = None) -> None:
+        """Say what is wrong, and on which line when it is on one."""
+        where = f"Line {line}: " if line is not None else ""
+        super().__init__(f"{where}{sentence} Nothing was applied.", line=line)
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The first lines of a file, and how they are written."""
+
+    lines: tuple[str, ...]
+    encoding: str
+    returns_only: bool
+
+    def columns(self, line: int, delimiter: str) -> tuple[str, ...]:
+        """Return the columns that a line names."""
+        named = next(csv.reader([self.lines[line]], delimiter=delimiter), [])
+        if len(named) > COLUMNS_MAX:
+            raise BadReportError(
+                f"There are {len(named)} columns; no report has as many.", line=line + 1
+            )
+        return tuple(column.strip() for column in named)
+
+    @property
+    def delimiter(self) -> str:
+        """Return what most likely separates the columns of the first line."""
+        return max(DELIMITERS, key=self.lines[0].count) if self.lines else ","
+
+
+def read_head(path: Path) -> Head:
+    """Look at the beginning of a file.
+
+    Raises:
+        BadReportError: it is empty, no text, or has no line end where every header has one.
+    """
+    with path.open("rb") as file:
+        head = file.read(HEADER_BYTES_MAX)
+    if not head.strip():
+        raise BadReportError("The file is empty.")
+    for magic, what in NOT_TEXT:
+        if head.startswith(magic):
+            raise BadReportError(f"The file is {what}.", line=1)
+    head = head.removeprefix(codecs.BOM_UTF8)
+    returns_only = LINE_FEED not in head and RETURN in head
+    end = RETURN if returns_only else LINE_FEED
+    if end not in head and len(head) >= HEADER_BYTES_MAX - len(codecs.BOM_UTF8):
+        raise BadReportError(f"It is longer than {HEADER_BYTES_MAX} bytes; no header is.", line=1)
+    first = head.split(end)[:HEADER_LINES_MAX]
+    if len(first) == HEADER_LINES_MAX or len(head) < HEADER_BYTES_MAX - len(codecs.BOM_UTF8):
+        whole = first
+    else:
+        whole = first[:-1]
+    encoding = UTF_8 if _is_utf_8(end.join(whole)) else "iso-8859-1"
+    return Head(tuple(line.decode(encoding).rstrip("\r") for line in whole), encoding, returns_only)
+
+
+def walk(path: Path, encoding: str, *, returns_only: bool) -> tuple[int, str]:
+    """Count the lines and digest the bytes, refusing what is no text of this encoding."""
+    digest = hashlib.sha256()
+    decoder = codecs.getincrementaldecoder(encoding)()
+    end = RETURN if returns_only else LINE_FEED
+    lines, last = 0, b""
+    for piece in _pieces(path):
+        digest.update(piece)
+        _refuse_bytes(piece, decoder, lines, end)
+        lines += piece.count(end)
+        last = piece
+    return lines + (not last.endswith(end)), digest.hexdigest()
+
+
+def readable_copy(path: Path, copy: Path, encoding: str) -> Path:
+    """Write a file as UTF-8 with line feeds, and return where."""
+    with (
+        path.open(encoding=encoding, newline=None) as source,
+        copy.open("w", encoding=UTF_8, newline="\n") as target,
+    ):
+        while piece := source.read(PIECE_BYTES):
+            target.write(piece)
+    return copy
+
+
+def quoted(name: str) -> str:
+    """Return a column's name as SQL writes it, whatever a file calls it."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _is_utf_8(text: bytes) -> bool:
+    try:
+        codecs.getincrementaldecoder(UTF_8)().decode(text)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _pieces(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while piece := file.read(PIECE_BYTES):
+            yield piece
+
+
+def _refuse_bytes(
+    piece: bytes, decoder: codecs.IncrementalDecoder, lines_before: int, end: bytes
+) -> None:
+    if b"\0" in piece:
+        at = piece.index(b"\0")
+        raise BadReportError(
+            "There is a zero byte in it; the file is not text.",
+            line=lines_before + piece[:at].count(end) + 1,
+        )
+    if piece.isascii() and not decoder.getstate()[0]:
+        return
+    try:
+        decoder.decode(piece)
+    except UnicodeDecodeError as error:
+        at = max(error.start, 0)
+        raise BadReportError(
+            "It is not UTF-8; the file was saved in another encoding.",
+            line=lines_before + piece[:at].count(end) + 1,
+        ) from error

@@ -1,0 +1,163 @@
+"""The formats and fees that finance keeps, and what a file would come to before it is applied.
+
+Rules a change must keep: a mapping is checked before it is kept; a preview writes nothing down.
+"""
+
+import asyncio
+import re
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from caas.billing_database.report_terms import FeeTerm, KeptMapping, ReportTerms
+from caas.errors import RefusedError
+from caas.external_systems import report_files
+from caas.external_systems.reconciliation_workbench import Workbench
+from caas.external_systems.report_files import ReportFormat
+from caas.external_systems.report_mappings import MappingRefusedError, read_mapping, shipped
+from caas.payment_processing.reconciliation.file_checks import days_of
+from caas.rules.card_numbers import scrub
+
+NAME: Final = r"[a-z0-9][a-z0-9_-]{0,39}"
+METHOD: Final = r"\*|[a-z0-9][a-z0-9_-]{0,39}"
+KINDS: Final = (
+    "settlement", "refund", "refund_reversal", "chargeback", "chargeback_reversal", "fee",
+)  # fmt: skip
+AMOUNT_MAX: Final = 1_000_000
+SHOWN_MAX: Final = 20
+
+
+class FeeRefusedError(RefusedError):
+    """A fee is a rate in millionths, a fixed part and a tolerance, each from 0 to 1000000."""
+
+    code = "fee_refused"
+
+
+@dataclass(frozen=True, slots=True)
+class PreviewedSum:
+    """The lines of one type and currency, and what they come to in minor units."""
+
+    type: str
+    currency: str
+    lines: int
+    gross: int
+    fee: int
+    net: int
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What a file is read as: its format, its dates, its sums, and what of it cannot be read."""
+
+    format: str
+    rows: int
+    first_day: date | None
+    last_day: date | None
+    sums: list[PreviewedSum]
+    lines: list[dict[str, Any]]
+    unreadable: list[str]
+    unreadable_lines: int
+
+
+class FinanceTerms:
+    """What finance keeps about its provider."""
+
+    def __init__(self, terms: ReportTerms, *, gateway: str, zone: ZoneInfo) -> None:
+        """Keep it for this gateway, whose market is in this zone."""
+        self._terms = terms
+        self._gateway = gateway
+        self._zone = zone
+
+    async def formats(self) -> tuple[ReportFormat, ...]:
+        """Return the formats that mappings describe: those that come along, and those kept."""
+        mappings = dict(shipped())
+        for kept in await self._terms.mappings():
+            mappings.pop(kept.name, None)
+            if not kept.retired:
+                mappings[kept.name] = read_mapping(msgspec.json.encode(kept.mapping))
+        return report_files.mapped(mappings)
+
+    async def mappings(self) -> list[KeptMapping]:
+        """Return the mappings that are kept, in their newest versions."""
+        return await self._terms.mappings()
+
+    async def shipped(self) -> Mapping[str, object]:
+        """Return the mappings that come with the platform."""
+        return {name: msgspec.to_builtins(mapping) for name, mapping in shipped().items()}
+
+    async def keep_mapping(
+        self, name: str, mapping: dict[str, Any], *, by: str, retired: bool = False
+    ) -> KeptMapping:
+        """Keep a mapping as the newest version of its name; a retired one is used no more.
+
+        Raises:
+            MappingRefusedError: it cannot be used.
+        """
+        if not _matches(NAME, name) or name in {it.name for it in report_files.FORMATS}:
+            raise MappingRefusedError(
+                f"'{name[:40]}' is no name of a mapping: small letters, digits, '-' and '_', and "
+                "not the name of a format that is built in."
+            )
+        checked = read_mapping(msgspec.json.encode(mapping))
+        return await self._terms.keep_mapping(name, msgspec.to_builtins(checked), by=by,
+                                              retired=retired)  # fmt: skip
+
+    async def fees(self, day: date) -> list[FeeTerm]:
+        """Return the fees that hold on a day."""
+        return await self._terms.fees(self._gateway, day)
+
+    async def keep_fee(
+        self, method: str, kind: str, valid_from: date, amounts: tuple[int, int, int], *, by: str
+    ) -> None:
+        """Keep a fee: millionths of the amount, a fixed part and a tolerance, in minor units.
+
+        Raises:
+            FeeRefusedError: it is none.
+        """
+        sensible = all(0 <= amount <= AMOUNT_MAX for amount in amounts)
+        if not sensible or kind not in KINDS or not _matches(METHOD, method):
+            raise FeeRefusedError
+        await self._terms.keep_fee(self._gateway, method, kind, valid_from, amounts, by=by)
+
+    async def preview(
+        self, path: Path, bench_in: AbstractAsyncContextManager[Workbench]
+    ) -> Preview:
+        """Say what a file would be read as; nothing of it is written down.
+
+        Raises:
+            BadReportError: it cannot be read.
+        """
+        formats = await self.formats()
+        async with bench_in as bench:
+            return await asyncio.to_thread(self._read, path, bench, formats)
+
+    def _read(self, path: Path, bench: Workbench, formats: tuple[ReportFormat, ...]) -> Preview:
+        file = report_files.examine(path, bench.folder, formats)
+        bench.read(file)
+        dates = bench.dates()
+        first, last = days_of(dates, self._zone) if dates else (None, None)
+        unreadable = bench.quarantined()
+        return Preview(
+            file.format.name,
+            bench.rows(),
+            first,
+            last,
+            [PreviewedSum(*row) for row in bench.sums_by_type()],
+            [
+                {name: scrub(value) if isinstance(value, str) else value
+                 for name, value in line.items()}
+                for line in bench.first_lines(SHOWN_MAX)
+            ],
+            [f"line {bad.place}: {bad.reason}" for bad in unreadable[:SHOWN_MAX]],
+            len(unreadable),
+        )  # fmt: skip
+
+
+def _matches(pattern: str, text: str) -> bool:
+    return re.fullmatch(pattern, text) is not None

@@ -23,6 +23,7 @@ from caas import (
     local_machine,
     logs,
     reconciling,
+    report_commands,
     serving,
     simulating,
     staffing,
@@ -63,6 +64,8 @@ program.command()(reconciling.reconcile)
 program.command()(reconciling.days)
 program.command()(reconciling.report)
 program.command()(reconciling.position)
+program.command()(report_commands.preview)
+program.command()(report_commands.mappings)
 program.command()(reconciling.seal)
 program.command(name="release-line")(reconciling.release_line)
 program.command()(simulating.simulate)

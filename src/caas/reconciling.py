@@ -95,11 +95,11 @@ def reconcile(
                 patience_seconds=PATIENCE_SECONDS,
             )  # fmt: skip
         if as_json:
-            _print_json(done)
+            print_json(done)
         else:
             counts = done.run.counts.items()
             typer.echo(f"{done.run.lines} new lines, judged by {done.run.engine}")
-            _print_table([[f"{count:>8}", name] for name, count in sorted(counts)])
+            print_table([[f"{count:>8}", name] for name, count in sorted(counts)])
             if done.run.late_of is not None:
                 typer.echo(
                     f"{done.run.late_of} is sealed: new lines go to {done.day.day}, as late."
@@ -108,7 +108,7 @@ def reconcile(
         if done.day.verdict not in GOOD:
             raise typer.Exit(FINDINGS)
 
-    _at_the_desk(work)
+    at_the_desk(work)
 
 
 def days(*, as_json: AsJson = False) -> None:
@@ -117,11 +117,11 @@ def days(*, as_json: AsJson = False) -> None:
     async def work(room: Reconciliation) -> None:
         known = await room.listed()
         if as_json:
-            _print_json(known)
+            print_json(known)
         else:
-            _print_table([[str(it.day), _sealed(it), it.because or ""] for it in known])
+            print_table([[str(it.day), _sealed(it), it.because or ""] for it in known])
 
-    _reading(work)
+    reading(work)
 
 
 def report(
@@ -148,7 +148,7 @@ def report(
         else:
             typer.echo(as_json_text.decode() if as_json else as_text(told), nl=as_json)
 
-    _reading(work)
+    reading(work)
 
 
 def position(
@@ -165,9 +165,9 @@ def position(
 
     async def work(room: Reconciliation) -> None:
         found = await room.reporting.position(since, until)
-        _print_json(found) if as_json else typer.echo(position_text(found), nl=False)
+        print_json(found) if as_json else typer.echo(position_text(found), nl=False)
 
-    _reading(work)
+    reading(work)
 
 
 def seal(day: Day, by: By, *, as_json: AsJson = False) -> None:
@@ -175,9 +175,9 @@ def seal(day: Day, by: By, *, as_json: AsJson = False) -> None:
 
     async def work(room: Reconciliation) -> None:
         sealed = await room.seal(day, by=by)
-        _print_json(sealed) if as_json else typer.echo(_sentence(sealed))
+        print_json(sealed) if as_json else typer.echo(_sentence(sealed))
 
-    _at_the_desk(work)
+    at_the_desk(work)
 
 
 def release_line(
@@ -192,7 +192,7 @@ def release_line(
         judged = await room.release_quarantined(report_id, place, by=by, note=note)
         typer.echo(_sentence(judged))
 
-    _at_the_desk(work)
+    at_the_desk(work)
 
 
 @discrepancies.command(name="list")
@@ -217,9 +217,9 @@ def list_(  # a filter each
         while page:
             page = await room.discrepancies.listed(asked, after=page[-1].id)
             found += page
-        _print_json(found) if as_json else _print_table([_row(it) for it in found])
+        print_json(found) if as_json else print_table([_row(it) for it in found])
 
-    _reading(work)
+    reading(work)
 
 
 @discrepancies.command()
@@ -228,9 +228,9 @@ def show(id_: Id, *, as_json: AsJson = False) -> None:
 
     async def work(room: Reconciliation) -> None:
         looked = await room.investigation.look_at(id_)
-        _print_json(looked) if as_json else typer.echo("\n".join(_told(looked)))
+        print_json(looked) if as_json else typer.echo("\n".join(_told(looked)))
 
-    _reading(work)
+    reading(work)
 
 
 @discrepancies.command()
@@ -262,7 +262,7 @@ def attach(
         )
         typer.echo(f"{document}  {file.name}")
 
-    _at_the_desk(work)
+    at_the_desk(work)
 
 
 @discrepancies.command()
@@ -294,7 +294,7 @@ def reopen(id_: Id, note: Note, by: By) -> None:
     _step(lambda room: room.investigation.reopen(id_, note=note, by=by))
 
 
-def _reading(work: Desk) -> None:
+def reading(work: Desk) -> None:
     """Show what the database knows; nobody is called, nothing begins, nothing is written."""
 
     async def opened() -> None:
@@ -304,7 +304,9 @@ def _reading(work: Desk) -> None:
     run_command(opened(), when_stopped=INTERRUPTED)
 
 
-def _at_the_desk(work: Desk) -> None:
+def at_the_desk(work: Desk) -> None:
+    """Do something in the room of Diagram 10, as the settings have it."""
+
     async def opened() -> None:
         settings = read_settings(local_machine.joined(app.environment()))
         async with app.opened(settings, hears_vehicles=False) as platform:
@@ -315,9 +317,9 @@ def _at_the_desk(work: Desk) -> None:
 
 def _step(take_it: Callable[[Reconciliation], Awaitable[Discrepancy]]) -> None:
     async def work(room: Reconciliation) -> None:
-        _print_table([_row(await take_it(room))])
+        print_table([_row(await take_it(room))])
 
-    _at_the_desk(work)
+    at_the_desk(work)
 
 
 def _told_on(bars: Any) -> Progress:
@@ -385,12 +387,14 @@ def _write(out: Path, content: bytes) -> None:
         ) from error
 
 
-def _print_table(rows: Sequence[Sequence[str]]) -> None:
+def print_table(rows: Sequence[Sequence[str]]) -> None:
+    """Print rows with aligned columns."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         typer.echo("  ".join(cells).rstrip())
 
 
-def _print_json(told: object) -> None:
+def print_json(told: object) -> None:
+    """Print one JSON document."""
     typer.echo(msgspec.json.encode(told).decode())

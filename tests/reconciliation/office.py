@@ -10,6 +10,7 @@ import asyncpg
 
 from caas.billing_database.discrepancies import Asked, Discrepancy
 from caas.billing_database.payments import Payment
+from caas.billing_database.settlement_reports import StoredLine
 from caas.external_systems.payment_gateway import DisputeStatus, GatewayDispute
 from caas.ota_activation_engine import ACTIVATE
 from caas.payment_processing.disputes import Disputes
@@ -85,6 +86,16 @@ class Office:
     async def found(self, **asked: Any) -> list[Discrepancy]:
         """Return the discrepancies that are asked for."""
         return await self.room.discrepancies.listed(Asked(**asked))
+
+    async def lines_of(self, payment: Payment) -> list[StoredLine]:
+        """Return the stored lines of a payment, in the order they were booked."""
+        rows = await self.house.database.fetch(
+            "select report_id, line_no from settlement_lines where payment_id = $1"
+            " order by booked_at, line_no",
+            payment.id,
+        )
+        lines = [await self.room.reports.line(row["report_id"], row["line_no"]) for row in rows]
+        return [line for line in lines if line is not None]
 
     async def kinds(self) -> list[DiscrepancyKind]:
         """Return the kinds of all unresolved discrepancies."""

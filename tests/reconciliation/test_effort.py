@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from caas.billing_database.connection import Database
+from caas.payment_processing.reconciliation import runs
 from caas.payment_processing.reconciliation.effort import (
     FEED_LINES,
     FEED_SECONDS,
@@ -142,9 +143,26 @@ async def test_a_run_that_rests_finds_what_a_run_at_full_pace_finds(
         self.others_are_served = True
 
     monkeypatch.setattr(Effort, "watch", served)
+    monkeypatch.setattr(runs, "SMALL_LINES_MAX", 10)
     rested = await office.room.reconcile(office.today, file=path)
     digest = await office.room.replay(rested.run.id)
 
     assert rested.run.counts == {"matched": 20}
     assert digest == rested.run.output_hash
     assert len(rests) > 4
+
+
+async def test_a_small_run_never_rests(
+    office: Office, rests: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hundred lines beside customers took fifty seconds, nearly all of them rests."""
+
+    async def served(self: Effort, _database: Database) -> None:
+        self.others_are_served = True
+
+    monkeypatch.setattr(Effort, "watch", served)
+    await office.line(await office.capturing())
+
+    await office.closed()
+
+    assert len(rests) <= 1

@@ -4,6 +4,7 @@ import base64
 import csv
 import io
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -11,6 +12,7 @@ import pytest
 
 from tests.api.addresses import NOBODYS_ID
 from tests.api.conftest import Doors, standing_open
+from tests.reconciliation.crowd import report_file, settlements
 from tests.reconciliation.office import Office
 
 ROOT = "/v1/reconciliation"
@@ -265,3 +267,59 @@ async def test_only_operations_see_the_books(doors: Doors, path: str) -> None:
     refused = await doors.get(f"{ROOT}/{path}", caller="orders")
 
     assert (refused.status, refused.json["code"]) == (403, "scope_missing")
+
+
+async def test_rules_claims_files_mappings_and_fees_over_http(
+    office: Office, doors: Doors, tmp_path: Path
+) -> None:
+    path = report_file(tmp_path / "day.csv", settlements([await office.capturing()]))
+    content = base64.b64encode(path.read_bytes()).decode()
+    day = office.today.isoformat()
+    mapping = {
+        "columns": {"type": ["a"], "gross": ["b"], "booked_at": ["c"], "net": ["d"]},
+        "types": {"Sale": "settlement"}, "currency": "EUR",
+    }  # fmt: skip
+    fee = {"method": "visa", "kind": "settlement", "valid_from": day, "rate_ppm": 14_000,
+           "fixed": 25, "tolerance": 1}  # fmt: skip
+
+    preview = await doors.post(f"{ROOT}/reports/preview", {"content": content}, caller=CLERK)
+    half = await doors.post(
+        f"{ROOT}/reports", {"day": day, "content": content, "lines": 2}, caller=CLERK
+    )
+    taken = await doors.post(
+        f"{ROOT}/reports", {"day": day, "content": content, "nets": ["12.56 EUR"]}, caller=CLERK
+    )
+    kept = await doors.post(
+        f"{ROOT}/mappings", {"name": "acquirer", "mapping": mapping}, caller=CLERK
+    )
+    wrong = await doors.post(
+        f"{ROOT}/mappings", {"name": "stripe", "mapping": mapping}, caller=CLERK
+    )
+    mappings = await doors.get(f"{ROOT}/mappings", caller=CLERK)
+    fees = await doors.post(f"{ROOT}/fee-terms", fee, caller=CLERK)
+    listed = await doors.get(f"{ROOT}/fee-terms?day={day}", caller=CLERK)
+    ruled = await doors.post(
+        f"{ROOT}/bulk-resolutions",
+        {"kind": "amount", "currency": "EUR", "resolution": "write_off", "note": "Small."},
+        caller=CLERK,
+    )
+    nobody = await doors.post(
+        f"{ROOT}/bulk-resolutions/{taken.json['run']['id']}/approval", {}, caller=CLERK
+    )
+    claims = await doors.get(f"{ROOT}/claims?open=true", caller=CLERK)
+    no_claim = await doors.post(
+        f"{ROOT}/claims/{taken.json['run']['id']}/steps",
+        {"status": "refused", "note": "None."},
+        caller=CLERK,
+    )
+
+    assert (preview.json["format"], preview.json["rows"]) == ("canonical", 1)
+    assert (half.status, half.json["code"]) == (422, "bad_report")
+    assert (taken.status, taken.json["day"]["verdict"]) == (201, "closed")
+    assert (kept.json["version"], wrong.json["code"]) == (1, "mapping_refused")
+    assert [it["name"] for it in mappings.json["data"]] == ["acquirer"]
+    assert "redsys" in mappings.json["shipped"]
+    assert fees.json == listed.json
+    assert listed.json["data"][0]["tolerance"] == 1
+    assert (ruled.json["met"], nobody.json["approved"], claims.json["data"]) == (0, 0, [])
+    assert (no_claim.status, no_claim.json["code"]) == (404, "claim_not_found")

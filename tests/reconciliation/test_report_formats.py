@@ -125,7 +125,7 @@ async def test_adyen_s_reversals_are_a_failed_settlement_and_a_refund_that_came_
     done = await given(office, tmp_path / "adyen.csv", "\n".join(rows) + "\n")
 
     kinds = {it.payment_id: it.kind for it in await office.found(unresolved=True)}
-    lines = await office.room.reports.lines_of(refunded.id)
+    lines = await office.lines_of(refunded)
     assert kinds == {failed.id: Kind.FAILED_SETTLEMENT, refunded.id: Kind.REFUND_MISMATCH}
     assert done.run.counts == {"matched": 2, "failed_settlement": 1, "refund_mismatch": 1}
     assert [line.type for line in lines] == ["settlement", "refund_reversal"]
@@ -156,7 +156,7 @@ async def test_interchange_plus_plus_is_kept_in_its_parts(office: Office, tmp_pa
 
     await given(office, tmp_path / "adyen.csv", "\n".join(rows) + "\n")
 
-    [line] = await office.room.reports.lines_of(payment.id)
+    [line] = await office.lines_of(payment)
     assert (line.commission, line.markup, line.scheme_fees, line.interchange) == (0, 10, 12, 21)
     assert line.method == "visa"
 
@@ -285,7 +285,7 @@ async def test_one_instant_may_be_written_with_any_offset(office: Office, tmp_pa
 
     done = await given(office, tmp_path / "offset.csv", text)
 
-    booked = {line.booked_at for p in payments for line in await office.room.reports.lines_of(p.id)}
+    booked = {line.booked_at for p in payments for line in await office.lines_of(p)}
     assert (done.day.verdict, len(booked)) == ("closed", 1)
 
 
@@ -303,7 +303,7 @@ async def test_redsys_is_read_by_a_mapping(office: Office, tmp_path: Path) -> No
     done = await given(office, tmp_path / "redsys.csv", text, encoding="iso-8859-1")
 
     assert (done.run.counts, done.day.verdict) == ({"matched": 1}, "closed")
-    [line] = await office.room.reports.lines_of(payment.id)
+    [line] = await office.lines_of(payment)
     assert (line.gross, line.fee, line.method) == (1299, 43, "visa")
 
 

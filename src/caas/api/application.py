@@ -21,6 +21,7 @@ from caas.api.admission import Admission
 from caas.api.answers import Answer
 from caas.api.authentication import Authentication
 from caas.api.billing_runs import BILLING_OPERATIONS
+from caas.api.bulk_resolutions import BULK_OPERATIONS
 from caas.api.call import SCOPE_KEY, Call
 from caas.api.customers import CUSTOMER_OPERATIONS
 from caas.api.discrepancies import DISCREPANCY_OPERATIONS
@@ -36,6 +37,7 @@ from caas.api.payments import PAYMENT_OPERATIONS
 from caas.api.problem_pages import PROBLEM_OPERATIONS
 from caas.api.problems import MethodNotAllowedError, NoSuchRouteError
 from caas.api.reconciliation import RECONCILIATION_OPERATIONS
+from caas.api.reports import REPORT_OPERATIONS
 from caas.api.rooms import Api, Rooms
 from caas.api.services import SERVICE_OPERATIONS
 from caas.api.settings import ApiSettings
@@ -61,6 +63,8 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *BILLING_OPERATIONS,
     *RECONCILIATION_OPERATIONS,
     *DISCREPANCY_OPERATIONS,
+    *BULK_OPERATIONS,
+    *REPORT_OPERATIONS,
     *WEBHOOK_OPERATIONS,
     *STATE_OPERATIONS,
     *PROBLEM_OPERATIONS,

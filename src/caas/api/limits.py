@@ -24,7 +24,10 @@ from caas.external_systems.webhook_signatures import WEBHOOK_BODY_BYTES_MAX
 BODY_BYTES_MAX: Final = 64 * 1024
 DOCUMENT_BODY_BYTES_MAX: Final = 7 * 1024 * 1024
 """Of a call that brings a document: five megabytes of it in Base64."""
-DOCUMENT_PATHS: Final = ("/v1/reconciliation/discrepancies/", "/evidence")
+DOCUMENT_PATHS: Final = (
+    ("/v1/reconciliation/discrepancies/", "/evidence"),
+    ("/v1/reconciliation/reports", ""),
+)
 WEBHOOK_PATHS: Final = "/webhooks/"
 PASSED_BYTES_MAX: Final = 1024 * 1024
 MESSAGE_BODY_BYTES_MAX: Final = DOCUMENT_BODY_BYTES_MAX + PASSED_BYTES_MAX
@@ -83,8 +86,9 @@ async def read_body(call: Call, receive: Receive) -> bytes:
 def _bytes_max(path: str) -> int:
     if path.startswith(WEBHOOK_PATHS):
         return WEBHOOK_BODY_BYTES_MAX
-    begins, ends = DOCUMENT_PATHS
-    brings_document = path.startswith(begins) and path.endswith(ends)
+    brings_document = any(
+        path.startswith(begins) and path.endswith(ends) for begins, ends in DOCUMENT_PATHS
+    )
     return DOCUMENT_BODY_BYTES_MAX if brings_document else BODY_BYTES_MAX
 
 

@@ -166,6 +166,7 @@ class ResolutionAnswer(msgspec.Struct, frozen=True, kw_only=True):
     proposed_at: datetime
     decided_by: str | None
     decided_at: datetime | None
+    bulk_id: UUID | None
 
 
 class EntryAnswer(msgspec.Struct, frozen=True):

@@ -106,6 +106,7 @@ class ProposedResolution:
     proposed_at: datetime
     decided_by: str | None
     decided_at: datetime | None
+    bulk_id: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +234,7 @@ class Discrepancies:
         await within.execute(
             sql.PROPOSE, proposed.id, discrepancy.id, proposed.resolution, proposed.note,
             proposed.amount, proposed.currency, proposed.needs_second_approver,
-            proposed.proposed_by,
+            proposed.proposed_by, proposed.bulk_id,
         )  # fmt: skip
 
     async def decide(self, resolution_id: UUID, *, state: str, by: str, within: Connection) -> None:
@@ -249,6 +250,11 @@ class Discrepancies:
             ProposedResolution(**{**dict(row), "resolution": Resolution(row["resolution"])})
             for row in rows
         ]
+
+    async def proposed_in_bulk(self, bulk_id: UUID) -> list[UUID]:
+        """Return the discrepancies for which one rule proposed what waits for a second person."""
+        rows = await self._database.fetch(sql.PROPOSED_IN_BULK, bulk_id)
+        return [row["discrepancy_id"] for row in rows]
 
     async def proposal(self, discrepancy_id: UUID, *, within: Connection) -> ProposedResolution:
         """Return the proposal that waits for a decision.

@@ -66,8 +66,12 @@ select debit, credit, amount from discrepancy_entries where discrepancy_id = $1 
 """
 PROPOSE: Final = """
 insert into discrepancy_resolutions (id, discrepancy_id, resolution, note, amount, currency,
-    needs_second_approver, state, proposed_by, proposed_at)
-values ($1, $2, $3, $4, $5, $6, $7, 'proposed', $8, db_now())
+    needs_second_approver, state, proposed_by, proposed_at, bulk_id)
+values ($1, $2, $3, $4, $5, $6, $7, 'proposed', $8, db_now(), $9)
+"""
+PROPOSED_IN_BULK: Final = """
+select discrepancy_id from discrepancy_resolutions where bulk_id = $1 and state = 'proposed'
+ order by discrepancy_id
 """
 DECIDE: Final = """
 update discrepancy_resolutions set state = $2, decided_by = $3, decided_at = db_now()
@@ -75,7 +79,7 @@ update discrepancy_resolutions set state = $2, decided_by = $3, decided_at = db_
 """
 RESOLUTIONS: Final = """
 select id, discrepancy_id, resolution, note, amount, currency, needs_second_approver, state,
-       proposed_by, proposed_at, decided_by, decided_at
+       proposed_by, proposed_at, decided_by, decided_at, bulk_id
   from discrepancy_resolutions where discrepancy_id = $1 order by proposed_at
 """
 ATTACH: Final = """

@@ -8,17 +8,14 @@ every method may block for seconds, so that callers run it in a thread; what lea
 leaves in the order of `rank`, in the same bytes each time.
 """
 
-import errno
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import duckdb
 
-from caas.errors import UnavailableError
 from caas.external_systems.reconciliation_outcome_lines import OutcomeLines
 from caas.external_systems.reconciliation_workbench_reading import (
     UUID_TEXT,
@@ -26,6 +23,7 @@ from caas.external_systems.reconciliation_workbench_reading import (
     Sums,
     struct_of,
 )
+from caas.external_systems.report_files import statement
 from caas.external_systems.report_text import quoted
 from caas.rules.compared_relations import (
     AGREEING,
@@ -44,11 +42,6 @@ MEMORY_LIMIT: Final = "280MB"
 HASHED_BYTES: Final = 1 << 20
 SEEN_BEFORE: Final = 10**12
 """Lines that were judged before have ranks below this one's negative."""
-NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-SIGNS_OF_NO_ROOM: Final = (
-    "No space left", "Disk quota exceeded", "File too large", "max_temp_directory_size",
-    "failed to offload data block",
-)  # fmt: skip
 
 # Abbreviations as reports write them, in minutes east of UTC.
 ZONES: Final[Mapping[str, int]] = {
@@ -59,36 +52,6 @@ ZONES: Final[Mapping[str, int]] = {
 
 # A row that was converted is three lines: its own, and the conversion out of and into a currency.
 PARTS: Final = (("", 0), (":out", 1), (":in", 2))
-
-MACROS: Final = r"""
-create macro units(t, factor) as
-  case when coalesce(t, '') = '' then 0
-       when regexp_full_match(t, '-?\d{1,13}(\.\d{1,6})?')
-        and cast(t as decimal(28, 6)) * factor = round(cast(t as decimal(28, 6)) * factor, 0)
-       then cast(cast(t as decimal(28, 6)) * factor as bigint) end;
-create macro plain(t) as
-  case when not regexp_matches(t, '[^0-9.-]') then t
-       when not regexp_full_match(t,
-         '\s*([A-Z]{3}|[€$£])?\s*[+-]?\s*[0-9][0-9.,]*\s*([A-Z]{3}|[€$£])?\s*') then t
-       when regexp_matches(t, ',[0-9]*[^0-9.,]*$')
-       then replace(regexp_replace(t, '[^0-9,-]', '', 'g'), ',', '.')
-       else regexp_replace(t, '[^0-9.-]', '', 'g') end;
-create macro identifier(t) as
-  nullif(regexp_extract(regexp_replace(trim(t), '[^!-~]+', '_', 'g'),
-    '^[A-Za-z0-9][!-~]{0,199}$'), '');
-create macro offset_of(t) as
-  case when regexp_matches(t, '[+-]\d\d:\d\d$')
-       then cast(t[-6] || '1' as integer)
-          * (cast(t[-5:-4] as integer) * 60 + cast(t[-2:] as integer)) else 0 end;
-create macro rate_of(amount, factor, other, other_factor) as
-  cast(round(abs(amount) * other_factor / nullif(abs(other) * factor, 0), 8) as varchar);
-"""
-
-
-class NoRoomError(UnavailableError):
-    """There is no room left on the disk for the workbench."""
-
-    code = "no_room"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +82,7 @@ class Workbench(ReportReading):
             },
         )
         super().__init__(connection)
-        connection.execute(MACROS)
+        connection.execute(statement("macros"))
         for name, columns in RELATIONS.items():
             self._connection.execute(f"create table {name} ({declared(columns)})")
         self._fill("currencies", "code text, factor bigint", _factors())
@@ -387,27 +350,6 @@ class Workbench(ReportReading):
         path = self.folder / name
         self._connection.execute(f"copy ({query}) to '{path}' (format csv, header false)")
         return path
-
-
-@contextmanager
-def no_room_told(folder: Path) -> Iterator[None]:
-    """Say plainly that the disk is full, whoever noticed it.
-
-    Raises:
-        NoRoomError: it is.
-    """
-    try:
-        yield
-    except (duckdb.Error, OSError) as error:
-        full = getattr(error, "errno", None) in NO_ROOM or any(
-            sign in str(error) for sign in SIGNS_OF_NO_ROOM
-        )
-        if not full:
-            raise
-        raise NoRoomError(
-            f"There is no room left for the workbench in {folder}. Free some, or name another "
-            "folder with CAAS_DATA_DIR, and run it again; it goes on where it stopped."
-        ) from error
 
 
 def _types(columns: Columns) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from uuid import UUID
 
 from caas.billing_database.books import Books
+from caas.billing_database.gateway_claims import GatewayClaims
 from caas.billing_database.reconciliation_days import (
     ReconciliationDay,
     ReconciliationDays,
@@ -26,6 +27,7 @@ from caas.open_work import OpenWork
 from caas.payment_processing.charges import Charges
 from caas.payment_processing.disputes import Disputes
 from caas.payment_processing.flow import Alert
+from caas.payment_processing.reconciliation.bulk import Bulk
 from caas.payment_processing.reconciliation.carrying_out import CarryingOut, Void
 from caas.payment_processing.reconciliation.fetching import Progress
 from caas.payment_processing.reconciliation.file_checks import Expected
@@ -91,12 +93,20 @@ class Reconciliation:
             void=void,
             pace=pace,
         )
+        claims = GatewayClaims(books.database)
         self.investigation = Investigation(
             books,
             discrepancies=self.discrepancies,
             reports=self.reports,
             days=self.days,
             carrying_out=self._carrying_out,
+            claims=claims,
+        )
+        self.bulk = Bulk(
+            discrepancies=self.discrepancies,
+            investigation=self.investigation,
+            claims=claims,
+            gateway=gateway.name,
         )
         self.reporting = Reporting(
             books.database, gateway=gateway.name, zone=settings.zone, days=self.days
@@ -148,6 +158,24 @@ class Reconciliation:
             day, file=file, expected=expected, mode=mode, progress=progress,
             patience_seconds=patience_seconds,
         )  # fmt: skip
+
+    async def reconcile_content(
+        self, day: date, content: bytes, *, expected: Expected, patience_seconds: float = 0.0
+    ) -> Reconciled:
+        """Reconcile a day from a file that was sent; as `reconcile` does."""
+        async with self._runs.kept_for_now(content) as file:
+            return await self._runs.reconcile(
+                day, file=file, expected=expected, patience_seconds=patience_seconds
+            )
+
+    async def preview_content(self, content: bytes) -> Preview:
+        """Say what a file that was sent would be read as; nothing of it is written down.
+
+        Raises:
+            BadReportError: it cannot be read.
+        """
+        async with self._runs.kept_for_now(content) as file:
+            return await self._runs.preview(file)
 
     async def preview(self, file: Path) -> Preview:
         """Say what a file would be read as; nothing of it is written down.

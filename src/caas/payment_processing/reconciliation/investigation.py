@@ -22,6 +22,7 @@ from caas.billing_database.discrepancies import (
     ProposedResolution,
     Step,
 )
+from caas.billing_database.gateway_claims import GatewayClaims
 from caas.billing_database.identifiers import new_id
 from caas.billing_database.reconciliation_days import ReconciliationDays
 from caas.billing_database.settlement_reports import SettlementReports, StoredLine
@@ -48,6 +49,14 @@ from caas.rules.resolutions import Action, Subject, offered, plan, taken_back
 
 
 @dataclass(frozen=True, slots=True)
+class InBulk:
+    """The decision by rule that one decision is a part of."""
+
+    id: UUID
+    needs_second_approver: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Investigated:
     """A discrepancy with everything that is known about it."""
 
@@ -71,8 +80,10 @@ class Investigation:
         reports: SettlementReports,
         days: ReconciliationDays,
         carrying_out: CarryingOut,
+        claims: GatewayClaims,
     ) -> None:
         """Keep in these tables; what payments must do about it is carried out there."""
+        self._claims = claims
         self._books = books
         self._discrepancies = discrepancies
         self._reports = reports
@@ -144,7 +155,13 @@ class Investigation:
         return await self._books.database.in_transaction(together)
 
     async def resolve(
-        self, discrepancy_id: UUID, *, resolution: Resolution, note: str, by: str
+        self,
+        discrepancy_id: UUID,
+        *,
+        resolution: Resolution,
+        note: str,
+        by: str,
+        in_bulk: InBulk | None = None,
     ) -> Discrepancy:
         """Decide, or propose to when a second approver is needed.
 
@@ -158,7 +175,7 @@ class Investigation:
             found = await self._of_open_day(discrepancy_id, connection)
             subject = await self._subject(found, within=connection)
             refuse_undecidable(found, resolution, offered(subject))
-            proposed = _proposal(found, resolution, text, by)
+            proposed = _proposal(found, resolution, text, by, in_bulk)
             await self._discrepancies.propose(found, proposed, within=connection)
             step = Step(
                 event="proposed",
@@ -232,6 +249,7 @@ class Investigation:
                 found, taken_back(still_posted(posted)), within=connection
             )
             await self._books.work.end(CARRY_OUT, found.id, within=connection)
+            await self._claims.end(found.id, by=by, note=text, within=connection)
             step = Step(event="reopened", status="open", by=by, facts={"note": text})
             await self._discrepancies.step(found.id, step, within=connection)
 
@@ -280,6 +298,8 @@ class Investigation:
             due_on=None if decided.ends else _later(found),
         )
         await self._discrepancies.step(found.id, step, within=within)
+        if proposed.resolution is Resolution.CLAIM_FROM_GATEWAY:
+            await self._claims.file(found.id, by=by, note=proposed.note, within=within)
         if decided.actions:
             await self._carrying_out.leave(found, decided.actions, within=within)
         return decided.actions
@@ -330,7 +350,10 @@ class Investigation:
         return await self._reports.line(found.report_id, found.line_no, within=within)
 
 
-def _proposal(found: Discrepancy, resolution: Resolution, note: str, by: str) -> ProposedResolution:
+def _proposal(
+    found: Discrepancy, resolution: Resolution, note: str, by: str, in_bulk: InBulk | None
+) -> ProposedResolution:
+    alone = needs_second_approver(resolution, Money(found.amount, found.currency))
     return ProposedResolution(
         id=new_id(),
         discrepancy_id=found.id,
@@ -338,14 +361,13 @@ def _proposal(found: Discrepancy, resolution: Resolution, note: str, by: str) ->
         note=note,
         amount=found.amount,
         currency=found.currency,
-        needs_second_approver=needs_second_approver(
-            resolution, Money(found.amount, found.currency)
-        ),
+        needs_second_approver=alone or (in_bulk is not None and in_bulk.needs_second_approver),
         state="proposed",
         proposed_by=by,
         proposed_at=found.updated_at,
         decided_by=None,
         decided_at=None,
+        bulk_id=in_bulk.id if in_bulk is not None else None,
     )
 
 

@@ -34,9 +34,10 @@ from caas.billing_database.settlement_reports import (
     SettlementReports,
 )
 from caas.errors import CaasError, RefusedError
+from caas.external_systems.disk_room import no_room_told
 from caas.external_systems.payment_gateway import PaymentGateway
 from caas.external_systems.reconciliation_engine import ReconciliationEngine
-from caas.external_systems.reconciliation_workbench import Workbench, no_room_told
+from caas.external_systems.reconciliation_workbench import Workbench
 from caas.external_systems.report_files import BadReportError
 from caas.payment_processing.flow import Alert
 from caas.payment_processing.reconciliation.comparison import Comparison, Terms
@@ -184,6 +185,22 @@ class Runs:
             raise
         await self.days.end(run_id, end)
         return run_id
+
+    @asynccontextmanager
+    async def kept_for_now(self, content: bytes) -> AsyncIterator[Path]:
+        """Keep what was sent as a file until the block is left.
+
+        Raises:
+            NoRoomError: the disk is full.
+        """
+        file = self._settings.folder / "sent" / f"{new_id()}.csv"
+        with no_room_told(file.parent):
+            await asyncio.to_thread(file.parent.mkdir, parents=True, exist_ok=True)
+            try:
+                await asyncio.to_thread(file.write_bytes, content)
+                yield file
+            finally:
+                await asyncio.to_thread(file.unlink, missing_ok=True)
 
     async def preview(self, file: Path) -> Preview:
         """Say what a file would be read as; nothing of it is written down.

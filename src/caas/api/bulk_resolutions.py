@@ -1,0 +1,159 @@
+"""Discrepancies decided by rule, and claims on the provider with their receipts.
+
+Rules a change must keep: nothing is decided here; the same limits hold as for one discrepancy.
+"""
+
+from datetime import date
+from typing import Annotated, Final, Literal
+from uuid import UUID
+
+import msgspec
+
+from caas.api.answers import Answer, answer_of
+from caas.api.bodies import BodyOf
+from caas.api.call import Call
+from caas.api.idempotency import once
+from caas.api.operation import Operation
+from caas.api.ownership import refuse_narrowed
+from caas.api.queries import QueryOf
+from caas.api.reconciliation import NO_CONTENT, OPERATORS, TAG
+from caas.api.reconciliation_answers import ROOT
+from caas.api.rooms import Api
+from caas.api.texts import Note
+from caas.billing_database.gateway_claims import GatewayClaim
+from caas.payment_processing.reconciliation.bulk import BulkRule
+from caas.rules.discrepancies import DiscrepancyKind, Resolution
+
+
+class RuleBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which discrepancies are decided, how, and why; above the limit in all that is a proposal."""
+
+    kind: DiscrepancyKind
+    currency: Annotated[str, msgspec.Meta(pattern="^[A-Z]{3}$")]
+    day: date | None = None
+    amount_max: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    resolution: Resolution
+    note: Note
+
+
+class ClaimBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What became of a claim, with the provider's receipt."""
+
+    status: Literal["sent", "accepted", "paid", "refused"]
+    receipt: Annotated[str, msgspec.Meta(min_length=1, max_length=200)] | None = None
+    note: Note
+
+
+class ClaimQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which claims are listed."""
+
+    status: Literal["filed", "sent", "accepted", "paid", "refused"] | None = None
+    open: bool = False
+
+
+class BulkAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of the discrepancies that a rule met, by the status they have now."""
+
+    id: UUID
+    met: int
+    amount: int
+    currency: str
+    needs_second_approver: bool
+    by_status: dict[str, int]
+
+
+class BulkApproved(msgspec.Struct, frozen=True):
+    """How many proposals of a rule were agreed to."""
+
+    approved: int
+
+
+class ClaimList(msgspec.Struct, frozen=True):
+    """Claims on the provider, the soonest due first."""
+
+    data: list[GatewayClaim]
+
+
+RULE: Final = BodyOf(RuleBody)
+CLAIM: Final = BodyOf(ClaimBody)
+CLAIMS: Final = QueryOf(ClaimQuery)
+
+
+async def resolve_by_rule(api: Api, call: Call) -> Answer:
+    """Decide every discrepancy that a rule meets."""
+    body = RULE.read(call.body)
+    refuse_narrowed(call.by)
+
+    async def resolve() -> Answer:
+        rule = BulkRule(
+            kind=body.kind, currency=body.currency, day=body.day, amount_max=body.amount_max
+        )
+        done = await api.rooms.reconciliation.bulk.resolve(
+            rule, resolution=body.resolution, note=body.note, by=call.by.name
+        )
+        answer = BulkAnswer(
+            id=done.id, met=done.met, amount=done.amount, currency=done.currency,
+            needs_second_approver=done.needs_second_approver, by_status=dict(done.by_status),
+        )  # fmt: skip
+        return answer_of(201, answer)
+
+    return await once(api.rooms.books.keys, call, body, resolve)
+
+
+async def approve_rule(api: Api, call: Call) -> Answer:
+    """Agree, as the second person, to all that a rule proposed."""
+    body = NO_CONTENT.read(call.body)
+    refuse_narrowed(call.by)
+
+    async def approve() -> Answer:
+        bulk = api.rooms.reconciliation.bulk
+        return answer_of(
+            200, BulkApproved(await bulk.approve(call.ids["bulk_id"], by=call.by.name))
+        )
+
+    return await once(api.rooms.books.keys, call, body, approve)
+
+
+async def list_claims(api: Api, call: Call) -> Answer:
+    """List claims on the provider."""
+    refuse_narrowed(call.by)
+    query = CLAIMS.read(call.scope["query_string"])
+    bulk = api.rooms.reconciliation.bulk
+    return answer_of(200, ClaimList(await bulk.claims(status=query.status, open_only=query.open)))
+
+
+async def claim_step(api: Api, call: Call) -> Answer:
+    """Write down what became of a claim."""
+    body = CLAIM.read(call.body)
+    refuse_narrowed(call.by)
+
+    async def step() -> Answer:
+        claim = await api.rooms.reconciliation.bulk.claim_step(
+            call.ids["discrepancy_id"], body.status, receipt=body.receipt, note=body.note,
+            by=call.by.name,
+        )  # fmt: skip
+        return answer_of(200, claim)
+
+    return await once(api.rooms.books.keys, call, body, step)
+
+
+BULK_OPERATIONS: Final = (
+    Operation(
+        id="resolveByRule", tag=TAG, method="POST", path=f"{ROOT}/bulk-resolutions",
+        scopes=OPERATORS, body=RULE, answers={201: BulkAnswer}, handle=resolve_by_rule,
+    ),
+    Operation(
+        id="approveBulkResolution", tag=TAG, method="POST",
+        path=f"{ROOT}/bulk-resolutions/{{bulk_id:uuid}}/approval", scopes=OPERATORS,
+        body=NO_CONTENT, answers={200: BulkApproved}, handle=approve_rule,
+    ),
+    Operation(
+        id="listGatewayClaims", tag=TAG, method="GET", path=f"{ROOT}/claims", scopes=OPERATORS,
+        query=CLAIMS, answers={200: ClaimList}, handle=list_claims,
+    ),
+    Operation(
+        id="stepGatewayClaim", tag=TAG, method="POST",
+        path=f"{ROOT}/claims/{{discrepancy_id:uuid}}/steps", scopes=OPERATORS, body=CLAIM,
+        answers={200: GatewayClaim}, handle=claim_step,
+    ),
+)  # fmt: skip

@@ -1,0 +1,191 @@
+"""Report files, and what finance keeps about its provider: uploads, previews, mappings, fee terms.
+
+Rules a change must keep: nothing is decided here; a file that is sent twice is taken once; a
+preview changes nothing.
+"""
+
+from datetime import date
+from typing import Annotated, Any, Final
+
+import msgspec
+
+from caas.api.answers import Answer, answer_of
+from caas.api.bodies import BodyOf
+from caas.api.call import Call
+from caas.api.idempotency import once
+from caas.api.operation import Operation
+from caas.api.ownership import refuse_narrowed
+from caas.api.queries import QueryOf
+from caas.api.reconciliation import OPERATORS, PATIENCE_SECONDS, TAG
+from caas.api.reconciliation_answers import ROOT, ReconciledAnswer, day_answer, run_answer
+from caas.api.rooms import Api
+from caas.billing_database.report_terms import FeeTerm, KeptMapping
+from caas.payment_processing.reconciliation import Expected
+from caas.payment_processing.reconciliation.finance_terms import AMOUNT_MAX, Preview
+
+LINES_MAX: Final = 10**9
+Net = Annotated[str, msgspec.Meta(min_length=1, max_length=40)]
+Part = Annotated[int, msgspec.Meta(ge=0, le=AMOUNT_MAX)]
+
+
+class FileBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A report file of five megabytes at most, in Base64; larger ones are for the command line.
+
+    `lines` is how many it has after its header, `nets` what they come to, such as "24.88 EUR".
+    """
+
+    day: date
+    content: bytes
+    lines: Annotated[int, msgspec.Meta(ge=0, le=LINES_MAX)] | None = None
+    nets: Annotated[list[Net], msgspec.Meta(max_length=20)] = []
+
+
+class PreviewBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A report file of five megabytes at most, in Base64."""
+
+    content: bytes
+
+
+class MappingBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A provider's format under its name; a retired one is used no more."""
+
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=40)]
+    mapping: dict[str, Any]
+    retired: bool = False
+
+
+class FeeBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the provider may keep: millionths of the amount, a fixed part, a tolerance."""
+
+    method: Annotated[str, msgspec.Meta(min_length=1, max_length=40)]
+    kind: Annotated[str, msgspec.Meta(min_length=1, max_length=40)]
+    valid_from: date
+    rate_ppm: Part
+    fixed: Part
+    tolerance: Part = 0
+
+
+class FeeQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """On which day."""
+
+    day: date
+
+
+class MappingList(msgspec.Struct, frozen=True):
+    """The mappings that are kept, in their newest versions, and those that come along."""
+
+    data: list[KeptMapping]
+    shipped: dict[str, Any]
+
+
+class FeeList(msgspec.Struct, frozen=True):
+    """The fees that hold on a day."""
+
+    data: list[FeeTerm]
+
+
+FILE: Final = BodyOf(FileBody)
+PREVIEW: Final = BodyOf(PreviewBody)
+MAPPING: Final = BodyOf(MappingBody)
+FEE: Final = BodyOf(FeeBody)
+FEES_ON: Final = QueryOf(FeeQuery)
+
+
+async def upload_report(api: Api, call: Call) -> Answer:
+    """Reconcile a day from a file."""
+    body = FILE.read(call.body)
+    refuse_narrowed(call.by)
+
+    async def upload() -> Answer:
+        done = await api.rooms.reconciliation.reconcile_content(
+            body.day, body.content, expected=Expected(lines=body.lines, nets=tuple(body.nets)),
+            patience_seconds=PATIENCE_SECONDS,
+        )  # fmt: skip
+        told = run_answer(done.run)
+        answer = ReconciledAnswer(run=told, day=day_answer(done.day), links=told.links)
+        return answer_of(201, answer, (b"location", told.links["self"].encode()))
+
+    return await once(api.rooms.books.keys, call, body, upload)
+
+
+async def preview_report(api: Api, call: Call) -> Answer:
+    """Say what a file would be read as; nothing of it is applied."""
+    body = PREVIEW.read(call.body)
+    refuse_narrowed(call.by)
+
+    async def preview() -> Answer:
+        return answer_of(200, await api.rooms.reconciliation.preview_content(body.content))
+
+    return await once(api.rooms.books.keys, call, body, preview)
+
+
+async def list_mappings(api: Api, call: Call) -> Answer:
+    """List the mappings that are kept, and those that come with the platform."""
+    refuse_narrowed(call.by)
+    terms = api.rooms.reconciliation.finance_terms
+    return answer_of(200, MappingList(await terms.mappings(), dict(await terms.shipped())))
+
+
+async def keep_mapping(api: Api, call: Call) -> Answer:
+    """Keep a provider's format as the newest version of its name."""
+    body = MAPPING.read(call.body)
+    refuse_narrowed(call.by)
+
+    async def keep() -> Answer:
+        kept = await api.rooms.reconciliation.finance_terms.keep_mapping(
+            body.name, body.mapping, by=call.by.name, retired=body.retired
+        )
+        return answer_of(201, kept)
+
+    return await once(api.rooms.books.keys, call, body, keep)
+
+
+async def list_fees(api: Api, call: Call) -> Answer:
+    """List the fees that hold on a day."""
+    refuse_narrowed(call.by)
+    query = FEES_ON.read(call.scope["query_string"])
+    return answer_of(200, FeeList(await api.rooms.reconciliation.finance_terms.fees(query.day)))
+
+
+async def keep_fee(api: Api, call: Call) -> Answer:
+    """Keep what the provider may keep of one payment method and type of line, from a day on."""
+    body = FEE.read(call.body)
+    refuse_narrowed(call.by)
+
+    async def keep() -> Answer:
+        terms = api.rooms.reconciliation.finance_terms
+        await terms.keep_fee(
+            body.method, body.kind, body.valid_from, (body.rate_ppm, body.fixed, body.tolerance),
+            by=call.by.name,
+        )  # fmt: skip
+        return answer_of(201, FeeList(await terms.fees(body.valid_from)))
+
+    return await once(api.rooms.books.keys, call, body, keep)
+
+
+REPORT_OPERATIONS: Final = (
+    Operation(
+        id="uploadSettlementReport", tag=TAG, method="POST", path=f"{ROOT}/reports",
+        scopes=OPERATORS, body=FILE, answers={201: ReconciledAnswer}, handle=upload_report,
+    ),
+    Operation(
+        id="previewSettlementReport", tag=TAG, method="POST", path=f"{ROOT}/reports/preview",
+        scopes=OPERATORS, body=PREVIEW, answers={200: Preview}, handle=preview_report,
+    ),
+    Operation(
+        id="listReportMappings", tag=TAG, method="GET", path=f"{ROOT}/mappings",
+        scopes=OPERATORS, answers={200: MappingList}, handle=list_mappings,
+    ),
+    Operation(
+        id="keepReportMapping", tag=TAG, method="POST", path=f"{ROOT}/mappings",
+        scopes=OPERATORS, body=MAPPING, answers={201: KeptMapping}, handle=keep_mapping,
+    ),
+    Operation(
+        id="listFeeTerms", tag=TAG, method="GET", path=f"{ROOT}/fee-terms", scopes=OPERATORS,
+        query=FEES_ON, answers={200: FeeList}, handle=list_fees,
+    ),
+    Operation(
+        id="keepFeeTerm", tag=TAG, method="POST", path=f"{ROOT}/fee-terms", scopes=OPERATORS,
+        body=FEE, answers={201: FeeList}, handle=keep_fee,
+    ),
+)  # fmt: skip

@@ -1,0 +1,23 @@
+-- How amounts, identifiers, times and rates are read off a file: major units of either decimal sign,
+-- with a currency or its sign beside them; a rate is only shown, and never calculated with.
+create macro units(t, factor) as
+  case when coalesce(t, '') = '' then 0
+       when regexp_full_match(t, '-?\d{1,13}(\.\d{1,6})?')
+        and cast(t as decimal(28, 6)) * factor = round(cast(t as decimal(28, 6)) * factor, 0)
+       then cast(cast(t as decimal(28, 6)) * factor as bigint) end;
+create macro plain(t) as
+  case when not regexp_matches(t, '[^0-9.-]') then t
+       when not regexp_full_match(t,
+         '\s*([A-Z]{3}|[€$£])?\s*[+-]?\s*[0-9][0-9.,]*\s*([A-Z]{3}|[€$£])?\s*') then t
+       when regexp_matches(t, ',[0-9]*[^0-9.,]*$')
+       then replace(regexp_replace(t, '[^0-9,-]', '', 'g'), ',', '.')
+       else regexp_replace(t, '[^0-9.-]', '', 'g') end;
+create macro identifier(t) as
+  nullif(regexp_extract(regexp_replace(trim(t), '[^!-~]+', '_', 'g'),
+    '^[A-Za-z0-9][!-~]{0,199}$'), '');
+create macro offset_of(t) as
+  case when regexp_matches(t, '[+-]\d\d:\d\d$')
+       then cast(t[-6] || '1' as integer)
+          * (cast(t[-5:-4] as integer) * 60 + cast(t[-2:] as integer)) else 0 end;
+create macro rate_of(amount, factor, other, other_factor) as
+  cast(round(abs(amount) * other_factor / nullif(abs(other) * factor, 0), 8) as varchar);

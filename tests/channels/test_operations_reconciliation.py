@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, expect
+from playwright.async_api import Browser, FilePayload, expect
 
 from caas.channels.operations_payments import defused
 from tests.channels.journeys import (
@@ -167,3 +167,37 @@ async def test_a_line_nobody_can_read_is_released_with_a_reason_and_the_day_seal
 )  # fmt: skip
 def test_no_cell_is_a_formula(cell: str, written: str) -> None:
     assert defused(cell) == written
+
+
+async def test_a_report_file_is_looked_at_and_a_format_is_kept(
+    town: Town, chromium: Browser
+) -> None:
+    """A file of a provider nobody wrote code for is read once its columns are named."""
+    one = await engineer(town, chromium, ENGLISH, **DESK)
+    content = "Am;Art;Vorgang;Brutto;Kosten\n01.11.2026 12:00;Zahlung;x1;12,99;0,43\n"
+    file: FilePayload = {
+        "name": "acquirer.csv", "mimeType": "text/csv", "buffer": content.encode(),
+    }  # fmt: skip
+    mapping = (
+        '{"columns": {"type": ["Art"], "gross": ["Brutto"], "fee": ["Kosten"],'
+        ' "booked_at": ["Am"], "transaction_id": ["Vorgang"]}, "types": {"Zahlung": "settlement"},'
+        ' "currency": "EUR", "delimiter": ";", "time_format": "%d.%m.%Y %H:%M"}'
+    )
+    page = one.page
+
+    await page.goto(page.url.split("/operations")[0] + "/operations/report-formats")
+    await page.locator("#document").set_input_files(file)
+    await page.locator("#preview").click()
+    await expect(page.locator("#refusal")).to_contain_text("separated by semicolons")
+    await page.locator("#name").fill("acquirer")
+    await page.locator("#mapping").fill(mapping)
+    await page.locator("#keep").click()
+    await expect(page.get_by_text("version 1")).to_be_visible()
+    await page.locator("#document").set_input_files(file)
+    await page.locator("#preview").click()
+    await expect(page.locator("#seen")).to_contain_text("acquirer")
+    await page.goto(page.url.split("/operations")[0] + "/operations/reconciliation")
+    await page.locator("#file-document").set_input_files(file)
+    await page.locator("#send-file").click()
+    await expect(page.get_by_text("The file cannot be used")).to_be_visible()
+    await expect(page.get_by_text("it is the report of another day").first).to_be_visible()

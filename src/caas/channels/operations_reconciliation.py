@@ -11,6 +11,7 @@ from uuid import UUID
 from caas.channels.acting import acted, told
 from caas.channels.operations_discrepancies import OPERATIONS_DISCREPANCY_ROUTES
 from caas.channels.operations_payments import attachment
+from caas.channels.operations_report_formats import OPERATIONS_REPORT_FORMAT_ROUTES
 from caas.channels.page_routes import OPERATIONS, NothingHereError, PageRoute, get, post
 from caas.channels.replies import Reply, see_other
 from caas.channels.rooms import Channels
@@ -143,4 +144,5 @@ OPERATIONS_RECONCILIATION_ROUTES: Final[tuple[PageRoute, ...]] = (
     post(PATH + "/{day}/seal", seal, OPERATIONS),
     post(PATH + "/{day}/lines/{report_id:uuid}/{place}", release, OPERATIONS),
     *OPERATIONS_DISCREPANCY_ROUTES,
+    *OPERATIONS_REPORT_FORMAT_ROUTES,
 )

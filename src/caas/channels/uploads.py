@@ -15,7 +15,9 @@ MULTIPART: Final = b"multipart/form-data"
 UPLOAD_BYTES_MAX: Final = 5 * 1024 * 1024 + 64 * 1024
 """The largest document, and room for the other fields."""
 
-TAKES_FILE: Final = re.compile(r"/operations/discrepancies/[0-9a-f-]{36}/documents")
+TAKES_FILE: Final = re.compile(
+    r"/operations/(?:discrepancies/[0-9a-f-]{36}/documents|report-files|report-formats/preview)"
+)
 NAME_CHARS_MAX: Final = 200
 _BOUNDARY: Final = re.compile(rb'boundary="?([0-9A-Za-z\'()+_,./:=?-]{1,70})"?')
 _NAME: Final = re.compile(r'[; ]name="([^"]*)"')

@@ -1,0 +1,120 @@
+"""Report files in the console: sent for a day, previewed, and the formats that finance keeps.
+
+Rules a change must keep: a preview applies nothing; what is wrong with a file is told in the words
+of whoever read it, and stands with the run of its day.
+"""
+
+from datetime import date
+from typing import Final
+
+import msgspec
+
+from caas.channels.acting import acted, told
+from caas.channels.operations_payments import attachment
+from caas.channels.page_routes import OPERATIONS, PageRoute, get, post
+from caas.channels.replies import Reply, see_other
+from caas.channels.rooms import Channels
+from caas.channels.sending_once import new_key, once
+from caas.channels.visit import Visit
+from caas.errors import RefusedError, UnavailableError
+from caas.external_systems.report_files import BadReportError
+from caas.external_systems.report_mappings import MappingRefusedError
+from caas.payment_processing.reconciliation import Expected
+from caas.payment_processing.reconciliation.finance_terms import Preview
+from caas.rules.money import Money
+
+DAYS: Final = "/operations/reconciliation"
+PATH: Final = "/operations/report-formats"
+
+
+class NoFileChosenError(RefusedError):
+    """Choose a file."""
+
+    code = "no_file_chosen"
+
+
+async def formats(channels: Channels, visit: Visit) -> Reply:
+    """Show the formats that are known, and take a file to look at."""
+    return await _page(channels, visit, None, "")
+
+
+async def preview(channels: Channels, visit: Visit) -> Reply:
+    """Show what a file would be read as; nothing of it is applied."""
+    if visit.upload is None:
+        return await _page(channels, visit, None, NoFileChosenError().sentence)
+    try:
+        seen = await channels.rooms.reconciliation.preview_content(visit.upload.content)
+    except BadReportError as error:
+        return await _page(channels, visit, None, error.sentence)
+    return await _page(channels, visit, seen, "")
+
+
+async def keep(channels: Channels, visit: Visit) -> Reply:
+    """Keep a mapping as the newest version of its name."""
+    name, text = visit.form.get("name", "").strip(), visit.form.get("mapping", "")
+
+    async def act() -> None:
+        try:
+            mapping = msgspec.json.decode(text, type=dict)
+        except msgspec.MsgspecError as error:
+            raise MappingRefusedError(f"It is no JSON: {error}.") from error
+        terms = channels.rooms.reconciliation.finance_terms
+        await terms.keep_mapping(name, mapping, by=visit.by.name)
+
+    return await acted(channels, visit, PATH, act)
+
+
+async def mapping(channels: Channels, visit: Visit) -> Reply:
+    """Give a mapping as a file."""
+    terms = channels.rooms.reconciliation.finance_terms
+    known = dict(await terms.shipped()) | {it.name: it.mapping for it in await terms.mappings()}
+    wanted = visit.query.get("name", "")
+    content = msgspec.json.format(msgspec.json.encode(known.get(wanted, {})))
+    return attachment(content, "mapping.json", b"application/json")
+
+
+async def take(channels: Channels, visit: Visit) -> Reply:
+    """Reconcile a day from a file that was sent."""
+    upload, text = visit.upload, visit.form.get("day", "")
+    nets = tuple(filter(None, [visit.form.get("net", "").strip()]))
+    lines = visit.form.get("lines", "").strip()
+
+    async def work() -> str:
+        if upload is None:
+            raise NoFileChosenError
+        expected = Expected(lines=int(lines) if lines.isdigit() else None, nets=nets)
+        done = await channels.rooms.reconciliation.reconcile_content(
+            date.fromisoformat(text), upload.content, expected=expected
+        )
+        return f"{DAYS}/{done.day.day}?done=1"
+
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        return see_other(f"{DAYS}?refused=no_such_day")
+    try:
+        return await once(channels, visit, work)
+    except UnavailableError:
+        raise
+    except BadReportError as refusal:
+        return see_other(f"{DAYS}/{text}?refused={refusal.code}")
+    except RefusedError as refusal:
+        return see_other(f"{DAYS}?refused={refusal.code}")
+
+
+async def _page(channels: Channels, visit: Visit, seen: Preview | None, refusal: str) -> Reply:
+    terms = channels.rooms.reconciliation.finance_terms
+    return channels.page(
+        visit, "operations/report_formats.html", kept=await terms.mappings(),
+        shipped=sorted(await terms.shipped()), seen=seen, refusal=refusal, money_of=Money,
+        path=PATH, key=new_key(), after=told(channels, visit),
+    )  # fmt: skip
+
+
+OPERATIONS_REPORT_FORMAT_ROUTES: Final[tuple[PageRoute, ...]] = (
+    get(PATH, formats, OPERATIONS),
+    post(PATH, keep, OPERATIONS),
+    get(PATH + "/mapping.json", mapping, OPERATIONS),
+    post(PATH + "/preview", preview, OPERATIONS),
+    post("/operations/report-files", take, OPERATIONS),
+)

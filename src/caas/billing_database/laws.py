@@ -10,6 +10,7 @@ from typing import Final
 
 from caas.billing_database import drawn_arrows, erasing, guards
 from caas.billing_database.laws_of_money import MONEY
+from caas.rules.compared_relations import AGREEING
 from caas.rules.order_states import VEHICLE_OF
 from caas.rules.payment_states import AT_REST
 
@@ -346,10 +347,8 @@ LAWS: Final = (
     Law(
         "what_differs_is_a_discrepancy",
         "Every settlement line agrees with our records, or has its discrepancy (decision 35).",
-        """select l.report_id || ':' || l.line_no from settlement_lines l
-            where l.class not in ('matched', 'given_back', 'provider_fee', 'provider_cost',
-                'provider_tax', 'provider_invoice', 'reserve', 'own_transfer', 'carried_balance',
-                'conversion') and not exists (
+        f"""select l.report_id || ':' || l.line_no from settlement_lines l
+            where l.class not in {tuple(sorted(AGREEING))} and not exists (
               select from discrepancies d
                where d.report_id = l.report_id and d.line_no = l.line_no)""",
     ),

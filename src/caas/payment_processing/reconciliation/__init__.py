@@ -93,9 +93,23 @@ class Reconciliation:
             void=void,
             pace=pace,
         )
-        claims = GatewayClaims(books.database)
+        self._build_desk()
+        self.reporting = Reporting(
+            books.database, gateway=gateway.name, zone=settings.zone, days=self.days
+        )
+        self._schedule = Schedule(
+            books=books,
+            days=self.days,
+            gateway=gateway.name,
+            zone=settings.zone,
+            reconcile=lambda day, mode: self._runs.reconcile(day, mode=mode),
+        )
+
+    def _build_desk(self) -> None:
+        """Set up the desk at which discrepancies are decided, one by one or by rule."""
+        claims = GatewayClaims(self._books.database)
         self.investigation = Investigation(
-            books,
+            self._books,
             discrepancies=self.discrepancies,
             reports=self.reports,
             days=self.days,
@@ -106,17 +120,7 @@ class Reconciliation:
             discrepancies=self.discrepancies,
             investigation=self.investigation,
             claims=claims,
-            gateway=gateway.name,
-        )
-        self.reporting = Reporting(
-            books.database, gateway=gateway.name, zone=settings.zone, days=self.days
-        )
-        self._schedule = Schedule(
-            books=books,
-            days=self.days,
-            gateway=gateway.name,
-            zone=settings.zone,
-            reconcile=lambda day, mode: self._runs.reconcile(day, mode=mode),
+            gateway=self._gateway_name,
         )
 
     @property

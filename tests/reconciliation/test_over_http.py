@@ -269,11 +269,23 @@ async def test_only_operations_see_the_books(doors: Doors, path: str) -> None:
     assert (refused.status, refused.json["code"]) == (403, "scope_missing")
 
 
-async def test_rules_claims_files_mappings_and_fees_over_http(
+async def test_a_file_is_looked_at_and_taken_over_http(
     office: Office, doors: Doors, tmp_path: Path
 ) -> None:
     path = report_file(tmp_path / "day.csv", settlements([await office.capturing()]))
     content = base64.b64encode(path.read_bytes()).decode()
+    wish = {"day": office.today.isoformat(), "content": content}
+
+    preview = await doors.post(f"{ROOT}/reports/preview", {"content": content}, caller=CLERK)
+    half = await doors.post(f"{ROOT}/reports", wish | {"lines": 2}, caller=CLERK)
+    taken = await doors.post(f"{ROOT}/reports", wish | {"nets": ["12.56 EUR"]}, caller=CLERK)
+
+    assert (preview.json["format"], preview.json["rows"]) == ("canonical", 1)
+    assert (half.status, half.json["code"]) == (422, "bad_report")
+    assert (taken.status, taken.json["day"]["verdict"]) == (201, "closed")
+
+
+async def test_mappings_and_fees_are_kept_over_http(office: Office, doors: Doors) -> None:
     day = office.today.isoformat()
     mapping = {
         "columns": {"type": ["a"], "gross": ["b"], "booked_at": ["c"], "net": ["d"]},
@@ -281,45 +293,28 @@ async def test_rules_claims_files_mappings_and_fees_over_http(
     }  # fmt: skip
     fee = {"method": "visa", "kind": "settlement", "valid_from": day, "rate_ppm": 14_000,
            "fixed": 25, "tolerance": 1}  # fmt: skip
+    named = [{"name": name, "mapping": mapping} for name in ("acquirer", "stripe")]
 
-    preview = await doors.post(f"{ROOT}/reports/preview", {"content": content}, caller=CLERK)
-    half = await doors.post(
-        f"{ROOT}/reports", {"day": day, "content": content, "lines": 2}, caller=CLERK
-    )
-    taken = await doors.post(
-        f"{ROOT}/reports", {"day": day, "content": content, "nets": ["12.56 EUR"]}, caller=CLERK
-    )
-    kept = await doors.post(
-        f"{ROOT}/mappings", {"name": "acquirer", "mapping": mapping}, caller=CLERK
-    )
-    wrong = await doors.post(
-        f"{ROOT}/mappings", {"name": "stripe", "mapping": mapping}, caller=CLERK
-    )
+    kept, wrong = [await doors.post(f"{ROOT}/mappings", body, caller=CLERK) for body in named]
     mappings = await doors.get(f"{ROOT}/mappings", caller=CLERK)
     fees = await doors.post(f"{ROOT}/fee-terms", fee, caller=CLERK)
     listed = await doors.get(f"{ROOT}/fee-terms?day={day}", caller=CLERK)
-    ruled = await doors.post(
-        f"{ROOT}/bulk-resolutions",
-        {"kind": "amount", "currency": "EUR", "resolution": "write_off", "note": "Small."},
-        caller=CLERK,
-    )
-    nobody = await doors.post(
-        f"{ROOT}/bulk-resolutions/{taken.json['run']['id']}/approval", {}, caller=CLERK
-    )
-    claims = await doors.get(f"{ROOT}/claims?open=true", caller=CLERK)
-    no_claim = await doors.post(
-        f"{ROOT}/claims/{taken.json['run']['id']}/steps",
-        {"status": "refused", "note": "None."},
-        caller=CLERK,
-    )
 
-    assert (preview.json["format"], preview.json["rows"]) == ("canonical", 1)
-    assert (half.status, half.json["code"]) == (422, "bad_report")
-    assert (taken.status, taken.json["day"]["verdict"]) == (201, "closed")
     assert (kept.json["version"], wrong.json["code"]) == (1, "mapping_refused")
     assert [it["name"] for it in mappings.json["data"]] == ["acquirer"]
     assert "redsys" in mappings.json["shipped"]
     assert fees.json == listed.json
     assert listed.json["data"][0]["tolerance"] == 1
-    assert (ruled.json["met"], nobody.json["approved"], claims.json["data"]) == (0, 0, [])
+
+
+async def test_a_rule_and_a_claim_of_nothing_are_told_over_http(doors: Doors) -> None:
+    rule = {"kind": "amount", "currency": "EUR", "resolution": "write_off", "note": "Small."}
+    step = {"status": "refused", "note": "None."}
+
+    ruled = await doors.post(f"{ROOT}/bulk-resolutions", rule, caller=CLERK)
+    approved = await doors.post(f"{ROOT}/bulk-resolutions/{NOBODYS_ID}/approval", {}, caller=CLERK)
+    claims = await doors.get(f"{ROOT}/claims?open=true", caller=CLERK)
+    no_claim = await doors.post(f"{ROOT}/claims/{NOBODYS_ID}/steps", step, caller=CLERK)
+
+    assert (ruled.json["met"], approved.json["approved"], claims.json["data"]) == (0, 0, [])
     assert (no_claim.status, no_claim.json["code"]) == (404, "claim_not_found")

@@ -88,6 +88,7 @@ def rooms_of_channels(
         service_catalog=platform.service_catalog,
         subscriptions=platform.subscriptions,
         usage=platform.usage,
+        ota_activation_engine=platform.ota_activation_engine,
         invoices=platform.invoices,
         notifications=platform.notifications,
         open_work=platform.open_work,

@@ -27,7 +27,12 @@ select e.service, t.id, t.customer, t.service_order, t.subscription, t.payment_i
             when t.state = 'granted' then 'expired' else t.state end as status
   from entitlement_terms t join entitlements e on e.id = t.entitlement
  where e.vin = $1 and ($2::text is null or e.service = $2)
-   and (not $4 or t.state <> 'cancelled')
+   and (not $4 or t.state <> 'cancelled' and not (
+         t.state = 'pending' and t.reserved_at < db_now() - make_interval(secs => $5)
+         and not exists (select from payments p
+                          where p.subject = t.service_order and p.type = 'service' and p.live)
+         and not exists (select from subscriptions s where s.id = t.subscription
+                            and s.state = 'verifying payment method')))
  order by e.service, coalesce(t.starts_at, 'infinity'), t.reserved_at limit $3
 """
 SYNC: Final = """
@@ -50,6 +55,8 @@ END_TERM: Final = "select end_term($1, $2) as entitlement"
 OF_ORDER: Final = """
 select t.id, e.vin, e.service, t.state, t.starts_at, t.ends_at,
        coalesce(t.ends_at, 'infinity') > db_now() as lasts,
+       coalesce(t.starts_at > db_now(), false) as is_ahead, c.claimed_at as sold_at,
+       c.reason as claimed_because,
        extract(epoch from db_now() - c.claimed_at)::float8 as sold_seconds_ago
   from entitlement_terms t join entitlements e on e.id = t.entitlement
   left join resolution_claims c on c.payment_id = t.payment_id
@@ -65,6 +72,23 @@ select t.starts_at, (
           and o.ends_at > o.starts_at and o.state in ('granted', 'ended')
           and s.cancelled_because is distinct from 'payment failed') as billed_through
   from entitlement_terms t where t.subscription = $1
+"""
+CHANGES: Final = """
+select state, starts_at, ends_at, because, at from entitlement_changes
+ where term = $1 order by at limit $2
+"""
+VEHICLE_OF: Final = """
+select e.vin from entitlements e where e.id = $1
+union (select e.vin from entitlement_terms t join entitlements e on e.id = t.entitlement
+        where t.payment_id = $1)
+union (select e.vin from entitlement_terms t join entitlements e on e.id = t.entitlement
+        where t.subscription = $1)
+union (select e.vin from entitlement_terms t join entitlements e on e.id = t.entitlement
+        where t.service_order = $1)
+union (select e.vin from invoices i join entitlement_terms t on t.subscription = i.subscription
+         join entitlements e on e.id = t.entitlement where i.id = $1)
+union (select o.vin from orders o where o.id = $1 and o.vin is not null)
+ limit 1
 """
 END_SYNCHRONIZATION: Final = "select end_synchronization($1, $2)"
 CLOSE_CASES: Final = """
@@ -115,7 +139,10 @@ class Term:
 
 @dataclass(frozen=True, slots=True)
 class OrderTerm:
-    """The term of one service order; `lasts` while any of it is left."""
+    """The term of one service order; `lasts` while any of it is left.
+
+    `claimed_because` says why its payment was captured or voided, `sold_at` when.
+    """
 
     id: UUID
     vin: str
@@ -124,7 +151,21 @@ class OrderTerm:
     starts_at: datetime | None
     ends_at: datetime | None
     lasts: bool
+    is_ahead: bool
+    sold_at: datetime | None
+    claimed_because: str | None
     sold_seconds_ago: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class TermChange:
+    """How a term that was paid for changed afterwards, and why; None when another moved it."""
+
+    state: str
+    starts_at: datetime
+    ends_at: datetime | None
+    because: str | None
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,9 +250,11 @@ class Entitlements:
     ) -> list[Term]:
         """Return the terms of a vehicle by service, oldest first; `sold_only` leaves out the rest.
 
-        A purchase that came to nothing was not sold.
+        A purchase that came to nothing was not sold, and neither was one whose payment never began.
         """
-        rows = await self._database.fetch(TERMS, vin, service, TERMS_MAX, sold_only)
+        rows = await self._database.fetch(
+            TERMS, vin, service, TERMS_MAX, sold_only, RESERVATION_LAPSES_SECONDS
+        )
         return [Term(**dict(row)) for row in rows]
 
     async def of_order(
@@ -220,6 +263,16 @@ class Entitlements:
         """Return the term of a service order, None when it never had one."""
         row = await (within or self._database).fetchrow(OF_ORDER, service_order)
         return None if row is None else OrderTerm(**dict(row))
+
+    async def changes(self, term: UUID) -> list[TermChange]:
+        """Return what became of a term after it was paid for, oldest first."""
+        rows = await self._database.fetch(CHANGES, term, TERMS_MAX)
+        return [TermChange(**dict(row)) for row in rows]
+
+    async def vehicle_of(self, subject: UUID) -> str | None:
+        """Return the vehicle behind an entitlement, a payment, or what a payment is for."""
+        row = await self._database.fetchrow(VEHICLE_OF, subject)
+        return None if row is None else str(row["vin"])
 
     async def billing_window(self, subscription: UUID, *, zone: str) -> BillingWindow | None:
         """Return from when a subscription is billed; None when it has no term."""

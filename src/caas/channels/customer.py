@@ -14,6 +14,7 @@ from caas.channels.customer_invoices import CUSTOMER_INVOICE_ROUTES
 from caas.channels.customer_order import CUSTOMER_ORDER_ROUTES
 from caas.channels.customer_payment_method import CUSTOMER_PAYMENT_METHOD_ROUTES
 from caas.channels.customer_payments import CUSTOMER_PAYMENT_ROUTES
+from caas.channels.customer_service_orders import CUSTOMER_SERVICE_ORDER_ROUTES
 from caas.channels.customer_services import CUSTOMER_SERVICE_ROUTES
 from caas.channels.customer_subscriptions import CUSTOMER_SUBSCRIPTION_ROUTES
 from caas.channels.order_view import KINDS, slug
@@ -43,6 +44,7 @@ CUSTOMER_ROUTES: Final[tuple[PageRoute, ...]] = (
     get("/car", cars, CUSTOMERS),
     *CUSTOMER_ORDER_ROUTES,
     *CUSTOMER_SERVICE_ROUTES,
+    *CUSTOMER_SERVICE_ORDER_ROUTES,
     *CUSTOMER_SUBSCRIPTION_ROUTES,
     *CUSTOMER_PAYMENT_METHOD_ROUTES,
     *CUSTOMER_PAYMENT_ROUTES,

@@ -12,7 +12,8 @@ from typing import Final
 from uuid import UUID
 
 from caas.billing_database.orders import Order
-from caas.billing_database.services import ServiceOrder
+from caas.channels.customer_services import entitlements_of
+from caas.channels.entitlement_view import EntitlementView
 from caas.channels.order_view import OrderView, order_view
 from caas.channels.page_routes import CUSTOMERS, NothingHereError, PageRoute, get, post
 from caas.channels.replies import Reply, nothing_new, see_other
@@ -24,7 +25,6 @@ from caas.order_management.withdrawal import CannotWithdrawError
 from caas.rules.order_states import OrderState
 
 REFUSED: Final = 422
-ACTIVE: Final = "active"
 
 
 async def car(channels: Channels, visit: Visit) -> Reply:
@@ -113,21 +113,16 @@ async def _page(
 ) -> Reply:
     if view is None:
         view = await order_view(channels, await own_order(channels, visit))
-    services: list[ServiceOrder] = []
-    names: dict[str, str] = {}
-    if view.order.state is OrderState.DELIVERED:
-        bought = await channels.rooms.service_catalog.service_orders(
-            customer=visit.customer, vin=view.order.vin
-        )
-        services = [one for one in bought if one.state == ACTIVE]
-        names = await channels.rooms.service_catalog.names(visit.language)
+    services: list[EntitlementView] = []
+    if view.order.state is OrderState.DELIVERED and view.order.vin:
+        found = await entitlements_of(channels, visit, view.order.vin)
+        services = [one for one in found.values() if one.terms]
     return channels.page(
         visit,
         template,
         view=view,
         order=view.order,
         services=services,
-        names=names,
         may_withdraw=channels.rooms.order_management.may_withdraw(view.order)
         and not view.is_being_paid,
         withdrawal_ends=channels.rooms.order_management.withdrawal_ends(view.order),

@@ -1,166 +1,152 @@
-"""One-time services (Diagram 4): choose service and duration, pay, watch the car confirm it.
+"""One-time services (Diagram 4): choose service and duration for a car, extend what runs.
 
 Rules a change must keep: services are bought for a car that was delivered to this customer; the
-price is the catalogue's; the page says that nothing is charged until the car has confirmed, and
-says so again when it never did.
+price is the catalogue's; what runs is extended and never offered as new.
 """
 
 from dataclasses import dataclass
 from typing import Final
-from uuid import UUID
 
 from caas.billing_database.orders import Order
-from caas.billing_database.services import Service, ServiceOrder
-from caas.channels.order_view import payments_of
+from caas.billing_database.services import Service
+from caas.channels.acting import told
+from caas.channels.customer_service_orders import (
+    ServiceOrderView,
+    asked_for,
+    own_cars,
+    owns,
+    pays_once,
+)
+from caas.channels.entitlement_view import (
+    IN_THE_WAY,
+    EntitlementView,
+    Standing,
+    entitlements_in,
+)
 from caas.channels.page_routes import CUSTOMERS, NothingHereError, PageRoute, get, post
-from caas.channels.payment_view import AT_REST, UNDER_WAY, PaymentView, Situation, last_of
-from caas.channels.replies import Reply, nothing_new
+from caas.channels.replies import Reply, see_other
 from caas.channels.rooms import Channels
-from caas.channels.sending_once import Asked, initiated, new_key, once
+from caas.channels.sending_once import Asked, new_key
 from caas.channels.visit import Visit
 from caas.errors import NotFoundError
 from caas.rules.money import Money
-from caas.rules.order_states import OrderState
-from caas.rules.payment_types import PaymentType
 from caas.service_catalog import ONE_TIME, SUBSCRIPTION
 
 REFUSED: Final = 422
-AWAITING: Final = "awaiting payment"
-KINDS: Final = {"active": "good", "activating": "busy", "activation failed": "", "cancelled": "bad"}
+OVER: Final = frozenset({"expired", "withdrawn", "ended", "activation failed", "cancelled"})
+PAST_SHOWN: Final = 6
 
 
 @dataclass(frozen=True, slots=True)
-class ServiceOrderView:
-    """A bought service as pages show it."""
+class Offer:
+    """A service of the catalogue, and how it stands in each of the customer's cars."""
 
-    order: ServiceOrder
-    name: str
-    payment: PaymentView | None
-
-    @property
-    def slug(self) -> str:
-        """The key of the words for the state; what nobody knows yet is told as such."""
-        paying = self.payment.situation if self.payment else None
-        if self.order.state == AWAITING and paying is not None:
-            return str(paying if paying in UNDER_WAY else Situation.PROCESSING)
-        if self.order.state == "cancelled" and paying is Situation.ABANDONED:
-            return str(paying)
-        return self.order.state.replace(" ", "_")
+    service: Service
+    standings: list[EntitlementView]
 
     @property
-    def kind(self) -> str:
-        """Which colour the badge has."""
-        return KINDS.get(self.order.state, "busy")
+    def is_new(self) -> bool:
+        """Whether there is a car that does not have it."""
+        return not self.standings or any(one.standing is Standing.FREE for one in self.standings)
 
     @property
-    def price(self) -> Money:
-        """What it costs."""
-        return Money(self.order.amount, self.order.currency)
+    def follows(self) -> EntitlementView | None:
+        """The paid term that it could follow, in a car that has it already."""
+        return next((one for one in self.standings if one.standing is Standing.EXTENDS), None)
 
-    @property
-    def version(self) -> str:
-        """What changes when anything of this changes."""
-        return f"{self.slug}-{self.payment.version if self.payment else 0}"
 
-    @property
-    def is_open(self) -> bool:
-        """Whether anything can still happen to it by itself."""
-        return (
-            self.payment is None
-            or self.payment.situation not in AT_REST
-            or self.order.state == AWAITING  # it has not heard yet what became of its payment
-        )
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The customer's cars, the one that a page is about, and a service in it."""
+
+    cars: list[Order]
+    car: Order | None
+    view: EntitlementView | None
 
 
 async def services(channels: Channels, visit: Visit) -> Reply:
-    """Show what can be bought for the car, and what was bought."""
+    """Show what the customer's cars have, by service, and what else can be bought for them."""
     catalog = channels.rooms.service_catalog
-    offered = await catalog.services()
+    cars = await own_cars(channels, visit)
+    views = [
+        view
+        for car in cars
+        for view in (await entitlements_of(channels, visit, car.vin or "")).values()
+    ]
+    offers = [
+        Offer(service, [view for view in views if view.service == service.code])
+        for service in await catalog.services()
+    ]
     bought = await catalog.service_orders(customer=visit.customer)
     names = await catalog.names(visit.language)
     return channels.page(
         visit,
         "customer/services.html",
-        cars=await own_cars(channels, visit),
-        offered=[service for service in offered if service.kind == ONE_TIME],
-        monthly=[service for service in offered if service.kind == SUBSCRIPTION],
+        cars=cars,
+        car_of={car.vin: car for car in cars},
+        mine=[view for view in views if view.terms],
+        offered=[one for one in offers if one.service.kind == ONE_TIME and one.is_new],
+        monthly=[
+            one
+            for one in offers
+            if one.service.kind == SUBSCRIPTION and (one.is_new or one.follows)
+        ],
         subscriptions=await channels.rooms.subscriptions.subscriptions(customer=visit.customer),
         names=names,
         money_of=Money,
-        bought=[ServiceOrderView(one, names.get(one.service, one.service), None) for one in bought],
+        past=[
+            ServiceOrderView(one, names.get(one.service, one.service), None)
+            for one in bought
+            if one.state in OVER
+        ][:PAST_SHOWN],
         lowest=lowest_price,
     )
 
 
 async def service(channels: Channels, visit: Visit) -> Reply:
-    """Show one service, its durations and prices."""
-    return await _service_page(channels, visit, await _offered(channels, visit))
+    """Show one service in one car: how it stands, its durations and prices."""
+    return await _service_page(channels, visit, visit.query.get("vin", ""))
 
 
 async def buy(channels: Channels, visit: Visit) -> Reply:
-    """Write the order down and go on to pay for it."""
-    offer = await _offered(channels, visit)
-    car = next(
-        (car for car in await own_cars(channels, visit) if car.vin == visit.form.get("vin")), None
-    )
-    days = visit.form.get("days", "")
-    if car is None or car.vin is None or not days.isdecimal():
-        return await _service_page(channels, visit, offer, nothing_chosen=True)
-    vin = car.vin
+    """Write the order down and go on to pay for it; what stands in the way is shown."""
+    offer = await _in_catalogue(channels, visit)
+    if not _is_sold(offer):
+        raise NothingHereError
+    vin, days = visit.form.get("vin", ""), visit.form.get("days", "")
+    if not await owns(channels, visit, vin) or not days.isdecimal():
+        return await _service_page(channels, visit, vin, nothing_chosen=True)
 
     async def ordered() -> Asked:
         order = await channels.rooms.service_catalog.create_service_order(
             customer=visit.customer, vin=vin, service=offer.code, duration_days=int(days)
         )
-        due = Money(order.amount, order.currency)
-        return Asked(order.id, order.customer, due, f"/returned/{order.id}")
+        return asked_for(order)
 
-    async def work() -> str:
-        pay = channels.rooms.payment_processing.initiate_service_payment
-        payment = await initiated(channels, visit, pay, ordered)
-        return f"/pay/{payment.id}"
-
-    return await once(channels, visit, work)
-
-
-async def service_order(channels: Channels, visit: Visit) -> Reply:
-    """Show a bought service, live."""
-    view = await own_service_order(channels, visit)
-    return channels.page(visit, "customer/service_order.html", view=view, order=view.order)
-
-
-async def service_order_live(channels: Channels, visit: Visit) -> Reply:
-    """Show the living part again, if anything has changed."""
-    view = await own_service_order(channels, visit)
-    if visit.query.get("seen") == view.version:
-        return nothing_new()
-    return channels.page(visit, "customer/service_order_live.html", view=view, order=view.order)
-
-
-async def own_service_order(channels: Channels, visit: Visit) -> ServiceOrderView:
-    """Return the service order of the address, if it is the customer's.
-
-    Raises:
-        NothingHereError: there is none, or it is somebody else's.
-    """
-    order_id: UUID = visit.ids["order_id"]
-    catalog = channels.rooms.service_catalog
     try:
-        order = await catalog.service_order(order_id)
-    except NotFoundError as error:
-        raise NothingHereError from error
-    if order.customer != visit.customer:
-        raise NothingHereError
-    payments = await payments_of(channels, order.id)
-    name = (await catalog.service(order.service)).named(visit.language)
-    return ServiceOrderView(order, name, last_of(payments, PaymentType.SERVICE))
+        return await pays_once(channels, visit, ordered)
+    except IN_THE_WAY as refusal:
+        return see_other(f"/services/{offer.code}?vin={vin}&refused={refusal.code}")
 
 
-async def own_cars(channels: Channels, visit: Visit) -> list[Order]:
-    """Return the orders whose cars were delivered to this customer."""
-    return await channels.rooms.order_management.orders(
-        customer=visit.customer, state=OrderState.DELIVERED
-    )
+async def entitlements_of(channels: Channels, visit: Visit, vin: str) -> dict[str, EntitlementView]:
+    """Return, by service, what is offered for one of the customer's cars, or lasts in it."""
+    return await entitlements_in(channels, vin, customer=visit.customer, language=visit.language)
+
+
+async def chosen(channels: Channels, visit: Visit, code: str, *, vin: str) -> Chosen:
+    """Return the car that a page about a service is for, and how the service stands in it.
+
+    The car is the one asked for, else one that lacks the service.
+    """
+    cars = await own_cars(channels, visit)
+    views = [
+        (car, (await entitlements_of(channels, visit, car.vin or "")).get(code)) for car in cars
+    ]
+    asked = (one for one in views if one[0].vin == vin)
+    free = (one for one in views if one[1] is None or one[1].standing is Standing.FREE)
+    car, view = next(asked, None) or next(free, None) or next(iter(views), (None, None))
+    return Chosen(cars, car, view)
 
 
 def lowest_price(service: Service) -> Money:
@@ -168,39 +154,50 @@ def lowest_price(service: Service) -> Money:
     return Money(min(price["amount"] for price in service.prices), service.currency)
 
 
-async def _offered(channels: Channels, visit: Visit) -> Service:
+async def _in_catalogue(channels: Channels, visit: Visit) -> Service:
     try:
-        found = await channels.rooms.service_catalog.service(visit.ids["code"])
+        return await channels.rooms.service_catalog.service(visit.ids["code"])
     except NotFoundError as error:
         raise NothingHereError from error
-    if found.kind != ONE_TIME or not found.offered:
-        raise NothingHereError
-    return found
+
+
+def _is_sold(offer: Service) -> bool:
+    return offer.kind == ONE_TIME and offer.offered
 
 
 async def _service_page(
-    channels: Channels, visit: Visit, offer: Service, *, nothing_chosen: bool = False
+    channels: Channels, visit: Visit, vin: str, *, nothing_chosen: bool = False
 ) -> Reply:
+    offer = await _in_catalogue(channels, visit)
+    of = await chosen(channels, visit, offer.code, vin=vin)
+    view = of.view
+    if not _is_sold(offer) and (view is None or not view.terms):
+        raise NothingHereError
+    prices = offer.prices if _is_sold(offer) else []
     return channels.page(
         visit,
         "customer/service.html",
         service=offer,
         prices=[
-            (price["duration_days"], Money(price["amount"], offer.currency))
-            for price in offer.prices
+            (
+                price["duration_days"],
+                Money(price["amount"], offer.currency),
+                view.extended(price["duration_days"]) if view else None,
+            )
+            for price in prices
         ],
-        cars=await own_cars(channels, visit),
+        cars=of.cars,
+        car=of.car,
+        view=view,
+        after=told(channels, visit),
         nothing_chosen=nothing_chosen,
         key=new_key(),
         status=REFUSED if nothing_chosen else 200,
     )
 
 
-_ORDER: Final = "/service-orders/{order_id:uuid}"
 CUSTOMER_SERVICE_ROUTES: Final[tuple[PageRoute, ...]] = (
     get("/services", services, CUSTOMERS),
     get("/services/{code}", service, CUSTOMERS),
     post("/services/{code}", buy, CUSTOMERS),
-    get(_ORDER, service_order, CUSTOMERS),
-    get(f"{_ORDER}/live", service_order_live, CUSTOMERS),
 )

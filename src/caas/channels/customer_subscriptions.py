@@ -8,6 +8,7 @@ for; what a failed charge means is said before subscribing; ending takes effect 
 """
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
@@ -15,13 +16,16 @@ from caas.billing_database.invoices import Invoice, InvoiceRows
 from caas.billing_database.payment_methods import PaymentMethods, UsedMethod
 from caas.billing_database.services import Service
 from caas.billing_database.subscriptions import Subscription
+from caas.channels.acting import told
 from caas.channels.customer_invoices import first_day_of
-from caas.channels.customer_services import own_cars
+from caas.channels.customer_service_orders import owns
+from caas.channels.customer_services import chosen
+from caas.channels.entitlement_view import IN_THE_WAY
 from caas.channels.next_charge import running_month
 from caas.channels.order_view import payments_of
 from caas.channels.page_routes import CUSTOMERS, NothingHereError, PageRoute, get, post
 from caas.channels.payment_view import UNDER_WAY, PaymentView, Situation, view_of
-from caas.channels.replies import Reply, nothing_new
+from caas.channels.replies import Reply, nothing_new, see_other
 from caas.channels.rooms import Channels
 from caas.channels.sending_once import new_key, once
 from caas.channels.visit import Visit
@@ -98,21 +102,21 @@ class SubscriptionView:
 
 async def subscribe_form(channels: Channels, visit: Visit) -> Reply:
     """Show what a subscription costs, and what it can be charged to."""
-    return await _form_page(channels, visit, await _offered(channels, visit))
+    offer = await _offered(channels, visit)
+    return await _form_page(channels, visit, offer, vin=visit.query.get("vin", ""))
 
 
 async def subscribe(channels: Channels, visit: Visit) -> Reply:
     """Subscribe, charging to what the customer has chosen."""
     offer = await _offered(channels, visit)
-    vins = {car.vin for car in await own_cars(channels, visit)}
     vin = visit.form.get("vin", "")
     chosen = [
         method.token
         for method in await used_methods(channels, visit)
         if str(method.payment_id) == visit.form.get("method")
     ]
-    if not chosen or vin not in vins or visit.form.get("agreed") != "yes":
-        return await _form_page(channels, visit, offer, nothing_chosen=True)
+    if not chosen or not await owns(channels, visit, vin) or visit.form.get("agreed") != "yes":
+        return await _form_page(channels, visit, offer, vin=vin, nothing_chosen=True)
 
     async def work() -> str:
         subscription = await channels.rooms.subscriptions.subscribe(
@@ -120,7 +124,10 @@ async def subscribe(channels: Channels, visit: Visit) -> Reply:
         )
         return f"/subscriptions/{subscription.id}"
 
-    return await once(channels, visit, work)
+    try:
+        return await once(channels, visit, work)
+    except IN_THE_WAY as refusal:
+        return see_other(f"/subscribe/{offer.code}?vin={vin}&refused={refusal.code}")
 
 
 async def subscription(channels: Channels, visit: Visit) -> Reply:
@@ -193,6 +200,7 @@ async def _page(channels: Channels, visit: Visit, template: str) -> Reply:
         visit,
         template,
         view=view,
+        begins=await _begins(channels, view.subscription),
         month=await running_month(channels, view.subscription, now) if active else None,
         invoices=await channels.rooms.invoices.invoices(subscription=view.subscription.id),
         money_of=Money,
@@ -200,16 +208,27 @@ async def _page(channels: Channels, visit: Visit, template: str) -> Reply:
     )
 
 
+async def _begins(channels: Channels, subscription: Subscription) -> datetime | None:
+    """Return from when a subscription counts, while what was paid before it still runs."""
+    terms = await channels.rooms.books.entitlements.terms(subscription.vin, subscription.service)
+    ahead = (one for one in terms if one.subscription == subscription.id)
+    return next((one.starts_at for one in ahead if one.status == "scheduled"), None)
+
+
 async def _form_page(
-    channels: Channels, visit: Visit, offer: Service, *, nothing_chosen: bool = False
+    channels: Channels, visit: Visit, offer: Service, *, vin: str, nothing_chosen: bool = False
 ) -> Reply:
+    of = await chosen(channels, visit, offer.code, vin=vin)
     return channels.page(
         visit,
         "customer/subscribe.html",
         service=offer,
         fee=Money(offer.monthly_fee or 0, offer.currency),
         metered=[(it["unit"], Money(it["unit_price"], offer.currency)) for it in offer.metered],
-        cars=await own_cars(channels, visit),
+        cars=of.cars,
+        car=of.car,
+        view=of.view,
+        after=told(channels, visit),
         methods=await used_methods(channels, visit),
         nothing_chosen=nothing_chosen,
         key=new_key(),

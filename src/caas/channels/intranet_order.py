@@ -6,6 +6,7 @@ Rules a change must keep: an order of another dealership is not there; a live pa
 than two reads while nothing moves, and for nothing when the order is at rest.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
@@ -15,6 +16,7 @@ from caas.billing_database.customers import Customer
 from caas.billing_database.eligibility import dealership_knows
 from caas.billing_database.orders import Order
 from caas.channels.access_links import send_link
+from caas.channels.entitlement_view import VehicleService, services_of_vehicle
 from caas.channels.intranet_reserving import initiate
 from caas.channels.order_view import OrderView, order_view
 from caas.channels.page_routes import (
@@ -32,7 +34,7 @@ from caas.channels.sending_once import new_key, once
 from caas.channels.visit import Visit
 from caas.errors import NotFoundError
 from caas.notifications import Told
-from caas.rules.order_states import AWAITS_RESERVATION
+from caas.rules.order_states import AWAITS_RESERVATION, OrderState
 
 CREDENTIALS: Final = "access_credentials"
 
@@ -57,7 +59,9 @@ class SalesView:
 
 async def order_page(channels: Channels, visit: Visit) -> Reply:
     """Show an order, live."""
-    return _page(channels, visit, await _seen(channels, visit), "intranet/order.html")
+    seen = await _seen(channels, visit)
+    services = await _services(channels, visit, seen)
+    return _page(channels, visit, seen, "intranet/order.html", services)
 
 
 async def order_live(channels: Channels, visit: Visit) -> Reply:
@@ -149,7 +153,23 @@ async def _known_customer(channels: Channels, order: Order) -> Customer | None:
     return await channels.rooms.order_management.customer(order.customer)
 
 
-def _page(channels: Channels, visit: Visit, seen: SalesView, template: str) -> Reply:
+async def _services(channels: Channels, visit: Visit, seen: SalesView) -> list[VehicleService]:
+    """Return what this order's customer bought for its vehicle, while it is with them."""
+    order = seen.view.order
+    if order.vin is None or not (order.state is OrderState.DELIVERED or seen.awaits_return):
+        return []
+    return await services_of_vehicle(
+        channels, order.vin, language=visit.language, customer=order.customer
+    )
+
+
+def _page(
+    channels: Channels,
+    visit: Visit,
+    seen: SalesView,
+    template: str,
+    services: Sequence[VehicleService] = (),
+) -> Reply:
     return channels.page(
         visit,
         template,
@@ -159,6 +179,7 @@ def _page(channels: Channels, visit: Visit, seen: SalesView, template: str) -> R
         awaits_reservation=seen.view.order.state in AWAITS_RESERVATION,
         just_sent="sent" in visit.query,
         key=new_key(),
+        services=services,
     )
 
 

@@ -32,6 +32,7 @@ from caas.channels.operations_payments import OPERATIONS_PAYMENTS_ROUTES
 from caas.channels.operations_reconciliation import OPERATIONS_RECONCILIATION_ROUTES
 from caas.channels.operations_system import OPERATIONS_SYSTEM_ROUTES
 from caas.channels.operations_unknown import OPERATIONS_UNKNOWN_ROUTES
+from caas.channels.operations_vehicle import OPERATIONS_VEHICLE_ROUTES
 from caas.channels.operations_work import OPERATIONS_WORK_ROUTES
 from caas.channels.page_routes import OPERATIONS, PageRoute, get
 from caas.channels.replies import Reply, nothing_new
@@ -156,6 +157,7 @@ OPERATIONS_ROUTES: Final[tuple[PageRoute, ...]] = (
     *OPERATIONS_PAYMENTS_ROUTES,
     *OPERATIONS_PAYMENT_ROUTES,
     *OPERATIONS_UNKNOWN_ROUTES,
+    *OPERATIONS_VEHICLE_ROUTES,
     *OPERATIONS_ALERT_ROUTES,
     *OPERATIONS_CASE_ROUTES,
     *OPERATIONS_WORK_ROUTES,

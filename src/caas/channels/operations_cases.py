@@ -19,6 +19,7 @@ from caas.channels.sending_once import new_key
 from caas.channels.visit import Visit
 from caas.errors import NotFoundError, RefusedError
 from caas.order_management.held_deposits import DepositDecision
+from caas.ota_activation_engine import DRIFTS
 
 RESOLUTION_CHARS_MAX: Final = 1000
 STATUSES: Final = ("open", "resolved")
@@ -53,6 +54,7 @@ async def case(channels: Channels, visit: Visit) -> Reply:
         visit, "operations/case.html", case=found, key=new_key(), me=visit.by.name,
         is_payment=await books.payments.exists(found.subject), after=told(channels, visit),
         deposit=await held_deposit(channels, found.subject) if found.kind == DEPOSIT_HELD else None,
+        vin=await books.entitlements.vehicle_of(found.subject) if found.kind in DRIFTS else None,
         decisions=tuple(DepositDecision), is_decided=found.kind in DECIDED_OTHERWISE,
     )  # fmt: skip
 

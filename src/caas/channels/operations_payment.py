@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
+from caas.billing_database.entitlements import OrderTerm, TermChange
 from caas.billing_database.flight_records import FlightRecord, record_of
 from caas.billing_database.gateway_calls import GatewayCalls
 from caas.billing_database.outcome_decisions import OutcomeDecision
@@ -35,6 +36,9 @@ class Flight:
     record: FlightRecord
     moments: list[Moment]
     decisions: list[OutcomeDecision]
+    vin: str | None
+    term: OrderTerm | None
+    changes: list[TermChange]
 
     @property
     def is_open(self) -> bool:
@@ -60,7 +64,8 @@ class Flight:
     def version(self) -> str:
         """What changes when anything of this changes."""
         work = sum(2 + one.attempts + bool(one.parked_at) for one in self.record.work)
-        return f"{self.status.payment.version}-{len(self.moments)}-{work}-{len(self.decisions)}"
+        counts = (len(self.moments), work, len(self.decisions), len(self.changes))
+        return "-".join(str(one) for one in (self.status.payment.version, *counts))
 
 
 async def payment(channels: Channels, visit: Visit) -> Reply:
@@ -136,7 +141,13 @@ async def _flight(channels: Channels, visit: Visit) -> Flight:
     decisions = await rooms.payment_processing.two_people.of(found.id)
     t = channels.renderer.translator(visit.language)
     line = moments(Told(status, record, calls, decisions), t)
-    return Flight(status, view_of(found), record, line, decisions)
+    entitlements = rooms.books.entitlements
+    term = await entitlements.of_order(found.subject)
+    return Flight(
+        status, view_of(found), record, line, decisions,
+        vin=await entitlements.vehicle_of(found.subject), term=term,
+        changes=await entitlements.changes(term.id) if term else [],
+    )  # fmt: skip
 
 
 def _page(channels: Channels, visit: Visit, flight: Flight, template: str) -> Reply:

@@ -23,6 +23,7 @@ from caas.channels.payment_view import view_of
 from caas.channels.replies import NO_STORE, OK, Reply, see_other
 from caas.channels.rooms import Channels
 from caas.channels.visit import Visit
+from caas.errors import NotFoundError
 from caas.rules.money import Money, format_plain
 from caas.rules.payment_states import PaymentState
 from caas.rules.payment_types import PaymentType
@@ -41,13 +42,14 @@ async def payments(channels: Channels, visit: Visit) -> Reply:
     text = " ".join(visit.query.get("q", "").split())[:SEARCH_CHARS_MAX]
     chosen = _chosen(visit)
     found = await _found(channels, visit, text)
-    if text and len(found.payments) == 1 and not any(chosen.values()):
+    vin = await _vin(channels, text)
+    if text and len(found.payments) == 1 and not any(chosen.values()) and vin is None:
         return see_other(f"/operations/payments/{found.payments[0].id}")
     asked = urlencode({name: value for name, value in {"q": text, **chosen}.items() if value})
     return channels.page(
         visit, "operations/payments.html",
         views=[view_of(payment) for payment in found.payments], text=text, chosen=chosen,
-        asked=asked, below=found.below, types=list(PaymentType), states=list(PaymentState),
+        asked=asked, below=found.below, vin=vin, types=list(PaymentType), states=list(PaymentState),
         outcomes=OUTCOMES, filtered=any(chosen.values()),
     )  # fmt: skip
 
@@ -85,6 +87,14 @@ async def _found(
         return Found([payment for payment in by_id if _is_wanted(payment, wanted)], None)
     rows = {} if rows_max is None else {"rows_max": rows_max}
     return await listed(database, wanted, below=visit.place("below"), **rows)
+
+
+async def _vin(channels: Channels, text: str) -> str | None:
+    """Return the VIN that was searched for, if a vehicle of ours has it."""
+    try:
+        return (await channels.rooms.order_management.vehicle(text.upper())).vin if text else None
+    except NotFoundError:
+        return None
 
 
 def _chosen(visit: Visit) -> dict[str, str]:

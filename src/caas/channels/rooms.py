@@ -20,6 +20,7 @@ from caas.external_systems.simulator_control import SimulatorControl
 from caas.notifications import Notifications
 from caas.open_work import OpenWork
 from caas.order_management import OrderManagement
+from caas.ota_activation_engine import OtaActivationEngine
 from caas.payment_processing import PaymentProcessing
 from caas.payment_processing.reconciliation import Reconciliation
 from caas.service_catalog import ServiceCatalog
@@ -37,6 +38,7 @@ class Rooms:
     service_catalog: ServiceCatalog
     subscriptions: Subscriptions
     usage: Usage
+    ota_activation_engine: OtaActivationEngine
     invoices: Invoices
     notifications: Notifications
     open_work: OpenWork

@@ -53,6 +53,7 @@ __all__ = [
     "ACTIVATE",
     "ACTIVATION_SECONDS_MAX",
     "ATTEMPTS_MAX",
+    "DRIFTS",
     "GOODWILL",
     "NOT_DELIVERED",
     "RESEND_SECONDS",

@@ -32,7 +32,7 @@ from caas.payment_processing.initiation import (
 from caas.payment_processing.promised_refunds import PromisedRefunds
 from caas.payment_processing.refunds import Refunds
 from caas.payment_processing.service_payment import ServicePayment
-from caas.payment_processing.service_withdrawal import ServiceWithdrawal
+from caas.payment_processing.service_withdrawal import ServiceWithdrawal, WithdrawalPeriod
 from caas.payment_processing.settlement import Settlement, SettlementNotice
 from caas.payment_processing.two_people import TwoPeople
 from caas.payment_processing.unknown_outcomes import UnknownOutcomes
@@ -233,6 +233,10 @@ class PaymentProcessing:
         return await self._promised_refunds.promise(
             payment_id, amount=amount, reason=reason, key=key, requested_by=requested_by
         )
+
+    async def service_withdrawal_period(self, service_order: UUID) -> WithdrawalPeriod:
+        """Return whether a customer may withdraw from a service order now, and until when."""
+        return await self._service_withdrawal.period(service_order)
 
     async def _initiate(
         self, request: PaymentRequest, payment_type: PaymentType

@@ -7,7 +7,7 @@ delivered: the claim that leads to a capture cannot be written without that evid
 Rule a change must keep: the charge is claimed with the evidence, in one commit, or not at all.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 from uuid import UUID
 
@@ -189,7 +189,13 @@ class ServicePayment:
     async def _notify_active(self, work: DueWork) -> Answer:
         payment = await self._books.payments.get(work.subject)
         order = await self._catalog.wanted(payment.subject)
-        await self._tell("service_active", payment, order)
+        term = await self._books.entitlements.of_order(order.id)
+        period = {
+            "begins": term.starts_at if term and term.is_ahead else None,
+            "until": term.ends_at if term else None,
+        }
+        facts = {name: at.isoformat() if at else "" for name, at in period.items()}
+        await self._tell("service_active", payment, order, facts=facts)
         return Done()
 
     async def _tell(
@@ -198,6 +204,7 @@ class ServicePayment:
         payment: Payment,
         order: WantedService,
         *,
+        facts: Mapping[str, str] | None = None,
         within: Connection | None = None,
     ) -> None:
         await self._notifications.tell(
@@ -211,6 +218,7 @@ class ServicePayment:
                 "amount": payment.amount,
                 "currency": payment.currency,
                 "decline_code": payment.decline_code or "",
+                **(facts or {}),
             },
             subject=payment.id,
             within=within,

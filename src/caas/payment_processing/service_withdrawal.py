@@ -9,6 +9,8 @@ decision that says so.
 """
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
@@ -58,6 +60,14 @@ class TermDecisionRequiredError(RefusedError):
     code = "term_decision_required"
 
 
+@dataclass(frozen=True, slots=True)
+class WithdrawalPeriod:
+    """Whether a customer may withdraw now, and until when; None before the service is sold."""
+
+    is_open: bool
+    ends_at: datetime | None
+
+
 class ServiceWithdrawal:
     """Ends terms together with the money that paid for them."""
 
@@ -97,6 +107,21 @@ class ServiceWithdrawal:
         """
         await self._undo(service_order, requested_by=requested_by, by_customer=True)
 
+    async def period(self, service_order: UUID) -> WithdrawalPeriod:
+        """Return whether the customer of a service order may withdraw from it, and until when."""
+        live = await self._live_payment(service_order)
+        if live is None or live.state in OPEN:
+            return WithdrawalPeriod(is_open=False, ends_at=None)
+        term = await self._books.entitlements.of_order(service_order)
+        if term is None or term.state != GRANTED:
+            return WithdrawalPeriod(is_open=live.state is PaymentState.AUTHORIZED, ends_at=None)
+        assert term.ends_at is not None, "what was granted to an order has an end"
+        sold_at = term.sold_at or term.ends_at
+        ends_at = min(sold_at + timedelta(seconds=self._period_seconds), term.ends_at)
+        return WithdrawalPeriod(
+            is_open=self._in_time(term) and await self._left(live) > 0, ends_at=ends_at
+        )
+
     async def refund(  # what a refund is, by name
         self,
         payment: Payment,
@@ -134,10 +159,7 @@ class ServiceWithdrawal:
 
     async def _undo(self, service_order: UUID, *, requested_by: str, by_customer: bool) -> bool:
         """Undo the payment of an order; False while it is open, which a customer is told."""
-        payments = await self._books.payments.listed(subject=service_order)
-        live = next(
-            (one for one in payments if one.type is PaymentType.SERVICE and _live(one)), None
-        )
+        live = await self._live_payment(service_order)
         if live is None:
             return True
         if live.state in OPEN:
@@ -150,6 +172,12 @@ class ServiceWithdrawal:
                 return True
         await self._give_back(service_order, live, requested_by=requested_by, timed=by_customer)
         return True
+
+    async def _live_payment(self, service_order: UUID) -> Payment | None:
+        payments = await self._books.payments.listed(subject=service_order)
+        return next(
+            (one for one in payments if one.type is PaymentType.SERVICE and _live(one)), None
+        )
 
     async def _give_back(
         self, service_order: UUID, payment: Payment, *, requested_by: str, timed: bool

@@ -32,7 +32,7 @@ from tests.strangers.conftest import (
 )
 from tests.strangers.hostile_gateway import ALIVE, HostileGateway, open_for_business
 from tests.strangers.manners import TERSE
-from tests.strangers.stories import CATALOG, CONNECTED, ORDERS, buys
+from tests.strangers.stories import CATALOG, CONNECTED, FLEET, ORDERS, buys
 from tests.strangers.world import World, key_of
 
 LONG = os.environ.get("CAAS_KEYLESS") == "all"
@@ -149,7 +149,7 @@ async def subscribes(world: World, _: int) -> None:
         "customer": await world.customer(), "vin": car.vin, "service": "connected",
         "payment_method": "card-good",
     }  # fmt: skip
-    status, told = await world.call(CATALOG, "POST", "/v1/subscriptions", body)
+    status, told = await world.call(FLEET, "POST", "/v1/subscriptions", body)
     assert status in {201, 202, 402}, told
 
 

@@ -210,13 +210,14 @@ async def _told(api: Api, order_id: UUID) -> ServiceOrderAnswer:
 
 
 _SELLERS: Final = frozenset({Scope.SERVICE_CATALOG, Scope.FLEET})
-_READERS: Final = frozenset({Scope.SERVICE_CATALOG, Scope.OPERATIONS})
+_EDITORS: Final = frozenset({Scope.SERVICE_CATALOG, Scope.OPERATIONS})
+_READERS: Final = _SELLERS | {Scope.OPERATIONS}
 _PATH: Final = "/v1/service-orders/{order_id:uuid}"
 
 SERVICE_OPERATIONS: Final = (
     Operation(
         id="putService", tag=TAG, method="PUT", path="/v1/services/{service_code:str}",
-        scopes=_READERS,
+        scopes=_EDITORS,
         body=PUT, answers={200: ServiceAnswer}, handle=put_service,
     ),
     Operation(

@@ -137,15 +137,18 @@ def _refuse_others(call: Call, customer: UUID) -> None:
         refuse_narrowed(call.by)
 
 
-_SELLERS: Final = frozenset({Scope.SERVICE_CATALOG})
-_READERS: Final = frozenset({Scope.SERVICE_CATALOG, Scope.BILLING, Scope.OPERATIONS})
+_SELLERS: Final = frozenset({Scope.SERVICE_CATALOG, Scope.FLEET})
+_READERS: Final = _SELLERS | {Scope.BILLING, Scope.OPERATIONS}
 _PATH: Final = "/v1/subscriptions/{subscription_id:uuid}"
 
 SUBSCRIPTION_OPERATIONS: Final = (
     Operation(
         id="subscribe", tag=TAG, method="POST", path="/v1/subscriptions",
-        scopes=_SELLERS | {Scope.FLEET}, body=NEW, handle=subscribe,
-        answers={201: SubscriptionAnswer, 202: SubscriptionAnswer, 402: Problem, 404: Problem},
+        scopes=_SELLERS, body=NEW, handle=subscribe,
+        answers={
+            201: SubscriptionAnswer, 202: SubscriptionAnswer, 402: Problem, 404: Problem,
+            409: Problem,
+        },
     ),
     Operation(
         id="endSubscription", tag=TAG, method="DELETE", path=_PATH, scopes=_SELLERS,

@@ -75,22 +75,36 @@ begin
       limit 1) l on true;
 end $$;
 
-CREATE FUNCTION caas.add_service_order(p_id uuid, p_customer uuid, p_vin text, p_service text, p_duration_days integer, p_amount bigint, p_currency text, p_lapses_after double precision) RETURNS TABLE(created_at timestamp with time zone, obstacle text, service_order uuid, subscription uuid, ends_at timestamp with time zone)
+CREATE FUNCTION caas.add_service_order(p_id uuid, p_customer uuid, p_vin text, p_service text, p_duration_days integer, p_amount bigint, p_currency text, p_lapses_after double precision, p_request_key bytea) RETURNS TABLE(id uuid, amount bigint, created_at timestamp with time zone, obstacle text, service_order uuid, subscription uuid, ends_at timestamp with time zone)
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'caas', 'pg_temp'
     AS $$
 #variable_conflict use_column
-declare v_at timestamptz := db_now();
+declare
+  v_id uuid := p_id; v_amount bigint := p_amount; v_at timestamptz := db_now();
+  v_is_new boolean := true;
 begin
+  if p_request_key is not null then
+    perform lock_entitlement(p_vin, p_service);
+    select o.id, o.amount, o.created_at, false into v_id, v_amount, v_at, v_is_new
+      from service_orders o where o.request_key = p_request_key;
+    if not found then
+      v_id := p_id; v_amount := p_amount; v_at := db_now(); v_is_new := true;
+    end if;
+  end if;
   return query
-    select v_at, r.* from reserve_term(
-      p_vin, p_service, p_customer, p_id, null, p_duration_days, p_lapses_after) r;
+    select v_id, v_amount, v_at, r.* from reserve_term(
+      p_vin, p_service, p_customer, v_id, null, p_duration_days, p_lapses_after) r;
   if found then
     return;
   end if;
-  insert into service_orders (id, customer, vin, service, duration_days, amount, currency, created_at)
-  values (p_id, p_customer, p_vin, p_service, p_duration_days, p_amount, p_currency, v_at);
-  return query select v_at, null::text, null::uuid, null::uuid, null::timestamptz;
+  if v_is_new then
+    insert into service_orders (id, customer, vin, service, duration_days, amount, currency,
+        created_at, request_key)
+    values (v_id, p_customer, p_vin, p_service, p_duration_days, p_amount, p_currency, v_at,
+        p_request_key);
+  end if;
+  return query select v_id, v_amount, v_at, null::text, null::uuid, null::uuid, null::timestamptz;
 end $$;
 
 CREATE FUNCTION caas.check_accounts_of_entries() RETURNS trigger
@@ -2261,6 +2275,7 @@ CREATE TABLE caas.service_orders (
     amount bigint NOT NULL,
     currency text NOT NULL,
     created_at timestamp with time zone NOT NULL,
+    request_key bytea,
     CONSTRAINT service_orders_amount_check CHECK ((amount > 0)),
     CONSTRAINT service_orders_duration_days_check CHECK (((duration_days >= 1) AND (duration_days <= 3660)))
 );
@@ -2891,6 +2906,8 @@ CREATE INDEX refunds_of_payment ON caas.refunds USING btree (payment_id);
 CREATE INDEX refused_sign_ins_by_age ON caas.refused_sign_ins USING btree (since);
 
 CREATE INDEX service_orders_of_customer ON caas.service_orders USING btree (customer, created_at);
+
+CREATE UNIQUE INDEX service_orders_of_request ON caas.service_orders USING btree (request_key) WHERE (request_key IS NOT NULL);
 
 CREATE INDEX service_orders_of_vehicle ON caas.service_orders USING btree (vin);
 
@@ -3574,7 +3591,7 @@ GRANT USAGE ON SCHEMA caas TO caas_app;
 
 GRANT ALL ON FUNCTION caas.accept_payments(p_payments jsonb) TO caas_app;
 
-GRANT ALL ON FUNCTION caas.add_service_order(p_id uuid, p_customer uuid, p_vin text, p_service text, p_duration_days integer, p_amount bigint, p_currency text, p_lapses_after double precision) TO caas_app;
+GRANT ALL ON FUNCTION caas.add_service_order(p_id uuid, p_customer uuid, p_vin text, p_service text, p_duration_days integer, p_amount bigint, p_currency text, p_lapses_after double precision, p_request_key bytea) TO caas_app;
 
 GRANT ALL ON FUNCTION caas.check_accounts_of_entries() TO caas_app;
 

@@ -347,3 +347,20 @@ async def test_a_car_that_goes_back_to_an_old_command_is_told_again(owner: Owner
     newest = await owner.house.platform.books.entitlements.sync_state(VIN, SEATS)
     assert newest is not None
     assert newest.last_command != UUID(first)
+
+
+async def test_a_request_whose_order_was_placed_before_gets_that_order_again(owner: Owner) -> None:
+    """Its answer was lost between the order and the payment; it was told to wait for itself."""
+    catalog = owner.house.platform.service_catalog
+    wanted = {
+        "customer": owner.customer, "vin": VIN, "service": SEATS, "duration_days": 30,
+        "request_key": b"the same request", "by_fleet": True,
+    }  # fmt: skip
+    first = await catalog.create_service_order(**wanted)  # type: ignore[arg-type]
+
+    again = await catalog.create_service_order(**wanted)  # type: ignore[arg-type]
+
+    assert again.id == first.id
+    payment = await owner.pays(again.id)
+    await owner.house.until(payment.id, lambda p: p.captured_amount > 0)
+    assert days_left(await owner.agree()) == 30

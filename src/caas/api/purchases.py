@@ -41,6 +41,11 @@ def payments_key(call: Call, digest: bytes) -> CallerKey:
     return CallerKey(call.by.name, hashed(key_of(call) + _ITS_PAYMENT), digest)
 
 
+def order_key(key: CallerKey) -> bytes:
+    """Return the key under which the order inside a call is placed, once."""
+    return hashed(f"{key.caller}\n{key.key_hash.hex()}")
+
+
 async def paid(
     api: Api,
     call: Call,

@@ -20,7 +20,7 @@ from caas.api.operation import Operation
 from caas.api.ownership import own_service_order, refuse_narrowed, refuse_other_customer
 from caas.api.patterns import KIND_PATTERN, SERVICE_CODE_PATTERN
 from caas.api.problems import InvalidParameterError, Problem
-from caas.api.purchases import PaidWith, paid, payments_key, purchase_answer
+from caas.api.purchases import PaidWith, order_key, paid, payments_key, purchase_answer
 from caas.api.queries import Limit, QueryOf
 from caas.api.rooms import Api
 from caas.api.service_answers import (
@@ -152,6 +152,7 @@ async def create_service_order(api: Api, call: Call) -> Answer:
         order = await api.rooms.service_catalog.create_service_order(
             customer=body.customer, vin=body.vin, service=body.service,
             duration_days=body.duration_days, by_fleet=call.by.sells_for_any_vehicle,
+            request_key=order_key(key),
         )  # fmt: skip
         return PaymentRequest(
             subject=order.id, customer=order.customer, amount=order.amount,

@@ -38,7 +38,7 @@ select code, name, kind, currency, prices, monthly_fee, metered, offered, names,
 """
 NAMES = "select code, coalesce(names->>$1, name) as name from services limit $2"
 CAN_BE_REACHED = "select 1 from vehicles where vin = $1 and public_key is not null"
-ADD_ORDER = "select * from add_service_order($1, $2, $3, $4, $5, $6, $7, $8)"
+ADD_ORDER = "select * from add_service_order($1, $2, $3, $4, $5, $6, $7, $8, $9)"
 ORDER_COLUMNS = """
 select id, customer, vin, service, duration_days, amount, currency, created_at, state, payment_id,
        active_from, active_until from service_order_states
@@ -159,8 +159,12 @@ class Services:
         """Whether the vehicle is known with a key of its own."""
         return await self._database.fetchrow(CAN_BE_REACHED, vin) is not None
 
-    async def add_order(self, order: WantedService) -> ServiceOrder:
+    async def add_order(
+        self, order: WantedService, *, request_key: bytes | None = None
+    ) -> ServiceOrder:
         """Write a new service order, with the reservation of its term.
+
+        A request that placed an order before gets that order again.
 
         Raises:
             PurchasePendingError, AlreadyRunningError: what stands in its way; nothing was written.
@@ -175,11 +179,13 @@ class Services:
             order.amount,
             order.currency,
             RESERVATION_LAPSES_SECONDS,
+            request_key,
         )
         assert row is not None, "the function answers with one row"
         if row["obstacle"] is not None:
             raise obstacle(row, vin=order.vin, service=order.service)
-        return ServiceOrder(**dataclasses.asdict(order), created_at=row["created_at"])
+        stored = dataclasses.replace(order, id=row["id"], amount=row["amount"])
+        return ServiceOrder(**dataclasses.asdict(stored), created_at=row["created_at"])
 
     async def wanted(self, order_id: UUID) -> WantedService | None:
         """Return what a service order asks for, or None; cheaper than where it stands."""

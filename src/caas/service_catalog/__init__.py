@@ -119,10 +119,19 @@ class ServiceCatalog:
         """Return what services are called in a language, those not offered any more too."""
         return await self._services.names(language)
 
-    async def create_service_order(
-        self, *, customer: UUID, vin: str, service: str, duration_days: int, by_fleet: bool = False
+    async def create_service_order(  # what is bought, by name
+        self,
+        *,
+        customer: UUID,
+        vin: str,
+        service: str,
+        duration_days: int,
+        by_fleet: bool = False,
+        request_key: bytes | None = None,
     ) -> ServiceOrder:
         """Write down that a customer wants a service in a vehicle ("Select Service + Duration").
+
+        The request with this key gets the order that it placed before, if it did.
 
         Raises:
             CustomerNotFoundError: no such customer; CustomerErasedError: not any more.
@@ -158,7 +167,8 @@ class ServiceCatalog:
                 duration_days=duration_days,
                 amount=price,
                 currency=offer.currency,
-            )
+            ),
+            request_key=request_key,
         )
         if len(self._fresh_orders) >= FRESH_ORDERS_MAX:
             self._fresh_orders.clear()

@@ -150,14 +150,7 @@ class ServiceCatalog:
                 f"No vehicle {vin} with a key of its own is known; it could not confirm a service."
             )
         offer = await self.service(service)
-        price = next(
-            (p["amount"] for p in offer.prices if p["duration_days"] == duration_days), None
-        )
-        if offer.kind != ONE_TIME or price is None or not offer.offered:
-            sold = ", ".join(str(p["duration_days"]) for p in offer.prices) or "none"
-            raise NotSoldLikeThisError(
-                f"'{service}' is not sold for {duration_days} days; durations on offer: {sold}."
-            )
+        price = _price_of(offer, duration_days)
         order = await self._services.add_order(
             WantedService(
                 id=new_id(),
@@ -225,6 +218,16 @@ class ServiceCatalog:
     ) -> list[ServiceOrder]:
         """Return service orders, newest first."""
         return await self._services.orders(customer=customer, vin=vin, before=before)
+
+
+def _price_of(offer: Service, duration_days: int) -> int:
+    price = next((p["amount"] for p in offer.prices if p["duration_days"] == duration_days), None)
+    if offer.kind != ONE_TIME or price is None or not offer.offered:
+        sold = ", ".join(str(p["duration_days"]) for p in offer.prices) or "none"
+        raise NotSoldLikeThisError(
+            f"'{offer.code}' is not sold for {duration_days} days; durations on offer: {sold}."
+        )
+    return int(price)
 
 
 def _check(service: Service) -> None:

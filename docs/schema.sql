@@ -1383,6 +1383,7 @@ CREATE TABLE caas.delivery_evidence (
     refused_because text,
     recorded_at timestamp with time zone NOT NULL,
     proves_delivery boolean GENERATED ALWAYS AS ((verified AND (status = 'SUCCEEDED'::text) AND (action IS DISTINCT FROM 'deactivate'::text))) STORED NOT NULL,
+    signs_action boolean DEFAULT true NOT NULL,
     CONSTRAINT delivery_evidence_action_check CHECK ((action = ANY (ARRAY['activate'::text, 'deactivate'::text]))),
     CONSTRAINT delivery_evidence_check CHECK (((kind <> 'vehicle_acknowledgement'::text) OR (NOT verified) OR ((command_id IS NOT NULL) AND (epoch IS NOT NULL) AND (action IS NOT NULL) AND (signature IS NOT NULL) AND (octet_length(signature) = 64)))),
     CONSTRAINT delivery_evidence_check1 CHECK ((verified = (refused_because IS NULL))),
@@ -2215,6 +2216,24 @@ CREATE TABLE caas.refunds (
     CONSTRAINT refunds_state_check CHECK ((state = ANY (ARRAY['waiting'::text, 'sent'::text, 'succeeded'::text, 'failed'::text])))
 );
 
+CREATE TABLE caas.refused_acknowledgements (
+    vin text NOT NULL,
+    hour timestamp with time zone NOT NULL,
+    reason text NOT NULL,
+    digest bytea NOT NULL,
+    command_id uuid,
+    subject uuid,
+    times bigint NOT NULL,
+    first_at timestamp with time zone NOT NULL,
+    last_at timestamp with time zone NOT NULL,
+    CONSTRAINT refused_acknowledgements_check CHECK (((command_id IS NULL) = (subject IS NULL))),
+    CONSTRAINT refused_acknowledgements_check1 CHECK (((octet_length(digest) > 0) OR (command_id IS NULL))),
+    CONSTRAINT refused_acknowledgements_digest_check CHECK ((octet_length(digest) = ANY (ARRAY[0, 32]))),
+    CONSTRAINT refused_acknowledgements_reason_check CHECK ((reason = ANY (ARRAY['no such command was ever given'::text, 'it does not say what the command said'::text, 'the vehicle has no key here'::text, 'the signature is not the vehicle''s'::text]))),
+    CONSTRAINT refused_acknowledgements_times_check CHECK ((times > 0))
+)
+WITH (fillfactor='80');
+
 CREATE TABLE caas.refused_sign_ins (
     counted_for bytea NOT NULL,
     times integer NOT NULL,
@@ -2722,6 +2741,9 @@ ALTER TABLE ONLY caas.refunds
 ALTER TABLE ONLY caas.refunds
     ADD CONSTRAINT refunds_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY caas.refused_acknowledgements
+    ADD CONSTRAINT refused_acknowledgements_pkey PRIMARY KEY (vin, hour, reason, digest);
+
 ALTER TABLE ONLY caas.refused_sign_ins
     ADD CONSTRAINT refused_sign_ins_pkey PRIMARY KEY (counted_for);
 
@@ -2902,6 +2924,8 @@ CREATE INDEX quarantined_lines_of_report ON caas.quarantined_lines USING btree (
 CREATE INDEX reconciliation_runs_of_day ON caas.reconciliation_runs USING btree (gateway, day);
 
 CREATE INDEX refunds_of_payment ON caas.refunds USING btree (payment_id);
+
+CREATE INDEX refused_acknowledgements_of ON caas.refused_acknowledgements USING btree (subject) WHERE (subject IS NOT NULL);
 
 CREATE INDEX refused_sign_ins_by_age ON caas.refused_sign_ins USING btree (since);
 
@@ -3836,6 +3860,8 @@ GRANT SELECT,INSERT,UPDATE ON TABLE caas.settlement_reports TO caas_app;
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.reconciliation_verdicts TO caas_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.refunds TO caas_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.refused_acknowledgements TO caas_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE caas.refused_sign_ins TO caas_app;
 

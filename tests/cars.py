@@ -6,10 +6,14 @@ from typing import Final
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from caas.billing_database.connection import Connection
+from caas.external_systems.vehicle_command_keys import VehicleCommandKeys
 from caas.rules.vehicle_signatures import SignedWord
 
 KEY: Final = Ed25519PrivateKey.from_private_bytes(b"every car of these tests has it.")
 PUBLIC_KEY: Final = KEY.public_key().public_bytes_raw()
+COMMAND_KEY: Final = base64.b64encode(b"the platform of these tests 0001").decode()
+COMMAND_KEYS: Final = VehicleCommandKeys.read(COMMAND_KEY)
+KNOWN_TO_VEHICLES: Final = COMMAND_KEYS.known_to_vehicles
 
 
 async def put(connection: Connection, *vins: str) -> None:

@@ -38,6 +38,7 @@ from caas_simulators.gateway_world import GatewaySettings, GatewayWorld
 from caas_simulators.partner_world import PartnerSettings
 from caas_simulators.simulated_time import Clock
 from caas_simulators.vehicle_fleet import Fleet
+from tests.cars import COMMAND_KEYS, KNOWN_TO_VEHICLES
 
 TIME_SCALE = 1000.0
 PATIENCE_SECONDS = 20.0
@@ -167,7 +168,7 @@ async def standing(
     channel: NotificationChannel | None = None,
 ) -> AsyncIterator[House]:
     """Build a house and take it down afterwards."""
-    fleet = Fleet(1, clock=Clock(scale))
+    fleet = Fleet(1, command_keys=KNOWN_TO_VEHICLES, clock=Clock(scale))
     letterbox = Letterbox()
     async with AsyncExitStack() as stack:
         server, world = await stack.enter_async_context(
@@ -176,7 +177,9 @@ async def standing(
         partners, _ = await stack.enter_async_context(
             order_partners.running(PartnerSettings(seed=1, time_scale=scale))
         )
-        link = InProcessVehicleLink(fleet, now=app.now, on_refused=lambda *_: None)
+        link = InProcessVehicleLink(
+            fleet, now=app.now, command_keys=COMMAND_KEYS, on_refused=lambda *_: None
+        )
         http = HttpClient(server.url, partner="gateway", api_key=Secret("sk_simulated"))
         partner_http = HttpClient(partners.url, partner="partners")
         platform = assembly.assemble(

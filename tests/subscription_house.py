@@ -52,6 +52,7 @@ from caas_simulators import payment_gateway
 from caas_simulators.gateway_world import GatewaySettings
 from caas_simulators.simulated_time import Clock
 from caas_simulators.vehicle_fleet import Fleet
+from tests.cars import COMMAND_KEYS, KNOWN_TO_VEHICLES
 from tests.not_played import NotPlayed
 
 MADRID = ZoneInfo("Europe/Madrid")
@@ -268,9 +269,11 @@ async def standing(
     database: Database, *, scale: float = TIME_SCALE, dunning: DunningPolicy | None = None
 ) -> AsyncIterator[SubscriptionHouse]:
     """Build a house and take it down afterwards."""
-    fleet, letterbox = Fleet(1, clock=Clock(scale)), Letterbox()
+    fleet, letterbox = Fleet(1, command_keys=KNOWN_TO_VEHICLES, clock=Clock(scale)), Letterbox()
     async with payment_gateway.running(GatewaySettings(seed=1, time_scale=scale)) as (server, _):
-        link = InProcessVehicleLink(fleet, now=_now, on_refused=lambda *_: None)
+        link = InProcessVehicleLink(
+            fleet, now=_now, command_keys=COMMAND_KEYS, on_refused=lambda *_: None
+        )
         http = HttpClient(server.url, partner="gateway", api_key=Secret("sk_simulated"))
         house = _built(database, SeedContractGateway(http), link, letterbox, Pace(scale), dunning)
         house.gateway_url, house.fleet = server.url, fleet

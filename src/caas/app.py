@@ -53,6 +53,7 @@ _UNUSED: Final[Mapping[str, str]] = {
     "CAAS_GATEWAY_WEBHOOK_SECRETS": _NO_SECRET,
     "CAAS_PARTNER_WEBHOOK_SECRETS": _NO_SECRET,
     "CAAS_MQTT_URL": "mqtt://127.0.0.1:9",
+    "CAAS_VEHICLE_COMMAND_KEYS": f"{'A' * 43}=",
     "CAAS_API_KEYS": f"none:webhook-handler:{'-' * 32}",
 }  # fmt: skip
 """What stands in where nothing is called."""
@@ -189,11 +190,14 @@ async def _partners(
 
 
 def _vehicle_link(settings: Settings, fleet: VehiclesAtHand | None) -> VehicleLink:
+    keys = settings.vehicle_command_keys
     if settings.mqtt_url == IN_PROCESS_VEHICLES:
-        fleet = fleet or local_machine.vehicles_at_hand(settings.time_scale)
-        return InProcessVehicleLink(fleet, now=now, on_refused=_say_refused)
+        fleet = fleet or local_machine.vehicles_at_hand(settings.time_scale, keys)
+        return InProcessVehicleLink(fleet, now=now, command_keys=keys, on_refused=_say_refused)
     name = f"caas-{socket.gethostname()}-{os.getpid()}"
-    return MqttVehicleLink(settings.mqtt_url, client_id=name, now=now, on_refused=_say_refused)
+    return MqttVehicleLink(
+        settings.mqtt_url, client_id=name, now=now, command_keys=keys, on_refused=_say_refused
+    )
 
 
 def _say_refused(topic: str, reason: str) -> None:

@@ -44,10 +44,11 @@ from caas.commands import (
     status_of,
 )
 from caas.errors import CaasError
+from caas.external_systems import local_broker
 from caas.garbage import set_aside_what_stays
 from caas.own_port import open_port
 from caas.rules.mes_vencido import Month
-from caas.settings import read_settings
+from caas.settings import data_dir, read_settings
 from caas.vital_signs import VitalSigns
 
 PORT: Final = 8080
@@ -140,6 +141,18 @@ def demo(
         stage.print_scenes(stage.Paper(), scenes)
     else:
         run_command(play(), when_stopped=INTERRUPTED)
+
+
+@program.command(name="vehicle-account")
+def vehicle_account(
+    vin: Annotated[str, typer.Argument(help="Whose account.")],
+) -> None:
+    """Give a vehicle an account at this machine's MQTT broker, and print its address."""
+
+    async def account() -> None:
+        typer.echo(await local_broker.vehicle_account(data_dir(app.environment()), vin))
+
+    run_command(account())
 
 
 @program.command()

@@ -24,8 +24,15 @@ from caas import local_secrets
 from caas.billing_database.embedded_postgresql import EmbeddedPostgresql
 from caas.errors import StartupError
 from caas.external_systems.local_broker import LocalBroker, start_local_broker
+from caas.external_systems.vehicle_command_keys import VehicleCommandKeys
 from caas.local_secrets import Secrets
-from caas.settings import IN_PROCESS_VEHICLES, data_dir, database_url, time_scale
+from caas.settings import (
+    IN_PROCESS_VEHICLES,
+    data_dir,
+    database_url,
+    time_scale,
+    vehicle_command_keys,
+)
 from caas.supervision import Part, Report, Simulator, Supervisor, started
 
 FLEET_SEED: Final = 7
@@ -80,6 +87,7 @@ async def start(
     found.setdefault(
         "CAAS_API_KEYS", ",".join(f"{name}:{name}:{key}" for name, key in kept.api_keys.items())
     )
+    found.setdefault("CAAS_VEHICLE_COMMAND_KEYS", kept.vehicle_command_key)
     machine = _Machine(stack, found, folder, kept, report)
     embedded = not found.get("CAAS_DATABASE_URL")
     if embedded:
@@ -120,11 +128,19 @@ def joined(environment: Mapping[str, str]) -> dict[str, str]:
     return {**(world.environment if world else {}), **environment}
 
 
-def vehicles_at_hand(scale: float) -> Any:
-    """Return a fleet in this process, for a machine on which no broker can be had."""
+def vehicles_at_hand(scale: float, command_keys: VehicleCommandKeys) -> Any:
+    """Return a fleet in this process, for a machine on which no broker can be had.
+
+    It acts on commands that one of these keys signed.
+    """
     fleet = importlib.import_module("caas_simulators.vehicle_fleet")
     clock = importlib.import_module("caas_simulators.simulated_time")
-    return fleet.Fleet(FLEET_SEED, clock=clock.Clock(scale), takes_in_strangers=True)
+    return fleet.Fleet(
+        FLEET_SEED,
+        command_keys=command_keys.known_to_vehicles,
+        clock=clock.Clock(scale),
+        takes_in_strangers=True,
+    )
 
 
 @asynccontextmanager
@@ -204,7 +220,11 @@ class _Machine:
             "vehicles",
             "caas_simulators.vehicles",
             f"--seed={FLEET_SEED}",
-            secret=(f"--mqtt-url={broker.url}",),
+            *(
+                f"--command-key={key.key_id}:{key.public_key}"
+                for key in vehicle_command_keys(self._found).public
+            ),
+            secret=(f"--mqtt-url={broker.fleet_url}",),
             port_option="--control-port",
         )
 
@@ -213,6 +233,7 @@ class _Machine:
         vehicles = importlib.import_module("caas_simulators.vehicles")
         settings = vehicles.VehicleSettings(
             seed=FLEET_SEED,
+            command_keys=vehicle_command_keys(self._found).known_to_vehicles,
             time_scale=time_scale(self._found),
             takes_in_strangers=True,
             state_file=self._folder / "vehicles.jsonl",

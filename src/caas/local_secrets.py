@@ -7,11 +7,12 @@ import base64
 import json
 import os
 import secrets
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from caas.errors import StartupError
+from caas.external_systems.vehicle_command_keys import PRIVATE_KEY_BYTES
 
 SCOPES: Final = (
     "order-management", "service-catalog", "fleet", "billing", "ota-engine", "webhook-handler",
@@ -28,10 +29,11 @@ class Secrets:
     gateway_webhook_secret: str
     partner_webhook_secret: str
     api_keys: dict[str, str]
+    vehicle_command_key: str = ""
 
 
 def kept(folder: Path) -> Secrets:
-    """Return this folder's secrets, made when it was new; a scope without a key gets one.
+    """Return this folder's secrets, made when it was new; where a key is missing, it is made.
 
     Raises:
         StartupError: the file cannot be read.
@@ -48,8 +50,9 @@ def kept(folder: Path) -> Secrets:
         )
     )
     missing = [scope for scope in SCOPES if scope not in found.api_keys]
-    if missing:
+    if missing or not found.vehicle_command_key:
         found.api_keys.update({scope: f"caas_{secrets.token_urlsafe(32)}" for scope in missing})
+        found = replace(found, vehicle_command_key=found.vehicle_command_key or _private_key())
         _keep(path, found)
     return found
 
@@ -71,6 +74,10 @@ def _keep(path: Path, made: Secrets) -> None:
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         json.dump(asdict(made), file)
     fresh.replace(path)
+
+
+def _private_key() -> str:
+    return base64.b64encode(secrets.token_bytes(PRIVATE_KEY_BYTES)).decode()
 
 
 def _webhook_secret() -> str:

@@ -141,6 +141,7 @@ def _api(platform: Platform, settings: Settings, signs: VitalSigns) -> FrontDoor
             registry=registry,
             degraded=signs.degraded,
             before_metrics=signs.refresh,
+            vehicle_command_keys=settings.vehicle_command_keys.public,
             key_limit=settings.key_limit,
             address_limit=settings.address_limit,
         ),

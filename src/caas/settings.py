@@ -19,6 +19,7 @@ from caas.api import parse_api_keys
 from caas.errors import StartupError
 from caas.external_systems.declared_capabilities import Capabilities
 from caas.external_systems.http import Secret
+from caas.external_systems.vehicle_command_keys import VehicleCommandKeyError, VehicleCommandKeys
 from caas.external_systems.webhook_signatures import Verifier, WebhookVerifier
 from caas.gateway_settings import gateway_adapter, gateway_capabilities, known_adapter
 from caas.notifications.texts import LOCALES
@@ -99,6 +100,7 @@ class Settings:
     gateway_api_key: Secret
     gateway_webhook_secrets: tuple[Secret, ...]
     mqtt_url: str = field(repr=False)
+    vehicle_command_keys: VehicleCommandKeys = field(repr=False)
     factory_url: str
     registration_url: str
     transport_url: str
@@ -140,6 +142,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         gateway_api_key=read(partial(_secret, "CAAS_GATEWAY_API_KEY")),
         gateway_webhook_secrets=read(_gateway_webhook_secrets),
         mqtt_url=read(_vehicles),
+        vehicle_command_keys=read(vehicle_command_keys),
         factory_url=read(_http("CAAS_FACTORY_URL")),
         registration_url=read(_http("CAAS_REGISTRATION_URL")),
         transport_url=read(_http("CAAS_TRANSPORT_URL")),
@@ -189,6 +192,20 @@ def data_dir(environment: Mapping[str, str]) -> Path:
     """
     home = Path(environment.get("CAAS_HOME") or ".caas")
     return Path(environment.get("CAAS_DATA_DIR") or home / "data").absolute()
+
+
+def vehicle_command_keys(environment: Mapping[str, str]) -> VehicleCommandKeys:
+    """Return the keys that sign commands to vehicles.
+
+    Raises:
+        SettingError: there is none, or one cannot be used.
+    """
+    value = needed(environment, "CAAS_VEHICLE_COMMAND_KEYS")
+    try:
+        return VehicleCommandKeys.read(value)
+    except VehicleCommandKeyError as error:
+        sentence = f"CAAS_VEHICLE_COMMAND_KEYS cannot be used. {error.sentence}"
+        raise SettingError(sentence) from error
 
 
 def time_scale(environment: Mapping[str, str]) -> float:

@@ -14,6 +14,10 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 LATE_SECONDS = 5.0
+OPPOSITE: dict[Literal["activate", "deactivate"], Literal["activate", "deactivate"]] = {
+    "activate": "deactivate",
+    "deactivate": "activate",
+}
 
 
 class Behaviour(StrEnum):
@@ -31,6 +35,8 @@ class Behaviour(StrEnum):
     OLD_EPOCH = "old_epoch"  # Well signed, for the epoch before.
     WRONG_PAYMENT = "wrong_payment"  # Well signed, for another payment.
     EARLY = "early"  # SUCCEEDED at once, alone, however long the car usually takes.
+    WRONG_ACTION = "wrong_action"  # Well signed, for the opposite action.
+    CREDULOUS = "credulous"  # Checks neither who signed a command nor its epoch.
     REVERSED = "reversed"  # SUCCEEDED first, then IN_PROGRESS.
 
 
@@ -45,6 +51,8 @@ PERSONALITIES = {
     "FKY": Behaviour.FOREIGN_KEY,
     "EPC": Behaviour.OLD_EPOCH,
     "PAY": Behaviour.WRONG_PAYMENT,
+    "ACT": Behaviour.WRONG_ACTION,
+    "CRD": Behaviour.CREDULOUS,
     "ERL": Behaviour.EARLY,
     "RVS": Behaviour.REVERSED,
 }
@@ -70,6 +78,8 @@ class Command(msgspec.Struct, frozen=True):
     service: str
     valid_until: str | None
     deadline: str
+    signature: str = ""
+    key_id: str = ""
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -79,6 +89,7 @@ class Answer(msgspec.Struct, frozen=True):
     epoch: int
     payment_id: str
     service: str
+    action: Literal["activate", "deactivate"]
     status: str
     status_reason: str | None
     at: str
@@ -122,7 +133,15 @@ def signed_text(car: Car, answer: Answer) -> bytes:
     """Return what a car signs."""
     return (
         f"{car.vin}|{answer.command_id}|{answer.epoch}|{answer.payment_id}"
-        f"|{answer.service}|{answer.status}|{answer.at}"
+        f"|{answer.service}|{answer.action}|{answer.status}|{answer.at}"
+    ).encode()
+
+
+def command_text(vin: str, command: Command) -> bytes:
+    """Return what the platform signs of a command to the car with this VIN."""
+    return (
+        f"{vin}|{command.command_id}|{command.epoch}|{command.payment_id}|{command.service}"
+        f"|{command.action}|{command.valid_until or ''}|{command.deadline}"
     ).encode()
 
 
@@ -133,6 +152,7 @@ def answer_to(command: Command, status: str, reason: str | None, at: str) -> Ans
         epoch=command.epoch,
         payment_id=command.payment_id,
         service=command.service,
+        action=command.action,
         status=status,
         status_reason=reason,
         at=at,

@@ -2,11 +2,13 @@
 
 It is no part of what a real vehicle has. Paths:
 - `GET /_control/fleet`, `GET /_control/vehicles/{vin}`: key, manner, services really active.
+- `PUT /_control/command-keys`: the keys that may sign commands, as the platform publishes them.
 - `POST /_control/vehicles` `{vin, behaviour?...}`: a new car (or the one with this VIN).
 - `POST /_control/vehicles/{vin}` `{behaviour, reason?, delay_seconds?, only?, times?}`.
 - `POST /_control/vehicles/{vin}/wake`: an optional manner as body.
 - `POST /_control/vehicles/{vin}/say` `{acknowledgement: {command_id, epoch, payment_id, service,
-  status, status_reason, at}, behaviour?}`: an acknowledgement nobody asked for, signed or forged.
+  action, status, status_reason, at}, behaviour?}`: an acknowledgement nobody asked for, signed or
+  forged.
 
 Rules: an unknown field or behaviour is refused; nothing is changed by a refused call.
 """
@@ -16,6 +18,7 @@ import msgspec
 from caas_simulators.http_server import Answer, Request, json_answer, problem, unknown_path
 from caas_simulators.vehicle_car import Answer as VehicleAnswer
 from caas_simulators.vehicle_car import Behaviour, Car, Manner
+from caas_simulators.vehicle_command_keys import PublishedKeys, known_keys
 from caas_simulators.vehicle_fleet import Fleet
 
 VEHICLES = "/_control/vehicles"
@@ -61,6 +64,8 @@ class FleetControl:
         match request.method, path:
             case "GET", "/_control/fleet":
                 return json_answer(200, {"vehicles": [*map(self._told, self._fleet.cars.values())]})
+            case "PUT", "/_control/command-keys":
+                return self._learn_keys(request)
             case "POST", "/_control/vehicles":
                 return self._add(request)
             case _ if path.startswith(f"{VEHICLES}/"):
@@ -75,6 +80,14 @@ class FleetControl:
             return problem(422, "invalid_vin", "A VIN holds none of / + # and |.")
         manner = None if body.behaviour is None else Manner(body.behaviour, body.reason)
         return json_answer(201, self._told(self._fleet.add(body.vin, manner)))
+
+    def _learn_keys(self, request: Request) -> Answer:
+        published = msgspec.json.decode(request.body, type=PublishedKeys)
+        try:
+            self._fleet.command_keys.learn(known_keys(published.data))
+        except ValueError:
+            return problem(422, "invalid_key", "A public key is 32 bytes in base64.")
+        return json_answer(200, published)
 
     def _one(self, request: Request, vin: str, verb: str) -> Answer:
         car = self._fleet.cars.get(vin)

@@ -6,7 +6,9 @@ given to `Fleet.attach`, so that the same cars stand behind a broker or in our o
 Rules a change must keep:
 - A command id is applied once and answered as often as it is asked. A command that was refused or
   failed was not applied, and may be tried again.
-- A command of an older epoch than the last one applied to the same service is rejected.
+- A command that no known key signed for this car is neither done nor answered, only counted: an
+  answer would be a signed word that a stranger asked for.
+- A command whose epoch is not above the last one applied to the same service is rejected.
 - Misbehaviour changes what a car says, or when; what it really did stands in `services` and is
   what `GET /_control/fleet` tells.
 - A car's key follows from the seed and its VIN alone.
@@ -16,13 +18,14 @@ Rules a change must keep:
 import asyncio
 import base64
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from caas_simulators.simulated_time import Clock, rfc3339
 from caas_simulators.vehicle_car import (
+    OPPOSITE,
     PERSONALITIES,
     Answer,
     Behaviour,
@@ -35,10 +38,12 @@ from caas_simulators.vehicle_car import (
     manner_for,
     signed_text,
 )
+from caas_simulators.vehicle_command_keys import CommandKeys
 from caas_simulators.vehicle_memory import CommandApplied, FleetMemory, QueueTaken, queued
 
 APPLIED_REMEMBERED_MAX = 10_000
 QUEUED_WHILE_ASLEEP_MAX = 1_000
+NOT_NEWER = "this command or a newer one was applied before"
 
 _TOPIC = re.compile(r"caas/v1/vehicles/(?P<vin>[^/]+)/commands/(?P<command_id>[^/]+)/request")
 
@@ -52,18 +57,23 @@ _ANSWERS = msgspec.json.Encoder()
 class Fleet:
     """All cars behind one connection."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # what a fleet is made with, by name
         self,
         seed: int = 0,
         *,
+        command_keys: Mapping[str, bytes] | None = None,
         clock: Clock | None = None,
         latency_seconds: float = 0.0,
         says_in_progress: bool = True,
         takes_in_strangers: bool = False,
         memory: FleetMemory | None = None,
     ) -> None:
-        """Start with the cars of the memory; `takes_in_strangers` makes a car of every VIN."""
+        """Start with the cars of the memory; `takes_in_strangers` makes a car of every VIN.
+
+        `command_keys` are the platform's public keys by their ids; without one no command is done.
+        """
         self.seed = seed
+        self.command_keys = CommandKeys(command_keys or {})
         self.clock = clock or Clock()
         self.latency_seconds = latency_seconds
         self.says_in_progress = says_in_progress
@@ -73,6 +83,7 @@ class Fleet:
             applied_max=APPLIED_REMEMBERED_MAX, queued_max=QUEUED_WHILE_ASLEEP_MAX
         )
         self.not_understood = 0
+        self.not_believed = 0
         self._publish: Publish | None = None
 
     def attach(self, publish: Publish) -> None:
@@ -147,6 +158,10 @@ class Fleet:
         except msgspec.DecodeError:
             self.not_understood += 1
             return
+        credulous = car.manner.behaviour is Behaviour.CREDULOUS
+        if not (credulous or self.command_keys.signed(car.vin, command)):
+            self.not_believed += 1
+            return
         car.commands += 1
         manner = manner_for(car, command)
         self._memory.keep(car)
@@ -156,8 +171,8 @@ class Fleet:
         behaviour = manner.behaviour
         if command.command_id in car.applied:
             self._answer_applied(car, command, manner)
-        elif car.services.setdefault(command.service, Service()).epoch > command.epoch:
-            self._answer(car, command, "REJECTED", "a newer command was applied before")
+        elif not (self._is_news(car, command) or behaviour is Behaviour.CREDULOUS):
+            self._answer(car, command, "REJECTED", NOT_NEWER)
         elif behaviour is Behaviour.REFUSES:
             self._answer(car, command, "REJECTED", manner.reason or "refused in the vehicle")
         elif behaviour is Behaviour.FAILS:
@@ -165,6 +180,9 @@ class Fleet:
         else:
             self._apply(car, command)
             self._answer_applied(car, command, manner)
+
+    def _is_news(self, car: Car, command: Command) -> bool:
+        return car.services.setdefault(command.service, Service()).epoch < command.epoch
 
     def _apply(self, car: Car, command: Command) -> None:
         service = car.services[command.service]
@@ -230,6 +248,8 @@ class Fleet:
             answer = msgspec.structs.replace(answer, epoch=max(0, answer.epoch - 1))
         elif behaviour is Behaviour.WRONG_PAYMENT:
             answer = msgspec.structs.replace(answer, payment_id=f"not-{answer.payment_id}")
+        elif behaviour is Behaviour.WRONG_ACTION:
+            answer = msgspec.structs.replace(answer, action=OPPOSITE[answer.action])
         foreign = behaviour is Behaviour.FOREIGN_KEY
         key = self._foreign_key(car) if foreign else self._key(car)
         signature = key.sign(signed_text(car, answer))

@@ -11,8 +11,8 @@ import argparse
 import asyncio
 import contextlib
 import sys
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -22,6 +22,7 @@ from caas_simulators.journal import JournalInUseError
 from caas_simulators.simulated_time import Clock
 from caas_simulators.starter import HELD, arguments_given, told_to_stop
 from caas_simulators.vehicle_car import Manner
+from caas_simulators.vehicle_command_keys import key_argument
 from caas_simulators.vehicle_connection import Gateway
 from caas_simulators.vehicle_control import FleetControl
 from caas_simulators.vehicle_fleet import Fleet
@@ -42,6 +43,7 @@ class VehicleSettings:
     says_in_progress: bool = True
     takes_in_strangers: bool = False
     state_file: Path | None = None
+    command_keys: Mapping[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -71,6 +73,7 @@ async def serving(settings: VehicleSettings) -> AsyncIterator[Vehicles]:
     memory = FleetMemory(settings.state_file)
     fleet = Fleet(
         settings.seed,
+        command_keys=settings.command_keys,
         clock=Clock(settings.time_scale),
         latency_seconds=settings.latency_seconds,
         says_in_progress=settings.says_in_progress,
@@ -107,6 +110,10 @@ def settings_from(arguments: Sequence[str]) -> VehicleSettings:
     parser.add_argument("--no-in-progress", action="store_true", help="say only how it ended")
     parser.add_argument("--strangers", action="store_true", help="be every car that is addressed")
     parser.add_argument("--state-file", type=Path, help="journal that survives a restart")
+    parser.add_argument(
+        "--command-key", type=key_argument, action="append", default=[], metavar="ID:BASE64",
+        help="a public key of the platform (repeat for several)",
+    )  # fmt: skip
     parsed = parser.parse_args(arguments)
     return VehicleSettings(
         mqtt_url=parsed.mqtt_url,
@@ -119,6 +126,7 @@ def settings_from(arguments: Sequence[str]) -> VehicleSettings:
         says_in_progress=not parsed.no_in_progress,
         takes_in_strangers=parsed.strangers,
         state_file=parsed.state_file,
+        command_keys=dict(parsed.command_key),
     )
 
 

@@ -93,6 +93,23 @@ async def test_a_vehicles_key_is_never_replaced_in_silence(doors: Doors) -> None
     assert (answer.status, answer.json["code"]) == (409, "vehicle_differs")
 
 
+async def test_a_key_that_the_factory_will_tell_is_not_set_before(doors: Doors) -> None:
+    body: dict[str, object] = {"model": "Uno", "price": EUR_500}
+    path = "/v1/vehicles/VSSZZZ1JZXW000077"
+    await doors.call("PUT", path, json=body)
+
+    answer = await doors.call("PUT", path, json=body | {"public_key": "A" * 43 + "="})
+
+    assert (answer.status, answer.json["code"]) == (409, "vehicle_differs")
+    assert (await doors.get(path)).json["public_key"] is None
+
+
+async def test_whoever_has_a_key_may_know_which_keys_sign_commands(quiet_doors: Doors) -> None:
+    answer = await quiet_doors.get("/v1/vehicle-command-keys", caller="ota")
+
+    assert (answer.status, answer.json) == (200, {"data": []})
+
+
 @pytest.mark.parametrize("vin", ["lower", "123456", "AB", "X" * 33, "A_B", "A%20B"])
 async def test_an_address_that_cannot_be_a_vin_is_refused(quiet_doors: Doors, vin: str) -> None:
     body = {"model": "Uno", "price": EUR_500}

@@ -108,6 +108,17 @@ async def test_a_dealership_finds_its_own_orders_payments_and_customers_and_no_s
     }  # fmt: skip
 
 
+async def test_a_dealerships_key_sets_no_vehicles_key(world: World) -> None:
+    body = {"model": "Uno", "price": {"amount": 1, "currency": "EUR"}, "public_key": "A" * 43 + "="}
+
+    answer = await world.as_somebody(
+        "PUT", "/v1/vehicles/VSSZZZ1JZXW000078", body, dealership="Madrid"
+    )
+
+    assert answer.status == 403
+    assert (await world.as_somebody("GET", "/v1/vehicles/VSSZZZ1JZXW000078", None)).status == 404
+
+
 async def test_lists_show_a_narrowed_key_its_own_and_refuse_to_show_others(world: World) -> None:
     for path in ("/v1/payments", "/v1/orders", "/v1/service-orders"):
         own = await world.as_somebody("GET", path, customer=world.mine)

@@ -355,8 +355,8 @@ async def test_a_forged_acknowledgement_proves_nothing(doors: Doors) -> None:
     payment = (await pays(doors)).json
     forged = {
         "vin": VIN, "command_id": str(uuid4()), "epoch": 1,
-        "service": "heated-seats", "status": "SUCCEEDED", "at": "2026-11-23T10:00:00Z",
-        "signature": "A" * 86 + "==",
+        "service": "heated-seats", "action": "activate", "status": "SUCCEEDED",
+        "at": "2026-11-23T10:00:00Z", "signature": "A" * 86 + "==",
     }  # fmt: skip
 
     answer = await doors.post(f"/v1/payments/{payment['id']}/delivery", forged, caller="ota")

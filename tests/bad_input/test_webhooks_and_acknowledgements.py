@@ -20,8 +20,8 @@ from tests.bad_input.conftest import VIN, World, refused
 from tests.house import PATIENCE_SECONDS
 
 WEBHOOKS = {"gateway": GATEWAY_SECRET, "factory": PARTNER_SECRET, "transport": PARTNER_SECRET}
-REFUSALS = ("delivery_evidence",)
-"""What was refused is recorded with its reason."""
+REFUSALS = ("refused_acknowledgements",)
+"""What was refused is counted with its reason."""
 
 
 async def tells(
@@ -118,13 +118,13 @@ def said(world: World, command: dict[str, Any], **changed: Any) -> dict[str, Any
     signer = changed.pop("signer", None)
     body = {
         "vin": VIN, "command_id": str(command["command_id"]), "epoch": command["epoch"],
-        "service": command["service"], "status": "SUCCEEDED",
+        "service": command["service"], "action": "activate", "status": "SUCCEEDED",
         "at": "2026-11-23T10:00:00Z", **changed,
     }  # fmt: skip
     text = "|".join(
         str(part)
         for part in (body["vin"], body["command_id"], body["epoch"], payment, body["service"],
-                     body["status"], body["at"])
+                     body["action"], body["status"], body["at"])
     )  # fmt: skip
     key = signer or car_key(world)
     return {**body, "signature": base64.b64encode(key.sign(text.encode())).decode()}
@@ -139,7 +139,7 @@ def car_key(world: World) -> Ed25519PrivateKey:
 @pytest.mark.parametrize(
     "what",
     ["forged", "of another command", "of an old epoch", "of a later epoch", "of another service",
-     "of another payment", "of another vehicle", "signature changed"],
+     "of another payment", "of another action", "of another vehicle", "signature changed"],
 )  # fmt: skip
 @pytest.mark.parametrize("way", ["confirmDelivery", "vehicle link"])
 async def test_an_acknowledgement_that_proves_nothing_moves_no_payment(
@@ -156,6 +156,7 @@ async def test_an_acknowledgement_that_proves_nothing_moves_no_payment(
         "of a later epoch": {"epoch": command["epoch"] + 1},
         "of another service": {"service": "massage-seats"},
         "of another payment": {"payment": uuid4()},
+        "of another action": {"action": "deactivate"},
         "of another vehicle": {"vin": "WVWZZZ1JZXW000002"},
         "signature changed": {},
     }
@@ -188,7 +189,9 @@ def heard(world: World, topic: str, payload: bytes) -> None:
 
 async def judged(world: World) -> int:
     """How many acknowledgements were judged."""
-    rows = await world.doors.house.database.fetch("select count(*) from delivery_evidence")
+    rows = await world.doors.house.database.fetch(
+        "select coalesce(sum(times), 0)::bigint from refused_acknowledgements"
+    )
     return int(rows[0][0])
 
 

@@ -15,7 +15,8 @@ from tests.bad_input.test_requests import sent
 PAYMENT = {"subject": NOBODYS_ID, "amount": 1299, "currency": "EUR", "payment_method": "pm_ok"}
 ACKNOWLEDGED = {
     "vin": VIN, "command_id": NOBODYS_ID, "epoch": 1, "service": "heated-seats",
-    "status": "SUCCEEDED", "at": "2026-11-23T10:00:00Z", "signature": "A" * 86 + "==",
+    "action": "activate", "status": "SUCCEEDED", "at": "2026-11-23T10:00:00Z",
+    "signature": "A" * 86 + "==",
 }  # fmt: skip
 BANK = {"settlement_id": "s1", "settled": True, "settled_amount": 1299, "currency": "EUR"}
 DEPOSIT = {"amount": 100_000, "currency": "EUR"}

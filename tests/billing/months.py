@@ -129,7 +129,7 @@ async def put(
                 SignedWord(
                     vin=row["vin"], command_id=str(row["command_id"]), epoch=row["epoch"],
                     payment_id=str(row["command_id"]), service=row["service"],
-                    status="SUCCEEDED", at="then",
+                    action="activate", status="SUCCEEDED", at="then",
                 )
             )
             for row in await admin.fetch(COMMANDED, ids)

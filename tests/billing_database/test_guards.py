@@ -314,7 +314,7 @@ async def owner_of(database: Database) -> AsyncIterator[asyncpg.Connection]:
         f" '{service_of(HELD)}',"
         " 'deactivate', 'service payment', now(), now()) returning epoch"
     )
-    word = replace(succeeded(HELD, epoch), command_id=str(SWITCHED_OFF_BY))
+    word = replace(succeeded(HELD, epoch), command_id=str(SWITCHED_OFF_BY), action="deactivate")
     await opened.execute(
         ANSWERED, SWITCHED_OFF, word.status, word.at, cars.signature(word), SWITCHED_OFF_BY
     )

@@ -77,7 +77,8 @@ def succeeded(payment_id: UUID, epoch: int) -> SignedWord:
     """What the vehicle of a payment says when it has done what it was told."""
     return SignedWord(
         vin=VIN, command_id=str(activation_of(payment_id)), epoch=epoch,
-        payment_id=str(payment_id), service=service_of(payment_id), status="SUCCEEDED", at=SAID_AT,
+        payment_id=str(payment_id), service=service_of(payment_id),
+        action="activate", status="SUCCEEDED", at=SAID_AT,
     )  # fmt: skip
 
 

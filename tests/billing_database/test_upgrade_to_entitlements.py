@@ -35,8 +35,8 @@ insert into resolution_claims values ($6, 'service', 'capture', 'delivered', $7,
 """
 
 
-async def old_database(server_dsn: str, name: str) -> asyncpg.Connection:
-    """A database that every migration before entitlements ran on."""
+async def old_database(server_dsn: str, name: str, *, before: str = BEFORE) -> asyncpg.Connection:
+    """A database that every migration before one ran on."""
     admin = await asyncpg.connect(server_dsn)
     await admin.execute(f"create database {name}")
     await admin.close()
@@ -47,7 +47,7 @@ async def old_database(server_dsn: str, name: str) -> asyncpg.Connection:
         " ran_at timestamptz not null default clock_timestamp())"
     )
     for file, sql in migrations.files().items():
-        if file < BEFORE:
+        if file < before:
             async with old.transaction():
                 await old.execute(f"{migrations.MIGRATING}; {sql}")
                 await old.execute(

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Browser, expect
 
+from tests.cars import COMMAND_KEY
 from tests.channels.journeys import ENGLISH, SPANISH, visitor
 from tests.channels.test_safety import client_of
 from tests.channels.town import PASSWORD, SECRET, SOL, Town
@@ -29,7 +30,8 @@ def staff(town: Town, tmp_path: Path) -> Staff:
         "CAAS_DATA_DIR": str(tmp_path), "CAAS_DATABASE_URL": town.database.dsn,
         "CAAS_PUBLIC_URL": town.url, "CAAS_GATEWAY_URL": town.gateway_url,
         "CAAS_GATEWAY_API_KEY": "sk_simulated", "CAAS_GATEWAY_WEBHOOK_SECRETS": SECRET,
-        "CAAS_PARTNER_WEBHOOK_SECRETS": SECRET, "CAAS_MQTT_URL": "in-process:",
+        "CAAS_PARTNER_WEBHOOK_SECRETS": SECRET, "CAAS_VEHICLE_COMMAND_KEYS": COMMAND_KEY,
+        "CAAS_MQTT_URL": "in-process:",
         "CAAS_FACTORY_URL": town.partners_url, "CAAS_REGISTRATION_URL": town.partners_url,
         "CAAS_TRANSPORT_URL": town.partners_url, "CAAS_API_KEYS": "ops:operations:" + "k" * 43,
     }  # fmt: skip

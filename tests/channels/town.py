@@ -48,6 +48,7 @@ from caas_simulators.partner_world import PartnerSettings
 from caas_simulators.simulated_time import Clock
 from caas_simulators.vehicle_fleet import Fleet
 from caas_simulators.webhook_sender import Target
+from tests.cars import COMMAND_KEY, COMMAND_KEYS, KNOWN_TO_VEHICLES
 
 SCALE = 20.0
 PATIENCE_SECONDS = 20.0
@@ -266,7 +267,12 @@ async def founded(database: Database) -> AsyncIterator[Town]:
             )
         )
         settings = _settings(database, url, gateway.url, partners.url)
-        fleet, letterbox = Fleet(1, clock=Clock(SCALE), latency_seconds=0.1 * SCALE), Letterbox()
+        fleet, letterbox = (
+            Fleet(
+                1, command_keys=KNOWN_TO_VEHICLES, clock=Clock(SCALE), latency_seconds=0.1 * SCALE
+            ),
+            Letterbox(),
+        )
         outside = await _outside(stack, settings, fleet, letterbox)
         terms = Terms(
             market=settings.market,
@@ -305,6 +311,7 @@ def _settings(database: Database, url: str, gateway_url: str, partners_url: str)
             "CAAS_GATEWAY_API_KEY": "sk_simulated",
             "CAAS_GATEWAY_WEBHOOK_SECRETS": SECRET,
             "CAAS_MQTT_URL": IN_PROCESS_VEHICLES,
+            "CAAS_VEHICLE_COMMAND_KEYS": COMMAND_KEY,
             "CAAS_FACTORY_URL": partners_url,
             "CAAS_REGISTRATION_URL": partners_url,
             "CAAS_TRANSPORT_URL": partners_url,
@@ -329,7 +336,9 @@ async def _outside(
     stack.push_async_callback(partners.close)
     return Partners(
         gateway=SeedContractGateway(gateway),
-        vehicles=InProcessVehicleLink(fleet, now=app.now, on_refused=lambda *_: None),
+        vehicles=InProcessVehicleLink(
+            fleet, now=app.now, command_keys=COMMAND_KEYS, on_refused=lambda *_: None
+        ),
         order_partners=OrderPartners(
             factory=Factory(partners),
             admin_registration=AdminRegistration(partners),

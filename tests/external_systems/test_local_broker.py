@@ -107,7 +107,7 @@ async def test_its_folder_and_its_secrets_are_for_its_owner_alone(tmp_path: Path
 
     folder = tmp_path / "mosquitto"
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    for name in ("password", "passwords", "broker.json", "mosquitto.conf"):
+    for name in ("accounts.json", "passwords", "access", "broker.json", "mosquitto.conf"):
         assert stat.S_IMODE((folder / name).stat().st_mode) == 0o600
     await broker.stop()
 

@@ -1,6 +1,7 @@
 """The contract of the vehicle link, held by both of its adapters."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
@@ -17,6 +18,7 @@ from caas.external_systems.local_broker import LocalBroker
 from caas_simulators.vehicle_car import Behaviour, Manner
 from caas_simulators.vehicle_connection import Gateway
 from caas_simulators.vehicle_fleet import Fleet
+from tests.cars import COMMAND_KEYS, KNOWN_TO_VEHICLES
 from tests.external_systems.vehicle_world import VIN, Recorder, World, command, now
 from tests.mqtt_broker import broker as broker  # noqa: PLC0414  # A fixture.
 
@@ -28,11 +30,17 @@ REJECTED = AcknowledgementStatus.REJECTED
 
 @pytest.fixture
 async def over_mqtt(broker: LocalBroker) -> AsyncIterator[World]:
-    fleet, recorder = Fleet(seed=1), Recorder()
+    fleet, recorder = Fleet(seed=1, command_keys=KNOWN_TO_VEHICLES), Recorder()
     fleet.add(VIN)
-    gateway = Gateway(broker.url, fleet, client_id="cars")
+    gateway = Gateway(broker.fleet_url, fleet, client_id="cars")
     await gateway.start()
-    link = MqttVehicleLink(broker.url, client_id="caas-1", now=now, on_refused=recorder.refuse)
+    link = MqttVehicleLink(
+        broker.url,
+        client_id="caas-1",
+        now=now,
+        command_keys=COMMAND_KEYS,
+        on_refused=recorder.refuse,
+    )
     await link.start(recorder.acknowledge)
     yield World(link, fleet, recorder)
     await link.close()
@@ -41,9 +49,11 @@ async def over_mqtt(broker: LocalBroker) -> AsyncIterator[World]:
 
 @pytest.fixture
 async def in_process() -> AsyncIterator[World]:
-    fleet, recorder = Fleet(seed=1), Recorder()
+    fleet, recorder = Fleet(seed=1, command_keys=KNOWN_TO_VEHICLES), Recorder()
     fleet.add(VIN)
-    link = InProcessVehicleLink(fleet, now=now, on_refused=recorder.refuse)
+    link = InProcessVehicleLink(
+        fleet, now=now, command_keys=COMMAND_KEYS, on_refused=recorder.refuse
+    )
     await link.start(recorder.acknowledge)
     yield World(link, fleet, recorder)
     await link.close()
@@ -157,12 +167,11 @@ async def test_a_well_signed_acknowledgement_of_the_epoch_before_says_so(world: 
 
 async def test_a_sleeping_car_takes_when_woken_what_has_not_expired(world: World) -> None:
     car = world.fleet.add(VIN, Manner(Behaviour.ASLEEP))
-    loop = asyncio.get_running_loop()
     soon = command(1, service="short-lived", deadline=now() + timedelta(seconds=0.5))
     await world.link.send(soon)
     await world.link.send(command(2))
     async with asyncio.timeout(10):
-        while len(car.asleep) < 2 or car.asleep[0][0] > loop.time():
+        while len(car.asleep) < 2 or car.asleep[0][0] > time.time():
             await asyncio.sleep(0.01)
 
     world.fleet.wake(car)

@@ -6,7 +6,10 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import (
+    Ed25519PrivateKey,
+    Ed25519PublicKey,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,6 +19,7 @@ from caas.external_systems.iot_gateway import (
     CommandDeadlinePassedError,
     seconds_to_deadline,
 )
+from caas.external_systems.vehicle_command_keys import VehicleCommandKeys
 from caas.external_systems.vehicle_messages import (
     EPOCH_MAX,
     MalformedAcknowledgementError,
@@ -26,6 +30,7 @@ from caas.external_systems.vehicle_messages import (
     response_topic,
     verify_signature,
 )
+from tests.cars import COMMAND_KEYS, KNOWN_TO_VEHICLES
 from tests.external_systems.vehicle_world import VIN, command
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
@@ -41,13 +46,14 @@ def payload(**changes: object) -> dict[str, object]:
         "epoch": 3,
         "payment_id": "payment-1",
         "service": "heated-seats",
+        "action": "activate",
         "status": "SUCCEEDED",
         "status_reason": None,
         "at": AT,
     }
     fields |= {name: value for name, value in changes.items() if name in fields}
     signed = (VIN, *(str(fields[name]) for name in ("command_id", "epoch", "payment_id")))
-    signed += (str(fields["service"]), str(fields["status"]), str(fields["at"]))
+    signed += tuple(str(fields[name]) for name in ("service", "action", "status", "at"))
     signature = base64.b64encode(KEY.sign("|".join(signed).encode())).decode()
     return {**fields, "signature": signature, **changes}
 
@@ -70,7 +76,9 @@ def test_a_command_is_written_in_the_agreed_form() -> None:
     assert response_topic(one.vin, one.command_id) == (
         "caas/v1/vehicles/WVWZZZ1JZXW000001/commands/command-4/response"
     )
-    assert json.loads(encode_command(one)) == {
+    written = json.loads(encode_command(one, COMMAND_KEYS))
+    signature = base64.b64decode(written.pop("signature"))
+    assert written == {
         "command_id": "command-4",
         "epoch": 4,
         "action": "deactivate",
@@ -78,7 +86,34 @@ def test_a_command_is_written_in_the_agreed_form() -> None:
         "service": "heated-seats",
         "valid_until": "2026-12-23T12:00:00Z",
         "deadline": "2026-11-23T12:00:00Z",
+        "key_id": COMMAND_KEYS.public[0].key_id,
     }
+    Ed25519PublicKey.from_public_bytes(KNOWN_TO_VEHICLES[written["key_id"]]).verify(
+        signature,
+        b"WVWZZZ1JZXW000001|command-4|4|payment-4|heated-seats|deactivate"
+        b"|2026-12-23T12:00:00Z|2026-11-23T12:00:00Z",
+    )
+
+
+@pytest.mark.parametrize("microsecond", [0, 1, 120_000])
+def test_what_is_signed_of_an_instant_is_the_text_that_is_sent(microsecond: int) -> None:
+    one = command(1, deadline=NOON.replace(microsecond=microsecond))
+
+    written = json.loads(encode_command(one, COMMAND_KEYS))
+
+    assert written["valid_until"] is None
+    Ed25519PublicKey.from_public_bytes(KNOWN_TO_VEHICLES[written["key_id"]]).verify(
+        base64.b64decode(written["signature"]),
+        f"{VIN}|command-1|1|payment-1|heated-seats|activate||{written['deadline']}".encode(),
+    )
+
+
+def test_the_first_key_signs_and_all_are_published() -> None:
+    keys = VehicleCommandKeys([b"2" * 32, b"1" * 32])
+    written = json.loads(encode_command(command(), keys))
+
+    assert [key.key_id for key in keys.public] == [*keys.known_to_vehicles]
+    assert written["key_id"] == keys.public[0].key_id != keys.public[1].key_id
 
 
 @pytest.mark.parametrize("field", ["command_id", "vin", "payment_id", "service"])
@@ -98,7 +133,7 @@ def test_an_acknowledgement_is_read_with_the_instant_as_it_was_signed() -> None:
     assert one.at == datetime(2026, 11, 23, 8, 0, 0, 120_000, tzinfo=UTC)
     assert (one.status, one.status_reason) == (AcknowledgementStatus.REJECTED, "ignition on")
     assert one.signed_text == (
-        f"{VIN}|command-1|3|payment-1|heated-seats|REJECTED|2026-11-23T09:00:00.12+01:00"
+        f"{VIN}|command-1|3|payment-1|heated-seats|activate|REJECTED|2026-11-23T09:00:00.12+01:00"
     )
     assert verify_signature(one, PUBLIC_KEY)
 

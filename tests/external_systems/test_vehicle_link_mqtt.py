@@ -24,6 +24,7 @@ from caas.external_systems.mqtt_connection import MqttConnection
 from caas.external_systems.mqtt_packets import BrokerAddress, Publication, Session
 from caas_simulators.vehicle_connection import Gateway
 from caas_simulators.vehicle_fleet import Fleet
+from tests.cars import COMMAND_KEYS, KNOWN_TO_VEHICLES
 from tests.external_systems import scripted_broker as script
 from tests.external_systems.certificates import server_tls
 from tests.external_systems.scripted_broker import Reaction, ScriptedBroker, scripted_broker
@@ -37,13 +38,14 @@ DYING_PROCESS = """
 import asyncio, sys
 from datetime import UTC, datetime
 from caas.external_systems.iot_gateway import MqttVehicleLink
+from caas.external_systems.vehicle_command_keys import VehicleCommandKeys
 
 async def main():
     async def never_done(acknowledgement):
         print(acknowledgement.command_id, flush=True)
         await asyncio.Event().wait()
     link = MqttVehicleLink(sys.argv[1], client_id="caas-1", now=lambda: datetime.now(UTC),
-                           on_refused=print)
+                           command_keys=VehicleCommandKeys([bytes(32)]), on_refused=print)
     await link.start(never_done)
     print("listening", flush=True)
     await asyncio.Event().wait()
@@ -59,7 +61,7 @@ async def stack() -> AsyncIterator[AsyncExitStack]:
 
 
 async def fleet_at(url: str, stack: AsyncExitStack) -> Fleet:
-    fleet = Fleet(seed=1)
+    fleet = Fleet(seed=1, command_keys=KNOWN_TO_VEHICLES)
     fleet.add(VIN)
     gateway = Gateway(url, fleet, client_id="cars")
     stack.push_async_callback(gateway.close)
@@ -70,7 +72,9 @@ async def fleet_at(url: str, stack: AsyncExitStack) -> Fleet:
 async def link_to(
     url: str, recorder: Recorder, stack: AsyncExitStack, client_id: str = "caas-1"
 ) -> MqttVehicleLink:
-    link = MqttVehicleLink(url, client_id=client_id, now=now, on_refused=recorder.refuse)
+    link = MqttVehicleLink(
+        url, client_id=client_id, now=now, command_keys=COMMAND_KEYS, on_refused=recorder.refuse
+    )
     stack.push_async_callback(link.close)
     await link.start(recorder.acknowledge)
     return link
@@ -106,7 +110,7 @@ async def test_a_command_carries_its_expiry_its_correlation_and_where_to_answer(
     broker: LocalBroker, stack: AsyncExitStack
 ) -> None:
     came: list[mqtt5.PublishPacket] = []
-    raw = await raw_client(broker.url, came, stack)
+    raw = await raw_client(broker.fleet_url, came, stack)
     await raw.subscribe("caas/v1/vehicles/+/commands/+/request")
     link = await link_to(broker.url, Recorder(), stack)
 
@@ -125,7 +129,7 @@ async def test_a_command_carries_its_expiry_its_correlation_and_where_to_answer(
 async def test_a_process_killed_before_it_recorded_an_acknowledgement_gets_it_again(
     broker: LocalBroker, stack: AsyncExitStack
 ) -> None:
-    await fleet_at(broker.url, stack)
+    await fleet_at(broker.fleet_url, stack)
     doomed = await asyncio.create_subprocess_exec(
         sys.executable, "-c", DYING_PROCESS, broker.url, stdout=asyncio.subprocess.PIPE
     )
@@ -135,7 +139,9 @@ async def test_a_process_killed_before_it_recorded_an_acknowledgement_gets_it_ag
     sender: list[mqtt5.PublishPacket] = []
     raw = await raw_client(broker.url, sender, stack)
     request = vehicle_messages.request_topic(VIN, "command-1")
-    await raw.publish(publication(request, vehicle_messages.encode_command(command())))
+    await raw.publish(
+        publication(request, vehicle_messages.encode_command(command(), COMMAND_KEYS))
+    )
     while b"command-1" not in await doomed.stdout.readline():
         pass
 
@@ -151,7 +157,7 @@ async def test_a_process_killed_before_it_recorded_an_acknowledgement_gets_it_ag
 async def test_a_recorded_acknowledgement_does_not_come_again(
     broker: LocalBroker, stack: AsyncExitStack
 ) -> None:
-    await fleet_at(broker.url, stack)
+    await fleet_at(broker.fleet_url, stack)
     first, second = Recorder(), Recorder()
     link = await link_to(broker.url, first, stack)
     await link.send(command(1))
@@ -168,7 +174,7 @@ async def test_a_recorded_acknowledgement_does_not_come_again(
 async def test_acknowledgements_that_came_while_we_were_away_are_delivered(
     broker: LocalBroker, stack: AsyncExitStack
 ) -> None:
-    fleet = await fleet_at(broker.url, stack)
+    fleet = await fleet_at(broker.fleet_url, stack)
     fleet.latency_seconds = 0.3
     first, second = Recorder(), Recorder()
     link = await link_to(broker.url, first, stack)
@@ -184,7 +190,7 @@ async def test_acknowledgements_that_came_while_we_were_away_are_delivered(
 async def test_two_processes_share_the_acknowledgements_and_none_is_handled_twice(
     broker: LocalBroker, stack: AsyncExitStack
 ) -> None:
-    await fleet_at(broker.url, stack)
+    await fleet_at(broker.fleet_url, stack)
     first, second = Recorder(), Recorder()
     link = await link_to(broker.url, first, stack, "caas-1")
     await link_to(broker.url, second, stack, "caas-2")
@@ -237,7 +243,7 @@ async def test_link_and_cars_find_a_restarted_mosquitto_and_lose_nothing_it_had(
 ) -> None:
     first = await start_local_broker(tmp_path, programs=PROGRAMS)
     assert isinstance(first, LocalBroker)
-    fleet, recorder = await fleet_at(first.url, stack), Recorder()
+    fleet, recorder = await fleet_at(first.fleet_url, stack), Recorder()
     link = await link_to(first.url, recorder, stack)
     recorder.failures_to_come = 2  # Both acknowledgements stay in the broker, unconfirmed.
     await link.send(command())
@@ -351,10 +357,10 @@ async def test_a_broker_that_falls_silent_is_left_and_found_again(
 async def test_a_message_beyond_our_size_is_refused_and_the_link_lives_on(
     broker: LocalBroker, stack: AsyncExitStack
 ) -> None:
-    await fleet_at(broker.url, stack)
+    await fleet_at(broker.fleet_url, stack)
     recorder = Recorder()
     link = await link_to(broker.url, recorder, stack)
-    raw = await raw_client(broker.url, [], stack)
+    raw = await raw_client(broker.fleet_url, [], stack)
     topic = vehicle_messages.response_topic(VIN, "command-9")
 
     await raw.publish(publication(topic, b"x" * 10_000))
@@ -370,7 +376,7 @@ async def test_a_handler_that_never_succeeds_is_given_up_and_told(
     broker: LocalBroker, stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("caas.external_systems.acknowledgement_inbox.WAIT_SECONDS", (0.001, 0.002))
-    fleet = await fleet_at(broker.url, stack)
+    fleet = await fleet_at(broker.fleet_url, stack)
     fleet.says_in_progress = False
     recorder = Recorder(failures_to_come=10)
     link = await link_to(broker.url, recorder, stack)
@@ -387,9 +393,9 @@ async def test_a_handler_that_never_succeeds_is_given_up_and_told(
 async def test_a_command_waits_in_the_broker_for_cars_that_are_away_but_not_past_its_deadline(
     broker: LocalBroker, stack: AsyncExitStack
 ) -> None:
-    fleet, recorder = Fleet(seed=1), Recorder()
+    fleet, recorder = Fleet(seed=1, command_keys=KNOWN_TO_VEHICLES), Recorder()
     fleet.add(VIN)
-    before = Gateway(broker.url, fleet, client_id="cars")
+    before = Gateway(broker.fleet_url, fleet, client_id="cars")
     await before.start()
     link = await link_to(broker.url, recorder, stack)
     await before.close()
@@ -397,7 +403,7 @@ async def test_a_command_waits_in_the_broker_for_cars_that_are_away_but_not_past
     await link.send(command(1, service="short-lived", deadline=now() + timedelta(seconds=0.5)))
     await link.send(command(2))
     await asyncio.sleep(2.5)  # mosquitto counts in whole seconds, and may be one late.
-    after = Gateway(broker.url, fleet, client_id="cars")
+    after = Gateway(broker.fleet_url, fleet, client_id="cars")
     stack.push_async_callback(after.close)
     await after.start()
     await recorder.has(2)
@@ -409,7 +415,7 @@ async def test_a_command_waits_in_the_broker_for_cars_that_are_away_but_not_past
 async def test_thousands_of_cars_answer_through_one_broker_and_none_is_lost(
     broker: LocalBroker, stack: AsyncExitStack
 ) -> None:
-    fleet, recorder = await fleet_at(broker.url, stack), Recorder()
+    fleet, recorder = await fleet_at(broker.fleet_url, stack), Recorder()
     fleet.add_many(3000)
     link = await link_to(broker.url, recorder, stack)
 
@@ -435,6 +441,7 @@ async def test_over_tls_a_broker_is_believed_only_with_a_certificate_that_is_tru
         url,
         client_id="caas-2",
         now=now,
+        command_keys=COMMAND_KEYS,
         on_refused=Recorder().refuse,
         tls_context=pair.client,
     )

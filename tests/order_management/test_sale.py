@@ -81,8 +81,19 @@ async def test_what_is_ordered_must_exist(showroom: Showroom) -> None:
         await order(await showroom.stock(), None, new_id())
 
 
-async def test_a_known_vehicle_keeps_its_model_and_its_key(showroom: Showroom) -> None:
+async def test_the_key_of_a_vehicle_that_is_built_is_told_by_the_factory_alone(
+    showroom: Showroom,
+) -> None:
     vin = await showroom.stock()
+
+    with pytest.raises(VehicleDiffersError, match=r"comes from the factory"):
+        await showroom.orders.put_vehicle(vin=vin, model=MODEL, price=PRICE, public_key=KEY)
+
+    assert (await showroom.orders.vehicle(vin)).public_key is None
+
+
+async def test_a_known_vehicle_keeps_its_model_and_its_key(showroom: Showroom) -> None:
+    vin = await showroom.stock(finished=True)
     put = showroom.orders.put_vehicle
     await put(vin=vin, model=MODEL, price=PRICE, public_key=KEY)
 

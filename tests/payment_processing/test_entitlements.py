@@ -18,6 +18,7 @@ from caas.payment_processing.service_withdrawal import (
 )
 from caas.rules.payment_states import PaymentState
 from caas_simulators.vehicle_car import Behaviour, Manner
+from tests.cars import COMMAND_KEYS
 from tests.house import VIN, House
 from tests.subscription_house import set_clock
 
@@ -340,7 +341,9 @@ async def test_a_car_that_goes_back_to_an_old_command_is_told_again(owner: Owner
     car = owner.house.fleet.cars[VIN]
     car.services.clear()
     car.applied.clear()
-    owner.house.fleet.receive(request_topic(VIN, first), encode_command(wire(old)), None)
+    owner.house.fleet.receive(
+        request_topic(VIN, first), encode_command(wire(old), COMMAND_KEYS), None
+    )
     await owner.house.rest()
 
     assert days_left(await owner.agree()) == 30

@@ -45,7 +45,7 @@ async def delivered(house: House, payment: Payment) -> Evidence:
     assert command is not None
     word = SignedWord(
         vin=VIN, command_id=str(command.command_id), epoch=command.epoch,
-        payment_id=str(payment.id), service=command.service, status="SUCCEEDED",
+        payment_id=str(payment.id), service=command.service, action="activate", status="SUCCEEDED",
         at=str(payment.created_at),
     )  # fmt: skip
     return Evidence(

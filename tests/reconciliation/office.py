@@ -235,7 +235,8 @@ class Office:
         assert command is not None
         word = SignedWord(
             vin=VIN, command_id=str(command.command_id), epoch=command.epoch,
-            payment_id=str(voided.id), service=command.service, status="SUCCEEDED", at="now",
+            payment_id=str(voided.id), service=command.service, action="activate",
+            status="SUCCEEDED", at="now",
         )  # fmt: skip
         await self.house.database.fetch(
             "insert into delivery_evidence (id, subject, kind, command_id, action, epoch, vin,"

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from caas.cli import program
 from caas.commands import NICENESS
+from tests.cars import COMMAND_KEY
 from tests.house import House
 from tests.reconciliation.crowd import report_file, settlements
 from tests.reconciliation.office import Office
@@ -53,6 +54,7 @@ def environment_of(house: House, folder: Path) -> dict[str, str]:
         "CAAS_GATEWAY_API_KEY": "sk_simulated",
         "CAAS_GATEWAY_WEBHOOK_SECRETS": WEBHOOK_SECRET,
         "CAAS_PARTNER_WEBHOOK_SECRETS": WEBHOOK_SECRET,
+        "CAAS_VEHICLE_COMMAND_KEYS": COMMAND_KEY,
         "CAAS_MQTT_URL": "in-process:",
         "CAAS_FACTORY_URL": nobody,
         "CAAS_REGISTRATION_URL": nobody,

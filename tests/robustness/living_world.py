@@ -39,6 +39,7 @@ from caas_simulators.gateway_world import GatewaySettings
 from caas_simulators.partner_world import PartnerSettings
 from caas_simulators.simulated_time import Clock
 from caas_simulators.vehicle_fleet import Fleet
+from tests.cars import COMMAND_KEYS, KNOWN_TO_VEHICLES
 from tests.databases import fresh_database
 from tests.house import Letterbox
 from tests.robustness.mortal_process import MortalProcess
@@ -173,7 +174,9 @@ class LivingWorld:
         """Build what a process is; runs inside the process."""
         database = await connection.connect(self.dsn, connections_max=CONNECTIONS_OF_A_PROCESS)
         stack.push_async_callback(database.close)
-        link = InProcessVehicleLink(self.road.lane(), now=self.now, on_refused=lambda *_: None)
+        link = InProcessVehicleLink(
+            self.road.lane(), now=self.now, command_keys=COMMAND_KEYS, on_refused=lambda *_: None
+        )
         clients = [
             HttpClient(url, partner=partner, api_key=Secret("sk_simulated"), limits=self.limits)
             for url, partner in (
@@ -212,7 +215,7 @@ async def living_world(
     server_dsn: str, *, gateway_settings: GatewaySettings | None = None
 ) -> AsyncIterator[LivingWorld]:
     """Build a world over a fresh database; its processes end with it."""
-    fleet = Fleet(1, clock=Clock(TIME_SCALE))
+    fleet = Fleet(1, command_keys=KNOWN_TO_VEHICLES, clock=Clock(TIME_SCALE))
     async with AsyncExitStack() as stack:
         dsn = await stack.enter_async_context(fresh_database(server_dsn))
         gateway, _ = await stack.enter_async_context(

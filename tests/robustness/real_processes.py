@@ -31,6 +31,7 @@ from caas_simulators.gateway_world import GatewaySettings
 from caas_simulators.partner_world import PartnerSettings
 from caas_simulators.vehicle_fleet import Fleet
 from caas_simulators.webhook_sender import Target
+from tests.cars import COMMAND_KEY, KNOWN_TO_VEHICLES
 from tests.mqtt_broker import PROGRAMS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -223,6 +224,7 @@ class RealWorld:
             "CAAS_FACTORY_URL": self.partners_url,
             "CAAS_REGISTRATION_URL": self.partners_url,
             "CAAS_TRANSPORT_URL": self.partners_url,
+            "CAAS_VEHICLE_COMMAND_KEYS": COMMAND_KEY,
             "CAAS_PUBLIC_URL": "http://127.0.0.1:8080",
             "CAAS_API_KEYS": f"admin:any:{OUR_KEY}",
             "CAAS_TIME_SCALE": str(TIME_SCALE),
@@ -259,7 +261,11 @@ async def real_world(folder: Path) -> AsyncIterator[RealWorld]:
             order_partners.running(PartnerSettings(seed=1, time_scale=TIME_SCALE))
         )
         cars = await stack.enter_async_context(
-            vehicles.serving(vehicles.VehicleSettings(mqtt_url=broker.url, time_scale=TIME_SCALE))
+            vehicles.serving(
+                vehicles.VehicleSettings(
+                    mqtt_url=broker.fleet_url, command_keys=KNOWN_TO_VEHICLES, time_scale=TIME_SCALE
+                )
+            )
         )
         pool = await asyncpg.create_pool(dsn, min_size=0, max_size=2)
         stack.push_async_callback(pool.close)

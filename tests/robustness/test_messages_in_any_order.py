@@ -148,6 +148,7 @@ async def say(world: LivingWorld, process: Process, told: Told, message: Message
         epoch=service.epoch,
         payment_id=service.payment_id,
         service=name,
+        action="activate",
         status=message.value.partition(" ")[0],
         status_reason=None,
         at=f"2026-11-23T10:00:0{second}Z",

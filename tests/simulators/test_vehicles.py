@@ -5,20 +5,18 @@ import base64
 import json
 import signal
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
 import mqtt5
 import pytest
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from caas.external_systems.local_broker import LocalBroker
 from caas_simulators import vehicle_connection
 from caas_simulators.vehicle_car import PERSONALITIES, Behaviour, Manner
 from caas_simulators.vehicle_fleet import Fleet
 from caas_simulators.vehicles import Vehicles, VehicleSettings, serving, settings_from
+from tests.cars import KNOWN_TO_VEHICLES
 from tests.external_systems.scripted_broker import (
     ScriptedBroker,
     confirm,
@@ -26,87 +24,9 @@ from tests.external_systems.scripted_broker import (
     scripted_broker,
 )
 from tests.mqtt_broker import broker as broker  # noqa: PLC0414  # A fixture.
-
-VIN = "WVWZZZ1JZXW000001"
-
-
-def request(number: int, **changes: str) -> bytes:
-    """Write the payload of a command whose epoch is its number."""
-    fields = {
-        "command_id": f"command-{number}",
-        "epoch": number,
-        "action": "activate",
-        "payment_id": f"payment-{number}",
-        "service": "heated-seats",
-        "valid_until": "2026-12-24T00:00:00Z",
-        "deadline": "2026-11-24T00:00:00Z",
-    }
-    return json.dumps({**fields, **changes}).encode()
-
-
-class Platform:
-    """Whoever commands the cars: sends requests, keeps what they answer."""
-
-    def __init__(self, fleet: Fleet) -> None:
-        """Attach to the fleet."""
-        self.fleet = fleet
-        self.answers: list[dict[str, str | int | None]] = []
-        self.vins: list[str] = []
-        fleet.attach(self._keep)
-
-    def ask(
-        self,
-        number: int = 1,
-        *,
-        vin: str = VIN,
-        action: str = "activate",
-        service: str = "heated-seats",
-        expiry_seconds: float | None = 60,
-        command_id: str | None = None,
-    ) -> None:
-        """Send a command whose epoch is its number."""
-        identity = command_id or f"command-{number}"
-        payload = request(number, command_id=identity, action=action, service=service)
-        topic = f"caas/v1/vehicles/{vin}/commands/{identity}/request"
-        self.fleet.receive(topic, payload, expiry_seconds)
-
-    @property
-    def said(self) -> list[str | int | None]:
-        """The statuses, in order."""
-        return [answer["status"] for answer in self.answers]
-
-    def _keep(self, topic: str, payload: bytes) -> None:
-        answer = json.loads(payload)
-        vin = topic.split("/")[3]
-        assert topic == f"caas/v1/vehicles/{vin}/commands/{answer['command_id']}/response"
-        self.vins.append(vin)
-        self.answers.append(answer)
-
-
-def signed(fleet: Fleet, vin: str, answer: dict[str, str | int | None]) -> bool:
-    """Tell whether the car signed this answer."""
-    key = base64.b64decode(fleet.public_key(fleet.cars[vin]))
-    fields = ("command_id", "epoch", "payment_id", "service", "status", "at")
-    text = "|".join([vin, *(str(answer[name]) for name in fields)])
-    try:
-        Ed25519PublicKey.from_public_bytes(key).verify(
-            base64.b64decode(str(answer["signature"])), text.encode()
-        )
-    except InvalidSignature:
-        return False
-    return True
-
-
-@pytest.fixture
-async def vehicles() -> AsyncIterator[Vehicles]:
-    async with serving(VehicleSettings(seed=7, cars=((VIN, None),))) as one:
-        yield one
-
-
-@pytest.fixture
-async def http(vehicles: Vehicles) -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession(vehicles.control_url) as session:
-        yield session
+from tests.simulators.car_tester import VIN, Platform, request, signed
+from tests.simulators.car_tester import http as http  # noqa: PLC0414  # A fixture.
+from tests.simulators.car_tester import vehicles as vehicles  # noqa: PLC0414  # A fixture.
 
 
 async def post(http: aiohttp.ClientSession, path: str, **body: object) -> dict[str, object]:
@@ -215,6 +135,7 @@ async def test_a_car_says_what_nobody_asked_signed_or_forged(
         "epoch": 9,
         "payment_id": "payment-9",
         "service": "heated-seats",
+        "action": "activate",
         "status": "SUCCEEDED",
         "status_reason": None,
         "at": "2026-11-23T08:00:00Z",
@@ -266,7 +187,7 @@ async def test_what_is_not_json_is_refused(http: aiohttp.ClientSession) -> None:
 
 
 async def test_a_vin_can_carry_its_personality() -> None:
-    fleet = Fleet()
+    fleet = Fleet(command_keys=KNOWN_TO_VEHICLES)
 
     for prefix, behaviour in PERSONALITIES.items():
         assert fleet.add(f"{prefix}ZZZ1JZXW000001").manner.behaviour is behaviour
@@ -276,7 +197,7 @@ async def test_a_vin_can_carry_its_personality() -> None:
 
 
 async def test_a_failed_or_refused_command_leaves_no_trace_in_the_car() -> None:
-    fleet = Fleet()
+    fleet = Fleet(command_keys=KNOWN_TO_VEHICLES)
     platform = Platform(fleet)
     car = fleet.add(VIN, Manner(Behaviour.FAILS))
 
@@ -291,8 +212,8 @@ async def test_a_failed_or_refused_command_leaves_no_trace_in_the_car() -> None:
     assert platform.said[-1] == "SUCCEEDED"
 
 
-async def test_an_equal_epoch_of_another_command_is_applied_and_an_older_one_rejected() -> None:
-    fleet = Fleet()
+async def test_an_epoch_that_is_not_above_the_last_one_applied_is_rejected() -> None:
+    fleet = Fleet(command_keys=KNOWN_TO_VEHICLES)
     platform = Platform(fleet)
     fleet.add(VIN)
 
@@ -300,13 +221,13 @@ async def test_an_equal_epoch_of_another_command_is_applied_and_an_older_one_rej
     platform.ask(2, command_id="command-2-again")
     platform.ask(1)
 
-    assert platform.said[-1] == "REJECTED"
-    assert platform.answers[-1]["status_reason"] == "a newer command was applied before"
-    assert fleet.cars[VIN].services["heated-seats"].applications == 2
+    assert platform.said[-2:] == ["REJECTED", "REJECTED"]
+    assert platform.answers[-1]["status_reason"] == "this command or a newer one was applied before"
+    assert fleet.cars[VIN].services["heated-seats"].applications == 1
 
 
 async def test_a_fleet_of_strangers_is_every_car_that_is_addressed() -> None:
-    fleet = Fleet(takes_in_strangers=True)
+    fleet = Fleet(command_keys=KNOWN_TO_VEHICLES, takes_in_strangers=True)
     platform = Platform(fleet)
 
     platform.ask(1, vin="NEVERSEENBEFORE01")
@@ -315,7 +236,7 @@ async def test_a_fleet_of_strangers_is_every_car_that_is_addressed() -> None:
 
 
 async def test_what_is_no_request_is_counted_and_hurts_nobody() -> None:
-    fleet = Fleet()
+    fleet = Fleet(command_keys=KNOWN_TO_VEHICLES)
     fleet.add(VIN)
 
     fleet.receive("caas/v1/vehicles", b"{}", None)
@@ -340,7 +261,7 @@ def test_the_command_line_names_the_cars_and_the_broker(tmp_path: Path) -> None:
 
 
 async def test_answers_the_broker_did_not_confirm_go_out_again_and_never_too_many_at_once() -> None:
-    fleet = Fleet()
+    fleet = Fleet(command_keys=KNOWN_TO_VEHICLES)
     fleet.add(VIN)
     narrow = ScriptedBroker(keep_silent, receive_max=2)
 
@@ -382,7 +303,7 @@ async def test_the_process_connects_says_where_it_is_controlled_and_ends_when_to
 ) -> None:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "caas_simulators.vehicles"),
-        *("--mqtt-url", broker.url, "--count", "2000", "--seed", "4"),
+        *("--mqtt-url", broker.fleet_url, "--count", "2000", "--seed", "4"),
         stdout=asyncio.subprocess.PIPE,
     )
     assert process.stdout is not None

@@ -15,6 +15,7 @@ import pytest
 from caas.external_systems.local_broker import LocalBroker
 from caas_simulators import payment_gateway
 from caas_simulators.gateway_world import GatewaySettings
+from tests.cars import COMMAND_KEY
 from tests.mqtt_broker import broker as broker  # noqa: PLC0414  # A fixture.
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -158,6 +159,7 @@ def settings(database_dsn: str, broker: LocalBroker, gateway_url: str) -> dict[s
         "CAAS_GATEWAY_API_KEY": API_KEY,
         "CAAS_GATEWAY_WEBHOOK_SECRETS": WEBHOOK_SECRET,
         "CAAS_PARTNER_WEBHOOK_SECRETS": WEBHOOK_SECRET,
+        "CAAS_VEHICLE_COMMAND_KEYS": COMMAND_KEY,
         "CAAS_MQTT_URL": broker.url,
         "CAAS_FACTORY_URL": nobody,
         "CAAS_REGISTRATION_URL": nobody,

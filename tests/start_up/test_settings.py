@@ -1,5 +1,6 @@
 """Each CAAS_ variable missing and malformed: one sentence that names it, exit status 3."""
 
+from base64 import b64encode
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -11,6 +12,7 @@ from caas.errors import StartupError
 from caas.external_systems.seed_contract_gateway import CAPABILITIES
 from caas.setting_values import SettingError
 from caas.settings import read_settings
+from tests.cars import COMMAND_KEY
 from tests.start_up.conftest import API_KEY, OUR_KEY, WEBHOOK_SECRET, Machine
 
 SECRET_PART = "hunter2hunter2"
@@ -20,6 +22,7 @@ RIGHT = {
     "CAAS_GATEWAY_API_KEY": API_KEY,
     "CAAS_GATEWAY_WEBHOOK_SECRETS": WEBHOOK_SECRET,
     "CAAS_PARTNER_WEBHOOK_SECRETS": WEBHOOK_SECRET,
+    "CAAS_VEHICLE_COMMAND_KEYS": COMMAND_KEY,
     "CAAS_MQTT_URL": "mqtts://caas:pw@broker:8883",
     "CAAS_FACTORY_URL": "https://factory.example",
     "CAAS_REGISTRATION_URL": "https://registration.example",
@@ -41,6 +44,11 @@ OTHERS = [
     ("CAAS_GATEWAY_WEBHOOK_SECRETS", f"{WEBHOOK_SECRET},"),
     ("CAAS_GATEWAY_WEBHOOK_SECRETS", ",".join([WEBHOOK_SECRET] * 50)),
     ("CAAS_PARTNER_WEBHOOK_SECRETS", "whsec_dG9vIHNob3J0"),
+    ("CAAS_VEHICLE_COMMAND_KEYS", SECRET_PART),
+    ("CAAS_VEHICLE_COMMAND_KEYS", f"{COMMAND_KEY},"),
+    ("CAAS_VEHICLE_COMMAND_KEYS", f"{COMMAND_KEY},{COMMAND_KEY}"),
+    ("CAAS_VEHICLE_COMMAND_KEYS", b64encode(SECRET_PART.encode()).decode()),
+    ("CAAS_VEHICLE_COMMAND_KEYS", ",".join(b64encode(bytes([n]) * 32).decode() for n in range(9))),
     ("CAAS_GATEWAY", "paypal"),
     ("CAAS_GATEWAY_KEY_LIFETIME", "never"),
     ("CAAS_GATEWAY_KEY_LIFETIME", "24"),
@@ -117,7 +125,7 @@ def test_the_documented_contract_has_one_name_and_its_older_ones(named: dict[str
 
 
 def test_no_secret_shows_when_settings_are_printed() -> None:
-    secrets = (API_KEY, WEBHOOK_SECRET, OUR_KEY, "caas:pw@")
+    secrets = (API_KEY, WEBHOOK_SECRET, COMMAND_KEY, OUR_KEY, "caas:pw@")
 
     printed = repr(read_settings(RIGHT | {"CAAS_NOTIFY_URL": "mailtos://me:pw@host"}))
 

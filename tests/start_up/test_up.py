@@ -24,10 +24,11 @@ async def is_up(machine: Machine, **settings: str) -> Program:
 def secrets_of(folder: Path) -> list[str]:
     """Every secret that stands in a data folder."""
     kept = json.loads((folder / "secrets.json").read_text())
-    broker = folder / "mosquitto" / "password"
+    broker = folder / "mosquitto" / "accounts.json"
     found = [kept["gateway_api_key"], kept["gateway_webhook_secret"]]
     found += [kept["partner_webhook_secret"], *kept["api_keys"].values()]
-    return found + ([broker.read_text()] if broker.exists() else [])
+    found.append(kept["vehicle_command_key"])
+    return found + ([*json.loads(broker.read_text()).values()] if broker.exists() else [])
 
 
 async def test_no_secret_stands_in_the_process_list_nor_in_a_file_of_others(

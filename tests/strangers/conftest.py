@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import time
+from base64 import b64encode
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
@@ -17,6 +18,10 @@ from tests.strangers import fleet, gateway, partners
 from tests.strangers.manners import CHATTY, TERSE, Manners
 from tests.strangers.world import WAIT_SECONDS_MAX, World, key_of
 
+COMMAND_KEYS = ",".join(
+    b64encode(words).decode()
+    for words in (b"signs commands to strange cars..", b"signed before, still published..")
+)
 GATEWAY_KEY = "key-at-the-strangers"
 GATEWAY_SECRET = "whsec_" + "c3RyYW5nZS1nYXRld2F5LXNlY3JldC1vZi0zMi1ieXRlcw=="
 PARTNER_SECRET = "whsec_" + "c3RyYW5nZS1wYXJ0bmVyLXNlY3JldC1vZi0zMi1ieXRlcw=="
@@ -42,7 +47,7 @@ async def world(
         cars = fleet.StrangeFleet(manners)
         await stack.enter_async_context(gateway.open_for_business(bank))
         await stack.enter_async_context(partners.open_for_business(makers))
-        await stack.enter_async_context(fleet.on_the_road(cars, broker.url))
+        await stack.enter_async_context(fleet.on_the_road(cars, broker.fleet_url))
         http = await stack.enter_async_context(aiohttp.ClientSession(timeout=PATIENCE))
         settings = {
             "CAAS_DATABASE_URL": database_dsn,
@@ -51,6 +56,7 @@ async def world(
             "CAAS_GATEWAY_WEBHOOK_SECRETS": GATEWAY_SECRET,
             "CAAS_PARTNER_WEBHOOK_SECRETS": PARTNER_SECRET,
             "CAAS_MQTT_URL": broker.url,
+            "CAAS_VEHICLE_COMMAND_KEYS": COMMAND_KEYS,
             "CAAS_FACTORY_URL": makers.url,
             "CAAS_REGISTRATION_URL": makers.url,
             "CAAS_TRANSPORT_URL": makers.url,
@@ -67,6 +73,7 @@ async def world(
             api=api, http=http, gateway=bank, partners=makers, fleet=cars, command=command
         )
         async with running(machine, api, http, settings):
+            await found.publishes_its_keys()
             yield found
             _, laws = await found.call("operations", "GET", "/v1/self-check")
         assert laws["holds"], laws

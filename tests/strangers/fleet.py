@@ -1,7 +1,8 @@
 """A fleet that somebody else wrote from the interface alone: aiomqtt, and a key for each car.
 
-Rules: it imports nothing of the platform or of its simulators; a car applies a command once,
-answers again when it is asked again, and does not go back to an older epoch.
+Rules: it imports nothing of the platform or of its simulators; a car acts on nothing that no
+published key signed, applies a command once, answers again when it is asked again, and does not go
+back to an older epoch.
 """
 
 import asyncio
@@ -15,7 +16,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import aiomqtt
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import (
+    Ed25519PrivateKey,
+    Ed25519PublicKey,
+)
 
 from tests.strangers.manners import Manners
 
@@ -44,7 +49,7 @@ class StrangeCar:
         if known is not None:
             return known
         service, epoch = command["service"], command["epoch"]
-        if self.refuses or epoch < self.epochs.get(service, 0):
+        if self.refuses or epoch <= self.epochs.get(service, -1):
             return self.done.setdefault(command["command_id"], "REJECTED")
         self.epochs[service] = epoch
         (self.on.add if command["action"] == "activate" else self.on.discard)(service)
@@ -57,6 +62,26 @@ class StrangeFleet:
 
     manners: Manners
     cars: dict[str, StrangeCar] = field(default_factory=dict)
+    keys: dict[str, Ed25519PublicKey] = field(default_factory=dict)
+
+    def learn(self, published: list[dict[str, str]]) -> None:
+        """Believe the keys that the platform publishes."""
+        self.keys = {
+            key["key_id"]: Ed25519PublicKey.from_public_bytes(base64.b64decode(key["public_key"]))
+            for key in published
+        }
+
+    def believes(self, vin: str, command: dict[str, Any]) -> bool:
+        """Say whether the platform signed the command for this car."""
+        names = ("command_id", "epoch", "payment_id", "service", "action", "valid_until")
+        parts = [str(command[name] if command[name] is not None else "") for name in names]
+        text = "|".join([vin, *parts, command["deadline"]])
+        try:
+            key = self.keys[command["key_id"]]
+            key.verify(base64.b64decode(command["signature"]), text.encode())
+        except (KeyError, InvalidSignature):
+            return False
+        return True
 
     def new_car(self, vin: str) -> StrangeCar:
         """Put a car on the road."""
@@ -69,6 +94,8 @@ class StrangeFleet:
             car = self.cars.get(str(message.topic).split("/")[3])
             if car is not None:
                 command = json.loads(bytes(message.payload))
+                if not self.believes(car.vin, command):
+                    continue
                 topic = message.properties.ResponseTopic  # type: ignore[union-attr]
                 for status in self._statuses(car, command):
                     await client.publish(topic, self._said(car, command, status), qos=1)
@@ -79,7 +106,7 @@ class StrangeFleet:
 
     def _said(self, car: StrangeCar, command: dict[str, Any], status: str) -> bytes:
         at = self.manners.instant(datetime.now(UTC))
-        fields = ("command_id", "epoch", "payment_id", "service")
+        fields = ("command_id", "epoch", "payment_id", "service", "action")
         told = {name: command[name] for name in fields} | {"status": status, "at": at}
         signed = "|".join([car.vin, *(str(command[name]) for name in fields), status, at])
         told["signature"] = base64.b64encode(car.key.sign(signed.encode())).decode()

@@ -23,6 +23,7 @@ from caas.external_systems.local_broker import LocalBroker
 from tests.start_up.conftest import Machine, free_port
 from tests.strangers import fleet, partners
 from tests.strangers.conftest import (
+    COMMAND_KEYS,
     GATEWAY_KEY,
     GATEWAY_SECRET,
     PARTNER_SECRET,
@@ -89,7 +90,7 @@ async def world(
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(open_for_business(bank))
         await stack.enter_async_context(partners.open_for_business(makers))
-        await stack.enter_async_context(fleet.on_the_road(cars, broker.url))
+        await stack.enter_async_context(fleet.on_the_road(cars, broker.fleet_url))
         http = await stack.enter_async_context(aiohttp.ClientSession(timeout=PATIENCE))
         settings = {
             "CAAS_DATABASE_URL": database_dsn,
@@ -98,6 +99,7 @@ async def world(
             "CAAS_GATEWAY_WEBHOOK_SECRETS": GATEWAY_SECRET,
             "CAAS_PARTNER_WEBHOOK_SECRETS": PARTNER_SECRET,
             "CAAS_MQTT_URL": broker.url,
+            "CAAS_VEHICLE_COMMAND_KEYS": COMMAND_KEYS,
             "CAAS_FACTORY_URL": makers.url,
             "CAAS_REGISTRATION_URL": makers.url,
             "CAAS_TRANSPORT_URL": makers.url,
@@ -108,6 +110,7 @@ async def world(
         }
         found = World(api=api, http=http, gateway=bank, partners=makers, fleet=cars)  # type: ignore[arg-type]
         async with running(Machine(tmp_path / "data"), api, http, settings):
+            await found.publishes_its_keys()
             yield found
             _, laws = await found.call("operations", "GET", "/v1/self-check")
         assert laws["holds"], laws

@@ -20,7 +20,7 @@ from caas.external_systems.local_broker import LocalBroker
 from tests.external_systems.test_localstripe import url as url  # noqa: PLC0414  # A fixture.
 from tests.start_up.conftest import Machine, free_port
 from tests.strangers import fleet
-from tests.strangers.conftest import GATEWAY_SECRET, PARTNER_SECRET, SCOPES, running
+from tests.strangers.conftest import COMMAND_KEYS, GATEWAY_SECRET, PARTNER_SECRET, SCOPES, running
 from tests.strangers.manners import TERSE
 from tests.strangers.stories import CATALOG, buys
 from tests.strangers.world import CREATED, World, key_of
@@ -66,6 +66,7 @@ async def world(
         "CAAS_GATEWAY_WEBHOOK_SECRETS": ENDPOINT_SECRET,
         "CAAS_PARTNER_WEBHOOK_SECRETS": PARTNER_SECRET,
         "CAAS_MQTT_URL": broker.url,
+        "CAAS_VEHICLE_COMMAND_KEYS": COMMAND_KEYS,
         "CAAS_FACTORY_URL": nobody,
         "CAAS_REGISTRATION_URL": nobody,
         "CAAS_TRANSPORT_URL": nobody,
@@ -76,13 +77,15 @@ async def world(
     async with (
         aiohttp.ClientSession() as http,
         older_than_stripe(url, http) as settings["CAAS_GATEWAY_URL"],
-        fleet.on_the_road(fleet.StrangeFleet(TERSE), broker.url) as cars,
+        fleet.on_the_road(fleet.StrangeFleet(TERSE), broker.fleet_url) as cars,
         running(Machine(tmp_path / "data"), api, http, settings),
     ):
         hook = {"url": f"{api}/webhooks/gateway", "secret": ENDPOINT_SECRET, "events": EVENTS}
         async with http.post(f"{url}/_config/webhooks/ours", json=hook) as answer:
             assert answer.ok
-        yield World(api=api, http=http, fleet=cars)
+        world = World(api=api, http=http, fleet=cars)
+        await world.publishes_its_keys()
+        yield world
 
 
 EVENTS = [

@@ -48,6 +48,12 @@ class World:
         async with self.http.request(method, url, json=body, headers=headers) as answer:
             return answer.status, await answer.json(content_type=None)
 
+    async def publishes_its_keys(self) -> None:
+        """Let the fleet learn the keys that sign commands, as any fleet does."""
+        status, told = await self.call("operations", "GET", "/v1/vehicle-command-keys")
+        assert (status, len(told["data"])) == (200, 2), told
+        self.fleet.learn(told["data"])
+
     async def until(self, scope: str, path: str, **wanted: object) -> Any:
         """Wait until what stands at an address says this, and return it."""
         ends, told = time.monotonic() + WAIT_SECONDS_MAX, None

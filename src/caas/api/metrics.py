@@ -1,5 +1,7 @@
 """What the API counts of itself, as Prometheus text at GET /metrics.
 
+What the whole platform counts is read from the database when somebody looks.
+
 Requests are counted in plain lists and turned into a histogram when somebody looks, because
 counting happens with every request and looking seldom does.
 
@@ -7,11 +9,11 @@ Rule a change must keep: a label's values are few and known: routes as templates
 """
 
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import HistogramMetricFamily
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
@@ -27,6 +29,7 @@ class Metrics(Collector):
     def __init__(self, registry: CollectorRegistry) -> None:
         """Keep them in this registry, beside whatever else is in it."""
         self._registry = registry
+        self.refused_acknowledgements: Mapping[str, int] = {}
         self._counts: dict[tuple[str, str, int], list[int]] = {}
         self._seconds: dict[tuple[str, str, int], float] = {}
         registry.register(self)
@@ -41,7 +44,7 @@ class Metrics(Collector):
         counts[bisect_left(BUCKETS_SECONDS, seconds)] += 1
         self._seconds[key] += seconds
 
-    def collect(self) -> Iterator[HistogramMetricFamily]:
+    def collect(self) -> Iterator[Metric]:
         """Tell what was counted, as Prometheus asks for it."""
         family = HistogramMetricFamily(
             "caas_api_request_seconds", "How long requests took.", labels=LABELS
@@ -55,6 +58,14 @@ class Metrics(Collector):
             labels = (method, route, str(status))
             family.add_metric(labels, buckets, self._seconds[method, route, status])
         yield family
+        refused = CounterMetricFamily(
+            "caas_vehicle_acknowledgements_refused",
+            "Acknowledgements that proved nothing, in the whole platform.",
+            labels=("reason",),
+        )
+        for reason, count in self.refused_acknowledgements.items():
+            refused.add_metric((reason,), count)
+        yield refused
 
     def text(self) -> bytes:
         """Return everything in the registry as Prometheus reads it."""

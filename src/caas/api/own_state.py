@@ -7,6 +7,8 @@ database does, and says no as well when it takes no writes; the laws are read by
 time, because they read the whole database.
 """
 
+import asyncio
+from contextlib import suppress
 from datetime import datetime
 from typing import Final
 
@@ -18,9 +20,11 @@ from caas.api.operation import Operation
 from caas.api.problems import NotReadyError, Problem
 from caas.api.rooms import Api
 from caas.billing_database import law_checks
+from caas.errors import UnavailableError
 from caas.rules.scopes import Scope
 
 TAG: Final = "own state"
+METRICS_SECONDS_MAX: Final = 2.0
 METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -74,8 +78,12 @@ async def laws(api: Api, _call: Call) -> Answer:
 
 
 async def metrics(api: Api, _call: Call) -> Answer:
-    """Return counts and durations as Prometheus reads them."""
+    """Return counts and durations as Prometheus reads them, also while the database is away."""
     await api.settings.before_metrics()
+    with suppress(UnavailableError, TimeoutError):
+        async with asyncio.timeout(METRICS_SECONDS_MAX):
+            refused = await api.rooms.books.commands.refused_by_reason()
+        api.metrics.refused_acknowledgements = refused
     return Answer(200, api.metrics.text(), ((b"content-type", METRICS_TYPE.encode()),))
 
 

@@ -28,7 +28,7 @@ from caas.api.texts import (
     Signature,
     Vin,
 )
-from caas.external_systems.vehicle_messages import Acknowledgement, AcknowledgementStatus
+from caas.external_systems.vehicle_messages import Acknowledgement, AcknowledgementStatus, Action
 from caas.rules.payment_states import PaymentState
 
 
@@ -77,6 +77,7 @@ class DeliveryBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     command_id: UUID
     epoch: Epoch
     service: Reference
+    action: Action
     status: AcknowledgementStatus
     at: Instant
     signature: Signature
@@ -98,6 +99,7 @@ class DeliveryBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             epoch=self.epoch,
             payment_id=str(payment_id),
             service=self.service,
+            action=self.action,
             status=self.status,
             status_reason=self.status_reason,
             at=at,

@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 from caas.api.authentication import ConfiguredKey
 from caas.external_systems.http import Secret
 from caas.external_systems.seed_contract_wire import read_event
+from caas.external_systems.vehicle_command_keys import PublicCommandKey
 from caas.external_systems.webhook_signatures import Verifier, WebhookVerifier
 from caas.rules.rate_limits import DEFAULT_ADDRESS_LIMIT, DEFAULT_KEY_LIMIT, RateLimit
 
@@ -39,7 +40,8 @@ class ApiSettings:
     Without secrets for a sender its webhooks are refused. `on_webhook` is called after a webhook
     was stored, so that a worker in the same process looks at once. `key_limit` is how often one key
     may call, `address_limit` how often one address may without a valid key. `degraded` says which
-    parts do not answer, and `before_metrics` brings the registry up to date.
+    parts do not answer, and `before_metrics` brings the registry up to date. `vehicle_command_keys`
+    are the public keys that vehicles are to believe.
     """
 
     now: Callable[[], datetime]
@@ -51,6 +53,7 @@ class ApiSettings:
     factory_webhook_secrets: Sequence[Secret] = ()
     transport_webhook_secrets: Sequence[Secret] = ()
     on_webhook: Callable[[], None] = field(default=lambda: None)
+    vehicle_command_keys: Sequence[PublicCommandKey] = ()
     key_limit: RateLimit = DEFAULT_KEY_LIMIT
     address_limit: RateLimit = DEFAULT_ADDRESS_LIMIT
     degraded: Callable[[], list[str]] = list

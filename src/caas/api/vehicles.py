@@ -1,7 +1,8 @@
 """Vehicles: the stock, and where each vehicle is on its way (Diagrams 2 and 3).
 
-Rule a change must keep: a vehicle's public key is told by the factory or by operations, never by
-whoever sells or drives it, because its word decides what is charged.
+Rule a change must keep: a vehicle's public key is told by the factory, or once, with a vehicle that
+the factory has finished, by a caller for the whole company; never by whoever sells or drives it,
+because its word decides what is charged.
 """
 
 import base64
@@ -85,6 +86,19 @@ class VehiclePage(msgspec.Struct, frozen=True, kw_only=True):
     next_cursor: str | None
 
 
+class CommandKeyAnswer(msgspec.Struct, frozen=True):
+    """A key that may sign commands to vehicles: its id, and its Ed25519 public half in base64."""
+
+    key_id: str
+    public_key: str
+
+
+class CommandKeysAnswer(msgspec.Struct, frozen=True):
+    """Every key that a vehicle is to believe now."""
+
+    data: list[CommandKeyAnswer]
+
+
 class VehicleQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which vehicles are listed."""
 
@@ -154,6 +168,14 @@ async def list_vehicles(api: Api, call: Call) -> Answer:
     return answer_of(200, VehiclePage(data=[_told(vehicle) for vehicle in shown], next_cursor=more))
 
 
+async def vehicle_command_keys(api: Api, _call: Call) -> Answer:
+    """Return the keys that commands to vehicles are signed with; a vehicle believes no other."""
+    known = api.settings.vehicle_command_keys
+    return answer_of(
+        200, CommandKeysAnswer([CommandKeyAnswer(key.key_id, key.public_key) for key in known])
+    )
+
+
 def vin_of(call: Call) -> str:
     """Return the VIN in the address.
 
@@ -209,5 +231,9 @@ VEHICLE_OPERATIONS: Final = (
     Operation(
         id="listVehicles", tag=TAG, method="GET", path="/v1/vehicles", query=LISTED,
         answers={200: VehiclePage}, handle=list_vehicles,
+    ),
+    Operation(
+        id="vehicleCommandKeys", tag=TAG, method="GET", path="/v1/vehicle-command-keys",
+        answers={200: CommandKeysAnswer}, handle=vehicle_command_keys,
     ),
 )  # fmt: skip

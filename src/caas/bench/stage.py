@@ -4,6 +4,7 @@ Rule a change must keep: what is made ready here is not measured.
 """
 
 import base64
+import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from caas.external_systems.in_process_vehicle_link import InProcessVehicleLink
 from caas.external_systems.local_outbox import LocalOutbox
 from caas.external_systems.payment_gateway import PaymentGateway
 from caas.external_systems.transport_system import TransportSystem
+from caas.external_systems.vehicle_command_keys import PRIVATE_KEY_BYTES, VehicleCommandKeys
 from caas.garbage import set_aside_what_stays
 from caas.local_machine import vehicles_at_hand
 from caas.order_management import OrderPartners
@@ -83,9 +85,10 @@ async def standing(
     async with AsyncExitStack() as stack:
         database = await connection.connect(dsn)
         stack.push_async_callback(database.close)
-        fleet = vehicles_at_hand(1.0)
+        keys = VehicleCommandKeys([secrets.token_bytes(PRIVATE_KEY_BYTES)])
+        fleet = vehicles_at_hand(1.0, keys)
         fleet.says_in_progress = False
-        link = InProcessVehicleLink(fleet, now=app.now, on_refused=_fail)
+        link = InProcessVehicleLink(fleet, now=app.now, command_keys=keys, on_refused=_fail)
         nobody = HttpClient("http://127.0.0.1:9", partner="nobody")
         platform = assembly.assemble(
             database,
@@ -109,11 +112,11 @@ async def standing(
         await platform.ota_activation_engine.start()
         stack.push_async_callback(link.close)
         fleet.add_many(QUICK_VEHICLES if quick else VEHICLES)
-        keys = {
+        car_keys = {
             vin: await key_of(vin) if key_of else base64.b64decode(fleet.public_key(car))
             for vin, car in fleet.cars.items()
         }
-        stage = await _furnished(database, platform, keys, quick=quick)
+        stage = await _furnished(database, platform, car_keys, quick=quick)
         set_aside_what_stays()
         yield stage
 

@@ -46,7 +46,7 @@ ALERTS: Final = """
 select kind, sentence from cases where subject = $1 order by opened_at
 """
 REFUSED: Final = """
-select count(*) from delivery_evidence where subject = $1 and not verified
+select coalesce(sum(times), 0)::bigint from refused_acknowledgements where subject = $1
 """
 
 

@@ -26,9 +26,14 @@ select command_id, vin, service, action, epoch, valid_until, deadline, created_a
   from ota_commands where subject = $1 order by epoch limit $2
 """
 ANSWERS: Final = """
-select id, kind, command_id, epoch, vin, status, status_reason, at as vehicle_time, verified,
-       refused_because, recorded_at
-  from delivery_evidence where subject = $1 order by recorded_at limit $2
+select id, kind, command_id, epoch, vin, status, status_reason, at as vehicle_time,
+       null as refused_because, recorded_at
+  from delivery_evidence where subject = $1
+union all
+select null, 'vehicle_acknowledgement', command_id, null, vin, times || ' x', null, null, reason,
+       first_at
+  from refused_acknowledgements where subject = $1
+ order by recorded_at limit $2
 """
 WEBHOOKS: Final = """
 select event_id, coalesce(body->>'type', '') as type,

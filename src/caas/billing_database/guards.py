@@ -74,8 +74,8 @@ select m.name from meant m
 """
 
 ACKNOWLEDGED: Final = """
-select e.id::text, e.vin, e.command_id::text, e.epoch, e.subject::text, e.service, e.status,
-          e.at, e.signature, v.public_key
+select e.id::text, e.vin, e.command_id::text, e.epoch, e.subject::text, e.service,
+          case when e.signs_action then e.action end, e.status, e.at, e.signature, v.public_key
      from delivery_evidence e left join vehicles v on v.vin = e.vin
     where e.verified and e.kind = 'vehicle_acknowledgement'"""
 """The verified words of vehicles, with the key each must be signed with."""

@@ -1,8 +1,9 @@
 """Commands to vehicles and what vehicles answered, as rows (OTA Activation Engine).
 
-Rules a change must keep: both tables are append-only; an acknowledgement that does not prove
-anything is kept with the reason; reads of the hot path are joined like its writes; what is
-remembered of a command is what the database answered when it was committed, and is used once.
+Rules a change must keep: both tables are append-only; of an acknowledgement that proves nothing no
+word is kept, it is counted with the reason in a limited number of rows (decision 106); reads of the
+hot path are joined like its writes; what is remembered of a command is what the database answered
+when it was committed, and is used once.
 """
 
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from caas.billing_database.ota_command import OtaCommand
 
 KEYS_KNOWN_MAX: Final = 50_000
 COMMANDS_AT_HAND_MAX: Final = 10_000
+REFUSED_ROWS_PER_VEHICLE_AND_HOUR: Final = 20
 
 COLUMNS: Final = """
 select k.command_id, k.subject, k.vin, k.service, k.action, k.purpose, k.epoch, k.valid_until,
@@ -49,14 +51,36 @@ select command_id, subject, vin, service, action, purpose, epoch, valid_until, d
 """
 RECORD: Final = """
 insert into delivery_evidence (id, subject, kind, command_id, action, epoch, vin, service, status,
-    status_reason, at, signature, verified, refused_because, recorded_at)
+    status_reason, at, signature, verified, recorded_at)
 values ($1, $2, 'vehicle_acknowledgement', $3,
-        (select action from ota_commands where command_id = $3), $4, $5, $6, $7, $8, $9, $10, $11,
-        $12, db_now())
+        (select action from ota_commands where command_id = $3), $4, $5, $6, $7, $8, $9, $10, true,
+        db_now())
 on conflict do nothing returning id
 """
+COUNT_REFUSED: Final = """
+with known as (
+  select coalesce((select vin from vehicles where vin = $1), '') as vin,
+         date_trunc('hour', db_now()) as hour),
+room as (
+  select k.vin, k.hour,
+         exists (select from refused_acknowledgements r
+                  where r.vin = k.vin and r.hour = k.hour and r.reason = $2 and r.digest = $3)
+         or (select count(*) from refused_acknowledgements r
+              where r.vin = k.vin and r.hour = k.hour) < $6 as is_left
+    from known k)
+insert into refused_acknowledgements as r (vin, hour, reason, digest, command_id, subject, times,
+    first_at, last_at)
+select vin, hour, $2, case when is_left then $3 else ''::bytea end,
+       case when is_left then $4::uuid end, case when is_left then $5::uuid end,
+       1, db_now(), db_now() from room
+on conflict (vin, hour, reason, digest) do update
+   set times = r.times + 1, last_at = greatest(r.last_at, excluded.last_at)
+"""
+REFUSED_BY_REASON: Final = """
+select reason, sum(times)::bigint as times from refused_acknowledgements group by reason
+"""
 ANSWERS: Final = """
-select command_id, status, status_reason, at, signature, verified, refused_because, recorded_at
+select command_id, status, status_reason, at, signature, recorded_at
   from delivery_evidence where subject = $1 order by recorded_at limit 100
 """
 PUBLIC_KEYS: Final = "select vin, public_key from vehicles where vin = any ($1)"
@@ -64,18 +88,31 @@ PUBLIC_KEYS: Final = "select vin, public_key from vehicles where vin = any ($1)"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VehicleAnswer:
-    """What a vehicle said, verified or refused with the reason."""
+    """What a vehicle said under its signature."""
 
     subject: UUID
-    command_id: UUID | None
-    epoch: int | None
+    command_id: UUID
+    epoch: int
     vin: str
     service: str
     status: str
     status_reason: str | None
     at: str
     signature: bytes
-    refused_because: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefusedAnswer:
+    """An acknowledgement that proves nothing: a digest, and nothing it says.
+
+    `vin` is the topic's; it is kept if a vehicle of ours has it. The command is one of ours.
+    """
+
+    vin: str
+    reason: str
+    digest: bytes
+    command_id: UUID | None
+    subject: UUID | None
 
 
 class OtaCommands:
@@ -169,10 +206,25 @@ class OtaCommands:
             answer.status_reason,
             answer.at,
             answer.signature,
-            answer.refused_because is None,
-            answer.refused_because,
         )
         return None if row is None else row["id"]
+
+    async def count_refused(self, answer: RefusedAnswer) -> None:
+        """Count an acknowledgement that proves nothing; most vehicles never have a row of these."""
+        await self._database.fetch(
+            COUNT_REFUSED,
+            answer.vin,
+            answer.reason,
+            answer.digest,
+            answer.command_id,
+            answer.subject,
+            REFUSED_ROWS_PER_VEHICLE_AND_HOUR,
+        )
+
+    async def refused_by_reason(self) -> dict[str, int]:
+        """Return how many acknowledgements proved nothing, by the reason."""
+        rows = await self._database.fetch(REFUSED_BY_REASON)
+        return {row["reason"]: row["times"] for row in rows}
 
     async def answers(self, subject: UUID) -> list[dict[str, object]]:
         """Return everything vehicles said about a subject, in order."""

@@ -75,10 +75,11 @@ async def _look_for_unsigned_words(connection: Connection) -> Finding:
     found: list[str] = []
     async with connection.transaction(readonly=True):
         async for row in connection.cursor(EVERY_WORD_IS_SIGNED.query, prefetch=PREFETCH_ROWS):
-            evidence, vin, command_id, epoch, subject, service, status, at, signature, key = row
+            evidence, vin, command_id, epoch, subject, service, action, status, at, *proof = row
+            signature, key = proof
             word = SignedWord(
                 vin=vin, command_id=command_id, epoch=epoch, payment_id=subject, service=service,
-                status=status, at=at,
+                action=action, status=status, at=at,
             )  # fmt: skip
             if key is None or not signed_with(key, signature=signature, text=word.text):
                 found.append(evidence)

@@ -69,12 +69,11 @@ def told_by_vehicles(play: Play) -> list[Arrow]:
         return []
     told: dict[tuple[str, ...], Arrow] = {}
     often: dict[tuple[str, ...], int] = {}
-    actions: dict[str, str] = {}
     for message in play.stage.airwaves.messages:
         at = play.stage.calendar.of(message.at)
         if message.vin not in play.cars or at < play.story.began_at:
             continue
-        arrow = _message(message.said, at, actions)
+        arrow = _message(message.said, at)
         if arrow is None:
             continue
         same = (message.vin, message.said["command_id"], arrow.what)
@@ -107,14 +106,13 @@ def _folded(exchanges: Iterable[Exchange], told: Any) -> list[Arrow]:
     return arrows
 
 
-def _message(said: dict[str, Any], at: datetime, actions: dict[str, str]) -> Arrow | None:
-    if "action" in said:
-        actions[said["command_id"]] = said["action"]
+def _message(said: dict[str, Any], at: datetime) -> Arrow | None:
+    if "status" not in said:
         what = f"{COMMANDS[said['action']]}: {said['service']}"
         return Arrow(at, IOT_GATEWAY, VEHICLE, what)
-    if said.get("status") not in ANSWERS:
+    if said["status"] not in ANSWERS:
         return None
-    is_now = SWITCHED.get(actions.get(said["command_id"], ""), "")
+    is_now = SWITCHED[said["action"]]
     reason = said["status_reason"] or f"{said['service']} is {is_now}, signed by the car"
     return Arrow(at, VEHICLE, IOT_GATEWAY, f"{ANSWERS[said['status']]}: {reason}")
 

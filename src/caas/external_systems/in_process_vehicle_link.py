@@ -21,6 +21,7 @@ from caas.external_systems.acknowledgement_inbox import (
     OnRefused,
 )
 from caas.external_systems.iot_gateway import VehicleLinkUnavailableError, seconds_to_deadline
+from caas.external_systems.vehicle_command_keys import VehicleCommandKeys
 from caas.external_systems.vehicle_messages import VehicleCommand
 
 
@@ -42,11 +43,13 @@ class InProcessVehicleLink:
         vehicles: VehiclesAtHand,
         *,
         now: Callable[[], datetime],
+        command_keys: VehicleCommandKeys,
         on_refused: OnRefused,
     ) -> None:
         """Keep the vehicles."""
         self._vehicles = vehicles
         self._now = now
+        self._command_keys = command_keys
         self._on_refused = on_refused
         self._inbox: AcknowledgementInbox | None = None
 
@@ -72,7 +75,8 @@ class InProcessVehicleLink:
         if self._inbox is None:
             raise VehicleLinkUnavailableError(command_id=command.command_id)
         topic = vehicle_messages.request_topic(command.vin, command.command_id)
-        self._vehicles.receive(topic, vehicle_messages.encode_command(command), seconds)
+        payload = vehicle_messages.encode_command(command, self._command_keys)
+        self._vehicles.receive(topic, payload, seconds)
         await asyncio.sleep(0)  # As on a network, the answer may be there before we return.
 
     async def close(self) -> None:

@@ -18,6 +18,7 @@ What the broker guarantees, and what it does not:
 
 Rules a change must keep:
 - A message is confirmed to the broker only by the inbox, once it was handled.
+- No command leaves unsigned (decision 105).
 - No command is sent after its deadline, and the broker drops it then.
 - Nothing is resent here: the caller keeps the command and its deadline.
 """
@@ -49,6 +50,7 @@ from caas.external_systems.mqtt_packets import (
     Session,
     UnconfirmedPublishError,
 )
+from caas.external_systems.vehicle_command_keys import VehicleCommandKeys
 from caas.external_systems.vehicle_messages import (
     Acknowledgement,
     AcknowledgementStatus,
@@ -129,12 +131,13 @@ def seconds_to_deadline(command: VehicleCommand, now: datetime) -> int:
 class MqttVehicleLink:
     """The vehicles behind an MQTT 5 broker."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # where, as whom, and what the caller lends
         self,
         url: str,
         *,
         client_id: str,
         now: Callable[[], datetime],
+        command_keys: VehicleCommandKeys,
         on_refused: OnRefused,
         session_expiry_seconds: int = SESSION_EXPIRY_SECONDS,
         tls_context: ssl.SSLContext | None = None,
@@ -146,6 +149,7 @@ class MqttVehicleLink:
             client_id=client_id, expiry_seconds=session_expiry_seconds, unhandled_max=UNHANDLED_MAX
         )
         self._now = now
+        self._command_keys = command_keys
         self._on_refused = on_refused
         self._inbox: AcknowledgementInbox | None = None
         self._connection: MqttConnection | None = None
@@ -174,7 +178,7 @@ class MqttVehicleLink:
         """
         publication = Publication(
             topic=vehicle_messages.request_topic(command.vin, command.command_id),
-            payload=vehicle_messages.encode_command(command),
+            payload=vehicle_messages.encode_command(command, self._command_keys),
             expiry_seconds=seconds_to_deadline(command, self._now()),
             response_topic=vehicle_messages.response_topic(command.vin, command.command_id),
             correlation_data=command.command_id.encode(),

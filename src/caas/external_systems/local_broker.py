@@ -6,12 +6,13 @@ Operation at scale names a broker of its own by `CAAS_MQTT_URL` and never comes 
 The broker of a folder is shared: the first process that needs it starts it, later ones join, and
 the last one to leave stops it. When all of them were killed it stays, and the next one joins it.
 
-Inside `data_dir/mosquitto`: `mosquitto.conf`, `password` and its hash in `passwords`,
-`mosquitto.log`, `broker.json` (address and process), the broker's stored sessions, lock files, and
-`program/` when it was fetched.
+Inside `data_dir/mosquitto`: `mosquitto.conf`, the accounts in `accounts.json`, what the broker
+reads of them in `passwords` and `access`, `mosquitto.log`, `broker.json` (address and process),
+the broker's stored sessions, lock files, and `program/` when it was fetched.
 
 Rules a change must keep:
-- It listens on 127.0.0.1 only, and only to who knows the password kept in that folder (mode 0700).
+- It listens on 127.0.0.1 only, and only to the accounts kept in that folder (mode 0700), each of
+  which may say and hear what `broker_accounts` gives it.
 - Only a process whose command line names our own configuration is ever ended.
 - mosquitto started by root becomes the user `mosquitto` or `nobody`, who could not read our folder:
   as root it is told to stay root. Only a container or a test machine runs this as root.
@@ -19,10 +20,9 @@ Rules a change must keep:
 """
 
 import asyncio
-import base64
-import hashlib
 import os
 import secrets
+import signal
 import socket
 from dataclasses import dataclass
 from fcntl import LOCK_EX, LOCK_SH
@@ -32,21 +32,21 @@ from typing import Final
 import msgspec
 
 from caas.errors import StartupError, UnavailableError
-from caas.external_systems import broker_process, mqtt_connection
+from caas.external_systems import broker_accounts, broker_process, mqtt_connection
+from caas.external_systems.broker_accounts import FLEET, PLATFORM, password_of, write_privately
 from caas.external_systems.mosquitto_program import NoBroker, Program, find_or_fetch
 from caas.external_systems.mqtt_packets import BrokerAddress, Session
 
-__all__ = ["LocalBroker", "NoBroker", "PortInUseError", "start_local_broker"]
+__all__ = ["LocalBroker", "NoBroker", "PortInUseError", "start_local_broker", "vehicle_account"]
 
 ANY_FREE_PORT: Final = 0
 START_SECONDS_MAX: Final = 10.0
-USERNAME: Final = "caas"
 SESSIONS: Final = "mosquitto.db"
-PASSWORD_ROUNDS: Final = 101  # mosquitto's own number; the password itself is 128 random bits.
 CONFIGURATION: Final = """\
 listener {port} 127.0.0.1
 allow_anonymous false
 password_file {folder}/passwords
+acl_file {folder}/access
 user {user}
 persistence true
 persistence_location {folder}/
@@ -78,7 +78,7 @@ class _Running(msgspec.Struct):
 
 @dataclass(slots=True)
 class LocalBroker:
-    """Our use of the folder's broker; `url` holds the password."""
+    """Our use of the folder's broker; `url` holds the platform's password."""
 
     url: str
     folder: Path
@@ -89,6 +89,11 @@ class LocalBroker:
     def port(self) -> int:
         """Where it listens on 127.0.0.1."""
         return BrokerAddress.from_url(self.url).port
+
+    @property
+    def fleet_url(self) -> str:
+        """The address for the telecom gateway of the simulated vehicles; it holds its password."""
+        return _address(self.folder, FLEET, self.port)
 
     def lives(self) -> bool:
         """Whether the broker's process is there, also when it is stopped or busy."""
@@ -145,14 +150,53 @@ async def start_local_broker(
     return LocalBroker(running.url, folder, running.pid, users)
 
 
-async def _joined(folder: Path) -> _Running | None:
+async def vehicle_account(data_dir: Path, vin: str) -> str:
+    """Give a vehicle an account at the folder's broker; return its address, with the password.
+
+    Raises:
+        NoVehicleNameError: it is no VIN.
+        StartupError: no broker runs on this folder, or it does not take the account in.
+    """
+    folder = (data_dir / "mosquitto").absolute()
+    running = _record(folder)
+    if running is None:
+        raise StartupError(f"No broker runs on {data_dir}: './caas up' starts one.")
+    starting = await broker_process.locked(folder / "starting.lock", LOCK_EX)
+    try:
+        password = broker_accounts.password_of_vehicle(folder, vin)
+        broker_accounts.write_for_mosquitto(folder)
+        os.kill(running.pid, signal.SIGHUP)
+    finally:
+        os.close(starting)
+    url = f"mqtt://{vin}:{password}@127.0.0.1:{BrokerAddress.from_url(running.url).port}"
+    if not await _lets_in_soon(url):
+        raise StartupError(f"The broker on {data_dir} does not take the account in.")
+    return url
+
+
+async def _lets_in_soon(url: str) -> bool:
+    deadline = asyncio.get_running_loop().time() + START_SECONDS_MAX
+    while asyncio.get_running_loop().time() < deadline:
+        if await _answers(url):
+            return True
+        await asyncio.sleep(broker_process.POLL_SECONDS)
+    return False
+
+
+def _record(folder: Path) -> _Running | None:
     try:
         running = msgspec.json.decode((folder / "broker.json").read_bytes(), type=_Running)
     except (FileNotFoundError, msgspec.DecodeError):
         return None
-    if not broker_process.is_ours(running.pid, folder):
+    return running if broker_process.is_ours(running.pid, folder) else None
+
+
+async def _joined(folder: Path) -> _Running | None:
+    running = _record(folder)
+    if running is None:
         return None
-    if await _answers(running.url):
+    fleet_url = _address(folder, FLEET, BrokerAddress.from_url(running.url).port)
+    if await _answers(running.url) and await _answers(fleet_url):
         return running
     await broker_process.end(running.pid, folder)
     return None
@@ -182,7 +226,7 @@ async def _started(folder: Path, port: int, program: Program | NoBroker) -> _Run
 
 async def _launched(folder: Path, url: str, program: Program) -> _Running | None:
     running = _Running(url, broker_process.spawn(program, folder))
-    _write_privately(folder / "broker.json", msgspec.json.encode(running))
+    write_privately(folder / "broker.json", msgspec.json.encode(running))
     deadline = asyncio.get_running_loop().time() + START_SECONDS_MAX
     try:
         while broker_process.alive(running.pid) and asyncio.get_running_loop().time() < deadline:
@@ -197,31 +241,17 @@ async def _launched(folder: Path, url: str, program: Program) -> _Running | None
 
 
 def _configure(folder: Path, port: int) -> str:
-    """Write the configuration; return the address, which holds the password."""
-    password = _password(folder)
-    salt = secrets.token_bytes(12)
-    digest = hashlib.pbkdf2_hmac("sha512", password.encode(), salt, PASSWORD_ROUNDS, 64)
-    salt_text, digest_text = (base64.b64encode(part).decode() for part in (salt, digest))
-    hashed = f"{USERNAME}:$7${PASSWORD_ROUNDS}${salt_text}${digest_text}\n"
-    _write_privately(folder / "passwords", hashed.encode())
+    """Write the configuration; return the platform's address, which holds its password."""
+    url, _ = (_address(folder, name, port) for name in (PLATFORM, FLEET))
+    broker_accounts.write_for_mosquitto(folder)
     user = "root" if os.geteuid() == 0 else "nobody"  # Only root may change it: else no effect.
     text = CONFIGURATION.format(port=port, folder=folder, user=user)
-    _write_privately(broker_process.configuration(folder), text.encode())
-    return f"mqtt://{USERNAME}:{password}@127.0.0.1:{port}"
+    write_privately(broker_process.configuration(folder), text.encode())
+    return url
 
 
-def _password(folder: Path) -> str:
-    """Return the folder's password; it outlives a restart, so that clients find their way back."""
-    kept = folder / "password"
-    if not kept.exists():
-        _write_privately(kept, secrets.token_urlsafe(16).encode())
-    return kept.read_text()
-
-
-def _write_privately(path: Path, content: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
+def _address(folder: Path, account: str, port: int) -> str:
+    return f"mqtt://{account}:{password_of(folder, account)}@127.0.0.1:{port}"
 
 
 def _free_port(port: int) -> int:

@@ -1,7 +1,8 @@
 """What the platform and a vehicle say to each other, and how it looks on the wire.
 
 Seed: "Send Activation Command" and "Configuration Applied" of Diagram 4, arrows 2 and 3 of
-Diagram 8. The acknowledgement is the delivery evidence of decision 15: the vehicle signs it.
+Diagram 8. The platform signs its commands (decision 105); the vehicle signs its acknowledgement,
+which is the delivery evidence of decision 15.
 
 Rules a change must keep:
 - Topics and payloads are public; fields may be added, never renamed or given another meaning.
@@ -24,6 +25,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 
 from caas.errors import RefusedError
+from caas.external_systems.vehicle_command_keys import VehicleCommandKeys
 from caas.rules.vehicle_signatures import SIGNATURE_BYTES, SignedWord, signed_with
 
 TOPIC_ROOT: Final = "caas/v1/vehicles"
@@ -91,6 +93,7 @@ class Acknowledgement:
     epoch: int
     payment_id: str
     service: str
+    action: Action
     status: AcknowledgementStatus
     status_reason: str
     at: datetime
@@ -102,7 +105,7 @@ class Acknowledgement:
         """The text under the signature."""
         return SignedWord(
             vin=self.vin, command_id=self.command_id, epoch=self.epoch, payment_id=self.payment_id,
-            service=self.service, status=self.status, at=self.at_text,
+            service=self.service, action=self.action, status=self.status, at=self.at_text,
         ).text  # fmt: skip
 
 
@@ -114,8 +117,10 @@ class _Request(msgspec.Struct, frozen=True):
     action: Action
     payment_id: str
     service: str
-    valid_until: datetime | None
-    deadline: datetime
+    valid_until: str | None
+    deadline: str
+    signature: str
+    key_id: str
 
 
 _Name = Annotated[str, msgspec.Meta(pattern=rf"\A{_NAME.pattern}\Z")]
@@ -130,6 +135,7 @@ class _Response(msgspec.Struct, frozen=True):
     epoch: _Epoch
     payment_id: _Name
     service: _Name
+    action: Action
     status: AcknowledgementStatus
     at: str
     signature: str
@@ -150,8 +156,14 @@ def response_topic(vin: str, command_id: str) -> str:
     return f"{TOPIC_ROOT}/{vin}/commands/{command_id}/response"
 
 
-def encode_command(command: VehicleCommand) -> bytes:
-    """Return the payload of the request."""
+def encode_command(command: VehicleCommand, keys: VehicleCommandKeys) -> bytes:
+    """Return the payload of the request, signed; what is signed of an instant is the text sent."""
+    deadline = _text(command.deadline)
+    valid_until = None if command.valid_until is None else _text(command.valid_until)
+    signed = keys.sign(
+        f"{command.vin}|{command.command_id}|{command.epoch}|{command.payment_id}"
+        f"|{command.service}|{command.action}|{valid_until or ''}|{deadline}"
+    )
     return _REQUESTS.encode(
         _Request(
             command_id=command.command_id,
@@ -159,8 +171,10 @@ def encode_command(command: VehicleCommand) -> bytes:
             action=command.action,
             payment_id=command.payment_id,
             service=command.service,
-            valid_until=command.valid_until,
-            deadline=command.deadline,
+            valid_until=valid_until,
+            deadline=deadline,
+            signature=signed.signature,
+            key_id=signed.key_id,
         )
     )
 
@@ -190,6 +204,7 @@ def decode_acknowledgement(topic: str, payload: bytes) -> Acknowledgement:
         epoch=response.epoch,
         payment_id=response.payment_id,
         service=response.service,
+        action=response.action,
         status=response.status,
         status_reason=(response.status_reason or "")[:REASON_CHARACTERS_MAX],
         at=_instant(response.at),
@@ -203,6 +218,11 @@ def verify_signature(acknowledgement: Acknowledgement, public_key: bytes) -> boo
     return signed_with(
         public_key, signature=acknowledgement.signature, text=acknowledgement.signed_text
     )
+
+
+def _text(instant: datetime) -> str:
+    text: str = msgspec.to_builtins(instant)
+    return text
 
 
 def _instant(text: str) -> datetime:

@@ -89,13 +89,19 @@ class Sale:
         """Put a vehicle into stock, or change what a known one costs.
 
         Raises:
-            VehicleDiffersError: it is known as another model, or with another public key.
+            VehicleDiffersError: it is known as another model, or with another public key, or its
+                key is still to come from the factory.
         """
 
         async def put(connection: Connection) -> Vehicle:
             known = await self._books.vehicles.locked(vehicle.vin, within=connection)
             if known is not None and other_key(known, vehicle.public_key):
                 raise VehicleDiffersError(vin=vehicle.vin)
+            if known is not None and vehicle.public_key and _factory_will_tell_key(known):
+                raise VehicleDiffersError(
+                    f"The key of the vehicle {vehicle.vin} comes from the factory, with "
+                    "'vehicle.ready'; it cannot be set before."
+                )
             if not await self._books.vehicles.put(vehicle, within=connection):
                 raise VehicleDiffersError(vin=vehicle.vin)
             return await self._books.vehicles.get(vehicle.vin, within=connection)
@@ -155,3 +161,7 @@ def other_key(vehicle: Vehicle, public_key: bytes | None) -> bool:
     if public_key is None or vehicle.public_key is None:
         return False
     return not hmac.compare_digest(public_key, vehicle.public_key)
+
+
+def _factory_will_tell_key(vehicle: Vehicle) -> bool:
+    return vehicle.public_key is None and not vehicle.finished

@@ -7,7 +7,7 @@ signed by that vehicle's key and says exactly what the recorded command said. Th
 purchase go up as Diagram 8's arrows 4a and 4b.
 
 Rules a change must keep: time-outs are decided here, not by the broker; evidence that is forged,
-foreign or replayed is refused and recorded; whatever a vehicle applied late is followed by the
+foreign or replayed is refused and counted; whatever a vehicle applied late is followed by the
 desired state again, and nobody is charged for it.
 """
 
@@ -45,7 +45,12 @@ from caas.ota_activation_engine.commands import (
     restoring_command,
     wire,
 )
-from caas.ota_activation_engine.evidence import EvidenceRefusedError, answer_in, evidence_in
+from caas.ota_activation_engine.evidence import (
+    EvidenceRefusedError,
+    answer_in,
+    evidence_in,
+    refused_in,
+)
 from caas.rules.activation import ActivationResult
 from caas.rules.pace import Pace
 
@@ -165,7 +170,7 @@ class OtaActivationEngine:
         return len(states)
 
     async def acknowledged(self, acknowledgement: Acknowledgement) -> None:
-        """Take one acknowledgement from the vehicle link; what is refused is recorded.
+        """Take one acknowledgement from the vehicle link; what is refused is counted.
 
         That a vehicle has begun proves nothing and changes nothing, so it is not even judged.
         """
@@ -180,12 +185,14 @@ class OtaActivationEngine:
         """Judge one acknowledgement and report what it proves.
 
         Raises:
-            EvidenceRefusedError: it proves nothing; it was recorded with the reason.
+            EvidenceRefusedError: it proves nothing; it was counted with the reason.
         """
         command = await self._command_of(acknowledgement)
         because = await self._doubt(acknowledgement, command)
         if because is not None:
-            await self._commands.record(answer_in(acknowledgement, command, refused=because))
+            await self._commands.count_refused(
+                refused_in(acknowledgement, command, because=because)
+            )
             raise EvidenceRefusedError(f"The acknowledgement was refused: {because}.")
         assert command is not None, "an acknowledgement without command is doubted"
         if acknowledgement.status is AcknowledgementStatus.IN_PROGRESS:
@@ -214,8 +221,10 @@ class OtaActivationEngine:
             acknowledgement.epoch,
             acknowledgement.payment_id,
             acknowledgement.service,
+            acknowledgement.action,
         )
-        if said != (command.vin, command.epoch, str(command.subject), command.service):
+        meant = (command.vin, command.epoch, str(command.subject), command.service, command.action)
+        if said != meant:
             return "it does not say what the command said"
         key = await self._commands.public_key(command.vin)
         if key is None:

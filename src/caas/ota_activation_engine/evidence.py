@@ -1,21 +1,23 @@
 """What a vehicle's acknowledgement is in our books: evidence, or an answer that proves nothing.
 
-Rule a change must keep: what was signed is kept as the text it was signed as (decision 15).
+Rules a change must keep: what was signed is kept as the text it was signed as (decision 15); of
+what is refused no word is kept (decision 106).
 """
 
 import base64
+import hashlib
 from uuid import UUID
 
-from caas.billing_database.identifiers import derived_id, new_id
+from caas.billing_database.identifiers import new_id
 from caas.billing_database.moves import Evidence
 from caas.billing_database.ota_command import OtaCommand
-from caas.billing_database.ota_commands import VehicleAnswer
+from caas.billing_database.ota_commands import RefusedAnswer, VehicleAnswer
 from caas.errors import RefusedError
 from caas.external_systems.vehicle_messages import Acknowledgement
 
 
 class EvidenceRefusedError(RefusedError):
-    """This acknowledgement proves nothing; it was recorded and changes nothing."""
+    """This acknowledgement proves nothing; it was counted and changes nothing."""
 
     code = "evidence_refused"
 
@@ -36,13 +38,11 @@ def evidence_in(acknowledgement: Acknowledgement) -> Evidence:
     )
 
 
-def answer_in(
-    acknowledgement: Acknowledgement, command: OtaCommand | None, *, refused: str | None = None
-) -> VehicleAnswer:
-    """Return what a vehicle said, with the reason if it was refused."""
+def answer_in(acknowledgement: Acknowledgement, command: OtaCommand) -> VehicleAnswer:
+    """Return what a vehicle said of a command."""
     return VehicleAnswer(
-        subject=command.subject if command else _nobody(acknowledgement),
-        command_id=command.command_id if command else None,
+        subject=command.subject,
+        command_id=command.command_id,
         epoch=acknowledgement.epoch,
         vin=acknowledgement.vin,
         service=acknowledgement.service,
@@ -50,10 +50,22 @@ def answer_in(
         status_reason=acknowledgement.status_reason or None,
         at=acknowledgement.at_text,
         signature=acknowledgement.signature,
-        refused_because=refused,
     )
 
 
-def _nobody(acknowledgement: Acknowledgement) -> UUID:
-    """Return the subject under which what speaks of no command of ours is kept."""
-    return derived_id("no command", acknowledgement.command_id)
+def refused_in(
+    acknowledgement: Acknowledgement, command: OtaCommand | None, *, because: str
+) -> RefusedAnswer:
+    """Return what is kept of an acknowledgement that proves nothing.
+
+    The digest is SHA-256 over the signed text, a vertical bar and the signature in base64.
+    """
+    signature = base64.b64encode(acknowledgement.signature).decode()
+    said = f"{acknowledgement.signed_text}|{signature}"
+    return RefusedAnswer(
+        vin=acknowledgement.vin,
+        reason=because,
+        digest=hashlib.sha256(said.encode()).digest(),
+        command_id=command.command_id if command else None,
+        subject=command.subject if command else None,
+    )

@@ -3,8 +3,8 @@
 Whoever receives an acknowledgement asks here before it is recorded, and whoever reads it later in
 the books asks again.
 
-Rule a change must keep: the text under a signature is public and never changes its form; none of
-its fields may hold the separator.
+Rule a change must keep: the text under a signature is public; none of its fields may hold the
+separator. Words recorded before decision 105 were signed without the action, and are read so.
 """
 
 import functools
@@ -21,22 +21,27 @@ PUBLIC_KEYS_REMEMBERED_MAX: Final = 10_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignedWord:
-    """What a vehicle says under its signature; `at` is the instant as the vehicle wrote it."""
+    """What a vehicle says under its signature; `at` is the instant as the vehicle wrote it.
+
+    `action` is None in what was signed before vehicles signed the action.
+    """
 
     vin: str
     command_id: str
     epoch: int
     payment_id: str
     service: str
+    action: str | None
     status: str
     at: str
 
     @property
     def text(self) -> str:
         """The text that is signed, in UTF-8."""
+        action = "" if self.action is None else f"{self.action}|"
         return (
             f"{self.vin}|{self.command_id}|{self.epoch}|{self.payment_id}"
-            f"|{self.service}|{self.status}|{self.at}"
+            f"|{self.service}|{action}{self.status}|{self.at}"
         )
 
 

@@ -144,6 +144,8 @@ class SubscriptionDelivery:
 
 def _answer(subscription_id: UUID, evidence: Evidence) -> VehicleAnswer:
     assert evidence.signature is not None, "verified evidence is signed"
+    assert evidence.command_id is not None, "verified evidence is of a command"
+    assert evidence.epoch is not None, "a command has an epoch"
     return VehicleAnswer(
         subject=subscription_id,
         command_id=evidence.command_id,

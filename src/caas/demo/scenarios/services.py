@@ -141,6 +141,7 @@ async def _forged_word(play: Play, vin: str, payment_id: str) -> str:
         "command_id": told["command_id"],
         "epoch": told["epoch"],
         "service": cast.HEATED_SEATS,
+        "action": "activate",
         "status": "SUCCEEDED",
         "at": play.now().isoformat(timespec="milliseconds"),
         "signature": "A" * 86 + "==",

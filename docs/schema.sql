@@ -897,6 +897,25 @@ begin
   return null;
 end $$;
 
+CREATE FUNCTION caas.refuse_one_person() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+declare
+  v_proposer uuid := to_jsonb(new) ->> tg_argv[0];
+  v_approver uuid := to_jsonb(new) ->> tg_argv[1];
+begin
+  if v_approver is null or v_approver = v_proposer then
+    raise exception 'two people decide in %: an account approves, and not the one that proposed',
+      tg_table_name using errcode = 'check_violation';
+  end if;
+  if not exists (select from accounts a where a.id = v_approver and a.role = 'operations'
+                    and a.disabled_at is null) then
+    raise exception 'two people decide in %: whoever approves has an open account of operations',
+      tg_table_name using errcode = 'check_violation';
+  end if;
+  return new;
+end $$;
+
 CREATE FUNCTION caas.refuse_other_answer() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -1012,6 +1031,14 @@ CREATE FUNCTION caas.refuse_other_order() RETURNS trigger
     AS $$
 begin
   raise exception 'order %: what it is for, and what was told about it once, never changes', old.id
+    using errcode = 'check_violation';
+end $$;
+
+CREATE FUNCTION caas.refuse_other_owner() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+begin
+  raise exception 'key "%" belongs to whom it belongs, and is activated once', old.name
     using errcode = 'check_violation';
 end $$;
 
@@ -1303,9 +1330,30 @@ CREATE TABLE caas.api_keys (
     dealership text,
     created_at timestamp with time zone NOT NULL,
     revoked_at timestamp with time zone,
+    account uuid,
+    activated_at timestamp with time zone,
+    activated_account uuid,
     CONSTRAINT api_keys_key_hash_check CHECK ((octet_length(key_hash) = 32)),
     CONSTRAINT api_keys_name_check CHECK ((name ~ '^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$'::text)),
     CONSTRAINT api_keys_scopes_check CHECK ((cardinality(scopes) > 0))
+);
+
+CREATE TABLE caas.audit_events (
+    id uuid NOT NULL,
+    type text NOT NULL,
+    actor text NOT NULL,
+    account uuid,
+    subject uuid,
+    address cidr,
+    at timestamp with time zone NOT NULL,
+    CONSTRAINT audit_events_actor_check CHECK ((actor = ANY (ARRAY['account'::text, 'platform'::text, 'settings'::text, 'command line'::text, 'nobody'::text]))),
+    CONSTRAINT audit_events_address_check CHECK ((masklen((address)::inet) <=
+CASE family((address)::inet)
+    WHEN 4 THEN 24
+    ELSE 48
+END)),
+    CONSTRAINT audit_events_check CHECK (((actor = 'account'::text) = (account IS NOT NULL))),
+    CONSTRAINT audit_events_type_check CHECK ((type = ANY (ARRAY['key made'::text, 'key activated'::text, 'key revoked'::text, 'staff added'::text, 'staff disabled'::text, 'link made'::text, 'link used'::text, 'sign-in ok'::text, 'sign-in refused'::text, 'password changed'::text])))
 );
 
 CREATE TABLE caas.billing_runs (
@@ -1401,12 +1449,14 @@ CREATE TABLE caas.deposit_decisions (
     proposed_at timestamp with time zone NOT NULL,
     decided_by text,
     decided_at timestamp with time zone,
+    proposed_account uuid,
+    decided_account uuid,
     CONSTRAINT deposit_decisions_check CHECK (((state = 'proposed'::text) = (decided_by IS NULL))),
     CONSTRAINT deposit_decisions_check1 CHECK (((decided_by IS NULL) = (decided_at IS NULL))),
+    CONSTRAINT deposit_decisions_check2 CHECK (((decided_by IS NOT NULL) OR (decided_account IS NULL))),
     CONSTRAINT deposit_decisions_decision_check CHECK ((decision = ANY (ARRAY['refund'::text, 'keep'::text]))),
     CONSTRAINT deposit_decisions_note_check CHECK (((length(note) >= 1) AND (length(note) <= 1000))),
-    CONSTRAINT deposit_decisions_state_check CHECK ((state = ANY (ARRAY['proposed'::text, 'agreed'::text, 'withdrawn'::text]))),
-    CONSTRAINT two_people_decide_much CHECK (((state <> 'agreed'::text) OR (NOT needs_second) OR (decided_by <> proposed_by)))
+    CONSTRAINT deposit_decisions_state_check CHECK ((state = ANY (ARRAY['proposed'::text, 'agreed'::text, 'withdrawn'::text])))
 );
 
 CREATE TABLE caas.discrepancies (
@@ -1492,12 +1542,14 @@ CREATE TABLE caas.discrepancy_resolutions (
     decided_by text,
     decided_at timestamp with time zone,
     bulk_id uuid,
+    proposed_account uuid,
+    decided_account uuid,
     CONSTRAINT discrepancy_resolutions_check CHECK (((state = 'proposed'::text) = (decided_by IS NULL))),
     CONSTRAINT discrepancy_resolutions_check1 CHECK (((decided_by IS NULL) = (decided_at IS NULL))),
+    CONSTRAINT discrepancy_resolutions_check2 CHECK (((decided_by IS NOT NULL) OR (decided_account IS NULL))),
     CONSTRAINT discrepancy_resolutions_note_check CHECK (((length(note) >= 1) AND (length(note) <= 1000))),
     CONSTRAINT discrepancy_resolutions_resolution_check CHECK ((resolution = ANY (ARRAY['accept_loss'::text, 'wait'::text, 'claim_from_gateway'::text, 'refund_the_customer'::text, 'write_off'::text, 'correct_by_entry'::text]))),
-    CONSTRAINT discrepancy_resolutions_state_check CHECK ((state = ANY (ARRAY['proposed'::text, 'approved'::text, 'rejected'::text]))),
-    CONSTRAINT second_approver_is_another_person CHECK (((NOT needs_second_approver) OR (state <> 'approved'::text) OR (decided_by <> proposed_by)))
+    CONSTRAINT discrepancy_resolutions_state_check CHECK ((state = ANY (ARRAY['proposed'::text, 'approved'::text, 'rejected'::text])))
 );
 
 CREATE TABLE caas.disputes (
@@ -2033,11 +2085,13 @@ CREATE TABLE caas.outcome_decisions (
     proposed_at timestamp with time zone NOT NULL,
     decided_by text,
     decided_at timestamp with time zone,
+    proposed_account uuid,
+    decided_account uuid,
     CONSTRAINT outcome_decisions_check CHECK (((state = 'proposed'::text) = (decided_by IS NULL))),
     CONSTRAINT outcome_decisions_check1 CHECK (((decided_by IS NULL) = (decided_at IS NULL))),
+    CONSTRAINT outcome_decisions_check2 CHECK (((decided_by IS NOT NULL) OR (decided_account IS NULL))),
     CONSTRAINT outcome_decisions_note_check CHECK (((length(note) >= 1) AND (length(note) <= 1000))),
-    CONSTRAINT outcome_decisions_state_check CHECK ((state = ANY (ARRAY['proposed'::text, 'agreed'::text, 'withdrawn'::text]))),
-    CONSTRAINT two_people_decide CHECK (((state <> 'agreed'::text) OR (decided_by <> proposed_by)))
+    CONSTRAINT outcome_decisions_state_check CHECK ((state = ANY (ARRAY['proposed'::text, 'agreed'::text, 'withdrawn'::text])))
 );
 
 CREATE TABLE caas.payment_events (
@@ -2576,6 +2630,9 @@ ALTER TABLE ONLY caas.api_keys
 ALTER TABLE ONLY caas.api_keys
     ADD CONSTRAINT api_keys_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY caas.audit_events
+    ADD CONSTRAINT audit_events_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY caas.billing_runs
     ADD CONSTRAINT billing_runs_pkey PRIMARY KEY (month);
 
@@ -2825,7 +2882,11 @@ ALTER TABLE ONLY caas.webhook_quarantine
 ALTER TABLE ONLY caas.written_off_invoices
     ADD CONSTRAINT written_off_invoices_pkey PRIMARY KEY (invoice);
 
+CREATE INDEX api_keys_of_account ON caas.api_keys USING btree (account) WHERE (revoked_at IS NULL);
+
 CREATE INDEX api_keys_of_name ON caas.api_keys USING btree (name);
+
+CREATE INDEX audit_events_of_type ON caas.audit_events USING btree (type, id);
 
 CREATE INDEX cases_by_age ON caas.cases USING btree (opened_at);
 
@@ -2986,6 +3047,10 @@ ALTER TABLE caas.delivery_evidence ENABLE ALWAYS TRIGGER answers_a_command;
 CREATE TRIGGER answers_once BEFORE UPDATE ON caas.idempotency_keys FOR EACH ROW WHEN (((old.answer_status IS NOT NULL) OR ((((old.caller IS DISTINCT FROM new.caller) OR (old.key_hash IS DISTINCT FROM new.key_hash)) OR (old.request_hash IS DISTINCT FROM new.request_hash)) OR (old.payment_id IS DISTINCT FROM new.payment_id)))) EXECUTE FUNCTION caas.refuse_other_answer();
 
 ALTER TABLE caas.idempotency_keys ENABLE ALWAYS TRIGGER answers_once;
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON caas.audit_events FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
+
+ALTER TABLE caas.audit_events ENABLE ALWAYS TRIGGER append_only;
 
 CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON caas.delivery_evidence FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
 
@@ -3451,6 +3516,22 @@ CREATE TRIGGER only_ends BEFORE UPDATE ON caas.vehicle_assignments FOR EACH ROW 
 
 ALTER TABLE caas.vehicle_assignments ENABLE ALWAYS TRIGGER only_ends;
 
+CREATE TRIGGER owner_stays BEFORE UPDATE ON caas.api_keys FOR EACH ROW WHEN (((new.account IS DISTINCT FROM old.account) OR ((old.account IS NOT NULL) AND (((new.scopes IS DISTINCT FROM old.scopes) OR (new.customer IS DISTINCT FROM old.customer)) OR (new.dealership IS DISTINCT FROM old.dealership))) OR ((old.activated_at IS NOT NULL) AND ((new.activated_at IS DISTINCT FROM old.activated_at) OR (new.activated_account IS DISTINCT FROM old.activated_account))))) EXECUTE FUNCTION caas.refuse_other_owner();
+
+ALTER TABLE caas.api_keys ENABLE ALWAYS TRIGGER owner_stays;
+
+CREATE TRIGGER proposer_stays BEFORE UPDATE ON caas.deposit_decisions FOR EACH ROW WHEN ((new.proposed_account IS DISTINCT FROM old.proposed_account)) EXECUTE FUNCTION caas.refuse_other_decision();
+
+ALTER TABLE caas.deposit_decisions ENABLE ALWAYS TRIGGER proposer_stays;
+
+CREATE TRIGGER proposer_stays BEFORE UPDATE ON caas.discrepancy_resolutions FOR EACH ROW WHEN ((new.proposed_account IS DISTINCT FROM old.proposed_account)) EXECUTE FUNCTION caas.refuse_other_resolution();
+
+ALTER TABLE caas.discrepancy_resolutions ENABLE ALWAYS TRIGGER proposer_stays;
+
+CREATE TRIGGER proposer_stays BEFORE UPDATE ON caas.outcome_decisions FOR EACH ROW WHEN ((new.proposed_account IS DISTINCT FROM old.proposed_account)) EXECUTE FUNCTION caas.refuse_other_decision();
+
+ALTER TABLE caas.outcome_decisions ENABLE ALWAYS TRIGGER proposer_stays;
+
 CREATE TRIGGER reports_a_state AFTER INSERT ON caas.delivery_evidence REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.report_state();
 
 ALTER TABLE caas.delivery_evidence ENABLE ALWAYS TRIGGER reports_a_state;
@@ -3495,6 +3576,22 @@ CREATE TRIGGER stays_with_its_payments BEFORE UPDATE ON caas.gateway_of_the_book
 
 ALTER TABLE caas.gateway_of_the_books ENABLE ALWAYS TRIGGER stays_with_its_payments;
 
+CREATE TRIGGER two_people_decide BEFORE INSERT OR UPDATE ON caas.api_keys FOR EACH ROW WHEN (((new.account IS NOT NULL) AND (new.activated_at IS NOT NULL) AND (new.revoked_at IS NULL) AND (new.scopes && ARRAY['operations'::text, 'any'::text]))) EXECUTE FUNCTION caas.refuse_one_person('account', 'activated_account');
+
+ALTER TABLE caas.api_keys ENABLE ALWAYS TRIGGER two_people_decide;
+
+CREATE TRIGGER two_people_decide BEFORE INSERT OR UPDATE ON caas.deposit_decisions FOR EACH ROW WHEN (((new.state = 'agreed'::text) AND new.needs_second)) EXECUTE FUNCTION caas.refuse_one_person('proposed_account', 'decided_account');
+
+ALTER TABLE caas.deposit_decisions ENABLE ALWAYS TRIGGER two_people_decide;
+
+CREATE TRIGGER two_people_decide BEFORE INSERT OR UPDATE ON caas.discrepancy_resolutions FOR EACH ROW WHEN (((new.state = 'approved'::text) AND new.needs_second_approver)) EXECUTE FUNCTION caas.refuse_one_person('proposed_account', 'decided_account');
+
+ALTER TABLE caas.discrepancy_resolutions ENABLE ALWAYS TRIGGER two_people_decide;
+
+CREATE TRIGGER two_people_decide BEFORE INSERT OR UPDATE ON caas.outcome_decisions FOR EACH ROW WHEN ((new.state = 'agreed'::text)) EXECUTE FUNCTION caas.refuse_one_person('proposed_account', 'decided_account');
+
+ALTER TABLE caas.outcome_decisions ENABLE ALWAYS TRIGGER two_people_decide;
+
 CREATE TRIGGER within_what_was_received AFTER INSERT OR UPDATE OF amount, state ON caas.disputes FOR EACH ROW WHEN ((new.state = ANY (ARRAY['opened'::text, 'lost'::text]))) EXECUTE FUNCTION caas.check_given_back();
 
 ALTER TABLE caas.disputes ENABLE ALWAYS TRIGGER within_what_was_received;
@@ -3512,11 +3609,26 @@ ALTER TABLE ONLY caas.access_credentials
 ALTER TABLE ONLY caas.accounts
     ADD CONSTRAINT accounts_customer_fkey FOREIGN KEY (customer) REFERENCES caas.customers(id);
 
+ALTER TABLE ONLY caas.api_keys
+    ADD CONSTRAINT api_keys_account_fkey FOREIGN KEY (account) REFERENCES caas.accounts(id);
+
+ALTER TABLE ONLY caas.api_keys
+    ADD CONSTRAINT api_keys_activated_account_fkey FOREIGN KEY (activated_account) REFERENCES caas.accounts(id);
+
+ALTER TABLE ONLY caas.audit_events
+    ADD CONSTRAINT audit_events_account_fkey FOREIGN KEY (account) REFERENCES caas.accounts(id);
+
 ALTER TABLE ONLY caas.usage_records
     ADD CONSTRAINT cancels_what_is_there FOREIGN KEY (subscription, cancels) REFERENCES caas.usage_records(subscription, source_id);
 
 ALTER TABLE ONLY caas.deposit_decisions
+    ADD CONSTRAINT deposit_decisions_decided_account_fkey FOREIGN KEY (decided_account) REFERENCES caas.accounts(id);
+
+ALTER TABLE ONLY caas.deposit_decisions
     ADD CONSTRAINT deposit_decisions_payment_id_fkey FOREIGN KEY (payment_id) REFERENCES caas.payments(id);
+
+ALTER TABLE ONLY caas.deposit_decisions
+    ADD CONSTRAINT deposit_decisions_proposed_account_fkey FOREIGN KEY (proposed_account) REFERENCES caas.accounts(id);
 
 ALTER TABLE ONLY caas.discrepancies
     ADD CONSTRAINT discrepancies_report_id_line_no_fkey FOREIGN KEY (report_id, line_no) REFERENCES caas.settlement_lines(report_id, line_no);
@@ -3534,7 +3646,13 @@ ALTER TABLE ONLY caas.discrepancy_evidence
     ADD CONSTRAINT discrepancy_evidence_discrepancy_id_fkey FOREIGN KEY (discrepancy_id) REFERENCES caas.discrepancies(id);
 
 ALTER TABLE ONLY caas.discrepancy_resolutions
+    ADD CONSTRAINT discrepancy_resolutions_decided_account_fkey FOREIGN KEY (decided_account) REFERENCES caas.accounts(id);
+
+ALTER TABLE ONLY caas.discrepancy_resolutions
     ADD CONSTRAINT discrepancy_resolutions_discrepancy_id_fkey FOREIGN KEY (discrepancy_id) REFERENCES caas.discrepancies(id);
+
+ALTER TABLE ONLY caas.discrepancy_resolutions
+    ADD CONSTRAINT discrepancy_resolutions_proposed_account_fkey FOREIGN KEY (proposed_account) REFERENCES caas.accounts(id);
 
 ALTER TABLE ONLY caas.disputes
     ADD CONSTRAINT disputes_payment_id_fkey FOREIGN KEY (payment_id) REFERENCES caas.payments(id);
@@ -3561,7 +3679,13 @@ ALTER TABLE ONLY caas.orders
     ADD CONSTRAINT orders_vin_fkey FOREIGN KEY (vin) REFERENCES caas.vehicles(vin);
 
 ALTER TABLE ONLY caas.outcome_decisions
+    ADD CONSTRAINT outcome_decisions_decided_account_fkey FOREIGN KEY (decided_account) REFERENCES caas.accounts(id);
+
+ALTER TABLE ONLY caas.outcome_decisions
     ADD CONSTRAINT outcome_decisions_payment_id_fkey FOREIGN KEY (payment_id) REFERENCES caas.payments(id);
+
+ALTER TABLE ONLY caas.outcome_decisions
+    ADD CONSTRAINT outcome_decisions_proposed_account_fkey FOREIGN KEY (proposed_account) REFERENCES caas.accounts(id);
 
 ALTER TABLE ONLY caas.quarantined_lines
     ADD CONSTRAINT quarantined_lines_report_id_fkey FOREIGN KEY (report_id) REFERENCES caas.settlement_reports(id);
@@ -3695,6 +3819,8 @@ GRANT ALL ON FUNCTION caas.refuse_if_sealed(p_gateway text, p_day date) TO caas_
 
 GRANT ALL ON FUNCTION caas.refuse_lines_of_sealed_day() TO caas_app;
 
+GRANT ALL ON FUNCTION caas.refuse_one_person() TO caas_app;
+
 GRANT ALL ON FUNCTION caas.refuse_other_answer() TO caas_app;
 
 GRANT ALL ON FUNCTION caas.refuse_other_arrows() TO caas_app;
@@ -3720,6 +3846,8 @@ GRANT ALL ON FUNCTION caas.refuse_other_link() TO caas_app;
 GRANT ALL ON FUNCTION caas.refuse_other_notification() TO caas_app;
 
 GRANT ALL ON FUNCTION caas.refuse_other_order() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.refuse_other_owner() TO caas_app;
 
 GRANT ALL ON FUNCTION caas.refuse_other_refund() TO caas_app;
 
@@ -3762,6 +3890,8 @@ GRANT SELECT,INSERT,UPDATE ON TABLE caas.access_credentials TO caas_app;
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.accounts TO caas_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.api_keys TO caas_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.audit_events TO caas_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.billing_runs TO caas_app;
 

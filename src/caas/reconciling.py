@@ -1,10 +1,9 @@
 """The finance clerk's commands: reconcile a day, investigate what differs, seal and report.
 
-They work on the database and the gateway of the settings, or of the platform that is up on this
-machine. A day that is over and not closed is a finding: exit status 1.
+They work where the settings say, or on the platform that is up here; a finding is exit status 1.
 
-Rules a change must keep: a command decides nothing that the room of Diagram 10 does not; who does
-something is a name, and two people are two names; what is printed can be read by a script.
+Rules a change must keep: a command decides nothing that the room of Diagram 10 does not; `--by` is
+a name without an account, so it never approves; what is printed can be read by a script.
 """
 
 import getpass
@@ -18,6 +17,7 @@ import msgspec
 import typer
 
 from caas import app, local_machine
+from caas.billing_database.actors import Actor
 from caas.billing_database.discrepancies import Asked, Discrepancy
 from caas.billing_database.reconciliation_days import ReconciliationDay
 from caas.commands import FINDINGS, INTERRUPTED, AsJson, run_command, step_back
@@ -273,19 +273,20 @@ def resolve(
     by: By,
 ) -> None:
     """Resolve it, or propose to when a second person must agree."""
-    _step(lambda room: room.investigation.resolve(id_, resolution=resolution, note=note, by=by))
+    me = Actor(by)
+    _step(lambda room: room.investigation.resolve(id_, resolution=resolution, note=note, by=me))
 
 
 @discrepancies.command()
 def approve(id_: Id, by: By) -> None:
-    """Agree, as the second person, to what was proposed."""
-    _step(lambda room: room.investigation.approve(id_, by=by))
+    """Refused here: a person approves in the console, or with an API key of their account."""
+    _step(lambda room: room.investigation.approve(id_, by=Actor(by)))
 
 
 @discrepancies.command()
 def reject(id_: Id, note: Note, by: By) -> None:
     """Turn down what was proposed; it is open again."""
-    _step(lambda room: room.investigation.reject(id_, note=note, by=by))
+    _step(lambda room: room.investigation.reject(id_, note=note, by=Actor(by)))
 
 
 @discrepancies.command()
@@ -365,8 +366,7 @@ def _told(looked: Investigated) -> list[str]:
         f"entry       {Money(entry.amount, found.currency)} from {entry.credit} to {entry.debit}"
         for entry in looked.entries
     ]
-    lines.append(f"allowed     {', '.join(looked.allowed)}")
-    return lines
+    return [*lines, f"allowed     {', '.join(looked.allowed)}"]
 
 
 def _sentence(day: ReconciliationDay) -> str:

@@ -4,6 +4,7 @@ from axe_playwright_python.async_playwright import Axe  # type: ignore[import-un
 from playwright.async_api import Browser, expect
 
 from caas.billing_database.accounts import Role
+from caas.billing_database.actors import Actor
 from caas.billing_database.discrepancies import Asked
 from caas.order_management.held_deposits import DepositDecision
 from caas.rules.discrepancies import Resolution
@@ -95,7 +96,9 @@ async def test_nothing_stands_in_the_way_of_operations(town: Town, chromium: Bro
     payment = (await town.platform.books.payments.listed(subject=order))[0]
     engineer = await visitor(town, chromium)
     await engineer.sign_in(OPERATIONS)
-    await town.platform.payment_processing.two_people.propose(payment.id, note="No.", by="Luis")
+    await town.platform.payment_processing.two_people.propose(
+        payment.id, note="No.", by=Actor("Luis")
+    )
     faults = await faults_of(engineer, f"/operations/payments/{payment.id}")
     await expect(engineer.page.locator("#agree")).to_be_visible()
     await town.gateway_does("close-day")
@@ -117,10 +120,10 @@ async def test_nothing_stands_in_the_way_of_operations(town: Town, chromium: Bro
     ):  # fmt: skip
         faults += await faults_of(engineer, path)
     proposed = await town.platform.reconciliation.investigation.resolve(
-        stranger.id, resolution=Resolution.CORRECT_BY_ENTRY, note="Seen.", by="Luis"
+        stranger.id, resolution=Resolution.CORRECT_BY_ENTRY, note="Seen.", by=Actor("Luis")
     )
     await town.platform.order_management.held_deposits.decide(
-        case.subject, DepositDecision.KEEP, note="The contract.", by="Luis"
+        case.subject, DepositDecision.KEEP, note="The contract.", by=Actor("Luis")
     )
     for waiting in (f"/operations/discrepancies/{stranger.id}", f"/operations/cases/{case.id}"):
         faults += await faults_of(engineer, waiting)

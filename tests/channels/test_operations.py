@@ -1,6 +1,7 @@
 """The operations console in a browser: an engineer at night finds, understands and resolves."""
 
 import re
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -23,6 +24,7 @@ from tests.channels.journeys import (
     visitor,
 )
 from tests.channels.town import PASSWORD, STOCK, Town, eventually
+from tests.people import employed
 
 FINISHED = STOCK[0][0]
 
@@ -117,7 +119,7 @@ async def test_whoever_proposed_is_refused_as_the_second_person(
     """The button is not there; whoever sends the form all the same is told why not."""
     payment = await unknown(town)
     await town.platform.payment_processing.two_people.propose(
-        payment.id, note="The gateway's word.", by=OPERATIONS
+        payment.id, note="The gateway's word.", by=await employed(town.database, OPERATIONS)
     )
     one = await engineer(town, chromium)
     await one.go(f"/operations/payments/{payment.id}")
@@ -279,7 +281,7 @@ async def test_two_people_decide_about_a_large_deposit(town: Town, chromium: Bro
     await two.page.locator("input[value=refund]").check()
     await two.page.locator("#note").fill("Too late.")
     await two.page.locator("#decide").click()
-    await expect(two.page.get_by_role("alert")).to_contain_text("A proposal waits already")
+    await expect(two.page.get_by_role("alert")).to_contain_text("A proposal is waiting")
     await two.page.locator("#agree").click()
 
     await expect(two.page.get_by_text("Resolved").first).to_be_visible()
@@ -288,8 +290,11 @@ async def test_two_people_decide_about_a_large_deposit(town: Town, chromium: Bro
     assert (closed.owner, closed.resolution) == (SECOND, "keep")
 
 
-async def test_a_key_is_shown_once_and_revoked_for_ever(town: Town, chromium: Browser) -> None:
+async def test_a_key_is_shown_once_activated_by_another_and_revoked_for_ever(
+    town: Town, chromium: Browser
+) -> None:
     one = await engineer(town, chromium)
+    two = await engineer(town, chromium, SPANISH, SECOND)
 
     await one.go("/operations/keys")
     await one.page.locator("#name").fill("night-shift")
@@ -297,18 +302,25 @@ async def test_a_key_is_shown_once_and_revoked_for_ever(town: Town, chromium: Br
     await one.page.locator("#make").click()
     key = await one.page.locator("#made").inner_text()
     bearer = {"Authorization": f"Bearer {key}"}
-    allowed = await one.context.request.get(f"{town.url}/v1/self-check", headers=bearer)
+    early = await one.context.request.get(f"{town.url}/v1/self-check", headers=bearer)
     await one.go("/operations/keys")
     assert await one.page.locator("#made").count() == 0
+    await expect(one.page.get_by_text("Espera a una segunda persona")).to_be_visible()
+    await expect(one.page.get_by_label("Activar la clave de night-shift")).to_have_count(0)
+    await two.go("/operations/keys")
+    await two.press("Activar la clave de night-shift")
+    await expect(two.page.get_by_text("Espera a una segunda persona")).to_have_count(0)
+
+    async def answers(status: int) -> bool | None:
+        answer = await one.context.request.get(f"{town.url}/v1/self-check", headers=bearer)
+        return True if answer.status == status else None
+
+    await eventually(partial(answers, 200))
+    await one.go("/operations/keys")
     await one.press("Revocar la clave de night-shift")
     await expect(one.page.get_by_text("Revocada")).to_be_visible()
-
-    async def refused() -> bool | None:
-        answer = await one.context.request.get(f"{town.url}/v1/self-check", headers=bearer)
-        return True if answer.status == 401 else None
-
-    assert allowed.status == 200
-    await eventually(refused)
+    await eventually(partial(answers, 401))
+    assert early.status == 401
 
 
 async def test_laws_are_checked_and_a_fault_is_scripted(town: Town, chromium: Browser) -> None:

@@ -10,14 +10,9 @@ import pytest
 from caas.billing_database.cases import CaseNeedsDecisionError
 from caas.billing_database.connection import Database
 from caas.billing_database.orders import Order
+from caas.dual_control import DecisionPendingError, NothingProposedError, SamePersonError
 from caas.order_management.handing_over import ReservationLostError, VehicleNotReadyError
-from caas.order_management.held_deposits import (
-    DepositDecision,
-    DepositProposedError,
-    NoDepositProposedError,
-    NoHeldDepositError,
-    SecondPersonNeededError,
-)
+from caas.order_management.held_deposits import DepositDecision, NoHeldDepositError
 from caas.order_management.loss import DepositOnLoss
 from caas.order_management.reservation import NotDueError, NotTheSumDueError
 from caas.rules.money import Money
@@ -25,6 +20,7 @@ from caas.rules.order_states import OrderState
 from caas.rules.payment_states import PaymentState
 from caas.rules.payment_types import PaymentType
 from caas.rules.vehicle_states import VehicleState
+from tests.people import employed
 from tests.showroom import DEPOSIT, PRICE, Showroom, opened, simulated_world
 
 
@@ -232,14 +228,24 @@ async def test_two_people_give_a_held_deposit_back(showroom: Showroom) -> None:
     order, payment = await held_deposit_of(showroom)
     desk = showroom.orders.held_deposits
 
-    await desk.decide(payment, DepositDecision.REFUND, note="She may have it.", by="Carla")
-    with pytest.raises(DepositProposedError):
-        await desk.decide(payment, DepositDecision.KEEP, note="She may not.", by="Luis")
-    with pytest.raises(SecondPersonNeededError):
-        await desk.agree(payment, by="Carla")
-    await desk.agree(payment, by="Luis")
+    await desk.decide(
+        payment,
+        DepositDecision.REFUND,
+        note="She may have it.",
+        by=await employed(showroom.database, "carla"),
+    )
+    with pytest.raises(DecisionPendingError):
+        await desk.decide(
+            payment,
+            DepositDecision.KEEP,
+            note="She may not.",
+            by=await employed(showroom.database, "luis"),
+        )
+    with pytest.raises(SamePersonError):
+        await desk.agree(payment, by=await employed(showroom.database, "carla"))
+    await desk.agree(payment, by=await employed(showroom.database, "luis"))
     with pytest.raises(NoHeldDepositError):
-        await desk.agree(payment, by="Luis")
+        await desk.agree(payment, by=await employed(showroom.database, "luis"))
 
     refunds = await showroom.database.fetch("select amount from refunds")
     balances = await balances_of(showroom, order.id)
@@ -254,12 +260,22 @@ async def test_a_proposal_is_withdrawn_and_another_one_keeps_the_deposit(
     order, payment = await held_deposit_of(showroom)
     desk = showroom.orders.held_deposits
 
-    await desk.decide(payment, DepositDecision.REFUND, note="She may have it.", by="Carla")
-    await desk.withdraw(payment, by="Carla")
-    with pytest.raises(NoDepositProposedError):
-        await desk.agree(payment, by="Luis")
-    await desk.decide(payment, DepositDecision.KEEP, note="The contract says so.", by="Carla")
-    await desk.agree(payment, by="Luis")
+    await desk.decide(
+        payment,
+        DepositDecision.REFUND,
+        note="She may have it.",
+        by=await employed(showroom.database, "carla"),
+    )
+    await desk.withdraw(payment, by=await employed(showroom.database, "carla"))
+    with pytest.raises(NothingProposedError):
+        await desk.agree(payment, by=await employed(showroom.database, "luis"))
+    await desk.decide(
+        payment,
+        DepositDecision.KEEP,
+        note="The contract says so.",
+        by=await employed(showroom.database, "carla"),
+    )
+    await desk.agree(payment, by=await employed(showroom.database, "luis"))
 
     balances = await balances_of(showroom, order.id)
     assert await showroom.database.fetch("select id from refunds") == []
@@ -270,12 +286,14 @@ async def test_a_proposal_is_withdrawn_and_another_one_keeps_the_deposit(
 async def test_the_database_refuses_one_person_who_decides_about_much(showroom: Showroom) -> None:
     _, payment = await held_deposit_of(showroom)
     desk = showroom.orders.held_deposits
-    await desk.decide(payment, DepositDecision.KEEP, note="Mine.", by="Carla")
+    await desk.decide(
+        payment, DepositDecision.KEEP, note="Mine.", by=await employed(showroom.database, "carla")
+    )
 
-    with pytest.raises(asyncpg.CheckViolationError, match="two_people_decide_much"):
+    with pytest.raises(asyncpg.CheckViolationError, match="two people decide"):
         await showroom.database.fetch(
-            "update deposit_decisions set state = 'agreed', decided_by = 'Carla',"
-            " decided_at = db_now()"
+            "update deposit_decisions set state = 'agreed', decided_by = 'somebody else',"
+            " decided_account = proposed_account, decided_at = db_now()"
         )
 
 

@@ -11,17 +11,18 @@ import pytest
 
 from caas.billing_database.identifiers import new_id
 from caas.billing_database.payments import Payment
-from caas.payment_processing.two_people import (
-    DecisionNoteRefusedError,
-    NoOutcomeProposedError,
-    OutcomeProposedError,
-    SamePersonDecidesError,
+from caas.dual_control import (
+    DecisionPendingError,
+    NoteRefusedError,
+    NothingProposedError,
+    SamePersonError,
 )
 from caas.payment_processing.unknown_outcomes import OutcomeKnownError
 from caas.rules.payment_states import PaymentState
 from tests.house import House
+from tests.people import employed
 
-ANA, BEA = "ana@caas.example", "bea@caas.example"
+ANA, BEA, EVA = "ana@caas.example", "bea@caas.example", "eva@caas.example"
 WORD = "The gateway wrote on Monday that it has no such transaction; ticket 4711."
 
 
@@ -36,8 +37,8 @@ async def test_two_people_decide_that_nobody_was_charged(house: House) -> None:
     payment = await unknown(house)
     desk = house.platform.payment_processing.two_people
 
-    await desk.propose(payment.id, note=WORD, by=ANA)
-    await desk.agree(payment.id, by=BEA)
+    await desk.propose(payment.id, note=WORD, by=await employed(house.database, ANA))
+    await desk.agree(payment.id, by=await employed(house.database, BEA))
     decided = await house.until(payment.id, lambda now: now.state is PaymentState.FAILED)
 
     status = await house.platform.payment_processing.query_payment_status(payment.id)
@@ -50,51 +51,55 @@ async def test_two_people_decide_that_nobody_was_charged(house: House) -> None:
 async def test_nobody_decides_alone(house: House) -> None:
     payment = await unknown(house)
     desk = house.platform.payment_processing.two_people
-    await desk.propose(payment.id, note=WORD, by=ANA)
+    await desk.propose(payment.id, note=WORD, by=await employed(house.database, ANA))
 
-    with pytest.raises(SamePersonDecidesError):
-        await desk.agree(payment.id, by=ANA)
+    with pytest.raises(SamePersonError):
+        await desk.agree(payment.id, by=await employed(house.database, ANA))
 
     assert (await house.platform.books.payments.get(payment.id)).state is PaymentState.PENDING
 
 
 async def test_the_database_refuses_one_person_who_is_both(house: House) -> None:
     payment = await unknown(house)
-    await house.platform.payment_processing.two_people.propose(payment.id, note=WORD, by=ANA)
+    ana = await employed(house.database, ANA)
+    await house.platform.payment_processing.two_people.propose(payment.id, note=WORD, by=ana)
 
-    with pytest.raises(asyncpg.CheckViolationError, match="two_people_decide"):
+    with pytest.raises(asyncpg.CheckViolationError, match="two people decide"):
         await house.database.fetch(
-            "update outcome_decisions set state = 'agreed', decided_by = $1, decided_at = db_now()",
-            ANA,
+            "update outcome_decisions set state = 'agreed', decided_by = 'somebody else',"
+            " decided_account = $1, decided_at = db_now()",
+            ana.account,
         )
 
 
 async def test_two_who_agree_at_once_decide_once(house: House) -> None:
     payment = await unknown(house)
     desk = house.platform.payment_processing.two_people
-    await desk.propose(payment.id, note=WORD, by=ANA)
+    await desk.propose(payment.id, note=WORD, by=await employed(house.database, ANA))
 
     answers = await asyncio.gather(
-        desk.agree(payment.id, by=BEA), desk.agree(payment.id, by="eva"), return_exceptions=True
+        desk.agree(payment.id, by=await employed(house.database, BEA)),
+        desk.agree(payment.id, by=await employed(house.database, EVA)),
+        return_exceptions=True,
     )
 
-    assert sum(isinstance(answer, NoOutcomeProposedError) for answer in answers) == 1
+    assert sum(isinstance(answer, NothingProposedError) for answer in answers) == 1
     await house.until(payment.id, lambda now: now.state is PaymentState.FAILED)
 
 
 async def test_what_became_known_meanwhile_is_not_decided(house: House) -> None:
     payment = await unknown(house)
     desk = house.platform.payment_processing.two_people
-    await desk.propose(payment.id, note=WORD, by=ANA)
+    await desk.propose(payment.id, note=WORD, by=await employed(house.database, ANA))
     house.gateway.faults.delete()
     await house.until(payment.id, lambda now: now.outcome == "known")
 
     with pytest.raises(OutcomeKnownError):
-        await desk.agree(payment.id, by=BEA)
+        await desk.agree(payment.id, by=await employed(house.database, BEA))
     with pytest.raises(OutcomeKnownError):
         await house.platform.payment_processing.probe_now(payment.id)
 
-    await desk.withdraw(payment.id, by=BEA)
+    await desk.withdraw(payment.id, by=await employed(house.database, BEA))
     assert [one.state for one in await desk.of(payment.id)] == ["withdrawn"]
 
 
@@ -103,13 +108,13 @@ async def test_a_proposal_needs_words_and_waits_for_one_answer(house: House) -> 
     desk = house.platform.payment_processing.two_people
 
     for note in (" ", "4111 1111 1111 1111", "x" * 1001):
-        with pytest.raises(DecisionNoteRefusedError):
-            await desk.propose(payment.id, note=note, by=ANA)
-    await desk.propose(payment.id, note=WORD, by=ANA)
-    with pytest.raises(OutcomeProposedError):
-        await desk.propose(payment.id, note=WORD, by=BEA)
-    with pytest.raises(NoOutcomeProposedError):
-        await desk.withdraw(new_id(), by=BEA)
+        with pytest.raises(NoteRefusedError):
+            await desk.propose(payment.id, note=note, by=await employed(house.database, ANA))
+    await desk.propose(payment.id, note=WORD, by=await employed(house.database, ANA))
+    with pytest.raises(DecisionPendingError):
+        await desk.propose(payment.id, note=WORD, by=await employed(house.database, BEA))
+    with pytest.raises(NothingProposedError):
+        await desk.withdraw(new_id(), by=await employed(house.database, BEA))
 
 
 async def test_a_probe_that_somebody_asks_for_finds_what_became_of_it(house: House) -> None:

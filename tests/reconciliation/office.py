@@ -25,6 +25,7 @@ from caas.rules.settlement_dates import (
 from caas.rules.vehicle_signatures import SignedWord
 from caas_simulators.vehicle_car import Behaviour, Manner
 from tests.house import PATIENCE_SECONDS, VIN, House
+from tests.people import COMMAND_LINE
 from tests.reconciliation.crowd import crowd
 
 
@@ -133,7 +134,7 @@ class Office:
         """Resolve the one unresolved discrepancy, as Ana."""
         [found] = await self.found(unresolved=True)
         return await self.room.investigation.resolve(
-            found.id, resolution=resolution, note="Seen.", by="Ana"
+            found.id, resolution=resolution, note="Seen.", by=COMMAND_LINE
         )
 
     async def gateway_disputes(self, payment: Payment) -> None:

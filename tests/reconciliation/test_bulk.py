@@ -2,10 +2,11 @@
 
 import pytest
 
+from caas.dual_control import SamePersonError
 from caas.payment_processing.reconciliation.bulk import BulkRule, ReceiptRefusedError
-from caas.payment_processing.reconciliation.refusals import SamePersonError
 from caas.rules.discrepancies import DiscrepancyKind as Kind
 from caas.rules.discrepancies import Resolution
+from tests.people import employed
 from tests.reconciliation.office import Office
 
 STRANGERS = BulkRule(kind=Kind.MISSING_IN_BOOK, currency="EUR")
@@ -23,7 +24,10 @@ async def test_a_rule_decides_what_it_meets_and_nothing_else(office: Office) -> 
     rule = BulkRule(kind=Kind.MISSING_IN_BOOK, currency="EUR", day=office.today, amount_max=500)
 
     done = await office.room.bulk.resolve(
-        rule, resolution=Resolution.CORRECT_BY_ENTRY, note="Test lines.", by="Ana"
+        rule,
+        resolution=Resolution.CORRECT_BY_ENTRY,
+        note="Test lines.",
+        by=await employed(office.house.database, "ana"),
     )
 
     assert (done.met, done.amount, dict(done.by_status)) == (2, 300, {"resolved": 2})
@@ -36,12 +40,17 @@ async def test_many_small_amounts_need_a_second_person_as_one_large_one_does(
     await strangers(office, 30_000, 30_000)
 
     done = await office.room.bulk.resolve(
-        STRANGERS, resolution=Resolution.CORRECT_BY_ENTRY, note="Theirs.", by="Ana"
+        STRANGERS,
+        resolution=Resolution.CORRECT_BY_ENTRY,
+        note="Theirs.",
+        by=await employed(office.house.database, "ana"),
     )
     with pytest.raises(SamePersonError):
-        await office.room.bulk.approve(done.id, by="Ana")
+        await office.room.bulk.approve(done.id, by=await employed(office.house.database, "ana"))
     before = await office.balance("unexplained_funds")
-    approved = await office.room.bulk.approve(done.id, by="Luis")
+    approved = await office.room.bulk.approve(
+        done.id, by=await employed(office.house.database, "luis")
+    )
 
     assert (done.needs_second_approver, dict(done.by_status)) == (True, {"proposed": 2})
     assert (before, approved) == (0, 2)
@@ -54,7 +63,10 @@ async def test_what_is_not_offered_is_left_as_it_is(office: Office) -> None:
     await office.closed()
 
     done = await office.room.bulk.resolve(
-        STRANGERS, resolution=Resolution.REFUND_THE_CUSTOMER, note="Back.", by="Ana"
+        STRANGERS,
+        resolution=Resolution.REFUND_THE_CUSTOMER,
+        note="Back.",
+        by=await employed(office.house.database, "ana"),
     )
 
     assert dict(done.by_status) == {"not offered": 1}

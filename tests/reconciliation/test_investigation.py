@@ -8,19 +8,18 @@ import pytest
 
 from caas.billing_database.connection import Database
 from caas.billing_database.discrepancies import Asked, Discrepancy
+from caas.dual_control import DecisionPendingError, NoteRefusedError, SamePersonError
 from caas.payment_processing.reconciliation.investigation import Investigation
 from caas.payment_processing.reconciliation.refusals import (
-    DecisionPendingError,
     DiscrepancyResolvedError,
     DocumentRefusedError,
-    NoteRefusedError,
     NotResolvedError,
     ResolutionNotAllowedError,
-    SamePersonError,
 )
 from caas.rules.discrepancies import DUE_DAYS, Resolution
 from caas.rules.discrepancies import DiscrepancyKind as Kind
 from caas.rules.payment_states import PaymentState
+from tests.people import COMMAND_LINE, employed
 from tests.reconciliation.crowd import line_of, report_file
 from tests.reconciliation.office import Office
 
@@ -42,7 +41,7 @@ async def differing(office: Office, **told: object) -> Discrepancy:
 
 async def decided(desk: Investigation, found: Discrepancy, resolution: Resolution) -> Discrepancy:
     """Decide about a discrepancy, as Ana."""
-    return await desk.resolve(found.id, resolution=resolution, note="Seen.", by="Ana")
+    return await desk.resolve(found.id, resolution=resolution, note="Seen.", by=COMMAND_LINE)
 
 
 async def test_a_discrepancy_has_a_kind_an_amount_a_line_and_a_day_it_is_due(
@@ -226,7 +225,10 @@ async def test_money_of_nobody_goes_back_where_it_came_from(
     [found] = await office.found(unresolved=True)
 
     waiting = await desk.resolve(
-        found.id, resolution=Resolution.WAIT, note="The book may still learn of it.", by="Ana"
+        found.id,
+        resolution=Resolution.WAIT,
+        note="The book may still learn of it.",
+        by=COMMAND_LINE,
     )
 
     assert (waiting.status, waiting.kind) == ("waiting", Kind.MISSING_IN_BOOK)
@@ -252,14 +254,15 @@ async def test_what_is_resolved_is_not_resolved_again(office: Office, desk: Inve
 
 async def test_a_large_amount_needs_a_second_person(office: Office, desk: Investigation) -> None:
     found = await differing(office, gross=100_000, fee=0)
+    ana, luis = [await employed(office.house.database, login) for login in ("ana", "luis")]
 
-    proposed = await decided(desk, found, Resolution.WRITE_OFF)
+    proposed = await desk.resolve(found.id, resolution=Resolution.WRITE_OFF, note="Seen.", by=ana)
     before = await office.balance("risk_loss:write_off")
     with pytest.raises(SamePersonError):
-        await desk.approve(found.id, by="Ana")
+        await desk.approve(found.id, by=ana)
     with pytest.raises(DecisionPendingError):
         await decided(desk, found, Resolution.WRITE_OFF)
-    approved = await desk.approve(found.id, by="Luis")
+    approved = await desk.approve(found.id, by=luis)
 
     assert (proposed.status, before, approved.status) == ("proposed", 0, "resolved")
     assert await office.balance("risk_loss:write_off") == -(100_000 - 1299)
@@ -269,7 +272,7 @@ async def test_a_proposal_can_be_turned_down(office: Office, desk: Investigation
     found = await differing(office, gross=100_000, fee=0)
     await decided(desk, found, Resolution.WRITE_OFF)
 
-    open_again = await desk.reject(found.id, note="Ask them first.", by="Luis")
+    open_again = await desk.reject(found.id, note="Ask them first.", by=COMMAND_LINE)
 
     assert open_again.status == "open"
     assert await office.balance("risk_loss:write_off") == 0
@@ -279,13 +282,16 @@ async def test_postgresql_itself_refuses_the_same_person_twice(
     office: Office, desk: Investigation, database: Database
 ) -> None:
     found = await differing(office, gross=100_000, fee=0)
-    await decided(desk, found, Resolution.WRITE_OFF)
+    ana = await employed(database, "ana")
+    await desk.resolve(found.id, resolution=Resolution.WRITE_OFF, note="Seen.", by=ana)
 
-    with pytest.raises(asyncpg.CheckViolationError, match="another_person"):
-        await database.fetch(
-            "update discrepancy_resolutions set state = 'approved', decided_by = proposed_by,"
-            " decided_at = now()"
-        )
+    for approver in (ana.account, None):
+        with pytest.raises(asyncpg.CheckViolationError, match="two people decide"):
+            await database.fetch(
+                "update discrepancy_resolutions set state = 'approved', decided_by = 'Somebody',"
+                " decided_account = $1, decided_at = now()",
+                approver,
+            )
 
 
 async def test_reopening_takes_the_entries_back_and_leaves_them_in_sight(

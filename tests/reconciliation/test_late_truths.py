@@ -10,6 +10,7 @@ from caas.rules.discrepancies import Resolution
 from caas.rules.payment_states import PaymentState
 from caas_simulators.vehicle_car import Behaviour, Manner
 from tests.house import VIN
+from tests.people import COMMAND_LINE
 from tests.reconciliation.office import Office
 
 
@@ -82,7 +83,7 @@ async def test_captured_and_not_delivered_goes_back_when_a_person_says_so(
     [found] = await office.found(unresolved=True)
 
     await office.room.investigation.resolve(
-        found.id, resolution=Resolution.REFUND_THE_CUSTOMER, note="The car sleeps.", by="Ana"
+        found.id, resolution=Resolution.REFUND_THE_CUSTOMER, note="The car sleeps.", by=COMMAND_LINE
     )
     after = await office.house.until(payment.id, lambda p: p.state is PaymentState.VOIDED)
 
@@ -99,7 +100,7 @@ async def test_what_was_delivered_after_its_void_is_found_from_our_side(office: 
     [found] = await office.found(unresolved=True)
     assert (found.kind, found.amount) == (Kind.DELIVERED_NOT_CAPTURED, payment.amount)
     await office.room.investigation.resolve(
-        found.id, resolution=Resolution.ACCEPT_LOSS, note="Ours to bear.", by="Ana"
+        found.id, resolution=Resolution.ACCEPT_LOSS, note="Ours to bear.", by=COMMAND_LINE
     )
     assert await office.balance("risk_loss:delivered_not_captured") == payment.amount
     assert await office.balance("service_revenue") == -payment.amount

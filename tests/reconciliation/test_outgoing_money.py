@@ -9,6 +9,7 @@ from caas.payment_processing.disputes import Disputes
 from caas.payment_processing.refunds import RefundMustWaitError, RefundTooLargeError
 from caas.rules.discrepancies import Resolution
 from caas.rules.payment_states import PaymentState
+from tests.people import COMMAND_LINE
 from tests.reconciliation.office import Office
 
 NOTHING_LEFT = (RefundTooLargeError, RefundMustWaitError)
@@ -86,7 +87,7 @@ async def test_two_chargebacks_of_one_amount_are_two(office: Office) -> None:
 
     for found in await office.found(unresolved=True):
         await office.room.investigation.resolve(
-            found.id, resolution=Resolution.ACCEPT_LOSS, note="Seen.", by="Ana"
+            found.id, resolution=Resolution.ACCEPT_LOSS, note="Seen.", by=COMMAND_LINE
         )
 
     assert await states(office, payment) == [("lost", 400, 0), ("lost", 400, 0)]

@@ -10,8 +10,10 @@ from uuid import uuid4
 
 import pytest
 
+from caas.rules.scopes import Scope
 from tests.api.addresses import NOBODYS_ID
 from tests.api.conftest import Doors, standing_open
+from tests.people import employed, key_of
 from tests.reconciliation.crowd import report_file, settlements
 from tests.reconciliation.office import Office
 
@@ -164,23 +166,43 @@ async def test_a_clerk_takes_one_notes_attaches_and_resolves_it(
     assert "p%C3%A4per.png" in back.headers["content-disposition"]
 
 
-async def test_above_the_limit_another_key_must_agree(office: Office, doors: Doors) -> None:
+async def test_above_the_limit_another_account_must_agree(office: Office, doors: Doors) -> None:
     await office.line(transaction_id="txn_alien", gross=LARGE)
     await closed(office, doors)
     path = (await only_one(doors))["links"]["self"]
     wish = {"resolution": "correct_by_entry", "note": "Theirs."}
+    database = office.house.database
+    ana, luis = [await employed(database, login) for login in ("ana", "luis")]
+    one, two = [
+        (await key_of(database, ana, name, Scope.OPERATIONS, activated_by=luis)).key
+        for name in ("ana-day", "ana-night")
+    ]
+    luiss = (await key_of(database, luis, "luis", Scope.OPERATIONS, activated_by=ana)).key
 
-    proposed = await doors.post(f"{path}/resolutions", wish, caller=CLERK)
-    alone = await doors.post(f"{path}/approval", {}, caller=CLERK)
+    proposed = await doors.post(f"{path}/resolutions", wish, headers=bearer(one))
+    alone = await doors.post(f"{path}/approval", {}, headers=bearer(two))
+    settings = await doors.post(f"{path}/approval", {}, caller=CHIEF)
     rejected = await doors.post(f"{path}/rejection", {"note": "Not yet."}, caller=CHIEF)
+    after = await doors.post(f"{path}/approval", {}, headers=bearer(luiss))
     await doors.post(f"{path}/resolutions", wish, caller=CLERK)
-    approved = await doors.post(f"{path}/approval", {}, caller=CHIEF)
+    approved = await doors.post(f"{path}/approval", {}, headers=bearer(luiss))
 
     assert (proposed.json["status"], proposed.json["entries"]) == ("proposed", [])
     assert (alone.status, alone.json["code"]) == (409, "same_person")
+    assert (settings.status, settings.json["code"]) == (403, "approval_needs_account")
+    assert "console" in settings.json["detail"]
     assert rejected.json["status"] == "open"
+    assert (after.status, after.json["code"]) == (409, "nothing_proposed")
     assert approved.json["status"] == "resolved"
-    assert [it["decided_by"] for it in approved.json["resolutions"]] == [CHIEF, CHIEF]
+    assert [it["decided_by"] for it in approved.json["resolutions"]] == [CHIEF, "luis"]
+    assert [it["decided_account"] for it in approved.json["resolutions"]] == [
+        None, str(luis.account),
+    ]  # fmt: skip
+
+
+def bearer(key: str) -> dict[str, str]:
+    """Return the header that sends a key."""
+    return {"authorization": f"Bearer {key}"}
 
 
 async def test_a_day_is_sealed_when_nothing_is_open_and_stays_as_it_is(

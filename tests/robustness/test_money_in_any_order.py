@@ -34,6 +34,7 @@ from caas.payment_processing.reconciliation import INCREMENTAL
 from caas.payment_processing.settlement import APPLY_WEBHOOK
 from caas.rules.discrepancies import Resolution
 from caas_simulators.gateway_world import GatewaySettings
+from tests.people import COMMAND_LINE
 from tests.robustness.living_world import LivingWorld, Process, living_world
 from tests.robustness.stories import buys_service, heated_seats
 from tests.robustness.three_ledgers import PERPETUAL
@@ -352,7 +353,7 @@ async def clerk(office: Office) -> int:
                 one.id,
                 resolution=Resolution.ACCEPT_LOSS,
                 note="Seen.",
-                by="Ana",
+                by=COMMAND_LINE,
             )
         )
     return len(found)

@@ -15,7 +15,8 @@ the setting CAAS_API_KEYS when the API starts:
 - key: 32 characters or more.
 
 Taking a key out of the setting does not revoke it, because other processes may still start with
-it; `ApiKeys.revoke` does, for ever, and within seconds everywhere.
+it; `ApiKeys.revoke` does, for ever, and within seconds everywhere. Keys of the settings belong to
+no account: they propose, and never approve as the second person (`caas.dual_control`).
 
 Rules a change must keep: a key is compared by its digest, in constant time; a key is looked up
 again after `REMEMBERED_SECONDS`; what the key is never reaches a log.
@@ -31,6 +32,7 @@ from typing import Final
 from uuid import UUID
 
 from caas.api.problems import ScopeMissingError, UnauthenticatedError
+from caas.billing_database.actors import Actor
 from caas.billing_database.api_keys import ApiKey, ApiKeys
 from caas.errors import StartupError
 from caas.rules.scopes import Scope
@@ -51,6 +53,13 @@ class Caller:
     scopes: frozenset[str]
     customer: UUID | None = None
     dealership: str | None = None
+    account: UUID | None = None
+    key: UUID | None = None
+
+    @property
+    def actor(self) -> Actor:
+        """Who acts with this key: the account that made it, if one did."""
+        return Actor(self.name, self.account, self.key)
 
     @property
     def is_restricted(self) -> bool:
@@ -137,7 +146,7 @@ class Authentication:
         key = await self._keys.find(digest)
         caller = None
         if key is not None and _is_same(key, digest):
-            caller = Caller(key.name, key.scopes, key.customer, key.dealership)
+            caller = Caller(key.name, key.scopes, key.customer, key.dealership, key.account, key.id)
         if len(self._remembered) >= REMEMBERED_KEYS_MAX:
             self._remembered.clear()
         until = asyncio.get_running_loop().time() + REMEMBERED_SECONDS

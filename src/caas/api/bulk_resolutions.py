@@ -89,7 +89,7 @@ async def resolve_by_rule(api: Api, call: Call) -> Answer:
             kind=body.kind, currency=body.currency, day=body.day, amount_max=body.amount_max
         )
         done = await api.rooms.reconciliation.bulk.resolve(
-            rule, resolution=body.resolution, note=body.note, by=call.by.name
+            rule, resolution=body.resolution, note=body.note, by=call.by.actor
         )
         answer = BulkAnswer(
             id=done.id, met=done.met, amount=done.amount, currency=done.currency,
@@ -108,7 +108,7 @@ async def approve_rule(api: Api, call: Call) -> Answer:
     async def approve() -> Answer:
         bulk = api.rooms.reconciliation.bulk
         return answer_of(
-            200, BulkApproved(await bulk.approve(call.ids["bulk_id"], by=call.by.name))
+            200, BulkApproved(await bulk.approve(call.ids["bulk_id"], by=call.by.actor))
         )
 
     return await once(api.rooms.books.keys, call, body, approve)

@@ -1,6 +1,7 @@
 """Discrepancies (Diagram 10, "Manual Investigation Required"): who owns one, what decides it.
 
-The person is the key's name: two people are two keys, and one key never approves what it proposed.
+The person is the account that made the key (`caas.dual_control`): all keys of an account are one
+person, and a key of the settings, which has no account, never approves.
 
 Rules a change must keep: nothing is decided here; a document goes out as a download, never as a
 page of ours.
@@ -156,18 +157,18 @@ async def resolve_discrepancy(api: Api, call: Call) -> Answer:
     """Resolve a discrepancy, or propose to when a second person must agree."""
     body = RESOLUTION.read(call.body)
     resolve = partial(_desk(api).resolve, resolution=body.resolution, note=body.note)
-    return await _step(api, call, body, resolve)
+    return await _decision(api, call, body, resolve)
 
 
 async def approve_resolution(api: Api, call: Call) -> Answer:
     """Agree, as the second person, to what was proposed."""
-    return await _step(api, call, NO_CONTENT.read(call.body), _desk(api).approve)
+    return await _decision(api, call, NO_CONTENT.read(call.body), _desk(api).approve)
 
 
 async def reject_resolution(api: Api, call: Call) -> Answer:
     """Turn down what was proposed; the discrepancy is open again."""
     body = NOTE.read(call.body)
-    return await _step(api, call, body, partial(_desk(api).reject, note=body.note))
+    return await _decision(api, call, body, partial(_desk(api).reject, note=body.note))
 
 
 async def reopen_discrepancy(api: Api, call: Call) -> Answer:
@@ -179,11 +180,25 @@ async def reopen_discrepancy(api: Api, call: Call) -> Answer:
 async def _step(
     api: Api, call: Call, body: msgspec.Struct, take: Callable[..., Awaitable[object]]
 ) -> Answer:
-    """Take a step of the investigation once, and tell of the discrepancy as it stands."""
+    """Take a step of the investigation, with the name of whoever takes it."""
+    return await _once(api, call, body, partial(take, by=call.by.name))
+
+
+async def _decision(
+    api: Api, call: Call, body: msgspec.Struct, take: Callable[..., Awaitable[object]]
+) -> Answer:
+    """Propose or decide, as the person whose key it is."""
+    return await _once(api, call, body, partial(take, by=call.by.actor))
+
+
+async def _once(
+    api: Api, call: Call, body: msgspec.Struct, take: Callable[..., Awaitable[object]]
+) -> Answer:
+    """Do it once, and tell of the discrepancy as it stands."""
     refuse_narrowed(call.by)
 
     async def taken() -> Answer:
-        await take(call.ids["discrepancy_id"], by=call.by.name)
+        await take(call.ids["discrepancy_id"])
         return await _as_it_stands(api, call)
 
     return await once(api.rooms.books.keys, call, body, taken)

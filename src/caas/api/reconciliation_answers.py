@@ -163,8 +163,10 @@ class ResolutionAnswer(msgspec.Struct, frozen=True, kw_only=True):
     needs_second_approver: bool
     state: str
     proposed_by: str
+    proposed_account: UUID | None
     proposed_at: datetime
     decided_by: str | None
+    decided_account: UUID | None
     decided_at: datetime | None
     bulk_id: UUID | None
 

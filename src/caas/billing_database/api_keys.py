@@ -1,38 +1,61 @@
 """Keys of the API's callers as rows: their digest, their scopes, for whom they may act.
 
 Rules a change must keep: only the digest of a key is ever stored or compared; a revoked key stays
-revoked, also when the settings still list it.
+revoked, also when the settings still list it; a key belongs to the account that made it, for ever.
 """
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 from uuid import UUID
 
-from caas.billing_database.connection import Database
+from caas.billing_database.actors import Actor
+from caas.billing_database.connection import Connection, Database, Row
 from caas.billing_database.identifiers import new_id
 from caas.errors import NotFoundError
+from caas.rules.scopes import Scope
 
-FIND = """
-select id, key_hash, name, scopes, customer, dealership, created_at, revoked_at
-  from api_keys where key_hash = $1 and revoked_at is null
+NEEDS_SECOND: Final = frozenset({Scope.OPERATIONS, Scope.ANY})
+"""With one of these a key acts as operations do, so that two people make it (decision 50)."""
+
+FIND: Final = """
+select k.id, key_hash, name, scopes, k.customer, k.dealership, account, activated_at,
+       k.created_at, revoked_at
+  from api_keys k left join accounts a on a.id = k.account
+ where key_hash = $1 and revoked_at is null and activated_at is not null
+   and (a.disabled_at is null or not scopes && $2::text[])
 """
-LISTED = """
-select id, key_hash, name, scopes, customer, dealership, created_at, revoked_at
+ONE: Final = """
+select id, key_hash, name, scopes, customer, dealership, account, activated_at, created_at,
+       revoked_at
+  from api_keys where id = $1 and activated_at is null and revoked_at is null for update
+"""
+LISTED: Final = """
+select id, key_hash, name, scopes, customer, dealership, account, activated_at, created_at,
+       revoked_at
   from api_keys order by name, created_at
 """
-PUT = """
-insert into api_keys as k (id, key_hash, name, scopes, customer, dealership, created_at)
-values ($1, $2, $3, $4, $5, $6, db_now())
+PUT: Final = """
+insert into api_keys as k (id, key_hash, name, scopes, customer, dealership, created_at,
+                           activated_at)
+values ($1, $2, $3, $4, $5, $6, db_now(), db_now())
 on conflict (key_hash) do update set name = excluded.name, scopes = excluded.scopes,
        customer = excluded.customer, dealership = excluded.dealership
- where (k.name, k.scopes, k.customer, k.dealership)
+ where k.account is null and (k.name, k.scopes, k.customer, k.dealership)
        is distinct from (excluded.name, excluded.scopes, excluded.customer, excluded.dealership)
 """
-REVOKE = """
+MAKE: Final = """
+insert into api_keys (id, key_hash, name, scopes, dealership, account, created_at, activated_at)
+values ($1, $2, $3, $4, $5, $6, db_now(), case when not $7 then db_now() end)
+"""
+ACTIVATE: Final = """
+update api_keys set activated_at = db_now(), activated_account = $2
+ where id = $1 and activated_at is null and revoked_at is null returning id
+"""
+REVOKE: Final = """
 update api_keys set revoked_at = db_now() where name = $1 and revoked_at is null returning id
 """
-
-REVOKE_ONE = """
+REVOKE_ONE: Final = """
 update api_keys set revoked_at = db_now() where id = $1 and revoked_at is null returning id
 """
 
@@ -53,8 +76,20 @@ class ApiKey:
     scopes: frozenset[str]
     customer: UUID | None = None
     dealership: str | None = None
+    account: UUID | None = None
+    activated_at: datetime | None = None
     created_at: datetime | None = None
     revoked_at: datetime | None = None
+
+    @property
+    def proposed_account(self) -> UUID | None:
+        """Who made it, and so never activates it where two people are needed."""
+        return self.account
+
+
+def needs_second_person(scopes: frozenset[str]) -> bool:
+    """Say whether a key with these scopes works only once a second person has activated it."""
+    return bool(scopes & NEEDS_SECOND)
 
 
 class ApiKeys:
@@ -65,9 +100,43 @@ class ApiKeys:
         self._database = database
 
     async def find(self, key_hash: bytes) -> ApiKey | None:
-        """Return the key with this digest, unless it is unknown or revoked."""
-        row = await self._database.fetchrow(FIND, key_hash)
-        return None if row is None else ApiKey(**{**row, "scopes": frozenset(row["scopes"])})
+        """Return the key with this digest, unless it is unknown, not active yet or revoked.
+
+        A key that acts as operations do ends with the account that made it.
+        """
+        row = await self._database.fetchrow(FIND, key_hash, sorted(NEEDS_SECOND))
+        return None if row is None else _key(row)
+
+    async def make(
+        self,
+        *,
+        key_hash: bytes,
+        name: str,
+        scopes: frozenset[str],
+        dealership: str | None,
+        account: UUID,
+        within: Connection,
+    ) -> UUID:
+        """Keep a key that an account made; it may wait for a second person. Return its id."""
+        key_id = new_id()
+        await within.execute(
+            MAKE, key_id, key_hash, name, sorted(scopes), dealership, account,
+            needs_second_person(scopes),
+        )  # fmt: skip
+        return key_id
+
+    async def proposed(self, key_id: UUID, *, within: Connection) -> ApiKey | None:
+        """Return a key that waits for a second person, locked."""
+        row = await within.fetchrow(ONE, key_id)
+        return None if row is None else _key(row)
+
+    async def decide(
+        self, proposal_id: UUID, *, approved: bool, by: Actor, within: Connection
+    ) -> bool:
+        """Activate a key, or revoke it; False when somebody else has decided."""
+        if approved:
+            return await within.fetchrow(ACTIVATE, proposal_id, by.account) is not None
+        return await within.fetchrow(REVOKE_ONE, proposal_id) is not None
 
     async def put(
         self,
@@ -78,7 +147,7 @@ class ApiKeys:
         customer: UUID | None = None,
         dealership: str | None = None,
     ) -> None:
-        """Make the key valid with these scopes, unless it was revoked once."""
+        """Make a key of the settings valid, unless it was revoked once or belongs to an account."""
         await self._database.fetch(
             PUT, new_id(), key_hash, name, sorted(scopes), customer, dealership
         )
@@ -94,16 +163,20 @@ class ApiKeys:
             raise ApiKeyNotFoundError(f"No valid key has the name {name}.")
         return len(rows)
 
-    async def revoke_one(self, key_id: UUID) -> None:
+    async def revoke_one(self, key_id: UUID, *, within: Connection) -> None:
         """Revoke one key for ever.
 
         Raises:
             ApiKeyNotFoundError: no valid key has this id.
         """
-        if await self._database.fetchrow(REVOKE_ONE, key_id) is None:
+        if await within.fetchrow(REVOKE_ONE, key_id) is None:
             raise ApiKeyNotFoundError(f"No valid key has the id {key_id}.")
 
     async def listed(self) -> list[ApiKey]:
         """Return every key, the revoked ones too."""
         rows = await self._database.fetch(LISTED)
-        return [ApiKey(**{**row, "scopes": frozenset(row["scopes"])}) for row in rows]
+        return [_key(row) for row in rows]
+
+
+def _key(row: Row) -> ApiKey:
+    return ApiKey(**{**row, "scopes": frozenset(row["scopes"])})

@@ -9,23 +9,27 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
+from caas.billing_database.actors import Actor
 from caas.billing_database.connection import Connection, Database
 from caas.billing_database.identifiers import new_id
 
 PROPOSED: Final = """
-select id, payment_id, decision, note, needs_second, proposed_by, proposed_at
+select id, payment_id, decision, note, needs_second, proposed_by, proposed_account, proposed_at
   from deposit_decisions where payment_id = $1 and state = 'proposed'
 """
 WRITE: Final = """
 insert into deposit_decisions (id, payment_id, decision, note, needs_second, state, proposed_by,
-                               proposed_at, decided_by, decided_at)
-values ($1, $2, $3, $4, $5, case when $5 then 'proposed' else 'agreed' end, $6, db_now(),
-        case when not $5 then $6 end, case when not $5 then db_now() end)
+                               proposed_account, proposed_at, decided_by, decided_account,
+                               decided_at)
+values ($1, $2, $3, $4, $5, case when $5 then 'proposed' else 'agreed' end, $6, $7, db_now(),
+        case when not $5 then $6 end, case when not $5 then $7::uuid end,
+        case when not $5 then db_now() end)
 on conflict (payment_id) where state <> 'withdrawn' do nothing returning id
 """
 DECIDE: Final = """
-update deposit_decisions set state = $2, decided_by = $3, decided_at = db_now()
- where payment_id = $1 and state = 'proposed' returning id
+update deposit_decisions set state = $2, decided_by = $3, decided_account = $4,
+       decided_at = db_now()
+ where id = $1 and state = 'proposed' returning id
 """
 
 
@@ -39,6 +43,7 @@ class DepositProposal:
     note: str
     needs_second: bool
     proposed_by: str
+    proposed_account: UUID | None
     proposed_at: datetime
 
 
@@ -62,14 +67,19 @@ class DepositDecisions:
         decision: str,
         *,
         note: str,
-        by: str,
+        by: Actor,
         needs_second: bool,
         within: Connection,
     ) -> bool:
         """Write a decision down, or a proposal where two are needed; False when one is there."""
-        row = await within.fetchrow(WRITE, new_id(), payment_id, decision, note, needs_second, by)
+        row = await within.fetchrow(
+            WRITE, new_id(), payment_id, decision, note, needs_second, by.name, by.account
+        )
         return row is not None
 
-    async def decide(self, payment_id: UUID, *, state: str, by: str, within: Connection) -> bool:
-        """Agree to the proposal that waits, or withdraw it; False when none waits."""
-        return await within.fetchrow(DECIDE, payment_id, state, by) is not None
+    async def decide(
+        self, proposal_id: UUID, *, approved: bool, by: Actor, within: Connection
+    ) -> bool:
+        """Agree to a proposal, or withdraw it; False when it does not wait any more."""
+        state = "agreed" if approved else "withdrawn"
+        return await within.fetchrow(DECIDE, proposal_id, state, by.name, by.account) is not None

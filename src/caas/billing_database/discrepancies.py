@@ -15,9 +15,10 @@ from uuid import UUID
 import msgspec
 
 from caas.billing_database import discrepancy_statements as sql
+from caas.billing_database.actors import Actor
 from caas.billing_database.connection import Connection, Database, Row
 from caas.billing_database.identifiers import new_id
-from caas.errors import ConflictError, NotFoundError
+from caas.errors import NotFoundError
 from caas.rules.discrepancies import DiscrepancyKind, Resolution
 from caas.rules.postings import Entry
 
@@ -29,12 +30,6 @@ class DiscrepancyNotFoundError(NotFoundError):
     """No discrepancy has this id."""
 
     code = "discrepancy_not_found"
-
-
-class NothingProposedError(ConflictError):
-    """No resolution waits for a second approver here."""
-
-    code = "nothing_proposed"
 
 
 class NewDiscrepancy(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,8 +98,10 @@ class ProposedResolution:
     needs_second_approver: bool
     state: str
     proposed_by: str
+    proposed_account: UUID | None
     proposed_at: datetime
     decided_by: str | None
+    decided_account: UUID | None
     decided_at: datetime | None
     bulk_id: UUID | None = None
 
@@ -234,12 +231,16 @@ class Discrepancies:
         await within.execute(
             sql.PROPOSE, proposed.id, discrepancy.id, proposed.resolution, proposed.note,
             proposed.amount, proposed.currency, proposed.needs_second_approver,
-            proposed.proposed_by, proposed.bulk_id,
+            proposed.proposed_by, proposed.proposed_account, proposed.bulk_id,
         )  # fmt: skip
 
-    async def decide(self, resolution_id: UUID, *, state: str, by: str, within: Connection) -> None:
-        """Approve or reject a proposal; the database refuses a second approver who proposed it."""
-        await within.execute(sql.DECIDE, resolution_id, state, by)
+    async def decide(
+        self, proposal_id: UUID, *, approved: bool, by: Actor, within: Connection
+    ) -> bool:
+        """Approve or reject a proposal; False when it does not wait any more."""
+        state = "approved" if approved else "rejected"
+        row = await within.fetchrow(sql.DECIDE, proposal_id, state, by.name, by.account)
+        return row is not None
 
     async def resolutions(
         self, discrepancy_id: UUID, *, within: Connection | None = None
@@ -256,16 +257,12 @@ class Discrepancies:
         rows = await self._database.fetch(sql.PROPOSED_IN_BULK, bulk_id)
         return [row["discrepancy_id"] for row in rows]
 
-    async def proposal(self, discrepancy_id: UUID, *, within: Connection) -> ProposedResolution:
-        """Return the proposal that waits for a decision.
-
-        Raises:
-            NothingProposedError: none does.
-        """
-        for proposed in await self.resolutions(discrepancy_id, within=within):
-            if proposed.state == "proposed":
-                return proposed
-        raise NothingProposedError(discrepancy=str(discrepancy_id))
+    async def proposed(
+        self, discrepancy_id: UUID, *, within: Connection
+    ) -> ProposedResolution | None:
+        """Return the proposal that waits for a decision."""
+        resolutions = await self.resolutions(discrepancy_id, within=within)
+        return next((one for one in resolutions if one.state == "proposed"), None)
 
     async def attach(
         self,

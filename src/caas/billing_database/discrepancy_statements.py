@@ -66,20 +66,22 @@ select debit, credit, amount from discrepancy_entries where discrepancy_id = $1 
 """
 PROPOSE: Final = """
 insert into discrepancy_resolutions (id, discrepancy_id, resolution, note, amount, currency,
-    needs_second_approver, state, proposed_by, proposed_at, bulk_id)
-values ($1, $2, $3, $4, $5, $6, $7, 'proposed', $8, db_now(), $9)
+    needs_second_approver, state, proposed_by, proposed_account, proposed_at, bulk_id)
+values ($1, $2, $3, $4, $5, $6, $7, 'proposed', $8, $9, db_now(), $10)
 """
 PROPOSED_IN_BULK: Final = """
 select discrepancy_id from discrepancy_resolutions where bulk_id = $1 and state = 'proposed'
  order by discrepancy_id
 """
 DECIDE: Final = """
-update discrepancy_resolutions set state = $2, decided_by = $3, decided_at = db_now()
- where id = $1 and state = 'proposed'
+update discrepancy_resolutions set state = $2, decided_by = $3, decided_account = $4,
+       decided_at = db_now()
+ where id = $1 and state = 'proposed' returning id
 """
 RESOLUTIONS: Final = """
 select id, discrepancy_id, resolution, note, amount, currency, needs_second_approver, state,
-       proposed_by, proposed_at, decided_by, decided_at, bulk_id
+       proposed_by, proposed_account, proposed_at, decided_by, decided_account, decided_at,
+       bulk_id
   from discrepancy_resolutions where discrepancy_id = $1 order by proposed_at
 """
 ATTACH: Final = """

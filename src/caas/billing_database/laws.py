@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from caas.billing_database import drawn_arrows, erasing, guards
+from caas.billing_database.laws_of_dual_control import DUAL_CONTROL
 from caas.billing_database.laws_of_money import MONEY
 from caas.rules.compared_relations import AGREEING
 from caas.rules.order_states import VEHICLE_OF
@@ -53,7 +54,7 @@ LAWS: Final = (
         """select min(id::text) from payments where live
             group by subject, type having count(*) > 1""",
     ),
-    *(Law(*law) for law in MONEY),
+    *(Law(*law) for law in (*MONEY, *DUAL_CONTROL)),
     Law(
         "state_is_fold_of_events",
         "A payment's state is where its events lead, one legal arrow after the other.",

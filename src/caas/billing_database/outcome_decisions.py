@@ -9,21 +9,25 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
+from caas.billing_database.actors import Actor
 from caas.billing_database.connection import Connection, Database
 from caas.billing_database.identifiers import new_id
 
 OF_PAYMENT: Final = """
-select id, payment_id, note, state, proposed_by, proposed_at, decided_by, decided_at
+select id, payment_id, note, state, proposed_by, proposed_account, proposed_at, decided_by,
+       decided_account, decided_at
   from outcome_decisions where payment_id = $1 order by proposed_at
 """
 PROPOSE: Final = """
-insert into outcome_decisions (id, payment_id, note, state, proposed_by, proposed_at)
-values ($1, $2, $3, 'proposed', $4, db_now())
+insert into outcome_decisions (id, payment_id, note, state, proposed_by, proposed_account,
+                               proposed_at)
+values ($1, $2, $3, 'proposed', $4, $5, db_now())
 on conflict (payment_id) where state = 'proposed' do nothing returning id
 """
 DECIDE: Final = """
-update outcome_decisions set state = $2, decided_by = $3, decided_at = db_now()
- where payment_id = $1 and state = 'proposed' returning id
+update outcome_decisions set state = $2, decided_by = $3, decided_account = $4,
+       decided_at = db_now()
+ where id = $1 and state = 'proposed' returning id
 """
 
 
@@ -36,8 +40,10 @@ class OutcomeDecision:
     note: str
     state: str
     proposed_by: str
+    proposed_account: UUID | None
     proposed_at: datetime
     decided_by: str | None
+    decided_account: UUID | None
     decided_at: datetime | None
 
 
@@ -55,11 +61,21 @@ class OutcomeDecisions:
         rows = await (within or self._database).fetch(OF_PAYMENT, payment_id)
         return [OutcomeDecision(**dict(row)) for row in rows]
 
-    async def propose(self, payment_id: UUID, *, note: str, by: str) -> bool:
+    async def proposed(self, payment_id: UUID, *, within: Connection) -> OutcomeDecision | None:
+        """Return the proposal that waits for a second person."""
+        decisions = await self.of(payment_id, within=within)
+        return next((one for one in decisions if one.state == "proposed"), None)
+
+    async def propose(self, payment_id: UUID, *, note: str, by: Actor) -> bool:
         """Write a proposal down; False when one waits already."""
-        row = await self._database.fetchrow(PROPOSE, new_id(), payment_id, note, by)
+        row = await self._database.fetchrow(
+            PROPOSE, new_id(), payment_id, note, by.name, by.account
+        )
         return row is not None
 
-    async def decide(self, payment_id: UUID, *, state: str, by: str, within: Connection) -> bool:
-        """Agree to the proposal that waits, or withdraw it; False when none waits."""
-        return await within.fetchrow(DECIDE, payment_id, state, by) is not None
+    async def decide(
+        self, proposal_id: UUID, *, approved: bool, by: Actor, within: Connection
+    ) -> bool:
+        """Agree to a proposal, or withdraw it; False when it does not wait any more."""
+        state = "agreed" if approved else "withdrawn"
+        return await within.fetchrow(DECIDE, proposal_id, state, by.name, by.account) is not None

@@ -13,6 +13,7 @@ from typing import Final
 from uuid import UUID
 
 from caas.billing_database.accounts import Role
+from caas.billing_database.actors import Actor
 from caas.billing_database.connection import Database
 from caas.billing_database.customers import digest
 
@@ -81,6 +82,11 @@ class Session:
     stale: bool
     also: list[UUID]
     created_at: datetime
+
+    @property
+    def actor(self) -> Actor:
+        """Who acts with this session."""
+        return Actor(self.name, self.account)
 
 
 class Sessions:

@@ -51,7 +51,7 @@ async def case(channels: Channels, visit: Visit) -> Reply:
     found = await _case(channels, visit)
     books = channels.rooms.books
     return channels.page(
-        visit, "operations/case.html", case=found, key=new_key(), me=visit.by.name,
+        visit, "operations/case.html", case=found, key=new_key(), me=visit.by.account,
         is_payment=await books.payments.exists(found.subject), after=told(channels, visit),
         deposit=await held_deposit(channels, found.subject) if found.kind == DEPOSIT_HELD else None,
         vin=await books.entitlements.vehicle_of(found.subject) if found.kind in DRIFTS else None,

@@ -41,7 +41,7 @@ async def held_deposit(channels: Channels, payment_id: UUID) -> HeldDeposit | No
 
 async def decide(channels: Channels, visit: Visit) -> Reply:
     """Decide, or propose to when a second person is needed."""
-    me, note, chosen = visit.by.name, visit.form.get("note", ""), visit.form.get("decision", "")
+    me, note, chosen = visit.by.actor, visit.form.get("note", ""), visit.form.get("decision", "")
 
     async def act(desk: HeldDeposits, payment_id: UUID) -> None:
         if chosen not in set(DepositDecision):
@@ -53,13 +53,13 @@ async def decide(channels: Channels, visit: Visit) -> Reply:
 
 async def agree(channels: Channels, visit: Visit) -> Reply:
     """Agree as the second person."""
-    me = visit.by.name
+    me = visit.by.actor
     return await _acted(channels, visit, lambda desk, it: desk.agree(it, by=me))
 
 
 async def withdraw(channels: Channels, visit: Visit) -> Reply:
     """Take a proposal back."""
-    me = visit.by.name
+    me = visit.by.actor
     return await _acted(channels, visit, lambda desk, it: desk.withdraw(it, by=me))
 
 

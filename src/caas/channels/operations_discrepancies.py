@@ -65,10 +65,10 @@ async def discrepancy(channels: Channels, visit: Visit) -> Reply:
     at_stake = Money(found.amount, found.currency)
     return channels.page(
         visit, "operations/discrepancy.html", looked=looked, found=found, at_stake=at_stake,
-        kinds=STATUS_KINDS, money_of=Money, me=visit.by.name, path=_path(found.id), key=new_key(),
+        kinds=STATUS_KINDS, money_of=Money, me=visit.by.account, path=_path(found.id),
         needs_second={it for it in looked.allowed if needs_second_approver(it, at_stake)},
         proposal=next((it for it in looked.resolutions if it.state == "proposed"), None),
-        after=told(channels, visit),
+        after=told(channels, visit), key=new_key(),
     )  # fmt: skip
 
 
@@ -100,7 +100,7 @@ async def attach(channels: Channels, visit: Visit) -> Reply:
 
 async def resolve(channels: Channels, visit: Visit) -> Reply:
     """Decide, or propose to when a second person is needed."""
-    me, text, chosen = visit.by.name, visit.form.get("note", ""), visit.form.get("resolution", "")
+    me, text, chosen = visit.by.actor, visit.form.get("note", ""), visit.form.get("resolution", "")
 
     async def act(desk: Investigation, it: UUID) -> None:
         if chosen not in set(Resolution):
@@ -112,13 +112,13 @@ async def resolve(channels: Channels, visit: Visit) -> Reply:
 
 async def approve(channels: Channels, visit: Visit) -> Reply:
     """Agree as the second person."""
-    me = visit.by.name
+    me = visit.by.actor
     return await _acted(channels, visit, lambda desk, it: desk.approve(it, by=me))
 
 
 async def reject(channels: Channels, visit: Visit) -> Reply:
     """Turn down what was proposed."""
-    me, text = visit.by.name, visit.form.get("note", "")
+    me, text = visit.by.actor, visit.form.get("note", "")
     return await _acted(channels, visit, lambda desk, it: desk.reject(it, note=text, by=me))
 
 

@@ -1,5 +1,8 @@
 """Keys of the API's callers: made with scopes, shown once, revoked for ever.
 
+A key belongs to the account that made it. One that may act as operations works only once a second
+person has activated it (decision 50).
+
 Rules a change must keep: of a key only its digest is stored, so that it is shown to whoever made it
 and never again; a form that comes twice makes one key; what was revoked stays revoked.
 """
@@ -9,7 +12,9 @@ import re
 import secrets
 from typing import Final
 
-from caas.billing_database.api_keys import ApiKeys
+from caas import dual_control
+from caas.billing_database.api_keys import NEEDS_SECOND, ApiKeys, needs_second_person
+from caas.billing_database.connection import Connection
 from caas.channels.acting import acted, told
 from caas.channels.forms import filled
 from caas.channels.page_routes import OPERATIONS, PageRoute, get, post
@@ -40,44 +45,80 @@ async def keys(channels: Channels, visit: Visit) -> Reply:
 async def make(channels: Channels, visit: Visit) -> Reply:
     """Make a key, and show it this once."""
     made: list[str] = []
+    scopes = frozenset(scope for scope in Scope if f"scope-{scope}" in visit.form)
 
     async def act() -> None:
         name = filled(visit.form, "name", chars_max=64) or ""
-        scopes = frozenset(scope for scope in Scope if f"scope-{scope}" in visit.form)
-        if NAME.fullmatch(name) is None or not scopes:
-            raise KeyNotMadeError
-        key = secrets.token_urlsafe(KEY_BYTES)
-        await ApiKeys(channels.rooms.books.database).put(
-            key_hash=hashlib.sha256(key.encode()).digest(), name=name, scopes=scopes,
-            dealership=filled(visit.form, "dealership", chars_max=DEALERSHIP_CHARS_MAX),
-        )  # fmt: skip
-        made.append(key)
+        dealership = filled(visit.form, "dealership", chars_max=DEALERSHIP_CHARS_MAX)
+        made.append(await _made(channels, visit, name, scopes, dealership))
 
     reply = await acted(channels, visit, PATH, act)
-    return await _page(channels, visit, made[0]) if made else reply
+    if not made:
+        return reply
+    return await _page(channels, visit, made[0], made_waits=needs_second_person(scopes))
+
+
+async def activate(channels: Channels, visit: Visit) -> Reply:
+    """Let a key work, as the second person."""
+    table = ApiKeys(channels.rooms.books.database)
+
+    async def together(connection: Connection) -> None:
+        await dual_control.approve(table, visit.ids["key_id"], by=visit.by.actor, within=connection)
+
+    return await acted(
+        channels, visit, PATH, lambda: channels.rooms.books.database.in_transaction(together)
+    )
 
 
 async def revoke(channels: Channels, visit: Visit) -> Reply:
-    """Revoke one key for ever."""
-    key_id = visit.ids["key_id"]
+    """Revoke one key for ever; a key that waits for a second person is rejected so."""
+    table = ApiKeys(channels.rooms.books.database)
+
+    async def together(connection: Connection) -> None:
+        await table.revoke_one(visit.ids["key_id"], within=connection)
+
     return await acted(
-        channels, visit, PATH,
-        lambda: ApiKeys(channels.rooms.books.database).revoke_one(key_id),
-    )  # fmt: skip
+        channels, visit, PATH, lambda: channels.rooms.books.database.in_transaction(together)
+    )
 
 
-async def _page(channels: Channels, visit: Visit, made: str = "") -> Reply:
+async def _made(
+    channels: Channels,
+    visit: Visit,
+    name: str,
+    scopes: frozenset[str],
+    dealership: str | None,
+) -> str:
+    if NAME.fullmatch(name) is None or not scopes:
+        raise KeyNotMadeError
+    key = secrets.token_urlsafe(KEY_BYTES)
+
+    async def together(connection: Connection) -> None:
+        await ApiKeys(channels.rooms.books.database).make(
+            key_hash=hashlib.sha256(key.encode()).digest(), name=name, scopes=scopes,
+            dealership=dealership, account=visit.by.account, within=connection,
+        )  # fmt: skip
+
+    await channels.rooms.books.database.in_transaction(together)
+    return key
+
+
+async def _page(
+    channels: Channels, visit: Visit, made: str = "", *, made_waits: bool = False
+) -> Reply:
     listed = await ApiKeys(channels.rooms.books.database).listed()
     return channels.page(
-        visit, "operations/keys.html", made=made,
+        visit, "operations/keys.html", made=made, made_waits=made_waits,
         simulators=channels.rooms.simulators is not None, scopes=list(Scope), key=new_key(),
         keys=sorted(listed, key=lambda one: (one.revoked_at is not None, one.name)),
-        staff=await channels.accounts.staff(), after=told(channels, visit),
+        staff=await channels.accounts.staff(), me=visit.by.account, after=told(channels, visit),
+        needs_second=sorted(NEEDS_SECOND),
     )  # fmt: skip
 
 
 OPERATIONS_KEY_ROUTES: Final[tuple[PageRoute, ...]] = (
     get(PATH, keys, OPERATIONS),
     post(PATH, make, OPERATIONS),
+    post(PATH + "/{key_id:uuid}/activate", activate, OPERATIONS),
     post(PATH + "/{key_id:uuid}/revoke", revoke, OPERATIONS),
 )

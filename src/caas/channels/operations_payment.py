@@ -98,7 +98,7 @@ async def propose(channels: Channels, visit: Visit) -> Reply:
     note = visit.form.get("note", "")
     return await acted(
         channels, visit, _path(payment_id),
-        lambda: two_people.propose(payment_id, note=note, by=visit.by.name),
+        lambda: two_people.propose(payment_id, note=note, by=visit.by.actor),
     )  # fmt: skip
 
 
@@ -107,7 +107,7 @@ async def agree(channels: Channels, visit: Visit) -> Reply:
     payment_id, two_people = visit.ids["payment_id"], channels.rooms.payment_processing.two_people
 
     async def act() -> None:
-        await two_people.agree(payment_id, by=visit.by.name)
+        await two_people.agree(payment_id, by=visit.by.actor)
         channels.rooms.open_work.wake()
 
     return await acted(channels, visit, _path(payment_id), act)
@@ -118,7 +118,7 @@ async def withdraw(channels: Channels, visit: Visit) -> Reply:
     payment_id, two_people = visit.ids["payment_id"], channels.rooms.payment_processing.two_people
     return await acted(
         channels, visit, _path(payment_id),
-        lambda: two_people.withdraw(payment_id, by=visit.by.name),
+        lambda: two_people.withdraw(payment_id, by=visit.by.actor),
     )  # fmt: skip
 
 
@@ -158,7 +158,7 @@ def _page(channels: Channels, visit: Visit, flight: Flight, template: str) -> Re
         ),
         moments=flight.moments, money_of=Money,
         is_decidable=flight.is_decidable, path=_path(flight.status.payment.id),
-        key=new_key(), me=visit.by.name, after=told(channels, visit),
+        key=new_key(), me=visit.by.account, after=told(channels, visit),
     )  # fmt: skip
 
 

@@ -12,24 +12,24 @@ from enum import StrEnum
 from typing import Final
 from uuid import UUID
 
+from caas import dual_control
+from caas.billing_database.actors import Actor
 from caas.billing_database.cases import DEPOSIT_HELD, Case
 from caas.billing_database.connection import Connection
 from caas.billing_database.deposit_decisions import DepositDecisions, DepositProposal
 from caas.billing_database.moves import Moved, move_of
 from caas.billing_database.orders import Order
 from caas.billing_database.payments import Payment
-from caas.errors import ConflictError, RefusedError, UnavailableError
+from caas.errors import ConflictError, UnavailableError
 from caas.order_management.giving_back import RESERVATION_LOST, GivingBack
 from caas.order_management.order_books import OrderBooks
 from caas.rules import postings
-from caas.rules.card_numbers import contains_card_number
 from caas.rules.discrepancies import is_large
 from caas.rules.money import Money
 from caas.rules.payment_states import PaymentState, Remark
 from caas.rules.payment_types import PaymentType
 from caas.rules.postings import Entry
 
-NOTE_CHARS_MAX: Final = 1000
 REMARK_ATTEMPTS_MAX: Final = 5
 PAID: Final = frozenset({PaymentState.CAPTURING, PaymentState.SETTLED})
 
@@ -45,30 +45,6 @@ class NoHeldDepositError(ConflictError):
     """No deposit of this payment waits for a decision."""
 
     code = "no_held_deposit"
-
-
-class DepositProposedError(ConflictError):
-    """Somebody has proposed already; another person agrees or withdraws it."""
-
-    code = "deposit_proposed"
-
-
-class NoDepositProposedError(ConflictError):
-    """Nothing about this deposit waits for a second person."""
-
-    code = "no_deposit_proposed"
-
-
-class SecondPersonNeededError(ConflictError):
-    """Whoever proposed what becomes of a deposit cannot agree to it."""
-
-    code = "second_person_needed"
-
-
-class DepositNoteRefusedError(RefusedError):
-    """Say why, in one to a thousand characters, without a card number."""
-
-    code = "deposit_note_refused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,18 +91,16 @@ class HeldDeposits:
         raise NoHeldDepositError(payment_id=str(payment_id))
 
     async def decide(
-        self, payment_id: UUID, decision: DepositDecision, *, note: str, by: str
+        self, payment_id: UUID, decision: DepositDecision, *, note: str, by: Actor
     ) -> None:
         """Decide, or propose to where two people are needed.
 
         Raises:
             NoHeldDepositError: none waits.
-            DepositProposedError: a proposal waits already.
-            DepositNoteRefusedError: there is no note, or a card number in it.
+            DecisionPendingError: a proposal waits already.
+            NoteRefusedError: there is no note, or a card number in it.
         """
-        text = note.strip()
-        if not 0 < len(text) <= NOTE_CHARS_MAX or contains_card_number(text):
-            raise DepositNoteRefusedError
+        text = dual_control.checked_note(note)
         held = await self.of(payment_id)
 
         async def together(connection: Connection) -> None:
@@ -135,7 +109,7 @@ class HeldDeposits:
                 within=connection,
             )  # fmt: skip
             if not written:
-                raise DepositProposedError(payment_id=str(payment_id))
+                raise dual_control.DecisionPendingError(payment_id=str(payment_id))
             if not held.needs_second:
                 await self._carry_out(held, decision, by=by, within=connection)
 
@@ -143,25 +117,20 @@ class HeldDeposits:
         if not held.needs_second:
             await self._give_back(held, decision)
 
-    async def agree(self, payment_id: UUID, *, by: str) -> None:
+    async def agree(self, payment_id: UUID, *, by: Actor) -> None:
         """Agree as the second person.
 
         Raises:
-            NoHeldDepositError, NoDepositProposedError: nothing waits.
-            SecondPersonNeededError: whoever proposed it cannot agree to it.
+            NoHeldDepositError: none waits.
+            NothingProposedError, SamePersonError, ApprovalNeedsAccountError,
+            ApproverNotValidError: as dual control has it.
         """
         held = await self.of(payment_id)
 
         async def together(connection: Connection) -> DepositDecision:
-            proposal = await self._decisions.proposed(payment_id, within=connection)
-            if proposal is None:
-                raise NoDepositProposedError(payment_id=str(payment_id))
-            if proposal.proposed_by == by:
-                raise SecondPersonNeededError(proposed_by=by)
-            if not await self._decisions.decide(
-                payment_id, state="agreed", by=by, within=connection
-            ):
-                raise NoDepositProposedError(payment_id=str(payment_id))
+            proposal = await dual_control.approve(
+                self._decisions, payment_id, by=by, within=connection
+            )
             decision = DepositDecision(proposal.decision)
             await self._carry_out(held, decision, by=by, within=connection)
             return decision
@@ -169,23 +138,20 @@ class HeldDeposits:
         decision = await self._books.books.database.in_transaction(together)
         await self._give_back(held, decision)
 
-    async def withdraw(self, payment_id: UUID, *, by: str) -> None:
+    async def withdraw(self, payment_id: UUID, *, by: Actor) -> None:
         """Take a proposal back, one's own or another's.
 
         Raises:
-            NoDepositProposedError: none waits.
+            NothingProposedError: none waits.
         """
 
-        async def alone(connection: Connection) -> bool:
-            return await self._decisions.decide(
-                payment_id, state="withdrawn", by=by, within=connection
-            )
+        async def alone(connection: Connection) -> None:
+            await dual_control.reject(self._decisions, payment_id, by=by, within=connection)
 
-        if not await self._books.books.database.in_transaction(alone):
-            raise NoDepositProposedError(payment_id=str(payment_id))
+        await self._books.books.database.in_transaction(alone)
 
     async def _carry_out(
-        self, held: HeldDeposit, decision: DepositDecision, *, by: str, within: Connection
+        self, held: HeldDeposit, decision: DepositDecision, *, by: Actor, within: Connection
     ) -> None:
         await remark(
             self._books,
@@ -195,7 +161,7 @@ class HeldDeposits:
             within=within,
         )
         await self._books.books.cases.close(
-            DEPOSIT_HELD, held.payment.id, resolution=decision, owner=by, within=within
+            DEPOSIT_HELD, held.payment.id, resolution=decision, owner=by.name, within=within
         )
         if decision is DepositDecision.REFUND:
             await self._giving_back.will_give_back(held.order, RESERVATION_LOST, within=within)

@@ -12,23 +12,23 @@ any more; agreeing and the work that carries it out are one commit, and doing it
 from typing import Final
 from uuid import UUID
 
+from caas import dual_control
+from caas.billing_database.actors import Actor
 from caas.billing_database.books import Books
 from caas.billing_database.connection import Connection
 from caas.billing_database.due_work import DueWork
 from caas.billing_database.outcome_decisions import OutcomeDecision, OutcomeDecisions
 from caas.billing_database.payments import Payment
-from caas.errors import ConflictError, RefusedError
+from caas.errors import ConflictError
 from caas.open_work import Again, Answer, Done, OpenWork
 from caas.payment_processing.unknown_outcomes import (
     UNKNOWN,
     OutcomeKnownError,
     UnknownOutcomes,
 )
-from caas.rules.card_numbers import contains_card_number
 from caas.rules.payment_states import BeyondEvent, PaymentState
 
 CARRY_OUT: Final = "carry_out_outcome_decision"
-NOTE_CHARS_MAX: Final = 1000
 AGAIN_SECONDS: Final = 1.0
 
 
@@ -36,30 +36,6 @@ class NotDecidableError(ConflictError):
     """Funds were held for this payment; its outcome is asked of the gateway until it answers."""
 
     code = "outcome_not_decidable"
-
-
-class OutcomeProposedError(ConflictError):
-    """Somebody has proposed a decision already; another person agrees or withdraws it."""
-
-    code = "outcome_proposed"
-
-
-class NoOutcomeProposedError(ConflictError):
-    """No decision about this payment waits for a second person."""
-
-    code = "no_outcome_proposed"
-
-
-class SamePersonDecidesError(ConflictError):
-    """Whoever proposed a decision cannot agree to it."""
-
-    code = "same_person"
-
-
-class DecisionNoteRefusedError(RefusedError):
-    """A decision needs the gateway's word: one to a thousand characters, and no card number."""
-
-    code = "note_refused"
 
 
 class TwoPeople:
@@ -79,54 +55,43 @@ class TwoPeople:
         """Return every decision about a payment, oldest first."""
         return await self._decisions.of(payment_id)
 
-    async def propose(self, payment_id: UUID, *, note: str, by: str) -> None:
+    async def propose(self, payment_id: UUID, *, note: str, by: Actor) -> None:
         """Propose that a payment charged nobody, with what the gateway said.
 
         Raises:
             OutcomeKnownError, NotDecidableError: there is nothing to decide.
-            OutcomeProposedError: a proposal waits already.
-            DecisionNoteRefusedError: there is no note, or a card number in it.
+            DecisionPendingError: a proposal waits already.
+            NoteRefusedError: there is no note, or a card number in it.
         """
-        text = note.strip()
-        if not 0 < len(text) <= NOTE_CHARS_MAX or contains_card_number(text):
-            raise DecisionNoteRefusedError
+        text = dual_control.checked_note(note)
         _refuse_undecidable(await self._books.payments.get(payment_id))
         if not await self._decisions.propose(payment_id, note=text, by=by):
-            raise OutcomeProposedError(payment_id=str(payment_id))
+            raise dual_control.DecisionPendingError(payment_id=str(payment_id))
 
-    async def withdraw(self, payment_id: UUID, *, by: str) -> None:
+    async def withdraw(self, payment_id: UUID, *, by: Actor) -> None:
         """Take a proposal back, one's own or another's.
 
         Raises:
-            NoOutcomeProposedError: none waits.
+            NothingProposedError: none waits.
         """
 
-        async def alone(connection: Connection) -> bool:
-            return await self._decisions.decide(
-                payment_id, state="withdrawn", by=by, within=connection
-            )
+        async def alone(connection: Connection) -> None:
+            await dual_control.reject(self._decisions, payment_id, by=by, within=connection)
 
-        if not await self._books.database.in_transaction(alone):
-            raise NoOutcomeProposedError(payment_id=str(payment_id))
+        await self._books.database.in_transaction(alone)
 
-    async def agree(self, payment_id: UUID, *, by: str) -> Payment:
+    async def agree(self, payment_id: UUID, *, by: Actor) -> Payment:
         """Agree as the second person, and let the payment follow.
 
         Raises:
-            NoOutcomeProposedError: none waits.
-            SamePersonDecidesError: whoever proposed it cannot agree to it.
+            NothingProposedError, SamePersonError, ApprovalNeedsAccountError,
+            ApproverNotValidError: as dual control has it.
             OutcomeKnownError, NotDecidableError: there is nothing to decide any more.
         """
 
         async def together(connection: Connection) -> None:
-            proposed = _proposal(await self._decisions.of(payment_id, within=connection))
-            if proposed.proposed_by == by:
-                raise SamePersonDecidesError(proposed_by=by)
+            await dual_control.approve(self._decisions, payment_id, by=by, within=connection)
             _refuse_undecidable(await self._books.payments.get(payment_id, within=connection))
-            if not await self._decisions.decide(
-                payment_id, state="agreed", by=by, within=connection
-            ):
-                raise NoOutcomeProposedError(payment_id=str(payment_id))
             await self._books.work.add(CARRY_OUT, payment_id, within=connection)
 
         await self._books.database.in_transaction(together)
@@ -153,10 +118,3 @@ def _refuse_undecidable(payment: Payment) -> None:
         raise OutcomeKnownError(payment_id=str(payment.id), state=payment.state.value)
     if payment.state is not PaymentState.PENDING:
         raise NotDecidableError(payment_id=str(payment.id), state=payment.state.value)
-
-
-def _proposal(decisions: list[OutcomeDecision]) -> OutcomeDecision:
-    for decision in decisions:
-        if decision.state == "proposed":
-            return decision
-    raise NoOutcomeProposedError

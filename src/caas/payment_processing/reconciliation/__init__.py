@@ -22,6 +22,7 @@ from caas.billing_database.settlement_reports import (
     QuarantinedLineNotFoundError,
     QuarantinedRow,
 )
+from caas.dual_control import checked_note
 from caas.external_systems.payment_gateway import PaymentGateway
 from caas.open_work import OpenWork
 from caas.payment_processing.charges import Charges
@@ -34,7 +35,6 @@ from caas.payment_processing.reconciliation.file_checks import Expected
 from caas.payment_processing.reconciliation.finance_terms import Preview
 from caas.payment_processing.reconciliation.investigation import Investigation
 from caas.payment_processing.reconciliation.late_lines import LateLines
-from caas.payment_processing.reconciliation.refusals import checked_note
 from caas.payment_processing.reconciliation.reporting import Reporting
 from caas.payment_processing.reconciliation.runs import (
     CLOSE,

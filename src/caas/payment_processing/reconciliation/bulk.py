@@ -10,15 +10,14 @@ from datetime import date
 from typing import Final, Literal
 from uuid import UUID
 
+from caas.billing_database.actors import Actor
 from caas.billing_database.discrepancies import Asked, Discrepancies, Discrepancy
 from caas.billing_database.gateway_claims import GatewayClaim, GatewayClaims
 from caas.billing_database.identifiers import new_id
+from caas.dual_control import checked_note
 from caas.errors import RefusedError
 from caas.payment_processing.reconciliation.investigation import InBulk, Investigation
-from caas.payment_processing.reconciliation.refusals import (
-    ResolutionNotAllowedError,
-    checked_note,
-)
+from caas.payment_processing.reconciliation.refusals import ResolutionNotAllowedError
 from caas.rules.card_numbers import contains_card_number
 from caas.rules.discrepancies import DiscrepancyKind, Resolution, needs_second_approver
 from caas.rules.money import Money
@@ -89,7 +88,7 @@ class Bulk:
         self._gateway = gateway
 
     async def resolve(
-        self, rule: BulkRule, *, resolution: Resolution, note: str, by: str
+        self, rule: BulkRule, *, resolution: Resolution, note: str, by: Actor
     ) -> BulkDone:
         """Decide everything that a rule meets, or propose to when a second person must agree.
 
@@ -112,7 +111,7 @@ class Bulk:
                 done.by_status["not offered"] += 1
         return done
 
-    async def approve(self, bulk_id: UUID, *, by: str) -> int:
+    async def approve(self, bulk_id: UUID, *, by: Actor) -> int:
         """Agree, as the second person, to all that one rule proposed; return how many.
 
         Raises:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from uuid import UUID
 
+from caas import dual_control
+from caas.billing_database.actors import Actor
 from caas.billing_database.books import Books
 from caas.billing_database.connection import Connection
 from caas.billing_database.discrepancies import (
@@ -35,8 +37,6 @@ from caas.payment_processing.reconciliation.refusals import (
     DiscrepancyResolvedError,
     DocumentNotFoundError,
     NotResolvedError,
-    SamePersonError,
-    checked_note,
     refuse_document,
     refuse_not_offered,
     refuse_undecidable,
@@ -123,7 +123,7 @@ class Investigation:
             NoteRefusedError: it is empty, too long, or holds a card number.
         """
         return await self._step(
-            discrepancy_id, "noted", by=by, even_resolved=True, note=checked_note(text)
+            discrepancy_id, "noted", by=by, even_resolved=True, note=dual_control.checked_note(text)
         )
 
     async def attach(
@@ -160,7 +160,7 @@ class Investigation:
         *,
         resolution: Resolution,
         note: str,
-        by: str,
+        by: Actor,
         in_bulk: InBulk | None = None,
     ) -> Discrepancy:
         """Decide, or propose to when a second approver is needed.
@@ -169,7 +169,7 @@ class Investigation:
             ResolutionNotAllowedError: this kind cannot be resolved this way.
             DiscrepancyResolvedError, DecisionPendingError: there is nothing to decide here.
         """
-        text = checked_note(note)
+        text = dual_control.checked_note(note)
 
         async def together(connection: Connection) -> tuple[Action, ...]:
             found = await self._of_open_day(discrepancy_id, connection)
@@ -180,50 +180,48 @@ class Investigation:
             step = Step(
                 event="proposed",
                 status="proposed",
-                by=by,
+                by=by.name,
                 facts={"resolution": resolution.value, "note": text},
             )
             await self._discrepancies.step(found.id, step, within=connection)
             if proposed.needs_second_approver:
                 return ()
-            return await self._decide(found, proposed, by=by, within=connection)
+            await self._discrepancies.decide(proposed.id, approved=True, by=by, within=connection)
+            return await self._decided(found, proposed, by=by, within=connection)
 
         actions = await self._books.database.in_transaction(together)
         return await self._afterwards(discrepancy_id, actions)
 
-    async def approve(self, discrepancy_id: UUID, *, by: str) -> Discrepancy:
+    async def approve(self, discrepancy_id: UUID, *, by: Actor) -> Discrepancy:
         """Agree, as the second person, to what was proposed.
 
         Raises:
-            NothingProposedError: nothing waits for a decision.
-            SamePersonError: whoever proposed it cannot approve it.
+            NothingProposedError, SamePersonError, ApprovalNeedsAccountError,
+            ApproverNotValidError: as dual control has it.
         """
 
         async def together(connection: Connection) -> tuple[Action, ...]:
             found = await self._of_open_day(discrepancy_id, connection)
-            proposed = await self._discrepancies.proposal(found.id, within=connection)
-            if proposed.proposed_by == by:
-                raise SamePersonError(proposed_by=by)
-            return await self._decide(found, proposed, by=by, within=connection)
+            proposed = await dual_control.approve(
+                self._discrepancies, found.id, by=by, within=connection
+            )
+            return await self._decided(found, proposed, by=by, within=connection)
 
         actions = await self._books.database.in_transaction(together)
         return await self._afterwards(discrepancy_id, actions)
 
-    async def reject(self, discrepancy_id: UUID, *, note: str, by: str) -> Discrepancy:
+    async def reject(self, discrepancy_id: UUID, *, note: str, by: Actor) -> Discrepancy:
         """Turn down what was proposed; the discrepancy is open again.
 
         Raises:
             NothingProposedError: nothing waits for a decision.
         """
-        text = checked_note(note)
+        text = dual_control.checked_note(note)
 
         async def together(connection: Connection) -> None:
             found = await self._of_open_day(discrepancy_id, connection)
-            proposed = await self._discrepancies.proposal(found.id, within=connection)
-            await self._discrepancies.decide(
-                proposed.id, state="rejected", by=by, within=connection
-            )
-            step = Step(event="rejected", status="open", by=by, facts={"note": text})
+            await dual_control.reject(self._discrepancies, found.id, by=by, within=connection)
+            step = Step(event="rejected", status="open", by=by.name, facts={"note": text})
             await self._discrepancies.step(found.id, step, within=connection)
 
         await self._books.database.in_transaction(together)
@@ -238,7 +236,7 @@ class Investigation:
         Raises:
             NotResolvedError: it is not resolved.
         """
-        text = checked_note(note)
+        text = dual_control.checked_note(note)
 
         async def together(connection: Connection) -> None:
             found = await self._of_open_day(discrepancy_id, connection)
@@ -273,16 +271,15 @@ class Investigation:
         await self._days.refuse_sealed(found.gateway, found.day, within=connection)
         return found
 
-    async def _decide(
+    async def _decided(
         self,
         found: Discrepancy,
         proposed: ProposedResolution,
         *,
-        by: str,
+        by: Actor,
         within: Connection,
     ) -> tuple[Action, ...]:
         """Post what the decision books, in the commit that makes it; return what else is asked."""
-        await self._discrepancies.decide(proposed.id, state="approved", by=by, within=within)
         subject = await self._subject(found, within=within)
         refuse_not_offered(found, proposed.resolution, offered(subject))
         decided = plan(subject, proposed.resolution)
@@ -292,14 +289,14 @@ class Investigation:
         step = Step(
             event="resolved" if decided.ends else "approved",
             status="resolved" if decided.ends else "waiting",
-            by=by,
+            by=by.name,
             facts={"resolution": proposed.resolution.value},
             resolution=proposed.resolution.value,
             due_on=None if decided.ends else _later(found),
         )
         await self._discrepancies.step(found.id, step, within=within)
         if proposed.resolution is Resolution.CLAIM_FROM_GATEWAY:
-            await self._claims.file(found.id, by=by, note=proposed.note, within=within)
+            await self._claims.file(found.id, by=by.name, note=proposed.note, within=within)
         if decided.actions:
             await self._carrying_out.leave(found, decided.actions, within=within)
         return decided.actions
@@ -351,7 +348,7 @@ class Investigation:
 
 
 def _proposal(
-    found: Discrepancy, resolution: Resolution, note: str, by: str, in_bulk: InBulk | None
+    found: Discrepancy, resolution: Resolution, note: str, by: Actor, in_bulk: InBulk | None
 ) -> ProposedResolution:
     alone = needs_second_approver(resolution, Money(found.amount, found.currency))
     return ProposedResolution(
@@ -363,9 +360,11 @@ def _proposal(
         currency=found.currency,
         needs_second_approver=alone or (in_bulk is not None and in_bulk.needs_second_approver),
         state="proposed",
-        proposed_by=by,
+        proposed_by=by.name,
+        proposed_account=by.account,
         proposed_at=found.updated_at,
         decided_by=None,
+        decided_account=None,
         decided_at=None,
         bulk_id=in_bulk.id if in_bulk is not None else None,
     )

@@ -7,11 +7,11 @@ right; nothing here reads or writes a row.
 from typing import Final
 
 from caas.billing_database.discrepancies import Discrepancy
+from caas.dual_control import DecisionPendingError
 from caas.errors import ConflictError, NotFoundError, RefusedError
 from caas.rules.card_numbers import contains_card_number
 from caas.rules.discrepancies import Resolution
 
-NOTE_CHARS_MAX: Final = 1000
 DOCUMENT_BYTES_MAX: Final = 5 * 1024 * 1024
 DOCUMENT_TYPES: Final = frozenset(
     {"application/pdf", "image/png", "image/jpeg", "text/plain", "text/csv", "application/json"}
@@ -31,28 +31,10 @@ class DiscrepancyResolvedError(ConflictError):
     code = "discrepancy_resolved"
 
 
-class DecisionPendingError(ConflictError):
-    """A resolution is proposed and waits for a second approver."""
-
-    code = "decision_pending"
-
-
-class SamePersonError(ConflictError):
-    """Whoever proposed a resolution cannot be its second approver."""
-
-    code = "same_person"
-
-
 class NotResolvedError(ConflictError):
     """Only a resolved discrepancy can be reopened."""
 
     code = "not_resolved"
-
-
-class NoteRefusedError(RefusedError):
-    """A note has between one and a thousand characters and no card number in it."""
-
-    code = "note_refused"
 
 
 class DocumentRefusedError(RefusedError):
@@ -94,18 +76,6 @@ def refuse_not_offered(
         raise ResolutionNotAllowedError(
             f"This discrepancy ({found.kind}) is resolved by one of: {', '.join(sorted(offered))}."
         )
-
-
-def checked_note(text: str) -> str:
-    """Return a note without the blanks around it.
-
-    Raises:
-        NoteRefusedError: it is empty, too long, or holds a card number.
-    """
-    stripped = text.strip()
-    if not 0 < len(stripped) <= NOTE_CHARS_MAX or contains_card_number(stripped):
-        raise NoteRefusedError
-    return stripped
 
 
 def refuse_document(name: str, media_type: str, content: bytes) -> None:

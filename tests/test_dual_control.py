@@ -1,0 +1,245 @@
+"""Dual control: a person is an account, whatever that account acts with (decision 50).
+
+Each test decides about a key for operations, the smallest thing that two people decide;
+the tables behind the other decisions are judged by the same function.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from caas import dual_control
+from caas.api.authentication import Authentication, ConfiguredKey
+from caas.billing_database.accounts import Accounts
+from caas.billing_database.actors import Actor
+from caas.billing_database.api_keys import ApiKeys
+from caas.billing_database.connection import Connection, Database
+from caas.billing_database.self_check import self_check
+from caas.dual_control import (
+    ApprovalNeedsAccountError,
+    ApproverNotValidError,
+    NothingProposedError,
+    SamePersonError,
+)
+from caas.rules.scopes import Scope
+from tests.people import COMMAND_LINE, employed, key_of
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """Two people, and a key that the first one made and nobody has activated."""
+
+    database: Database
+    ana: Actor
+    bea: Actor
+    waiting: UUID
+
+    async def approves(self, by: Actor, key_id: UUID | None = None) -> None:
+        """Let somebody activate the key that waits."""
+
+        async def together(connection: Connection) -> None:
+            await dual_control.approve(
+                ApiKeys(self.database), key_id or self.waiting, by=by, within=connection
+            )
+
+        await self.database.in_transaction(together)
+
+    async def rejects(self, by: Actor) -> None:
+        """Let somebody reject it."""
+
+        async def together(connection: Connection) -> None:
+            await dual_control.reject(
+                ApiKeys(self.database), self.waiting, by=by, within=connection
+            )
+
+        await self.database.in_transaction(together)
+
+
+@pytest.fixture
+async def desk(database: Database) -> Desk:
+    """A key for operations that Ana made waits for a second person."""
+    ana, bea = [await employed(database, login) for login in ("ana", "bea")]
+    waiting = (await key_of(database, ana, "nightly", Scope.OPERATIONS)).actor.key
+    assert waiting is not None
+    return Desk(database, ana, bea, waiting)
+
+
+async def active_key(desk: Desk, maker: Actor, activated_by: Actor) -> Actor:
+    """Return somebody acting with a key of theirs that works."""
+    made = await key_of(
+        desk.database, maker, "nightly", Scope.OPERATIONS, activated_by=activated_by
+    )
+    return made.actor
+
+
+async def test_one_person_with_two_keys_and_a_session_is_one_person(desk: Desk) -> None:
+    for again in (desk.ana, await active_key(desk, desk.ana, desk.bea)):
+        with pytest.raises(SamePersonError):
+            await desk.approves(again)
+
+
+async def test_another_session_and_another_account_s_key_are_a_second_person(desk: Desk) -> None:
+    second = await key_of(desk.database, desk.ana, "daily", Scope.ANY)
+
+    await desk.approves(desk.bea)
+    await desk.approves(await active_key(desk, desk.bea, desk.ana), second.actor.key)
+
+    rows = await desk.database.fetch(
+        "select activated_account from api_keys where account = $1", desk.ana.account
+    )
+    assert {row["activated_account"] for row in rows} == {desk.bea.account}
+
+
+async def test_settings_and_the_command_line_approve_nothing(desk: Desk) -> None:
+    for nobody in (COMMAND_LINE, Actor("operators", key=desk.waiting)):
+        with pytest.raises(ApprovalNeedsAccountError, match="console"):
+            await desk.approves(nobody)
+
+
+async def test_a_renamed_person_is_the_same_person(desk: Desk) -> None:
+    await desk.database.fetch("update accounts set login = 'ana.ruiz' where login = 'ana'")
+    await desk.database.fetch("update accounts set login = 'ana' where login = 'bea'")
+
+    with pytest.raises(SamePersonError):
+        await desk.approves(Actor("ana.ruiz", desk.ana.account))
+    await desk.approves(Actor("ana", desk.bea.account))
+
+
+async def test_a_disabled_account_approves_with_nothing_it_has(desk: Desk) -> None:
+    beas = await active_key(desk, desk.bea, desk.ana)
+    await Accounts(desk.database).disable("bea")
+
+    for closed in (desk.bea, beas):
+        with pytest.raises(ApproverNotValidError):
+            await desk.approves(closed)
+    with pytest.raises(asyncpg.CheckViolationError, match="open account of operations"):
+        await desk.database.fetch(
+            "update api_keys set activated_at = db_now(), activated_account = $2 where id = $1",
+            desk.waiting, desk.bea.account,
+        )  # fmt: skip
+
+
+async def test_a_key_that_was_revoked_in_between_approves_nothing(desk: Desk) -> None:
+    """Authentication remembers a key for two seconds; approving asks for it again."""
+    beas = await active_key(desk, desk.bea, desk.ana)
+    async with desk.database.transaction() as connection:
+        assert beas.key is not None
+        await ApiKeys(desk.database).revoke_one(beas.key, within=connection)
+
+    with pytest.raises(ApproverNotValidError):
+        await desk.approves(beas)
+    with pytest.raises(ApproverNotValidError):
+        await desk.approves(
+            (await key_of(desk.database, desk.bea, "not-active", Scope.OPERATIONS)).actor
+        )
+
+
+async def test_a_key_of_somebody_else_does_not_make_an_approver(desk: Desk) -> None:
+    anas = await active_key(desk, desk.ana, desk.bea)
+
+    with pytest.raises(ApproverNotValidError):
+        await desk.approves(Actor("bea", desk.bea.account, anas.key))
+
+
+async def test_two_who_approve_at_once_decide_once(desk: Desk) -> None:
+    eva = await employed(desk.database, "eva")
+
+    answers = await asyncio.gather(
+        desk.approves(desk.bea), desk.approves(eva), return_exceptions=True
+    )
+
+    assert answers.count(None) == 1
+    assert [type(answer) for answer in answers if answer] == [NothingProposedError]
+
+
+async def test_what_was_rejected_is_not_approved_any_more(desk: Desk) -> None:
+    await desk.rejects(COMMAND_LINE)
+
+    with pytest.raises(NothingProposedError):
+        await desk.approves(desk.bea)
+    with pytest.raises(NothingProposedError):
+        await desk.rejects(desk.ana)
+
+
+async def test_a_key_for_operations_works_once_a_second_person_activated_it(
+    database: Database,
+) -> None:
+    ana, bea = [await employed(database, login) for login in ("ana", "bea")]
+    table, hashes = ApiKeys(database), {}
+    for scope in (Scope.OPERATIONS, Scope.ANY, Scope.BILLING):
+        made = await key_of(database, ana, str(scope), scope)
+        hashes[scope] = (await _hash_of(database, made.actor.key), made.actor.key)
+
+    before = {scope for scope, (digest, _) in hashes.items() if await table.find(digest)}
+    desk = Desk(database, ana, bea, _id(hashes[Scope.ANY][1]))
+    await desk.approves(bea)
+    after = {scope for scope, (digest, _) in hashes.items() if await table.find(digest)}
+    await Accounts(database).disable("ana")
+    last = {scope for scope, (digest, _) in hashes.items() if await table.find(digest)}
+
+    assert before == {Scope.BILLING}
+    assert after == {Scope.BILLING, Scope.ANY}
+    assert last == {Scope.BILLING}, "keys for operations end with their account"
+
+
+async def test_the_settings_take_over_no_key_of_an_account(database: Database) -> None:
+    ana = await employed(database, "ana")
+    made = await key_of(database, ana, "shop", Scope.BILLING)
+
+    wanted = ConfiguredKey("shop", made.key, frozenset({Scope.ANY}))
+    await Authentication(ApiKeys(database)).bootstrap([wanted])
+
+    found = await ApiKeys(database).find(await _hash_of(database, made.actor.key))
+    assert found is not None
+    assert (found.scopes, found.account) == (frozenset({Scope.BILLING}), ana.account)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "account = null",
+        "scopes = array['any']",
+        "activated_account = account, activated_at = db_now()",
+        "activated_at = db_now()",
+    ],
+)
+async def test_the_database_refuses_what_would_go_around_the_second_person(
+    desk: Desk, change: str
+) -> None:
+    statement = f"update api_keys set {change} where id = '{desk.waiting}'"
+
+    with pytest.raises(asyncpg.CheckViolationError, match=r"two people decide|belongs to"):
+        await desk.database.fetch(statement)
+
+
+async def test_the_invariant_finds_what_was_done_while_the_guard_was_away(desk: Desk) -> None:
+    async with desk.database.transaction() as connection:
+        await connection.execute("set local role none")
+        await connection.execute("alter table api_keys disable trigger two_people_decide")
+        await connection.execute(
+            "update api_keys set activated_account = account, activated_at = db_now()"
+        )
+        await connection.execute("alter table api_keys enable always trigger two_people_decide")
+
+    found = {one.law.name: one.broken for one in await self_check(desk.database)}
+
+    async with desk.database.transaction() as connection:
+        await connection.execute("set local role none")
+        await connection.execute("alter table api_keys disable trigger never_removed")
+        await connection.execute("delete from api_keys")
+        await connection.execute("alter table api_keys enable always trigger never_removed")
+    assert found["keys_of_operations_have_two_people"] == 1
+
+
+async def _hash_of(database: Database, key_id: UUID | None) -> bytes:
+    row = await database.fetchrow("select key_hash from api_keys where id = $1", key_id)
+    assert row is not None
+    return bytes(row["key_hash"])
+
+
+def _id(key_id: UUID | None) -> UUID:
+    assert key_id is not None
+    return key_id

@@ -3891,7 +3891,7 @@ GRANT SELECT,INSERT,UPDATE ON TABLE caas.accounts TO caas_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.api_keys TO caas_app;
 
-GRANT SELECT,INSERT,UPDATE ON TABLE caas.audit_events TO caas_app;
+GRANT SELECT,INSERT ON TABLE caas.audit_events TO caas_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.billing_runs TO caas_app;
 

@@ -19,6 +19,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from caas.api.admission import Admission
 from caas.api.answers import Answer
+from caas.api.audit_events import AUDIT_OPERATIONS
 from caas.api.authentication import Authentication
 from caas.api.billing_runs import BILLING_OPERATIONS
 from caas.api.bulk_resolutions import BULK_OPERATIONS
@@ -66,6 +67,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *BULK_OPERATIONS,
     *REPORT_OPERATIONS,
     *WEBHOOK_OPERATIONS,
+    *AUDIT_OPERATIONS,
     *STATE_OPERATIONS,
     *PROBLEM_OPERATIONS,
 )

@@ -14,7 +14,7 @@ from enum import StrEnum
 from typing import Final
 from uuid import UUID
 
-from caas.billing_database.connection import Connection, Database
+from caas.billing_database.connection import Connection, Database, Row
 from caas.billing_database.customers import digest
 from caas.billing_database.identifiers import new_id
 
@@ -76,7 +76,7 @@ with staff as (select id from accounts where login = $1 and disabled_at is null)
      older as (update staff_links set used_at = db_now()
                 where account in (select id from staff) and used_at is null)
 insert into staff_links (token_hash, account, expires_at, created_at)
-select $2, id, db_now() + make_interval(secs => $3), db_now() from staff returning account
+select $2, id, db_now() + make_interval(secs => $3), db_now() from staff returning account as id
 """
 USE_STAFF_LINK: Final = """
 with used as (update staff_links set used_at = db_now()
@@ -183,43 +183,54 @@ class Accounts:
         rows = await self._database.fetch(OTHERS, list(accounts), since)
         return [OtherAccount(**dict(row)) for row in rows]
 
-    async def put_customer(self, customer: UUID, password_hash: str) -> UUID:
+    async def put_customer(
+        self, customer: UUID, password_hash: str, *, within: Connection | None = None
+    ) -> UUID:
         """Give a customer an account, or the account another password; return its id."""
-        row = await self._database.fetchrow(PUT_CUSTOMER, new_id(), customer, password_hash)
+        row = await (within or self._database).fetchrow(
+            PUT_CUSTOMER, new_id(), customer, password_hash
+        )
         assert row is not None, "an upsert returns its row"
         return UUID(str(row["id"]))
 
-    async def add_staff(self, member: StaffMember, password_hash: str) -> bool:
-        """Add an account of staff; False when the login is taken, and nothing is changed."""
-        row = await self._database.fetchrow(
-            ADD_STAFF, new_id(), member.role, member.dealership, member.login, password_hash
+    async def add_staff(
+        self, member: StaffMember, password_hash: str, *, within: Connection | None = None
+    ) -> UUID | None:
+        """Add an account of staff; None when the login is taken, and nothing is changed."""
+        return _id(
+            await (within or self._database).fetchrow(
+                ADD_STAFF, new_id(), member.role, member.dealership, member.login, password_hash
+            )
         )
-        return row is not None
 
     async def staff(self) -> list[StaffMember]:
         """Return every account of staff, the disabled ones too."""
         rows = await self._database.fetch(STAFF)
         return [StaffMember(**{**row, "role": Role(row["role"])}) for row in rows]
 
-    async def set_password(self, account_id: UUID, password_hash: str) -> None:
+    async def set_password(
+        self, account_id: UUID, password_hash: str, *, within: Connection
+    ) -> None:
         """Replace a password."""
-        await self._database.fetch(RESET, account_id, password_hash)
+        await within.fetch(RESET, account_id, password_hash)
 
-    async def disable(self, login: str) -> bool:
-        """Close an account of staff at once; False when no open one has this login."""
-        return await self._database.fetchrow(DISABLE, login.lower()) is not None
+    async def disable(self, login: str, *, within: Connection | None = None) -> UUID | None:
+        """Close an account of staff at once; None when no open one has this login."""
+        return _id(await (within or self._database).fetchrow(DISABLE, login.lower()))
 
-    async def add_staff_link(self, login: str, token: str, *, valid_seconds: float) -> bool:
-        """Store the digest of a link's token, the only one that works; False without account."""
-        row = await self._database.fetchrow(
-            ADD_STAFF_LINK, login.lower(), digest(token), valid_seconds
+    async def add_staff_link(
+        self, login: str, token: str, *, valid_seconds: float, within: Connection
+    ) -> UUID | None:
+        """Store the digest of a link's token, the only one that works; None without account."""
+        return _id(
+            await within.fetchrow(ADD_STAFF_LINK, login.lower(), digest(token), valid_seconds)
         )
-        return row is not None
 
-    async def use_staff_link(self, token: str, password_hash: str) -> UUID | None:
+    async def use_staff_link(
+        self, token: str, password_hash: str, *, within: Connection
+    ) -> UUID | None:
         """Use a link of staff up and set the password; None when it does not work any more."""
-        row = await self._database.fetchrow(USE_STAFF_LINK, digest(token), password_hash)
-        return None if row is None else UUID(str(row["id"]))
+        return _id(await within.fetchrow(USE_STAFF_LINK, digest(token), password_hash))
 
     async def of_link(self, token: str) -> LinkHolder | None:
         """Return for whom an access link is, without using it up; None when it does not work."""
@@ -243,3 +254,7 @@ class Accounts:
         """Return the dealership's own customer with this e-mail address, if it has one."""
         row = await (within or self._database).fetchrow(OF_DEALERSHIP, email.lower(), dealership)
         return None if row is None else UUID(str(row["id"]))
+
+
+def _id(row: Row | None) -> UUID | None:
+    return None if row is None else UUID(str(row["id"]))

@@ -188,7 +188,8 @@ BEHIND_DOORS = (
 )
 APPEND_ONLY = (
     "delivery_evidence, webhook_inbox, ota_commands, settlement_lines, "
-    "identified_lines, discrepancy_events, discrepancy_entries, discrepancy_evidence, gateway_calls"
+    "identified_lines, discrepancy_events, discrepancy_entries, discrepancy_evidence, "
+    "gateway_calls, audit_events"
 )
 
 # What is done with is removed from these, and from no others.

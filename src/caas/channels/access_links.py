@@ -12,6 +12,7 @@ import secrets
 from typing import Final
 from uuid import UUID
 
+from caas.billing_database.audit_events import AuditType, Outsider, audit
 from caas.billing_database.connection import Connection
 from caas.billing_database.customers import Access, Customers
 from caas.billing_database.identifiers import new_id
@@ -34,7 +35,9 @@ class TooManyLinksError(CaasError):
     http_status = 429
 
 
-async def send_link(channels: Channels, customer: UUID, order_id: UUID) -> None:
+async def send_link(
+    channels: Channels, customer: UUID, order_id: UUID, *, by: UUID | Outsider, address: str
+) -> None:
     """Send a customer another link to choose a password with.
 
     Raises:
@@ -48,6 +51,9 @@ async def send_link(channels: Channels, customer: UUID, order_id: UUID) -> None:
     async def send(connection: Connection) -> None:
         await Customers(database).add_link(
             token, Access(customer, order_id), valid_seconds=LINK_SECONDS, within=connection
+        )
+        await audit(
+            AuditType.LINK_MADE, by=by, subject=customer, address=address, within=connection
         )
         await channels.rooms.notifications.tell(
             audience=CUSTOMER,
@@ -71,7 +77,9 @@ async def send_links_to(channels: Channels, email: str, *, asked_from: str) -> N
         raise TooManyLinksError
     for found in await channels.accounts.reachable_at(email):
         with contextlib.suppress(TooManyLinksError):
-            await send_link(channels, found.customer, found.order_id)
+            await send_link(
+                channels, found.customer, found.order_id, by=Outsider.NOBODY, address=asked_from
+            )
 
 
 async def _may_send(channels: Channels, counted_for: str, times_max: int) -> bool:

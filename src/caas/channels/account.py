@@ -8,6 +8,8 @@ password is another one since.
 from typing import Final
 
 from caas.billing_database.accounts import OtherAccount
+from caas.billing_database.audit_events import AuditType, audit
+from caas.billing_database.connection import Connection
 from caas.billing_database.sessions import RefusedSignIns
 from caas.channels.page_routes import (
     CUSTOMERS,
@@ -49,7 +51,15 @@ async def change_password(channels: Channels, visit: Visit) -> Reply:
     except WeakPasswordError:
         return await _page(channels, visit, wrong="weak")
     await tries.forgive(counted)
-    await channels.accounts.set_password(known.id, password_hash)
+
+    async def change(connection: Connection) -> None:
+        await channels.accounts.set_password(known.id, password_hash, within=connection)
+        await audit(
+            AuditType.PASSWORD_CHANGED, by=known.id, subject=known.id, address=visit.address,
+            within=connection,
+        )  # fmt: skip
+
+    await channels.rooms.books.database.in_transaction(change)
     await channels.sessions.end_others(visit.by)
     return see_other("/account?done=password")
 

@@ -88,7 +88,9 @@ async def send_access_again(channels: Channels, visit: Visit) -> Reply:
     order = await own_order(channels, visit)
 
     async def work() -> str:
-        await send_link(channels, order.customer, order.id)
+        await send_link(
+            channels, order.customer, order.id, by=visit.by.account, address=visit.address
+        )
         return f"/intranet/orders/{order.id}?sent=1"
 
     return await once(channels, visit, work)

@@ -11,9 +11,11 @@ import hashlib
 import re
 import secrets
 from typing import Final
+from uuid import UUID
 
 from caas import dual_control
 from caas.billing_database.api_keys import NEEDS_SECOND, ApiKeys, needs_second_person
+from caas.billing_database.audit_events import AuditType, audit
 from caas.billing_database.connection import Connection
 from caas.channels.acting import acted, told
 from caas.channels.forms import filled
@@ -64,6 +66,7 @@ async def activate(channels: Channels, visit: Visit) -> Reply:
 
     async def together(connection: Connection) -> None:
         await dual_control.approve(table, visit.ids["key_id"], by=visit.by.actor, within=connection)
+        await _audited(visit, AuditType.KEY_ACTIVATED, visit.ids["key_id"], connection)
 
     return await acted(
         channels, visit, PATH, lambda: channels.rooms.books.database.in_transaction(together)
@@ -76,6 +79,7 @@ async def revoke(channels: Channels, visit: Visit) -> Reply:
 
     async def together(connection: Connection) -> None:
         await table.revoke_one(visit.ids["key_id"], within=connection)
+        await _audited(visit, AuditType.KEY_REVOKED, visit.ids["key_id"], connection)
 
     return await acted(
         channels, visit, PATH, lambda: channels.rooms.books.database.in_transaction(together)
@@ -94,13 +98,20 @@ async def _made(
     key = secrets.token_urlsafe(KEY_BYTES)
 
     async def together(connection: Connection) -> None:
-        await ApiKeys(channels.rooms.books.database).make(
+        key_id = await ApiKeys(channels.rooms.books.database).make(
             key_hash=hashlib.sha256(key.encode()).digest(), name=name, scopes=scopes,
             dealership=dealership, account=visit.by.account, within=connection,
         )  # fmt: skip
+        await _audited(visit, AuditType.KEY_MADE, key_id, connection)
 
     await channels.rooms.books.database.in_transaction(together)
     return key
+
+
+async def _audited(visit: Visit, type_: AuditType, key_id: UUID, connection: Connection) -> None:
+    await audit(
+        type_, by=visit.by.account, subject=key_id, address=visit.address, within=connection
+    )
 
 
 async def _page(

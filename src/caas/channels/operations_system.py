@@ -9,6 +9,7 @@ from typing import Final
 
 from caas.billing_database import law_checks
 from caas.channels.acting import acted, told
+from caas.channels.operations_audit import OPERATIONS_AUDIT_ROUTES
 from caas.channels.operations_keys import OPERATIONS_KEY_ROUTES
 from caas.channels.operations_simulators import OPERATIONS_SIMULATOR_ROUTES
 from caas.channels.page_routes import OPERATIONS, PageRoute, get, post
@@ -47,5 +48,6 @@ OPERATIONS_SYSTEM_ROUTES: Final[tuple[PageRoute, ...]] = (
     get("/operations/system", laws, OPERATIONS),
     post("/operations/system/check", check_now, OPERATIONS),
     *OPERATIONS_KEY_ROUTES,
+    *OPERATIONS_AUDIT_ROUTES,
     *OPERATIONS_SIMULATOR_ROUTES,
 )

@@ -15,6 +15,8 @@ from urllib.parse import quote, urlsplit
 from uuid import UUID
 
 from caas.billing_database.accounts import Account, LinkHolder, Role
+from caas.billing_database.audit_events import AuditType, Outsider, audit
+from caas.billing_database.connection import Connection
 from caas.billing_database.sessions import RefusedSignIns
 from caas.channels.access_links import send_links_to
 from caas.channels.forms import filled
@@ -79,6 +81,7 @@ async def sign_in(channels: Channels, visit: Visit) -> Reply:
     if any(times > limit for times, limit in zip(tries, limits, strict=True)):
         raise TooManyTriesError
     opened = await _accounts(channels, login, visit.form.get("password", ""))
+    await _audited_sign_in(channels, visit, opened)
     if not opened:
         return _sign_in_page(channels, visit, login=login, next_path=next_path, refused=True)
     account = opened[0]
@@ -111,7 +114,7 @@ async def access(channels: Channels, visit: Visit) -> Reply:
         password_hash = await channels.passwords.hashed(password, known_words=(holder.name,))
     except WeakPasswordError:
         return channels.page(visit, "access.html", holder=holder, weak=True, status=REFUSED)
-    account = await _opened(channels, holder, token, password_hash)
+    account = await _opened(channels, visit, holder, password_hash)
     if account is None:
         return channels.page(visit, "access.html", holder=None, weak=False, status=410)
     await channels.sessions.end_all(account)
@@ -144,15 +147,41 @@ async def choose_language(channels: Channels, visit: Visit) -> Reply:
     return see_other(_next(visit.form) or "/")
 
 
+async def _audited_sign_in(channels: Channels, visit: Visit, opened: list[Account]) -> None:
+    database = channels.rooms.books.database
+    if opened:
+        await audit(
+            AuditType.SIGN_IN_OK, by=opened[0].id, subject=opened[0].id, address=visit.address,
+            within=database,
+        )  # fmt: skip
+    else:
+        await audit(
+            AuditType.SIGN_IN_REFUSED, by=Outsider.NOBODY, address=visit.address, within=database
+        )
+
+
 async def _opened(
-    channels: Channels, holder: LinkHolder, token: str, password_hash: str
+    channels: Channels, visit: Visit, holder: LinkHolder, password_hash: str
 ) -> Account | None:
     """Return the account that a link has opened, None when somebody else was quicker."""
-    if holder.customer is None:
-        account_id = await channels.accounts.use_staff_link(token, password_hash)
-    else:
-        opened = await channels.rooms.order_management.open_access(token)
-        account_id = await channels.accounts.put_customer(opened.customer, password_hash)
+    token = visit.ids["token"]
+    customer = None
+    if holder.customer is not None:
+        customer = (await channels.rooms.order_management.open_access(token)).customer
+
+    async def use(connection: Connection) -> UUID | None:
+        if customer is None:
+            used = await channels.accounts.use_staff_link(token, password_hash, within=connection)
+        else:
+            used = await channels.accounts.put_customer(customer, password_hash, within=connection)
+        if used is not None:
+            await audit(
+                AuditType.LINK_USED, by=used, subject=used, address=visit.address,
+                within=connection,
+            )  # fmt: skip
+        return used
+
+    account_id = await channels.rooms.books.database.in_transaction(use)
     return None if account_id is None else await channels.accounts.get(account_id)
 
 

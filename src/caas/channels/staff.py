@@ -12,9 +12,11 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
+from uuid import UUID
 
 from caas.billing_database.accounts import Accounts, Role, StaffMember
-from caas.billing_database.connection import Database
+from caas.billing_database.audit_events import AuditType, Outsider, audit
+from caas.billing_database.connection import Connection, Database
 from caas.channels.passwords import Passwords
 from caas.errors import ConflictError, NotFoundError, RefusedError
 from caas.rules.card_numbers import contains_card_number
@@ -58,6 +60,7 @@ class StaffAccounts:
 
     def __init__(self, database: Database, *, public_url: str) -> None:
         """Keep accounts in this database; links lead to this address."""
+        self._database = database
         self._accounts = Accounts(database)
         self._public_url = public_url
 
@@ -82,7 +85,7 @@ class StaffAccounts:
         ):
             raise StaffRefusedError
         nobodys = await Passwords().hashed(secrets.token_urlsafe(TOKEN_BYTES))
-        if not await self._accounts.add_staff(member, nobodys):
+        if not await _added(self._database, member, nobodys, by=Outsider.COMMAND_LINE):
             raise LoginTakenError(login=member.login)
         return await self.link(member.login)
 
@@ -93,8 +96,14 @@ class StaffAccounts:
             StaffNotFoundError: no open account has this login.
         """
         token = secrets.token_urlsafe(TOKEN_BYTES)
-        if not await self._accounts.add_staff_link(login, token, valid_seconds=LINK_SECONDS):
-            raise StaffNotFoundError(f"No open account of staff has the login {login}.")
+
+        async def together(connection: Connection) -> None:
+            account = await self._accounts.add_staff_link(
+                login, token, valid_seconds=LINK_SECONDS, within=connection
+            )
+            await _told(AuditType.LINK_MADE, account, login, connection)
+
+        await self._database.in_transaction(together)
         return f"{self._public_url}/access/{token}"
 
     async def disable(self, login: str) -> None:
@@ -103,8 +112,12 @@ class StaffAccounts:
         Raises:
             StaffNotFoundError: no open account has this login.
         """
-        if not await self._accounts.disable(login):
-            raise StaffNotFoundError(f"No open account of staff has the login {login}.")
+
+        async def together(connection: Connection) -> None:
+            account = await self._accounts.disable(login, within=connection)
+            await _told(AuditType.STAFF_DISABLED, account, login, connection)
+
+        await self._database.in_transaction(together)
 
 
 async def ensure_staff(database: Database, wanted: Sequence[NewStaff]) -> list[str]:
@@ -121,6 +134,32 @@ async def ensure_staff(database: Database, wanted: Sequence[NewStaff]) -> list[s
         if login in known:
             continue
         password_hash = await passwords.hashed(new.password, known_words=(login,))
-        if await accounts.add_staff(StaffMember(login, new.role, new.dealership), password_hash):
+        member = StaffMember(login, new.role, new.dealership)
+        if await _added(database, member, password_hash, by=Outsider.SETTINGS):
             added.append(login)
     return added
+
+
+async def _added(
+    database: Database, member: StaffMember, password_hash: str, *, by: Outsider
+) -> bool:
+    """Add an account and say so; False when the login is taken."""
+
+    async def together(connection: Connection) -> bool:
+        account = await Accounts(database).add_staff(member, password_hash, within=connection)
+        if account is not None:
+            await audit(AuditType.STAFF_ADDED, by=by, subject=account, within=connection)
+        return account is not None
+
+    return await database.in_transaction(together)
+
+
+async def _told(type_: AuditType, account: UUID | None, login: str, connection: Connection) -> None:
+    """Write down what the command line did about an account.
+
+    Raises:
+        StaffNotFoundError: there was none.
+    """
+    if account is None:
+        raise StaffNotFoundError(f"No open account of staff has the login {login}.")
+    await audit(type_, by=Outsider.COMMAND_LINE, subject=account, within=connection)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Final
 from uuid import UUID
 
+from caas.billing_database.audit_events import AuditType, Outsider, audit
 from caas.billing_database.connection import Connection
 from caas.billing_database.customers import Access
 from caas.billing_database.orders import Learnt, Order
@@ -105,6 +106,9 @@ class Reservation:
                 Access(order.customer, order.id),
                 valid_seconds=self._books.pace.seconds(ACCESS_LINK_SECONDS),
                 within=within,
+            )
+            await audit(
+                AuditType.LINK_MADE, by=Outsider.PLATFORM, subject=order.customer, within=within
             )
 
     async def vehicle_ready(self, order: Order, *, within: Connection) -> None:

@@ -1,0 +1,78 @@
+"""The audit log, for whoever copies it elsewhere: who made keys, accounts and links, who signed in.
+
+Rule a change must keep: events come in the order of their ids, so that `after` reads on.
+"""
+
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+import msgspec
+
+from caas.api.answers import Answer, answer_of
+from caas.api.call import Call
+from caas.api.limits import PAGE_ROWS
+from caas.api.operation import Operation
+from caas.api.ownership import refuse_narrowed
+from caas.api.queries import Limit, QueryOf
+from caas.api.rooms import Api
+from caas.billing_database.audit_events import AuditEvent, AuditEvents, AuditType
+from caas.rules.scopes import Scope
+
+
+class AuditEventAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What somebody did; `actor` is `account`, or who acted without one."""
+
+    id: UUID
+    type: AuditType
+    actor: str
+    account: UUID | None
+    subject: UUID | None
+    network: str | None
+    at: datetime
+
+
+class AuditPage(msgspec.Struct, frozen=True, kw_only=True):
+    """Events, the oldest first; `next_after` where there are more."""
+
+    data: list[AuditEventAnswer]
+    next_after: UUID | None
+
+
+class AuditQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which events: those after one, and of one type."""
+
+    after: UUID | None = None
+    type: AuditType | None = None
+    limit: Limit = PAGE_ROWS
+
+
+AUDITED: Final = QueryOf(AuditQuery)
+
+
+async def list_audit_events(api: Api, call: Call) -> Answer:
+    """List audit events, the oldest first."""
+    refuse_narrowed(call.by)
+    query = AUDITED.read(call.scope["query_string"])
+    events = await AuditEvents(api.rooms.books.database).after(
+        query.after, type_=query.type, rows_max=query.limit + 1
+    )
+    shown = events[: query.limit]
+    more = shown[-1].id if len(events) > query.limit else None
+    return answer_of(200, AuditPage(data=[_answer(one) for one in shown], next_after=more))
+
+
+def _answer(event: AuditEvent) -> AuditEventAnswer:
+    return AuditEventAnswer(
+        id=event.id, type=event.type, actor=event.actor, account=event.account,
+        subject=event.subject, network=event.network, at=event.at,
+    )  # fmt: skip
+
+
+AUDIT_OPERATIONS: Final = (
+    Operation(
+        id="listAuditEvents", tag="operations", method="GET", path="/v1/audit-events",
+        scopes=frozenset({Scope.OPERATIONS}), query=AUDITED, answers={200: AuditPage},
+        handle=list_audit_events,
+    ),
+)  # fmt: skip

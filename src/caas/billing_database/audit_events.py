@@ -1,0 +1,117 @@
+"""The audit log: who made keys, accounts and links, who signed in, who changed a password.
+
+Rules a change must keep: an event is written in the commit of what it tells of, and never changed;
+it holds ids, never names; of an address on the network only its network is kept.
+"""
+
+import ipaddress
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Final
+from uuid import UUID
+
+from caas.billing_database.connection import Connection, Database
+from caas.billing_database.identifiers import new_id
+
+PAGE_ROWS_MAX: Final = 200
+NETWORK_BITS: Final = {4: 24, 6: 48}
+
+WRITE: Final = """
+insert into audit_events (id, type, actor, account, subject, address, at)
+values ($1, $2, $3, $4, $5, $6, db_now())
+"""
+AFTER: Final = """
+select id, type, actor, account, subject, host(address) || '/' || masklen(address) as network, at
+  from audit_events
+ where ($1::uuid is null or id > $1) and ($2::text is null or type = $2)
+ order by id limit $3
+"""
+BEFORE: Final = """
+select id, type, actor, account, subject, host(address) || '/' || masklen(address) as network, at
+  from audit_events
+ where ($1::uuid is null or id < $1) and ($2::text is null or type = $2)
+ order by id desc limit $3
+"""
+
+
+class AuditType(StrEnum):
+    """What happened."""
+
+    KEY_MADE = "key made"
+    KEY_ACTIVATED = "key activated"
+    KEY_REVOKED = "key revoked"
+    STAFF_ADDED = "staff added"
+    STAFF_DISABLED = "staff disabled"
+    LINK_MADE = "link made"
+    LINK_USED = "link used"
+    SIGN_IN_OK = "sign-in ok"
+    SIGN_IN_REFUSED = "sign-in refused"
+    PASSWORD_CHANGED = "password changed"  # noqa: S105 - the name of an event
+
+
+class Outsider(StrEnum):
+    """Who acts without an account."""
+
+    PLATFORM = "platform"
+    SETTINGS = "settings"
+    COMMAND_LINE = "command line"
+    NOBODY = "nobody"
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEvent:
+    """What somebody did; `subject` is the id of a key, an account or a customer."""
+
+    id: UUID
+    type: AuditType
+    actor: str
+    account: UUID | None
+    subject: UUID | None
+    network: str | None
+    at: datetime
+
+
+async def audit(
+    type_: AuditType,
+    *,
+    by: UUID | Outsider,
+    within: Connection | Database,
+    subject: UUID | None = None,
+    address: str = "",
+) -> None:
+    """Write an event down; `by` is an account, or who acts without one."""
+    actor, account = (by.value, None) if isinstance(by, Outsider) else ("account", by)
+    await within.fetch(WRITE, new_id(), type_, actor, account, subject, _network(address))
+
+
+class AuditEvents:
+    """The table of audit events, to read."""
+
+    def __init__(self, database: Database) -> None:
+        """Read through this database."""
+        self._database = database
+
+    async def after(
+        self, event: UUID | None = None, *, type_: AuditType | None = None, rows_max: int
+    ) -> list[AuditEvent]:
+        """Return events in the order in which they happened, from the one after this on."""
+        rows = await self._database.fetch(AFTER, event, type_, min(rows_max, PAGE_ROWS_MAX + 1))
+        return [AuditEvent(**{**row, "type": AuditType(row["type"])}) for row in rows]
+
+    async def before(
+        self, event: UUID | None = None, *, type_: AuditType | None = None
+    ) -> list[AuditEvent]:
+        """Return a page of events, the newest first."""
+        rows = await self._database.fetch(BEFORE, event, type_, PAGE_ROWS_MAX)
+        return [AuditEvent(**{**row, "type": AuditType(row["type"])}) for row in rows]
+
+
+def _network(address: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
+    try:
+        known = ipaddress.ip_address(address)
+    except ValueError:
+        return None
+    if isinstance(known, ipaddress.IPv6Address) and known.ipv4_mapped is not None:
+        known = known.ipv4_mapped
+    return ipaddress.ip_network((known, NETWORK_BITS[known.version]), strict=False)

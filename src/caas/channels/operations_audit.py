@@ -1,0 +1,31 @@
+"""The audit log: who made keys, accounts and links, who signed in, who changed a password.
+
+Rule a change must keep: people stand here as the ids of their accounts, and nothing else of them.
+"""
+
+from typing import Final
+
+from caas.billing_database.audit_events import PAGE_ROWS_MAX, AuditEvents, AuditType
+from caas.channels.page_routes import OPERATIONS, PageRoute, get
+from caas.channels.replies import Reply
+from caas.channels.rooms import Channels
+from caas.channels.visit import Visit
+
+PATH: Final = "/operations/audit"
+
+
+async def audit_events(channels: Channels, visit: Visit) -> Reply:
+    """Show a page of events, the newest first."""
+    chosen = visit.query.get("type", "")
+    type_ = AuditType(chosen) if chosen in set(AuditType) else None
+    events = await AuditEvents(channels.rooms.books.database).before(
+        visit.place("before"), type_=type_
+    )
+    return channels.page(
+        visit, "operations/audit.html", events=events, types=list(AuditType), chosen=chosen,
+        more=events[-1].id if len(events) == PAGE_ROWS_MAX else None,
+        simulators=channels.rooms.simulators is not None,
+    )  # fmt: skip
+
+
+OPERATIONS_AUDIT_ROUTES: Final[tuple[PageRoute, ...]] = (get(PATH, audit_events, OPERATIONS),)

@@ -1,0 +1,69 @@
+"""The audit log: what it tells, that it holds no secret and no name, and who may read it."""
+
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+
+from caas.billing_database.accounts import Role, StaffMember
+from caas.billing_database.audit_events import AuditEvents, AuditType
+from caas.billing_database.connection import Database
+from caas.channels import StaffAccounts
+from tests.channels.journeys import ANA
+from tests.channels.test_safety import Client, client_of
+from tests.channels.town import PASSWORD, STOCK, Town
+
+OPERATIONS = "operaciones@caas.example"
+
+
+@pytest.fixture
+async def client(town: Town) -> AsyncIterator[Client]:
+    """A browser's HTTP, without the browser."""
+    opened = client_of(town)
+    yield opened
+    await opened.session.close()
+
+
+async def told(town: Town, type_: AuditType) -> list[tuple[str, bool, bool]]:
+    """Return who acted in events of a type, whether an account did, and whether on a subject."""
+    events = await AuditEvents(town.database).after(type_=type_, rows_max=50)
+    return [(one.actor, one.account is not None, one.subject is not None) for one in events]
+
+
+async def test_access_leaves_its_events(town: Town, client: Client) -> None:
+    desk = StaffAccounts(town.database, public_url=town.url)
+    await desk.add(StaffMember("new@caas.example", Role.OPERATIONS, None))
+    await desk.disable("new@caas.example")
+    await town.reserved(STOCK[0][0], email=ANA)
+    await client.opens_account(ANA)
+    staff = client_of(town)
+    await staff.sign_in(OPERATIONS)
+    await staff.session.close()
+
+    assert ("settings", False, True) in await told(town, AuditType.STAFF_ADDED)
+    assert ("command line", False, True) in await told(town, AuditType.STAFF_ADDED)
+    assert await told(town, AuditType.STAFF_DISABLED) == [("command line", False, True)]
+    assert await told(town, AuditType.LINK_MADE) == [
+        ("command line", False, True), ("platform", False, True),
+    ]  # fmt: skip
+    assert await told(town, AuditType.LINK_USED) == [("account", True, True)]
+    assert await told(town, AuditType.SIGN_IN_OK) == [("account", True, True)]
+
+
+async def test_a_refused_sign_in_is_told_and_names_nobody(town: Town, client: Client) -> None:
+    await client.sign_in(OPERATIONS, "wrong words")
+
+    assert await told(town, AuditType.SIGN_IN_REFUSED) == [("nobody", False, False)]
+    rows = await town.database.fetch("select e::text as told from audit_events e")
+    everything = " ".join(row["told"] for row in rows)
+    assert "127.0.0.0/24" in everything
+    for secret in (OPERATIONS, "operaciones", "wrong words", PASSWORD, "127.0.0.1"):
+        assert secret not in everything
+
+
+async def test_an_audit_event_is_never_changed(town: Town, database: Database) -> None:
+    for statement in ("update audit_events set at = now()", "delete from audit_events"):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await database.fetch(statement)
+        with pytest.raises(asyncpg.PostgresError, match=r"append|change"):
+            await town.as_owner(statement)

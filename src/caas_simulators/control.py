@@ -13,6 +13,7 @@ from caas_simulators.faults import (
     MATCH_FIELDS,
     Fault,
     Faults,
+    TooManyFaultsError,
     UnknownOperationError,
 )
 from caas_simulators.http_server import Answer, Request, json_answer, problem, unknown_path
@@ -84,6 +85,8 @@ class SharedControl:
             self._faults.script(fault)
         except UnknownOperationError as error:
             return problem(422, "unknown_operation", f"Operations here: {error}.")
+        except TooManyFaultsError:
+            return problem(409, "too_many_faults", "Delete the faults that are scripted first.")
         return json_answer(201, fault)
 
     def _delete_faults(self, request: Request) -> Answer:

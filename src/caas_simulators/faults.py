@@ -5,10 +5,12 @@ A fault is posted to `/_control/faults` as `{"match": {...}, "action": {...}}` a
 
 Rules: every field has its sentence in `MATCH_FIELDS` or `ACTION_FIELDS` (a test compares them); an
 unknown field is refused, so that a misspelt fault is not mistaken for one; the same seed and the
-same requests give the same faults.
+same requests give the same faults; what is scripted, and how often it acted, is journalled before
+it acts, so that a restart loses no fault.
 """
 
 import random
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import msgspec
@@ -16,6 +18,7 @@ import msgspec
 # A secret nobody but a forger uses; it signs the webhooks of `forged_signature`.
 FORGER_SECRET = "whsec_Zm9yZ2VkLWJ5LXNvbWVib2R5LWVsc2U="  # noqa: S105
 HANG_SECONDS_MAX = 3600.0
+SCRIPTED_MAX = 1_000
 
 MATCH_FIELDS = {
     "operation": "initiate, capture, void, refund, find, settlements, webhook or any (no webhook);"
@@ -138,40 +141,89 @@ class Occasion:
     event_type: str | None = None
 
 
+class FaultScripted(msgspec.Struct, kw_only=True, tag_field="record", tag="fault"):
+    """A fault was scripted behind the others."""
+
+    fault: Fault
+
+
+class FaultActed(msgspec.Struct, kw_only=True, tag_field="record", tag="fault_acted"):
+    """The fault at this place of the list came true once more."""
+
+    place: int
+
+
+class FaultsDeleted(msgspec.Struct, kw_only=True, tag_field="record", tag="faults_deleted"):
+    """Every fault was deleted."""
+
+
+FaultRecord = FaultScripted | FaultActed | FaultsDeleted
+
+
 class UnknownOperationError(Exception):
     """The fault names an operation this simulator does not have."""
+
+
+class TooManyFaultsError(Exception):
+    """No more faults fit; delete those that are over."""
 
 
 class Faults:
     """The faults that are scripted at the moment."""
 
-    def __init__(self, chance: random.Random, operations: frozenset[str]) -> None:
-        """Draw probabilities from `chance`; know the operations that may be named."""
+    def __init__(
+        self,
+        chance: random.Random,
+        operations: frozenset[str],
+        write: Callable[[FaultRecord], None] = lambda _record: None,
+    ) -> None:
+        """Draw probabilities from `chance`; know what may be named; hand changes to `write`."""
         self._chance = chance
         self._operations = operations | {"any", "webhook"}
+        self._write = write
         self.scripted: list[Fault] = []
+
+    def take_back(self, record: FaultRecord) -> None:
+        """Take back what was journalled before."""
+        match record:
+            case FaultScripted():
+                self.scripted.append(record.fault)
+            case FaultActed():
+                self.scripted[record.place].acted += 1
+            case FaultsDeleted():
+                self.scripted.clear()
+
+    def snapshot(self) -> Iterator[FaultRecord]:
+        """Yield what gives the same list when it is taken back."""
+        return (FaultScripted(fault=fault) for fault in self.scripted)
 
     def script(self, fault: Fault) -> None:
         """Add a fault behind those that are there.
 
         Raises:
             UnknownOperationError: this simulator has no such operation.
+            TooManyFaultsError: there are as many as there may be.
         """
         if fault.match.operation not in self._operations:
             raise UnknownOperationError(", ".join(sorted(self._operations)))
+        if len(self.scripted) >= SCRIPTED_MAX:
+            raise TooManyFaultsError
         self.scripted.append(fault)
+        self._write(FaultScripted(fault=fault))
 
     def delete(self) -> int:
         """Delete all faults and say how many there were."""
         count = len(self.scripted)
         self.scripted.clear()
+        self._write(FaultsDeleted())
         return count
 
     def take(self, occasion: Occasion) -> Action | None:
         """Return the action of the first fault for this occasion, and count it."""
-        for fault in self.scripted:
+        for place, fault in enumerate(self.scripted):
             if self._acts(fault, occasion):
                 fault.acted += 1
+                self._write(FaultActed(place=place))
                 return fault.action
         return None
 

@@ -11,6 +11,7 @@ from typing import Literal
 
 import msgspec
 
+from caas_simulators.faults import FaultRecord
 from caas_simulators.journal import ClockMoved, Delivered, Event, StoredAnswer
 
 Status = Literal[
@@ -182,4 +183,5 @@ Record = (
     | Delivered
     | DayClosed
     | ClockMoved
+    | FaultRecord
 )

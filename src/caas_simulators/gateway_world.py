@@ -7,7 +7,7 @@ gives the books as they were, and what was still due becomes due again.
 """
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from caas_simulators.banking_network import BankingNetwork
-from caas_simulators.faults import Faults
+from caas_simulators.faults import FaultActed, Faults, FaultScripted, FaultsDeleted
 from caas_simulators.gateway_records import (
     BookedLine,
     Booking,
@@ -62,7 +62,7 @@ class GatewayWorld:
         self.agenda = Agenda(self.clock)
         self.journal = Journal(settings.state_file, msgspec.json.Decoder(Record))
         self.chance = random.Random(settings.seed)
-        self.faults = Faults(self.chance, OPERATIONS)
+        self.faults = Faults(self.chance, OPERATIONS, self.journal.write)
         self.sender = WebhookSender(self.clock, self.faults, self._delivered)
         self.store = Store(self.agenda, self.journal, self.chance, self._send)
         self.keys = StoredAnswers(
@@ -75,6 +75,7 @@ class GatewayWorld:
         self.refunds = Refunds(self.store, self.reports, settings.terms)
         self.settlements.settlement_known = self.refunds.settlement_known
         self._replay()
+        self.journal.compact_with(self._snapshot)
 
     def advance(self, world_seconds: float) -> None:
         """Move the world's clock forward; what becomes due happens on the way."""
@@ -105,12 +106,24 @@ class GatewayWorld:
             Delivered: lambda one: undelivered.pop(one.event_id, None),
             DayClosed: lambda one: self.reports.mark_closed(one.date),
             ClockMoved: lambda one: setattr(self.clock, "moved_seconds", one.seconds),
+            **dict.fromkeys((FaultScripted, FaultActed, FaultsDeleted), self.faults.take_back),
         }
         for record in self.journal.replay():
             take_back[type(record)](record)
         if self.journal.records_read and self.settings.seed is not None:
             self.chance.seed(f"{self.settings.seed}:{self.journal.records_read}")
         self._resume(undelivered)
+
+    def _snapshot(self) -> Iterator[Record]:
+        """Yield what gives these books again when it is replayed."""
+        yield ClockMoved(seconds=self.clock.moved_seconds)
+        yield from self.store.bookings.values()
+        yield from self.store.refunds.values()
+        yield from self.store.disputes.values()
+        yield from self.reports.snapshot()
+        yield from self.keys.snapshot()
+        yield from self.faults.snapshot()
+        yield from self.sender.undelivered.values()
 
     def _resume(self, undelivered: dict[str, Event]) -> None:
         """Note again what is due, and send what never arrived."""

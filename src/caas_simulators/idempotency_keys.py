@@ -90,6 +90,11 @@ class StoredAnswers:
             del self._stored[oldest.key]
         self._stored[stored.key] = stored
 
+    def snapshot(self) -> list[StoredAnswer]:
+        """Return the answers whose keys are not forgotten."""
+        now = self._clock.now()
+        return [stored for stored in self._stored.values() if stored.forgotten_at > now]
+
     def answer_once(
         self,
         request: Request,

@@ -1,13 +1,18 @@
-"""An append-only file of JSON lines, so that a restarted simulator remembers what it did.
+"""A file of JSON lines, so that a restarted simulator remembers what it did.
+
+Records are appended. When the file has grown to several times what its last snapshot took, it is
+compacted: replaced by a snapshot of the state, which is what the records amount to.
 
 Rules: a record is written before the answer that tells of it; a last line cut short by a crash is
-dropped, anything else that cannot be read is an error; one process at a time writes a file.
+dropped, anything else that cannot be read is an error; one process at a time writes a file; a
+snapshot is taken between two events of the loop, when memory and file say the same.
 """
 
+import asyncio
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from io import FileIO
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -17,6 +22,9 @@ import msgspec
 _Record = TypeVar("_Record")
 IN_USE_ATTEMPTS_MAX = 100
 IN_USE_PAUSE_SECONDS = 0.05
+COMPACT_BYTES_MIN = 1 << 20
+COMPACT_GROWTH = 4
+_COMPACTED = b'{"record":"compacted"'
 
 _ENCODER = msgspec.json.Encoder()
 
@@ -53,6 +61,12 @@ class ClockMoved(msgspec.Struct, kw_only=True, tag_field="record", tag="clock_mo
     seconds: float
 
 
+class Compacted(msgspec.Struct, kw_only=True, tag_field="record", tag="compacted"):
+    """The first line of a snapshot: how many records were written before it."""
+
+    records: int
+
+
 class JournalInUseError(Exception):
     """Another simulator writes this journal."""
 
@@ -63,7 +77,12 @@ class Journal(Generic[_Record]):
     def __init__(self, path: Path | None, decoder: msgspec.json.Decoder[_Record]) -> None:
         """Open the file for appending, unless there is none."""
         self._decoder = decoder
+        self._path = path
         self.records_read = 0
+        self._records = 0
+        self._bytes = 0
+        self._compact_at = COMPACT_BYTES_MIN
+        self._snapshot: Callable[[], Iterable[_Record]] | None = None
         self._file = None if path is None else _opened(path)
 
     def replay(self) -> Iterator[_Record]:
@@ -75,15 +94,49 @@ class Journal(Generic[_Record]):
             if not line.endswith(b"\n"):
                 break
             whole_bytes += len(line)
+            if line.startswith(_COMPACTED):
+                self.records_read = msgspec.json.decode(line, type=Compacted).records
+                continue
             self.records_read += 1
             yield self._decoder.decode(line)
         self._file.truncate(whole_bytes)
         self._file.seek(whole_bytes)
+        self._records, self._bytes = self.records_read, whole_bytes
+
+    def compact_with(self, snapshot: Callable[[], Iterable[_Record]]) -> None:
+        """Say what the records amount to, once they were replayed; compact if it is worth it."""
+        self._snapshot = snapshot
+        if self._bytes > COMPACT_BYTES_MIN:
+            self.compact()
 
     def write(self, *records: _Record) -> None:
         """Append records; they survive the end of this process from here on."""
-        if self._file is not None:
-            self._file.write(b"".join(_ENCODER.encode(record) + b"\n" for record in records))
+        if self._file is None:
+            return
+        written = b"".join(_ENCODER.encode(record) + b"\n" for record in records)
+        self._file.write(written)
+        self._records += len(records)
+        self._bytes += len(written)
+        if self._bytes > self._compact_at and self._snapshot is not None:
+            self._compact_at *= 2  # Not scheduled again before it ran.
+            asyncio.get_running_loop().call_soon(self.compact)
+
+    def compact(self) -> None:
+        """Replace the file by a snapshot; a crash on the way leaves the file as it was."""
+        if self._file is None or self._file.closed or self._snapshot is None:
+            return
+        assert self._path is not None
+        lines = [_ENCODER.encode(Compacted(records=self._records))]
+        lines += [_ENCODER.encode(record) for record in self._snapshot()]
+        fresh = self._path.with_name(f"{self._path.name}.new")
+        fresh.unlink(missing_ok=True)
+        file = _opened(fresh)
+        file.write(b"".join(line + b"\n" for line in lines))
+        os.fsync(file.fileno())
+        fresh.replace(self._path)
+        self._file.close()
+        self._file, self._bytes = file, file.tell()
+        self._compact_at = max(COMPACT_BYTES_MIN, COMPACT_GROWTH * self._bytes)
 
     def close(self) -> None:
         """Close the file."""
@@ -98,15 +151,21 @@ def _opened(path: Path) -> FileIO:
         JournalInUseError: another one has it, perhaps a stopped one, and two would ruin it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    file = FileIO(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+")
     for _ in range(IN_USE_ATTEMPTS_MAX):
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            time.sleep(IN_USE_PAUSE_SECONDS)
-        else:
+        file = FileIO(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+")
+        if _is_ours(file, path):
             return file
-    file.close()
+        file.close()
+        time.sleep(IN_USE_PAUSE_SECONDS)
     raise JournalInUseError(
         f"{path} is in use by another simulator, which may be stopped: end that one, start again."
     )
+
+
+def _is_ours(file: FileIO, path: Path) -> bool:
+    """Lock the file; one that was replaced by a snapshot meanwhile is not the journal any more."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.fstat(file.fileno()).st_ino == path.stat().st_ino
+    except (BlockingIOError, FileNotFoundError):
+        return False

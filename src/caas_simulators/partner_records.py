@@ -6,6 +6,7 @@ that was never answered.
 
 import msgspec
 
+from caas_simulators.faults import FaultRecord
 from caas_simulators.journal import ClockMoved, Delivered, Event, StoredAnswer
 
 
@@ -100,7 +101,7 @@ class BookedDelivery(msgspec.Struct, kw_only=True, tag_field="record", tag="deli
 
 
 Booked = BookedOrder | BookedRegistration | BookedDelivery
-Record = Booked | StoredAnswer | Event | Delivered | ClockMoved
+Record = Booked | StoredAnswer | Event | Delivered | ClockMoved | FaultRecord
 PLATE_LETTERS = "BCDFGHJKLMNPRSTVWXYZ"
 VIN_SIGNS = "ABCDEFGHJKLMNPRSTUVWXYZ0123456789"
 

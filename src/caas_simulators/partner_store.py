@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from caas_simulators.faults import FaultActed, FaultRecord, FaultScripted, FaultsDeleted
 from caas_simulators.journal import ClockMoved, Delivered, Event, Journal, StoredAnswer
 from caas_simulators.partner_records import (
     VIN_SIGNS,
@@ -81,7 +82,11 @@ class PartnerStore:
         """Return the VIN of a car that had none."""
         return "VSS" + "".join(self._chance.choices(VIN_SIGNS, k=14))
 
-    def replay(self, remember: Callable[[StoredAnswer], None]) -> list[Event]:
+    def replay(
+        self,
+        remember: Callable[[StoredAnswer], None],
+        take_back_fault: Callable[[FaultRecord], None],
+    ) -> list[Event]:
         """Take back what was written before; return the events that never arrived."""
         undelivered: dict[str, Event] = {}
         take_back: dict[type[Record], Callable[[Any], object]] = {
@@ -92,6 +97,7 @@ class PartnerStore:
             Event: lambda one: undelivered.update({one.id: one}),
             Delivered: lambda one: undelivered.pop(one.event_id, None),
             ClockMoved: lambda one: setattr(self._clock, "moved_seconds", one.seconds),
+            **dict.fromkeys((FaultScripted, FaultActed, FaultsDeleted), take_back_fault),
         }
         for record in self.journal.replay():
             take_back[type(record)](record)

@@ -10,6 +10,7 @@ records.
 
 import asyncio
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -66,7 +67,7 @@ class PartnerWorld:
         self.agenda = Agenda(self.clock)
         self.journal = Journal(settings.state_file, msgspec.json.Decoder(Record))
         self.chance = random.Random(settings.seed)
-        self.faults = Faults(self.chance, OPERATIONS)
+        self.faults = Faults(self.chance, OPERATIONS, self.journal.write)
         self.store = PartnerStore(self.clock, self.journal, self.chance)
         self.sender = WebhookSender(self.clock, self.faults, self._delivered)
         self.store.sender = self.sender
@@ -76,6 +77,7 @@ class PartnerWorld:
         self.agenda.register("ready", self._ready_when_due)
         self.agenda.register("completed", self._completed_when_due)
         self._replay()
+        self.journal.compact_with(self._snapshot)
 
     def advance(self, world_seconds: float) -> None:
         """Move the world's clock forward; what becomes due happens on the way."""
@@ -194,8 +196,17 @@ class PartnerWorld:
     def _delivered(self, event: Event) -> None:
         self.journal.write(Delivered(event_id=event.id))
 
+    def _snapshot(self) -> Iterator[Record]:
+        """Yield what gives this world again when it is replayed."""
+        yield ClockMoved(seconds=self.clock.moved_seconds)
+        for name in ("orders", "registrations", "deliveries"):
+            yield from self.store.collection(name).values()
+        yield from self.keys.snapshot()
+        yield from self.faults.snapshot()
+        yield from self.sender.undelivered.values()
+
     def _replay(self) -> None:
-        undelivered = self.store.replay(self.keys.remember)
+        undelivered = self.store.replay(self.keys.remember, self.faults.take_back)
         if self.journal.records_read and self.settings.seed is not None:
             self.chance.seed(f"{self.settings.seed}:{self.journal.records_read}")
         for order_id, order in self.store.orders.items():

@@ -10,6 +10,7 @@ gross of zero.
 
 import csv
 import io
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 
@@ -111,6 +112,13 @@ class SettlementReports:
     def mark_closed(self, day: str) -> None:
         """Take back that a day was closed."""
         self._report(day).closed = True
+
+    def snapshot(self) -> Iterator[BookedLine | DayClosed]:
+        """Yield what gives the same reports when it is taken back."""
+        for report in self._reports.values():
+            yield from (BookedLine(date=report.date, line=line) for line in report.lines)
+            if report.closed:
+                yield DayClosed(date=report.date)
 
     def page(self, day: str, cursor: str, limit: int, action: Action) -> SettlementPage:
         """Return one page of a day's report.

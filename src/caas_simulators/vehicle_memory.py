@@ -4,6 +4,7 @@ Rules: a change is written before the answer that tells of it; a file written by
 is read as far as its fields are known; one process at a time writes it (`journal`).
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -79,6 +80,7 @@ class FleetMemory:
                     car.asleep.clear()
                 case _:
                     pass
+        self._journal.compact_with(lambda: _snapshot(cars))
         return cars
 
     def keep(self, car: Car, *more: Record) -> None:
@@ -86,9 +88,23 @@ class FleetMemory:
         if self._keeps:
             self._journal.write(_kept(car), *more)
 
+    def compact(self) -> None:
+        """Replace the journal by a snapshot of the cars."""
+        self._journal.compact()
+
     def close(self) -> None:
         """Close the journal."""
         self._journal.close()
+
+
+def _snapshot(cars: dict[str, Car]) -> Iterator[Record]:
+    """Yield what gives these cars again when it is recalled."""
+    for car in cars.values():
+        yield _kept(car)
+        for command_id, at in car.applied.items():
+            yield CommandApplied(vin=car.vin, command_id=command_id, at=at)
+        for expires_at, payload in car.asleep:
+            yield queued(car, expires_at, payload)
 
 
 def queued(car: Car, expires_at: float, payload: bytes) -> RequestQueued:

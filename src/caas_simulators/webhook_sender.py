@@ -68,6 +68,7 @@ class WebhookSender:
         self._tasks: set[asyncio.Task[None]] = set()
         self._timers: set[asyncio.TimerHandle] = set()
         self.unfinished = 0
+        self.undelivered: dict[str, Event] = {}
         self._all_arrived = asyncio.Event()
         self._all_arrived.set()
         self.sent: deque[Delivery] = deque(maxlen=SENT_LOG_MAX)
@@ -78,6 +79,7 @@ class WebhookSender:
         delivery = Delivery(event, target, body=event.body.encode())
         self.count += 1
         self.sent.append(delivery)
+        self.undelivered[event.id] = event
         if target.url is None or (target.types and event.type not in target.types):
             return self._finish(delivery, "not wanted")
         occasion = Occasion("webhook", event.reference, event_type=event.type)
@@ -216,6 +218,7 @@ class WebhookSender:
     def _finish(self, delivery: Delivery, state: str) -> Delivery:
         delivery.state = state
         delivery.attempted.set()
+        self.undelivered.pop(delivery.event.id, None)
         self._done(delivery.event)
         return delivery
 

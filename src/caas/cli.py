@@ -118,10 +118,15 @@ def demo(
         str | None, typer.Option(metavar="URL", help="Play on a platform that is running.")
     ] = None,
     *,
+    short: Annotated[
+        bool, typer.Option("--short", help="Only each payment type, paid and failed.")
+    ] = False,
     listed: Annotated[bool, typer.Option("--list", help="Say which scenes there are.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Play every flow and every failure; exit status 1 unless all end as they should."""
+    if short and only:
+        raise typer.BadParameter("choose the scenes, or the short form", param_hint="--only")
     from caas import demo as stage  # noqa: PLC0415  # imports that only this command pays for
 
     async def play() -> None:
@@ -132,9 +137,9 @@ def demo(
         if not performance.ok:
             raise typer.Exit(FINDINGS)
 
-    wish = stage.Wish(only=only or (), against=against, quietly=as_json)
+    wish = stage.Wish(only=only or (), short=short, against=against, quietly=as_json)
     try:
-        scenes = stage.chosen(wish.only)
+        scenes = stage.chosen(wish)
     except stage.NoSuchSceneError as error:
         raise typer.BadParameter(error.sentence, param_hint="--only") from error
     if listed:

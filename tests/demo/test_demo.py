@@ -4,6 +4,7 @@ The tests of one process share their data folder, whose database and broker are 
 """
 
 import asyncio
+import re
 import signal
 import sys
 from collections.abc import Sequence
@@ -14,13 +15,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from caas.demo.scenarios import SCENES
+from caas.demo.scenarios import SCENES, SHORT
 
 pytestmark = pytest.mark.xdist_group("demo")  # one at a time: they share a folder
 
 SECONDS_MAX = 90.0
 PLANTED = Path(__file__).with_name("planted.py")
 COLUMNS_MAX = 100
+CONTENTS = "Contents, and how each scene should end\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +89,42 @@ async def test_every_flow_and_failure_of_the_seed_ends_as_it_says(folder: Path) 
     )
     assert (ran.status, ran.err) == (0, "")
     assert max(map(len, ran.out.splitlines())) <= COLUMNS_MAX
-    for scene in SCENES:
-        assert f" {scene.title}\n" in ran.out
+    told = ran.out.partition(CONTENTS)[2]
+    for number, scene in enumerate(SCENES, start=1):
+        assert f"\n{number:>3} {scene.title}\n" in told
+    assert_contents(ran, [scene.name for scene in SCENES])
+
+
+async def test_the_short_form_plays_each_payment_type_paid_and_failed(folder: Path) -> None:
+    """The help of the script named --short, and there was none."""
+    ran = await demo(folder, "--short")
+
+    assert missed(ran) == []
+    assert (ran.status, ran.err) == (0, "")
+    assert ran.out.splitlines()[-1].startswith(f"{len(SHORT)} of {len(SHORT)} scenes ended")
+    assert_contents(ran, SHORT)
+    types = {name.partition("-")[0] for name in SHORT}
+    assert types == {"reservation", "final", "service", "month"}
+    assert {f"{kind}-{end}" for kind in types for end in ("paid", "declined")} == set(SHORT)
+
+
+async def test_the_short_form_and_chosen_scenes_exclude_each_other(folder: Path) -> None:
+    both = await demo(folder, "--short", "--only", "service-paid")
+    listed = await demo(folder, "--short", "--list")
+
+    assert both.status == 2
+    assert "--only" in both.err
+    assert [line.split()[0] for line in listed.out.splitlines()[::2]] == list(SHORT)
+
+
+def assert_contents(ran: Ran, names: Sequence[str]) -> None:
+    """The contents come first, and name every scene that is played, in its order."""
+    contents = ran.out.partition(CONTENTS)[2].partition("\n\n")[0]
+    numbered = re.findall(r"^ +(\d+) {2}(.*?)(?: {2,}|$)", contents, re.MULTILINE)
+    titles = {scene.name: scene.title for scene in SCENES}
+    assert len(numbered) == len(names)
+    for (number, shown), name in zip(numbered, names, strict=True):
+        assert titles[name].startswith(shown), number
 
 
 async def test_one_scene_can_be_had_as_json(folder: Path) -> None:
@@ -164,7 +200,7 @@ async def test_an_interrupted_demo_is_no_success(folder: Path) -> None:
     )  # fmt: skip
     assert process.stdout is not None
     async with asyncio.timeout(SECONDS_MAX):
-        await process.stdout.readuntil(b"Reservation payment successful")
+        await process.stdout.readuntil(b"Initiate Reservation Payment")
         process.send_signal(signal.SIGINT)
         await process.communicate()
 

@@ -23,7 +23,7 @@ from caas.demo import (
 from caas.demo.calls import done
 from caas.demo.own_log import unexpected_errors
 from caas.demo.printing import Paper
-from caas.demo.scenarios import SCENES
+from caas.demo.scenarios import SCENES, SHORT
 from caas.demo.stage import Stage
 from caas.demo.story import Need, Scene
 from caas.demo.summary import Law, Performance
@@ -40,8 +40,9 @@ class NoSuchSceneError(NotFoundError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
-    """What is to be played: some scenes or all, on our own platform or on a running one."""
+    """What is to be played: some scenes, the short form or all; on our platform or another."""
 
+    short: bool = False
     only: Sequence[str] = ()
     against: str | None = None
     quietly: bool = False
@@ -54,12 +55,13 @@ async def perform(wish: Wish, environment: Mapping[str, str]) -> Performance:
         NoSuchSceneError: there is none of a name.
         StartupError: the stage cannot be set.
     """
-    scenes = chosen(wish.only)
+    scenes = chosen(wish)
     paper = Paper()
     async with _stage(wish, environment) as our_stage:
         playable = [scene for scene in scenes if scene.needs <= our_stage.offers]
         if not wish.quietly:
             _print_opening(paper, wish, our_stage, len(playable), len(scenes) - len(playable))
+            printing.print_contents(paper, playable)
         await cast.heated_seats_on_offer(our_stage)
         performance = Performance(scale=our_stage.scale)
         async for story in playing.played(our_stage, playable, begins=paper.whisper_of):
@@ -74,18 +76,19 @@ async def perform(wish: Wish, environment: Mapping[str, str]) -> Performance:
     return performance
 
 
-def chosen(only: Sequence[str]) -> list[Scene]:
-    """Return the scenes of these names, all when none is named.
+def chosen(wish: Wish) -> list[Scene]:
+    """Return the scenes that are wished for, all when none is named.
 
     Raises:
         NoSuchSceneError: there is none of a name.
     """
-    unknown = sorted(set(only) - {scene.name for scene in SCENES})
+    unknown = sorted(set(wish.only) - {scene.name for scene in SCENES})
     if unknown:
         raise NoSuchSceneError(
             f"There is no scene '{unknown[0]}'. './caas demo --list' names them."
         )
-    return [scene for scene in SCENES if not only or scene.name in only]
+    names = wish.only or (SHORT if wish.short else [scene.name for scene in SCENES])
+    return [scene for scene in SCENES if scene.name in names]
 
 
 def _stage(wish: Wish, environment: Mapping[str, str]) -> AbstractAsyncContextManager[Stage]:

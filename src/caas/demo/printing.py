@@ -22,6 +22,8 @@ CLOCK_WIDTH: Final = 5
 BETWEEN_WIDTH: Final = 38
 GAP: Final = 2
 WHAT_WIDTH: Final = WIDTH - INDENT - CLOCK_WIDTH - BETWEEN_WIDTH - 2 * GAP
+TITLE_WIDTH: Final = 60
+ENDS_WIDTH: Final = WIDTH - INDENT - TITLE_WIDTH - 2 * GAP
 WIPE: Final = "\r\x1b[K"
 HOUR: Final = 3600
 MINUTE: Final = 60
@@ -78,6 +80,17 @@ def print_scenes(paper: Paper, scenes: Sequence[Scene]) -> None:
     for scene in scenes:
         table.add_row(Text(scene.name, style="bold"), scene.title)
         table.add_row("", Text(scene.rule, style="cyan"))
+    paper.put(table)
+
+
+def print_contents(paper: Paper, scenes: Sequence[Scene]) -> None:
+    """Print what is going to be played, and how each scene should end."""
+    table = Table.grid(padding=(0, GAP, 0, 0))
+    for width, justify in ((INDENT - 1, "right"), (TITLE_WIDTH, "left"), (ENDS_WIDTH, "left")):
+        table.add_column(width=width, justify=justify)  # type: ignore[arg-type]
+    for number, scene in enumerate(scenes, start=1):
+        table.add_row(str(number), scene.title, Text(scene.ends, style="dim"))
+    paper.section("Contents, and how each scene should end")
     paper.put(table)
 
 

@@ -29,3 +29,9 @@ SCENES: Final[tuple[Scene, ...]] = (
     *doors.SCENES,
     *subscriptions.SCENES,
 )
+
+SHORT: Final = (
+    "reservation-paid", "reservation-declined", "final-paid", "final-declined",
+    "service-paid", "service-declined", "month-paid", "month-declined",
+)  # fmt: skip
+"""The scenes of `--short`: each payment type of the seed, paid and failed."""

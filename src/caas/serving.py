@@ -7,7 +7,7 @@ told to stop, requests under way are answered first.
 import asyncio
 import socket
 from collections.abc import Callable, Mapping
-from typing import Final
+from dataclasses import dataclass
 
 import uvicorn
 from prometheus_client import CollectorRegistry
@@ -17,6 +17,7 @@ from caas.api import ApiSettings, Rooms, build_api, parse_api_keys, server_confi
 from caas.api.front_door import FrontDoor
 from caas.app import now
 from caas.assembly import Platform
+from caas.billing_database.movable_calendar import MovableCalendar
 from caas.channels import beside_api, build_channels
 from caas.channels.entrance import Entrance
 from caas.errors import StartupError
@@ -25,7 +26,13 @@ from caas.external_systems.simulator_control import SimulatorControl
 from caas.settings import Settings
 from caas.vital_signs import VitalSigns
 
-NO_SIMULATORS: Final[Mapping[str, str]] = {}
+
+@dataclass(frozen=True, slots=True)
+class Simulated:
+    """What is simulated: control planes by name, and the calendar where all the world is."""
+
+    controls: Mapping[str, str]
+    calendar: MovableCalendar | None = None
 
 
 async def serve(
@@ -35,18 +42,17 @@ async def serve(
     host: str,
     port: int,
     on_listening: Callable[[], None] = lambda: None,
-    controls: Mapping[str, str] = NO_SIMULATORS,
+    simulated: Simulated | None = None,
 ) -> None:
     """Serve the API and the channels until the process is told to stop, or the task is.
-
-    `controls` are the addresses of the simulators' control planes, where there are simulators.
 
     Raises:
         StartupError: the port is in use, or may not be used.
     """
-    simulators = SimulatorControl(controls) if controls else None
+    simulators = SimulatorControl(simulated.controls) if simulated else None
+    rooms = rooms_of_channels(platform, simulators, simulated.calendar if simulated else None)
     signs = VitalSigns(platform)
-    served = beside_api(_api(platform, settings, signs), _channels(platform, settings, simulators))
+    served = beside_api(_api(platform, settings, signs), _channels(rooms, settings))
     with listening(host, port) as listener:
         server = _Server(
             server_config(served, trusted_proxies=settings.trusted_proxies), on_listening
@@ -78,7 +84,9 @@ class _Server(uvicorn.Server):
 
 
 def rooms_of_channels(
-    platform: Platform, simulators: SimulatorControl | None = None
+    platform: Platform,
+    simulators: SimulatorControl | None = None,
+    calendar: MovableCalendar | None = None,
 ) -> channels.Rooms:
     """Return the rooms that the channels open onto."""
     return channels.Rooms(
@@ -93,15 +101,15 @@ def rooms_of_channels(
         notifications=platform.notifications,
         open_work=platform.open_work,
         reconciliation=platform.reconciliation,
+        billing=platform.billing,
         simulators=simulators,
+        calendar=calendar,
     )
 
 
-def _channels(
-    platform: Platform, settings: Settings, simulators: SimulatorControl | None
-) -> Entrance:
+def _channels(rooms: channels.Rooms, settings: Settings) -> Entrance:
     return build_channels(
-        rooms_of_channels(platform, simulators),
+        rooms,
         channels.ChannelSettings(
             public_url=settings.public_url,
             zone=settings.market.zone,

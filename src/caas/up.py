@@ -21,6 +21,7 @@ import typer
 
 from caas import app, channels, local_machine, logs, serving
 from caas.billing_database import migrations
+from caas.billing_database.movable_calendar import MovableCalendar
 from caas.commands import end_in_order, run_command
 from caas.errors import StartupError
 from caas.external_systems.http import HttpClient
@@ -31,6 +32,7 @@ HOST: Final = "127.0.0.1"
 PORT: Final = 8080
 PORTS_TRIED_MAX: Final = 20
 PORT_MAX: Final = 65_535
+SIMULATED: Final = {"gateway", "partners", "vehicles"}
 
 
 def up(
@@ -69,7 +71,7 @@ async def _up(wanted: int | None) -> None:
             platform.open_work.run(),
             world.supervisor.watch(),
             serving.serve(
-                platform, settings, host=HOST, port=port, controls=world.controls,
+                platform, settings, host=HOST, port=port, simulated=_simulated(world),
                 on_listening=lambda: _is_up(port, world, staff),
             ),
         )  # fmt: skip
@@ -123,6 +125,15 @@ def _free(wanted: int | None) -> int:
 def _is_up(port: int, world: local_machine.LocalWorld, staff: Sequence[channels.NewStaff]) -> None:
     set_aside_what_stays()
     typer.echo(_welcome(port, world, staff))
+
+
+def _simulated(world: local_machine.LocalWorld) -> serving.Simulated | None:
+    """Return what is simulated; time moves where all is: our own database and whole world."""
+    if not world.controls:
+        return None
+    alone = world.embedded_database and world.controls.keys() == SIMULATED
+    dsn = world.environment["CAAS_DATABASE_URL"]
+    return serving.Simulated(world.controls, MovableCalendar(dsn) if alone else None)
 
 
 async def _key_of_car(fleet_url: str, vin: str) -> bytes:

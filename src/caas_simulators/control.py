@@ -5,6 +5,7 @@ nothing the platform does in operation may depend on it.
 """
 
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 
 import msgspec
 
@@ -39,6 +40,13 @@ class WebhookOrder(msgspec.Struct, forbid_unknown_fields=True):
     url: str | None = None
     secrets: list[str] | None = None
     types: list[str] | None = None
+
+
+class AdvanceOrder(msgspec.Struct, forbid_unknown_fields=True):
+    """How much time passes: so many seconds of the world, or until an instant."""
+
+    seconds: float = 0.0
+    until: datetime | None = None
 
 
 Route = Callable[[Request], Answer | Awaitable[Answer | None]]

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import msgspec
 
-from caas_simulators.control import Route, SharedControl, routed
+from caas_simulators.control import AdvanceOrder, Route, SharedControl, routed
 from caas_simulators.gateway_records import Booking, LineType
 from caas_simulators.gateway_store import Refusal
 from caas_simulators.gateway_world import OPERATIONS, GatewayWorld
@@ -27,7 +27,7 @@ PATHS = {
     "POST /_control/settle": "{reference?} let the bank answer for captures and refunds",
     "POST /_control/lines": "{date?, ...line} put a line into a report, whatever it says",
     "POST /_control/close-day": "{date?} close a day's report",
-    "POST /_control/advance": "{seconds} let time pass, in seconds of the world",
+    "POST /_control/advance": "{seconds} of the world pass, or all {until} an instant",
     "POST /_control/forget-keys": "forget every idempotency key",
     "POST /_control/transactions/{id}/settle-rest": "let the bank pay what it left out",
     "POST /_control/transactions/{id}/expire": "let the authorisation or the page expire",
@@ -67,12 +67,6 @@ class LineOrder(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     fee: int = 0
     net: int | None = None
     currency: str = "EUR"
-
-
-class AdvanceOrder(msgspec.Struct, forbid_unknown_fields=True):
-    """How much time passes."""
-
-    seconds: float
 
 
 class GatewayControl:
@@ -161,7 +155,8 @@ class GatewayControl:
         return json_answer(200, {"date": day, "status": "closed"})
 
     def _advance(self, request: Request) -> Answer:
-        self._world.advance(_decoded(request, AdvanceOrder).seconds)
+        order = _decoded(request, AdvanceOrder)
+        self._world.advance(order.seconds, until=order.until)
         return json_answer(200, {"now": self._world.store.now_text()})
 
     def _forget_keys(self, request: Request) -> Answer:

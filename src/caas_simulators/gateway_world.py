@@ -9,6 +9,7 @@ gives the books as they were, and what was still due becomes due again.
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -77,9 +78,12 @@ class GatewayWorld:
         self._replay()
         self.journal.compact_with(self._snapshot)
 
-    def advance(self, world_seconds: float) -> None:
+    def advance(self, world_seconds: float, *, until: datetime | None = None) -> None:
         """Move the world's clock forward; what becomes due happens on the way."""
-        self.agenda.advance(world_seconds)
+        if until is None:
+            self.agenda.advance(world_seconds)
+        else:
+            self.agenda.advance_to(until.timestamp())
         self.journal.write(ClockMoved(seconds=self.clock.moved_seconds))
 
     async def close(self) -> None:

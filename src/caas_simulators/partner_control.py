@@ -6,20 +6,24 @@ what the partners did, whatever they answered.
 
 from collections import Counter
 from collections.abc import Awaitable
+from itertools import islice
 
 import msgspec
 
-from caas_simulators.control import Route, SharedControl, routed
+from caas_simulators.control import AdvanceOrder, Route, SharedControl, routed
 from caas_simulators.http_server import Answer, Request, json_answer, problem, unknown_path
 from caas_simulators.partner_world import OPERATIONS, PartnerWorld
+from caas_simulators.simulated_time import rfc3339
 
+WAITING_MAX = 20
 Calls = Counter[tuple[str, str]]
 
 PATHS = {
     "GET /_control/ledger": "what the partners did, and the calls by key",
+    "GET /_control/waiting": f"cars to build and to deliver, the newest {WAITING_MAX} of each",
     "POST /_control/ready/{factory_order_id}": "{public_key?} let the vehicle be ready now",
     "POST /_control/completed/{delivery_id}": "let the delivery be completed now",
-    "POST /_control/advance": "{seconds} let time pass, in seconds of the world",
+    "POST /_control/advance": "{seconds} of the world pass, or all {until} an instant",
     "POST /_control/forget-keys": "forget every idempotency key",
 }
 
@@ -28,12 +32,6 @@ class ReadyOrder(msgspec.Struct, forbid_unknown_fields=True):
     """A vehicle that is ready now, perhaps with the key it signs with."""
 
     public_key: str | None = None
-
-
-class AdvanceOrder(msgspec.Struct, forbid_unknown_fields=True):
-    """How much time passes."""
-
-    seconds: float
 
 
 class PartnerControl:
@@ -51,6 +49,7 @@ class PartnerControl:
         self._routes: dict[tuple[str, str], Route] = shared.routes | {
             ("GET", ""): lambda _request: shared.listing(PATHS),
             ("GET", "ledger"): self._ledger,
+            ("GET", "waiting"): self._waiting,
             ("POST", "advance"): self._advance,
             ("POST", "forget-keys"): self._forget_keys,
         }
@@ -84,10 +83,25 @@ class PartnerControl:
         self._world.complete(delivery)
         return json_answer(200, delivery.told)
 
+    def _waiting(self, request: Request) -> Answer:
+        del request
+        store = self._world.store
+        orders = (one.told for one in reversed(store.orders.values()))
+        deliveries = (one.told for one in reversed(store.deliveries.values()))
+        to_build = (one for one in orders if one.status != "ready")
+        to_deliver = (one for one in deliveries if one.status != "completed")
+        return json_answer(
+            200,
+            {
+                "orders": [*islice(to_build, WAITING_MAX)],
+                "deliveries": [*islice(to_deliver, WAITING_MAX)],
+            },
+        )
+
     def _advance(self, request: Request) -> Answer:
-        seconds = msgspec.json.decode(request.body, type=AdvanceOrder).seconds
-        self._world.advance(seconds)
-        return json_answer(200, {"seconds": seconds})
+        order = msgspec.json.decode(request.body, type=AdvanceOrder)
+        self._world.advance(order.seconds, until=order.until)
+        return json_answer(200, {"now": rfc3339(self._world.clock.now())})
 
     def _forget_keys(self, request: Request) -> Answer:
         del request

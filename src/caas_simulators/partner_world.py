@@ -12,6 +12,7 @@ import asyncio
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 import msgspec
@@ -79,9 +80,12 @@ class PartnerWorld:
         self._replay()
         self.journal.compact_with(self._snapshot)
 
-    def advance(self, world_seconds: float) -> None:
+    def advance(self, world_seconds: float, *, until: datetime | None = None) -> None:
         """Move the world's clock forward; what becomes due happens on the way."""
-        self.agenda.advance(world_seconds)
+        if until is None:
+            self.agenda.advance(world_seconds)
+        else:
+            self.agenda.advance_to(until.timestamp())
         self.journal.write(ClockMoved(seconds=self.clock.moved_seconds))
 
     async def close(self) -> None:

@@ -78,7 +78,10 @@ class Agenda:
 
     def advance(self, world_seconds: float) -> None:
         """Move the clock forward, doing each thing that becomes due at its own instant."""
-        target = self.clock.now() + self.clock.span(world_seconds)
+        self.advance_to(self.clock.now() + self.clock.span(world_seconds))
+
+    def advance_to(self, target: float) -> None:
+        """Move the clock forward to an instant; one that is over already moves nothing."""
         while self._due and self._due[0][0] <= target:
             self.clock.move_to(self._due[0][0])
             self._tell_first()

@@ -1,7 +1,8 @@
 """The control plane of the simulated vehicles, and the oracle of what they really did.
 
 It is no part of what a real vehicle has. Paths:
-- `GET /_control/fleet`, `GET /_control/vehicles/{vin}`: key, manner, services really active.
+- `GET /_control/fleet` (`?latest=20`), `GET /_control/vehicles/{vin}`: key, manner, services
+  really active.
 - `PUT /_control/command-keys`: the keys that may sign commands, as the platform publishes them.
 - `POST /_control/vehicles` `{vin, behaviour?...}`: a new car (or the one with this VIN).
 - `POST /_control/vehicles/{vin}` `{behaviour, reason?, delay_seconds?, only?, times?}`.
@@ -63,7 +64,11 @@ class FleetControl:
         path = request.path.rstrip("/")
         match request.method, path:
             case "GET", "/_control/fleet":
-                return json_answer(200, {"vehicles": [*map(self._told, self._fleet.cars.values())]})
+                latest = request.query.get("latest", "")
+                cars = [*self._fleet.cars.values()]
+                if latest.isascii() and latest.isdigit():
+                    cars = cars[-int(latest) :] if int(latest) else []
+                return json_answer(200, {"vehicles": [*map(self._told, cars)]})
             case "PUT", "/_control/command-keys":
                 return self._learn_keys(request)
             case "POST", "/_control/vehicles":

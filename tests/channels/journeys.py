@@ -4,12 +4,12 @@ Tests and screenshots share these steps; each returns where it has led.
 """
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from uuid import UUID
 
 from playwright.async_api import Browser, BrowserContext, Page
 
-from tests.channels.town import PASSWORD, Town
+from tests.channels.town import PASSWORD
 
 PHONE: Final[dict[str, Any]] = {
     "viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "has_touch": True,
@@ -58,11 +58,22 @@ ENGLISH: Final = Tongue(
 )  # fmt: skip
 
 
+class Place(Protocol):
+    """Where there is a platform to visit, and letters that come with access links."""
+
+    @property
+    def url(self) -> str:
+        """Where its pages are."""
+
+    async def access_link(self, email: str) -> str:
+        """Wait for the link of the access credentials that was sent to somebody."""
+
+
 @dataclass(slots=True)
 class Visitor:
     """Somebody with a browser of their own."""
 
-    town: Town
+    town: Place
     context: BrowserContext
     page: Page
     tongue: Tongue
@@ -124,7 +135,9 @@ class Visitor:
         await self.page.wait_for_url("**/car/*")
 
 
-async def visitor(town: Town, browser: Browser, tongue: Tongue = SPANISH, **window: Any) -> Visitor:
+async def visitor(
+    town: Place, browser: Browser, tongue: Tongue = SPANISH, **window: Any
+) -> Visitor:
     """Open a browser window as somebody has it; what it complains of is written down."""
     context = await browser.new_context(
         locale=tongue.locale, reduced_motion="reduce", **(window or DESK)

@@ -1,67 +1,193 @@
-"""The simulators' faults, where the platform runs on simulators: what would happen if.
+"""The simulated world of `caas up`: what it does next, and what goes wrong in it, as forms.
 
-Rules a change must keep: a platform with real partners has no such page; a fault is one of a list.
+Cars are finished, delivered, woken; the bank settles; a month passes; a call to the gateway fails.
+So a browser alone leads from a reservation to the invoice.
+
+Rules a change must keep: a platform with real partners has no such page; what can be done is one
+of a list; time is moved only where the whole world is simulated.
 """
 
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
 from typing import Final
+from urllib.parse import urlencode
 
-from caas.channels.acting import acted, told
+from caas.billing_database.idempotency import InFlightError, KeyReusedError
+from caas.billing_database.movable_calendar import MovableCalendar
+from caas.channels.acting import told
 from caas.channels.page_routes import OPERATIONS, NothingHereError, PageRoute, get, post
-from caas.channels.replies import Reply
+from caas.channels.replies import Reply, see_other
 from caas.channels.rooms import Channels
-from caas.channels.sending_once import new_key
+from caas.channels.sending_once import new_key, once
 from caas.channels.visit import Visit
-from caas.external_systems.simulator_control import FAULTS, MANNERS, SimulatorControl
+from caas.errors import RefusedError
+from caas.external_systems.simulator_control import (
+    CALLS,
+    FAULTS,
+    MANNERS,
+    WAYS,
+    SimulatorAwayError,
+    SimulatorControl,
+)
+from caas.rules.mes_vencido import Month
 
 PATH: Final = "/operations/simulators"
 TIMES_MAX: Final = 1000
-VIN_CHARS_MAX: Final = 32
+CHARS_MAX: Final = 32
+AFTER_MIDNIGHT: Final = timedelta(minutes=1)
+DID: Final = (
+    "finished", "delivered", "slept", "woke", "behaves", "settled", "month", "next", "scripted",
+    "cleared",
+)  # fmt: skip
+"""What can have been done, as the line at the top of the page says it."""
+
+NAMED: Final = {
+    "manner": "manner", "fault": "fault", "call": "world.call", "way": "world.way",
+}  # fmt: skip
+
+Result = dict[str, str]
 
 
 async def simulators(channels: Channels, visit: Visit) -> Reply:
-    """Show which faults are scripted, and which can be."""
-    control = _control(channels)
+    """Show the simulated world: what waits in it, and which faults are scripted."""
+    control, calendar = _control(channels), channels.rooms.calendar
+    now = (await calendar.now()).astimezone(channels.settings.zone) if calendar else None
     scripted = {name: await control.faults(name) for name in control.names if name in FAULTS}
     return channels.page(
         visit, "operations/simulators.html", scripted=scripted, faults=FAULTS, manners=MANNERS,
-        has_vehicles="vehicles" in control.names, key=new_key(), after=told(channels, visit),
+        calls=CALLS, ways=list(WAYS), has_vehicles="vehicles" in control.names,
+        has_partners="partners" in control.names, waiting=await control.waiting(),
+        cars=await control.cars(), now=now,
+        key=new_key(), after=told(channels, visit), did=_did(channels, visit),
     )  # fmt: skip
 
 
-async def script(channels: Channels, visit: Visit) -> Reply:
-    """Script a fault of the list."""
-    control = _control(channels)
-    times = visit.form.get("times", "")
-    count = int(times) if times.isascii() and times.isdigit() and len(times) <= 4 else None  # noqa: PLR2004  # digits of TIMES_MAX
-    return await acted(
-        channels, visit, PATH,
-        lambda: control.script(
-            visit.form.get("simulator", ""), visit.form.get("fault", ""),
-            times=None if count is None else min(max(count, 1), TIMES_MAX),
-        ),
-    )  # fmt: skip
+async def finish(channels: Channels, visit: Visit) -> Reply:
+    """Let the factory finish a car."""
+
+    async def act() -> Result:
+        return {"about": await _control(channels).finish(visit.form.get("id", ""))}
+
+    return await _acted(channels, visit, "finished", act)
 
 
-async def clear(channels: Channels, visit: Visit) -> Reply:
-    """Delete every fault of a simulator."""
-    control = _control(channels)
-    return await acted(
-        channels, visit, PATH, lambda: control.clear(visit.form.get("simulator", ""))
-    )
+async def deliver(channels: Channels, visit: Visit) -> Reply:
+    """Let the transport arrive with a car."""
+
+    async def act() -> Result:
+        return {"about": await _control(channels).deliver(visit.form.get("id", ""))}
+
+    return await _acted(channels, visit, "delivered", act)
 
 
 async def manner(channels: Channels, visit: Visit) -> Reply:
-    """Say how a car behaves from now on."""
-    control = _control(channels)
-    vin = visit.form.get("vin", "").strip().upper()[:VIN_CHARS_MAX]
-    return await acted(
-        channels, visit, PATH, lambda: control.manner(vin, visit.form.get("behaviour", ""))
-    )
+    """Say how a car behaves from now on: wake it, put it to sleep, or give it a manner."""
+    behaviour = visit.form.get("behaviour", "")
+
+    async def act() -> Result:
+        vin = visit.form.get("vin", "").strip().upper()[:CHARS_MAX]
+        await _control(channels).manner(vin, behaviour)
+        return {"about": vin, "manner": behaviour}
+
+    did = {"asleep": "slept", "obeys": "woke"}.get(behaviour, "behaves")
+    return await _acted(channels, visit, did, act)
 
 
 async def settle(channels: Channels, visit: Visit) -> Reply:
     """Let the bank answer."""
-    return await acted(channels, visit, PATH, _control(channels).settle)
+
+    async def act() -> Result:
+        settlements, refunds = await _control(channels).settle()
+        return {"about": str(settlements), "more": str(refunds)}
+
+    return await _acted(channels, visit, "settled", act)
+
+
+async def pass_month(channels: Channels, visit: Visit) -> Reply:
+    """Let the month that runs pass for everybody, and bill it."""
+    control, calendar = _control(channels), _calendar(channels)
+
+    async def act() -> Result:
+        month = Month.containing(await calendar.now(), channels.settings.zone)
+        if await control.faults("gateway") is None or await control.waiting() is None:
+            raise SimulatorAwayError  # Nothing is moved while the rest of the world is away.
+        now = await calendar.move_to(_after(channels, month))
+        await control.advance(now)
+        run = await channels.rooms.billing.run_month(month)
+        channels.rooms.open_work.wake()
+        return {"about": str(month), "more": str(run.invoices)}
+
+    return await _acted(channels, visit, "month", act)
+
+
+async def fail_next(channels: Channels, visit: Visit) -> Reply:
+    """Let the next call to the gateway go wrong."""
+
+    async def act() -> Result:
+        call, way = visit.form.get("call", ""), visit.form.get("way", "")
+        await _control(channels).fail_next_call(call, way)
+        return {"call": call, "way": way}
+
+    return await _acted(channels, visit, "next", act)
+
+
+async def script(channels: Channels, visit: Visit) -> Reply:
+    """Script a fault of the list."""
+    times = visit.form.get("times", "")
+    count = int(times) if times.isascii() and times.isdigit() and len(times) <= 4 else None  # noqa: PLR2004  # digits of TIMES_MAX
+
+    async def act() -> Result:
+        fault = visit.form.get("fault", "")
+        await _control(channels).script(
+            visit.form.get("simulator", ""), fault,
+            times=None if count is None else min(max(count, 1), TIMES_MAX),
+        )  # fmt: skip
+        return {"fault": fault}
+
+    return await _acted(channels, visit, "scripted", act)
+
+
+async def clear(channels: Channels, visit: Visit) -> Reply:
+    """Delete every fault of a simulator."""
+
+    async def act() -> Result:
+        await _control(channels).clear(visit.form.get("simulator", ""))
+        return {}
+
+    return await _acted(channels, visit, "cleared", act)
+
+
+async def _acted(
+    channels: Channels, visit: Visit, did: str, act: Callable[[], Awaitable[Result]]
+) -> Reply:
+    """Do what a form says, and go back to the page, which says what became of it."""
+    _control(channels)
+
+    async def work() -> str:
+        return f"{PATH}?{urlencode({'did': did, **await act()})}"
+
+    try:
+        return await once(channels, visit, work)
+    except (KeyReusedError, InFlightError):
+        raise
+    except RefusedError as refusal:
+        return see_other(f"{PATH}?refused={refusal.code}")
+
+
+def _did(channels: Channels, visit: Visit) -> str:
+    """Return the line that says what the form before this page has done."""
+    did, t = visit.query.get("did", ""), channels.renderer.translator(visit.language)
+    if did not in DID:
+        return ""
+    facts = {name: visit.query.get(name, "")[:CHARS_MAX] for name in ("about", "more")}
+    for name, table in NAMED.items():
+        key = f"{table}.{visit.query.get(name, '')}"
+        facts[name] = t(key) if t.knows(key) else ""
+    return t(f"world.did.{did}", **facts)
+
+
+def _after(channels: Channels, month: Month) -> datetime:
+    return month.interval(channels.settings.zone).end + AFTER_MIDNIGHT
 
 
 def _control(channels: Channels) -> SimulatorControl:
@@ -71,10 +197,21 @@ def _control(channels: Channels) -> SimulatorControl:
     return control
 
 
+def _calendar(channels: Channels) -> MovableCalendar:
+    calendar = channels.rooms.calendar
+    if calendar is None:
+        raise NothingHereError
+    return calendar
+
+
 OPERATIONS_SIMULATOR_ROUTES: Final[tuple[PageRoute, ...]] = (
     get(PATH, simulators, OPERATIONS),
-    post(PATH + "/script", script, OPERATIONS),
-    post(PATH + "/clear", clear, OPERATIONS),
+    post(PATH + "/finish", finish, OPERATIONS),
+    post(PATH + "/deliver", deliver, OPERATIONS),
     post(PATH + "/manner", manner, OPERATIONS),
     post(PATH + "/settle", settle, OPERATIONS),
+    post(PATH + "/month", pass_month, OPERATIONS),
+    post(PATH + "/next", fail_next, OPERATIONS),
+    post(PATH + "/script", script, OPERATIONS),
+    post(PATH + "/clear", clear, OPERATIONS),
 )

@@ -7,9 +7,11 @@ Rule a change must keep: a page reaches a room through here and never builds one
 
 from dataclasses import dataclass
 
+from caas.billing import Billing
 from caas.billing.invoices import Invoices
 from caas.billing_database.accounts import Accounts
 from caas.billing_database.books import Books
+from caas.billing_database.movable_calendar import MovableCalendar
 from caas.channels.passwords import Passwords
 from caas.channels.rendering import Renderer
 from caas.channels.replies import OK, Reply, html
@@ -30,7 +32,10 @@ from caas.service_catalog.usage import Usage
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rooms:
-    """The subsystems of Diagram 1, each built once; `simulators` where partners are simulated."""
+    """The subsystems of Diagram 1, each built once.
+
+    `simulators` where partners are simulated; `calendar` where the world is, time and all.
+    """
 
     books: Books
     payment_processing: PaymentProcessing
@@ -43,7 +48,9 @@ class Rooms:
     notifications: Notifications
     open_work: OpenWork
     reconciliation: Reconciliation
+    billing: Billing
     simulators: SimulatorControl | None = None
+    calendar: MovableCalendar | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

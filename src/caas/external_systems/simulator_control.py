@@ -1,13 +1,16 @@
-"""The control planes of the simulators, where the platform runs on simulators: faults to try out.
+"""The control planes of the simulators: how `caas up` lets the simulated world go on, or go wrong.
 
 Nothing in operation stands here: a platform with real partners has no such client.
 
-Rules a change must keep: only what stands in `FAULTS` and `MANNERS` can be scripted from here, so
-that a page sends no body of its own making; a simulator that is away is told as away.
+Rules a change must keep: only what stands in `FAULTS`, `CALLS`, `WAYS` and `MANNERS` can be
+scripted from here, so that a page sends no body of its own making; a simulator that is away is
+told as away.
 """
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Final
 
 import msgspec
@@ -17,6 +20,8 @@ from caas.external_systems.http import GatewayFailure, HttpClient
 
 SILENCE_SECONDS: Final = 15.0
 CREATED: Final = 300
+CARS_SHOWN_MAX: Final = 20
+ID: Final = re.compile(r"[a-z]{3}_[0-9a-f]{16,20}")
 
 Script = tuple[dict[str, Any], dict[str, Any]]
 
@@ -48,6 +53,15 @@ FAULTS: Final[Mapping[str, Mapping[str, Script]]] = {
         "transport_away": ({"operation": "deliveries"}, {"status": 503}),
     },
 }
+CALLS: Final = ("initiate", "capture", "void", "refund", "find", "settlements", "any")
+WAYS: Final[Mapping[str, dict[str, Any]]] = {
+    "answer_lost": {"drop_connection_after": True},
+    "unreachable": {"drop_connection_before": True},
+    "silent": {"hang_after_apply": SILENCE_SECONDS},
+    "unavailable": {"status": 503, "code": "unavailable"},
+    "error": {"status": 500},
+    "half_an_answer": {"truncated_body": True},
+}
 MANNERS: Final = (
     "obeys", "asleep", "silent", "refuses", "fails", "late", "forges", "old_epoch", "wrong_payment",
 )  # fmt: skip
@@ -57,6 +71,30 @@ class NoSuchFaultError(RefusedError):
     """This simulator has no such fault, or no such car."""
 
     code = "no_such_fault"
+
+
+class SimulatorAwayError(RefusedError):
+    """The simulator does not answer; `up` starts it again, so try again in a moment."""
+
+    code = "simulator_away"
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What the partners have to do yet: cars to build and to deliver, each the newest first."""
+
+    orders: list[dict[str, Any]] = field(default_factory=list)
+    deliveries: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatedCar:
+    """A car, how it behaves, and what is really on in it."""
+
+    vin: str
+    behaviour: str
+    active: list[str]
+    waiting: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +131,7 @@ class SimulatorControl:
         """Return the faults that are scripted, None when the simulator is away."""
         try:
             told = await self._asked(name, "GET", "faults")
-        except (GatewayFailure, NoSuchFaultError):
+        except (SimulatorAwayError, NoSuchFaultError):
             return None
         return [
             ScriptedFault(one["match"], one["action"], one["acted"]) for one in told.get("data", ())
@@ -117,19 +155,69 @@ class SimulatorControl:
         """Delete every fault of a simulator."""
         await self._asked(name, "DELETE", "faults")
 
+    async def fail_next_call(self, call: str, way: str) -> None:
+        """Let the next call of this kind to the gateway go wrong in this way.
+
+        Raises:
+            NoSuchFaultError: there is no such call, or no such way.
+        """
+        if call not in CALLS or way not in WAYS:
+            raise NoSuchFaultError(call=call, way=way)
+        match = {"operation": call, "times": 1}
+        await self._asked("gateway", "POST", "faults", {"match": match, "action": WAYS[way]})
+
+    async def cars(self) -> list[SimulatedCar] | None:
+        """Return the newest cars, the newest first; None when there is no fleet to be asked."""
+        try:
+            told = await self._asked("vehicles", "GET", f"fleet?latest={CARS_SHOWN_MAX}")
+        except (SimulatorAwayError, NoSuchFaultError):
+            return None
+        return [
+            SimulatedCar(car["vin"], car["manner"]["behaviour"], car["active"], car["asleep_with"])
+            for car in reversed(told["vehicles"])
+        ]
+
     async def manner(self, vin: str, behaviour: str) -> None:
-        """Say how a car behaves from now on.
+        """Say how a car behaves from now on; one that wakes by it takes what waits.
 
         Raises:
             NoSuchFaultError: there is no such car, or no such behaviour.
         """
-        if behaviour not in MANNERS or not vin.isascii() or not vin.isalnum():
+        if behaviour not in MANNERS:
             raise NoSuchFaultError(vin=vin, behaviour=behaviour)
-        await self._asked("vehicles", "POST", f"vehicles/{vin}", {"behaviour": behaviour})
+        wakes = "" if behaviour == "asleep" else "/wake"
+        await self._asked(
+            "vehicles", "POST", f"vehicles/{_sound(vin)}{wakes}", {"behaviour": behaviour}
+        )
 
-    async def settle(self) -> None:
-        """Let the bank answer for everything that waits for it."""
-        await self._asked("gateway", "POST", "settle", {})
+    async def waiting(self) -> Waiting | None:
+        """Return what the partners have to do yet; None when they cannot be asked."""
+        try:
+            told = await self._asked("partners", "GET", "waiting")
+        except (SimulatorAwayError, NoSuchFaultError):
+            return None
+        return Waiting(told["orders"], told["deliveries"])
+
+    async def finish(self, factory_order: str) -> str:
+        """Let the factory finish a car now; return its VIN."""
+        told = await self._asked("partners", "POST", f"ready/{_id(factory_order)}", {})
+        return str(told["vin"])
+
+    async def deliver(self, delivery: str) -> str:
+        """Let the transport arrive with a car now; return its VIN."""
+        told = await self._asked("partners", "POST", f"completed/{_id(delivery)}", {})
+        return str(told["vin"])
+
+    async def settle(self) -> tuple[int, int]:
+        """Let the bank answer for everything that waits for it; return settlements and refunds."""
+        told = await self._asked("gateway", "POST", "settle", {})
+        return told["settlements"], told["refunds"]
+
+    async def advance(self, until: datetime) -> None:
+        """Let time pass for gateway, bank and partners, where it is not so late yet."""
+        for name in self._clients:
+            if name != "vehicles":  # Cars go by the machine's clock, as their broker does.
+                await self._asked(name, "POST", "advance", {"until": until.isoformat()})
 
     async def close(self) -> None:
         """Close every connection."""
@@ -143,8 +231,23 @@ class SimulatorControl:
         if client is None:
             raise NoSuchFaultError(simulator=name)
         content = None if body is None else msgspec.json.encode(body)
-        answer = await client.send(method, f"/_control/{what}", body=content)
+        try:
+            answer = await client.send(method, f"/_control/{what}", body=content)
+        except GatewayFailure as failure:
+            raise SimulatorAwayError(simulator=name) from failure
         if answer.status >= CREATED:
             raise NoSuchFaultError(simulator=name, status=answer.status)
         told: dict[str, Any] = msgspec.json.decode(answer.body)
         return told
+
+
+def _sound(vin: str) -> str:
+    if not vin.isascii() or not vin.isalnum():
+        raise NoSuchFaultError(vin=vin)
+    return vin
+
+
+def _id(text: str) -> str:
+    if ID.fullmatch(text) is None:
+        raise NoSuchFaultError(id=text)
+    return text

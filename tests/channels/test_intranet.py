@@ -314,8 +314,11 @@ async def test_a_vehicle_that_comes_back_is_sold_to_somebody_else(
     await sales.sign_in(SALES)
 
     await sales.go(f"/intranet/orders/{order}")
-    await sales.press(button)
-    await expect(sales.page.get_by_role("button", name=button)).to_have_count(0)
+    await sales.page.get_by_role("link", name=button).click()
+    await expect(sales.page.get_by_role("heading", level=1)).to_contain_text(FINISHED)
+    await sales.page.locator("#confirm-it").click()
+    await expect(sales.page.locator("#vehicle-returned")).to_have_count(0)
+    await sales.page.wait_for_url(f"**/intranet/orders/{order}")
     await sales.go(f"/intranet/stock/{FINISHED}/reserve")
     await expect(sales.page.get_by_label(tongue.name)).to_be_visible()
 

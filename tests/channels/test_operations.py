@@ -317,10 +317,14 @@ async def test_a_key_is_shown_once_activated_by_another_and_revoked_for_ever(
 
     await eventually(partial(answers, 200))
     await one.go("/operations/keys")
-    await one.press("Revocar la clave de night-shift")
+    await one.page.get_by_label("Revocar la clave de night-shift").click()
+    await expect(one.page.get_by_text("Una clave revocada nunca vuelve a valer")).to_be_visible()
+    asked, still = one.page.url, await answers(200)
+    await one.page.locator("#confirm-it").click()
     await expect(one.page.get_by_text("Revocada")).to_be_visible()
     await eventually(partial(answers, 401))
-    assert early.status == 401
+    gone = await one.context.request.get(asked)
+    assert (early.status, still, gone.status) == (401, True, 404)
 
 
 async def test_laws_are_checked_and_a_fault_is_scripted(town: Town, chromium: Browser) -> None:
@@ -329,7 +333,7 @@ async def test_laws_are_checked_and_a_fault_is_scripted(town: Town, chromium: Br
     await one.go("/operations/system")
     await one.page.locator("#check").click()
     await expect(one.page.get_by_text("Every law holds")).to_be_visible()
-    await one.page.get_by_role("link", name="Simulators").click()
+    await one.page.get_by_role("link", name="Simulated world").click()
     await one.page.locator("#fault-gateway").select_option("lost_answer")
     await one.page.locator("#fault-gateway ~ *, form:has(#fault-gateway) button").first.click()
     await expect(one.page.get_by_text("acted 0 times")).to_be_visible()

@@ -69,6 +69,9 @@ async def test_a_wrong_settlement_is_decided_by_two_people(
     pdf = await two.context.request.get(f"{town.url}/operations/reconciliation/{day}.pdf")
     table = await two.context.request.get(f"{town.url}/operations/reconciliation/{day}.csv")
     await two.page.locator("#seal").click()
+    await expect(two.page.get_by_role("heading", level=1)).to_contain_text(str(day))
+    assert [one.sealed_at for one in await town.platform.reconciliation.listed()] == [None]
+    await two.page.locator("#confirm-it").click()
 
     await expect(two.page.locator(".notice.good", has_text=SECOND)).to_be_visible()
     assert await document.body() == b"%PDF-1.7 \r\n--x\r\n 1"
@@ -153,6 +156,7 @@ async def test_a_line_nobody_can_read_is_released_with_a_reason_and_the_day_seal
     await one.page.locator("form[action*='/lines/'] button").dblclick(no_wait_after=True)
     await expect(one.page.get_by_text("The gateway wrote that it is void.")).to_be_visible()
     await one.page.locator("#seal").click()
+    await one.page.locator("#confirm-it").click()
 
     await expect(one.page.locator(".notice.good", has_text=OPERATIONS)).to_be_visible()
     (day,) = await town.platform.reconciliation.listed()

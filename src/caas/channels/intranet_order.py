@@ -16,6 +16,7 @@ from caas.billing_database.customers import Customer
 from caas.billing_database.eligibility import dealership_knows
 from caas.billing_database.orders import Order
 from caas.channels.access_links import send_link
+from caas.channels.confirmation import asks
 from caas.channels.entitlement_view import VehicleService, services_of_vehicle
 from caas.channels.intranet_reserving import initiate
 from caas.channels.order_view import OrderView, order_view
@@ -94,6 +95,15 @@ async def send_access_again(channels: Channels, visit: Visit) -> Reply:
         return f"/intranet/orders/{order.id}?sent=1"
 
     return await once(channels, visit, work)
+
+
+async def about_to_take_back(channels: Channels, visit: Visit) -> Reply:
+    """Say what taking a vehicle back does, and ask."""
+    order = await own_order(channels, visit)
+    back = f"/intranet/orders/{order.id}"
+    if order.vin is None or not await channels.rooms.order_management.awaits_return(order):
+        return see_other(back)
+    return asks(channels, visit, "take_back", back=back, name=order.vin)
 
 
 async def vehicle_returned(channels: Channels, visit: Visit) -> Reply:
@@ -190,6 +200,7 @@ ORDER_ROUTES: Final[tuple[PageRoute, ...]] = (
     get("/intranet/orders/{order_id:uuid}/live", order_live, SALES),
     post("/intranet/orders/{order_id:uuid}/reservation-payment", pay_again, SALES),
     post("/intranet/orders/{order_id:uuid}/access", send_access_again, SALES),
+    get("/intranet/orders/{order_id:uuid}/return", about_to_take_back, SALES),
     post("/intranet/orders/{order_id:uuid}/return", vehicle_returned, SALES),
     get("/paid/{order_id:uuid}", paid, EVERYBODY),
 )

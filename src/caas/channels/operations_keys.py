@@ -18,8 +18,9 @@ from caas.billing_database.api_keys import NEEDS_SECOND, ApiKeys, needs_second_p
 from caas.billing_database.audit_events import AuditType, audit
 from caas.billing_database.connection import Connection
 from caas.channels.acting import acted, told
+from caas.channels.confirmation import asks
 from caas.channels.forms import filled
-from caas.channels.page_routes import OPERATIONS, PageRoute, get, post
+from caas.channels.page_routes import OPERATIONS, NothingHereError, PageRoute, get, post
 from caas.channels.replies import Reply
 from caas.channels.rooms import Channels
 from caas.channels.sending_once import new_key
@@ -71,6 +72,15 @@ async def activate(channels: Channels, visit: Visit) -> Reply:
     return await acted(
         channels, visit, PATH, lambda: channels.rooms.books.database.in_transaction(together)
     )
+
+
+async def about_to_revoke(channels: Channels, visit: Visit) -> Reply:
+    """Say what revoking a key does, and ask."""
+    listed = await ApiKeys(channels.rooms.books.database).listed()
+    wanted = [one for one in listed if one.id == visit.ids["key_id"] and not one.revoked_at]
+    if not wanted:
+        raise NothingHereError
+    return asks(channels, visit, "revoke", back=PATH, name=wanted[0].name)
 
 
 async def revoke(channels: Channels, visit: Visit) -> Reply:
@@ -131,5 +141,6 @@ OPERATIONS_KEY_ROUTES: Final[tuple[PageRoute, ...]] = (
     get(PATH, keys, OPERATIONS),
     post(PATH, make, OPERATIONS),
     post(PATH + "/{key_id:uuid}/activate", activate, OPERATIONS),
+    get(PATH + "/{key_id:uuid}/revoke", about_to_revoke, OPERATIONS),
     post(PATH + "/{key_id:uuid}/revoke", revoke, OPERATIONS),
 )

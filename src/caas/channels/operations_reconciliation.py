@@ -9,6 +9,7 @@ from typing import Final
 from uuid import UUID
 
 from caas.channels.acting import acted, told
+from caas.channels.confirmation import asks
 from caas.channels.operations_discrepancies import OPERATIONS_DISCREPANCY_ROUTES
 from caas.channels.operations_payments import attachment
 from caas.channels.operations_report_formats import OPERATIONS_REPORT_FORMAT_ROUTES
@@ -83,6 +84,15 @@ async def reconcile(channels: Channels, visit: Visit) -> Reply:
         return see_other(f"{PATH}?refused={refusal.code}")
 
 
+async def about_to_seal(channels: Channels, visit: Visit) -> Reply:
+    """Say what sealing a day does, and ask."""
+    report = await _report(channels, visit)
+    back = f"{PATH}/{report.day.day}"
+    if report.day.verdict != "closed" or report.day.sealed_at:
+        return see_other(back)
+    return asks(channels, visit, "seal", back=back, name=str(report.day.day))
+
+
 async def seal(channels: Channels, visit: Visit) -> Reply:
     """Seal a closed day for ever."""
     wanted = _day_of(visit)
@@ -141,6 +151,7 @@ OPERATIONS_RECONCILIATION_ROUTES: Final[tuple[PageRoute, ...]] = (
     get(PATH + "/{day}", day, OPERATIONS),
     get(PATH + "/{day}.csv", day_csv, OPERATIONS),
     get(PATH + "/{day}.pdf", day_pdf, OPERATIONS),
+    get(PATH + "/{day}/seal", about_to_seal, OPERATIONS),
     post(PATH + "/{day}/seal", seal, OPERATIONS),
     post(PATH + "/{day}/lines/{report_id:uuid}/{place}", release, OPERATIONS),
     *OPERATIONS_DISCREPANCY_ROUTES,

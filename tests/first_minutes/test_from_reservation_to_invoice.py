@@ -93,7 +93,7 @@ async def whole_story(newcomer: Newcomer) -> list[Visitor]:
     )
     await seen(eva, f"/car/{order}", "a[href='/services']")
     await newcomer.picture(eva, "car-delivered")
-    await a_service_is_bought_and_extended(newcomer, eva)
+    await a_service_is_bought_and_extended(newcomer, eva, operations)
     await a_service_is_subscribed_to(newcomer, eva)
     await a_month_passes(newcomer, operations)
     await the_invoice_is_there(newcomer, eva)
@@ -133,15 +133,20 @@ async def the_rest_is_paid(newcomer: Newcomer, eva: Visitor, order: UUID) -> Non
     await eva.pays()
 
 
-async def a_service_is_bought_and_extended(newcomer: Newcomer, eva: Visitor) -> None:
-    """Buy the same service twice: the second time it lasts longer."""
+async def a_service_is_bought_and_extended(
+    newcomer: Newcomer, eva: Visitor, operations: Visitor
+) -> None:
+    """Buy a service for a car that sleeps, wake it, and buy the same again: it lasts longer."""
     ends = []
+    await presses(operations, f"Put {TO_BE_BUILT} to sleep", f"{TO_BE_BUILT} is asleep")
     for _ in range(2):
         await eva.goes_to_buy("heated-seats")
         await eva.pays()
+        if not ends:
+            await presses(operations, f"Wake {TO_BE_BUILT}", f"{TO_BE_BUILT} is awake")
         await eva.page.get_by_text("Tu coche ha confirmado").wait_for()
         await newcomer.picture(eva, f"service-{len(ends)}")
-        ends.append(await eva.page.locator("main").inner_text())
+        ends.append(await eva.page.locator("main .big").inner_text())
 
     assert ends[0] != ends[1]
 
@@ -157,9 +162,7 @@ async def a_service_is_subscribed_to(newcomer: Newcomer, eva: Visitor) -> None:
 
 async def a_month_passes(newcomer: Newcomer, operations: Visitor) -> None:
     """Let the month pass on the page."""
-    await operations.go("/operations/simulators")
-    await operations.page.locator("#pass-month").click()
-    await says(operations, "Invoices: 1")
+    await presses(operations, "Let the month pass", "is over and billed. Invoices: 1")
     await newcomer.picture(operations, "world-after-month")
 
 
@@ -172,6 +175,13 @@ async def the_invoice_is_there(newcomer: Newcomer, eva: Visitor) -> None:
 
     assert answer.headers["content-type"] == "application/pdf"
     assert (await answer.body()).startswith(b"%PDF-")
+
+
+async def presses(operations: Visitor, button: str, said: str) -> None:
+    """Press a button of the simulated world, and read what it has done."""
+    await operations.go("/operations/simulators")
+    await operations.press(button)
+    await says(operations, said)
 
 
 async def says(operations: Visitor, what: str) -> None:

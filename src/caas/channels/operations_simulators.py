@@ -8,13 +8,15 @@ of a list; time is moved only where the whole world is simulated.
 """
 
 from collections.abc import Awaitable, Callable
-from datetime import datetime, timedelta
+from contextlib import suppress
+from datetime import date, datetime, timedelta
 from typing import Final
 from urllib.parse import urlencode
 
 from caas.billing_database.idempotency import InFlightError, KeyReusedError
 from caas.billing_database.movable_calendar import MovableCalendar
 from caas.channels.acting import told
+from caas.channels.formats import filters
 from caas.channels.page_routes import OPERATIONS, NothingHereError, PageRoute, get, post
 from caas.channels.replies import Reply, see_other
 from caas.channels.rooms import Channels
@@ -29,7 +31,7 @@ from caas.external_systems.simulator_control import (
     SimulatorAwayError,
     SimulatorControl,
 )
-from caas.rules.mes_vencido import Month
+from caas.rules.mes_vencido import InvalidMonthError, Month
 
 PATH: Final = "/operations/simulators"
 TIMES_MAX: Final = 1000
@@ -180,6 +182,10 @@ def _did(channels: Channels, visit: Visit) -> str:
     if did not in DID:
         return ""
     facts = {name: visit.query.get(name, "")[:CHARS_MAX] for name in ("about", "more")}
+    with suppress(InvalidMonthError):
+        month = Month.parse(facts["about"])
+        words = filters(visit.language, channels.settings.zone)
+        facts["about"] = words["month"](date(month.year, month.number, 1))
     for name, table in NAMED.items():
         key = f"{table}.{visit.query.get(name, '')}"
         facts[name] = t(key) if t.knows(key) else ""

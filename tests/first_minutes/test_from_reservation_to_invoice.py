@@ -137,7 +137,7 @@ async def a_service_is_bought_and_extended(
     newcomer: Newcomer, eva: Visitor, operations: Visitor
 ) -> None:
     """Buy a service for a car that sleeps, wake it, and buy the same again: it lasts longer."""
-    ends = []
+    ends: list[str] = []
     await presses(operations, f"Put {TO_BE_BUILT} to sleep", f"{TO_BE_BUILT} is asleep")
     for _ in range(2):
         await eva.goes_to_buy("heated-seats")

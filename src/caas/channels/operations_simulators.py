@@ -10,7 +10,7 @@ of a list; time is moved only where the whole world is simulated.
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import date, datetime, timedelta
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlencode
 
 from caas.billing_database.idempotency import InFlightError, KeyReusedError
@@ -181,7 +181,9 @@ def _did(channels: Channels, visit: Visit) -> str:
     did, t = visit.query.get("did", ""), channels.renderer.translator(visit.language)
     if did not in DID:
         return ""
-    facts = {name: visit.query.get(name, "")[:CHARS_MAX] for name in ("about", "more")}
+    facts: dict[str, Any] = {
+        name: visit.query.get(name, "")[:CHARS_MAX] for name in ("about", "more")
+    }
     with suppress(InvalidMonthError):
         month = Month.parse(facts["about"])
         words = filters(visit.language, channels.settings.zone)

@@ -367,3 +367,65 @@ async def test_a_request_whose_order_was_placed_before_gets_that_order_again(own
     payment = await owner.pays(again.id)
     await owner.house.until(payment.id, lambda p: p.captured_amount > 0)
     assert days_left(await owner.agree()) == 30
+
+
+async def test_withdrawing_many_times_at_once_refunds_once_and_comes_to_an_end(
+    owner: Owner,
+) -> None:
+    """Two processes began one refund; the second took its own money for a dispute's."""
+    payment = await owner.settled(30)
+
+    await asyncio.gather(*(owner.withdraws(payment) for _ in range(6)))
+    after = await owner.house.until(payment.id, lambda p: p.state is PaymentState.REFUNDED)
+
+    status = await owner.house.platform.payment_processing.query_payment_status(payment.id)
+    assert [refund.state for refund in status.refunds] == ["succeeded"]
+    assert after.refunded_amount == after.captured_amount
+
+
+async def test_two_parts_at_once_that_leave_nothing_ask_what_becomes_of_the_term(
+    owner: Owner,
+) -> None:
+    payment = await owner.settled(30)
+    refund = owner.house.platform.payment_processing.refund_payment
+
+    outcomes = await asyncio.gather(
+        *(
+            refund(payment.id, amount=part, reason="apology", key=str(part), requested_by="ops")
+            for part in (650, 649)
+        ),
+        return_exceptions=True,
+    )
+
+    refused = [one for one in outcomes if isinstance(one, BaseException)]
+    assert [type(one) for one in refused] == [TermDecisionRequiredError]
+    assert days_left(await owner.agree()) == 30
+
+
+async def test_withdrawing_from_what_was_refunded_and_kept_ends_it(owner: Owner) -> None:
+    payment = await owner.settled(30)
+    await owner.house.platform.payment_processing.refund_payment(
+        payment.id, amount=payment.amount, reason="apology", key="a", requested_by="ops",
+        term="keep",
+    )  # fmt: skip
+    await owner.house.until(payment.id, lambda p: p.state is PaymentState.SETTLED or True)
+
+    await owner.withdraws(payment)
+
+    after = await owner.house.until(payment.id, lambda p: p.state is PaymentState.REFUNDED)
+    assert after.refunded_amount == payment.amount
+
+
+async def test_withdrawing_from_what_the_bank_never_paid_ends_it_without_a_refund(
+    owner: Owner,
+) -> None:
+    payment = await owner.pays(await owner.orders(30), "pm_settlement_fails")
+    await owner.house.until(payment.id, lambda p: p.captured_amount > 0)
+    await owner.house.gateway_does("settle")
+    failed = await owner.house.until(
+        payment.id, lambda p: p.state is PaymentState.SETTLEMENT_FAILED
+    )
+
+    await owner.withdraws(failed)
+
+    assert await owner.agree() is None

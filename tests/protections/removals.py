@@ -60,7 +60,7 @@ REMOVALS: dict[str, Removal] = {
     "undoing the money ends the term": Removal(
         fault="F-E4",
         file="payment_processing/service_withdrawal.py",
-        protection="            together_with=self._ends(term, DESISTIMIENTO),\n",
+        protection="                together_with=end,\n",
         without="",
         shown_by="payment_processing/test_entitlements.py"
         "::test_withdrawing_both_terms_switches_the_service_off",

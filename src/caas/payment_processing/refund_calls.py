@@ -51,6 +51,7 @@ class RefundCalls:
             lambda: self._gateway.refund(transaction_id, refund.amount, refund.reason, key=key),
             pace=self._pace,
             maybe_sent=refund.outcome == "unknown",
+            key_lifetime=KeyLifetime.of(self._gateway.capabilities),
         )
         match answer:
             case Unanswered():

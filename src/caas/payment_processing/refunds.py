@@ -103,14 +103,19 @@ class Refunds:
         """Return a payment's refunds, oldest first."""
         return await self._rows.of_payment(payment_id)
 
-    async def left(self, payment_id: UUID) -> int:
-        """Return what of a payment is neither given back, promised nor argued about."""
+    async def left(self, payment_id: UUID, *, within: Connection | None = None) -> int:
+        """Return what of a payment is neither given back, promised nor argued about.
+
+        The payment stays locked until the transaction ends.
+        """
 
         async def look(connection: Connection) -> int:
             given_back = await self._rows.given_back(payment_id, within=connection)
             payment = await self._books.payments.get(payment_id, within=connection)
             return payment.captured_amount - given_back
 
+        if within is not None:
+            return await look(within)
         return await self._books.database.in_transaction(look)
 
     async def request(
@@ -272,8 +277,14 @@ class Refunds:
     async def _may_not_go(
         self, payment: Payment, refund: Refund, connection: Connection
     ) -> Answer | None:
-        """Say why a refund is not sent now; one that a dispute overtook becomes a promise again."""
+        """Say why a refund is not sent now; one that a dispute overtook becomes a promise again.
+
+        Under the payment's lock the refund is looked at again: another process may have sent it.
+        """
         await self._rows.given_back(payment.id, within=connection)
+        now = await self._rows.get(refund.id, within=connection)
+        if now is None or now.state != "waiting":
+            return Again(WAIT_FOR_ANOTHER_SECONDS, "another process is sending it")
         obstacle = await self._rows.obstacle(payment.id, within=connection)
         if obstacle is not None:
             return Again(WAIT_FOR_OBSTACLE_SECONDS, obstacle)

@@ -8,7 +8,6 @@ payment, never the caller's; nothing is refunded in full while its service is le
 decision that says so.
 """
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -26,7 +25,7 @@ from caas.order_management import OrderManagement
 from caas.order_management.withdrawal import END_ANCILLARY_SERVICES
 from caas.ota_activation_engine import OtaActivationEngine
 from caas.payment_processing.promised_refunds import PromisedRefunds
-from caas.payment_processing.refunds import Refunds
+from caas.payment_processing.refunds import REFUNDABLE, Refunds
 from caas.payment_processing.service_payment import ServicePayment
 from caas.rules.pace import Pace
 from caas.rules.payment_states import PaymentState
@@ -138,23 +137,31 @@ class ServiceWithdrawal:
             TermDecisionRequiredError: it leaves nothing paid for a service that still runs.
             NothingToRefundError, RefundMustWaitError, RefundTooLargeError: as for any payment.
         """
-        sold = await self._books.entitlements.of_order(payment.subject)
-        lasting = sold is not None and sold.state == GRANTED and sold.lasts
-        in_full = amount >= await self._left(payment)
-        if term is None and reason == DESISTIMIENTO and in_full:
-            term = END
-        if lasting and in_full and term is None:
-            raise TermDecisionRequiredError(payment=str(payment.id))
-        ending = sold if lasting and term == END else None
+        ended: list[OrderTerm] = []
+
+        async def decide(connection: Connection) -> None:
+            """Look under the payment's lock at what this refund leaves, and end its term."""
+            ended.clear()
+            sold = await self._books.entitlements.of_order(payment.subject, within=connection)
+            if sold is None or sold.state != GRANTED or not sold.lasts:
+                return
+            in_full = await self._refunds.left(payment.id, within=connection) <= 0
+            if in_full and term is None and reason != DESISTIMIENTO:
+                raise TermDecisionRequiredError(payment=str(payment.id))
+            if term == END or (term is None and in_full):
+                await self._end_term(sold, reason, within=connection)
+                ended.append(sold)
+
         refund = await self._refunds.request(
             payment.id,
             amount=amount,
             reason=reason,
             key=key,
             requested_by=requested_by,
-            together_with=self._ends(ending, reason),
+            together_with=decide,
         )
-        await self._send(ending)
+        for one in ended:
+            await self._send(one)
         return refund
 
     async def _undo(self, service_order: UUID, *, requested_by: str, by_customer: bool) -> bool:
@@ -187,46 +194,44 @@ class ServiceWithdrawal:
             return
         if timed and not self._in_time(term):
             raise WithdrawalPeriodOverError(service_order=str(service_order))
-        left = await self._left(payment)
-        if left <= 0:
-            return
-        await self._promised_refunds.promise(
-            payment.id,
-            amount=left,
-            reason=DESISTIMIENTO,
-            key=f"{DESISTIMIENTO}:{service_order}",
-            requested_by=requested_by,
-            together_with=self._ends(term, DESISTIMIENTO),
-        )
+        left = await self._left(payment) if payment.state in REFUNDABLE else 0
+
+        async def end(connection: Connection) -> None:
+            await self._end_term(term, DESISTIMIENTO, within=connection)
+
+        if left > 0:
+            await self._promised_refunds.promise(
+                payment.id,
+                amount=left,
+                reason=DESISTIMIENTO,
+                key=f"{DESISTIMIENTO}:{service_order}",
+                requested_by=requested_by,
+                together_with=end,
+            )
+        else:
+            await self._books.database.in_transaction(end)
         await self._send(term)
 
-    def _ends(
-        self, ending: OrderTerm | None, reason: str
-    ) -> Callable[[Connection], Awaitable[None]]:
-        """Return what ends a term and orders the new desired state, in the commit of its refund."""
+    async def _end_term(self, term: OrderTerm, because: str, *, within: Connection) -> None:
+        """End a term and order the vehicle's new desired state."""
+        if await self._books.entitlements.end_term(term.id, because, within=within):
+            await self._ota.order_desired_state(vin=term.vin, service=term.service, within=within)
 
-        async def end_term(connection: Connection) -> None:
-            if ending is None:
-                return
-            entitlements = self._books.entitlements
-            if await entitlements.end_term(ending.id, reason, within=connection):
-                await self._ota.order_desired_state(
-                    vin=ending.vin, service=ending.service, within=connection
-                )
-
-        return end_term
-
-    async def _send(self, ended: OrderTerm | None) -> None:
-        if ended is not None:
-            await self._ota.send_desired_state(vin=ended.vin, service=ended.service)
+    async def _send(self, ended: OrderTerm) -> None:
+        await self._ota.send_desired_state(vin=ended.vin, service=ended.service)
 
     async def _end_ancillary_services(self, work: DueWork) -> Answer:
-        """End the services of a vehicle whose customer withdrew from it (2011/83/EU, art. 15)."""
+        """End the services of a vehicle whose customer withdrew from it (2011/83/EU, art. 15).
+
+        All of them end, paid back or not; those of a customer who has bought it since stay.
+        """
         order = await self._orders.order(work.subject)
         if order.vin is None:
             return Done()
+        held = await self._orders.assignments(vin=order.vin)
+        now_theirs = {one.customer for one in held if one.order_id != order.id}
         terms = await self._books.entitlements.terms(order.vin)
-        over = [await self._end(term) for term in terms if term.customer == order.customer]
+        over = [await self._end(term) for term in terms if term.customer not in now_theirs]
         if all(over):
             return Done()
         return Again(LOOK_AGAIN_SECONDS, "the payment of a service is still open")

@@ -12,6 +12,7 @@ from caas.billing_database.subscriptions import Subscription
 from caas.rules.payment_states import PaymentState
 from caas.rules.subscription_states import SubscriptionState
 from caas.service_catalog.subscriptions import AlreadySubscribedError
+from caas.service_catalog.usage import NotCounted
 from caas_simulators.vehicle_car import Behaviour
 from tests.house import VIN, House
 from tests.payment_processing.test_entitlements import DAY, SEATS, Owner, days_left
@@ -41,7 +42,7 @@ async def owner(house: House) -> Owner:
 
 async def subscribes(owner: Owner) -> Subscription:
     subscription = await owner.house.platform.subscriptions.subscribe(
-        customer=owner.customer, vin=VIN, service=SEATS, payment_method="pm_ok"
+        customer=owner.customer, vin=VIN, service=SEATS, payment_method="pm_ok", by_fleet=True
     )
     return await stands(owner, subscription.id, SubscriptionState.ACTIVE)
 
@@ -151,7 +152,7 @@ async def test_a_subscription_that_a_sleeping_car_never_takes_leaves_the_paid_te
     await sold_monthly(owner.house)
     owner.car_does(Behaviour.ASLEEP)
     subscription = await owner.house.platform.subscriptions.subscribe(
-        customer=owner.customer, vin=VIN, service=SEATS, payment_method="pm_ok"
+        customer=owner.customer, vin=VIN, service=SEATS, payment_method="pm_ok", by_fleet=True
     )
     await stands(owner, subscription.id, SubscriptionState.NOT_ACTIVATED)
 
@@ -197,3 +198,21 @@ async def test_a_month_that_cannot_be_charged_leaves_the_paid_term_on(owner: Own
     assert (await owner.house.platform.books.payments.get(payment.id)).state in {
         PaymentState.CAPTURING, PaymentState.SETTLED,
     }  # fmt: skip
+
+
+async def test_use_while_a_paid_term_runs_is_not_counted_for_the_subscription_behind_it(
+    owner: Owner,
+) -> None:
+    """It was answered as counted, and no invoice ever billed it."""
+    await owner.buys(30)
+    await owner.house.platform.service_catalog.put_service(
+        code=SEATS, name="Heated seats", kind="subscription", currency="EUR", monthly_fee=2990,
+        metered=[{"unit": "kWh", "unit_price": 12}],
+    )  # fmt: skip
+    subscription = await subscribes(owner)
+
+    told = await owner.house.platform.usage.record_usage(
+        subscription.id, quantity=5, at=datetime.now(UTC), source_id="meter-1", unit="kWh"
+    )
+
+    assert told is NotCounted.BEFORE_TERM

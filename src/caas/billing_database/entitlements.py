@@ -90,6 +90,7 @@ union (select e.vin from invoices i join entitlement_terms t on t.subscription =
 union (select o.vin from orders o where o.id = $1 and o.vin is not null)
  limit 1
 """
+BILLED_FROM: Final = "select starts_at from entitlement_terms where subscription = $1"
 END_SYNCHRONIZATION: Final = "select end_synchronization($1, $2)"
 CLOSE_CASES: Final = """
 update cases c set status = 'resolved', resolution = $3, owner = 'caas', resolved_at = db_now()
@@ -278,6 +279,11 @@ class Entitlements:
         """Return from when a subscription is billed; None when it has no term."""
         row = await self._database.fetchrow(BILLING_WINDOW, subscription, zone)
         return None if row is None else BillingWindow(**dict(row))
+
+    async def billed_from(self, subscription: UUID, *, within: Connection) -> datetime | None:
+        """Return when a subscription's term begins; None when it has none yet."""
+        starts_at: datetime | None = await within.fetchval(BILLED_FROM, subscription)
+        return starts_at
 
     async def sync_state(self, vin: str, service: str) -> SyncState | None:
         """Return desired and reported state of a service in a vehicle."""

@@ -45,6 +45,7 @@ class NotCounted(StrEnum):
 
     TOLD_BEFORE = "told_before"
     BEFORE_ACTIVATION = "before_activation"
+    BEFORE_TERM = "before_term"
     AFTER_END = "after_end"
 
 
@@ -105,6 +106,7 @@ class Usage:
         self._database = books.database
         self._subscriptions = SubscriptionRows(books.database)
         self._records = UsageRecords(books.database)
+        self._entitlements = books.entitlements
 
     async def record_usage(
         self,
@@ -200,12 +202,21 @@ class Usage:
             await self._check_cancelled(subscription, use, within=within)
         elif outside := _outside(subscription, use.at):
             return outside
+        elif await self._is_before_term(subscription, use.at, within=within):
+            return NotCounted.BEFORE_TERM
         else:
             waiting = await self._records.waiting(subscription.id, within=within)
             _refuse_too_much(subscription, use, waiting)
         if not await self._records.add(subscription.id, use, within=within):
             raise InvalidUsageError("Nothing can be used in the future; check the source's clock.")
         return None
+
+    async def _is_before_term(
+        self, subscription: Subscription, at: datetime, *, within: Connection
+    ) -> bool:
+        """Whether a term that was paid for otherwise still ran at this moment."""
+        starts_at = await self._entitlements.billed_from(subscription.id, within=within)
+        return starts_at is not None and at < starts_at
 
     async def _check_cancelled(
         self, subscription: Subscription, use: Use, *, within: Connection

@@ -21,6 +21,7 @@ LOOK_SECONDS: Final = 0.25
 SHOWN_MAX: Final = 5
 AT_REST: Final = frozenset({"Settled", "Failed", "Voided", "Refunded", "SettlementFailed"})
 OBEYS: Final = "obeys"
+LASTING: Final = frozenset({"pending", "activating", "active", "scheduled"})
 FOR_EVER: Final = "the subscription ends"
 
 
@@ -81,13 +82,35 @@ async def cars_agree(
         await asyncio.sleep(LOOK_SECONDS)
 
 
+async def left_to_former_owners(
+    stage: Stage, resold: Sequence[tuple[str, str]], *, seconds_max: float = REST_SECONDS_MAX
+) -> list[str]:
+    """Wait until no service of a former owner runs in a returned vehicle; tell which still do."""
+    ends = time.monotonic() + seconds_max
+    while True:
+        left = [
+            f"{vin} has {one['service']} {term['state']} of its former owner"
+            for vin, former in resold
+            for one in await _sold(stage, vin)
+            for term in one["terms"]
+            if term["customer"] == former and term["state"] in LASTING
+        ]
+        if not left or time.monotonic() > ends:
+            return left[:SHOWN_MAX]
+        await asyncio.sleep(LOOK_SECONDS)
+
+
+async def _sold(stage: Stage, vin: str) -> list[dict[str, Any]]:
+    path = f"/v1/vehicles/{vin}/entitlements"
+    told = done(await stage.platform.get(path, scope="operations"), "entitlements")
+    return list(told["data"])
+
+
 async def _cars_apart(stage: Stage, cars: Sequence[str]) -> list[str]:
     apart = []
     for vin in cars:
         really = (await stage.vehicles.car(vin))["services"]
-        path = f"/v1/vehicles/{vin}/entitlements"
-        sold = done(await stage.platform.get(path, scope="operations"), "entitlements")["data"]
-        for one in sold:
+        for one in await _sold(stage, vin):
             has, should = _on_until(really.get(one["service"])), _desired(one["desired"])
             if has != should:
                 apart.append(f"{vin} has {one['service']} on until {has}, sold until {should}")

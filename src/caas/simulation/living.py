@@ -39,6 +39,7 @@ class Life:
 
     stage: Stage
     cars: list[str] = field(default_factory=list)
+    resold: list[tuple[str, str]] = field(default_factory=list)
     findings: list[str] = field(default_factory=list)
 
     async def live(self, story: Story) -> None:
@@ -144,6 +145,7 @@ class Life:
         await self._pressed("/v1/subscriptions", subscribed, CATALOG)
         await self._pressed(f"/v1/orders/{order}/withdrawal", {}, ORDERS)
         await self._pressed(f"/v1/vehicles/{vin}/return", {}, ORDERS)
+        self.resold.append((vin, first))
         second = await self._customer()
         if await self._owns(vin, second) is not None:
             await self._buys(vin, second, "pm_ok")

@@ -60,6 +60,7 @@ async def lived(plan: Plan, stage: Stage, *, says: Callable[[str], None]) -> Out
     says("the world is well again")
     outcome.findings += await judging.rest(stage)
     outcome.findings += await judging.cars_agree(stage, life.cars)
+    outcome.findings += await judging.left_to_former_owners(stage, life.resold)
     says("the month ends")
     await _month_ends(life)
     outcome.findings += life.findings

@@ -181,13 +181,6 @@ REMOVALS: dict[str, Removal] = {
         shown_by=f"{UNKNOWN}::test_the_vehicle_of_an_unknown_final_payment_is_held"
         "[stores a 500 for the key]",
     ),
-    "money that came too late is given back": Removal(
-        fault="F-G11",
-        file="payment_processing/authorising.py",
-        protection="            await self.suspect(payment, transaction.id)\n        return payment\n",
-        without="            pass\n        return payment\n",
-        shown_by=f"{TWO}::test_a_process_that_wakes_after_its_payment_ended_gives_back_what_it_got",
-    ),
     # -- many at once -----------------------------------------------------------------------------
     "one live payment for one thing": Removal(
         fault="F-F3",

@@ -104,10 +104,7 @@ class Refunds:
         return await self._rows.of_payment(payment_id)
 
     async def left(self, payment_id: UUID, *, within: Connection | None = None) -> int:
-        """Return what of a payment is neither given back, promised nor argued about.
-
-        The payment stays locked until the transaction ends.
-        """
+        """Return what of a payment is neither given back, promised nor argued about, locking it."""
 
         async def look(connection: Connection) -> int:
             given_back = await self._rows.given_back(payment_id, within=connection)

@@ -139,12 +139,12 @@ async def a_service_is_bought_and_extended(
     """Buy a service for a car that sleeps, wake it, and buy the same again: it lasts longer."""
     ends: list[str] = []
     await presses(operations, f"Put {TO_BE_BUILT} to sleep", f"{TO_BE_BUILT} is asleep")
-    for _ in range(2):
+    for confirmed in ("Tu coche ha confirmado", "Ampliación confirmada"):
         await eva.goes_to_buy("heated-seats")
         await eva.pays()
         if not ends:
             await presses(operations, f"Wake {TO_BE_BUILT}", f"{TO_BE_BUILT} is awake")
-        await eva.page.get_by_text("Tu coche ha confirmado").wait_for()
+        await eva.page.get_by_text(confirmed).wait_for()
         await newcomer.picture(eva, f"service-{len(ends)}")
         ends.append(await eva.page.locator("main .big").inner_text())
 

@@ -66,7 +66,7 @@ def whole_pages_of(role: Role) -> list[PageRoute]:
         for route in ROUTES
         if role in route.roles
         and route.method == "GET"
-        and not route.path.endswith(("/live", ".pdf", ".csv"))
+        and not route.path.endswith(("/live", ".pdf", ".csv", ".json"))
         and "{payment_id" not in route.path.partition("/pay/")[2]
         and "/documents/" not in route.path
     ]

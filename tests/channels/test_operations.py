@@ -165,9 +165,12 @@ async def test_any_id_leads_to_its_payment_and_a_list_is_taken_along(
     one = await engineer(town, chromium)
     assert payment.gateway_transaction_id is not None
 
-    for key in (payment.id, order, payment.customer, payment.gateway_transaction_id, FINISHED):
+    for key in (payment.id, order, payment.customer, payment.gateway_transaction_id):
         await one.go(f"/operations/payments?q={key}")
         assert one.page.url.endswith(f"/operations/payments/{payment.id}")
+    await one.go(f"/operations/payments?q={FINISHED}")
+    await expect(one.page.locator(f'a[href="/operations/vehicles/{FINISHED}"]')).to_be_visible()
+    await expect(one.page.locator(f'a[href="/operations/payments/{payment.id}"]')).to_be_visible()
     file = await one.context.request.get(f"{town.url}/operations/payments.csv?type=reservation")
     none = await one.context.request.get(f"{town.url}/operations/payments.csv?type=final")
 

@@ -48,6 +48,12 @@ class AdvanceOrder(msgspec.Struct, forbid_unknown_fields=True):
     seconds: float = 0.0
     until: datetime | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse an order that says neither."""
+        if not self.seconds and self.until is None:
+            message = "say `seconds`, or `until` when"
+            raise ValueError(message)
+
 
 Route = Callable[[Request], Answer | Awaitable[Answer | None]]
 

@@ -19,7 +19,7 @@ from caas.api.queries import QueryOf
 from caas.api.reconciliation import NO_CONTENT, OPERATORS, TAG
 from caas.api.reconciliation_answers import ROOT
 from caas.api.rooms import Api
-from caas.api.texts import Note
+from caas.api.texts import Currency, Note
 from caas.billing_database.gateway_claims import GatewayClaim
 from caas.payment_processing.reconciliation.bulk import BulkRule
 from caas.rules.discrepancies import DiscrepancyKind, Resolution
@@ -29,7 +29,7 @@ class RuleBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Which discrepancies are decided, how, and why; above the limit in all that is a proposal."""
 
     kind: DiscrepancyKind
-    currency: Annotated[str, msgspec.Meta(pattern="^[A-Z]{3}$")]
+    currency: Currency
     day: date | None = None
     amount_max: Annotated[int, msgspec.Meta(ge=0)] | None = None
     resolution: Resolution

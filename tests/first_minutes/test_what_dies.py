@@ -183,7 +183,7 @@ def _bought(checkout: Checkout, url: str) -> dict[str, str]:
     call("service-catalog", "PUT", f"/v1/services/{service}",
          {"name": "Heated seats", "kind": "one_time", "currency": "EUR",
           "prices": [{"duration_days": 30, "amount": 1299}]})  # fmt: skip
-    order = call("service-catalog", "POST", "/v1/service-orders",
+    order = call("fleet", "POST", "/v1/service-orders",
                  {"customer": customer["id"], "vin": VIN, "service": service, "duration_days": 30,
                   "payment_method": "pm_ok"})  # fmt: skip
     until = time.monotonic() + SECONDS_MAX

@@ -61,8 +61,8 @@ select '00000000-0000-0000-0000-000000000001', i, 'bat_0', 'txn_' || to_hex(i), 
 insert into reconciliation_runs (id, gateway, day, mode, state, rule_version, as_of, started_at)
 values ('00000000-0000-0000-0000-000000000002', '{{gateway}}', '{{day}}', 'close', 'done', '1',
     '{{day}}T23:00:00Z', now());
-insert into reconciliation_days (gateway, day, closed_by_run, closed_at, verdict)
-values ('{{gateway}}', '{{day}}', '00000000-0000-0000-0000-000000000002', now(), 'closed');
+insert into reconciliation_days (gateway, day, closed_by_run, closed_at)
+values ('{{gateway}}', '{{day}}', '00000000-0000-0000-0000-000000000002', now());
 """  # noqa: S608 - the texts put in are this file's
 
 

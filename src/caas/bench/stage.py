@@ -39,11 +39,20 @@ DAYS: Final = 30
 PIECES: Final = 20_000
 QUICK_PIECES: Final = 1_000
 
+ADD_SERVICES: Final = """
+insert into services (code, name, kind, currency, prices, updated_at)
+select distinct code, 'Heated seats', 'one_time', 'EUR', '[]'::jsonb, db_now()
+  from unnest($1::text[]) as s(code) on conflict do nothing
+"""
+# A purchase that is pending stands in the way of the next of its service in its vehicle: each order
+# of a measurement is the first of its kind.
 ADD_ORDERS: Final = """
-insert into service_orders
-  (id, customer, vin, service, duration_days, amount, currency, created_at)
-select o.id, $2, o.vin, $4, $5, $6, 'EUR', db_now()
-  from unnest($1::uuid[], $3::text[]) as o(id, vin)
+with o as (select * from unnest($1::uuid[], $3::text[], $4::text[]) as o(id, vin, service)),
+placed as (
+  insert into service_orders
+    (id, customer, vin, service, duration_days, amount, currency, created_at)
+  select o.id, $2, o.vin, o.service, $5, $6, 'EUR', db_now() from o)
+select r.obstacle from o cross join lateral reserve_term(o.vin, o.service, $2, o.id, null, $5, 1) r
 """
 
 
@@ -56,6 +65,7 @@ class Stage:
     customer: UUID
     vins: list[str]
     quick: bool = False
+    ordered: int = 0
 
     @property
     def pieces(self) -> int:
@@ -63,10 +73,15 @@ class Stage:
         return QUICK_PIECES if self.quick else PIECES
 
     async def fresh_orders(self, count: int | None = None) -> list[UUID]:
-        """Write down orders in one statement, outside what is measured."""
+        """Write down orders with their reserved terms, outside what is measured."""
         ids = [new_id() for _ in range(count or self.pieces)]
-        vins = [self.vins[n % len(self.vins)] for n in range(len(ids))]
-        await self.database.fetch(ADD_ORDERS, ids, self.customer, vins, SERVICE, DAYS, AMOUNT)
+        numbers = range(self.ordered, self.ordered + len(ids))
+        self.ordered += len(ids)
+        vins = [self.vins[n % len(self.vins)] for n in numbers]
+        services = [f"{SERVICE}-{n // len(self.vins)}" for n in numbers]
+        await self.database.fetch(ADD_SERVICES, services)
+        await self.database.fetch(ADD_ORDERS, ids, self.customer, vins, services, DAYS, AMOUNT)
+        self.platform.service_catalog.remember_reserved(ids)
         return ids
 
 

@@ -163,10 +163,14 @@ class ServiceCatalog:
             ),
             request_key=request_key,
         )
+        self.remember_reserved([order.id])
+        return order
+
+    def remember_reserved(self, order_ids: Sequence[UUID]) -> None:
+        """Keep in mind that these orders have just been written with their reservations."""
         if len(self._fresh_orders) >= FRESH_ORDERS_MAX:
             self._fresh_orders.clear()
-        self._fresh_orders.add(order.id)
-        return order
+        self._fresh_orders.update(order_ids)
 
     def was_just_reserved(self, order_id: UUID) -> bool:
         """Say, once, whether this process has just written the order with its reservation."""

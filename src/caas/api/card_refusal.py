@@ -12,6 +12,7 @@ Rules a change must keep: the quick look may only say "perhaps" too often, never
 is read as a decoder will read it; only headers with secrets or signatures are left out.
 """
 
+import base64
 import re
 from collections.abc import Mapping
 from datetime import datetime
@@ -40,6 +41,10 @@ _TWELVE_DIGITS: Final = b"0" * 12
 _DIGITS: Final = bytes(ord("0") if chr(byte) in "0123456789" else ord(",") for byte in range(256))
 _COUNTRIES: Final = frozenset(country.encode() for country in STRUCTURES)
 _WORD_BEGINS: Final = re.compile(rb"[,-]aa-{0,3}0-{0,3}0")
+
+
+WRITTEN_BYTES_MAX: Final = 32
+"""So many bytes may be a number that was written where base64 is expected."""
 
 
 def _kind(byte: int) -> int:
@@ -78,9 +83,10 @@ def refuse_in_value(value: object) -> None:
     Raises:
         CardNumberRefusedError: there is one.
     """
-    if isinstance(value, str):
-        if len(value) >= TEXT_CHARS_MIN:
-            refuse_card_numbers(value)
+    if isinstance(value, str | bytes):
+        text = _written(value)
+        if len(text) >= TEXT_CHARS_MIN:
+            refuse_card_numbers(text)
     elif isinstance(value, msgspec.Struct):
         refuse_in_value(msgspec.structs.astuple(value))
     elif isinstance(value, (list, tuple)):
@@ -88,6 +94,13 @@ def refuse_in_value(value: object) -> None:
             refuse_in_value(part)
     elif isinstance(value, dict):
         refuse_in_value([*value, *value.values()])
+
+
+def _written(value: str | bytes) -> str:
+    """Return a value as it was written; a file is longer, its lines are looked at when read."""
+    if isinstance(value, str):
+        return value
+    return base64.b64encode(value).decode() if len(value) <= WRITTEN_BYTES_MAX else ""
 
 
 def may_be_text(kind: object) -> bool:

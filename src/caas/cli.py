@@ -254,7 +254,10 @@ async def _serve(host: str, port: int) -> None:
     async with app.opened(settings) as platform:
         start_up.look_at_login(platform.books.database)
         await serving.serve(
-            platform, settings, host=host, port=port, on_listening=set_aside_what_stays
+            platform,
+            settings,
+            listener=serving.listening(host, port),
+            on_listening=set_aside_what_stays,
         )
 
 

@@ -39,21 +39,19 @@ async def serve(
     platform: Platform,
     settings: Settings,
     *,
-    host: str,
-    port: int,
+    listener: socket.socket,
     on_listening: Callable[[], None] = lambda: None,
     simulated: Simulated | None = None,
 ) -> None:
     """Serve the API and the channels until the process is told to stop, or the task is.
 
-    Raises:
-        StartupError: the port is in use, or may not be used.
+    The listener is closed in the end.
     """
     simulators = SimulatorControl(simulated.controls) if simulated else None
     rooms = rooms_of_channels(platform, simulators, simulated.calendar if simulated else None)
     signs = VitalSigns(platform)
     served = beside_api(_api(platform, settings, signs), _channels(rooms, settings))
-    with listening(host, port) as listener:
+    with listener:
         server = _Server(
             server_config(served, trusted_proxies=settings.trusted_proxies), on_listening
         )
@@ -157,7 +155,7 @@ def _api(platform: Platform, settings: Settings, signs: VitalSigns) -> FrontDoor
 
 
 def listening(host: str, port: int) -> socket.socket:
-    """Take the port the platform is served on.
+    """Take the port the platform is served on; nobody else can take it from then on.
 
     Raises:
         StartupError: it is in use, or may not be used.
@@ -166,6 +164,7 @@ def listening(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
+        listener.listen()
     except (OSError, OverflowError) as error:
         listener.close()
         because = error.strerror if isinstance(error, OSError) else "no port has this number"

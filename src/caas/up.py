@@ -9,6 +9,7 @@ whatever ends one part for good ends the command, with a sentence.
 
 import asyncio
 import base64
+import socket
 import time
 from collections.abc import Coroutine, Sequence
 from contextlib import AsyncExitStack
@@ -50,7 +51,8 @@ async def _up(wanted: int | None) -> None:
     progress = Progress()
     async with AsyncExitStack() as stack:
         environment = app.environment()
-        port = _free(wanted)
+        listener = stack.enter_context(_taken(wanted))
+        port = listener.getsockname()[1]
         stack.enter_context(logs.to_file(data_dir(environment) / "caas.log"))
         world = await local_machine.start(
             stack, environment, public_url=f"http://{HOST}:{port}", report=progress
@@ -71,7 +73,7 @@ async def _up(wanted: int | None) -> None:
             platform.open_work.run(),
             world.supervisor.watch(),
             serving.serve(
-                platform, settings, host=HOST, port=port, simulated=_simulated(world),
+                platform, settings, listener=listener, simulated=_simulated(world),
                 on_listening=lambda: _is_up(port, world, staff),
             ),
         )  # fmt: skip
@@ -102,21 +104,19 @@ async def _until_one_ends(*parts: Coroutine[Any, Any, None]) -> None:
         task.result()
 
 
-def _free(wanted: int | None) -> int:
-    """Return the port that was asked for, or the first free one.
+def _taken(wanted: int | None) -> socket.socket:
+    """Take the port that was asked for, or the first free one, and keep it.
 
     Raises:
         StartupError: it cannot be had.
     """
     if wanted is not None:
-        serving.listening(HOST, wanted).close()
-        return wanted
+        return serving.listening(HOST, wanted)
     for port in range(PORT, PORT + PORTS_TRIED_MAX):
         try:
-            serving.listening(HOST, port).close()
+            return serving.listening(HOST, port)
         except StartupError:
             continue
-        return port
     raise StartupError(
         f"No port from {PORT} to {PORT + PORTS_TRIED_MAX - 1} is free. Choose one with --port."
     )

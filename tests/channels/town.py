@@ -40,7 +40,7 @@ from caas.rules.mes_vencido import Month
 from caas.rules.money import Money
 from caas.rules.order_states import OrderState
 from caas.rules.pace import Pace
-from caas.serving import Simulated, serve
+from caas.serving import Simulated, listening, serve
 from caas.settings import IN_PROCESS_VEHICLES, Settings, read_settings
 from caas_simulators import order_partners, payment_gateway
 from caas_simulators.gateway_world import GatewaySettings
@@ -354,7 +354,7 @@ async def _at_work(stack: AsyncExitStack, platform: Platform, settings: Settings
     port = int(settings.public_url.rpartition(":")[2])
     controls = {"gateway": settings.gateway_url, "partners": settings.factory_url}
     serving = serve(
-        platform, settings, host="127.0.0.1", port=port, on_listening=listens.set,
+        platform, settings, listener=listening("127.0.0.1", port), on_listening=listens.set,
         simulated=Simulated(controls),
     )  # fmt: skip
     tasks = [loop.create_task(platform.open_work.run()), loop.create_task(serving)]

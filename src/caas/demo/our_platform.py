@@ -80,7 +80,9 @@ async def _running(stack: AsyncExitStack, settings: Settings, world: LocalWorld,
     """Run the platform itself, and wait until it is ready."""
     await migrations.migrate(settings.database_url)
     platform = await stack.enter_async_context(app.opened(settings, fleet=world.fleet))
-    served = asyncio.create_task(serving.serve(platform, settings, host=HOST, port=port))
+    served = asyncio.create_task(
+        serving.serve(platform, settings, listener=serving.listening(HOST, port))
+    )
     _stop_at_the_end(stack, served)
     _stop_at_the_end(stack, asyncio.create_task(platform.open_work.run()))
     _stop_at_the_end(stack, asyncio.create_task(_look_often(platform.open_work)))

@@ -30,6 +30,7 @@ from caas.payment_processing.gateway_calls import (
     CAPTURE,
     POLL_SETTLEMENT,
     PROBE,
+    KeyLifetime,
     Refused,
     Unanswered,
     persist,
@@ -199,13 +200,17 @@ class CarryingOut:
         if transaction_id is None:
             return Park("The line names no transaction; the gateway must be asked by a person.")
         key = f"{discrepancy.id}:refund"
+        lifetime = KeyLifetime.of(self._gateway.capabilities)
         told = await persist(
             lambda: self._gateway.refund(transaction_id, amount, "reconciliation", key=key),
             pace=self._pace,
+            key_lifetime=lifetime,
         )
         if isinstance(told, Refused):
             return Park(told.error.sentence)
         if isinstance(told, Unanswered):
+            if told.maybe_sent and lifetime.seconds is None:
+                return Park("The refund may have gone out, and the gateway remembers no key: look.")
             return Again(AGAIN_SECONDS, told.because)
         owed = discrepancy.kind is DiscrepancyKind.AMOUNT
         entries = postings.refund_succeeded(amount) if owed else ()

@@ -136,7 +136,11 @@ async def bought_again(world: LivingWorld, process: Process) -> Again:
     await until_quiet(world, process)
     order = await process.call(
         lambda: process.platform.service_catalog.create_service_order(
-            customer=before.customer, vin=VIN, service="heated-seats", duration_days=30
+            customer=before.customer,
+            vin=VIN,
+            service="heated-seats",
+            duration_days=30,
+            by_fleet=True,
         )
     )
     due = Money(order.amount, order.currency)

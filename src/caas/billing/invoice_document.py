@@ -1,35 +1,29 @@
-"""An invoice on paper: PDF/A-3 by typst, its EN 16931 data inside (Factur-X, decision 30).
+"""A subscription's invoice or credit note as a document, made from its row (decisions 30, 64).
 
 Rules a change must keep: a document is a function of the invoice, the letterhead and the buyer's
-address, and is made again whenever somebody asks; amounts and dates are written as the reader's
-locale does; an erased customer's name is a dash.
+address, and is made again whenever somebody asks; an erased customer's name is a dash.
 """
 
 import asyncio
-import json
-import tomllib
-from collections.abc import Mapping
-from datetime import UTC
-from functools import cache
-from importlib import resources
-from typing import Any, Final
+from collections.abc import Iterator
+from datetime import date, timedelta
+from decimal import Decimal
+from typing import Final
 
-import typst
-from babel.dates import format_date
-from facturx import generate_from_binary
-
-from caas.billing.invoice_data import en_16931, first_and_last_day
+from caas.billing.document import Document, Heading, Party, Payment, Period, Reference, TypeCode
+from caas.billing.document_lines import UNITS, Item, Line, TaxCategory, line, priced
+from caas.billing.document_pdf import to_pdf
+from caas.billing.document_words import words
 from caas.billing.letterhead import Letterhead
 from caas.billing_database.invoices import CREDIT_NOTE, Invoice
 from caas.notifications import Address
-from caas.notifications.texts import LOCALES, money
+from caas.notifications.texts import LOCALES
 from caas.rules.mes_vencido import Month
 
 ERASED: Final = "—"
-PDF_STANDARD: Final = "a-3b"
 
 
-async def document(
+async def invoice_pdf(
     invoice: Invoice,
     letterhead: Letterhead,
     *,
@@ -37,118 +31,89 @@ async def document(
     corrects: Invoice | None = None,
 ) -> bytes:
     """Return an invoice as a PDF/A-3 file; written in a thread, as it takes some milliseconds."""
-    return await asyncio.to_thread(_document, invoice, letterhead, buyer, corrects)
+    document = document_of(invoice, letterhead, buyer=buyer, corrects=corrects)
+    return await asyncio.to_thread(to_pdf, document)
 
 
-def _document(
-    invoice: Invoice, letterhead: Letterhead, buyer: Address | None, corrects: Invoice | None
-) -> bytes:
-    language = buyer.language if buyer and buyer.language in LOCALES else letterhead.language
-    language = language if language in LOCALES else "es"
-    name = buyer.name if buyer else ERASED
-    said = _said(invoice, letterhead, name, corrects, language)
-    data = en_16931(
-        invoice,
-        letterhead,
-        buyer=name,
-        names=[line["description"] for line in said["lines"]],
-        corrects=corrects,
-    )
-    pages = typst.compile(
-        (resources.files("caas.billing") / "invoice.typ").read_bytes(),
-        format="pdf",
-        sys_inputs={"invoice": json.dumps(said)},
-        pdf_standards=PDF_STANDARD,
-        ignore_system_fonts=True,
-        timestamp=invoice.issued_at.astimezone(UTC).replace(microsecond=0),
-    )
-    metadata = {
-        "author": letterhead.name,
-        "title": said["title"],
-        "subject": said["title"],
-        "keywords": "Factur-X",
-    }
-    return bytes(
-        generate_from_binary(
-            pages, data, check_xsd=False, pdf_metadata=metadata, lang=language, level="en16931"
-        )
-    )
-
-
-def _said(
+def document_of(
     invoice: Invoice,
     letterhead: Letterhead,
-    buyer: str,
-    corrects: Invoice | None,
-    language: str,
-) -> dict[str, Any]:
-    """Return every word of the document, written out."""
-    words = _words(language)
-    first, last = first_and_last_day(Month.parse(invoice.month))
-    locale = LOCALES[language]
-    issued = invoice.issued_at.astimezone(letterhead.zone).date()
-    facts = [
-        (words["number"], invoice.full_number),
-        (words["issued"], format_date(issued, "long", locale=locale)),
-        (
-            words["period"],
-            f"{format_date(first, locale=locale)} - {format_date(last, locale=locale)}",
-        ),
-        (words["service"], invoice.service),
-        (words["vin"], invoice.vin),
-    ]
-    if corrects is not None:
-        facts += [
-            (words["corrects"], corrects.full_number),
-            (words["reason"], invoice.reason or ""),
-        ]
-    return {
-        "language": language,
-        "title": f"{words[invoice.kind]} {invoice.full_number}",
-        "seller": [
-            letterhead.name,
-            letterhead.street,
-            f"{letterhead.postcode} {letterhead.city}, {letterhead.country}",
-            f"{words['vat id']} {letterhead.vat_id}",
-        ],
-        "to": words["to"],
-        "buyer": buyer,
-        "facts": facts,
-        "head": [words[name] for name in ("description", "quantity", "price", "amount")],
-        "lines": [_line(invoice, line, words, language) for line in invoice.lines],
-        "sums": [
-            (words["net"], money(invoice.net, invoice.currency, language=language)),
-            (_rate(invoice, words), money(invoice.iva, invoice.currency, language=language)),
-            (words["gross"], money(invoice.gross, invoice.currency, language=language)),
-        ],
-        "state": "" if invoice.kind == CREDIT_NOTE else words.get(invoice.state, words["other"]),
-    }
+    *,
+    buyer: Address | None,
+    corrects: Invoice | None = None,
+) -> Document:
+    """Return what an invoice or a credit note says, in its customer's language."""
+    language = buyer.language if buyer and buyer.language in LOCALES else letterhead.language
+    first, last = _days(Month.parse(invoice.month))
+    paid = invoice.gross if corrects is None and invoice.state == "paid" else 0
+    heading = Heading(
+        type_code=TypeCode.CREDIT_NOTE if corrects else TypeCode.INVOICE,
+        number=invoice.full_number,
+        series=invoice.series,
+        issue_date=_issued(invoice, letterhead),
+        currency=invoice.currency,
+        language=language,
+        seller=_seller(letterhead),
+        buyer=Party(name=buyer.name if buyer else ERASED, country=letterhead.country),
+        supply_date=last,
+        period=Period(first, last),
+        corrects=_reference(corrects, letterhead) if corrects else None,
+        payment=Payment(terms=_terms(invoice, letterhead, words(language))),
+        reason=invoice.reason or "",
+        vehicle=invoice.vin,
+    )
+    return Document.checked(heading, _lines(invoice, words(language)), paid=paid)
 
 
-@cache
-def _words(language: str) -> dict[str, str]:
-    source = (resources.files("caas.billing") / "invoice_words.toml").read_text("utf-8")
-    words: dict[str, str] = tomllib.loads(source)[language]
-    return words
+def _days(month: Month) -> tuple[date, date]:
+    following = month.next()
+    return (
+        date(month.year, month.number, 1),
+        date(following.year, following.number, 1) - timedelta(days=1),
+    )
 
 
-def _line(
-    invoice: Invoice, line: dict[str, Any], words: Mapping[str, str], language: str
-) -> dict[str, str]:
-    description, quantity = line["unit"], str(line["quantity"])
-    if line["kind"] in words:
-        description = words[line["kind"]]
-    if line["out_of"] is not None:
-        quantity = words["days"].format(**line)
-    return {
-        "description": description,
-        "quantity": quantity,
-        "price": money(line["unit_price"], invoice.currency, language=language),
-        "amount": money(line["net"], invoice.currency, language=language),
-    }
+def _issued(invoice: Invoice, letterhead: Letterhead) -> date:
+    return invoice.issued_at.astimezone(letterhead.zone).date()
 
 
-def _rate(invoice: Invoice, words: Mapping[str, str]) -> str:
-    whole, rest = divmod(invoice.iva_basis_points, 100)
-    percent = f"{whole}.{rest:02}".rstrip("0").rstrip(".")
-    return f"{words['iva']} {percent} %"
+def _seller(letterhead: Letterhead) -> Party:
+    return Party(
+        name=letterhead.name,
+        tax_id=letterhead.vat_id,
+        street=letterhead.street,
+        postcode=letterhead.postcode,
+        city=letterhead.city,
+        country=letterhead.country,
+    )
+
+
+def _reference(corrects: Invoice, letterhead: Letterhead) -> Reference:
+    return Reference(number=corrects.full_number, issue_date=_issued(corrects, letterhead))
+
+
+def _terms(invoice: Invoice, letterhead: Letterhead, said: dict[str, str]) -> str:
+    return said["written off"] if invoice.state == "written off" else letterhead.payment_terms
+
+
+def _lines(invoice: Invoice, said: dict[str, str]) -> tuple[Line, ...]:
+    """Make the lines; what a credit note takes back is as its row says, a rest has no rate."""
+    items = list(_items(invoice, said))
+    if invoice.kind == CREDIT_NOTE:
+        return (line(items[0], net=-invoice.net, gross=-invoice.gross),)
+    return priced(items, tax_included=False)
+
+
+def _items(invoice: Invoice, said: dict[str, str]) -> Iterator[Item]:
+    rate = invoice.iva_basis_points
+    for row in invoice.lines:
+        shared, known = row["out_of"] is not None, row["unit"] in UNITS
+        counted = invoice.kind != CREDIT_NOTE and not shared
+        yield Item(
+            name=said[row["kind"]].format(**row, service=invoice.service),
+            amount=row["net"],
+            tax_category=TaxCategory.STANDARD if rate else TaxCategory.ZERO,
+            rate_basis_points=rate,
+            quantity=Decimal(row["quantity"] if counted else 1),
+            unit=row["unit"] if counted and known else "one",
+        )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 from uuid import UUID
 
-from caas.billing.invoice_document import document
+from caas.billing.invoice_document import invoice_pdf
 from caas.billing.letterhead import Letterhead
 from caas.billing_database.books import Books
 from caas.billing_database.connection import Connection
@@ -114,7 +114,7 @@ class Invoices:
         invoice = await self._rows.get(invoice_id)
         corrects = await self._rows.get(invoice.corrects) if invoice.corrects else None
         buyer = await self._address_of(invoice.customer)
-        content = await document(invoice, self._letterhead, buyer=buyer, corrects=corrects)
+        content = await invoice_pdf(invoice, self._letterhead, buyer=buyer, corrects=corrects)
         return InvoicePdf(f"{invoice.full_number}.pdf", content)
 
     async def issue_credit_note(
@@ -148,7 +148,7 @@ class Invoices:
             raise NotCorrectableError
         if not 0 < taken <= left.net:
             raise NotCorrectableError(f"{left.net} minor units {invoice.currency} net are left.")
-        iva = left.iva if taken == left.net else self._iva_of(invoice, taken)
+        kept = self._iva_of(invoice, left.net - taken)
         now = await self._rows.now(within=within)
         series = f"R{Month.containing(now, self._letterhead.zone).year:04}"
         note = NewCreditNote(
@@ -157,7 +157,7 @@ class Invoices:
             series=series,
             lines=[_line(taken)],
             net=-taken,
-            iva=-min(iva, left.iva),
+            iva=-max(left.iva - kept, 0),
             reason=reason.strip(),
         )
         await self._rows.credit(note, within=within)

@@ -141,9 +141,10 @@ def bought(what: str, *, language: str, name: str, days: int = 0, month: str = "
 
 
 def money(amount: int, currency: str, *, language: str) -> str:
-    """Write minor units as the locale does: "12,99 €" or "€12.99"."""
+    """Write minor units as the locale does, every one of them: "12,99 €" or "€12.99"."""
     decimal = Decimal(amount).scaleb(-exponent(currency))
-    return format_currency(decimal, currency, locale=LOCALES.get(language, "es_ES"))
+    locale = LOCALES.get(language, "es_ES")
+    return format_currency(decimal, currency, locale=locale, decimal_quantization=False)
 
 
 @cache

@@ -1,0 +1,155 @@
+"""What stands on the page of a document, every word and amount written out for its reader.
+
+Rules a change must keep: pure; nothing is computed here that the `Document` does not say; the
+amounts of a credit note have a minus on paper, as its reader's books have.
+"""
+
+from datetime import date
+from decimal import Decimal
+from typing import Any, Final, Literal
+
+from babel.dates import format_date
+from babel.numbers import format_currency, format_decimal
+
+from caas.billing.document import Document, Party, Reference, TypeCode
+from caas.billing.document_lines import NEEDS_A_REASON, Line, TaxTotal
+from caas.billing.document_words import deduction, language_of, words
+from caas.notifications.texts import LOCALES, money
+from caas.rules.money import exponent
+
+CARD: Final = "48"
+PRICE_DECIMALS_MORE: Final = 2
+
+
+def page_of(document: Document) -> dict[str, Any]:
+    """Return what `document.typ` sets: words, facts, lines and sums."""
+    return _Page(document).said()
+
+
+class _Page:
+    """One document in the language of its reader."""
+
+    def __init__(self, document: Document) -> None:
+        self._document = document
+        self._language = language_of(document)
+        self._locale = LOCALES[self._language]
+        self._words = words(self._language)
+        self._sign = -1 if document.type_code is TypeCode.CREDIT_NOTE else 1
+
+    def said(self) -> dict[str, Any]:
+        document, said = self._document, self._words
+        return {
+            "language": self._language,
+            "title": f"{self._kind()} {document.number}",
+            "page": said["page"],
+            "seller": self._party(document.seller),
+            "to": said["to"],
+            "buyer": self._party(document.buyer) if document.buyer else [said["consumer"]],
+            "facts": [(what, fact) for what, fact in self._facts() if fact],
+            "head": [said[name] for name in ("description", "quantity", "price", "rate", "amount")],
+            "lines": [self._line(line) for line in document.lines],
+            "sums": self._sums(),
+            "notes": [note for note in self._notes() if note],
+        }
+
+    def _kind(self) -> str:
+        code = str(self._document.type_code.value)
+        return self._words[f"{code} simplified" if self._document.simplified else code]
+
+    def _party(self, party: Party) -> list[str]:
+        town = " ".join(filter(None, (party.postcode, party.city)))
+        place = ", ".join(filter(None, (town, party.region, party.country)))
+        tax_id = f"{self._words['tax id']} {party.tax_id}" if party.tax_id else ""
+        return [row for row in (party.name, party.street, place, tax_id) if row]
+
+    def _facts(self) -> list[tuple[str, str]]:
+        document, said = self._document, self._words
+        corrects, period = document.corrects, document.period
+        return [
+            (said["number"], document.number),
+            (said["issued"], self._day(document.issue_date, "long")),
+            (said["supplied"], self._day(document.supply_date, "long")),
+            (
+                said["period"],
+                f"{self._day(period.first)} - {self._day(period.last)}" if period else "",
+            ),
+            (said["order"], document.order),
+            (said["vehicle"], document.vehicle),
+            (said["corrects"], self._named(corrects) if corrects else ""),
+            (said["reason"], document.reason),
+            (said["reference"], document.payment.reference),
+            (said["due"], self._day(document.payment.due_date, "long")),
+        ]
+
+    def _named(self, reference: Reference) -> str:
+        return self._words["corrects_of"].format(
+            number=reference.number, date=self._day(reference.issue_date)
+        )
+
+    def _line(self, line: Line) -> list[str]:
+        quantity = format_decimal(
+            self._sign * line.quantity, locale=self._locale, decimal_quantization=False
+        )
+        return [
+            line.name,
+            f"{quantity} {self._words[line.unit]}".strip(),
+            self._price(line),
+            self._rate(line),
+            self._money(line.net),
+        ]
+
+    def _sums(self) -> list[dict[str, Any]]:
+        document, said, totals = self._document, self._words, self._document.totals
+        sums = [row for tax in document.tax for row in self._tax(tax)]
+        sums.append((said["gross"], totals.gross, True))
+        for one in document.deducts:
+            named = said["deducted"].format(number=one.number, date=self._day(one.issue_date))
+            sums.append((named, -one.gross, False))
+        paid = totals.prepaid - sum(one.gross for one in document.deducts)
+        if paid:
+            sums.append((said["paid"], -paid, False))
+        if document.type_code is not TypeCode.CREDIT_NOTE:
+            sums.append((said["payable"], totals.payable, True))
+        return [
+            {"what": what, "amount": self._money(amount), "strong": strong}
+            for what, amount, strong in sums
+        ]
+
+    def _tax(self, tax: TaxTotal) -> list[tuple[str, int, bool]]:
+        net = (f"{self._words['net']} ({self._rate(tax)})", tax.net, False)
+        if tax.tax_category in NEEDS_A_REASON:
+            return [net]
+        return [net, (self._rate(tax), tax.tax, False)]
+
+    def _rate(self, taxed: Line | TaxTotal) -> str:
+        """Say "VAT 21 %", or why there is none."""
+        category = taxed.tax_category
+        if category in NEEDS_A_REASON:
+            return self._words[category]
+        percent = Decimal(taxed.rate_basis_points).scaleb(-2)
+        return f"{self._words[category]} {format_decimal(percent, locale=self._locale)} %"
+
+    def _notes(self) -> list[str]:
+        document, said = self._document, self._words
+        notes = list(dict.fromkeys(tax.exemption_reason for tax in document.tax))
+        notes += [deduction(document, one) for one in document.deducts]
+        if document.type_code is TypeCode.CREDIT_NOTE:
+            return notes
+        if not document.totals.payable and document.payment.means == CARD:
+            notes.append(said["by card"])
+        if document.totals.payable and document.payment.terms:
+            notes.append(f"{said['terms']}: {document.payment.terms}")
+        return notes
+
+    def _money(self, amount: int) -> str:
+        return money(self._sign * amount, self._document.currency, language=self._language)
+
+    def _price(self, line: Line) -> str:
+        """Write a price with two decimals more than amounts have, where it has them."""
+        currency = self._document.currency
+        decimals = exponent(currency)
+        price = round(line.unit_price.scaleb(-decimals), decimals + PRICE_DECIMALS_MORE)
+        return format_currency(price, currency, locale=self._locale, decimal_quantization=False)
+
+    def _day(self, day: date | None, length: Literal["medium", "long"] = "medium") -> str:
+        return format_date(day, length, locale=self._locale) if day else ""

@@ -1,0 +1,68 @@
+"""A document on paper: PDF/A-3 by typst, its EN 16931 data inside (Factur-X).
+
+Rules a change must keep: pure, the same document is the same bytes, whenever it is made; paper and
+data are written from the one `Document`.
+"""
+
+import io
+import json
+import re
+from datetime import UTC, datetime, time
+from importlib import resources
+from typing import Final
+
+import typst
+from pypdf import PdfWriter
+from pypdf.generic import DecodedStreamObject
+
+from caas.billing.document import Document
+from caas.billing.document_page import page_of
+from caas.billing.document_xml import to_xml, writable
+
+PDF_STANDARD: Final = "a-3b"
+UNSHOWN: Final = re.compile(
+    "[^\x20-\x7e\xa0-\u0377\u0384-\u038a\u038c\u038e-\u03a1\u03a3-\u04ff\u05d0-\u05ea"
+    "\u060c\u061b\u061f\u0621-\u063a\u0640-\u0652\u0660-\u0669\u067e\u0686\u06a9\u06af\u06cc"
+    "\u1e00-\u1eff\u2010-\u2027\u202f-\u203a\u20a0-\u20bf\u2116\u2122]"
+)
+"""What no font of the page shows; PDF/A refuses a page with such a character, so it is a "?"."""
+SCHEMAS: Final = "<pdfaExtension:schemas><rdf:Bag>"
+END: Final = "</rdf:RDF>"
+
+
+def to_pdf(document: Document) -> bytes:
+    """Write a document as PDF/A-3 with its data attached, where the norm can write its amounts."""
+    shown = UNSHOWN.sub("?", json.dumps(page_of(document), ensure_ascii=False))
+    inputs = {"document": shown}
+    data = to_xml(document).decode() if writable(document) else None
+    pages = bytes(
+        typst.compile(
+            _source("document.typ").encode(),
+            format="pdf",
+            sys_inputs=inputs if data is None else {**inputs, "data": data},
+            pdf_standards=PDF_STANDARD,
+            ignore_system_fonts=True,
+            timestamp=datetime.combine(document.issue_date, time(), UTC),
+        )
+    )
+    return pages if data is None else _named_factur_x(pages)
+
+
+def _named_factur_x(pages: bytes) -> bytes:
+    """Say in the metadata that what is attached is Factur-X, and what the words for that mean."""
+    writer = PdfWriter(clone_from=io.BytesIO(pages))
+    metadata = writer.root_object["/Metadata"].get_object()
+    assert isinstance(metadata, DecodedStreamObject), "typst writes metadata as plain text"
+    said = metadata.get_data().decode()
+    schema, end = _source("factur_x.xmp").split("<!-- -->\n")
+    for place, addition in ((SCHEMAS, SCHEMAS + schema), (END, end + END)):
+        assert said.count(place) == 1, "typst writes one list of schemas and one end"
+        said = said.replace(place, addition)
+    metadata.set_data(said.encode())
+    written = io.BytesIO()
+    writer.write(written)
+    return written.getvalue()
+
+
+def _source(name: str) -> str:
+    return (resources.files("caas.billing") / name).read_text("utf-8")

@@ -1893,6 +1893,11 @@ ALTER TABLE caas.ledger_entries ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY
     CACHE 1
 );
 
+CREATE TABLE caas.provider_accounts (
+    class text NOT NULL,
+    account text NOT NULL
+);
+
 CREATE TABLE caas.settlement_lines (
     report_id uuid NOT NULL,
     line_no bigint NOT NULL,
@@ -1967,7 +1972,7 @@ UNION ALL
     l.currency,
     l.at
    FROM ((caas.settlement_lines l
-     JOIN ( VALUES ('provider_fee'::text,'gateway_fees'::text), ('provider_cost'::text,'provider_costs'::text), ('provider_tax'::text,'provider_tax'::text), ('provider_invoice'::text,'provider_invoices'::text), ('reserve'::text,'provider_reserves'::text), ('own_transfer'::text,'own_transfers'::text), ('carried_balance'::text,'provider_balance'::text), ('conversion'::text,'currency_conversion'::text)) of(class, account) ON ((of.class = l.class)))
+     JOIN caas.provider_accounts of ON ((of.class = l.class)))
      CROSS JOIN LATERAL ( VALUES ('bank'::text,l.net), ('gateway_fees'::text,(l.fee * ((l.gross <> 0))::integer)), (of.account,((- l.net) - (l.fee * ((l.gross <> 0))::integer)))) leg(account, amount))
   WHERE (leg.amount <> 0)
 UNION ALL
@@ -2783,6 +2788,9 @@ ALTER TABLE ONLY caas.payments
 ALTER TABLE ONLY caas.payments
     ADD CONSTRAINT payments_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY caas.provider_accounts
+    ADD CONSTRAINT provider_accounts_pkey PRIMARY KEY (class);
+
 ALTER TABLE ONLY caas.quarantined_lines
     ADD CONSTRAINT quarantined_lines_pkey PRIMARY KEY (id);
 
@@ -3159,6 +3167,10 @@ ALTER TABLE caas.legal_arrows ENABLE ALWAYS TRIGGER are_the_rules;
 CREATE TRIGGER are_the_rules BEFORE INSERT OR DELETE OR UPDATE OR TRUNCATE ON caas.order_arrows FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_other_arrows();
 
 ALTER TABLE caas.order_arrows ENABLE ALWAYS TRIGGER are_the_rules;
+
+CREATE TRIGGER are_the_rules BEFORE INSERT OR DELETE OR UPDATE OR TRUNCATE ON caas.provider_accounts FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_other_arrows();
+
+ALTER TABLE caas.provider_accounts ENABLE ALWAYS TRIGGER are_the_rules;
 
 CREATE TRIGGER are_the_rules BEFORE INSERT OR DELETE OR UPDATE OR TRUNCATE ON caas.subscription_arrows FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_other_arrows();
 
@@ -3687,6 +3699,9 @@ ALTER TABLE ONLY caas.outcome_decisions
 ALTER TABLE ONLY caas.outcome_decisions
     ADD CONSTRAINT outcome_decisions_proposed_account_fkey FOREIGN KEY (proposed_account) REFERENCES caas.accounts(id);
 
+ALTER TABLE ONLY caas.provider_accounts
+    ADD CONSTRAINT provider_accounts_account_fkey FOREIGN KEY (account) REFERENCES caas.ledger_accounts(name);
+
 ALTER TABLE ONLY caas.quarantined_lines
     ADD CONSTRAINT quarantined_lines_report_id_fkey FOREIGN KEY (report_id) REFERENCES caas.settlement_reports(id);
 
@@ -3956,6 +3971,8 @@ GRANT SELECT ON TABLE caas.ledger_accounts TO caas_app;
 GRANT SELECT ON TABLE caas.ledger_entries TO caas_app;
 
 GRANT USAGE ON SEQUENCE caas.ledger_entries_id_seq TO caas_app;
+
+GRANT SELECT ON TABLE caas.provider_accounts TO caas_app;
 
 GRANT SELECT,INSERT ON TABLE caas.settlement_lines TO caas_app;
 

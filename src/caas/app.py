@@ -177,7 +177,7 @@ async def _partners(
     for client in clients:
         stack.push_async_callback(client.close)
     return Partners(
-        gateway=adapter.over(gateway_http, now, settings.gateway_capabilities),
+        gateway=adapter.over(gateway_http, settings.gateway_capabilities),
         order_partners=OrderPartners(
             factory=Factory(clients[0]),
             admin_registration=AdminRegistration(clients[1]),

@@ -257,6 +257,7 @@ BY_A_DOOR_ALONE = [
             "resolution_claims",
             "ledger_entries",
             "ledger_accounts",
+            "provider_accounts",
             "legal_arrows",
             "vehicle_arrows",
             "order_arrows",

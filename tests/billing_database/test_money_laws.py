@@ -19,7 +19,7 @@ from tests.payment_processing.test_refunds import give_back
 
 MONEY = {
     "ledger_agrees_with_payments", "amounts_are_folds_of_events", "outgoing_money_is_in_rows",
-    "accounts_are_the_rules", "never_more_back_than_received",
+    "accounts_are_the_rules", "provider_accounts_are_the_rules", "never_more_back_than_received",
 }  # fmt: skip
 ENTRY = (
     "insert into ledger_entries (payment_id, seq, debit, credit, amount, currency, at)"
@@ -28,6 +28,7 @@ ENTRY = (
 LEDGER, EVENTS, ROWS = (
     "ledger_agrees_with_payments", "amounts_are_folds_of_events", "outgoing_money_is_in_rows",
 )  # fmt: skip
+PROVIDER = "provider_accounts_are_the_rules"
 PLANTED: list[tuple[str, set[str]]] = [
     *(
         (f"update payments set {name}_amount = {name}_amount - 1", {LEDGER, EVENTS})
@@ -62,6 +63,8 @@ PLANTED: list[tuple[str, set[str]]] = [
     ("update disputes set claimed_amount = claimed_amount + 9 where state = 'opened'", {ROWS}),
     ("delete from ledger_accounts where name = 'bank'", {"accounts_are_the_rules"}),
     ("insert into ledger_accounts values ('a_pocket')", {"accounts_are_the_rules"}),
+    ("update provider_accounts set account = 'bank' where class = 'reserve'", {PROVIDER}),
+    ("delete from provider_accounts where class = 'conversion'", {PROVIDER}),
 ]
 
 

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 from typing import TypeVar
 
 from caas.external_systems.http import HttpClient, HttpLimits
@@ -13,7 +12,6 @@ from tests.external_systems.scripted_server import answering, http_answer, scrip
 Answer = TypeVar("Answer")
 Ask = Callable[[PaymentGateway], Awaitable[Answer]]
 QUICK = HttpLimits(total_seconds=0.5, connect_seconds=0.25)
-NOW = datetime(2026, 11, 25, tzinfo=UTC)
 
 
 async def told(
@@ -29,7 +27,7 @@ async def told(
     ]
     async with scripted_server(answering(*written)) as server:
         http = HttpClient(server.url, partner="stripe", limits=QUICK, headers=HEADERS)
-        gateway = StripeGateway(http, clock=lambda: NOW)
+        gateway = StripeGateway(http)
         try:
             return await ask(gateway), server.requests
         finally:

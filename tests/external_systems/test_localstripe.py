@@ -69,7 +69,7 @@ async def _answers(url: str) -> None:
 async def gateway(url: str) -> AsyncIterator[StripeGateway]:
     """The adapter, let in."""
     http = HttpClient(url, partner="stripe", api_key=Secret("sk_test_1234"), headers=HEADERS)
-    adapter = StripeGateway(http, clock=lambda: datetime.now(UTC))
+    adapter = StripeGateway(http)
     yield adapter
     await adapter.close()
 
@@ -121,7 +121,7 @@ async def test_its_decline_carries_no_payment_and_is_not_believed(gateway: Strip
 
 async def test_a_stranger_is_not_let_in(url: str) -> None:
     http = HttpClient(url, partner="stripe", headers=HEADERS)
-    stranger = StripeGateway(http, clock=lambda: datetime.now(UTC))
+    stranger = StripeGateway(http)
 
     with pytest.raises(GatewayFailure):
         await stranger.initiate(ASKED, key="pay-1:initiate")

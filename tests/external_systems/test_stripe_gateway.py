@@ -32,7 +32,7 @@ from tests.external_systems.stripe_answers import (
     error,
     intent,
 )
-from tests.external_systems.stripe_asked import NOW, Ask, told
+from tests.external_systems.stripe_asked import Ask, told
 
 
 def initiating(gateway: PaymentGateway) -> Awaitable[GatewayTransaction]:
@@ -247,7 +247,7 @@ async def test_a_refused_request_is_a_refusal_without_card_numbers(status: str) 
 )
 async def test_what_the_adapter_cannot_do_is_refused_before_sending(request_: object) -> None:
     http = HttpClient("http://127.0.0.1:1", partner="stripe", headers=HEADERS)
-    gateway: PaymentGateway = StripeGateway(http, clock=lambda: NOW)
+    gateway: PaymentGateway = StripeGateway(http)
 
     with pytest.raises(RefusedByPartnerError):
         await gateway.initiate(request_, key="k")  # type: ignore[arg-type]
@@ -255,7 +255,7 @@ async def test_what_the_adapter_cannot_do_is_refused_before_sending(request_: ob
 
 async def test_a_lookup_by_reference_is_refused_rather_than_believed() -> None:
     http = HttpClient("http://127.0.0.1:1", partner="stripe", headers=HEADERS)
-    gateway: PaymentGateway = StripeGateway(http, clock=lambda: NOW)
+    gateway: PaymentGateway = StripeGateway(http)
 
     with pytest.raises(RefusedByPartnerError):
         await gateway.find_by_reference("pay-1")

@@ -3,7 +3,7 @@
 import pytest
 
 from caas.external_systems.report_files import BadReportError
-from caas.payment_processing.reconciliation.fetching import ReportMovedError
+from caas.payment_processing.reconciliation.report_pages import ReportMovedError
 from caas.rules.payment_states import PaymentState
 from tests.reconciliation.office import Office
 

@@ -387,7 +387,7 @@ def test_a_mapping_that_cannot_be_meant_is_refused(wrong: dict[str, object], sen
 
 
 def test_every_mapping_that_comes_along_is_one() -> None:
-    assert sorted(shipped()) == ["mollie", "paypal", "redsys", "worldline"]
+    assert sorted(shipped()) == ["mollie", "paypal", "redsys"]
 
 
 async def test_a_fee_is_agreed_by_method_and_may_differ_by_a_tolerance(

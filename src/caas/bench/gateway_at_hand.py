@@ -6,6 +6,7 @@ Rule a change must keep: it answers at once and keeps what it said.
 import itertools
 from dataclasses import replace
 from datetime import date, timedelta
+from pathlib import Path
 from typing import Final
 
 from caas.external_systems.payment_gateway import (
@@ -105,6 +106,9 @@ class GatewayAtHand:
             quarantined=(),
             next_cursor=None,
         )
+
+    async def settlement_file(self, day: date, path: Path) -> None:
+        """Say that reports come in pages here."""
 
     def read_event(self, body: bytes) -> GatewayEvent | None:
         """Nothing: it sends no webhooks."""

@@ -7,9 +7,10 @@ Rules a change must keep: those of `laws`; an amount that is written in two plac
 
 from typing import Final
 
-from caas.rules.postings import ACCOUNTS
+from caas.rules.postings import ACCOUNTS, OF_PROVIDER
 
 _ACCOUNTS = ", ".join(f"('{account}')" for account in sorted(ACCOUNTS))
+_OF_PROVIDER = ", ".join(f"('{kind}', '{account}')" for kind, account in OF_PROVIDER.items())
 
 MONEY: Final[tuple[tuple[str, str, str], ...]] = (
     (
@@ -90,6 +91,13 @@ MONEY: Final[tuple[tuple[str, str, str], ...]] = (
               union select debit from discrepancy_entries
               union select credit from discrepancy_entries) used
              where not exists (select from ledger_accounts a where a.name = used.name)""",
+    ),
+    (
+        "provider_accounts_are_the_rules",
+        "Each class of line that is no payment's money posts to the account the rules give it.",
+        f"""with drawn (class, account) as (values {_OF_PROVIDER})
+            (table drawn except table provider_accounts)
+            union all (table provider_accounts except table drawn)""",
     ),
     (
         "never_more_back_than_received",

@@ -182,6 +182,7 @@ async def _grant(connection: Connection) -> None:
 # Tables that no session of the application may write but through a door, or a trigger.
 BEHIND_DOORS = (
     "payments, payment_events, resolution_claims, ledger_entries, ledger_accounts, legal_arrows, "
+    "provider_accounts, "
     "clock, migrations, "
     "vehicle_arrows, vehicle_events, order_arrows, order_events, subscription_arrows, "
     "subscription_events, entitlements, entitlement_terms, entitlement_changes"

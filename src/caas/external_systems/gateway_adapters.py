@@ -8,7 +8,6 @@ another's; only an adapter of a contract that many speak lets settings say what 
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Final
 
 from caas.external_systems import (
@@ -24,8 +23,6 @@ from caas.external_systems.stripe_gateway import HEADERS, StripeGateway
 from caas.external_systems.stripe_webhooks import StripeWebhookVerifier
 from caas.external_systems.webhook_signatures import Verifier, WebhookVerifier
 
-Clock = Callable[[], datetime]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayAdapter:
@@ -34,7 +31,7 @@ class GatewayAdapter:
     `is_contract`: many gateways speak it, and settings declare what this one can do.
     """
 
-    over: Callable[[HttpClient, Clock, Capabilities], PaymentGateway]
+    over: Callable[[HttpClient, Capabilities], PaymentGateway]
     capabilities: Capabilities
     verifier: Callable[[Sequence[Secret]], Verifier]
     read_event: Callable[[bytes], GatewayEvent | None]
@@ -45,14 +42,14 @@ class GatewayAdapter:
 CONTRACT: Final = "contract"
 ADAPTERS: Final[Mapping[str, GatewayAdapter]] = {
     CONTRACT: GatewayAdapter(
-        over=lambda http, _, capabilities: SeedContractGateway(http, capabilities=capabilities),
+        over=lambda http, capabilities: SeedContractGateway(http, capabilities=capabilities),
         capabilities=seed_contract_gateway.CAPABILITIES,
         is_contract=True,
         verifier=WebhookVerifier,
         read_event=seed_contract_wire.read_event,
     ),
     "stripe": GatewayAdapter(
-        over=lambda http, clock, _: StripeGateway(http, clock=clock),
+        over=lambda http, _: StripeGateway(http),
         capabilities=stripe_gateway.CAPABILITIES,
         verifier=StripeWebhookVerifier,
         read_event=stripe_webhooks.read_event,

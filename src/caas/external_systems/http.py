@@ -19,7 +19,8 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import Final
+from pathlib import Path
+from typing import BinaryIO, Final
 from urllib.parse import urlsplit
 
 from caas.errors import StartupError
@@ -117,6 +118,8 @@ class HttpClient:
         parts = urlsplit(checked_base_url(base_url))
         secure = parts.scheme == "https"
         self.partner = partner
+        self.base_url = base_url
+        self._api_key, self._headers = api_key, dict(headers or {})
         self._host = parts.hostname or ""
         self._port = parts.port or (443 if secure else 80)
         self._prefix = parts.path
@@ -124,7 +127,7 @@ class HttpClient:
         self._limits = limits or HttpLimits()
         self._idle: deque[Connection] = deque()
         self._places = asyncio.Semaphore(self._limits.connections_max)
-        lines = {"Host": parts.netloc, **standing_headers(api_key), **(headers or {})}
+        lines = {"Host": parts.netloc, **standing_headers(api_key), **self._headers}
         assert all(name.isascii() and value.isprintable() for name, value in lines.items())
         self._head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
 
@@ -137,14 +140,48 @@ class HttpClient:
             NotSentError: no connection could be made.
             OutcomeUnknownError: it was sent, and no whole answer within the limits came back.
         """
-        call = f"{method} {target}"
+        return await self._exchanged(f"{method} {target}", body=body, key=key)
+
+    async def download(self, target: str, path: Path) -> HttpAnswer:
+        """Write what is behind a target into a file, however large; each piece has its time limit.
+
+        The body of an answer that is no success is in the answer, and the file is empty.
+
+        Raises:
+            NotSentError: no connection could be made.
+            OutcomeUnknownError: the file did not come whole.
+            OSError: it could not be written.
+        """
+        with path.open("wb") as file:
+            return await self._exchanged(f"GET {target}", into=file)
+
+    def beside(self, base_url: str, *, headers: Mapping[str, str]) -> "HttpClient":
+        """Return a client of another address of the same external system, with the same key."""
+        return HttpClient(
+            base_url, partner=self.partner, api_key=self._api_key, limits=self._limits,
+            tls=self._tls, headers=self._headers | dict(headers),
+        )  # fmt: skip
+
+    async def close(self) -> None:
+        """Close the idle connections; those in use close when their answer is there."""
+        while self._idle:
+            self._idle.pop().drop()
+
+    async def _exchanged(
+        self,
+        call: str,
+        *,
+        body: bytes | None = None,
+        key: str | None = None,
+        into: BinaryIO | None = None,
+    ) -> HttpAnswer:
         request = self._request(call, body, key)
         started = asyncio.get_running_loop().time()
         await self._take_place(call, started)
         try:
             connection = self._kept(started) or await self._connected(call, started)
             status, headers, content = await connection.exchange(
-                request, started + self._limits.total_seconds
+                request, started + self._limits.total_seconds, into
             )
             if connection.reusable:
                 self._idle.append(connection)
@@ -162,11 +199,6 @@ class HttpClient:
             content,
             _retry_after(headers),
         )
-
-    async def close(self) -> None:
-        """Close the idle connections; those in use close when their answer is there."""
-        while self._idle:
-            self._idle.pop().drop()
 
     def _request(self, call: str, body: bytes | None, key: str | None) -> bytes:
         method, _, target = call.partition(" ")

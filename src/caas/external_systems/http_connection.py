@@ -9,7 +9,8 @@ Rules a change must keep:
 """
 
 import asyncio
-from typing import Final, cast
+from http import HTTPStatus
+from typing import BinaryIO, Final, cast
 
 import httptools
 
@@ -42,6 +43,8 @@ class Connection(asyncio.Protocol):
         self._loop = loop
         self._answer_bytes_max = answer_bytes_max
         self._waiter: asyncio.Future[RawAnswer] | None = None
+        self._into: BinaryIO | None = None
+        self._patience_seconds = 0.0
         self._forget_answer()
 
     @property
@@ -49,8 +52,13 @@ class Connection(asyncio.Protocol):
         """Whether a request may be written."""
         return self._transport is not None and not self._transport.is_closing()
 
-    async def exchange(self, request: bytes, deadline: float) -> RawAnswer:
+    async def exchange(
+        self, request: bytes, deadline: float, into: BinaryIO | None = None
+    ) -> RawAnswer:
         """Write one request and wait for its whole answer: status, headers, body.
+
+        The body of a success goes into the file instead, when there is one; then the deadline is
+        that of each piece, as far from the last one as it is from now.
 
         Raises:
             UnusableAnswer: no whole answer came by the deadline, on the loop's clock.
@@ -58,18 +66,21 @@ class Connection(asyncio.Protocol):
         assert self._transport is not None
         assert self._waiter is None
         self._forget_answer()
+        self._into = into
         waiter: asyncio.Future[RawAnswer] = self._loop.create_future()
         self._waiter = waiter
         self._transport.write(request)
-        timer = self._loop.call_at(deadline, self._fail, UnknownReason.TIMED_OUT)
+        self._patience_seconds = deadline - self._loop.time()
+        self._timer = self._loop.call_at(deadline, self._fail, UnknownReason.TIMED_OUT)
         try:
             return await waiter
         except BaseException:
             self.drop()
             raise
         finally:
-            timer.cancel()
+            self._timer.cancel()
             self._waiter = None
+            self._into = None
 
     def drop(self) -> None:
         """Close at once, whatever is under way."""
@@ -137,6 +148,9 @@ class Connection(asyncio.Protocol):
 
     def on_body(self, part: bytes) -> None:
         """Keep a part of the body, up to the limit."""
+        if self._into is not None and self._status == HTTPStatus.OK:
+            self._write(self._into, part)
+            return
         self._body_bytes += len(part)
         if self._body_bytes > self._answer_bytes_max:
             self._fail(UnknownReason.OVERSIZED)
@@ -150,6 +164,18 @@ class Connection(asyncio.Protocol):
         self.reusable = self.open and self._parser.should_keep_alive()
         self.idle_since = self._loop.time()
         self._finish()
+
+    def _write(self, file: BinaryIO, part: bytes) -> None:
+        """Write a part into a file, and wait as long again for the next one."""
+        self._timer.cancel()
+        self._timer = self._loop.call_later(
+            self._patience_seconds, self._fail, UnknownReason.TIMED_OUT
+        )
+        try:
+            file.write(part)
+        except OSError as error:
+            if self._waiter is not None and not self._waiter.done():
+                self._waiter.set_exception(error)
 
     def _ends_with_connection(self) -> bool:
         framed = b"content-length" in self._headers or b"transfer-encoding" in self._headers

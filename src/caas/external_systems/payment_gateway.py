@@ -14,9 +14,10 @@ Rules a change must keep:
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from enum import StrEnum
+from pathlib import Path
 from typing import Final, Protocol, assert_never
 
-from caas.external_systems.http_answers import RefusedByPartnerError
+from caas.external_systems.http_answers import GatewayFailure, RefusedByPartnerError
 from caas.rules.payment_types import PaymentType
 
 # A write that was cut is repeated or looked up within a day: shorter memories than this do not
@@ -231,6 +232,21 @@ class SettlementPage:
     next_cursor: str | None
 
 
+class SettlementsNotReadyError(GatewayFailure):
+    """The gateway has not prepared this settlement report yet; ask for it again later."""
+
+    code = "settlements_not_ready"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettlementFile:
+    """A day's report that was written to a file: its name and format, and whether it is whole."""
+
+    report_id: str
+    format: str
+    status: ReportStatus
+
+
 class PaymentGateway(Protocol):
     """What Payment Processing may ask of a payment gateway.
 
@@ -290,6 +306,10 @@ class PaymentGateway(Protocol):
 
     async def settlements(self, day: date, cursor: str | None = None) -> SettlementPage:
         """Fetch one page of the settlement report of a day."""
+        ...
+
+    async def settlement_file(self, day: date, path: Path) -> SettlementFile | None:
+        """Write the settlement report of a day to a file; None where it comes in pages."""
         ...
 
     def read_event(self, body: bytes) -> GatewayEvent | None:

@@ -19,6 +19,7 @@ from typing import Final
 from caas.external_systems.report_mappings import ReportMapping
 from caas.external_systems.report_text import (
     DELIMITERS,
+    HEADER_BYTES_MAX,
     HEADER_LINES_MAX,
     UTF_8,
     BadReportError,
@@ -109,13 +110,24 @@ ADYEN: Final = ReportFormat(
     "adyen",
     frozenset(
         {
-            "Psp Reference", "Merchant Reference", "Payment Method", "Creation Date", "TimeZone",
-            "Type", "Modification Reference", "Gross Currency", "Gross Debit (GC)",
-            "Gross Credit (GC)", "Exchange Rate", "Net Currency", "Net Debit (NC)",
-            "Net Credit (NC)", "Commission (NC)", "Markup (NC)", "Scheme Fees (NC)",
-            "Interchange (NC)", "Batch Number",
+            "Psp Reference", "Creation Date", "Type", "Net Currency", "Net Debit (NC)",
+            "Net Credit (NC)", "Batch Number",
         }
     ),
+    {
+        "reference": ("Merchant Reference",),
+        "method": ("Payment Method", "Payment Method Variant"),
+        "zone": ("TimeZone",),
+        "modification": ("Modification Reference",),
+        "gross_currency": ("Gross Currency",),
+        "gross_debit": ("Gross Debit (GC)",),
+        "gross_credit": ("Gross Credit (GC)",),
+        "exchange_rate": ("Exchange Rate",),
+        "commission_nc": ("Commission (NC)",),
+        "markup_nc": ("Markup (NC)",),
+        "scheme_fees_nc": ("Scheme Fees (NC)",),
+        "interchange_nc": ("Interchange (NC)",),
+    },
 )  # fmt: skip
 FORMATS: Final = (CANONICAL, STRIPE, ADYEN)
 
@@ -159,6 +171,13 @@ def examine(path: Path, folder: Path, formats: tuple[ReportFormat, ...] = ()) ->
     if encoding != UTF_8 or head.returns_only:
         path = readable_copy(path, folder / "readable.csv", encoding)
     return ReportFile(path, known, columns, delimiter, at, lines - at - 1, digest)
+
+
+def has_lines(path: Path) -> bool:
+    """Whether a file has any line after its header; one without a header has none."""
+    with path.open("rb") as file:
+        file.readline(HEADER_BYTES_MAX)
+        return bool(file.readline(HEADER_BYTES_MAX).strip())
 
 
 def _is_utf_8(path: Path) -> bool:

@@ -1,7 +1,7 @@
 """Formats of report files as data: which column of a provider's file is which of ours.
 
 A mapping says where the canonical columns are, how the provider writes amounts and times, and which
-of its words is which type of line. Redsys, PayPal, Mollie and Worldline come with one; finance
+of its words is which type of line. Redsys, PayPal and Mollie come with one; finance
 keeps others, or its own of the same name, in the Billing Database.
 
 Rules a change must keep: a mapping is data and never SQL, every name and literal of it is quoted;
@@ -20,12 +20,19 @@ from caas.errors import RefusedError
 from caas.external_systems.report_text import quoted
 from caas.rules.money import EXPONENTS
 
-SHIPPED: Final = ("redsys", "paypal", "mollie", "worldline")
+SHIPPED: Final = ("redsys", "paypal", "mollie")
 ENTRIES_MAX: Final = 100
 LINE_TYPES: Final = (
     "settlement", "refund", "refund_reversal", "chargeback", "chargeback_reversal", "fee",
     "settlement_failure", "adjustment", "cost", "tax", "invoice", "reserve", "transfer", "carried",
+    "conversion",
 )  # fmt: skip
+CONVERTED: Final = (
+    "settlement", "refund", "refund_reversal", "chargeback", "chargeback_reversal",
+    "settlement_failure",
+)  # fmt: skip
+"""What is three lines when it is paid out in another currency: itself, and the conversion."""
+ANY_END: Final = "*"
 WITHOUT_GROSS: Final = ("fee", "cost", "tax", "invoice")
 LEFT_OUT: Final = "left out"
 NEEDED: Final = ("type", "gross", "booked_at")
@@ -49,6 +56,7 @@ class Columns(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     net: Column | None = None
     fee: Column | None = None
     currency: Column | None = None
+    net_currency: Column | None = None
     value_date: Column | None = None
     transaction_id: Column | None = None
     reference: Column | None = None
@@ -60,16 +68,20 @@ class Columns(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 class ReportMapping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A provider's format.
 
-    `types` names each of the provider's words for a line, `others` what any other word is. `units`
-    says whether amounts are written in major or minor units. `debit` tells unsigned amounts apart:
-    a column, and the word in it that makes an amount negative. `keep` leaves out every row whose
-    column does not begin with one of these words. `fee_is_negative`: fees are written as what they
-    do to the balance. `ragged`: some rows have fewer columns than the header.
+    `types` names each of the provider's words for a line, or its beginning (`T11*`); `others` is
+    what any other word is. `described` goes before them: a column, and what a row is whose column
+    begins with one of these words. `units` says whether amounts are written in major or minor
+    units. `debit` tells unsigned amounts apart: a column, and the word in it that makes an amount
+    negative. `keep` leaves out every row whose column does not begin with one of these words.
+    `fee_is_negative`: fees are written as what they do to the balance. `ragged`: some rows have
+    fewer columns than the header. A net in another currency makes a row three lines: itself, and
+    the conversion out of its currency and into the other.
     """
 
     columns: Columns
     types: Annotated[dict[Text, str], msgspec.Meta(min_length=1, max_length=ENTRIES_MAX)]
     others: str = "adjustment"
+    described: tuple[Text, Annotated[dict[Text, str], msgspec.Meta(max_length=20)]] | None = None
     time_format: Text = "%Y-%m-%d %H:%M:%S"
     date_format: Text = "%Y-%m-%d"
     zone: Text = "UTC"
@@ -92,6 +104,7 @@ class ReportMapping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         columns |= {self.debit[0]} if self.debit else set()
         columns |= {self.fee_credit[0]} if self.fee_credit else set()
         columns |= {self.keep[0]} if self.keep else set()
+        columns |= {self.described[0]} if self.described else set()
         return frozenset(columns)
 
     def statement(self) -> str:
@@ -120,16 +133,12 @@ def shipped() -> dict[str, ReportMapping]:
 
 
 def _refuse_senseless(mapping: ReportMapping) -> None:
-    unknown = {*mapping.types.values(), mapping.others} - {*LINE_TYPES, LEFT_OUT}
+    described = mapping.described[1].values() if mapping.described else ()
+    unknown = {*mapping.types.values(), *described, mapping.others} - {*LINE_TYPES, LEFT_OUT}
     if unknown:
         known = ", ".join((*LINE_TYPES, LEFT_OUT))
         raise MappingRefusedError(f"'{min(unknown)}' is no type of line; those are: {known}.")
-    if (mapping.currency is None) == (mapping.columns.currency is None):
-        raise MappingRefusedError("Name either a column with the currency, or the one currency.")
-    if mapping.currency is not None and mapping.currency not in EXPONENTS:
-        raise MappingRefusedError(f"'{mapping.currency}' is no currency.")
-    if mapping.columns.net is None and mapping.columns.fee is None:
-        raise MappingRefusedError("Name the column of the net or that of the fee, or both.")
+    _refuse_amounts(mapping)
     try:
         ZoneInfo(mapping.zone)
     except (ZoneInfoNotFoundError, ValueError) as error:
@@ -139,11 +148,23 @@ def _refuse_senseless(mapping: ReportMapping) -> None:
             raise MappingRefusedError(f"'{form}' is no format of a time, such as %d/%m/%Y %H:%M.")
 
 
+def _refuse_amounts(mapping: ReportMapping) -> None:
+    if (mapping.currency is None) == (mapping.columns.currency is None):
+        raise MappingRefusedError("Name either a column with the currency, or the one currency.")
+    if mapping.currency is not None and mapping.currency not in EXPONENTS:
+        raise MappingRefusedError(f"'{mapping.currency}' is no currency.")
+    if mapping.columns.net_currency is not None and mapping.columns.net is None:
+        raise MappingRefusedError("A currency of the net needs the column of the net.")
+    if mapping.columns.net is None and mapping.columns.fee is None:
+        raise MappingRefusedError("Name the column of the net or that of the fee, or both.")
+
+
 def _statement(mapping: ReportMapping) -> str:
     columns = mapping.columns
     currency = f"upper({_text(columns.currency)})" if columns.currency else _of(mapping.currency)
+    paid_in = f"upper({_text(columns.net_currency)})" if columns.net_currency else "code"
     gross = _amount(columns.gross, mapping)
-    net = _amount(columns.net, mapping) if columns.net else None
+    net = _amount(columns.net, mapping, factor="n.factor") if columns.net else None
     fee = _amount(columns.fee, mapping, is_fee=True) if columns.fee else None
     booked = f"try_strptime({_text(columns.booked_at)}, {_literal(mapping.time_format)})"
     if "%z" not in mapping.time_format:
@@ -152,21 +173,32 @@ def _statement(mapping: ReportMapping) -> str:
     return f"""
 create view told as
 from (
-  from (from raw select *, {_type(mapping)} as line_type, {currency} as code)
+  from (from (from raw select *, {_type(mapping)} as line_type, {currency} as code)
+        select *, {paid_in} as paid_in) r
   left join currencies c using (code)
-  select *, {gross} as gross_units, {net or f"({gross}) - ({fee})"} as net_units,
-         {fee or "null::bigint"} as fee_units,
-         timezone('UTC', {booked}) as booked
+  left join currencies n on n.code = r.paid_in
+  select r.*, c.factor, n.factor as paid_factor, {gross} as gross_units,
+         {net or f"({gross}) - ({fee})"} as net_units, {fee or "null::bigint"} as fee_units,
+         timezone('UTC', {booked}) as booked,
+         coalesce(r.paid_in <> r.code, false) and line_type in {CONVERTED} as converted
    where line_type <> {_literal(LEFT_OUT)} or line_type is null
 ) r
-select place, formula, cast(place - 1 as varchar) as line_no,
+cross join lateral (
+  from parts p select part, suffix,
+       if(part > 0, 'conversion', line_type) as kind,
+       if(converted and part < 2, r.code, r.paid_in) as told_in,
+       case when part = 1 then - gross_units when part = 2 then net_units
+            when line_type in {WITHOUT_GROSS} then 0 else gross_units end as moved,
+       case when part = 1 then - gross_units when part = 0 and converted then gross_units
+            else net_units end as left_over
+   where part = 0 or converted) s
+select place, formula, cast(place - 1 + part * 1000000000 as varchar) as line_no,
        coalesce({_identifier(columns.batch_id)}, 'report') as batch_id,
-       {_identifier(columns.line_id)} as line_id,
-       {_identifier(columns.transaction_id)} as transaction_id,
-       {_identifier(columns.reference)} as reference, line_type as type,
-       cast(if(line_type in {WITHOUT_GROSS}, 0, gross_units) as varchar) as gross,
-       cast(if(line_type in {WITHOUT_GROSS}, 0, gross_units) - net_units as varchar) as fee,
-       cast(net_units as varchar) as net, code as currency,
+       {_identifier(columns.line_id)} || suffix as line_id,
+       if(part > 0, null, {_identifier(columns.transaction_id)}) as transaction_id,
+       if(part > 0, null, {_identifier(columns.reference)}) as reference, kind as type,
+       cast(moved as varchar) as gross, cast(moved - left_over as varchar) as fee,
+       cast(left_over as varchar) as net, told_in as currency,
        booked as booked_at,
        coalesce({
         f"cast(try_strptime({valued}, {_literal(mapping.date_format)}) as date)"
@@ -176,27 +208,45 @@ select place, formula, cast(place - 1 as varchar) as line_no,
        null::date as also_dated, lower({_text(columns.method) if columns.method else "null"})
          as method,
        null::bigint as commission, null::bigint as markup, null::bigint as scheme_fees,
-       null::bigint as interchange, null::varchar as rate,
-       case when line_type not in {WITHOUT_GROSS} and gross_units - fee_units <> net_units
+       null::bigint as interchange,
+       if(part > 0, rate_of(net_units, paid_factor, gross_units, factor), null) as rate,
+       case when not converted and line_type not in {WITHOUT_GROSS}
+             and gross_units - fee_units <> net_units
             then 'gross - fee is not net' end as refused
-"""
+"""  # noqa: S608 - every name and every literal of the mapping is quoted
 
 
 def _type(mapping: ReportMapping) -> str:
     word = f"trim({_text(mapping.columns.type)})"
-    cases = " ".join(
-        f"when {_literal(told)} then {_literal(type_)}" for told, type_ in mapping.types.items()
-    )
-    known = f"case {word} {cases} else {_literal(mapping.others)} end"
+    whole = {told: type_ for told, type_ in mapping.types.items() if not told.endswith(ANY_END)}
+    begun = {told: type_ for told, type_ in mapping.types.items() if told.endswith(ANY_END)}
+    cases = [f"when {word} = {_literal(told)} then {_literal(it)}" for told, it in whole.items()]
+    cases += [
+        f"when starts_with({word}, {_literal(told.removesuffix(ANY_END))}) then {_literal(it)}"
+        for told, it in sorted(begun.items(), key=lambda one: -len(one[0]))
+    ]
+    if mapping.described is not None:
+        column, words = mapping.described
+        cases = [
+            f"when starts_with(trim({quoted(column)}), {_literal(told)}) then {_literal(it)}"
+            for told, it in words.items()
+        ] + cases
+    known = f"case {' '.join(cases)} else {_literal(mapping.others)} end"
     if mapping.keep is None:
         return known
-    column, words = mapping.keep
-    kept = " or ".join(f"starts_with({quoted(column)}, {_literal(it)})" for it in words)
+    column, kept_words = mapping.keep
+    kept = " or ".join(f"starts_with({quoted(column)}, {_literal(it)})" for it in kept_words)
     return f"case when {kept or 'false'} then {known} else {_literal(LEFT_OUT)} end"
 
 
-def _amount(column: Sequence[str], mapping: ReportMapping, *, is_fee: bool = False) -> str:
-    factor = "c.factor" if mapping.units == "major" else "1"
+def _amount(
+    column: Sequence[str],
+    mapping: ReportMapping,
+    *,
+    is_fee: bool = False,
+    factor: str = "c.factor",
+) -> str:
+    factor = factor if mapping.units == "major" else "1"
     amount = f"units(plain({_text(column)}), {factor})"
     if is_fee and mapping.fee_is_negative:
         return f"- ({amount})"

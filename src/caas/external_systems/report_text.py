@@ -61,7 +61,7 @@ class Head:
             raise BadReportError(
                 f"There are {len(named)} columns; no report has as many.", line=line + 1
             )
-        return tuple(column.strip() for column in named)
+        return tuple(" ".join(column.split()) for column in named)
 
     @property
     def delimiter(self) -> str:

@@ -14,6 +14,7 @@ Rules a change must keep:
 from collections.abc import Mapping
 from datetime import date, timedelta
 from http import HTTPStatus
+from pathlib import Path
 from types import MappingProxyType
 from typing import Final, TypeVar
 from urllib.parse import quote
@@ -186,6 +187,9 @@ class SeedContractGateway:
         page = decoded(answer, wire.SETTLEMENT_PAGE_DECODER).as_page()
         different = [] if page.date == day else [f"the report of {page.date}, not of {day}"]
         return _agreed(answer, page, different)
+
+    async def settlement_file(self, day: date, path: Path) -> None:
+        """Say that reports come in pages here."""
 
     def read_event(self, body: bytes) -> GatewayEvent:
         """Decode a webhook's body, after its signature was verified."""

@@ -11,15 +11,14 @@ Rules a change must keep:
 - Only currencies whose minor unit is the same for Stripe and ISO 4217.
 """
 
-from collections.abc import Callable, Mapping
-from datetime import date, datetime, timedelta
+from collections.abc import Mapping, Sequence
+from datetime import date, timedelta
 from http import HTTPStatus
+from pathlib import Path
 from typing import Final, NoReturn, TypeVar
 from urllib.parse import quote, urlencode
 
-import msgspec
-
-from caas.external_systems import stripe_settlements, stripe_webhooks, stripe_wire
+from caas.external_systems import stripe_webhooks, stripe_wire
 from caas.external_systems.http import HttpClient
 from caas.external_systems.http_answers import (
     GatewayFailure,
@@ -40,11 +39,13 @@ from caas.external_systems.payment_gateway import (
     GatewayEvent,
     GatewayRefund,
     GatewayTransaction,
+    SettlementFile,
     SettlementPage,
     TransactionRequest,
     TransactionStatus,
     mismatches,
 )
+from caas.external_systems.stripe_settlements import WAITS_SECONDS, StripeReports
 from caas.rules.card_numbers import scrub
 
 API_VERSION: Final = "2025-04-30.basil"
@@ -66,7 +67,6 @@ CURRENCIES: Final = frozenset(
     {"AUD", "BRL", "CAD", "CHF", "CZK", "DKK", "EUR", "GBP"}
     | {"JPY", "MXN", "NOK", "NZD", "PLN", "RON", "SEK", "USD"}
 )
-MOVEMENTS_MAX: Final = 50_000
 EXPANDED: Final = ("expand[]", "latest_charge.balance_transaction")
 INTENTS: Final = "/v1/payment_intents"
 REFUSALS: Final[Mapping[str, type[RefusedByPartnerError]]] = {
@@ -87,10 +87,12 @@ class StripeGateway:
     name = "stripe"
     capabilities = CAPABILITIES
 
-    def __init__(self, http: HttpClient, *, clock: Callable[[], datetime]) -> None:
-        """Speak over a client; the clock tells when a day's report is closed."""
+    def __init__(
+        self, http: HttpClient, *, report_waits_seconds: Sequence[float] = WAITS_SECONDS
+    ) -> None:
+        """Speak over a client; a report that is being prepared is waited for so long."""
         self._http = http
-        self._clock = clock
+        self._reports = StripeReports(http, _accepted, report_waits_seconds)
 
     async def initiate(self, request: TransactionRequest, *, key: str) -> GatewayTransaction:
         """Ask for the funds; a decline is a transaction with status failed."""
@@ -176,20 +178,13 @@ class StripeGateway:
         return _agreed(answer, refund, different)
 
     async def settlements(self, day: date, cursor: str | None = None) -> SettlementPage:
-        """Fetch the whole report of a day: it has one page, and no cursor."""
-        assert cursor is None, "the report of a day has one page"
-        movements: list[msgspec.Raw] = []
-        after: str | None = None
-        while True:
-            query = stripe_settlements.query_of(day, after)
-            answer = _accepted(await self._http.send("GET", f"/v1/balance_transactions{query}"))
-            page = decoded(answer, stripe_settlements.BALANCE_PAGE_DECODER)
-            movements += page.data
-            after = _position_after(answer, page)
-            if after is None:
-                return stripe_settlements.report(day, movements, now=self._clock())
-            if len(movements) > MOVEMENTS_MAX:
-                raise answer.unknown(UnknownReason.OVERSIZED, f"over {MOVEMENTS_MAX} movements")
+        """Refuse: a day's report is a file here, of any size."""
+        del cursor
+        self._refuse("GET", "no_pages", f"The report of {day} is a file.")
+
+    async def settlement_file(self, day: date, path: Path) -> SettlementFile:
+        """Write the itemized report of a day (UTC) to a file, as far as Stripe has its data."""
+        return await self._reports.file(day, path)
 
     def read_event(self, body: bytes) -> GatewayEvent | None:
         """Decode a verified webhook, None when it tells nothing of a payment."""
@@ -275,13 +270,6 @@ def _refund_of(answer: HttpAnswer, refund: stripe_wire.Refund) -> GatewayRefund:
         return refund.as_refund()
     except ValueError as error:
         raise answer.unknown(UnknownReason.MISMATCH, str(error)) from error
-
-
-def _position_after(answer: HttpAnswer, page: stripe_settlements.BalancePage) -> str | None:
-    try:
-        return stripe_settlements.next_position(page)
-    except msgspec.MsgspecError as error:
-        raise answer.unknown(UnknownReason.MALFORMED, str(error)) from error
 
 
 def _error_of(answer: HttpAnswer) -> stripe_wire.StripeError:

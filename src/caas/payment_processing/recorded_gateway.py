@@ -11,6 +11,7 @@ about a payment and have their own record.
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import date
+from pathlib import Path
 from typing import TypeVar
 from uuid import UUID
 
@@ -29,6 +30,7 @@ from caas.external_systems.payment_gateway import (
     GatewayRefund,
     GatewayTransaction,
     PaymentGateway,
+    SettlementFile,
     SettlementPage,
     TransactionRequest,
 )
@@ -109,6 +111,10 @@ class RecordedGateway:
     async def settlements(self, day: date, cursor: str | None = None) -> SettlementPage:
         """Fetch a page of a settlement report."""
         return await self._gateway.settlements(day, cursor)
+
+    async def settlement_file(self, day: date, path: Path) -> SettlementFile | None:
+        """Write a settlement report to a file, where it comes as one."""
+        return await self._gateway.settlement_file(day, path)
 
     def read_event(self, body: bytes) -> GatewayEvent | None:
         """Decode a verified webhook; nothing is asked of the gateway."""

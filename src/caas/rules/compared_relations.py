@@ -11,6 +11,8 @@ Rules a change must keep:
 
 from typing import Final
 
+from caas.rules import postings
+
 RULE_VERSION: Final = "3"
 
 Columns = tuple[tuple[str, str], ...]
@@ -122,12 +124,7 @@ RELATIONS: Final[dict[str, Columns]] = {
 
 MATCHED: Final = "matched"
 GIVEN_BACK: Final = "given_back"
-OF_PROVIDER: Final = frozenset(
-    {
-        "provider_fee", "provider_cost", "provider_tax", "provider_invoice", "reserve",
-        "own_transfer", "carried_balance", "conversion",
-    }
-)  # fmt: skip
+OF_PROVIDER: Final = frozenset(postings.OF_PROVIDER)
 """Classes of what is no payment's money; each moves between the bank and an account of its own."""
 
 AGREEING: Final = OF_PROVIDER | {MATCHED, GIVEN_BACK}

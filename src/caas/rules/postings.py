@@ -109,6 +109,7 @@ ACCOUNTS: Final = frozenset(
         RESERVATION_HELD,
         GATEWAY_CLAIMS,
         UNEXPLAINED_FUNDS,
+        *OF_PROVIDER.values(),
         *(earned(payment_type) for payment_type in PaymentType),
         *(risk_loss(cause) for cause in LOSS_CAUSES),
     }

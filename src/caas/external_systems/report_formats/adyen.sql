@@ -2,18 +2,21 @@
 -- in the account's zone. The type says which way the money went: published samples have it in the
 -- debit column of a settled payment. The payout to the bank is no line but the control total. What
 -- is paid out in another currency than it was charged in is three lines: the settlement in the
--- currency of the charge, and the conversion out of it and into the other, with its rate.
+-- currency of the charge, and the conversion out of it and into the other, with its rate. Columns
+-- may be chosen: without the gross, it is the net and the costs that were kept of it; without its
+-- currency, it is that of the net; without a zone, times are CET.
 create view told as
 with typed as (
   select raw.*, n.code, n.factor, g.code as gross_code, g.factor as gross_factor, z.minutes,
+         k.name as zone_name,
          units(plain("Net Credit (NC)"), n.factor) - units(plain("Net Debit (NC)"), n.factor)
            as net_units,
-         units(plain("Gross Credit (GC)"), coalesce(g.factor, n.factor)) as credit,
-         units(plain("Gross Debit (GC)"), coalesce(g.factor, n.factor)) as debit,
-         units(plain("Commission (NC)"), n.factor) as commission,
-         units(plain("Markup (NC)"), n.factor) as markup,
-         units(plain("Scheme Fees (NC)"), n.factor) as scheme_fees,
-         units(plain("Interchange (NC)"), n.factor) as interchange,
+         units(plain($gross_credit), coalesce(g.factor, n.factor)) as credit,
+         units(plain($gross_debit), coalesce(g.factor, n.factor)) as debit,
+         units(plain($commission_nc), n.factor) as commission,
+         units(plain($markup_nc), n.factor) as markup,
+         units(plain($scheme_fees_nc), n.factor) as scheme_fees,
+         units(plain($interchange_nc), n.factor) as interchange,
          case "Type"
            when 'Settled' then 'settlement'
            when 'SettledBulk' then 'settlement'
@@ -28,6 +31,7 @@ with typed as (
            when 'Fee' then 'fee'
            when 'CashOutFee' then 'fee'
            when 'AdvancementCommissionFee' then 'fee'
+           when 'AuthorisationSchemeFee' then 'fee'
            when 'MiscCosts' then 'cost'
            when 'PaymentCost' then 'cost'
            when 'InvoiceDeduction' then 'invoice'
@@ -35,17 +39,21 @@ with typed as (
            when 'Balancetransfer' then 'carried'
            when 'InternalCompanyPayout' then 'transfer'
            when 'MerchantPayin' then 'transfer'
+           when 'MatchedStatement' then 'transfer'
            when 'BankInstructionReturned' then 'transfer'
            else 'adjustment' end as line_type
     from raw
     left join currencies n on n.code = "Net Currency"
-    left join currencies g on g.code = "Gross Currency"
-    left join zones z on z.code = upper("TimeZone")
+    left join currencies g on g.code = $gross_currency
+    left join zones z on z.code = upper(coalesce($zone, 'CET'))
+    left join pg_timezone_names() k on k.name = $zone and z.code is null
    where "Type" <> 'MerchantPayout' or "Type" is null
 ), moved as (
   select *,
          case when line_type in ('fee', 'cost', 'invoice') then 0
               when line_type in ('reserve', 'carried', 'transfer') then net_units
+              when $gross_credit is null and $gross_debit is null
+                then net_units + commission + markup + scheme_fees + interchange
               when line_type in ('settlement', 'chargeback_reversal', 'refund_reversal')
                 then credit + debit
               when line_type in ('refund', 'chargeback', 'settlement_failure') then - credit - debit
@@ -62,9 +70,9 @@ with typed as (
 )
 select place, formula, cast(place - 1 + part * 1000000000 as varchar) as line_no,
        "Batch Number" as batch_id,
-       identifier("Modification Reference") || suffix as line_id,
+       identifier($modification) || suffix as line_id,
        if(part > 0, null, nullif("Psp Reference", '')) as transaction_id,
-       if(part > 0, null, nullif("Merchant Reference", '')) as reference,
+       if(part > 0, null, nullif($reference, '')) as reference,
        if(part > 0, 'conversion', line_type) as type,
        cast(case part when 1 then - gross_units when 2 then converted_gross else gross_units end
          as varchar) as gross,
@@ -74,14 +82,16 @@ select place, formula, cast(place - 1 + part * 1000000000 as varchar) as line_no
                  when converted then gross_units else net_units end as varchar) as net,
        if(part < 2 and converted, gross_code, "Net Currency") as currency,
        case when regexp_full_match("Creation Date", '\d{4}-\d\d-\d\d \d\d:\d\d:\d\d')
-            then try_cast("Creation Date" as timestamp) - to_minutes(minutes) end as booked_at,
+            then coalesce(try_cast("Creation Date" as timestamp) - to_minutes(minutes),
+              timezone('UTC', timezone(zone_name, try_cast("Creation Date" as timestamp))))
+            end as booked_at,
        case when regexp_full_match("Creation Date", '\d{4}-\d\d-\d\d.*')
             then try_cast(left("Creation Date", 10) as date) end as value_date,
-       null::date as also_dated, lower(nullif("Payment Method", '')) as method,
+       null::date as also_dated, lower(nullif($method, '')) as method,
        if(part = 1, null, commission) as commission, if(part = 1, null, markup) as markup,
        if(part = 1, null, scheme_fees) as scheme_fees, if(part = 1, null, interchange)
          as interchange,
-       case when part > 0 then coalesce(nullif(plain("Exchange Rate"), ''),
+       case when part > 0 then coalesce(nullif(plain($exchange_rate), ''),
               rate_of(converted_gross, factor, gross_units, gross_factor)) end as rate,
        null::varchar as refused
   from split

@@ -12,12 +12,12 @@ written down here, so that a refused one changes nothing.
 import asyncio
 import csv
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from datetime import UTC, date
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from datetime import date
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, TypeVar
 from uuid import UUID
 
 from caas.billing_database.identifiers import derived_id
@@ -33,33 +33,28 @@ from caas.external_systems.http_answers import GatewayFailure
 from caas.external_systems.payment_gateway import (
     PaymentGateway,
     ReportStatus,
-    SettlementLine,
+    SettlementFile,
     SettlementPage,
 )
 from caas.external_systems.reconciliation_workbench import Workbench
 from caas.external_systems.reconciliation_workbench_reading import Sums
 from caas.external_systems.report_files import BadReportError, ReportFile, ReportFormat
 from caas.payment_processing.reconciliation.file_checks import Expected, Where, check_file
+from caas.payment_processing.reconciliation.report_pages import (
+    COLUMNS,
+    UNREADABLE,
+    ReportMovedError,
+    ReportPages,
+)
 from caas.rules.card_numbers import contains_card_number, scrub
 
 PAGES_MAX: Final = 1_000_000
-UNREADABLE: Final = "unreadable"
 CONTRADICTS: Final = "contradicts"
 STORED_OTHERWISE: Final = "it says other than the line with its number that is stored"
 
-COLUMNS: Final = (
-    "line_no", "batch_id", "line_id", "transaction_id", "reference", "type", "gross", "fee", "net",
-    "currency", "booked_at", "value_date",
-)  # fmt: skip
-
+Answer = TypeVar("Answer")
 Progress = Callable[[str, int, int], None]
 """Tell somebody how far it is: a phase, how much is done, and of how much."""
-
-
-class ReportMovedError(BadReportError):
-    """The report grew while it was being fetched; it will be whole the next time."""
-
-    code = "report_moved"
 
 
 class ReportUnavailableError(UnavailableError):
@@ -93,19 +88,6 @@ class Fetched:
         return list({self.told.id, *(part.id for part in self.parts)})
 
 
-@dataclass(slots=True)
-class _Pages:
-    """Pages on their way into a file."""
-
-    path: Path
-    lines: int = 0
-    rows: int = 0
-    quarantined: list[Quarantined] = field(default_factory=list)
-    last: SettlementPage | None = None
-    asked_with: str | None = None
-    rows_before: int = 0
-
-
 class Fetching:
     """Brings reports to the workbench."""
 
@@ -124,20 +106,62 @@ class Fetching:
         self._progress = progress
 
     async def from_gateway(self, where: Where, bench: Workbench) -> Fetched:
-        """Fetch a day's report over HTTP; what is stored of it is not fetched again.
+        """Fetch a day's report: as the file the gateway makes of it, or page by page.
+
+        Of pages, those that are stored are not fetched again.
 
         Raises:
             ReportUnavailableError: the gateway gave no usable answer.
             BadReportError: it contradicts itself, or what it said before.
         """
+        path = bench.folder / "report.csv"
+        file = await self._answered(where.day, self._gateway.settlement_file(where.day, path))
+        if file is not None:
+            return await self._from_gateway_file(where, file, path, bench)
+        return await self._from_pages(where, bench)
+
+    async def _from_gateway_file(
+        self, where: Where, file: SettlementFile, path: Path, bench: Workbench
+    ) -> Fetched:
+        """Take the file that the gateway made of a day; it may have no line."""
+        told = ReportTold(
+            gateway=self._gateway.name,
+            day=where.lines_on,
+            part="",
+            report_ref=file.report_id,
+            origin="gateway",
+            format=file.format,
+            closed=file.status is ReportStatus.CLOSED,
+            line_count=None,
+            gross_total=None,
+            net_total=None,
+            late_of=where.late_of,
+        )
+        known = await self._reports.get(told.id)
+        if known is not None and known.lines_stored and known.format != told.format:
+            raise BadReportError(
+                f"The report of {where.day} is stored as {known.format}, and the gateway gives it "
+                f"as {told.format} now: its lines would be there twice."
+            )
+        if await asyncio.to_thread(report_files.has_lines, path):
+            examined = await asyncio.to_thread(report_files.examine, path, bench.folder)
+            await self._read_onto(bench, examined)
+            await asyncio.to_thread(check_file, bench, where, Expected())
+        else:
+            await asyncio.to_thread(bench.read_nothing)
+        fetched = await self._compare_with_stored(told, bench, whole=True, by_id=True)
+        fetched.told = replace(told, line_count=fetched.lines)
+        return fetched
+
+    async def _from_pages(self, where: Where, bench: Workbench) -> Fetched:
         known = await self._reports.get(_told_id(self._gateway.name, where.day, ""))
         resumed = known if known is not None and where.late_of is None else None
-        pages = _Pages(
+        pages = ReportPages(
             bench.folder / "pages.csv", rows_before=resumed.resume_rows if resumed else 0
         )
         start = resumed.resume_cursor if resumed else None
         await self._pages(where.day, pages, start)
-        told = _told_by_pages(self._gateway.name, where, pages)
+        told = pages.told(self._gateway.name, where)
         await self._onto_bench(bench, pages)
         fetched = await self._compare_with_stored(told, bench, whole=start is None)
         fetched.quarantined += pages.quarantined
@@ -161,8 +185,7 @@ class Fetching:
                 is stored.
         """
         file = await asyncio.to_thread(report_files.examine, path, bench.folder, self._formats)
-        await asyncio.to_thread(bench.read, file)
-        await self._take_card_numbers_aside(bench)
+        await self._read_onto(bench, file)
         canonical = file.format is report_files.CANONICAL
         gaps = await asyncio.to_thread(bench.gaps) if canonical else []
         if gaps:
@@ -175,7 +198,7 @@ class Fetching:
         fetched.told = replace(told, line_count=fetched.lines)
         return fetched
 
-    async def _pages(self, day: date, pages: _Pages, cursor: str | None) -> None:
+    async def _pages(self, day: date, pages: ReportPages, cursor: str | None) -> None:
         cursors: set[str | None] = set()
         with pages.path.open("w", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
@@ -187,7 +210,7 @@ class Fetching:
                 page = await self._page(day, cursor)
                 pages.asked_with, pages.rows_before = cursor, pages.rows_before + pages.rows
                 pages.rows = 0
-                _take_page(pages, page, writer)
+                pages.take(page, writer)
                 self._progress("fetched", pages.rows_before + pages.rows, page.line_count)
                 if page.next_cursor is None:
                     return
@@ -195,23 +218,28 @@ class Fetching:
         raise BadReportError(f"The report has more than {PAGES_MAX} pages.")
 
     async def _page(self, day: date, cursor: str | None) -> SettlementPage:
+        return await self._answered(day, self._gateway.settlements(day, cursor))
+
+    async def _answered(self, day: date, asked: Awaitable[Answer]) -> Answer:
         try:
-            return await self._gateway.settlements(day, cursor)
+            return await asked
         except GatewayFailure as failure:
             raise ReportUnavailableError(
                 f"The gateway gave no settlement report of {day}; nothing was applied, ask again "
                 f"shortly. ({failure.sentence})"
             ) from failure
 
-    async def _onto_bench(self, bench: Workbench, pages: _Pages) -> None:
+    async def _onto_bench(self, bench: Workbench, pages: ReportPages) -> None:
         if not pages.lines:
             await asyncio.to_thread(bench.read_nothing)
             return
-        file = await asyncio.to_thread(report_files.examine, pages.path, bench.folder)
-        await asyncio.to_thread(bench.read, file)
-        await self._take_card_numbers_aside(bench)
+        await self._read_onto(
+            bench, await asyncio.to_thread(report_files.examine, pages.path, bench.folder)
+        )
 
-    async def _take_card_numbers_aside(self, bench: Workbench) -> None:
+    async def _read_onto(self, bench: Workbench, file: ReportFile) -> None:
+        """Read a file onto the workbench, lines that hold a card number aside."""
+        await asyncio.to_thread(bench.read, file)
         candidates = await asyncio.to_thread(bench.card_candidates)
         holding = [place for place, text in candidates if contains_card_number(text)]
         if holding:
@@ -297,52 +325,6 @@ class Fetching:
         first = await self._reports.get(_told_id(told.gateway, day, told.part))
         late = await self._reports.late_parts(told.gateway, day, told.part) if told.late_of else []
         return [*([first] if first is not None else []), *late]
-
-
-def _take_page(pages: _Pages, page: SettlementPage, writer: Any) -> None:
-    first = pages.last
-    if first is not None and (first.report_id, first.date) != (page.report_id, page.date):
-        raise BadReportError("The pages are not of one report.")
-    if first is not None and page.status is ReportStatus.CLOSED:
-        totals = (first.line_count, first.gross_total, first.net_total)
-        if totals != (page.line_count, page.gross_total, page.net_total):
-            raise ReportMovedError("The report's control totals changed between two pages.")
-    for line in page.lines:
-        writer.writerow(_cells(line))
-    for bad in page.quarantined:
-        number = pages.rows_before + bad.position + 1
-        pages.quarantined.append(
-            Quarantined(number + 1, number, None, UNREADABLE, bad.reason, bad.text)
-        )
-    pages.lines += len(page.lines)
-    pages.rows += len(page.lines) + len(page.quarantined)
-    pages.last = page
-
-
-def _cells(line: SettlementLine) -> tuple[object, ...]:
-    booked_at = line.booked_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-    return (
-        line.line_no, line.batch_id, None, line.transaction_id, line.reference, line.type,
-        line.gross, line.fee, line.net, line.currency, booked_at, line.value_date.isoformat(),
-    )  # fmt: skip
-
-
-def _told_by_pages(gateway: str, where: Where, pages: _Pages) -> ReportTold:
-    page = pages.last
-    assert page is not None, "a report has at least one page"
-    return ReportTold(
-        gateway=gateway,
-        day=where.lines_on,
-        late_of=where.late_of,
-        part="",
-        report_ref=page.report_id,
-        origin="gateway",
-        format="canonical",
-        closed=page.status is ReportStatus.CLOSED,
-        line_count=page.line_count,
-        gross_total=page.gross_total,
-        net_total=page.net_total,
-    )
 
 
 def _told_id(gateway: str, day: date, part: str) -> UUID:

@@ -50,10 +50,10 @@ from caas.payment_processing.reconciliation.fetching import (
     Fetched,
     Fetching,
     Progress,
-    ReportMovedError,
 )
 from caas.payment_processing.reconciliation.file_checks import Expected, Where
 from caas.payment_processing.reconciliation.finance_terms import FinanceTerms, Preview
+from caas.payment_processing.reconciliation.report_pages import ReportMovedError
 from caas.payment_processing.reconciliation.reporting import FIRST_DAY, DayOutOfReachError
 from caas.payment_processing.reconciliation.updating import Run, Updating
 from caas.rules.compared_relations import RULE_VERSION, names

@@ -19,8 +19,8 @@ PLANT: Final = """
 with report as (
   insert into settlement_reports (id, gateway, day, part, report_ref, origin, format, status,
       lines_stored, gross_stored, net_stored, received_at, updated_at)
-  select gen_random_uuid(), $1, $2::date - 3, 'planted', 'planted', 'file', 'canonical', 'open', $3::bigint,
-         $3::bigint * 1000, $3::bigint * 1000, db_now(), db_now()
+  select gen_random_uuid(), $1, $2::date - 3, 'planted', 'planted', 'file', 'canonical', 'open',
+         $3::bigint, $3::bigint * 1000, $3::bigint * 1000, db_now(), db_now()
   returning id, day
 ), lines as (
   insert into settlement_lines (report_id, line_no, batch_id, transaction_id, reference, type,

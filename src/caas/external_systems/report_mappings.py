@@ -160,29 +160,12 @@ def _refuse_amounts(mapping: ReportMapping) -> None:
 
 
 def _statement(mapping: ReportMapping) -> str:
+    """Return the view of the canonical columns; a row in two currencies is three lines."""
     columns = mapping.columns
-    currency = f"upper({_text(columns.currency)})" if columns.currency else _of(mapping.currency)
-    paid_in = f"upper({_text(columns.net_currency)})" if columns.net_currency else "code"
-    gross = _amount(columns.gross, mapping)
-    net = _amount(columns.net, mapping, factor="n.factor") if columns.net else None
-    fee = _amount(columns.fee, mapping, is_fee=True) if columns.fee else None
-    booked = f"try_strptime({_text(columns.booked_at)}, {_literal(mapping.time_format)})"
-    if "%z" not in mapping.time_format:
-        booked = f"timezone({_literal(mapping.zone)}, {booked})"
-    valued = _text(columns.value_date) if columns.value_date else None
+    method = _text(columns.method) if columns.method else "null"
     return f"""
 create view told as
-from (
-  from (from (from raw select *, {_type(mapping)} as line_type, {currency} as code)
-        select *, {paid_in} as paid_in) r
-  left join currencies c using (code)
-  left join currencies n on n.code = r.paid_in
-  select r.*, c.factor, n.factor as paid_factor, {gross} as gross_units,
-         {net or f"({gross}) - ({fee})"} as net_units, {fee or "null::bigint"} as fee_units,
-         timezone('UTC', {booked}) as booked,
-         coalesce(r.paid_in <> r.code, false) and line_type in {CONVERTED} as converted
-   where line_type <> {_literal(LEFT_OUT)} or line_type is null
-) r
+from ({_amounts_of(mapping)}) r
 cross join lateral (
   from parts p select part, suffix,
        if(part > 0, 'conversion', line_type) as kind,
@@ -199,21 +182,46 @@ select place, formula, cast(place - 1 + part * 1000000000 as varchar) as line_no
        if(part > 0, null, {_identifier(columns.reference)}) as reference, kind as type,
        cast(moved as varchar) as gross, cast(moved - left_over as varchar) as fee,
        cast(left_over as varchar) as net, told_in as currency,
-       booked as booked_at,
-       coalesce({
-        f"cast(try_strptime({valued}, {_literal(mapping.date_format)}) as date)"
-        if valued
-        else "null"
-    }, cast(booked as date)) as value_date,
-       null::date as also_dated, lower({_text(columns.method) if columns.method else "null"})
-         as method,
+       booked as booked_at, coalesce({_value_date(mapping)}, cast(booked as date)) as value_date,
+       null::date as also_dated, lower({method}) as method,
        null::bigint as commission, null::bigint as markup, null::bigint as scheme_fees,
        null::bigint as interchange,
        if(part > 0, rate_of(net_units, paid_factor, gross_units, factor), null) as rate,
        case when not converted and line_type not in {WITHOUT_GROSS}
              and gross_units - fee_units <> net_units
             then 'gross - fee is not net' end as refused
-"""  # noqa: S608 - every name and every literal of the mapping is quoted
+"""
+
+
+def _amounts_of(mapping: ReportMapping) -> str:
+    """Return the rows with their types, amounts, currencies and times."""
+    columns = mapping.columns
+    currency = f"upper({_text(columns.currency)})" if columns.currency else _of(mapping.currency)
+    paid_in = f"upper({_text(columns.net_currency)})" if columns.net_currency else "code"
+    gross = _amount(columns.gross, mapping)
+    net = _amount(columns.net, mapping, factor="n.factor") if columns.net else None
+    fee = _amount(columns.fee, mapping, is_fee=True) if columns.fee else None
+    booked = f"try_strptime({_text(columns.booked_at)}, {_literal(mapping.time_format)})"
+    if "%z" not in mapping.time_format:
+        booked = f"timezone({_literal(mapping.zone)}, {booked})"
+    return f"""
+  from (from (from raw select *, {_type(mapping)} as line_type, {currency} as code)
+        select *, {paid_in} as paid_in) r
+  left join currencies c using (code)
+  left join currencies n on n.code = r.paid_in
+  select r.*, c.factor, n.factor as paid_factor, {gross} as gross_units,
+         {net or f"({gross}) - ({fee})"} as net_units, {fee or "null::bigint"} as fee_units,
+         timezone('UTC', {booked}) as booked,
+         coalesce(r.paid_in <> r.code, false) and line_type in {CONVERTED} as converted
+   where line_type <> {_literal(LEFT_OUT)} or line_type is null
+"""
+
+
+def _value_date(mapping: ReportMapping) -> str:
+    column = mapping.columns.value_date
+    if column is None:
+        return "null"
+    return f"cast(try_strptime({_text(column)}, {_literal(mapping.date_format)}) as date)"
 
 
 def _type(mapping: ReportMapping) -> str:

@@ -34,11 +34,11 @@ def letterhead(market: Market) -> Letterhead:
 
 
 def orders_refund(refunds: PromisedRefunds) -> RefundOfOrders:
-    """Return the refund that Order Management is promised; the same reason refunds once."""
+    """Return the refund that Order Management is promised: all that is left, once for a reason."""
 
-    async def refund(payment_id: UUID, amount: int, reason: str) -> object:
-        return await refunds.promise(
-            payment_id, amount=amount, reason=reason, key=reason, requested_by="order-management"
+    async def refund(payment_id: UUID, reason: str) -> object:
+        return await refunds.promise_rest(
+            payment_id, reason=reason, key=reason, requested_by="order-management"
         )
 
     return refund

@@ -7,7 +7,8 @@ does the next thing, so that running it twice, late or elsewhere is harmless.
 Rules a change must keep: dispatch is by kind and nothing else; a handler that fails is tried again
 with growing waits and then parked with a case, never dropped; a partner or a database that does not
 answer is waited for, however long; the loop never ends by an error, and no piece of work waits for
-another; whoever is slow but alive keeps its lease, whoever is frozen loses it.
+another; whoever is slow but alive keeps its lease, whoever is frozen loses it when it ends, and
+whoever is dead within seconds (decision 111).
 """
 
 import asyncio
@@ -22,6 +23,7 @@ from caas.billing_database.batching import Batcher
 from caas.billing_database.cases import PARKED, Cases
 from caas.billing_database.connection import Connection
 from caas.billing_database.due_work import DueWork, DueWorkRows
+from caas.billing_database.processes import LOOK_SECONDS, Processes
 from caas.errors import UnavailableError
 from caas.external_systems.http_answers import (
     NotSentError,
@@ -81,6 +83,8 @@ class OpenWork:
         self._cases = cases
         self._pace = pace
         self._handlers: dict[str, Handler] = {}
+        self._safety_nets: set[str] = set()
+        self._processes = Processes(cases.database)
         self._wake = asyncio.Event()
         self._under_way: dict[asyncio.Task[None], DueWork] = {}
         self._lease_seconds = max(pace.seconds(LEASE_SECONDS), LEASE_SECONDS_MIN)
@@ -91,10 +95,16 @@ class OpenWork:
         """The table, for whoever adds work."""
         return self._rows
 
-    def register(self, kind: str, handler: Handler) -> None:
-        """Let `handler` do the work of this kind; one handler a kind."""
+    def register(self, kind: str, handler: Handler, *, safety_net: bool = False) -> None:
+        """Let `handler` do the work of this kind; one handler a kind.
+
+        `safety_net` is for kinds that are written down by whoever begins to do them at once: when
+        that process dies, they are due at once.
+        """
         assert kind not in self._handlers, f"{kind} has a handler already"
         self._handlers[kind] = handler
+        if safety_net:
+            self._safety_nets.add(kind)
 
     def wake(self) -> None:
         """Look at once: something became due."""
@@ -119,7 +129,10 @@ class OpenWork:
 
     async def run(self) -> None:
         """Do what is due, until cancelled; what is under way then may still end."""
-        renewing = asyncio.create_task(self._keep_leases())
+        beside = (
+            asyncio.create_task(self._keep_leases()),
+            asyncio.create_task(self._follow_the_dead()),
+        )
         try:
             while True:
                 self._wake.clear()
@@ -132,7 +145,8 @@ class OpenWork:
                 if not claimed:
                     await self._rest()
         finally:
-            renewing.cancel()
+            for task in beside:
+                task.cancel()
             await self._last_words()
 
     async def run_due(self) -> int:
@@ -184,6 +198,20 @@ class OpenWork:
                     )
                 except Exception:  # a lease that is not renewed is only lost
                     _log.exception("open_work.leases_not_renewed")
+
+    async def _follow_the_dead(self) -> None:
+        """Take up what processes had under way that are silent at two looks in a row."""
+        silent: frozenset[int] = frozenset()
+        while True:
+            try:
+                before, silent = silent, await self._processes.silent()
+                dead = silent & before
+                if dead and await self._processes.free_work_of(dead, self._safety_nets):
+                    self.wake()
+            except Exception as error:  # their leases end, too
+                silent = frozenset()
+                _log.debug("open_work.processes_not_known", because=str(error))
+            await asyncio.sleep(LOOK_SECONDS)
 
     async def _last_words(self) -> None:
         """Let what is under way end by itself for a moment, then stop it."""

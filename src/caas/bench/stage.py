@@ -52,7 +52,8 @@ placed as (
   insert into service_orders
     (id, customer, vin, service, duration_days, amount, currency, created_at)
   select o.id, $2, o.vin, o.service, $5, $6, 'EUR', db_now() from o)
-select r.obstacle from o cross join lateral reserve_term(o.vin, o.service, $2, o.id, null, $5, 1) r
+select r.obstacle
+  from o cross join lateral reserve_term(o.vin, o.service, $2, o.id, null, $5, 1, true) r
 """
 
 

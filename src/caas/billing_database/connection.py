@@ -22,7 +22,13 @@ from typing import TypeAlias, TypeVar
 
 import asyncpg
 
-from caas.billing_database.database_sessions import look_at_server, prepared
+from caas.billing_database.database_sessions import (
+    PROCESS,
+    look_at_server,
+    new_process_id,
+    prepared,
+    register,
+)
 from caas.billing_database.pulse import PulseTaker
 from caas.errors import StartupError, UnavailableError
 from caas.rules.durations import Durations
@@ -290,6 +296,8 @@ async def connect(
         settings, login_too_strong = await look_at_server(dsn)
         if read_only:
             settings["default_transaction_read_only"] = "on"
+        else:
+            settings[PROCESS] = str(new_process_id())
         pool = await asyncpg.create_pool(
             dsn,
             min_size=1,
@@ -299,6 +307,8 @@ async def connect(
             init=partial(prepared, settings=settings),
             reset=_keep_session,
         )
+        if PROCESS in settings:
+            await register(pool, int(settings[PROCESS]))
     except (TimeoutError, ValueError, asyncpg.PostgresError, *UNREACHABLE) as error:
         raise cannot_open(dsn, error) from error
     database = Database(pool, dsn, login_too_strong=login_too_strong)

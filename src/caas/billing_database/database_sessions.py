@@ -12,6 +12,9 @@ Rule a change must keep: what is set here never weakens what an administrator ha
 """
 
 import asyncio
+import os
+import secrets
+import socket
 from typing import Any, Final, TypeAlias
 
 import asyncpg
@@ -34,6 +37,10 @@ SETTINGS: Final = {
     "idle_in_transaction_session_timeout": "60s",
     "jit": "off",  # a plan is made once and run in milliseconds; compiling it takes longer
 }
+PROCESS: Final = "caas.process"
+"""The setting that names the process in each of its sessions."""
+PRESENCE: Final = 1667326323
+BE_PRESENT: Final = "select pg_advisory_lock_shared($1::integer, $2::integer)"
 SET: Final = (
     "select set_config(name, value, false) from unnest($1::text[], $2::text[]) s(name, value)"
 )
@@ -48,6 +55,10 @@ select (select pg_has_role(current_user, oid, 'member')
        (select pg_has_role(current_user, nspowner, 'usage')
           from pg_namespace where nspname = 'caas') as owner, current_user as login
 """
+REGISTER: Final = """
+insert into processes (id, name, started_at) values ($1, $2, db_now()) on conflict (id) do nothing
+"""
+PROCESS_ID_MAX: Final = 2**31 - 1
 BACKEND: Final = "select pg_backend_pid()"
 
 NOT_OURS: Final = (asyncpg.SyntaxOrAccessError, asyncpg.ProtocolViolationError)
@@ -95,6 +106,25 @@ async def prepared(session: Session, settings: dict[str, str]) -> None:
     )
     await session.fetch(DURABLE)
     await session.fetch(SET, list(settings), list(settings.values()))
+    if PROCESS in settings:
+        await session.fetch(BE_PRESENT, PRESENCE, int(settings[PROCESS]))
+
+
+def new_process_id() -> int:
+    """Return the number of a process that begins; nobody else has it."""
+    return 1 + secrets.randbelow(PROCESS_ID_MAX)
+
+
+async def register(pool: asyncpg.Pool, process_id: int) -> None:
+    """Write down a process that has just opened its first session.
+
+    A database that is not migrated yet holds nothing that could be taken over.
+    """
+    name = f"{socket.gethostname()}:{os.getpid()}"[:200]
+    try:
+        await pool.execute(REGISTER, process_id, name)
+    except asyncpg.UndefinedTableError:
+        return
 
 
 def _too_strong(who: Any) -> str | None:  # a row

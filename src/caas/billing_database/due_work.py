@@ -2,7 +2,7 @@
 
 Rules a change must keep: leases run on the database's clock; a claim raises the row's fence, and
 only the holder of that fence may finish or put off the row, so that a worker that was frozen past
-its lease changes nothing when it wakes.
+its lease changes nothing when it wakes; a row that only waits is held by no process.
 """
 
 from collections.abc import Sequence
@@ -21,12 +21,12 @@ select k, s, db_now() + make_interval(secs => d), p, db_now()
   from unnest($1::text[], $2::uuid[], $3::double precision[], $4::jsonb[]) as w(k, s, d, p)
 on conflict (kind, subject) do update
    set due_at = least(o.due_at, excluded.due_at), payload = o.payload || excluded.payload,
-       fence = o.fence + 1, lease_until = null, parked_at = null,
+       fence = o.fence + 1, lease_until = null, parked_at = null, held_by = excluded.held_by,
        attempts = case when o.parked_at is null then o.attempts else 0 end
 """
 CLAIM = """
 update open_work o set lease_until = db_now() + make_interval(secs => $2), fence = o.fence + 1,
-       attempts = o.attempts + 1
+       attempts = o.attempts + 1, held_by = this_process()
   from (select kind, subject from open_work
          where due_at <= db_now() and (lease_until is null or lease_until < db_now())
            and parked_at is null and kind = any ($1)
@@ -40,11 +40,11 @@ delete from open_work o using unnest($1::text[], $2::uuid[], $3::bigint[]) as w(
 """
 PUT_OFF = """
 update open_work set due_at = db_now() + make_interval(secs => $4), lease_until = null,
-       last_error = $5, payload = payload || $6
+       held_by = null, last_error = $5, payload = payload || $6
  where kind = $1 and subject = $2 and fence = $3
 """
 PARK = """
-update open_work set parked_at = db_now(), lease_until = null, last_error = $4
+update open_work set parked_at = db_now(), lease_until = null, held_by = null, last_error = $4
  where kind = $1 and subject = $2 and fence = $3
 """
 RENEW = """
@@ -54,11 +54,11 @@ update open_work o set lease_until = db_now() + make_interval(secs => $4)
 """
 END = "delete from open_work where kind = $1 and subject = $2"
 POSTPONE = """
-insert into open_work as o (kind, subject, due_at, last_error, payload, created_at)
-values ($1, $2, db_now() + make_interval(secs => $3), $4, $5, db_now())
+insert into open_work as o (kind, subject, due_at, last_error, payload, created_at, held_by)
+values ($1, $2, db_now() + make_interval(secs => $3), $4, $5, db_now(), null)
 on conflict (kind, subject) do update
    set due_at = excluded.due_at, last_error = excluded.last_error, fence = o.fence + 1,
-       lease_until = null, attempts = 0, payload = o.payload || excluded.payload
+       lease_until = null, held_by = null, attempts = 0, payload = o.payload || excluded.payload
 """
 IS_HELD = "select 1 from open_work where kind = $1 and subject = $2 and fence = $3"
 NEXT_DUE = """

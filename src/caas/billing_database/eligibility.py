@@ -8,8 +8,10 @@ from typing import Final
 from uuid import UUID
 
 from caas.billing_database.connection import Database
+from caas.errors import RefusedError
 
 HAS_VEHICLE: Final = "select has_vehicle($1, $2)"
+MAY_STILL_BE_SOLD: Final = "select coalesce(may_still_be_sold($1), true)"
 DEALERSHIP_KNOWS: Final = "select dealership_knows($1, $2)"
 DEALERSHIP_SELLS: Final = """
 select exists (select from vehicle_assignments a join orders o on o.id = a.order_id
@@ -17,9 +19,28 @@ select exists (select from vehicle_assignments a join orders o on o.id = a.order
 """
 
 
+class VehicleNotTheirsError(RefusedError):
+    """A service is sold to the customer to whom the vehicle was delivered."""
+
+    code = "vehicle_not_theirs"
+
+
 async def has_vehicle(database: Database, customer: UUID, vin: str) -> bool:
     """Say whether this vehicle was delivered to this customer and is theirs."""
     return await _says(database, HAS_VEHICLE, customer, vin)
+
+
+async def may_still_be_sold(database: Database, service_order: UUID) -> bool:
+    """Say whether what a service order asks for may still be delivered to its customer."""
+    return await _says(database, MAY_STILL_BE_SOLD, service_order)
+
+
+def not_theirs(vin: str) -> VehicleNotTheirsError:
+    """Return the refusal to sell a service for somebody else's vehicle."""
+    return VehicleNotTheirsError(
+        f"No vehicle {vin} was delivered to this customer, so no service is sold to them for it. "
+        "A fleet operator needs a key with the scope fleet."
+    )
 
 
 async def dealership_knows(database: Database, dealership: str, customer: UUID) -> bool:

@@ -12,12 +12,13 @@ from typing import Final
 from uuid import UUID
 
 from caas.billing_database.connection import Connection, Database, Row
-from caas.errors import ConflictError
+from caas.billing_database.eligibility import not_theirs
+from caas.errors import ConflictError, RefusedError
 
 RESERVATION_LAPSES_SECONDS: Final = 50.0
 TERMS_MAX: Final = 500
 
-RESERVE: Final = "select * from reserve_term($1, $2, $3, $4, $5, $6, $7)"
+RESERVE: Final = "select * from reserve_term($1, $2, $3, $4, $5, $6, $7, $8)"
 TERMS: Final = """
 select e.service, t.id, t.customer, t.service_order, t.subscription, t.payment_id, t.state,
        t.starts_at, t.ends_at, t.ended_because,
@@ -53,7 +54,7 @@ SYNC_OF_VEHICLE: Final = SYNC + " where e.vin = $1 order by e.service limit $2"
 LOCK: Final = "select lock_entitlement($1, $2)"
 END_TERM: Final = "select end_term($1, $2) as entitlement"
 OF_ORDER: Final = """
-select t.id, e.vin, e.service, t.state, t.starts_at, t.ends_at,
+select t.id, e.vin, e.service, t.state, t.starts_at, t.ends_at, t.ended_because,
        coalesce(t.ends_at, 'infinity') > db_now() as lasts,
        coalesce(t.starts_at > db_now(), false) as is_ahead, c.claimed_at as sold_at,
        c.reason as claimed_because,
@@ -151,6 +152,7 @@ class OrderTerm:
     state: str
     starts_at: datetime | None
     ends_at: datetime | None
+    ended_because: str | None
     lasts: bool
     is_ahead: bool
     sold_at: datetime | None
@@ -224,11 +226,15 @@ class Entitlements:
         service_order: UUID | None = None,
         subscription: UUID | None = None,
         duration_days: int | None = None,
+        by_fleet: bool | None = None,
         within: Connection | None = None,
     ) -> None:
         """Reserve the next term for one purchase; reserving it again changes nothing.
 
+        `by_fleet` sells it for anybody's vehicle; None is as it was reserved first.
+
         Raises:
+            VehicleNotTheirsError: the vehicle is not the customer's.
             PurchasePendingError: another purchase is under way; it is named.
             AlreadyRunningError: a subscription runs, or the service refuses to be bought twice.
             OrderUsedError: the order had its term already.
@@ -242,6 +248,7 @@ class Entitlements:
             subscription,
             duration_days,
             RESERVATION_LAPSES_SECONDS,
+            by_fleet,
         )
         if row is not None:
             raise obstacle(row, vin=vin, service=service)
@@ -320,10 +327,12 @@ class Entitlements:
         return await within.fetchval(END_TERM, term, because) is not None
 
 
-def obstacle(row: Row, *, vin: str, service: str) -> ConflictError:
+def obstacle(row: Row, *, vin: str, service: str) -> ConflictError | RefusedError:
     """Return the refusal for what stands in the way of a reservation, with what is in the way."""
     facts = {"vin": vin, "service": service}
     match row["obstacle"]:
+        case "not theirs":
+            return not_theirs(vin)
         case "used":
             return OrderUsedError(**facts)
         case "pending":

@@ -3,9 +3,11 @@
 Payments put their key in when they are accepted (`payments.accept`); every other call begins and
 ends its key here. A key belongs to its caller; only its hash is stored.
 
-Rule a change must keep: a key never answers for another request.
+Rules a change must keep: a key never answers for another request; it is taken over only from a call
+that is certainly over, because its process is dead or it began long ago.
 """
 
+import asyncio
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,19 +19,26 @@ from caas.billing_database.connection import Connection, Database
 from caas.errors import RefusedError
 
 IN_FLIGHT_SECONDS_MAX = 60
+LOOK_AGAIN_SECONDS = 1.0
 
 BEGIN = """
 with mine as (
   insert into idempotency_keys (caller, key_hash, request_hash, created_at)
   values ($1, $2, $3, db_now()) on conflict do nothing returning 1)
 select exists (select from mine) as fresh, k.request_hash, k.answer_status, k.answer_body,
-       k.payment_id, k.created_at < db_now() - make_interval(secs => $4) as abandoned
+       k.payment_id, k.created_at < db_now() - make_interval(secs => $4) as abandoned,
+       case when k.answer_status is null then not process_lives(k.held_by) end as orphaned
   from (values (1)) one(row) left join idempotency_keys k on k.caller = $1 and k.key_hash = $2
 """
 TAKE_OVER = """
-update idempotency_keys set created_at = db_now()
+update idempotency_keys set created_at = db_now(), held_by = this_process()
  where caller = $1 and key_hash = $2 and answer_status is null
-   and created_at < db_now() - make_interval(secs => $3) returning 1
+   and (created_at < db_now() - make_interval(secs => $3) or not process_lives(held_by))
+returning 1
+"""
+ORPHANED = """
+select 1 from idempotency_keys
+ where caller = $1 and key_hash = $2 and answer_status is null and not process_lives(held_by)
 """
 END = """
 update idempotency_keys k set answer_status = w.status, answer_body = w.body
@@ -108,7 +117,8 @@ class IdempotencyKeys:
             raise KeyReusedError
         if row["answer_status"] is not None:
             return StoredAnswer(row["answer_status"], row["answer_body"])
-        if row["abandoned"] and await self._take_over(caller, digest):
+        over = row["abandoned"] or (row["orphaned"] and await self.is_orphaned(caller, digest))
+        if over and await self._take_over(caller, digest):
             return None
         raise InFlightError
 
@@ -139,6 +149,16 @@ class IdempotencyKeys:
         """Return the payment that was accepted under a key, if one was."""
         row = await self._database.fetchrow(PAYMENT_OF, caller, key_hash)
         return None if row is None else row["payment_id"]
+
+    async def is_orphaned(self, caller: str, key_hash: bytes) -> bool:
+        """Say whether the process that took a key died before it answered.
+
+        It is silent at two looks: a server that was restarted hears nobody for a moment.
+        """
+        if await self._database.fetchrow(ORPHANED, caller, key_hash) is None:
+            return False
+        await asyncio.sleep(LOOK_AGAIN_SECONDS)
+        return await self._database.fetchrow(ORPHANED, caller, key_hash) is not None
 
     async def _end_batch(self, batch: Sequence[_Ended]) -> list[None]:
         async with self._database.connection() as connection:

@@ -38,7 +38,7 @@ select code, name, kind, currency, prices, monthly_fee, metered, offered, names,
 """
 NAMES = "select code, coalesce(names->>$1, name) as name from services limit $2"
 CAN_BE_REACHED = "select 1 from vehicles where vin = $1 and public_key is not null"
-ADD_ORDER = "select * from add_service_order($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+ADD_ORDER = "select * from add_service_order($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
 ORDER_COLUMNS = """
 select id, customer, vin, service, duration_days, amount, currency, created_at, state, payment_id,
        active_from, active_until from service_order_states
@@ -160,14 +160,15 @@ class Services:
         return await self._database.fetchrow(CAN_BE_REACHED, vin) is not None
 
     async def add_order(
-        self, order: WantedService, *, request_key: bytes | None = None
+        self, order: WantedService, *, by_fleet: bool, request_key: bytes | None = None
     ) -> ServiceOrder:
         """Write a new service order, with the reservation of its term.
 
         A request that placed an order before gets that order again.
 
         Raises:
-            PurchasePendingError, AlreadyRunningError: what stands in its way; nothing was written.
+            VehicleNotTheirsError, PurchasePendingError, AlreadyRunningError: what stands in its
+                way; nothing was written.
         """
         row = await self._database.fetchrow(
             ADD_ORDER,
@@ -180,6 +181,7 @@ class Services:
             order.currency,
             RESERVATION_LAPSES_SECONDS,
             request_key,
+            by_fleet,
         )
         assert row is not None, "the function answers with one row"
         if row["obstacle"] is not None:

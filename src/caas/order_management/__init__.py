@@ -145,10 +145,10 @@ class OrderManagement:
 
     def register(self, open_work: OpenWork) -> None:
         """Take the work that orders leave for later."""
-        open_work.register(PLACE_FACTORY_ORDER, self._factory_orders.due)
-        open_work.register(REGISTER_VEHICLE, self._handing_over.registration_due)
-        open_work.register(SCHEDULE_DELIVERY, self._handing_over.delivery_due)
-        open_work.register(GIVE_BACK, self._giving_back.due)
+        open_work.register(PLACE_FACTORY_ORDER, self._factory_orders.due, safety_net=True)
+        open_work.register(REGISTER_VEHICLE, self._handing_over.registration_due, safety_net=True)
+        open_work.register(SCHEDULE_DELIVERY, self._handing_over.delivery_due, safety_net=True)
+        open_work.register(GIVE_BACK, self._giving_back.due, safety_net=True)
 
     async def customer(self, customer_id: UUID) -> Customer:
         """Return a customer.

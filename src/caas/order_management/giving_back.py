@@ -32,8 +32,8 @@ LOOK_AGAIN_SECONDS: Final = 3600.0
 WITH_US: Final = frozenset({PaymentState.CAPTURING, PaymentState.SETTLED})
 """States in which money is with us or on its way to us."""
 
-Refund = Callable[[UUID, int, str], Awaitable[object]]
-"""Refund so many minor units of a payment, for a reason; the same reason refunds once."""
+Refund = Callable[[UUID, str], Awaitable[object]]
+"""Refund all that is left of a payment, for a reason; the same reason refunds once."""
 
 
 class GivingBack:
@@ -87,7 +87,7 @@ class GivingBack:
         if payment.state not in WITH_US or left <= 0:
             return True
         try:
-            await self._refund(payment.id, left, reason)
+            await self._refund(payment.id, reason)
         except UnavailableError:
             return False
         except CaasError as refusal:

@@ -119,8 +119,8 @@ class OtaActivationEngine:
 
     def register(self, open_work: OpenWork) -> None:
         """Take the jobs of unanswered commands."""
-        open_work.register(ACTIVATE, self._activation_due)
-        open_work.register(SYNCHRONIZE, self._synchronization_due)
+        open_work.register(ACTIVATE, self._activation_due, safety_net=True)
+        open_work.register(SYNCHRONIZE, self._synchronization_due, safety_net=True)
 
     async def start(self) -> None:
         """Begin to receive what vehicles say."""

@@ -24,7 +24,7 @@ from caas.payment_processing.gateway_calls import COMPENSATE, PROBE, Refused, Un
 from caas.rules.pace import Pace
 from caas.rules.payment_states import PaymentState, Remark
 
-FIRST_PROBE_SECONDS: Final = 5.0
+FIRST_PROBE_SECONDS: Final = 1.0
 REFUSED_SECONDS: Final = 300.0
 OUTCOME_UNKNOWN: Final = "gateway_outcome_unknown"
 REFUSES: Final = "gateway_refuses"

@@ -10,13 +10,14 @@ from typing import Final
 from caas.billing_database.connection import Connection
 from caas.billing_database.moves import Claim, Evidence, Work, move_of
 from caas.billing_database.payments import Payment
-from caas.external_systems.http_answers import RefusedByPartnerError
+from caas.external_systems.http_answers import GatewayFailure, RefusedByPartnerError
 from caas.external_systems.payment_gateway import (
     AlreadyCapturedError,
     AlreadyVoidedError,
     AuthorizationExpiredError,
 )
 from caas.payment_processing.applying import Applying
+from caas.payment_processing.choosing import TAKEN
 from caas.payment_processing.flow import Step
 from caas.payment_processing.gateway_calls import (
     AUTHORISE,
@@ -110,6 +111,8 @@ class Committing(Applying):
             earlier_tries=earlier_tries,
         )
         match answer:
+            case Unanswered() if answer.maybe_sent and await self._is_taken(payment):
+                return await self.capture_accepted(payment)
             case Unanswered():
                 return await self._unanswered(payment, CAPTURE, answer, issue=issue)
             case Refused(AlreadyCapturedError()):
@@ -120,6 +123,15 @@ class Committing(Applying):
                 return await self._refused(payment, CAPTURE, answer)
             case _:
                 return await self.capture_accepted(payment)
+
+    async def _is_taken(self, payment: Payment) -> bool:
+        """Look once whether a capture without an answer has arrived; no answer says nothing."""
+        assert payment.gateway_transaction_id is not None, "what is captured was authorised"
+        try:
+            found = await self._gateway.find(payment.gateway_transaction_id)
+        except GatewayFailure:
+            return False
+        return found is not None and found.status in TAKEN
 
     async def capture_accepted(self, payment: Payment) -> Payment:
         """Record that the gateway has the capture; the bank's word comes later."""

@@ -100,7 +100,7 @@ async def accept(
     Money(request.amount, request.currency)
     wanted = _new_payment(request, payment_type, pace)
     acceptance = await _accepted(books, wanted, request, check)
-    if await _came_too_early(books, acceptance):
+    if await _came_too_early(books, request, acceptance):
         await _forget_key(books, request)
         acceptance = await _accepted(books, wanted, request, check)
     match acceptance.verdict:
@@ -127,7 +127,7 @@ async def _accepted(
     return await books.database.in_transaction(together)
 
 
-async def _came_too_early(books: Books, acceptance: Acceptance) -> bool:
+async def _came_too_early(books: Books, request: PaymentRequest, acceptance: Acceptance) -> bool:
     """Whether a second look sees what the first could not.
 
     Either somebody else's key or payment was committed while our statement ran, or the key was
@@ -139,7 +139,9 @@ async def _came_too_early(books: Books, acceptance: Acceptance) -> bool:
         return True
     if acceptance.verdict is Verdict.LIVE_PAYMENT or acceptance.answer_status is not None:
         return False
-    return not _is_running(acceptance) and not await books.payments.exists(acceptance.payment_id)
+    if await books.payments.exists(acceptance.payment_id):
+        return False
+    return not await _is_running(books, request, acceptance)
 
 
 async def _forget_key(books: Books, request: PaymentRequest) -> None:
@@ -148,11 +150,14 @@ async def _forget_key(books: Books, request: PaymentRequest) -> None:
         await books.keys.forget_phantom(request.caller_key.caller, request.caller_key.key_hash)
 
 
-def _is_running(acceptance: Acceptance) -> bool:
+async def _is_running(books: Books, request: PaymentRequest, acceptance: Acceptance) -> bool:
     """Whether the call that brought the key first may still be under way."""
     assert acceptance.key_created_at is not None, "a used key was stored"
     running = (acceptance.at - acceptance.key_created_at).total_seconds()
-    return running < IN_FLIGHT_SECONDS_MAX
+    if running >= IN_FLIGHT_SECONDS_MAX:
+        return False
+    key = request.caller_key
+    return key is None or not await books.keys.is_orphaned(key.caller, key.key_hash)
 
 
 def _new_payment(request: PaymentRequest, payment_type: PaymentType, pace: Pace) -> NewPayment:
@@ -183,7 +188,7 @@ async def _repeated(
         raise KeyReusedError
     if acceptance.answer_status is not None and acceptance.answer_body is not None:
         return StoredAnswer(acceptance.answer_status, acceptance.answer_body)
-    if acceptance.payment_id is None or _is_running(acceptance):
+    if acceptance.payment_id is None or await _is_running(books, request, acceptance):
         raise InFlightError
     return Accepted(await books.payments.get(acceptance.payment_id), fresh=False)
 

@@ -6,8 +6,7 @@ that refuses, a credit note. What a dispute has taken by then is not paid again,
 Rules a change must keep: a promise is work until it is kept; the same key is the same refund.
 """
 
-from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from caas.billing_database.books import Books
@@ -16,19 +15,16 @@ from caas.billing_database.due_work import DueWork
 from caas.billing_database.identifiers import derived_id
 from caas.billing_database.refunds import Refund
 from caas.open_work import Again, Answer, Done, OpenWork
-from caas.payment_processing.refunds import (
-    PROMISED,
+from caas.payment_processing.refund_refusals import (
     NothingToRefundError,
     RefundMustWaitError,
-    Refunds,
     RefundTooLargeError,
 )
+from caas.payment_processing.refund_requests import Together
+from caas.payment_processing.refunds import PROMISED, Refunds
 from caas.rules.pace import Pace
 
 LOOK_AGAIN_SECONDS: Final = 300.0
-
-Together = Callable[[Connection], Awaitable[None]]
-"""What is done in the commit of a promise."""
 
 
 class PromisedRefunds:
@@ -52,50 +48,72 @@ class PromisedRefunds:
         reason: str,
         key: str,
         requested_by: str,
-        together_with: Together | None = None,
     ) -> Refund | None:
         """Refund now, or as soon as nothing stands in the way any more; None while it must wait.
-
-        `together_with` is done in the commit that promises it.
 
         Raises:
             NothingToRefundError: the payment took no money.
             RefundTooLargeError: more than is left of it, and nothing stands in the way.
         """
-        asked = {"reason": reason, "key": key, "requested_by": requested_by}
+        asked: dict[str, Any] = {"reason": reason, "key": key, "requested_by": requested_by}
         try:
-            return await self._refunds.request(
-                payment_id, amount=amount, together_with=together_with, **asked
+            return await self._refunds.request(payment_id, amount=amount, **asked)
+        except RefundMustWaitError:
+            await self._keep(payment_id, {"amount": amount, **asked}, None)
+        return None
+
+    async def promise_rest(
+        self,
+        payment_id: UUID,
+        *,
+        reason: str,
+        key: str,
+        requested_by: str,
+        together_with: Together | None = None,
+    ) -> Refund | None:
+        """Refund all that is left, now or later; None while it must wait or when nothing is left.
+
+        What failed at the gateway is asked for again. `together_with` is done in the commit that
+        promises it.
+        """
+        again = await self._refunds.next_key(payment_id, key)
+        asked: dict[str, Any] = {"reason": reason, "key": again, "requested_by": requested_by}
+        try:
+            return await self._refunds.request_rest(
+                payment_id, together_with=together_with, **asked
             )
         except RefundMustWaitError:
-            promised = {"payment": str(payment_id), "amount": amount, **asked}
+            await self._keep(payment_id, {"amount": None, **asked}, together_with)
+        return None
 
+    async def _keep(
+        self, payment_id: UUID, asked: dict[str, Any], together_with: Together | None
+    ) -> None:
         async def write(connection: Connection) -> None:
             await self._books.work.add(
                 PROMISED,
-                derived_id(payment_id, PROMISED, key),
+                derived_id(payment_id, PROMISED, asked["key"]),
                 due_in=self._pace.seconds(LOOK_AGAIN_SECONDS),
-                payload=promised,
+                payload={"payment": str(payment_id), **asked},
                 within=connection,
             )
             if together_with is not None:
                 await together_with(connection)
 
         await self._books.database.in_transaction(write)
-        return None
 
     async def _due(self, work: DueWork) -> Answer:
         """Keep a promise as far as the money is still there."""
-        payment_id = UUID(work.payload["payment"])
+        payment_id, amount = UUID(work.payload["payment"]), work.payload["amount"]
+        asked: dict[str, Any] = {
+            name: str(work.payload[name]) for name in ("reason", "key", "requested_by")
+        }
         left = await self._refunds.left(payment_id)
         try:
-            await self._refunds.request(
-                payment_id,
-                amount=min(int(work.payload["amount"]), left),
-                reason=str(work.payload["reason"]),
-                key=str(work.payload["key"]),
-                requested_by=str(work.payload["requested_by"]),
-            )
+            if amount is None:
+                await self._refunds.request_rest(payment_id, **asked)
+            else:
+                await self._refunds.request(payment_id, amount=min(int(amount), left), **asked)
         except RefundMustWaitError as waits:
             return Again(LOOK_AGAIN_SECONDS, waits.sentence)
         except RefundTooLargeError as less:

@@ -20,7 +20,8 @@ from caas.payment_processing.gateway_calls import KeyLifetime, Refused, Unanswer
 from caas.rules.pace import Pace
 
 REFUND: Final = "refund"
-ASK_AGAIN_SECONDS: Final = 30.0
+ASK_AGAIN_SECONDS_MIN: Final = 1.0
+ASK_AGAIN_SECONDS_MAX: Final = 30.0
 QUIESCENCE_SECONDS: Final = 60.0
 UNKNOWN: Final = "refund_outcome_unknown"
 REFUSES: Final = "gateway_refuses"
@@ -58,7 +59,7 @@ class RefundCalls:
                 return await self._unanswered(payment, refund, answer.because)
             case Refused(error) if error.status in ACCESS_REFUSED:
                 await self._alert(REFUSES, payment.id, error.sentence)
-                return Again(ASK_AGAIN_SECONDS, error.sentence)
+                return ask_again(refund, self._pace, error.sentence)
             case Refused(error) if answer.maybe_done:
                 return await self._unanswered(payment, refund, error.sentence)
             case Refused():
@@ -80,7 +81,7 @@ class RefundCalls:
             return await self._unanswered(payment, refund, failure.sentence)
         if refund.gateway_refund_id is not None:
             told = next((one for one in known if one.id == refund.gateway_refund_id), None)
-            return told or Again(ASK_AGAIN_SECONDS, "the gateway does not know the refund")
+            return told or ask_again(refund, self._pace, "the gateway does not know the refund")
         told = await self._adopted(payment, refund, known)
         if told is not None:
             return told
@@ -99,7 +100,7 @@ class RefundCalls:
         if not is_quiet and refund.issue == 1 and self._key_is_alive(refund):
             return await self.send(payment, refund)
         if not is_quiet:
-            return Again(ASK_AGAIN_SECONDS, "the gateway knows nothing of it yet")
+            return ask_again(refund, self._pace, "the gateway knows nothing of it yet")
         if refund.issue == 1:
             await self._rows.next_issue(refund.id)
             return Again(QUIESCENCE_SECONDS, "it is absent; its next key waits for silence")
@@ -110,12 +111,14 @@ class RefundCalls:
         """Hold back what the gateway does not have; call it off once a dispute took the money."""
         obstacle = await self._rows.obstacle(payment.id)
         if obstacle is not None:
-            return Again(ASK_AGAIN_SECONDS, obstacle)
+            return ask_again(refund, self._pace, obstacle)
         disputes = await self._rows.disputes_of(payment.id)
         if not any(it.state == "lost" and it.excess > 0 for it in disputes):
             return None
         if refund.unmoved_seconds < self._pace.seconds(QUIESCENCE_SECONDS):
-            return Again(ASK_AGAIN_SECONDS, "a dispute took the money; the refund may be under way")
+            return ask_again(
+                refund, self._pace, "a dispute took the money; the refund may be under way"
+            )
         return GatewayRefund(
             id=f"absent:{refund.id}",
             transaction_id=payment.gateway_transaction_id or "",
@@ -148,7 +151,7 @@ class RefundCalls:
         """No lookup to be had: the same key answers with how far it is, while it lives."""
         obstacle = await self._rows.obstacle(payment.id)
         if obstacle is not None:
-            return Again(ASK_AGAIN_SECONDS, obstacle)
+            return ask_again(refund, self._pace, obstacle)
         if self._key_is_alive(refund):
             return await self.send(payment, refund)
         because = "A refund can neither be looked up nor be sent again; its key is forgotten."
@@ -169,9 +172,15 @@ class RefundCalls:
         if refund.outcome == "known" and refund.gateway_refund_id is None:
             await self._alert(UNKNOWN, payment.id, because)
             await self._rows.set(refund.id, "sent", outcome="unknown")
-        return Again(ASK_AGAIN_SECONDS, because)
+        return ask_again(refund, self._pace, because)
 
     def _key_is_alive(self, refund: Refund) -> bool:
         """Whether the gateway still remembers the key, by the age of the refund or of its issue."""
         age = refund.age_seconds if refund.issue == 1 else refund.unmoved_seconds
         return KeyLifetime.of(self._gateway.capabilities).covers(age)
+
+
+def ask_again(refund: Refund, pace: Pace, because: str) -> Again:
+    """Ask again after as long as the refund has waited: within seconds at first, then slower."""
+    waited = refund.unmoved_seconds / pace.seconds(1.0)
+    return Again(min(max(waited, ASK_AGAIN_SECONDS_MIN), ASK_AGAIN_SECONDS_MAX), because)

@@ -25,19 +25,20 @@ from caas.billing_database.moves import Move, move_of
 from caas.billing_database.payments import Payment
 from caas.billing_database.refunds import Refund
 from caas.billing_database.refunds import Refunds as RefundRows
-from caas.errors import ConflictError, RefusedError
 from caas.external_systems.payment_gateway import GatewayRefund, PaymentGateway, RefundStatus
 from caas.open_work import Again, Answer, Done, OpenWork
 from caas.payment_processing.disputes import Disputes
 from caas.payment_processing.flow import Alert
-from caas.payment_processing.gateway_calls import SAFETY_NET_SECONDS, Refused
+from caas.payment_processing.gateway_calls import Refused
 from caas.payment_processing.refund_calls import (
-    ASK_AGAIN_SECONDS,
     REFUND,
     UNKNOWN,
     RefundCalls,
     Told,
+    ask_again,
 )
+from caas.payment_processing.refund_refusals import REFUNDABLE
+from caas.payment_processing.refund_requests import RefundRequests, Together, Wanted
 from caas.rules import postings
 from caas.rules.pace import Pace
 from caas.rules.payment_states import BeyondEvent, PaymentEvent, PaymentState
@@ -48,31 +49,11 @@ WAIT_FOR_OBSTACLE_SECONDS: Final = 300.0
 PROMISED: Final = "promised_refund"
 CONTRADICTION: Final = "refund_contradiction"
 OVERTAKEN: Final = "a dispute took the money before the refund was sent"
-REFUNDABLE: Final = frozenset(
-    {PaymentState.CAPTURING, PaymentState.SETTLED, PaymentState.REFUNDING}
-)
+FAILED: Final = "refund_failed"
 ENDED: Final = frozenset({"succeeded", "failed"})
 _CONTRARY: Final = {"succeeded": RefundStatus.FAILED, "failed": RefundStatus.SUCCEEDED}
 
 TellRefunded = Callable[[Payment, Refund, Connection], Awaitable[object]]
-
-
-class NothingToRefundError(ConflictError):
-    """Nothing was charged that could be given back."""
-
-    code = "nothing_to_refund"
-
-
-class RefundTooLargeError(RefusedError):
-    """The refund is more than what is left of the payment."""
-
-    code = "refund_too_large"
-
-
-class RefundMustWaitError(ConflictError):
-    """Something about money of this payment is not decided; ask again when it is."""
-
-    code = "refund_must_wait"
 
 
 class Refunds:
@@ -93,11 +74,13 @@ class Refunds:
         self._tell_refunded = tell_refunded
         self._rows = RefundRows(books.database)
         self._disputes = Disputes(books)
-        self._calls = RefundCalls(gateway, self._rows, pace=pace, alert=alert or books.cases.open)
+        self._alert = alert or books.cases.open
+        self._requests = RefundRequests(books, self._rows, pace=pace)
+        self._calls = RefundCalls(gateway, self._rows, pace=pace, alert=self._alert)
 
     def register(self, open_work: OpenWork) -> None:
         """Take the refunds that are not ended."""
-        open_work.register(REFUND, self._refund_due)
+        open_work.register(REFUND, self._refund_due, safety_net=True)
 
     async def of(self, payment_id: UUID) -> list[Refund]:
         """Return a payment's refunds, oldest first."""
@@ -123,7 +106,7 @@ class Refunds:
         reason: str,
         key: str,
         requested_by: str,
-        together_with: Callable[[Connection], Awaitable[None]] | None = None,
+        together_with: Together | None = None,
     ) -> Refund:
         """Promise a refund and begin it; the same key is the same refund.
 
@@ -134,37 +117,46 @@ class Refunds:
             RefundMustWaitError: a dispute or a contradiction about its money is open.
             RefundTooLargeError: more than is left of it.
         """
-        refund_id = derived_id(payment_id, REFUND, key)
+        wanted = Wanted(payment_id, amount, reason, key, requested_by)
+        refund = await self._requested(wanted, together_with)
+        assert refund is not None, "a refund of an amount is written down or refused"
+        return refund
 
-        async def write(connection: Connection) -> None:
-            given_back = await self._rows.given_back(payment_id, within=connection)
-            if await self._rows.get(refund_id, within=connection) is not None:
-                return
-            payment = await self._books.payments.get(payment_id, within=connection)
-            _refuse_impossible(payment)
-            await self._refuse_meanwhile(payment_id, connection)
-            _refuse_too_large(payment, amount, given_back)
-            await self._rows.add(
-                refund_id,
-                payment_id,
-                amount=amount,
-                currency=payment.currency,
-                reason=reason,
-                requested_by=requested_by,
-                within=connection,
-            )
-            net = self._pace.seconds(SAFETY_NET_SECONDS)
-            await self._books.work.add(REFUND, refund_id, due_in=net, within=connection)
-            if together_with is not None:
-                await together_with(connection)
+    async def request_rest(
+        self,
+        payment_id: UUID,
+        *,
+        reason: str,
+        key: str,
+        requested_by: str,
+        together_with: Together | None = None,
+    ) -> Refund | None:
+        """Refund what is left of a payment, counted under its lock; None when nothing is.
 
-        await self._books.database.in_transaction(write)
+        `together_with` is done in the commit that promises it, also when nothing is left.
+
+        Raises:
+            RefundMustWaitError: a dispute or a contradiction about its money is open.
+        """
+        wanted = Wanted(payment_id, None, reason, key, requested_by)
+        return await self._requested(wanted, together_with)
+
+    async def next_key(self, payment_id: UUID, key: str) -> str:
+        """Return the key to ask with again: the first whose refund has not failed."""
+        return await self._requests.next_key(payment_id, key)
+
+    async def _requested(self, wanted: Wanted, together_with: Together | None) -> Refund | None:
+        refund_id = await self._requests.write(wanted, together_with)
+        if refund_id is None:
+            return None
         await self._carry_on_or_postpone(refund_id)
         return await self._known(refund_id)
 
     async def _carry_on_or_postpone(self, refund_id: UUID) -> None:
-        """Do the next thing at once; what must wait is left to a worker."""
+        """Do the next thing at once, and look once at what nobody knows; a worker does the rest."""
         answer = await self.carry_on(refund_id)
+        if isinstance(answer, Again) and (await self._known(refund_id)).outcome == "unknown":
+            answer = await self.carry_on(refund_id)
         if isinstance(answer, Again):
             await self._books.work.postpone(
                 REFUND,
@@ -228,14 +220,6 @@ class Refunds:
         """Open the case that holds back every further refund of the payment."""
         await self._books.cases.open(CONTRADICTION, payment_id, sentence)
 
-    async def _refuse_meanwhile(self, payment_id: UUID, connection: Connection) -> None:
-        obstacle = await self._rows.obstacle(payment_id, within=connection)
-        if obstacle is not None:
-            raise RefundMustWaitError(
-                f"Nothing is refunded while this is open: {obstacle}. Ask again when it has ended.",
-                waits_for=obstacle,
-            )
-
     async def _refund_due(self, work: DueWork) -> Answer:
         return await self.carry_on(work.subject)
 
@@ -268,7 +252,7 @@ class Refunds:
         waits = await self._books.database.in_transaction(together)
         if waits is not None:
             return waits
-        payment = await self._books.payments.get(payment.id)
+        payment, refund = await self._books.payments.get(payment.id), await self._known(refund.id)
         return await self._follow(payment, refund, await self._calls.send(payment, refund))
 
     async def _may_not_go(
@@ -304,7 +288,7 @@ class Refunds:
             case Refused(error):
                 return await self._failed(payment, refund, error.sentence)
             case GatewayRefund(status=RefundStatus.PENDING):
-                return Again(ASK_AGAIN_SECONDS, "the gateway has it")
+                return ask_again(refund, self._pace, "the gateway has it")
             case GatewayRefund(status=RefundStatus.FAILED):
                 return await self._failed(payment, refund, "the gateway says failed")
             case GatewayRefund():
@@ -324,6 +308,11 @@ class Refunds:
 
         async def tell(within: Connection) -> None:
             await self._tell_refunded(payment, refund, within)
+            if await self.left(payment.id, within=within) <= 0:
+                await self._books.cases.close(
+                    FAILED, payment.id, resolution="A later refund of it succeeded.", owner="caas",
+                    within=within,
+                )  # fmt: skip
 
         await self._end(refund, "succeeded", done, also=tell)
         return Done()
@@ -339,8 +328,11 @@ class Refunds:
             )
 
         async def ask_a_person(within: Connection) -> None:
-            sentence = f"A refund could not be made: {because}"
-            await self._books.cases.open("refund_failed", payment.id, sentence, within=within)
+            sentence = (
+                f"The refund of {refund.amount} minor units {refund.currency} could not be made: "
+                f"{because} Refund it again, or pay it in another way."
+            )
+            await self._alert(FAILED, payment.id, sentence, within=within)
 
         await self._end(refund, "failed", failed, because=because, also=ask_a_person)
         return Done()
@@ -379,20 +371,3 @@ class Refunds:
             await also(connection)
 
         await self._books.database.in_transaction(together)
-
-
-def _refuse_impossible(payment: Payment) -> None:
-    if payment.state not in REFUNDABLE:
-        raise NothingToRefundError(
-            f"A payment that is {payment.state} took no money that could be given back.",
-            state=payment.state.value,
-        )
-
-
-def _refuse_too_large(payment: Payment, amount: int, given_back: int) -> None:
-    left = payment.captured_amount - given_back
-    if not 0 < amount <= left:
-        raise RefundTooLargeError(
-            f"At most {left} minor units {payment.currency} of this payment can be refunded.",
-            refundable=left,
-        )

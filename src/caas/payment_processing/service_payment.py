@@ -37,6 +37,7 @@ from caas.rules.payment_states import PaymentState
 from caas.service_catalog import ServiceCatalog
 
 CUSTOMER_ERASED: Final = "the customer was erased"
+NOT_THEIRS: Final = "the vehicle is not the customer's any more"
 ACTIVATION_FAILED: Final = "OTA activation failed"
 NO_TERM: Final = "the service was sold to another purchase meanwhile"
 TELL_ACTIVE: Final = "tell_service_active"
@@ -111,8 +112,9 @@ class ServicePayment:
 
     async def when_authorised(self, payment: Payment) -> Step:
         """Immediate delivery: the activation command is committed with the held funds."""
-        if await self._is_late(payment):
-            return Step(also=self._let_go)
+        because = await self._late_because(payment)
+        if because is not None:
+            return Step(also=self._let_go(because))
         resend = Work(ACTIVATE, self._pace.seconds(RESEND_SECONDS))
         return Step(command=activation_command(self._pace), next=(resend,))
 
@@ -122,7 +124,7 @@ class ServicePayment:
 
     async def carry_on(self, payment: Payment) -> Payment:
         """Do the next thing: trigger the activation, or finish what was claimed."""
-        if payment.state is PaymentState.AUTHORIZED and await self._is_late(payment):
+        if payment.state is PaymentState.AUTHORIZED and await self._late_because(payment):
             return await self._charges.send_void(payment)
         if payment.state is PaymentState.AUTHORIZED:
             return await self._activate(payment)
@@ -168,13 +170,21 @@ class ServicePayment:
             return payment
         return await self.void(payment, f"{ACTIVATION_FAILED}: {NO_TERM}")
 
-    async def _is_late(self, payment: Payment) -> bool:
-        """Say whether this was paid on a page that outlived its customer's account."""
-        paid_on_page = payment.hosted_page_url is not None
-        return paid_on_page and await self._customers.is_erased(payment.customer)
+    async def _late_because(self, payment: Payment) -> str | None:
+        """Say why what was paid on a page comes too late: its customer or their vehicle is gone."""
+        if payment.hosted_page_url is None:
+            return None
+        if await self._customers.is_erased(payment.customer):
+            return CUSTOMER_ERASED
+        if not await self._catalog.may_still_be_sold(payment.subject):
+            return NOT_THEIRS
+        return None
 
-    async def _let_go(self, connection: Connection, payment: Payment) -> None:
-        await self._charges.claim_void(payment, CUSTOMER_ERASED, within=connection)
+    def _let_go(self, because: str) -> Callable[[Connection, Payment], Awaitable[None]]:
+        async def void(connection: Connection, payment: Payment) -> None:
+            await self._charges.claim_void(payment, because, within=connection)
+
+        return void
 
     def _notify_customer(
         self, template: str, order: WantedService

@@ -3,8 +3,9 @@
 Whatever gives the money of a term back ends the term, and orders the vehicle's new desired state,
 in the commit that decides it; the refund does not wait for the vehicle (decision 84).
 
-Rules a change must keep: withdrawing again changes nothing; the amount is what is left of the
-payment, never the caller's; nothing is refunded in full while its service is left on without a
+Rules a change must keep: withdrawing again changes nothing but what failed: a refund that could not
+be made is asked for again; the amount is what is left of the payment under its lock, never the
+caller's; nothing is refunded in full while its service is left on without a
 decision that says so.
 """
 
@@ -24,8 +25,9 @@ from caas.open_work import Again, Answer, Done, OpenWork
 from caas.order_management import OrderManagement
 from caas.order_management.withdrawal import END_ANCILLARY_SERVICES
 from caas.ota_activation_engine import OtaActivationEngine
+from caas.payment_processing.charges import CaptureWonError
 from caas.payment_processing.promised_refunds import PromisedRefunds
-from caas.payment_processing.refunds import REFUNDABLE, Refunds
+from caas.payment_processing.refunds import Refunds
 from caas.payment_processing.service_payment import ServicePayment
 from caas.rules.pace import Pace
 from caas.rules.payment_states import PaymentState
@@ -39,6 +41,9 @@ END: Final = "end"
 KEEP: Final = "keep"
 OPEN: Final = frozenset({PaymentState.INITIATED, PaymentState.PENDING})
 GRANTED: Final = "granted"
+ENDED: Final = "ended"
+PENDING: Final = "pending"
+LOOKS_MAX: Final = 3
 
 
 class PaymentOpenError(ConflictError):
@@ -165,20 +170,28 @@ class ServiceWithdrawal:
         return refund
 
     async def _undo(self, service_order: UUID, *, requested_by: str, by_customer: bool) -> bool:
-        """Undo the payment of an order; False while it is open, which a customer is told."""
-        live = await self._live_payment(service_order)
-        if live is None:
-            return True
-        if live.state in OPEN:
-            if by_customer:
-                raise PaymentOpenError(payment=str(live.id))
-            return False
-        if live.state is PaymentState.AUTHORIZED:
-            live = await self._service_payment.void(live, DESISTIMIENTO)
-            if live.state is PaymentState.AUTHORIZED or not live.captured_amount:
+        """Undo the payment of an order; False while it is open, which a customer is told.
+
+        A charge that is committed while it is being voided is given back instead.
+        """
+        for _ in range(LOOKS_MAX):
+            live = await self._live_payment(service_order)
+            if live is None:
                 return True
-        await self._give_back(service_order, live, requested_by=requested_by, timed=by_customer)
-        return True
+            if live.state in OPEN:
+                break
+            if live.state is PaymentState.AUTHORIZED:
+                try:
+                    live = await self._service_payment.void(live, DESISTIMIENTO)
+                except CaptureWonError:
+                    continue
+                if live.state is PaymentState.AUTHORIZED or not live.captured_amount:
+                    return True
+            await self._give_back(service_order, live, requested_by=requested_by, timed=by_customer)
+            return True
+        if by_customer:
+            raise PaymentOpenError(service_order=str(service_order))
+        return False
 
     async def _live_payment(self, service_order: UUID) -> Payment | None:
         payments = await self._books.payments.listed(subject=service_order)
@@ -190,27 +203,30 @@ class ServiceWithdrawal:
         self, service_order: UUID, payment: Payment, *, requested_by: str, timed: bool
     ) -> None:
         term = await self._books.entitlements.of_order(service_order)
-        if term is None or term.state != GRANTED:
+        if term is None or term.state not in {GRANTED, ENDED}:
             return
-        if timed and not self._in_time(term):
+        if term.state == ENDED and not await self._is_owed(term, payment):
+            return
+        if timed and term.state == GRANTED and not self._in_time(term):
             raise WithdrawalPeriodOverError(service_order=str(service_order))
-        left = await self._left(payment) if payment.state in REFUNDABLE else 0
 
         async def end(connection: Connection) -> None:
             await self._end_term(term, DESISTIMIENTO, within=connection)
 
-        if left > 0:
-            await self._promised_refunds.promise(
-                payment.id,
-                amount=left,
-                reason=DESISTIMIENTO,
-                key=f"{DESISTIMIENTO}:{service_order}",
-                requested_by=requested_by,
-                together_with=end,
-            )
-        else:
-            await self._books.database.in_transaction(end)
+        await self._promised_refunds.promise_rest(
+            payment.id,
+            reason=DESISTIMIENTO,
+            key=f"{DESISTIMIENTO}:{service_order}",
+            requested_by=requested_by,
+            together_with=end,
+        )
         await self._send(term)
+
+    async def _is_owed(self, ended: OrderTerm, payment: Payment) -> bool:
+        """Say whether the money of an ended term may still have to go back."""
+        if ended.ended_because == DESISTIMIENTO:
+            return True
+        return any(one.state == "failed" for one in await self._refunds.of(payment.id))
 
     async def _end_term(self, term: OrderTerm, because: str, *, within: Connection) -> None:
         """End a term and order the vehicle's new desired state."""
@@ -242,9 +258,10 @@ class ServiceWithdrawal:
             return True
         if term.service_order is None or term.status in {"expired", "ended"}:
             return True
-        return await self._undo(
+        undone = await self._undo(
             term.service_order, requested_by="order-management", by_customer=False
         )
+        return undone and term.status != PENDING  # a payment for what is reserved may still begin
 
     async def _left(self, payment: Payment) -> int:
         """Return how much of a payment is neither refunded, nor being refunded, nor disputed."""

@@ -85,7 +85,7 @@ class SubscriptionPayment:
 
     def register(self, open_work: OpenWork) -> None:
         """Take what is left for later: verifications, and what follows a failed month."""
-        open_work.register(VERIFY_PAYMENT_METHOD, self._verification_due)
+        open_work.register(VERIFY_PAYMENT_METHOD, self._verification_due, safety_net=True)
         self._failure.register(open_work)
 
     # -- how a charge begins -------------------------------------------------------------------

@@ -40,7 +40,7 @@ from caas.rules.pace import Pace
 from caas.rules.payment_failures import NotSentConsequence, not_sent_consequence
 from caas.rules.payment_states import BeyondEvent, PaymentState, Remark
 
-PROBE_SECONDS: Final = 5.0
+PROBE_SECONDS: Final = 2.0
 PROBE_SECONDS_MAX: Final = 30.0
 QUIESCENCE_SECONDS: Final = 60.0
 RETRIES_MAX: Final = 3
@@ -79,9 +79,9 @@ class UnknownOutcomes:
 
     def register(self, open_work: OpenWork) -> None:
         """Take what another process began and did not finish, and every probe."""
-        open_work.register(AUTHORISE, self._resume_authorisation)
-        open_work.register(CAPTURE, self._resume_capture)
-        open_work.register(VOID, self._resume_void)
+        open_work.register(AUTHORISE, self._resume_authorisation, safety_net=True)
+        open_work.register(CAPTURE, self._resume_capture, safety_net=True)
+        open_work.register(VOID, self._resume_void, safety_net=True)
         open_work.register(PROBE, self._probe)
         self._siblings.register(open_work)
 

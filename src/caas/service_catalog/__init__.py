@@ -7,12 +7,14 @@ its state is read off its payment; prices are taken from the catalogue, never fr
 """
 
 from collections.abc import Mapping, Sequence
+from time import monotonic
 from typing import Any, Final
 from uuid import UUID
 
 from caas.billing_database.books import Books
 from caas.billing_database.connection import Connection
 from caas.billing_database.customers import Customers
+from caas.billing_database.eligibility import may_still_be_sold
 from caas.billing_database.identifiers import new_id
 from caas.billing_database.services import Service, ServiceOrder, Services, WantedService
 from caas.errors import NotFoundError, RefusedError
@@ -24,6 +26,8 @@ SUBSCRIPTION: Final = "subscription"
 DURATION_DAYS_MAX: Final = 3660
 PRICES_MAX: Final = 50
 FRESH_ORDERS_MAX: Final = 10_000
+FRESH_SECONDS: Final = 20.0
+"""How long a reservation needs no second look; shorter than it takes to lapse."""
 EXTEND: Final = "extend"
 REFUSE: Final = "refuse"
 
@@ -66,7 +70,7 @@ class ServiceCatalog:
         self._database = books.database
         self._services = Services(books.database)
         self._entitlements = books.entitlements
-        self._fresh_orders: set[UUID] = set()
+        self._fresh_orders: dict[UUID, float] = {}
         self._customers = Customers(books.database)
 
     async def put_service(  # noqa: PLR0913  # the columns of the catalogue
@@ -161,6 +165,7 @@ class ServiceCatalog:
                 amount=price,
                 currency=offer.currency,
             ),
+            by_fleet=by_fleet,
             request_key=request_key,
         )
         self.remember_reserved([order.id])
@@ -170,18 +175,18 @@ class ServiceCatalog:
         """Keep in mind that these orders have just been written with their reservations."""
         if len(self._fresh_orders) >= FRESH_ORDERS_MAX:
             self._fresh_orders.clear()
-        self._fresh_orders.update(order_ids)
+        self._fresh_orders.update(dict.fromkeys(order_ids, monotonic()))
 
     def was_just_reserved(self, order_id: UUID) -> bool:
         """Say, once, whether this process has just written the order with its reservation."""
-        fresh = order_id in self._fresh_orders
-        self._fresh_orders.discard(order_id)
-        return fresh
+        reserved_at = self._fresh_orders.pop(order_id, None)
+        return reserved_at is not None and monotonic() - reserved_at < FRESH_SECONDS
 
     async def reserve_term(self, order: WantedService, *, within: Connection) -> None:
         """Make sure that the next term of the service is reserved for this order.
 
         Raises:
+            VehicleNotTheirsError: the vehicle is not its customer's any more.
             PurchasePendingError: another purchase is under way; it is named.
             AlreadyRunningError: the service runs and cannot be bought on top of that.
             OrderUsedError: the order had its term already.
@@ -194,6 +199,10 @@ class ServiceCatalog:
             duration_days=order.duration_days,
             within=within,
         )
+
+    async def may_still_be_sold(self, order_id: UUID) -> bool:
+        """Say whether the vehicle of an order is still its customer's, or a fleet's."""
+        return await may_still_be_sold(self._database, order_id)
 
     async def service_order(self, order_id: UUID) -> ServiceOrder:
         """Return a service order as it stands.

@@ -3,6 +3,9 @@
 A service is sold to the customer to whom the vehicle was delivered. A fleet operator sells for any
 customer and any vehicle, and has to say so: `by_fleet` is the scope `fleet` of an API key.
 
+What is looked at here saves work; the database decides, while it holds the vehicle's order still
+(`reserve_term`).
+
 Rule a change must keep: a vehicle that is somebody else's and one that nobody knows are refused in
 the same words.
 """
@@ -11,13 +14,6 @@ from uuid import UUID
 
 from caas.billing_database import eligibility
 from caas.billing_database.connection import Database
-from caas.errors import RefusedError
-
-
-class VehicleNotTheirsError(RefusedError):
-    """A service is sold to the customer to whom the vehicle was delivered."""
-
-    code = "vehicle_not_theirs"
 
 
 async def check_eligible(database: Database, *, customer: UUID, vin: str, by_fleet: bool) -> None:
@@ -27,7 +23,4 @@ async def check_eligible(database: Database, *, customer: UUID, vin: str, by_fle
         VehicleNotTheirsError: the vehicle was not delivered to this customer.
     """
     if not by_fleet and not await eligibility.has_vehicle(database, customer, vin):
-        raise VehicleNotTheirsError(
-            f"No vehicle {vin} was delivered to this customer, so no service is sold to them for "
-            "it. A fleet operator needs a key with the scope fleet."
-        )
+        raise eligibility.not_theirs(vin)

@@ -111,7 +111,12 @@ class Subscriptions:
             if await self._rows.add(new, within=connection) is None:
                 raise AlreadySubscribedError(vin=vin, service=service)
             await self._books.entitlements.reserve(
-                vin=vin, service=service, customer=customer, subscription=new.id, within=connection
+                vin=vin,
+                service=service,
+                customer=customer,
+                subscription=new.id,
+                by_fleet=by_fleet,
+                within=connection,
             )
             due_in = self._pace.seconds(SAFETY_NET_SECONDS)
             await self._books.work.add(

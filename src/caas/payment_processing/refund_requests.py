@@ -1,0 +1,110 @@
+"""Refunds as they are asked for: written down under the lock of their payment, once for a key.
+
+Rules a change must keep: how much is left is counted under that lock, together with what is written
+down; a key stands for one refund, and one that failed is asked for again under the next key.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+from caas.billing_database.books import Books
+from caas.billing_database.connection import Connection
+from caas.billing_database.identifiers import derived_id
+from caas.billing_database.refunds import Refunds as RefundRows
+from caas.payment_processing.gateway_calls import SAFETY_NET_SECONDS
+from caas.payment_processing.refund_calls import REFUND
+from caas.payment_processing.refund_refusals import (
+    REFUNDABLE,
+    refuse_impossible,
+    refuse_too_large,
+    refuse_while,
+)
+from caas.rules.pace import Pace
+
+RESENDS_MAX: Final = 100
+
+Together = Callable[[Connection], Awaitable[None]]
+"""What is done in the commit of a promise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A refund that is asked for; `amount` None is all that is left."""
+
+    payment_id: UUID
+    amount: int | None
+    reason: str
+    key: str
+    requested_by: str
+
+
+class RefundRequests:
+    """Writes refunds down."""
+
+    def __init__(self, books: Books, rows: RefundRows, *, pace: Pace) -> None:
+        """Write into these rows."""
+        self._books = books
+        self._rows = rows
+        self._pace = pace
+
+    async def next_key(self, payment_id: UUID, key: str) -> str:
+        """Return the key to ask with again: the first whose refund has not failed."""
+        states = {one.id: one.state for one in await self._rows.of_payment(payment_id)}
+        again = key
+        for number in range(RESENDS_MAX):
+            again = f"{key}:{number}" if number else key
+            if states.get(derived_id(payment_id, REFUND, again)) != "failed":
+                break
+        return again
+
+    async def write(self, wanted: Wanted, together_with: Together | None) -> UUID | None:
+        """Write a refund down, once for a key; None when the rest was wanted and nothing is left.
+
+        Raises:
+            NothingToRefundError, RefundMustWaitError, RefundTooLargeError: it is refused.
+        """
+        refund_id = derived_id(wanted.payment_id, REFUND, wanted.key)
+
+        async def written(connection: Connection) -> bool:
+            given_back = await self._rows.given_back(wanted.payment_id, within=connection)
+            if await self._rows.get(refund_id, within=connection) is not None:
+                return True
+            amount = await self._allowed(wanted, given_back, connection)
+            if amount is not None:
+                await self._add(refund_id, wanted, amount, connection)
+            if together_with is not None:
+                await together_with(connection)
+            return amount is not None
+
+        return refund_id if await self._books.database.in_transaction(written) else None
+
+    async def _allowed(self, wanted: Wanted, given_back: int, connection: Connection) -> int | None:
+        """Return how much may be refunded, None when all of it was wanted and nothing is left."""
+        payment = await self._books.payments.get(wanted.payment_id, within=connection)
+        left = payment.captured_amount - given_back
+        if wanted.amount is None and (payment.state not in REFUNDABLE or left <= 0):
+            return None
+        refuse_impossible(payment)
+        refuse_while(await self._rows.obstacle(payment.id, within=connection))
+        if wanted.amount is None:
+            return left
+        refuse_too_large(payment, wanted.amount, given_back)
+        return wanted.amount
+
+    async def _add(
+        self, refund_id: UUID, wanted: Wanted, amount: int, connection: Connection
+    ) -> None:
+        payment = await self._books.payments.get(wanted.payment_id, within=connection)
+        await self._rows.add(
+            refund_id,
+            payment.id,
+            amount=amount,
+            currency=payment.currency,
+            reason=wanted.reason,
+            requested_by=wanted.requested_by,
+            within=connection,
+        )
+        net = self._pace.seconds(SAFETY_NET_SECONDS)
+        await self._books.work.add(REFUND, refund_id, due_in=net, within=connection)

@@ -21,7 +21,7 @@ from caas.external_systems.payment_gateway import (
 )
 from caas.payment_processing import SettlementNotice
 from caas.payment_processing.disputes import Disputes
-from caas.payment_processing.refunds import RefundMustWaitError, RefundTooLargeError
+from caas.payment_processing.refund_refusals import RefundMustWaitError, RefundTooLargeError
 from caas.rules.payment_states import PaymentState
 from caas_simulators.vehicle_car import Behaviour, Manner
 from tests.house import PATIENCE_SECONDS, VIN, House

@@ -57,7 +57,7 @@ class Shoppers:
     async def buy(self) -> None:
         """Buy heated seats for one car, once or several times, and perhaps withdraw.
 
-        The car may refuse them, or say everything twice.
+        The car may refuse them, or say everything twice; what a withdrawal leaves, it obeys.
         """
         vin, customer = await self.car(), await self.customer()
         orders = []
@@ -71,6 +71,7 @@ class Shoppers:
             self.told.append(told)
             orders += [told[1]["id"]] if told[0] in BOUGHT else []
         if orders and self.chance.random() < WITHDRAWN:
+            self.world.fleet.add(vin, Manner())  # a car that refuses would rightly keep its term
             path = f"/v1/service-orders/{self.chance.choice(orders)}/withdrawal"
             self.told.append(await self.call("POST", path, {}))
 

@@ -1,0 +1,152 @@
+"""Who may buy a service for a vehicle is decided by the database, while nothing else moves."""
+
+import asyncio
+from uuid import UUID, uuid4
+
+import pytest
+
+from caas.billing_database.eligibility import VehicleNotTheirsError
+from caas.billing_database.payments import Payment
+from caas.payment_processing import PaymentRequest
+from caas.rules.payment_states import PaymentState
+from tests.api.conftest import Doors
+from tests.api.test_erasing import pay_on
+from tests.api.test_returns import RETURN, bought, withdrawn
+from tests.house import PATIENCE_SECONDS, VIN
+from tests.locks import holding
+
+SEATS = "heated-seats"
+RESERVE = "select obstacle from reserve_term($1, $2, $3, $4, null, 30, 50, $5)"
+GIVE_BACK = """
+insert into open_work (kind, subject, due_at, created_at)
+values ('give_back', $1, db_now() + interval '1 hour', db_now())
+"""
+
+
+async def owner_of(doors: Doors, order: str) -> UUID:
+    """Return the customer of an order."""
+    return UUID((await doors.get(f"/v1/orders/{order}")).json["customer"])
+
+
+async def buys(doors: Doors, customer: UUID) -> UUID:
+    """Order heated seats for the customer's own vehicle."""
+    order = await doors.house.platform.service_catalog.create_service_order(
+        customer=customer, vin=VIN, service=SEATS, duration_days=30
+    )
+    return order.id
+
+
+async def test_the_database_sells_to_the_owner_and_by_a_fleet_and_to_nobody_else(
+    doors: Doors,
+) -> None:
+    owner = await owner_of(doors, await bought(doors))
+
+    async def obstacle(customer: UUID, *, by_fleet: bool) -> str | None:
+        row = await doors.house.database.fetchrow(RESERVE, VIN, SEATS, customer, uuid4(), by_fleet)
+        return None if row is None else str(row["obstacle"])
+
+    assert await obstacle(uuid4(), by_fleet=False) == "not theirs"
+    assert await obstacle(owner, by_fleet=False) is None
+    assert await obstacle(uuid4(), by_fleet=True) == "pending"
+
+
+async def test_a_purchase_that_a_withdrawal_from_the_vehicle_overtakes_is_refused(
+    doors: Doors,
+) -> None:
+    """Between the look at the assignment and the order's commit, the vehicle was given back."""
+    order = await bought(doors)
+    owner = await owner_of(doors, order)
+    async with holding(doors.house.database.dsn, GIVE_BACK, UUID(order)) as holder:
+        withdrawing = asyncio.create_task(
+            doors.house.platform.order_management.withdraw(UUID(order))
+        )
+        await holder.waiting(1)
+        buying = asyncio.create_task(buys(doors, owner))
+        await holder.waiting(2)
+
+    await withdrawing
+    with pytest.raises(VehicleNotTheirsError):
+        await buying
+    assert await doors.house.platform.books.entitlements.terms(VIN) == []
+
+
+async def test_what_is_paid_on_a_page_after_the_vehicle_was_given_back_is_let_go(
+    doors: Doors,
+) -> None:
+    order = await bought(doors)
+    payment = await pays(doors, await owner_of(doors, order), None)
+    assert payment.hosted_page_url is not None
+    await withdrawn(doors, order)
+    await pay_on(payment.hosted_page_url)
+
+    await doors.house.platform.payment_processing.customer_returned(payment.id)
+    after = await doors.house.until(payment.id, lambda p: p.state is PaymentState.VOIDED)
+
+    assert after.captured_amount == 0
+    seats = doors.house.fleet.cars[VIN].services.get(SEATS)
+    assert seats is None or not seats.active
+
+
+async def test_a_returned_vehicle_keeps_nothing_of_its_former_owner(doors: Doors) -> None:
+    """Neither what the bank never paid, nor what was paid, nor a subscription stays on."""
+    await doors.house.platform.service_catalog.put_service(
+        code="navigation", name="Navigation", kind="one_time", currency="EUR",
+        prices=[{"duration_days": 30, "amount": 999}],
+    )  # fmt: skip
+    await doors.house.platform.service_catalog.put_service(
+        code="range-plus", name="Range plus", kind="subscription", currency="EUR",
+        monthly_fee=2990,
+    )  # fmt: skip
+    order = await bought(doors)
+    owner = await owner_of(doors, order)
+    unpaid = await pays(doors, owner, "pm_settlement_fails")
+    paid = await pays(doors, owner, "pm_ok", service="navigation")
+    subscription = await doors.house.platform.subscriptions.subscribe(
+        customer=owner, vin=VIN, service="range-plus", payment_method="pm_ok"
+    )
+    for one in (unpaid, paid):
+        await doors.house.until(one.id, lambda p: p.captured_amount > 0)
+    await doors.house.gateway_does("settle")
+    await doors.house.until(unpaid.id, lambda p: p.state is PaymentState.SETTLEMENT_FAILED)
+    await doors.house.until(paid.id, lambda p: p.state is PaymentState.SETTLED)
+    await until_on(doors, 3)
+
+    await withdrawn(doors, order)
+    returned = await doors.post(RETURN, {}, caller="operators")
+    await until_on(doors, 0)
+    await doors.house.until(paid.id, lambda p: p.state is PaymentState.REFUNDED)
+
+    assert returned.status == 200
+    terms = await doors.house.platform.books.entitlements.terms(VIN)
+    assert {term.status for term in terms} == {"ended"}
+    ended = await doors.house.platform.subscriptions.subscription(subscription.id)
+    assert ended.state == "cancelled"
+    states = await doors.house.platform.books.entitlements.sync_states(VIN)
+    assert [one.service for one in states if one.desired_on or not one.in_sync] == []
+    assert (await doors.house.platform.books.payments.get(unpaid.id)).refunded_amount == 0
+
+
+async def until_on(doors: Doors, services: int) -> None:
+    """Let open work run until the car really has so many services on."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while True:
+            car = doors.house.fleet.cars[VIN]
+            if sum(one.active for one in car.services.values()) == services:
+                return
+            await doors.house.platform.open_work.run_due()
+            await asyncio.sleep(0.005)
+
+
+async def pays(doors: Doors, customer: UUID, method: str | None, service: str = SEATS) -> Payment:
+    """Order a service for the customer's own vehicle, and pay."""
+    order = await doors.house.platform.service_catalog.create_service_order(
+        customer=customer, vin=VIN, service=service, duration_days=30
+    )
+    payment = await doors.house.platform.payment_processing.initiate_service_payment(
+        PaymentRequest(
+            subject=order.id, customer=customer, amount=order.amount, currency=order.currency,
+            payment_method=method,
+        )
+    )  # fmt: skip
+    assert isinstance(payment, Payment)
+    return payment

@@ -1,0 +1,161 @@
+"""Withdrawing beside whatever else happens to the same money, and again after it failed."""
+
+import asyncio
+
+from caas.billing_database.connection import Database
+from caas.billing_database.payments import Payment
+from caas.billing_database.refunds import Refund
+from caas.rules.payment_states import PaymentState
+from caas_simulators.vehicle_car import Behaviour
+from tests.house import PATIENCE_SECONDS, House
+from tests.locks import holding
+from tests.payment_processing.test_entitlements import Owner, days_left, owner
+
+__all__ = ["owner"]
+
+LOCK = "select lock_payment($1)"
+
+
+async def refunds_of(house: House, payment: Payment) -> list[Refund]:
+    status = await house.platform.payment_processing.query_payment_status(payment.id)
+    return status.refunds
+
+
+async def ended(house: House, payment: Payment, state: str) -> Refund:
+    """Wait until the newest refund of a payment is in this state."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while True:
+            refunds = await refunds_of(house, payment)
+            if refunds and refunds[-1].state == state:
+                return refunds[-1]
+            await house.platform.open_work.run_due()
+            await asyncio.sleep(0.01)
+
+
+async def refund_fails(house: House) -> None:
+    """Let the gateway accept the next refund and fail it later."""
+    await house.gateway_does(
+        "faults", match={"operation": "refund", "times": 1}, action={"refund_fails": True}
+    )
+
+
+async def test_withdrawing_while_the_charge_is_committed_gives_it_back(
+    owner: Owner, database: Database
+) -> None:
+    """The customer was told "capture_won": refund it instead, which is not theirs to do."""
+    owner.car_does(Behaviour.ASLEEP)
+    payment = await owner.pays(await owner.orders(30))
+    async with holding(database.dsn, LOCK, payment.id) as holder:
+        owner.wakes()
+        await holder.waiting(1)
+        withdrawing = asyncio.create_task(owner.withdraws(payment))
+        await holder.waiting(2)
+
+    await withdrawing
+
+    await owner.house.until(payment.id, lambda p: p.state is PaymentState.CAPTURING)
+    await owner.house.gateway_does("settle")
+    after = await owner.house.until(payment.id, lambda p: p.state is PaymentState.REFUNDED)
+    assert after.refunded_amount == after.captured_amount > 0
+    assert await owner.agree() is None
+
+
+async def test_withdrawing_beside_a_refund_in_part_gives_back_what_that_one_leaves(
+    owner: Owner, database: Database
+) -> None:
+    """What was left was counted before the payment was locked, and too much was asked for."""
+    payment = await owner.settled(30)
+    async with holding(database.dsn, LOCK, payment.id) as holder:
+        apology = asyncio.create_task(
+            owner.house.platform.payment_processing.refund_payment(
+                payment.id, amount=300, reason="apology", key="a", requested_by="operations"
+            )
+        )
+        await holder.waiting(1)
+        withdrawing = asyncio.create_task(owner.withdraws(payment))
+        await holder.waiting(2)
+
+    await asyncio.gather(apology, withdrawing)
+    after = await owner.house.until(payment.id, lambda p: p.state is PaymentState.REFUNDED)
+
+    assert after.refunded_amount == after.captured_amount
+    amounts = sorted(one.amount for one in await refunds_of(owner.house, payment))
+    assert amounts == [300, payment.amount - 300]
+
+
+async def test_withdrawing_again_after_the_refund_failed_asks_for_it_again_once(
+    owner: Owner,
+) -> None:
+    """The customer had neither money nor service, and withdrawing again did nothing."""
+    house = owner.house
+    payment = await owner.settled(30)
+    await refund_fails(house)
+    await owner.withdraws(payment)
+    await ended(house, payment, "failed")
+    cases = [case.kind for case in await house.platform.books.cases.listed()]
+    told = await house.platform.notifications.inbox("operations", audience="operations")
+
+    await asyncio.gather(*(owner.withdraws(payment) for _ in range(4)))
+    after = await house.until(payment.id, lambda p: p.state is PaymentState.REFUNDED)
+    await owner.withdraws(payment)
+
+    assert cases == ["refund_failed"]
+    assert any("could not be made" in one.text for one in told)
+    assert after.refunded_amount == after.captured_amount
+    states = [one.state for one in await refunds_of(house, payment)]
+    assert states == ["failed", "succeeded"]
+    assert await house.platform.books.cases.listed() == []
+
+
+async def test_a_refund_that_ended_a_term_and_failed_is_asked_for_by_withdrawing(
+    owner: Owner,
+) -> None:
+    payment = await owner.settled(30)
+    await refund_fails(owner.house)
+    await owner.house.platform.payment_processing.refund_payment(
+        payment.id, amount=payment.amount, reason="goodwill", key="a", requested_by="operations",
+        term="end",
+    )  # fmt: skip
+    await ended(owner.house, payment, "failed")
+
+    await owner.withdraws(payment)
+
+    await owner.house.until(payment.id, lambda p: p.state is PaymentState.REFUNDED)
+    assert await owner.agree() is None
+
+
+async def test_a_refund_without_an_answer_is_looked_up_before_it_is_answered(
+    owner: Owner,
+) -> None:
+    payment = await owner.settled(30)
+    await owner.house.gateway_does(
+        "faults",
+        match={"operation": "refund", "times": 1},
+        action={"status": 503, "apply_first": True},
+    )
+
+    refund = await owner.house.platform.payment_processing.refund_payment(
+        payment.id, amount=300, reason="apology", key="a", requested_by="operations"
+    )
+
+    assert refund.state == "sent"
+    assert refund.gateway_refund_id is not None
+    assert days_left(await owner.agree()) == 30
+
+
+async def test_a_capture_without_an_answer_is_looked_up_at_once(owner: Owner) -> None:
+    owner.car_does(Behaviour.ASLEEP)
+    payment = await owner.pays(await owner.orders(30))
+    await owner.house.gateway_does(
+        "faults",
+        match={"operation": "capture", "times": 1},
+        action={"status": 503, "apply_first": True},
+    )
+
+    owner.wakes()
+    await owner.house.until(payment.id, lambda p: p.state is PaymentState.CAPTURING)
+    await owner.agree()
+
+    events = await owner.house.platform.books.payments.timeline(payment.id)
+    assert "captured" in [event.source for event in events]
+    assert not any(event.source.startswith("unknown") for event in events)

@@ -23,7 +23,8 @@ from caas.external_systems.factory import Factory
 from caas.external_systems.http import HttpClient, Secret
 from caas.external_systems.in_process_vehicle_link import InProcessVehicleLink
 from caas.external_systems.notification_channel import NotificationChannel, OutgoingMessage
-from caas.external_systems.seed_contract_gateway import SeedContractGateway
+from caas.external_systems.payment_gateway import Capabilities
+from caas.external_systems.seed_contract_gateway import CAPABILITIES, SeedContractGateway
 from caas.external_systems.transport_system import TransportSystem
 from caas.order_management import OrderPartners
 from caas.payment_processing import PaymentRequest
@@ -166,6 +167,7 @@ async def standing(
     settings: GatewaySettings | None = None,
     fees: FeeTerms | None = None,
     channel: NotificationChannel | None = None,
+    capabilities: Capabilities = CAPABILITIES,
 ) -> AsyncIterator[House]:
     """Build a house and take it down afterwards."""
     fleet = Fleet(1, command_keys=KNOWN_TO_VEHICLES, clock=Clock(scale))
@@ -185,7 +187,7 @@ async def standing(
         platform = assembly.assemble(
             database,
             assembly.Partners(
-                gateway=SeedContractGateway(http),
+                gateway=SeedContractGateway(http, capabilities=capabilities),
                 vehicles=link,
                 order_partners=OrderPartners(
                     factory=Factory(partner_http),

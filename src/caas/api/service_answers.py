@@ -9,8 +9,14 @@ from uuid import UUID
 
 import msgspec
 
-from caas.api.payment_answers import PaymentSummary, payment_summary
+from caas.api.payment_answers import (
+    PaymentSummary,
+    RefundAnswer,
+    payment_summary,
+    refund_answer,
+)
 from caas.billing_database.payments import Payment
+from caas.billing_database.refunds import Refund
 from caas.billing_database.services import Service, ServiceOrder
 from caas.billing_database.subscriptions import Subscription
 from caas.rules.subscription_states import SubscriptionState
@@ -53,7 +59,11 @@ class ServiceList(msgspec.Struct, frozen=True):
 
 
 class ServiceOrderAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """A one-time service in a vehicle, and where it stands."""
+    """A one-time service in a vehicle, and where it stands.
+
+    `refunds` are those of its payments, oldest first. One that is `failed` was told to operations;
+    the money is owed still, and withdrawing again asks for it again.
+    """
 
     id: UUID
     state: str
@@ -68,6 +78,7 @@ class ServiceOrderAnswer(msgspec.Struct, frozen=True, kw_only=True):
     active_until: datetime | None
     created_at: datetime
     payments: list[PaymentSummary]
+    refunds: list[RefundAnswer]
     links: dict[str, str]
 
 
@@ -121,7 +132,9 @@ def service_answer(service: Service) -> ServiceAnswer:
     )
 
 
-def service_order_answer(order: ServiceOrder, payments: Sequence[Payment]) -> ServiceOrderAnswer:
+def service_order_answer(
+    order: ServiceOrder, payments: Sequence[Payment], refunds: Sequence[Refund] = ()
+) -> ServiceOrderAnswer:
     """Return a service order as the API tells it."""
     path = service_order_path(order.id)
     return ServiceOrderAnswer(
@@ -138,6 +151,7 @@ def service_order_answer(order: ServiceOrder, payments: Sequence[Payment]) -> Se
         active_until=order.active_until,
         created_at=order.created_at,
         payments=[payment_summary(payment) for payment in payments],
+        refunds=[refund_answer(refund) for refund in refunds],
         links={
             "self": path,
             "withdrawal": f"{path}/withdrawal",

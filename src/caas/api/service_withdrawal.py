@@ -1,7 +1,7 @@
 """Desistimiento from a one-time service, as a call of the API.
 
 Rule a change must keep: what is undone is decided by Payment Processing; this answers with what the
-order and its payments are then.
+order, its payments and their refunds are then; a refund that failed is told as such.
 """
 
 from typing import Final
@@ -30,7 +30,8 @@ async def withdraw_from_service(api: Api, call: Call) -> Answer:
         )
         payments = await api.rooms.books.payments.listed(subject=order_id)
         order = await api.rooms.service_catalog.service_order(order_id)
-        content = service_order_answer(order, payments)
+        refunds = await api.rooms.payment_processing.refunds_of(payments)
+        content = service_order_answer(order, payments, refunds)
         if all(payment.state in UNDONE for payment in payments):
             return answer_of(200, content)
         return answer_of(202, content, RETRY_AFTER)

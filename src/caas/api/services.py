@@ -207,7 +207,9 @@ def code_of(call: Call) -> str:
 
 async def _told(api: Api, order_id: UUID) -> ServiceOrderAnswer:
     order = await api.rooms.service_catalog.service_order(order_id)
-    return service_order_answer(order, await api.rooms.books.payments.listed(subject=order_id))
+    payments = await api.rooms.books.payments.listed(subject=order_id)
+    refunds = await api.rooms.payment_processing.refunds_of(payments)
+    return service_order_answer(order, payments, refunds)
 
 
 _SELLERS: Final = frozenset({Scope.SERVICE_CATALOG, Scope.FLEET})

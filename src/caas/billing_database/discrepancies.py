@@ -200,6 +200,10 @@ class Discrepancies:
         rows = await (within or self._database).fetch(sql.EVENTS, discrepancy_id)
         return [DiscrepancyEvent(**dict(row)) for row in rows]
 
+    async def refund_is_known(self, gateway_refund_id: str) -> bool:
+        """Say whether a refund at the gateway is one of a payment's, or was noted of any line."""
+        return await self._database.fetchrow(sql.REFUND_IS_KNOWN, gateway_refund_id) is not None
+
     async def post(
         self,
         discrepancy: Discrepancy,

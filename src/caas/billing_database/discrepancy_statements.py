@@ -55,6 +55,10 @@ EVENTS: Final = """
 select seq, event, status, by, facts, at from discrepancy_events
  where discrepancy_id = $1 order by seq
 """
+REFUND_IS_KNOWN: Final = """
+select 1 from refunds where gateway_refund_id = $1
+ union all select 1 from discrepancy_events where facts->>'refund' = $1 limit 1
+"""
 POST: Final = """
 insert into discrepancy_entries (discrepancy_id, resolution_id, payment_id, debit, credit, amount,
     currency, at)

@@ -67,11 +67,16 @@ select extract(epoch from min(greatest(due_at, coalesce(lease_until, due_at))) -
 """
 
 RELEASE = """
-update open_work set parked_at = null, attempts = 0, due_at = db_now(), lease_until = null
+update open_work set parked_at = null, attempts = 0, due_at = db_now(), lease_until = null,
+       payload = payload || '{"released_after": 0}'
  where kind = $1 and subject = $2 and parked_at is not null
 returning exists (select from open_work o where o.subject = $2 and o.kind <> $1
                    and o.parked_at is not null) as others
 """
+
+
+RELEASED_AFTER = "released_after"
+"""In a payload: after how many attempts a person let parked work go on."""
 
 
 class NotParkedError(ConflictError):

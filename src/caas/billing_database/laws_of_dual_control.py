@@ -17,6 +17,9 @@ DUAL_CONTROL: Final[tuple[tuple[str, str, str], ...]] = (
              select id, proposed_account, decided_account, decided_at from deposit_decisions
               where state = 'agreed' and needs_second
              union all
+             select id, proposed_account, decided_account, decided_at from refund_decisions
+              where state = 'agreed' and needs_second
+             union all
              select id, proposed_account, decided_account, decided_at from discrepancy_resolutions
               where state = 'approved' and needs_second_approver)
            select a.id from approved a, since

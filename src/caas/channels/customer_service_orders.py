@@ -34,7 +34,7 @@ from caas.rules.order_states import OrderState
 from caas.rules.payment_types import PaymentType
 
 AWAITING: Final = "awaiting payment"
-WITHDRAWABLE: Final = frozenset({"activating", "active", "expired"})
+WITHDRAWABLE: Final = frozenset({"activating", "active", "expired", "withdrawn", "ended"})
 KINDS: Final = {"active": "good", "activating": "busy", "cancelled": "bad",
                 "activation failed": "", "expired": "", "withdrawn": "", "ended": ""}  # fmt: skip
 
@@ -96,6 +96,11 @@ class ServiceOrderView:
         )
 
     @property
+    def is_owed(self) -> bool:
+        """Whether it has ended and its refund failed, so that it may be asked for again."""
+        return self.may_withdraw and self.order.state in {"withdrawn", "ended"}
+
+    @property
     def may_withdraw(self) -> bool:
         """Whether its customer may withdraw now."""
         return self.withdrawal is not None and self.withdrawal.is_open
@@ -133,7 +138,7 @@ async def pay(channels: Channels, visit: Visit) -> Reply:
 async def withdrawal_form(channels: Channels, visit: Visit) -> Reply:
     """Say what withdrawing from a service means, before it is done."""
     view = await own_service_order(channels, visit)
-    if not view.may_withdraw:
+    if not view.may_withdraw or view.is_owed:
         return see_other(f"/service-orders/{view.order.id}")
     return channels.page(
         visit,

@@ -30,6 +30,7 @@ from caas.channels.operations_cases import OPERATIONS_CASE_ROUTES
 from caas.channels.operations_payment import OPERATIONS_PAYMENT_ROUTES
 from caas.channels.operations_payments import OPERATIONS_PAYMENTS_ROUTES
 from caas.channels.operations_reconciliation import OPERATIONS_RECONCILIATION_ROUTES
+from caas.channels.operations_refunds import OPERATIONS_REFUND_ROUTES
 from caas.channels.operations_system import OPERATIONS_SYSTEM_ROUTES
 from caas.channels.operations_unknown import OPERATIONS_UNKNOWN_ROUTES
 from caas.channels.operations_vehicle import OPERATIONS_VEHICLE_ROUTES
@@ -156,6 +157,7 @@ OPERATIONS_ROUTES: Final[tuple[PageRoute, ...]] = (
     get("/operations/live", home_live, OPERATIONS),
     *OPERATIONS_PAYMENTS_ROUTES,
     *OPERATIONS_PAYMENT_ROUTES,
+    *OPERATIONS_REFUND_ROUTES,
     *OPERATIONS_UNKNOWN_ROUTES,
     *OPERATIONS_VEHICLE_ROUTES,
     *OPERATIONS_ALERT_ROUTES,

@@ -5,7 +5,7 @@ through a door of the payment; the living part asks for nothing more when the pa
 """
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from caas.billing_database.entitlements import OrderTerm, TermChange
@@ -15,6 +15,7 @@ from caas.billing_database.outcome_decisions import OutcomeDecision
 from caas.channels import state_diagram
 from caas.channels.acting import acted, told
 from caas.channels.flight_recorder import Moment, Told, moments
+from caas.channels.operations_refunds import REASONS, refund_offer
 from caas.channels.page_routes import OPERATIONS, NothingHereError, PageRoute, get, post
 from caas.channels.payment_view import PaymentView, view_of
 from caas.channels.replies import Reply, nothing_new
@@ -70,7 +71,11 @@ class Flight:
 
 async def payment(channels: Channels, visit: Visit) -> Reply:
     """Show a payment, live."""
-    return _page(channels, visit, await _flight(channels, visit), "operations/payment.html")
+    flight = await _flight(channels, visit)
+    offer = await refund_offer(channels, visit, flight.status.payment, flight.term)
+    return _page(
+        channels, visit, flight, "operations/payment.html", refund=offer, refund_reasons=REASONS
+    )
 
 
 async def payment_live(channels: Channels, visit: Visit) -> Reply:
@@ -150,7 +155,7 @@ async def _flight(channels: Channels, visit: Visit) -> Flight:
     )  # fmt: skip
 
 
-def _page(channels: Channels, visit: Visit, flight: Flight, template: str) -> Reply:
+def _page(channels: Channels, visit: Visit, flight: Flight, template: str, **more: Any) -> Reply:
     return channels.page(
         visit, template, flight=flight, payment=flight.status.payment, view=flight.view,
         record=flight.record, diagram=state_diagram.drawn(
@@ -158,7 +163,7 @@ def _page(channels: Channels, visit: Visit, flight: Flight, template: str) -> Re
         ),
         moments=flight.moments, money_of=Money,
         is_decidable=flight.is_decidable, path=_path(flight.status.payment.id),
-        key=new_key(), me=visit.by.account, after=told(channels, visit),
+        key=new_key(), me=visit.by.account, after=told(channels, visit), **more,
     )  # fmt: skip
 
 

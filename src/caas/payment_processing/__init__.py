@@ -7,12 +7,14 @@ Rules a change must keep: the names of these functions are the seed's, in Python
 channel and no subsystem reaches a flow, the gateway or the ledger but through them.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
 from caas.billing_database.books import Books
 from caas.billing_database.idempotency import StoredAnswer
 from caas.billing_database.payments import Payment, TimelineEvent
+from caas.billing_database.refund_decisions import RefundWish
 from caas.billing_database.refunds import Dispute, Refund
 from caas.errors import ConflictError
 from caas.external_systems.vehicle_messages import Acknowledgement
@@ -30,6 +32,7 @@ from caas.payment_processing.initiation import (
     accept,
 )
 from caas.payment_processing.promised_refunds import PromisedRefunds
+from caas.payment_processing.refund_desk import RefundDesk
 from caas.payment_processing.refunds import Refunds
 from caas.payment_processing.service_payment import ServicePayment
 from caas.payment_processing.service_withdrawal import ServiceWithdrawal, WithdrawalPeriod
@@ -92,11 +95,15 @@ class PaymentProcessing:
         self._ota = ota_activation_engine
         self._pace = pace
         self.two_people = TwoPeople(books, unknown_outcomes)
+        self.refund_desk = RefundDesk(
+            books, refund=self.refund_payment, check=self._check_refund, pace=pace
+        )
 
     def register(self, open_work: OpenWork) -> None:
         """Take all work that payments leave for later."""
         self._unknown_outcomes.register(open_work)
         self.two_people.register(open_work)
+        self.refund_desk.register(open_work)
         self._settlement.register(open_work)
         self._refunds.register(open_work)
         self._promised_refunds.register(open_work)
@@ -211,6 +218,22 @@ class PaymentProcessing:
         return await self._refunds.request(
             payment_id, amount=amount, reason=reason, key=key, requested_by=requested_by
         )
+
+    async def refunds_of(self, payments: Sequence[Payment]) -> list[Refund]:
+        """Return the refunds of payments, oldest first; what took no money has none."""
+        taken = [one.id for one in payments if one.captured_amount > 0]
+        return [refund for one in taken for refund in await self._refunds.of(one)]
+
+    async def left_to_refund(self, payment_id: UUID) -> int:
+        """Return what of a payment is neither given back, promised nor argued about."""
+        return await self._refunds.left(payment_id)
+
+    async def _check_refund(self, payment: Payment, wish: RefundWish) -> None:
+        await self._refunds.check(payment.id, wish.amount)
+        if payment.type is PaymentType.SERVICE:
+            await self._service_withdrawal.check_refund(
+                payment, amount=wish.amount, reason=wish.reason, term=wish.term
+            )
 
     async def withdraw_from_service(self, service_order: UUID, *, requested_by: str) -> None:
         """Withdraw from a one-time service (desistimiento); its term ends with its money.

@@ -80,6 +80,19 @@ class RefundRequests:
 
         return refund_id if await self._books.database.in_transaction(written) else None
 
+    async def check(self, payment_id: UUID, amount: int) -> None:
+        """Refuse what could not be refunded now.
+
+        Raises:
+            NothingToRefundError, RefundMustWaitError, RefundTooLargeError: it could not.
+        """
+
+        async def look(connection: Connection) -> None:
+            given_back = await self._rows.given_back(payment_id, within=connection)
+            await self._allowed(Wanted(payment_id, amount, "", "", ""), given_back, connection)
+
+        await self._books.database.in_transaction(look)
+
     async def _allowed(self, wanted: Wanted, given_back: int, connection: Connection) -> int | None:
         """Return how much may be refunded, None when all of it was wanted and nothing is left."""
         payment = await self._books.payments.get(wanted.payment_id, within=connection)

@@ -145,6 +145,10 @@ class Refunds:
         """Return the key to ask with again: the first whose refund has not failed."""
         return await self._requests.next_key(payment_id, key)
 
+    async def check(self, payment_id: UUID, amount: int) -> None:
+        """Refuse what could not be refunded now, as `request` would."""
+        await self._requests.check(payment_id, amount)
+
     async def _requested(self, wanted: Wanted, together_with: Together | None) -> Refund | None:
         refund_id = await self._requests.write(wanted, together_with)
         if refund_id is None:

@@ -112,11 +112,17 @@ class ServiceWithdrawal:
         await self._undo(service_order, requested_by=requested_by, by_customer=True)
 
     async def period(self, service_order: UUID) -> WithdrawalPeriod:
-        """Return whether the customer of a service order may withdraw from it, and until when."""
+        """Return whether the customer of a service order may withdraw from it, and until when.
+
+        Open again, without an end, once the refund that ended it has failed.
+        """
         live = await self._live_payment(service_order)
         if live is None or live.state in OPEN:
             return WithdrawalPeriod(is_open=False, ends_at=None)
         term = await self._books.entitlements.of_order(service_order)
+        if term is not None and term.state == ENDED:
+            owed = await self._has_failed(live) and await self._left(live) > 0
+            return WithdrawalPeriod(is_open=owed, ends_at=None)
         if term is None or term.state != GRANTED:
             return WithdrawalPeriod(is_open=live.state is PaymentState.AUTHORIZED, ends_at=None)
         assert term.ends_at is not None, "what was granted to an order has an end"
@@ -125,6 +131,21 @@ class ServiceWithdrawal:
         return WithdrawalPeriod(
             is_open=self._in_time(term) and await self._left(live) > 0, ends_at=ends_at
         )
+
+    async def check_refund(
+        self, payment: Payment, *, amount: int, reason: str, term: str | None
+    ) -> None:
+        """Refuse a refund that leaves nothing paid for a service and says nothing of its term.
+
+        Raises:
+            TermDecisionRequiredError: it does.
+        """
+        sold = await self._books.entitlements.of_order(payment.subject)
+        if sold is None or sold.state != GRANTED or not sold.lasts:
+            return
+        in_full = await self._refunds.left(payment.id) <= amount
+        if in_full and term is None and reason != DESISTIMIENTO:
+            raise TermDecisionRequiredError(payment=str(payment.id))
 
     async def refund(  # what a refund is, by name
         self,
@@ -224,8 +245,9 @@ class ServiceWithdrawal:
 
     async def _is_owed(self, ended: OrderTerm, payment: Payment) -> bool:
         """Say whether the money of an ended term may still have to go back."""
-        if ended.ended_because == DESISTIMIENTO:
-            return True
+        return ended.ended_because == DESISTIMIENTO or await self._has_failed(payment)
+
+    async def _has_failed(self, payment: Payment) -> bool:
         return any(one.state == "failed" for one in await self._refunds.of(payment.id))
 
     async def _end_term(self, term: OrderTerm, because: str, *, within: Connection) -> None:

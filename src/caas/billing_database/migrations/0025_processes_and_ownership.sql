@@ -1,4 +1,5 @@
--- Whose work is whose, while its process lives; and who may be sold a service, decided here.
+-- Whose work is whose, while its process lives; who may be sold a service, decided here; and refunds
+-- that people decide.
 --
 -- Every session of a process holds a shared advisory lock in the process's name. PostgreSQL frees it
 -- with the session, so a process none of whose sessions is left is dead, or has lost everything it
@@ -173,3 +174,39 @@ begin
   end if;
   return query select v_id, v_amount, v_at, null::text, null::uuid, null::uuid, null::timestamptz;
 end $$;
+
+-- What people decided to refund: one of them, or two above a limit.
+create table refund_decisions (
+  id uuid primary key,
+  payment_id uuid not null references payments,
+  amount bigint not null check (amount > 0),
+  reason text not null check (length(reason) between 1 and 200),
+  term text check (term in ('end', 'keep')),
+  note text not null check (length(note) between 1 and 1000),
+  needs_second boolean not null,
+  state text not null check (state in ('proposed', 'agreed', 'withdrawn')),
+  proposed_by text not null,
+  proposed_account uuid references accounts,
+  proposed_at timestamptz not null,
+  decided_by text,
+  decided_account uuid references accounts,
+  decided_at timestamptz,
+  check ((state = 'proposed') = (decided_by is null)),
+  check ((decided_by is null) = (decided_at is null)),
+  check (decided_by is not null or decided_account is null)
+);
+create unique index one_refund_proposal_at_a_time on refund_decisions (payment_id)
+  where state = 'proposed';
+create index refund_decisions_of_payment on refund_decisions (payment_id);
+create trigger never_removed before delete or truncate on refund_decisions
+  for each statement execute function refuse_change();
+create trigger is_decided_once before update on refund_decisions for each row
+  when (old.state <> 'proposed'
+        or (new.id, new.payment_id, new.amount, new.reason, new.term, new.note, new.needs_second,
+            new.proposed_by, new.proposed_account, new.proposed_at)
+           is distinct from (old.id, old.payment_id, old.amount, old.reason, old.term, old.note,
+            old.needs_second, old.proposed_by, old.proposed_account, old.proposed_at))
+  execute function refuse_other_decision();
+create trigger two_people_decide before insert or update on refund_decisions for each row
+  when (new.state = 'agreed' and new.needs_second)
+  execute function refuse_one_person('proposed_account', 'decided_account');

@@ -8,19 +8,22 @@ every door is told something it can hear twice; a refund's key follows from the 
 """
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
 from caas.billing_database.books import Books
 from caas.billing_database.connection import Connection
 from caas.billing_database.discrepancies import Discrepancies, Discrepancy, Step
-from caas.billing_database.due_work import DueWork
+from caas.billing_database.due_work import RELEASED_AFTER, DueWork
 from caas.billing_database.moves import move_of
 from caas.billing_database.payments import Payment
 from caas.billing_database.settlement_reports import SettlementReports, StoredLine
+from caas.external_systems.http_answers import GatewayFailure, RefusedByPartnerError
 from caas.external_systems.payment_gateway import (
     GatewayTransaction,
     PaymentGateway,
+    RefundStatus,
     TransactionStatus,
 )
 from caas.open_work import Again, Answer, Done, OpenWork, Park
@@ -47,6 +50,23 @@ AGAIN_SECONDS: Final = 60.0
 MONEY_EXPECTED: Final = frozenset(
     {PaymentState.CAPTURING, PaymentState.SETTLED, PaymentState.REFUNDING}
 )
+
+NOT_SENT: Final = "not_sent"
+TO_ASK_A_PERSON: Final = "The refund may have gone out, and the gateway remembers no key: look."
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """Whether an earlier attempt may have reached the gateway, and which attempt this is.
+
+    What a person let go on after a look at the gateway has not.
+    """
+
+    may_have_sent: bool
+    attempt: int
+
+
+FIRST: Final = Earlier(may_have_sent=False, attempt=0)
 
 Void = Callable[[UUID, str], Awaitable[object]]
 """Void a payment by its flow (voidPayment)."""
@@ -86,7 +106,6 @@ class CarryingOut:
             Action.SETTLE_WHAT_IS_DUE: self._settle_what_is_due,
             Action.VOID: self._void_payment,
             Action.UNDO: self._undo,
-            Action.REFUND_AT_GATEWAY: self._refund_at_gateway,
         }
 
     def register(self, open_work: OpenWork) -> None:
@@ -107,17 +126,35 @@ class CarryingOut:
 
     async def at_once(self, discrepancy_id: UUID, actions: Sequence[Action]) -> None:
         """Do what a decision has just left behind."""
-        if actions and isinstance(await self._do(discrepancy_id, actions), Done):
+        answer = await self._do(discrepancy_id, actions, FIRST) if actions else None
+        if isinstance(answer, Done):
             async with self._books.database.transaction() as connection:
                 await self._books.work.end(CARRY_OUT, discrepancy_id, within=connection)
+        if isinstance(answer, Again) and answer.payload:
+            await self._books.work.postpone(
+                CARRY_OUT,
+                discrepancy_id,
+                due_in=self._pace.seconds(answer.due_in),
+                because=answer.because,
+                payload=answer.payload,
+            )
 
     async def _carry_out(self, work: DueWork) -> Answer:
-        return await self._do(work.subject, [Action(name) for name in work.payload["actions"]])
+        actions = [Action(name) for name in work.payload["actions"]]
+        surely_not = (work.payload.get(NOT_SENT), work.payload.get(RELEASED_AFTER))
+        not_sent = work.attempts - 1 in surely_not
+        earlier = Earlier(may_have_sent=not not_sent, attempt=work.attempts)
+        return await self._do(work.subject, actions, earlier)
 
-    async def _do(self, discrepancy_id: UUID, actions: Sequence[Action]) -> Answer:
+    async def _do(
+        self, discrepancy_id: UUID, actions: Sequence[Action], earlier: Earlier
+    ) -> Answer:
         discrepancy = await self._discrepancies.get(discrepancy_id)
         for action in actions:
-            answer = await self._doors[action](discrepancy)
+            if action is Action.REFUND_AT_GATEWAY:
+                answer = await self._refund_at_gateway(discrepancy, earlier)
+            else:
+                answer = await self._doors[action](discrepancy)
             if not isinstance(answer, Done):
                 return answer
         return Done()
@@ -194,13 +231,18 @@ class CarryingOut:
         await self._charges.suspect(payment, transaction_id)
         return Done()
 
-    async def _refund_at_gateway(self, discrepancy: Discrepancy) -> Answer:
-        """Give money back that no payment of ours accounts for."""
+    async def _refund_at_gateway(self, discrepancy: Discrepancy, earlier: Earlier) -> Answer:
+        """Give money back that no payment of ours accounts for.
+
+        A gateway that remembers no keys is looked at before anything is sent to it again.
+        """
         amount, transaction_id = await self._owed(discrepancy)
         if transaction_id is None:
             return Park("The line names no transaction; the gateway must be asked by a person.")
-        key = f"{discrepancy.id}:refund"
         lifetime = KeyLifetime.of(self._gateway.capabilities)
+        if earlier.may_have_sent and lifetime.seconds is None:
+            return await self._looked_up(discrepancy, transaction_id, amount)
+        key = f"{discrepancy.id}:refund"
         told = await persist(
             lambda: self._gateway.refund(transaction_id, amount, "reconciliation", key=key),
             pace=self._pace,
@@ -210,12 +252,37 @@ class CarryingOut:
             return Park(told.error.sentence)
         if isinstance(told, Unanswered):
             if told.maybe_sent and lifetime.seconds is None:
-                return Park("The refund may have gone out, and the gateway remembers no key: look.")
-            return Again(AGAIN_SECONDS, told.because)
+                return await self._looked_up(discrepancy, transaction_id, amount)
+            not_sent: dict[str, object] | None = None
+            if not told.maybe_sent:
+                not_sent = {NOT_SENT: earlier.attempt}
+            return Again(AGAIN_SECONDS, told.because, payload=not_sent)
+        await self._refunded(discrepancy, told.id, amount)
+        return Done()
+
+    async def _looked_up(
+        self, discrepancy: Discrepancy, transaction_id: str, amount: int
+    ) -> Answer:
+        """Adopt the refund that went out without an answer; what is not there, a person judges."""
+        if not self._gateway.capabilities.lookup_of_refunds:
+            return Park(TO_ASK_A_PERSON)
+        try:
+            known = await self._gateway.find_refunds(transaction_id)
+        except RefusedByPartnerError:
+            return Park(TO_ASK_A_PERSON)
+        except GatewayFailure as failure:
+            return Again(AGAIN_SECONDS, failure.sentence)
+        for one in known:
+            is_ours = await self._discrepancies.refund_is_known(one.id)
+            if one.amount == amount and one.status is not RefundStatus.FAILED and not is_ours:
+                await self._refunded(discrepancy, one.id, amount)
+                return Done()
+        return Park(TO_ASK_A_PERSON)
+
+    async def _refunded(self, discrepancy: Discrepancy, refund_id: str, amount: int) -> None:
         owed = discrepancy.kind is DiscrepancyKind.AMOUNT
         entries = postings.refund_succeeded(amount) if owed else ()
-        await self._post_once(discrepancy, entries, {"refund": told.id, "amount": amount})
-        return Done()
+        await self._post_once(discrepancy, entries, {"refund": refund_id, "amount": amount})
 
     async def _post_once(
         self, discrepancy: Discrepancy, entries: tuple[postings.Entry, ...], facts: dict[str, Any]

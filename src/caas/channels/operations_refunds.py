@@ -1,0 +1,128 @@
+"""Refunding a payment from its page of the console: by one person, or by two above a limit.
+
+Rules a change must keep: an amount is read in the language of the page and never guessed; whether a
+second person is needed, and what may be refunded, is for Payment Processing to say.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+from caas.billing_database.entitlements import OrderTerm
+from caas.billing_database.payments import Payment
+from caas.billing_database.refund_decisions import RefundDecision, RefundWish
+from caas.channels.acting import acted
+from caas.channels.amounts import plain_amount, read_amount
+from caas.channels.page_routes import OPERATIONS, NothingHereError, PageRoute, post
+from caas.channels.replies import Reply
+from caas.channels.rooms import Channels
+from caas.channels.visit import Visit
+from caas.errors import NotFoundError, RefusedError
+from caas.payment_processing.refund_refusals import REFUNDABLE
+from caas.rules.discrepancies import is_large
+from caas.rules.money import Money
+
+REASONS: Final = ("desistimiento", "goodwill", "not_delivered", "charged_in_error")
+TERMS: Final = ("end", "keep")
+
+
+class AmountNotReadError(RefusedError):
+    """Type an amount above zero, with the mark before the cents that this language uses."""
+
+    code = "amount_not_read"
+
+
+class RefundReasonError(RefusedError):
+    """Choose why the money goes back."""
+
+    code = "refund_reason_missing"
+
+
+@dataclass(frozen=True, slots=True)
+class RefundOffer:
+    """What the page offers: how much is left, what waits for a second person, what to decide."""
+
+    left: Money
+    typed: str
+    proposal: RefundDecision | None
+    asks_term: bool
+
+    @property
+    def needs_second(self) -> bool:
+        """Whether refunding all that is left takes two people."""
+        return is_large(self.left)
+
+    @property
+    def is_possible(self) -> bool:
+        """Whether anything can be refunded, or a proposal waits."""
+        return self.left.amount > 0 or self.proposal is not None
+
+
+async def refund_offer(
+    channels: Channels, visit: Visit, payment: Payment, term: OrderTerm | None
+) -> RefundOffer:
+    """Return what of a payment can be refunded from its page."""
+    processing = channels.rooms.payment_processing
+    left = await processing.left_to_refund(payment.id) if payment.state in REFUNDABLE else 0
+    money = Money(max(left, 0), payment.currency)
+    return RefundOffer(
+        left=money,
+        typed=plain_amount(money, visit.language),
+        proposal=await processing.refund_desk.proposed(payment.id),
+        asks_term=term is not None and term.state == "granted" and term.lasts,
+    )
+
+
+async def refund(channels: Channels, visit: Visit) -> Reply:
+    """Refund, or propose to when a second person is needed."""
+    payment_id: UUID = visit.ids["payment_id"]
+    try:
+        payment = await channels.rooms.books.payments.get(payment_id)
+    except NotFoundError as error:
+        raise NothingHereError from error
+
+    async def act() -> None:
+        wish = _wish(visit, payment)
+        await channels.rooms.payment_processing.refund_desk.decide(
+            payment_id, wish, note=visit.form.get("note", ""), by=visit.by.actor
+        )
+
+    return await acted(channels, visit, _path(payment_id), act)
+
+
+async def agree(channels: Channels, visit: Visit) -> Reply:
+    """Agree as the second person."""
+    payment_id, desk = visit.ids["payment_id"], channels.rooms.payment_processing.refund_desk
+    return await acted(
+        channels, visit, _path(payment_id), lambda: desk.agree(payment_id, by=visit.by.actor)
+    )
+
+
+async def withdraw(channels: Channels, visit: Visit) -> Reply:
+    """Take a proposal back."""
+    payment_id, desk = visit.ids["payment_id"], channels.rooms.payment_processing.refund_desk
+    return await acted(
+        channels, visit, _path(payment_id), lambda: desk.withdraw(payment_id, by=visit.by.actor)
+    )
+
+
+def _wish(visit: Visit, payment: Payment) -> RefundWish:
+    money = read_amount(visit.form.get("amount", ""), payment.currency, visit.language)
+    if money is None or money.amount <= 0:
+        raise AmountNotReadError
+    reason, term = visit.form.get("reason", ""), visit.form.get("term", "")
+    if reason not in REASONS:
+        raise RefundReasonError
+    return RefundWish(money.amount, reason, term if term in TERMS else None)
+
+
+def _path(payment_id: UUID) -> str:
+    return f"/operations/payments/{payment_id}"
+
+
+_REFUND: Final = "/operations/payments/{payment_id:uuid}/refund"
+OPERATIONS_REFUND_ROUTES: Final[tuple[PageRoute, ...]] = (
+    post(_REFUND, refund, OPERATIONS),
+    post(_REFUND + "/agree", agree, OPERATIONS),
+    post(_REFUND + "/withdraw", withdraw, OPERATIONS),
+)

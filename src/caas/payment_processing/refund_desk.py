@@ -1,0 +1,167 @@
+"""Refunds that people decide in the console: by one of them, or by two above a limit.
+
+Rules a change must keep: what would be refused is refused before anything is written; above the
+limit one person never decides alone; a decision and the work that carries it out are one commit,
+and one decision refunds once.
+"""
+
+from collections.abc import Awaitable
+from typing import Final, Protocol
+from uuid import UUID
+
+from caas import dual_control
+from caas.billing_database.actors import Actor
+from caas.billing_database.books import Books
+from caas.billing_database.connection import Connection
+from caas.billing_database.due_work import DueWork
+from caas.billing_database.identifiers import new_id
+from caas.billing_database.payments import Payment
+from caas.billing_database.refund_decisions import RefundDecision, RefundDecisions, RefundWish
+from caas.errors import RefusedError
+from caas.open_work import Again, Answer, Done, OpenWork
+from caas.payment_processing.gateway_calls import SAFETY_NET_SECONDS
+from caas.payment_processing.refund_refusals import RefundMustWaitError
+from caas.rules.discrepancies import is_large
+from caas.rules.money import Money
+from caas.rules.pace import Pace
+
+CARRY_OUT: Final = "carry_out_refund_decision"
+REFUSED: Final = "refund_decision_refused"
+LOOK_AGAIN_SECONDS: Final = 300.0
+
+
+class RefundPayment(Protocol):
+    """Refunds a payment, once for a key."""
+
+    def __call__(  # what a refund is, by name
+        self,
+        payment_id: UUID,
+        *,
+        amount: int,
+        reason: str,
+        key: str,
+        requested_by: str,
+        term: str | None = None,
+    ) -> Awaitable[object]:
+        """Refund it."""
+
+
+class CheckRefund(Protocol):
+    """Refuses, by raising, a refund that could not be made now."""
+
+    def __call__(self, payment: Payment, wish: RefundWish) -> Awaitable[None]:
+        """Look at what is left and what stands in the way."""
+
+
+class RefundDesk:
+    """Where people refund payments."""
+
+    def __init__(
+        self, books: Books, *, refund: RefundPayment, check: CheckRefund, pace: Pace
+    ) -> None:
+        """Keep decisions in these books; refund through this door."""
+        self._books = books
+        self._refund = refund
+        self._check = check
+        self._pace = pace
+        self._decisions = RefundDecisions(books.database)
+
+    def register(self, open_work: OpenWork) -> None:
+        """Take what was decided and is not carried out yet."""
+        open_work.register(CARRY_OUT, self._due, safety_net=True)
+
+    async def proposed(self, payment_id: UUID) -> RefundDecision | None:
+        """Return the refund of a payment that waits for a second person, if one does."""
+        return await self._decisions.proposed(payment_id)
+
+    async def decide(self, payment_id: UUID, wish: RefundWish, *, note: str, by: Actor) -> None:
+        """Refund, or propose to where two people are needed.
+
+        Raises:
+            DecisionPendingError: a proposal waits already.
+            NoteRefusedError: there is no note, or a card number in it.
+            NothingToRefundError, RefundMustWaitError, RefundTooLargeError,
+            TermDecisionRequiredError: as for any refund; nothing was written.
+        """
+        text = dual_control.checked_note(note)
+        payment = await self._books.payments.get(payment_id)
+        await self._check(payment, wish)
+        needs_second, decision_id = is_large(Money(wish.amount, payment.currency)), new_id()
+
+        async def together(connection: Connection) -> None:
+            written = await self._decisions.write(
+                decision_id, payment_id, wish, note=text, needs_second=needs_second, by=by,
+                within=connection,
+            )  # fmt: skip
+            if not written:
+                raise dual_control.DecisionPendingError(payment_id=str(payment_id))
+            if not needs_second:
+                await self._will_be_carried_out(decision_id, connection)
+
+        await self._books.database.in_transaction(together)
+        if not needs_second:
+            await self._at_once(decision_id)
+
+    async def agree(self, payment_id: UUID, *, by: Actor) -> None:
+        """Agree as the second person; the refund begins.
+
+        Raises:
+            NothingProposedError, SamePersonError, ApprovalNeedsAccountError,
+            ApproverNotValidError: as dual control has it.
+        """
+
+        async def together(connection: Connection) -> UUID:
+            proposal = await dual_control.approve(
+                self._decisions, payment_id, by=by, within=connection
+            )
+            await self._will_be_carried_out(proposal.id, connection)
+            return proposal.id
+
+        await self._at_once(await self._books.database.in_transaction(together))
+
+    async def withdraw(self, payment_id: UUID, *, by: Actor) -> None:
+        """Take a proposal back, one's own or another's.
+
+        Raises:
+            NothingProposedError: none waits.
+        """
+
+        async def alone(connection: Connection) -> None:
+            await dual_control.reject(self._decisions, payment_id, by=by, within=connection)
+
+        await self._books.database.in_transaction(alone)
+
+    async def _will_be_carried_out(self, decision_id: UUID, connection: Connection) -> None:
+        net = self._pace.seconds(SAFETY_NET_SECONDS)
+        await self._books.work.add(CARRY_OUT, decision_id, due_in=net, within=connection)
+
+    async def _at_once(self, decision_id: UUID) -> None:
+        answer = await self._carried_out(decision_id)
+        if isinstance(answer, Again):
+            due_in = self._pace.seconds(answer.due_in)
+            await self._books.work.postpone(CARRY_OUT, decision_id, due_in=due_in)
+            return
+        async with self._books.database.connection() as connection:
+            await self._books.work.end(CARRY_OUT, decision_id, within=connection)
+
+    async def _due(self, work: DueWork) -> Answer:
+        return await self._carried_out(work.subject)
+
+    async def _carried_out(self, decision_id: UUID) -> Answer:
+        """Refund what was decided; what cannot be refunded any more is told to a person."""
+        decision = await self._decisions.get(decision_id)
+        try:
+            await self._refund(
+                decision.payment_id,
+                amount=decision.amount,
+                reason=decision.reason,
+                key=f"decision:{decision.id}",
+                requested_by=decision.proposed_by,
+                term=decision.term,
+            )
+        except RefundMustWaitError as waits:
+            return Again(LOOK_AGAIN_SECONDS, waits.sentence)
+        except RefusedError as refusal:
+            sentence = f"A refund that was decided cannot be made: {refusal.sentence}"
+            await self._books.cases.open(REFUSED, decision.payment_id, sentence)
+        return Done()

@@ -1,0 +1,165 @@
+"""A payment is refunded from its page: by one person, by two above the limit, and again."""
+
+from collections.abc import AsyncIterator
+from uuid import UUID
+
+import pytest
+from playwright.async_api import Browser, expect
+
+from caas.billing_database.payments import Payment
+from caas.payment_processing import PaymentRequest
+from caas.rules.payment_states import PaymentState
+from tests.channels.journeys import ANA, OPERATIONS, SECOND
+from tests.channels.test_operations import engineer
+from tests.channels.test_safety import Client, client_of
+from tests.channels.town import STOCK, Town, eventually
+
+FINISHED = STOCK[0][0]
+CASES = "select kind from cases where subject = $1 and status = 'open'"
+
+
+@pytest.fixture
+async def desk(town: Town) -> AsyncIterator[tuple[Client, Client]]:
+    """Two engineers of operations, signed in without a browser."""
+    clients = client_of(town), client_of(town)
+    for client, login in zip(clients, (OPERATIONS, SECOND), strict=True):
+        await client.sign_in(login)
+    yield clients
+    for client in clients:
+        await client.session.close()
+
+
+async def service_paid(town: Town, *, vin: str = FINISHED) -> Payment:
+    """Let a customer's car be delivered and heated seats be bought for it and settled."""
+    order_id = await town.delivered(vin, email=ANA)
+    customer = (await town.platform.order_management.order(order_id)).customer
+    order = await town.platform.service_catalog.create_service_order(
+        customer=customer, vin=vin, service="heated-seats", duration_days=30
+    )
+    payment = await town.platform.payment_processing.initiate_service_payment(
+        PaymentRequest(
+            subject=order.id, customer=customer, amount=order.amount, currency=order.currency,
+            payment_method="pm_ok",
+        )
+    )  # fmt: skip
+    assert isinstance(payment, Payment)
+    return await in_state(town, payment.id, PaymentState.SETTLED)
+
+
+async def in_state(town: Town, payment_id: UUID, state: PaymentState) -> Payment:
+    """Wait until a payment is in a state."""
+
+    async def there() -> Payment | None:
+        await town.gateway_does("settle")
+        payment = await town.platform.books.payments.get(payment_id)
+        return payment if payment.state is state else None
+
+    return await eventually(there)
+
+
+async def refunds(client: Client, payment: Payment, **fields: str) -> str:
+    """Send the form of the page; return what the page says of it."""
+    path = f"/operations/payments/{payment.id}"
+    page = await client.get(path)
+    keys = {name: page.field(name) for name in ("form_token", "key")}
+    answer = await client.post(
+        f"{path}/refund", {"reason": "goodwill", "note": "They called.", **keys, **fields}
+    )
+    return str(answer.headers["location"]).partition("?")[2]
+
+
+async def test_one_person_refunds_a_part_and_then_says_what_becomes_of_the_service(
+    town: Town, desk: tuple[Client, Client]
+) -> None:
+    payment, (one, _) = await service_paid(town), desk
+
+    refused = [
+        await refunds(one, payment, amount="0"),
+        await refunds(one, payment, amount="12.345,6"),
+        await refunds(one, payment, amount="3,00", reason="whim"),
+        await refunds(one, payment, amount="13,00", term="end"),
+        await refunds(one, payment, amount="12,99"),
+        await refunds(one, payment, amount="3,00", note=""),
+    ]
+    part = await refunds(one, payment, amount="3,00")
+    await eventually_refunded(town, payment, 300)
+    rest = await refunds(one, payment, amount="9,99", term="end")
+    await in_state(town, payment.id, PaymentState.REFUNDED)
+
+    assert refused == [
+        "refused=amount_not_read", "refused=amount_not_read", "refused=refund_reason_missing",
+        "refused=refund_too_large", "refused=term_decision_required", "refused=note_refused",
+    ]  # fmt: skip
+    assert (part, rest) == ("done=1", "done=1")
+    term = await town.platform.books.entitlements.of_order(payment.subject)
+    assert term is not None
+    assert term.state == "ended"
+    page = await one.get(f"/operations/payments/{payment.id}")
+    assert 'id="refund-do"' not in page.text
+
+
+async def test_above_the_limit_two_people_refund(town: Town, desk: tuple[Client, Client]) -> None:
+    one, two = desk
+    order_id = await town.delivered(FINISHED, email=ANA)
+    listed = await town.platform.books.payments.listed(subject=order_id)
+    final = await in_state(town, listed[0].id, PaymentState.SETTLED)
+    path = f"/operations/payments/{final.id}"
+
+    proposed = await refunds(one, final, amount="2000")
+    again = await refunds(two, final, amount="2000")
+    own = await agreed(one, path)
+    other = await agreed(two, path)
+    await eventually_refunded(town, final, 200_000)
+
+    assert (proposed, again) == ("done=1", "refused=decision_pending")
+    assert (own, other) == ("refused=same_person", "done=1")
+
+
+async def agreed(client: Client, path: str) -> str:
+    """Agree to the refund that waits."""
+    page = await client.get(path)
+    keys = {name: page.field(name) for name in ("form_token", "key")}
+    answer = await client.post(f"{path}/refund/agree", keys)
+    return str(answer.headers["location"]).partition("?")[2]
+
+
+async def eventually_refunded(town: Town, payment: Payment, amount: int) -> None:
+    """Wait until so much of a payment has gone back."""
+
+    async def there() -> bool | None:
+        await town.gateway_does("settle")
+        now = await town.platform.books.payments.get(payment.id)
+        return True if now.refunded_amount == amount else None
+
+    await eventually(there)
+
+
+async def test_a_refund_that_failed_is_made_again_from_the_page_of_its_case(
+    town: Town, chromium: Browser
+) -> None:
+    """Withdrawn, and the gateway failed the refund: operations are told and send it again."""
+    payment = await service_paid(town)
+    await town.gateway_does(
+        "faults", match={"operation": "refund", "times": 1}, action={"refund_fails": True}
+    )
+    await town.platform.payment_processing.withdraw_from_service(
+        payment.subject, requested_by="customer"
+    )
+
+    async def told() -> bool | None:
+        await town.gateway_does("settle")
+        rows = await town.database.fetch(CASES, payment.id)
+        return True if [row["kind"] for row in rows] == ["refund_failed"] else None
+
+    await eventually(told)
+    one = await engineer(town, chromium)
+    await one.go(f"/operations/payments/{payment.id}")
+    await one.page.locator("#refund summary").click()
+    await one.page.locator("#refund-note").fill("El banco la devolvió; otra vez.")
+    await one.page.locator("#refund-do").click()
+    await one.page.wait_for_url("**?done=1")
+
+    await in_state(town, payment.id, PaymentState.REFUNDED)
+    await expect(one.page.locator(".notice").first).to_be_visible()
+    assert await town.database.fetch(CASES, payment.id) == []
+    assert one.complaints == []

@@ -33,6 +33,7 @@ IN_FLIGHT_SECONDS = 61.0
 CALM_SECONDS = 0.3
 LEASE_SECONDS = 61.0
 QUIET_SECONDS_MAX = 300.0
+BACK_SECONDS = 3600.0
 KILLS_BETWEEN_PASSING_TIME = 2
 MOVING = (
     "select kind, subject, due_at, fence, lease_until from caas.open_work order by kind, subject"
@@ -176,6 +177,65 @@ async def test_a_worker_that_is_stopped_past_its_lease_and_goes_on_charges_nobod
     assert (await world.owner.fetchrow(PAYMENT, another))["state"] == "Settled"
     assert (await world.gateway("GET", "ledger"))["charges_executed"] == 2
     assert await differences(world) == []
+
+
+async def test_what_a_killed_process_had_under_way_is_finished_long_before_its_leases_end(
+    world: RealWorld,
+) -> None:
+    """The clock goes back an hour: no lease, no safety net and no quiet minute ends in this test.
+
+    A refund in flight was still Refunding a minute later, and its caller told 409 so long.
+    """
+    door = await world.starts("serve", listens=True, CAAS_TIME_SCALE="1")
+    await world.starts("work", CAAS_TIME_SCALE="1")
+    shoppers = Shoppers(world, [door], random.Random(SEED))
+    await shoppers.furnish()
+    payment = await settled(world, shoppers)
+    await world.gateway_fault({"operation": "refund", "times": 1}, latency_after_ms=60_000)
+    asked = asyncio.create_task(
+        shoppers.call("POST", f"/v1/payments/{payment}/refunds", {"amount": 300, "reason": "late"})
+    )
+    await refunded(world, 1)
+    await world.pass_time(-BACK_SECONDS)
+
+    await door.kill()
+    await until_row(world, "select 1 from caas.refunds where state = 'succeeded'")
+    await door.start()
+    status, told = await asked
+
+    await world.pass_time(BACK_SECONDS)
+    assert (status, told["amount"], told["state"]) == (201, 300, "succeeded")
+    row = await world.owner.fetchrow(PAYMENT, payment)
+    assert (row["state"], row["refunded_amount"]) == ("Settled", 300)
+    assert (await world.gateway("GET", "ledger"))["refunds"] == 1
+    assert await world.broken_laws() == []
+
+
+async def settled(world: RealWorld, shoppers: Shoppers) -> UUID:
+    """Buy heated seats and let the bank pay for them."""
+    vin, customer = await shoppers.car(), await shoppers.customer()
+    order = {"customer": customer, "vin": vin, "service": "heated-seats", "duration_days": 30,
+             "payment_method": "pm_ok"}  # fmt: skip
+    status, told = await shoppers.call("POST", "/v1/service-orders", order)
+    assert status in {201, 202}, told
+    row = "select id from caas.payments where state = 'Settled'"
+    return UUID(str((await until_row(world, row))["id"]))
+
+
+async def until_row(world: RealWorld, query: str) -> Any:
+    """Wait until a query has a row, the bank answering whatever it is asked."""
+    async with asyncio.timeout(QUIET_SECONDS_MAX):
+        while (row := await world.owner.fetchrow(query)) is None:
+            await world.gateway("POST", "settle")
+            await asyncio.sleep(CALM_SECONDS)
+    return row
+
+
+async def refunded(world: RealWorld, refunds: int) -> None:
+    """Wait until the gateway has so many refunds."""
+    async with asyncio.timeout(QUIET_SECONDS_MAX):
+        while (await world.gateway("GET", "ledger"))["refunds"] < refunds:
+            await asyncio.sleep(0.01)
 
 
 async def initiated_later(shoppers: Shoppers) -> UUID:

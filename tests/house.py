@@ -205,9 +205,6 @@ async def standing(
             ),
         )
         await platform.ota_activation_engine.start()
-        try:
-            yield House(platform, world, server.url, fleet, letterbox, database)
-        finally:
-            await link.close()
-            await http.close()
-            await partner_http.close()
+        for opened in (partner_http, http, link):
+            stack.push_async_callback(opened.close)
+        yield House(platform, world, server.url, fleet, letterbox, database)

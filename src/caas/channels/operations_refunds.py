@@ -52,23 +52,21 @@ class RefundOffer:
         """Whether refunding all that is left takes two people."""
         return is_large(self.left)
 
-    @property
-    def is_possible(self) -> bool:
-        """Whether anything can be refunded, or a proposal waits."""
-        return self.left.amount > 0 or self.proposal is not None
-
 
 async def refund_offer(
     channels: Channels, visit: Visit, payment: Payment, term: OrderTerm | None
-) -> RefundOffer:
-    """Return what of a payment can be refunded from its page."""
+) -> RefundOffer | None:
+    """Return what of a payment can be refunded from its page; None when nothing is, or waits."""
     processing = channels.rooms.payment_processing
     left = await processing.left_to_refund(payment.id) if payment.state in REFUNDABLE else 0
+    proposal = await processing.refund_desk.proposed(payment.id)
+    if left <= 0 and proposal is None:
+        return None
     money = Money(max(left, 0), payment.currency)
     return RefundOffer(
         left=money,
         typed=plain_amount(money, visit.language),
-        proposal=await processing.refund_desk.proposed(payment.id),
+        proposal=proposal,
         asks_term=term is not None and term.state == "granted" and term.lasts,
     )
 

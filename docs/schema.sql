@@ -75,7 +75,7 @@ begin
       limit 1) l on true;
 end $$;
 
-CREATE FUNCTION caas.add_service_order(p_id uuid, p_customer uuid, p_vin text, p_service text, p_duration_days integer, p_amount bigint, p_currency text, p_lapses_after double precision, p_request_key bytea) RETURNS TABLE(id uuid, amount bigint, created_at timestamp with time zone, obstacle text, service_order uuid, subscription uuid, ends_at timestamp with time zone)
+CREATE FUNCTION caas.add_service_order(p_id uuid, p_customer uuid, p_vin text, p_service text, p_duration_days integer, p_amount bigint, p_currency text, p_lapses_after double precision, p_request_key bytea, p_by_fleet boolean) RETURNS TABLE(id uuid, amount bigint, created_at timestamp with time zone, obstacle text, service_order uuid, subscription uuid, ends_at timestamp with time zone)
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'caas', 'pg_temp'
     AS $$
@@ -94,7 +94,7 @@ begin
   end if;
   return query
     select v_id, v_amount, v_at, r.* from reserve_term(
-      p_vin, p_service, p_customer, v_id, null, p_duration_days, p_lapses_after) r;
+      p_vin, p_service, p_customer, v_id, null, p_duration_days, p_lapses_after, p_by_fleet) r;
   if found then
     return;
   end if;
@@ -578,6 +578,27 @@ begin
   return null;
 end $$;
 
+CREATE FUNCTION caas.free_work_of(p_processes integer[], p_kinds text[]) RETURNS bigint
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'caas', 'pg_temp'
+    AS $$
+  with gone as (
+    update processes p set gone_at = db_now()
+     where p.id = any (p_processes) and p.gone_at is null and not process_lives(p.id)
+    returning p.id
+  ), freed as (
+    update open_work o
+       set due_at = least(o.due_at, db_now()
+                    + make_interval(secs => least(greatest(o.attempts - 1, 0), 4))),
+           lease_until = null, held_by = null, fence = o.fence + 1
+      from gone
+     where o.held_by = gone.id and o.parked_at is null
+       and (o.lease_until is not null or o.kind = any (p_kinds))
+    returning 1
+  )
+  select count(*) from freed
+$$;
+
 CREATE FUNCTION caas.has_vehicle(p_customer uuid, p_vin text) RETURNS boolean
     LANGUAGE sql STABLE
     AS $$
@@ -601,10 +622,30 @@ begin
   return v_id;
 end $$;
 
+CREATE FUNCTION caas.lock_ownership(p_customer uuid, p_vin text) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'caas', 'pg_temp'
+    AS $$
+begin
+  perform from vehicle_assignments a join orders o on o.id = a.order_id
+    where a.vin = p_vin and a.customer = p_customer and a.active and o.state = 'delivered'
+    for share of a, o;
+  return found;
+end $$;
+
 CREATE FUNCTION caas.lock_payment(p_payment uuid) RETURNS bigint
     LANGUAGE sql SECURITY DEFINER
     SET search_path TO 'caas', 'pg_temp'
     AS $$ select captured_amount from payments where id = p_payment for update $$;
+
+CREATE FUNCTION caas.may_still_be_sold(p_service_order uuid) RETURNS boolean
+    LANGUAGE sql STABLE
+    SET search_path TO 'caas', 'pg_temp'
+    AS $$
+  select coalesce(t.by_fleet, true) or has_vehicle(t.customer, e.vin)
+    from entitlement_terms t join entitlements e on e.id = t.entitlement
+   where t.service_order = p_service_order
+$$;
 
 CREATE FUNCTION caas.money_out(p_payment uuid) RETURNS bigint
     LANGUAGE sql STABLE
@@ -828,6 +869,16 @@ CREATE FUNCTION caas.obstacle_to_refund(p_payment uuid) RETURNS text
      where d.payment_id = p_payment and d.kind = 'currency' and l.type = 'chargeback'
        and l.gross < 0
   ) told limit 1
+$$;
+
+CREATE FUNCTION caas.process_lives(p_id integer) RETURNS boolean
+    LANGUAGE sql STABLE STRICT
+    AS $$
+  select exists (select from pg_locks l
+                  where l.locktype = 'advisory' and l.classid = 1667326323 and l.objid = p_id::oid
+                    and l.objsubid = 2 and l.granted
+                    and l.database = (select d.oid from pg_database d
+                                       where d.datname = current_database()))
 $$;
 
 CREATE FUNCTION caas.refuse_broken_seal() RETURNS trigger
@@ -1167,13 +1218,23 @@ begin
   return null;
 end $$;
 
-CREATE FUNCTION caas.reserve_term(p_vin text, p_service text, p_customer uuid, p_service_order uuid, p_subscription uuid, p_duration_days integer, p_lapses_after double precision) RETURNS TABLE(obstacle text, service_order uuid, subscription uuid, ends_at timestamp with time zone)
+CREATE FUNCTION caas.reserve_term(p_vin text, p_service text, p_customer uuid, p_service_order uuid, p_subscription uuid, p_duration_days integer, p_lapses_after double precision, p_by_fleet boolean) RETURNS TABLE(obstacle text, service_order uuid, subscription uuid, ends_at timestamp with time zone)
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'caas', 'pg_temp'
     AS $$
 #variable_conflict use_column
-declare v_entitlement uuid := lock_entitlement(p_vin, p_service); v_at timestamptz := db_now();
+declare
+  v_entitlement uuid := lock_entitlement(p_vin, p_service); v_at timestamptz := db_now();
+  v_by_fleet boolean := p_by_fleet;
 begin
+  if v_by_fleet is null then
+    select coalesce(t.by_fleet, true) into v_by_fleet from entitlement_terms t
+     where t.service_order = p_service_order;
+  end if;
+  if not coalesce(v_by_fleet, false) and not lock_ownership(p_customer, p_vin) then
+    return query select 'not theirs', null::uuid, null::uuid, null::timestamptz;
+    return;
+  end if;
   update entitlement_terms t set state = 'cancelled', ended_because = 'its payment never began',
          updated_at = v_at
    where t.entitlement = v_entitlement and t.state = 'pending'
@@ -1199,14 +1260,27 @@ begin
     return;
   end if;
   insert into entitlement_terms as t (id, entitlement, customer, service_order, subscription,
-      duration_days, state, reserved_at, updated_at)
+      duration_days, state, reserved_at, updated_at, by_fleet)
   values (gen_random_uuid(), v_entitlement, p_customer, p_service_order, p_subscription,
-      p_duration_days, 'pending', v_at, v_at)
+      p_duration_days, 'pending', v_at, v_at, v_by_fleet)
   on conflict (service_order) do update
      set state = 'pending', reserved_at = v_at, updated_at = v_at, payment_id = null,
          starts_at = null, ends_at = null, ended_because = null
    where t.state = 'cancelled';
 end $$;
+
+CREATE FUNCTION caas.silent_processes() RETURNS SETOF integer
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'caas', 'pg_temp'
+    AS $$
+  update processes set gone_at = null where gone_at is not null and process_lives(id);
+  delete from processes where gone_at < db_now() - interval '1 day';
+  select id from processes where gone_at is null and not process_lives(id)
+$$;
+
+CREATE FUNCTION caas.this_process() RETURNS integer
+    LANGUAGE sql STABLE
+    AS $$ select nullif(current_setting('caas.process', true), '')::integer $$;
 
 CREATE FUNCTION caas.write_entitlement_change() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
@@ -1606,6 +1680,7 @@ CREATE TABLE caas.entitlement_terms (
     ended_because text,
     reserved_at timestamp with time zone NOT NULL,
     updated_at timestamp with time zone NOT NULL,
+    by_fleet boolean,
     CONSTRAINT entitlement_terms_check CHECK (((service_order IS NULL) <> (subscription IS NULL))),
     CONSTRAINT entitlement_terms_check1 CHECK (((duration_days IS NULL) = (service_order IS NULL))),
     CONSTRAINT entitlement_terms_check2 CHECK (((payment_id IS NULL) OR (service_order IS NOT NULL))),
@@ -1709,7 +1784,8 @@ CREATE TABLE caas.idempotency_keys (
     payment_id uuid,
     answer_status integer,
     answer_body bytea,
-    created_at timestamp with time zone NOT NULL
+    created_at timestamp with time zone NOT NULL,
+    held_by integer DEFAULT caas.this_process()
 );
 
 CREATE TABLE caas.identified_lines (
@@ -2033,7 +2109,8 @@ CREATE TABLE caas.open_work (
     payload jsonb DEFAULT '{}'::jsonb NOT NULL,
     last_error text,
     parked_at timestamp with time zone,
-    created_at timestamp with time zone NOT NULL
+    created_at timestamp with time zone NOT NULL,
+    held_by integer DEFAULT caas.this_process()
 )
 WITH (fillfactor='60');
 
@@ -2109,6 +2186,14 @@ CREATE TABLE caas.payment_events (
     facts jsonb NOT NULL,
     at timestamp with time zone NOT NULL,
     hash bytea NOT NULL
+);
+
+CREATE TABLE caas.processes (
+    id integer NOT NULL,
+    name text NOT NULL,
+    started_at timestamp with time zone NOT NULL,
+    gone_at timestamp with time zone,
+    CONSTRAINT processes_name_check CHECK (((length(name) >= 1) AND (length(name) <= 200)))
 );
 
 CREATE TABLE caas.quarantined_lines (
@@ -2254,6 +2339,31 @@ CREATE VIEW caas.reconciliation_verdicts AS
                     WHEN (q.contradicting > 0) THEN ('lines that contradict what is stored: '::text || q.contradicting)
                     ELSE NULL::text
                 END) AS wrong) c);
+
+CREATE TABLE caas.refund_decisions (
+    id uuid NOT NULL,
+    payment_id uuid NOT NULL,
+    amount bigint NOT NULL,
+    reason text NOT NULL,
+    term text,
+    note text NOT NULL,
+    needs_second boolean NOT NULL,
+    state text NOT NULL,
+    proposed_by text NOT NULL,
+    proposed_account uuid,
+    proposed_at timestamp with time zone NOT NULL,
+    decided_by text,
+    decided_account uuid,
+    decided_at timestamp with time zone,
+    CONSTRAINT refund_decisions_amount_check CHECK ((amount > 0)),
+    CONSTRAINT refund_decisions_check CHECK (((state = 'proposed'::text) = (decided_by IS NULL))),
+    CONSTRAINT refund_decisions_check1 CHECK (((decided_by IS NULL) = (decided_at IS NULL))),
+    CONSTRAINT refund_decisions_check2 CHECK (((decided_by IS NOT NULL) OR (decided_account IS NULL))),
+    CONSTRAINT refund_decisions_note_check CHECK (((length(note) >= 1) AND (length(note) <= 1000))),
+    CONSTRAINT refund_decisions_reason_check CHECK (((length(reason) >= 1) AND (length(reason) <= 200))),
+    CONSTRAINT refund_decisions_state_check CHECK ((state = ANY (ARRAY['proposed'::text, 'agreed'::text, 'withdrawn'::text]))),
+    CONSTRAINT refund_decisions_term_check CHECK ((term = ANY (ARRAY['end'::text, 'keep'::text])))
+);
 
 CREATE TABLE caas.refunds (
     id uuid NOT NULL,
@@ -2788,6 +2898,9 @@ ALTER TABLE ONLY caas.payments
 ALTER TABLE ONLY caas.payments
     ADD CONSTRAINT payments_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY caas.processes
+    ADD CONSTRAINT processes_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY caas.provider_accounts
     ADD CONSTRAINT provider_accounts_pkey PRIMARY KEY (class);
 
@@ -2799,6 +2912,9 @@ ALTER TABLE ONLY caas.reconciliation_days
 
 ALTER TABLE ONLY caas.reconciliation_runs
     ADD CONSTRAINT reconciliation_runs_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY caas.refund_decisions
+    ADD CONSTRAINT refund_decisions_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY caas.refunds
     ADD CONSTRAINT refunds_gateway_refund_id_key UNIQUE (gateway_refund_id);
@@ -2960,6 +3076,8 @@ CREATE UNIQUE INDEX one_pending_term ON caas.entitlement_terms USING btree (enti
 
 CREATE UNIQUE INDEX one_proposal_at_a_time ON caas.discrepancy_resolutions USING btree (discrepancy_id) WHERE (state = 'proposed'::text);
 
+CREATE UNIQUE INDEX one_refund_proposal_at_a_time ON caas.refund_decisions USING btree (payment_id) WHERE (state = 'proposed'::text);
+
 CREATE INDEX open_discrepancies ON caas.discrepancies USING btree (payment_id) WHERE (status <> 'resolved'::text);
 
 CREATE INDEX open_gateway_claims ON caas.gateway_claims USING btree (due_on) WHERE (status <> ALL (ARRAY['paid'::text, 'refused'::text]));
@@ -2991,6 +3109,8 @@ CREATE INDEX payments_of_subject ON caas.payments USING btree (subject);
 CREATE INDEX quarantined_lines_of_report ON caas.quarantined_lines USING btree (report_id, place);
 
 CREATE INDEX reconciliation_runs_of_day ON caas.reconciliation_runs USING btree (gateway, day);
+
+CREATE INDEX refund_decisions_of_payment ON caas.refund_decisions USING btree (payment_id);
 
 CREATE INDEX refunds_of_payment ON caas.refunds USING btree (payment_id);
 
@@ -3256,6 +3376,10 @@ CREATE TRIGGER is_decided_once BEFORE UPDATE ON caas.outcome_decisions FOR EACH 
 
 ALTER TABLE caas.outcome_decisions ENABLE ALWAYS TRIGGER is_decided_once;
 
+CREATE TRIGGER is_decided_once BEFORE UPDATE ON caas.refund_decisions FOR EACH ROW WHEN (((old.state <> 'proposed'::text) OR ((((((((((new.id IS DISTINCT FROM old.id) OR (new.payment_id IS DISTINCT FROM old.payment_id)) OR (new.amount IS DISTINCT FROM old.amount)) OR (new.reason IS DISTINCT FROM old.reason)) OR (new.term IS DISTINCT FROM old.term)) OR (new.note IS DISTINCT FROM old.note)) OR (new.needs_second IS DISTINCT FROM old.needs_second)) OR (new.proposed_by IS DISTINCT FROM old.proposed_by)) OR (new.proposed_account IS DISTINCT FROM old.proposed_account)) OR (new.proposed_at IS DISTINCT FROM old.proposed_at)))) EXECUTE FUNCTION caas.refuse_other_decision();
+
+ALTER TABLE caas.refund_decisions ENABLE ALWAYS TRIGGER is_decided_once;
+
 CREATE TRIGGER is_finished_once BEFORE UPDATE ON caas.billing_runs FOR EACH ROW WHEN (((old.finished_at IS NOT NULL) OR ((((old.month IS DISTINCT FROM new.month) OR (old.series IS DISTINCT FROM new.series)) OR (old.first_number IS DISTINCT FROM new.first_number)) OR (old.started_at IS DISTINCT FROM new.started_at)) OR ((old.invoiced_at IS NOT NULL) AND (new.invoiced_at IS DISTINCT FROM old.invoiced_at)) OR (new.seen < old.seen) OR (new.invoices < old.invoices) OR (new.charges < old.charges))) EXECUTE FUNCTION caas.refuse_other_run();
 
 ALTER TABLE caas.billing_runs ENABLE ALWAYS TRIGGER is_finished_once;
@@ -3452,6 +3576,10 @@ CREATE TRIGGER never_removed BEFORE DELETE OR TRUNCATE ON caas.reconciliation_ru
 
 ALTER TABLE caas.reconciliation_runs ENABLE ALWAYS TRIGGER never_removed;
 
+CREATE TRIGGER never_removed BEFORE DELETE OR TRUNCATE ON caas.refund_decisions FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
+
+ALTER TABLE caas.refund_decisions ENABLE ALWAYS TRIGGER never_removed;
+
 CREATE TRIGGER never_removed BEFORE DELETE OR TRUNCATE ON caas.refunds FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
 
 ALTER TABLE caas.refunds ENABLE ALWAYS TRIGGER never_removed;
@@ -3604,6 +3732,10 @@ CREATE TRIGGER two_people_decide BEFORE INSERT OR UPDATE ON caas.outcome_decisio
 
 ALTER TABLE caas.outcome_decisions ENABLE ALWAYS TRIGGER two_people_decide;
 
+CREATE TRIGGER two_people_decide BEFORE INSERT OR UPDATE ON caas.refund_decisions FOR EACH ROW WHEN (((new.state = 'agreed'::text) AND new.needs_second)) EXECUTE FUNCTION caas.refuse_one_person('proposed_account', 'decided_account');
+
+ALTER TABLE caas.refund_decisions ENABLE ALWAYS TRIGGER two_people_decide;
+
 CREATE TRIGGER within_what_was_received AFTER INSERT OR UPDATE OF amount, state ON caas.disputes FOR EACH ROW WHEN ((new.state = ANY (ARRAY['opened'::text, 'lost'::text]))) EXECUTE FUNCTION caas.check_given_back();
 
 ALTER TABLE caas.disputes ENABLE ALWAYS TRIGGER within_what_was_received;
@@ -3705,6 +3837,15 @@ ALTER TABLE ONLY caas.provider_accounts
 ALTER TABLE ONLY caas.quarantined_lines
     ADD CONSTRAINT quarantined_lines_report_id_fkey FOREIGN KEY (report_id) REFERENCES caas.settlement_reports(id);
 
+ALTER TABLE ONLY caas.refund_decisions
+    ADD CONSTRAINT refund_decisions_decided_account_fkey FOREIGN KEY (decided_account) REFERENCES caas.accounts(id);
+
+ALTER TABLE ONLY caas.refund_decisions
+    ADD CONSTRAINT refund_decisions_payment_id_fkey FOREIGN KEY (payment_id) REFERENCES caas.payments(id);
+
+ALTER TABLE ONLY caas.refund_decisions
+    ADD CONSTRAINT refund_decisions_proposed_account_fkey FOREIGN KEY (proposed_account) REFERENCES caas.accounts(id);
+
 ALTER TABLE ONLY caas.refunds
     ADD CONSTRAINT refunds_payment_id_fkey FOREIGN KEY (payment_id) REFERENCES caas.payments(id);
 
@@ -3754,7 +3895,7 @@ GRANT USAGE ON SCHEMA caas TO caas_app;
 
 GRANT ALL ON FUNCTION caas.accept_payments(p_payments jsonb) TO caas_app;
 
-GRANT ALL ON FUNCTION caas.add_service_order(p_id uuid, p_customer uuid, p_vin text, p_service text, p_duration_days integer, p_amount bigint, p_currency text, p_lapses_after double precision, p_request_key bytea) TO caas_app;
+GRANT ALL ON FUNCTION caas.add_service_order(p_id uuid, p_customer uuid, p_vin text, p_service text, p_duration_days integer, p_amount bigint, p_currency text, p_lapses_after double precision, p_request_key bytea, p_by_fleet boolean) TO caas_app;
 
 GRANT ALL ON FUNCTION caas.check_accounts_of_entries() TO caas_app;
 
@@ -3810,17 +3951,25 @@ GRANT ALL ON FUNCTION caas.event_digest(before bytea, payment_id uuid, seq integ
 
 GRANT ALL ON FUNCTION caas.follow_subscription() TO caas_app;
 
+GRANT ALL ON FUNCTION caas.free_work_of(p_processes integer[], p_kinds text[]) TO caas_app;
+
 GRANT ALL ON FUNCTION caas.has_vehicle(p_customer uuid, p_vin text) TO caas_app;
 
 GRANT ALL ON FUNCTION caas.lock_entitlement(p_vin text, p_service text) TO caas_app;
 
+GRANT ALL ON FUNCTION caas.lock_ownership(p_customer uuid, p_vin text) TO caas_app;
+
 GRANT ALL ON FUNCTION caas.lock_payment(p_payment uuid) TO caas_app;
+
+GRANT ALL ON FUNCTION caas.may_still_be_sold(p_service_order uuid) TO caas_app;
 
 GRANT ALL ON FUNCTION caas.money_out(p_payment uuid) TO caas_app;
 
 GRANT ALL ON FUNCTION caas.move_payments(p_moves jsonb) TO caas_app;
 
 GRANT ALL ON FUNCTION caas.obstacle_to_refund(p_payment uuid) TO caas_app;
+
+GRANT ALL ON FUNCTION caas.process_lives(p_id integer) TO caas_app;
 
 GRANT ALL ON FUNCTION caas.refuse_broken_seal() TO caas_app;
 
@@ -3890,7 +4039,11 @@ GRANT ALL ON FUNCTION caas.refuse_rewrite() TO caas_app;
 
 GRANT ALL ON FUNCTION caas.report_state() TO caas_app;
 
-GRANT ALL ON FUNCTION caas.reserve_term(p_vin text, p_service text, p_customer uuid, p_service_order uuid, p_subscription uuid, p_duration_days integer, p_lapses_after double precision) TO caas_app;
+GRANT ALL ON FUNCTION caas.reserve_term(p_vin text, p_service text, p_customer uuid, p_service_order uuid, p_subscription uuid, p_duration_days integer, p_lapses_after double precision, p_by_fleet boolean) TO caas_app;
+
+GRANT ALL ON FUNCTION caas.silent_processes() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.this_process() TO caas_app;
 
 GRANT ALL ON FUNCTION caas.write_entitlement_change() TO caas_app;
 
@@ -3996,6 +4149,8 @@ GRANT SELECT,INSERT,UPDATE ON TABLE caas.outcome_decisions TO caas_app;
 
 GRANT SELECT ON TABLE caas.payment_events TO caas_app;
 
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.processes TO caas_app;
+
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.quarantined_lines TO caas_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.reconciliation_days TO caas_app;
@@ -4005,6 +4160,8 @@ GRANT SELECT,INSERT,UPDATE ON TABLE caas.reconciliation_runs TO caas_app;
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.settlement_reports TO caas_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.reconciliation_verdicts TO caas_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.refund_decisions TO caas_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.refunds TO caas_app;
 

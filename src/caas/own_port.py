@@ -7,17 +7,16 @@ not.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import msgspec
-import uvicorn
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
 
 from caas.api import server_config
-from caas.serving import listening
+from caas.serving import Server, listening
 from caas.vital_signs import VitalSigns
 
 TEXT: Final = b"text/plain; version=0.0.4; charset=utf-8"
@@ -25,14 +24,6 @@ JSON: Final = b"application/json"
 STARTED_LOOKS_SECONDS: Final = 0.01
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
-
-
-class _Server(uvicorn.Server):
-    """uvicorn, which leaves the signals to whoever runs the process."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
 
 
 @asynccontextmanager
@@ -52,7 +43,7 @@ async def open_port(host: str, port: int, signs: VitalSigns) -> AsyncIterator[in
         await send({"type": "http.response.body", "body": body})
 
     with listening(host, port) as listener:
-        server = _Server(server_config(answer, lifespan="off"))
+        server = Server(server_config(answer, lifespan="off"))
         serving = asyncio.get_running_loop().create_task(server.serve(sockets=[listener]))
         while not (server.started or serving.done()):  # noqa: ASYNC110  # it has no event for it
             await asyncio.sleep(STARTED_LOOKS_SECONDS)

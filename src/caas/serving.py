@@ -5,8 +5,9 @@ told to stop, requests under way are answered first.
 """
 
 import asyncio
+import contextlib
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import uvicorn
@@ -52,7 +53,7 @@ async def serve(
     signs = VitalSigns(platform)
     served = beside_api(_api(platform, settings, signs), _channels(rooms, settings))
     with listener:
-        server = _Server(
+        server = Server(
             server_config(served, trusted_proxies=settings.trusted_proxies), on_listening
         )
         serving = asyncio.create_task(server.serve(sockets=[listener]))
@@ -68,17 +69,29 @@ async def serve(
                 await simulators.close()
 
 
-class _Server(uvicorn.Server):
-    """uvicorn, which says when it listens."""
+class Server(uvicorn.Server):
+    """uvicorn, which says when it listens and leaves the signals to whoever runs the process.
 
-    def __init__(self, config: uvicorn.Config, on_listening: Callable[[], None]) -> None:
+    With its own handlers it would stop by itself, beside a process that goes on calling it.
+    """
+
+    def __init__(
+        self, config: uvicorn.Config, on_listening: Callable[[], None] = lambda: None
+    ) -> None:
+        """Serve as configured; call back when the port answers."""
         super().__init__(config)
         self._on_listening = on_listening
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, and say so."""
         await super().startup(sockets)
         if self.started:
             self._on_listening()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Take no signal."""
+        yield
 
 
 def rooms_of_channels(

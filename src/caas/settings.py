@@ -31,6 +31,7 @@ from caas.rules.rate_limits import (
     RateLimit,
 )
 from caas.rules.settlement_fees import FeeTerms, FeeTermsError, read_fee_terms
+from caas.rules.tax_ids import InvalidTaxIdError, checked_tax_id
 from caas.setting_values import (
     HTTP,
     NotSetError,
@@ -231,14 +232,19 @@ def read_seller(text: str | None) -> Seller:
     """Read `name;VAT id;street;postcode;city;country;payment terms`, the sample when not set.
 
     Raises:
-        SettingError: a part is missing.
+        SettingError: a part is missing, or the id is none of that country.
     """
     if not text:
         return SAMPLE_SELLER
     parts = [part.strip() for part in text.split(";")]
     if len(parts) != len(SELLER_PARTS) or not all(parts):
         raise SettingError(f"CAAS_SELLER is '{';'.join(SELLER_PARTS)}', each part filled in.")
-    return Seller(**dict(zip(SELLER_PARTS, parts, strict=True)))
+    seller = Seller(**dict(zip(SELLER_PARTS, parts, strict=True)))
+    try:
+        checked_tax_id(seller.country, seller.vat_id)
+    except InvalidTaxIdError as error:
+        raise SettingError(f"CAAS_SELLER is refused: {error.sentence}") from None
+    return seller
 
 
 def read_market(text: str) -> Market:

@@ -1,0 +1,58 @@
+"""Tax ids: the number by which a country's tax office knows a person or a company.
+
+Each country has its own form and check digits; where none is known to the library, letters, digits
+and separators are taken as they are.
+
+Rules a change must keep: pure; an id is refused with a sentence that says what is wrong with it,
+and kept without separators and without its country's prefix.
+"""
+
+import re
+from typing import Final
+
+from stdnum import get_cc_module
+from stdnum.exceptions import InvalidChecksum, InvalidLength, ValidationError
+
+from caas.errors import RefusedError
+
+SHOWN_CHARS_MAX: Final = 30
+_COUNTRY: Final = re.compile("[A-Z]{2}")
+_ANYWHERE: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9./ -]{0,28}[A-Za-z0-9])?")
+_SEPARATORS: Final = re.compile("[./ -]")
+_NAMES: Final = {"ES": "NIF", "PT": "NIF", "CL": "RUT"}
+
+
+class InvalidTaxIdError(RefusedError):
+    """This is no tax id of that country; look at the document that it is from."""
+
+    code = "invalid_tax_id"
+
+
+def checked_tax_id(country: str, tax_id: str) -> str:
+    """Return a tax id as its country's office writes it, without separators.
+
+    Raises:
+        InvalidTaxIdError: it is none; the sentence says what is wrong.
+    """
+    if not _COUNTRY.fullmatch(country):
+        raise _refused(country, tax_id, f"{country!r:.10} is no country; an example is ES")
+    office = get_cc_module(country, "vat")
+    if office is None:
+        if not _ANYWHERE.fullmatch(tax_id):
+            raise _refused(country, tax_id, "it has up to 30 letters and digits")
+        return tax_id
+    try:
+        return str(office.validate(_SEPARATORS.sub("", tax_id)))
+    except InvalidChecksum:
+        raise _refused(country, tax_id, "its check digit or letter does not fit") from None
+    except InvalidLength:
+        raise _refused(country, tax_id, "it is too short or too long") from None
+    except ValidationError:
+        raise _refused(country, tax_id, "it does not have the form of one") from None
+
+
+def _refused(country: str, tax_id: str, because: str) -> InvalidTaxIdError:
+    name = _NAMES.get(country, "tax id")
+    return InvalidTaxIdError(
+        f"{tax_id[:SHOWN_CHARS_MAX]!r} is no {name} of {country[:2]}: {because}.", country=country
+    )

@@ -112,6 +112,15 @@ def test_what_the_norm_cannot_write_is_on_paper_alone() -> None:
     assert "8,499.995" in text(KUWAITI)
 
 
+def test_a_word_without_end_covers_no_amount() -> None:
+    endless = Party(name="A" * 300, country="ES")
+
+    read = text(made(item(12100, name="W" * 300), buyer=endless))
+
+    assert (read.count("W"), "W" * 40 in read) == (300, False)
+    assert "A" * 60 not in read
+
+
 def test_every_letter_is_shown_or_replaced_and_none_stops_the_page() -> None:
     shown = [SHOWN[start : start + 60] for start in range(0, len(SHOWN), 60)]
     lines = [item(100, name=f"| {part} |") for part in shown]

@@ -99,7 +99,8 @@ async def test_a_payment_is_found_and_a_discrepancy_decided(town: Town, chromium
     await tabs_to(page, page.locator("#q"))
     await keyboard.type(VIN)
     await keyboard.press("Enter")
-    await page.wait_for_url("**/operations/payments/*")
+    await expect(page.locator("#to-vehicle")).to_be_visible()  # a VIN leads to its car as well
+    await opens(page, page.locator("td a.vin"), "**/operations/payments/*")
     await expect(page.locator(".recorder")).to_be_visible()
     await opens(page, page.locator("a[href='/operations']"), "**/operations")
     await opens(page, page.locator("a[href='/operations/discrepancies']"), "**/discrepancies")

@@ -61,15 +61,14 @@ async def test_a_customer_at_a_desk_in_english(town: Town, chromium: Browser) ->
     await ana.page.get_by_label(ENGLISH.card).wait_for()
     await ana.page.go_back()
     await ana.go("/services")
-    await ana.page.locator("a[href^='/service-orders/']").first.click()
-    await ana.page.locator("#go-on").click()
+    await ana.page.locator("[id^='go-on']").first.click()
     await ana.page.get_by_label(ENGLISH.card).wait_for()
     assert len(await town.database.fetch("select id from payments where type = 'service'")) == 1
 
     # A declined card, while another tab looks on
     other = await ana.context.new_page()
-    await other.goto(f"{town.url}/services")
-    await other.locator("a[href^='/service-orders/']").first.click()
+    [order] = await town.database.fetch("select id from service_orders")
+    await other.goto(f"{town.url}/service-orders/{order['id']}")
     await ana.pays(DECLINED_CARD)
     await heading(ana, "The payment was not made")
     await expect(other.get_by_role("heading", name="The payment was not made")).to_be_visible()

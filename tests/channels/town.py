@@ -251,7 +251,8 @@ async def eventually(look: Callable[[], Awaitable[Found | None]]) -> Found:
 async def founded(database: Database) -> AsyncIterator[Town]:
     """Build a town over an empty database and take it down afterwards."""
     async with AsyncExitStack() as stack:
-        url = f"http://127.0.0.1:{_free_port()}"
+        listener = stack.enter_context(listening("127.0.0.1", 0))  # nobody else takes the port
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         gateway, _ = await stack.enter_async_context(
             payment_gateway.running(
                 GatewaySettings(seed=1, webhooks=_target(url, "gateway"), merchant="CaaS")
@@ -283,7 +284,7 @@ async def founded(database: Database) -> AsyncIterator[Town]:
         platform = assemble(database, outside, terms)
         await platform.ota_activation_engine.start()
         stack.push_async_callback(outside.vehicles.close)
-        await _at_work(stack, platform, settings)
+        await _at_work(stack, platform, settings, listener)
         await _furnish(platform, fleet)
         await ensure_staff(database, STAFF)
         yield Town(
@@ -296,11 +297,6 @@ async def founded(database: Database) -> AsyncIterator[Town]:
             partners_url=partners.url,
             http=await stack.enter_async_context(aiohttp.ClientSession()),
         )
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def _settings(database: Database, url: str, gateway_url: str, partners_url: str) -> Settings:
@@ -348,13 +344,14 @@ async def _outside(
     )
 
 
-async def _at_work(stack: AsyncExitStack, platform: Platform, settings: Settings) -> None:
+async def _at_work(
+    stack: AsyncExitStack, platform: Platform, settings: Settings, listener: socket.socket
+) -> None:
     """Let a worker work, and the API and the channels listen."""
     loop, listens = asyncio.get_running_loop(), asyncio.Event()
-    port = int(settings.public_url.rpartition(":")[2])
     controls = {"gateway": settings.gateway_url, "partners": settings.factory_url}
     serving = serve(
-        platform, settings, listener=listening("127.0.0.1", port), on_listening=listens.set,
+        platform, settings, listener=listener, on_listening=listens.set,
         simulated=Simulated(controls),
     )  # fmt: skip
     tasks = [loop.create_task(platform.open_work.run()), loop.create_task(serving)]

@@ -71,17 +71,18 @@ async def test_while_others_are_served_one_thing_is_done_after_the_other(
 
 
 async def test_a_rest_is_longer_than_the_work_before_it_and_has_a_limit(
-    rests: list[float],
+    rests: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    instants = iter((0.0, 0.5, 10.0, 1010.0, 2000.0))
+    clock = SimpleNamespace(monotonic=lambda: next(instants))
+    monkeypatch.setattr("caas.payment_processing.reconciliation.effort.time", clock)
     effort = Effort()
     effort.others_are_served = True
 
-    for worked in (0.5, 1000.0):
-        effort._working_since -= worked
-        await effort.rest()
+    await effort.rest()
+    await effort.rest()
 
-    assert 0.5 * RESTS <= rests[0] < REST_SECONDS_MAX
-    assert rests[1] == REST_SECONDS_MAX
+    assert rests == [0.5 * RESTS, REST_SECONDS_MAX]
 
 
 @pytest.mark.parametrize(("served", "pieces"), [(False, 1), (True, 4)])

@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -33,6 +32,7 @@ from caas_simulators.vehicle_fleet import Fleet
 from caas_simulators.webhook_sender import Target
 from tests.cars import COMMAND_KEY, KNOWN_TO_VEHICLES
 from tests.mqtt_broker import PROGRAMS
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS_MAX = 90.0
@@ -229,13 +229,6 @@ class RealWorld:
             "CAAS_API_KEYS": f"admin:any:{OUR_KEY}",
             "CAAS_TIME_SCALE": str(TIME_SCALE),
         }
-
-
-def free_port() -> int:
-    """Return a port nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @asynccontextmanager

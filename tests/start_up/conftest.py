@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import os
-import socket
 import sys
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -167,13 +166,6 @@ def settings(database_dsn: str, broker: LocalBroker, gateway_url: str) -> dict[s
         "CAAS_PUBLIC_URL": "http://127.0.0.1:8080",
         "CAAS_API_KEYS": f"operators:operations:{OUR_KEY}",
     }
-
-
-def free_port() -> int:
-    """Return a port nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextlib.asynccontextmanager

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.start_up.conftest import Machine, Program, answering, free_port
+from tests.ports import free_port
+from tests.start_up.conftest import Machine, Program, answering
 
 NOT_EVEN_FOR_ROOT = Path("/sys/caas")
 IS_UP = "The platform is up"

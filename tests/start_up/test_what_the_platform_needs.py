@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
-from tests.start_up.conftest import OUR_KEY, Machine, answering, free_port
+from tests.ports import free_port
+from tests.start_up.conftest import OUR_KEY, Machine, answering
 
 HTTP_404 = (
     b"HTTP/1.1 404 Not Found\r\nContent-Length: 9\r\nContent-Type: text/plain\r\n\r\nnot here\n"

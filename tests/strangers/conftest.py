@@ -13,7 +13,8 @@ import pytest
 
 from caas.external_systems.local_broker import LocalBroker
 from tests.mqtt_broker import broker as broker  # noqa: PLC0414  # A fixture.
-from tests.start_up.conftest import Ended, Machine, Program, free_port
+from tests.ports import free_port
+from tests.start_up.conftest import Ended, Machine, Program
 from tests.strangers import fleet, gateway, partners
 from tests.strangers.manners import CHATTY, TERSE, Manners
 from tests.strangers.world import WAIT_SECONDS_MAX, World, key_of

@@ -20,7 +20,8 @@ import aiohttp
 import pytest
 
 from caas.external_systems.local_broker import LocalBroker
-from tests.start_up.conftest import Machine, free_port
+from tests.ports import free_port
+from tests.start_up.conftest import Machine
 from tests.strangers import fleet, partners
 from tests.strangers.conftest import (
     COMMAND_KEYS,

@@ -18,7 +18,8 @@ from aiohttp import web
 
 from caas.external_systems.local_broker import LocalBroker
 from tests.external_systems.test_localstripe import url as url  # noqa: PLC0414  # A fixture.
-from tests.start_up.conftest import Machine, free_port
+from tests.ports import free_port
+from tests.start_up.conftest import Machine
 from tests.strangers import fleet
 from tests.strangers.conftest import COMMAND_KEYS, GATEWAY_SECRET, PARTNER_SECRET, SCOPES, running
 from tests.strangers.manners import TERSE

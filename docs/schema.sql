@@ -1663,7 +1663,17 @@ CREATE TABLE caas.entitlement_changes (
     starts_at timestamp with time zone NOT NULL,
     ends_at timestamp with time zone,
     because text,
-    at timestamp with time zone NOT NULL
+    at timestamp with time zone NOT NULL,
+    id bigint NOT NULL
+);
+
+ALTER TABLE caas.entitlement_changes ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME caas.entitlement_changes_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
 );
 
 CREATE TABLE caas.entitlement_terms (
@@ -1775,6 +1785,34 @@ CREATE TABLE caas.gateway_of_the_books (
     name text NOT NULL,
     since timestamp with time zone NOT NULL,
     CONSTRAINT gateway_of_the_books_only_row_check CHECK (only_row)
+);
+
+CREATE TABLE caas.history_heads (
+    head bigint NOT NULL,
+    body text NOT NULL,
+    public_key text NOT NULL,
+    signature text NOT NULL,
+    made_at timestamp with time zone NOT NULL,
+    CONSTRAINT history_heads_head_check CHECK ((head > 0))
+);
+
+CREATE TABLE caas.history_leaves (
+    of_table text NOT NULL,
+    first_leaf bigint NOT NULL,
+    head bigint NOT NULL,
+    columns text[] NOT NULL,
+    keys text[] NOT NULL,
+    digests bytea NOT NULL,
+    CONSTRAINT history_leaves_check CHECK ((octet_length(digests) = (32 * cardinality(keys)))),
+    CONSTRAINT history_leaves_first_leaf_check CHECK ((first_leaf >= 0))
+);
+
+CREATE TABLE caas.history_trees (
+    of_table text NOT NULL,
+    size bigint NOT NULL,
+    peaks bytea[] NOT NULL,
+    looked_from timestamp with time zone NOT NULL,
+    CONSTRAINT history_trees_size_check CHECK ((size >= 0))
 );
 
 CREATE TABLE caas.idempotency_keys (
@@ -2790,6 +2828,9 @@ ALTER TABLE ONLY caas.disputes
 ALTER TABLE ONLY caas.disputes
     ADD CONSTRAINT disputes_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY caas.entitlement_changes
+    ADD CONSTRAINT entitlement_changes_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY caas.entitlement_terms
     ADD CONSTRAINT entitlement_terms_payment_id_key UNIQUE (payment_id);
 
@@ -2822,6 +2863,15 @@ ALTER TABLE ONLY caas.gateway_claims
 
 ALTER TABLE ONLY caas.gateway_of_the_books
     ADD CONSTRAINT gateway_of_the_books_pkey PRIMARY KEY (only_row);
+
+ALTER TABLE ONLY caas.history_heads
+    ADD CONSTRAINT history_heads_pkey PRIMARY KEY (head);
+
+ALTER TABLE ONLY caas.history_leaves
+    ADD CONSTRAINT history_leaves_pkey PRIMARY KEY (of_table, first_leaf);
+
+ALTER TABLE ONLY caas.history_trees
+    ADD CONSTRAINT history_trees_pkey PRIMARY KEY (of_table);
 
 ALTER TABLE ONLY caas.idempotency_keys
     ADD CONSTRAINT idempotency_keys_pkey PRIMARY KEY (caller, key_hash);
@@ -3010,6 +3060,8 @@ CREATE INDEX api_keys_of_account ON caas.api_keys USING btree (account) WHERE (r
 
 CREATE INDEX api_keys_of_name ON caas.api_keys USING btree (name);
 
+CREATE INDEX audit_events_in_time ON caas.audit_events USING brin (at) WITH (pages_per_range='32', autosummarize='on');
+
 CREATE INDEX audit_events_of_type ON caas.audit_events USING btree (type, id);
 
 CREATE INDEX cases_by_age ON caas.cases USING btree (opened_at);
@@ -3040,11 +3092,17 @@ CREATE INDEX entitlement_changes_of_term ON caas.entitlement_changes USING btree
 
 CREATE UNIQUE INDEX evidence_counts_once ON caas.delivery_evidence USING btree (subject, kind, COALESCE(command_id, subject), status, COALESCE(signature, '\x'::bytea));
 
+CREATE INDEX gateway_calls_in_time ON caas.gateway_calls USING brin (asked_at) WITH (pages_per_range='32', autosummarize='on');
+
 CREATE INDEX gateway_calls_of_payment ON caas.gateway_calls USING btree (payment_id);
 
 CREATE INDEX gateway_calls_of_transaction ON caas.gateway_calls USING btree (transaction_id);
 
+CREATE INDEX history_leaves_of_head ON caas.history_leaves USING btree (of_table, head);
+
 CREATE INDEX identified_lines_of_payment ON caas.identified_lines USING btree (payment_id);
+
+CREATE INDEX invoices_in_time ON caas.invoices USING brin (issued_at) WITH (pages_per_range='32', autosummarize='on');
 
 CREATE INDEX invoices_of_vehicle ON caas.invoices USING btree (vin);
 
@@ -3086,6 +3144,8 @@ CREATE INDEX open_work_due ON caas.open_work USING btree (due_at) WHERE (parked_
 
 CREATE INDEX open_work_of_subject ON caas.open_work USING btree (subject);
 
+CREATE INDEX order_events_in_time ON caas.order_events USING brin (at) WITH (pages_per_range='32', autosummarize='on');
+
 CREATE INDEX orders_of_customer ON caas.orders USING btree (customer, id);
 
 CREATE INDEX orders_of_dealership ON caas.orders USING btree (dealership, id);
@@ -3095,6 +3155,8 @@ CREATE INDEX orders_of_factory_order ON caas.orders USING btree (factory_order_i
 CREATE INDEX orders_of_state ON caas.orders USING btree (state, id);
 
 CREATE INDEX orders_of_vehicle ON caas.orders USING btree (vin);
+
+CREATE INDEX ota_commands_in_time ON caas.ota_commands USING brin (created_at) WITH (pages_per_range='32', autosummarize='on');
 
 CREATE INDEX ota_commands_of_subject ON caas.ota_commands USING btree (subject);
 
@@ -3112,11 +3174,17 @@ CREATE INDEX reconciliation_runs_of_day ON caas.reconciliation_runs USING btree 
 
 CREATE INDEX refund_decisions_of_payment ON caas.refund_decisions USING btree (payment_id);
 
+CREATE INDEX refunds_in_time ON caas.refunds USING brin (created_at) WITH (pages_per_range='32', autosummarize='on');
+
 CREATE INDEX refunds_of_payment ON caas.refunds USING btree (payment_id);
 
 CREATE INDEX refused_acknowledgements_of ON caas.refused_acknowledgements USING btree (subject) WHERE (subject IS NOT NULL);
 
 CREATE INDEX refused_sign_ins_by_age ON caas.refused_sign_ins USING btree (since);
+
+CREATE INDEX resolution_claims_in_time ON caas.resolution_claims USING brin (claimed_at) WITH (pages_per_range='32', autosummarize='on');
+
+CREATE INDEX service_orders_in_time ON caas.service_orders USING brin (created_at) WITH (pages_per_range='32', autosummarize='on');
 
 CREATE INDEX service_orders_of_customer ON caas.service_orders USING btree (customer, created_at);
 
@@ -3128,9 +3196,13 @@ CREATE INDEX sessions_by_end ON caas.sessions USING btree (ends_at);
 
 CREATE INDEX sessions_of_account ON caas.sessions USING btree (account) WHERE (ended_at IS NULL);
 
+CREATE INDEX settlement_lines_in_time ON caas.settlement_lines USING brin (at) WITH (pages_per_range='32', autosummarize='on');
+
 CREATE INDEX settlement_lines_of_payment ON caas.settlement_lines USING btree (payment_id) WHERE (payment_id IS NOT NULL);
 
 CREATE INDEX staff_links_of_account ON caas.staff_links USING btree (account) WHERE (used_at IS NULL);
+
+CREATE INDEX subscription_events_in_time ON caas.subscription_events USING brin (at) WITH (pages_per_range='32', autosummarize='on');
 
 CREATE INDEX subscriptions_of_customer ON caas.subscriptions USING btree (customer, id);
 
@@ -3152,9 +3224,13 @@ CREATE INDEX usage_not_invoiced ON caas.usage_records USING btree (subscription)
 
 CREATE INDEX vehicle_assignments_of_customer ON caas.vehicle_assignments USING btree (customer) WHERE active;
 
+CREATE INDEX vehicle_events_in_time ON caas.vehicle_events USING brin (at) WITH (pages_per_range='32', autosummarize='on');
+
 CREATE INDEX vehicles_in_stock ON caas.vehicles USING btree (model, finished DESC, in_stock_since) WHERE (state = 'sin asignar'::text);
 
 CREATE INDEX vehicles_of_state ON caas.vehicles USING btree (state, vin);
+
+CREATE INDEX webhook_inbox_in_time ON caas.webhook_inbox USING brin (received_at) WITH (pages_per_range='32', autosummarize='on');
 
 CREATE INDEX webhook_inbox_of_reference ON caas.webhook_inbox USING btree (COALESCE(((body -> 'data'::text) ->> 'reference'::text), ((((body -> 'data'::text) -> 'object'::text) -> 'metadata'::text) ->> 'reference'::text)));
 
@@ -3211,6 +3287,14 @@ ALTER TABLE caas.gateway_calls ENABLE ALWAYS TRIGGER append_only;
 CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON caas.gateway_claim_events FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
 
 ALTER TABLE caas.gateway_claim_events ENABLE ALWAYS TRIGGER append_only;
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON caas.history_heads FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
+
+ALTER TABLE caas.history_heads ENABLE ALWAYS TRIGGER append_only;
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON caas.history_leaves FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
+
+ALTER TABLE caas.history_leaves ENABLE ALWAYS TRIGGER append_only;
 
 CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON caas.identified_lines FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
 
@@ -4089,6 +4173,8 @@ GRANT SELECT,INSERT,UPDATE ON TABLE caas.disputes TO caas_app;
 
 GRANT SELECT ON TABLE caas.entitlement_changes TO caas_app;
 
+GRANT USAGE ON SEQUENCE caas.entitlement_changes_id_seq TO caas_app;
+
 GRANT SELECT ON TABLE caas.entitlement_terms TO caas_app;
 
 GRANT SELECT ON TABLE caas.entitlements TO caas_app;
@@ -4102,6 +4188,12 @@ GRANT SELECT,INSERT,UPDATE ON TABLE caas.gateway_claim_events TO caas_app;
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.gateway_claims TO caas_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.gateway_of_the_books TO caas_app;
+
+GRANT SELECT,INSERT ON TABLE caas.history_heads TO caas_app;
+
+GRANT SELECT,INSERT ON TABLE caas.history_leaves TO caas_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.history_trees TO caas_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE caas.idempotency_keys TO caas_app;
 

@@ -25,6 +25,7 @@ from caas.external_systems.admin_registration import AdminRegistration
 from caas.external_systems.apprise_channel import AppriseChannel
 from caas.external_systems.factory import Factory
 from caas.external_systems.gateway_adapters import ADAPTERS
+from caas.external_systems.head_copies import copies_at
 from caas.external_systems.http import HttpClient, Secret
 from caas.external_systems.in_process_vehicle_link import InProcessVehicleLink, VehiclesAtHand
 from caas.external_systems.iot_gateway import MqttVehicleLink, VehicleLink
@@ -32,6 +33,7 @@ from caas.external_systems.local_outbox import LocalOutbox
 from caas.external_systems.notification_channel import NotificationChannel
 from caas.external_systems.reconciliation_engine import SparkEngine
 from caas.external_systems.transport_system import TransportSystem
+from caas.history_keeping import HeadTerms
 from caas.order_management import OrderPartners
 from caas.rules.pace import Pace
 from caas.settings import IN_PROCESS_VEHICLES, Settings, read_settings
@@ -103,6 +105,7 @@ async def opened(
             await platform.billing.schedule()
             await platform.reconciliation.begin_schedule()
             await platform.law_watch.begin()
+            await platform.history_keeping.begin()
             await platform.ota_activation_engine.start()
             stack.push_async_callback(partners.vehicles.close)
         yield platform
@@ -148,7 +151,16 @@ def _terms(settings: Settings) -> Terms:
         public_url=settings.public_url,
         folder=settings.data_dir / "reconciliation",
         fees=settings.settlement_fees,
+        polls=settings.settlement_polls,
+        heads=_heads(settings),
     )
+
+
+def _heads(settings: Settings) -> HeadTerms | None:
+    if settings.heads.keys is None:
+        return None
+    places = settings.heads.copies or (str(settings.data_dir / "heads"),)
+    return HeadTerms(settings.heads.keys, copies_at(places))
 
 
 async def _partners(

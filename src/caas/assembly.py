@@ -18,6 +18,7 @@ from caas.billing_database.connection import Database
 from caas.billing_database.webhook_inbox import WebhookInbox
 from caas.erasure import Erasure
 from caas.ground import Ground, Observed, Partners, Terms, laid
+from caas.history_keeping import HistoryKeeping
 from caas.law_watch import LawWatch
 from caas.notifications import Notifications
 from caas.open_work import OpenWork
@@ -66,6 +67,7 @@ class Platform:
     billing: Billing
     invoices: Invoices
     law_watch: LawWatch
+    history_keeping: HistoryKeeping
     observed: Observed
     erasure: Erasure
 
@@ -116,9 +118,13 @@ def assemble(database: Database, partners: Partners, terms: Terms) -> Platform:
     invoices = _invoices(ground, database, payments)
     erasure = _erasure(ground)
     law_watch = LawWatch(books=ground.books, alert=ground.notifications.alert)
+    history_keeping = HistoryKeeping(
+        books=ground.books, alert=ground.notifications.alert, pace=terms.pace, terms=terms.heads
+    )
     for room in (
         ground.notifications, ground.order_management, ground.ota_activation_engine, payments,
-        reconciliation, flows.subscription, billing, invoices, law_watch, erasure,
+        reconciliation, flows.subscription, billing, invoices, law_watch, history_keeping,
+        erasure,
         PartnerWebhooks(inbox=WebhookInbox(database), order_management=ground.order_management),
     ):  # fmt: skip
         room.register(ground.open_work)
@@ -136,6 +142,7 @@ def assemble(database: Database, partners: Partners, terms: Terms) -> Platform:
         billing=billing,
         invoices=invoices,
         law_watch=law_watch,
+        history_keeping=history_keeping,
         observed=ground.observed,
         erasure=erasure,
     )
@@ -143,7 +150,9 @@ def assemble(database: Database, partners: Partners, terms: Terms) -> Platform:
 
 def _flows(ground: Ground) -> _Flows:
     books, notifications, pace = ground.books, ground.notifications, ground.terms.pace
-    charges = Charges(books, ground.gateway, pace=pace, alert=notifications.alert)
+    charges = Charges(
+        books, ground.gateway, pace=pace, alert=notifications.alert, polls=ground.terms.polls
+    )
     subscription_failure = SubscriptionFailure(
         books=books, subscriptions=ground.subscriptions, notifications=notifications, pace=pace
     )
@@ -243,6 +252,7 @@ def _settlement(ground: Ground, flows: _Flows) -> tuple[Settlement, Disputes]:
         pace=ground.terms.pace,
         on_refund=ground.refunds.gateway_says,
         on_dispute=disputes.gateway_says,
+        polls=ground.terms.polls,
     )
     return settlement, disputes
 

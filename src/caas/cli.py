@@ -20,6 +20,7 @@ from typer.completion import (  # type: ignore[attr-defined]  # what Typer's own
 from caas import (
     __version__,
     app,
+    history_commands,
     local_machine,
     logs,
     reconciling,
@@ -72,6 +73,7 @@ program.command(name="release-line")(reconciling.release_line)
 program.command()(simulating.simulate)
 program.command()(up.up)
 program.command()(verifying.verify)
+program.command()(history_commands.heads)
 program.add_typer(reconciling.discrepancies, name="discrepancies")
 program.add_typer(staffing.staff, name="staff")
 Port = Annotated[

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Final, TypeVar
 
 import typer
 
-from caas.errors import CaasError, StartupError, UnavailableError
+from caas.errors import CaasError, RefusedError
 
 UNWIND_SECONDS_MAX: Final = 120.0
 NICENESS: Final = 19
@@ -41,7 +41,8 @@ _MEANINGS: Final = {
     ExitStatus.DONE: "done",
     ExitStatus.FINDINGS: "done, and something is wrong: a broken law, a failed scene, an open day",
     ExitStatus.USAGE: "wrong usage: an unknown command, option or value; nothing was started",
-    ExitStatus.ENVIRONMENT: "the environment does not allow it: a setting, a port, a server",
+    ExitStatus.ENVIRONMENT: "the environment does not allow it, or did not answer: a setting, a "
+    "port, a server",
     ExitStatus.REFUSED: "refused: the platform does not do this as asked; nothing was changed",
     ExitStatus.CRASHED: "a fault of the program; the traceback on stderr belongs in a report",
     ExitStatus.INTERRUPTED: "interrupted before its end",
@@ -112,5 +113,4 @@ async def guarded(work: Coroutine[Any, Any, Result]) -> Result:
 
 def status_of(error: CaasError) -> ExitStatus:
     """Return how a command ends that ends with this error."""
-    environment = isinstance(error, StartupError | UnavailableError)
-    return ExitStatus.ENVIRONMENT if environment else ExitStatus.REFUSED
+    return ExitStatus.REFUSED if isinstance(error, RefusedError) else ExitStatus.ENVIRONMENT

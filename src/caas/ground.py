@@ -20,6 +20,7 @@ from caas.external_systems.notification_channel import NotificationChannel
 from caas.external_systems.observed_vehicle_link import ObservedVehicleLink
 from caas.external_systems.payment_gateway import PaymentGateway, why_unsafe
 from caas.external_systems.reconciliation_engine import ReconciliationEngine
+from caas.history_keeping import HeadTerms
 from caas.notifications import Notifications
 from caas.open_work import OpenWork
 from caas.order_management import OrderManagement, OrderPartners
@@ -33,6 +34,7 @@ from caas.payment_processing.recorded_gateway import RecordedGateway
 from caas.payment_processing.refunds import Refunds
 from caas.rules.pace import Pace
 from caas.rules.settlement_fees import FeeTerms
+from caas.rules.settlement_polls import PollTerms
 from caas.service_catalog import ServiceCatalog
 from caas.service_catalog.subscription_delivery import SubscriptionDelivery
 from caas.service_catalog.subscriptions import Subscriptions
@@ -58,7 +60,9 @@ class Terms:
     """What the platform is run under: market, pace, and the address its links lead to.
 
     `folder` is this machine's, for settlement reports at work; `fees` are those agreed with the
-    gateway, None for none; `deposit_on_loss` is the policy of decision 21.
+    gateway, None for none; `heads` sign and keep the history's, None to make none; `polls` say when
+    the gateway is asked about settlements;
+    `deposit_on_loss` is the policy of decision 21.
     """
 
     market: Market
@@ -66,6 +70,8 @@ class Terms:
     public_url: str
     folder: Path
     fees: FeeTerms | None = None
+    heads: HeadTerms | None = None
+    polls: PollTerms = dataclasses.field(default_factory=PollTerms)
     deposit_on_loss: DepositOnLoss = DepositOnLoss.HOLD
 
 

@@ -88,6 +88,7 @@ async def start(
         "CAAS_API_KEYS", ",".join(f"{name}:{name}:{key}" for name, key in kept.api_keys.items())
     )
     found.setdefault("CAAS_VEHICLE_COMMAND_KEYS", kept.vehicle_command_key)
+    found.setdefault("CAAS_HEAD_KEYS", kept.head_key)
     machine = _Machine(stack, found, folder, kept, report)
     embedded = not found.get("CAAS_DATABASE_URL")
     if embedded:

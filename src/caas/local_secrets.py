@@ -19,6 +19,7 @@ SCOPES: Final = (
     "operations",
 )  # fmt: skip
 WEBHOOK_SECRET_BYTES: Final = 24
+FILE: Final = "secrets.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,7 @@ class Secrets:
     partner_webhook_secret: str
     api_keys: dict[str, str]
     vehicle_command_key: str = ""
+    head_key: str = ""
 
 
 def kept(folder: Path) -> Secrets:
@@ -38,7 +40,7 @@ def kept(folder: Path) -> Secrets:
     Raises:
         StartupError: the file cannot be read.
     """
-    path = folder / "secrets.json"
+    path = folder / FILE
     found = (
         _read(path)
         if path.exists()
@@ -50,11 +52,21 @@ def kept(folder: Path) -> Secrets:
         )
     )
     missing = [scope for scope in SCOPES if scope not in found.api_keys]
-    if missing or not found.vehicle_command_key:
+    if missing or not found.vehicle_command_key or not found.head_key:
         found.api_keys.update({scope: f"caas_{secrets.token_urlsafe(32)}" for scope in missing})
-        found = replace(found, vehicle_command_key=found.vehicle_command_key or _private_key())
+        found = replace(
+            found,
+            vehicle_command_key=found.vehicle_command_key or _private_key(),
+            head_key=found.head_key or _private_key(),
+        )
         _keep(path, found)
     return found
+
+
+def head_key(folder: Path) -> str:
+    """Return the key of this folder that signs heads, empty when it has none; make nothing."""
+    path = folder / FILE
+    return _read(path).head_key if path.exists() else ""
 
 
 def _read(path: Path) -> Secrets:

@@ -16,6 +16,12 @@ from typing import Final, TypeVar, cast
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from caas.api import parse_api_keys
+from caas.books_settings import (
+    HeadSettings,
+    head_settings,
+    settlement_fees,
+    settlement_polls,
+)
 from caas.errors import StartupError
 from caas.external_systems.declared_capabilities import Capabilities
 from caas.external_systems.http import Secret
@@ -30,7 +36,8 @@ from caas.rules.rate_limits import (
     PER_SECOND_MAX,
     RateLimit,
 )
-from caas.rules.settlement_fees import FeeTerms, FeeTermsError, read_fee_terms
+from caas.rules.settlement_fees import FeeTerms
+from caas.rules.settlement_polls import PollTerms
 from caas.rules.tax_ids import InvalidTaxIdError, checked_tax_id
 from caas.setting_values import (
     HTTP,
@@ -110,6 +117,7 @@ class Settings:
     api_keys: str = field(repr=False)
     engine_url: str
     settlement_fees: FeeTerms | None
+    settlement_polls: PollTerms
     notify_url: str = field(repr=False)
     market: Market
     time_scale: float
@@ -117,6 +125,7 @@ class Settings:
     address_limit: RateLimit = DEFAULT_ADDRESS_LIMIT
     trusted_proxies: tuple[str, ...] = ()
     work_port: int | None = None
+    heads: HeadSettings = field(repr=False, default_factory=HeadSettings)
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
@@ -153,7 +162,8 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         public_url=read(_http("CAAS_PUBLIC_URL")),
         api_keys=read(_api_keys),
         engine_url=read(_engine_url),
-        settlement_fees=read(_settlement_fees),
+        settlement_fees=read(settlement_fees),
+        settlement_polls=read(settlement_polls),
         notify_url=read(_notify_url),
         market=read(_market),
         time_scale=read(time_scale),
@@ -161,6 +171,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         address_limit=read(partial(_rate_limit, "CAAS_ADDRESS_RATE", DEFAULT_ADDRESS_LIMIT)),
         trusted_proxies=read(_trusted_proxies),
         work_port=read(_work_port),
+        heads=read(head_settings),
     )
     if problems:
         raise _all_told(problems)
@@ -354,16 +365,6 @@ def _market(environment: Mapping[str, str]) -> Market:
 def _engine_url(environment: Mapping[str, str]) -> str:
     given = bool(environment.get("CAAS_ENGINE_URL"))
     return address_in(environment, "CAAS_ENGINE_URL", ("sc",)) if given else ""
-
-
-def _settlement_fees(environment: Mapping[str, str]) -> FeeTerms | None:
-    try:
-        return read_fee_terms(environment.get("CAAS_SETTLEMENT_FEES", ""))
-    except FeeTermsError as error:
-        raise SettingError(
-            "CAAS_SETTLEMENT_FEES is 'per mille,fixed part,fee of a dispute' in minor units, such "
-            "as '14,25,1500'."
-        ) from error
 
 
 def _notify_url(environment: Mapping[str, str]) -> str:

@@ -1,25 +1,30 @@
-"""`caas verify`: the hash chain of the events, from the database or from an export.
+"""`caas verify`: the history by itself, and against a head or an export that was kept elsewhere.
+
+An export can be checked, and held against a head, on a machine without any database.
 
 Rule a change must keep: it reads; the only file it writes is the export that was asked for.
 """
 
+from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Annotated, BinaryIO
+from typing import Annotated, BinaryIO, Final
 
-import msgspec
 import typer
 
 from caas import app
-from caas.billing_database.event_chain import (
-    BrokenLink,
-    ChainChecker,
-    ChainLine,
-    broken_links,
-    exported,
-)
+from caas.billing_database import history_checks, history_heads
+from caas.billing_database.connection import Database
+from caas.billing_database.event_chain import EVENTS_TABLE, ChainChecker, exported
+from caas.billing_database.event_exports import Export, ExportWriter
+from caas.billing_database.history_checks import MISSING, Difference
 from caas.commands import FINDINGS, finished
 from caas.errors import StartupError
+from caas.history_commands import known_keys
+from caas.rules.signed_heads import NoHeadError, SignedHead
+
+HEAD_BYTES_MAX: Final = 1 << 20
+DIFFERENCES_SHOWN_MAX: Final = 50
 
 
 def verify(
@@ -30,41 +35,117 @@ def verify(
         Path | None,
         typer.Option(exists=True, dir_okay=False, help="Check an export instead, offline."),
     ] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True, dir_okay=False, help="Say what differs from this head, or older export."
+        ),
+    ] = None,
+    key: Annotated[
+        list[str] | None,
+        typer.Option(help="A public key to believe, from `heads --public-key`; repeat for more."),
+    ] = None,
 ) -> None:
-    """Check the hash chain of the events, offline or from the database."""
-    if export and file:
-        raise typer.BadParameter("it is one or the other", param_hint="--export, --file")
-    checked, broken = finished(_of_file(file) if file else _of_database(export))
-    for link in broken:
-        typer.echo(f"broken at event {link.seq} of payment {link.payment_id}: {link.because}")
-    typer.echo(f"{checked} events checked, {len(broken)} broken links")
+    """Check the history, by itself or against a head or an export kept elsewhere."""
+    if export and (file or against):
+        raise typer.BadParameter("it is written alone", param_hint="--export")
+    finished(_verify(export, file, against, key or []))
+
+
+async def _verify(
+    export: Path | None, file: Path | None, against: Path | None, keys: Sequence[str]
+) -> None:
+    kept = _kept(against) if against else None
+    told = list(_doubts(kept, keys)) if isinstance(kept, SignedHead) else []
+    if file:
+        checked, found = _of_file(Export.read(file), kept)
+    else:
+        async with app.reading_database(app.environment()) as database:
+            checked, found = await _of_database(database, export)
+            if kept is not None:
+                found += shown(await _differences(database, kept))
+    for line in told + found:
+        typer.echo(line)
+    broken = len(told) + len(found)
+    typer.echo(f"{checked} events checked, {broken} broken links or differences")
     if broken:
         raise typer.Exit(FINDINGS)
 
 
-async def _of_file(file: Path) -> tuple[int, list[BrokenLink]]:
+def _kept(path: Path) -> SignedHead | Export:
+    """Read what to compare with: a head, or else an export."""
     try:
-        lines = [
-            msgspec.json.decode(line, type=ChainLine) for line in file.read_bytes().splitlines()
-        ]
-    except (OSError, msgspec.MsgspecError) as error:
-        raise StartupError(f"{file} is no export of events: {error}.") from error
-    return len(lines), list(broken_links(lines))
+        if path.stat().st_size <= HEAD_BYTES_MAX:
+            return SignedHead.parse(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, NoHeadError):
+        pass
+    return Export.read(path)
 
 
-async def _of_database(export: Path | None) -> tuple[int, list[BrokenLink]]:
-    checker, checked, broken = ChainChecker(), 0, []
+def _doubts(head: SignedHead, keys: Sequence[str]) -> Iterable[str]:
+    """Tell why a head is not to be believed."""
+    if not head.is_signed:
+        yield f"head {head.number} is not signed by the key it names, {head.key_id}"
+    believed = set(keys) or {key.public_key for key in known_keys()}
+    if believed and head.public_key not in believed:
+        yield f"head {head.number} is signed by key {head.key_id}, which is none of yours"
+    elif not believed:
+        typer.echo(f"signed by key {head.key_id}: compare it with the one you were given")
+
+
+def _of_file(export: Export, kept: SignedHead | Export | None) -> tuple[int, list[str]]:
+    found = list(export.problems())
+    if export.end is None:
+        typer.echo("an older version wrote this export: that something was left out is not seen")
+    if isinstance(kept, SignedHead):
+        if EVENTS_TABLE not in kept.tables:
+            raise StartupError(f"Head {kept.number} counts no events.")
+        found += export.problems_beside(kept)
+    elif kept is not None:
+        found += shown(history_checks.differences_of_exports(export, kept))
+    return len(export.lines), found
+
+
+async def _of_database(database: Database, export: Path | None) -> tuple[int, list[str]]:
+    checker, writer, checked, found = ChainChecker(), ExportWriter(), 0, []
     async with AsyncExitStack() as stack:
-        database = await stack.enter_async_context(app.reading_database(app.environment()))
+        newest = await history_heads.last_heads(database, rows_max=1)
         written = stack.enter_context(_opened(export)) if export else None
         async for line in exported(database):
             checked += 1
             link = checker.take(line)
             if link is not None:
-                broken.append(link)
+                found.append(link.sentence)
             if written:
-                written.write(msgspec.json.encode(line) + b"\n")
-    return checked, broken
+                written.write(writer.line(line))
+        if written:
+            written.write(writer.end(newest[0].signed if newest else None))
+    return checked, found
+
+
+async def _differences(database: Database, kept: SignedHead | Export) -> list[Difference]:
+    if isinstance(kept, SignedHead):
+        return await history_checks.differences_from_head(database, kept)
+    return await history_checks.differences_from_export(exported(database), kept)
+
+
+def shown(differences: Sequence[Difference]) -> list[str]:
+    """Return the differences as sentences; a payment all of which is missing is one."""
+    gone = history_checks.payments_gone(differences)
+    lines = [f"payment {payment} is missing: its events 1 to {last}" for payment, last in gone]
+    whole = {payment for payment, _ in gone}
+    rest = [
+        it for it in differences
+        if not (it.table == EVENTS_TABLE and it.because == MISSING
+                and it.key.partition("/")[0] in whole)
+    ]  # fmt: skip
+    lines += [
+        f"{it.table} {it.key}: {it.because}" if it.key else f"{it.table}: {it.because}"
+        for it in rest[:DIFFERENCES_SHOWN_MAX]
+    ]
+    if len(rest) > DIFFERENCES_SHOWN_MAX:
+        lines.append(f"and {len(rest) - DIFFERENCES_SHOWN_MAX} more differences")
+    return lines
 
 
 def _opened(export: Path) -> BinaryIO:

@@ -25,15 +25,17 @@ _ADVICE: Final = {
     404: "Check the id or the address.",
     405: "Use a method from the Allow header.",
     408: "Send it again, in one piece.",
-    409: "Look at how things stand now, then decide; nothing was changed by this request.",
+    409: "Look at how things stand now, then decide. An earlier request may have come first.",
     413: "Send less.",
     414: "Send a shorter address.",
     415: "Send JSON.",
     422: "Mend the request; the same one will be refused again.",
     429: "Wait as long as Retry-After says; RateLimit says how much is left.",
     431: "Send fewer or shorter headers.",
-    500: "Quote the instance to an operator. The outcome of a payment is found by its id or key.",
-    503: "Wait as long as Retry-After says and send the same request with the same key again.",
+    500: "It may have been done, wholly or in part. Send the same request with the same key again, "
+    "or find the payment by its id or key; quote the instance to an operator.",
+    503: "It may have been done. Wait as long as Retry-After says and send the same request with "
+    "the same key again: nothing is done twice.",
 }
 
 

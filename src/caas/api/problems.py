@@ -22,6 +22,7 @@ from caas.errors import CaasError, RefusedError, UnavailableError
 MEDIA_TYPE: Final = b"application/problem+json"
 RETRY_AFTER_SECONDS: Final = 2
 _FAILURE_FROM: Final = 500
+SAFE_AGAIN: Final = "The same request with the same key is safe to send again."
 
 RawHeader = tuple[bytes, bytes]
 CLOSE: Final[RawHeader] = (b"connection", b"close")
@@ -198,7 +199,10 @@ class PaymentDeclinedError(CallRefusedError):
 
 
 class InternalError(CaasError):
-    """Something went wrong on our side. It was recorded; quote the instance to an operator."""
+    """Something went wrong on our side, and how far the request came is not known here.
+
+    Quote the instance to an operator.
+    """
 
     code = "internal_error"
 
@@ -218,12 +222,19 @@ def problem_of(
         type=type_uri(told.code),
         title=title_of(told.code),
         status=told.http_status,
-        detail=told.sentence,
+        detail=_detail(told),
         code=told.code,
         instance=f"urn:caas:request:{request_id}",
         errors=told.errors if isinstance(told, CallRefusedError) else (),
         payment=payment,
     )
+
+
+def _detail(error: CaasError) -> str:
+    """Return the sentence; a failure claims nothing that is not known, and says what is safe."""
+    if error.http_status < _FAILURE_FROM or SAFE_AGAIN in error.sentence:
+        return error.sentence
+    return f"{error.sentence} {SAFE_AGAIN}"
 
 
 def is_tellable(error: CaasError) -> bool:

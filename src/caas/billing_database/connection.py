@@ -78,7 +78,7 @@ _LENT: ContextVar[tuple["Database", ...]] = ContextVar("lent", default=())
 
 
 class DatabaseUnavailableError(UnavailableError):
-    """The Billing Database cannot serve now. Sending the same request with the same key is safe."""
+    """The Billing Database cannot serve now."""
 
     code = "database_unavailable"
 

@@ -1,10 +1,11 @@
 """The hash chain of the events (decision 41), read out and checked without the database's help.
 
-An export is one JSON line for each event, in order. Whoever holds an export, or the last hash of a
-payment, can tell whether history was changed since.
+An export is one JSON line for each event, in order, and a last line that says how many there are,
+what they come to, and what the newest head of the history says (decision 118). Whoever holds an
+export, or the last hash of a payment, can tell whether history was changed since.
 
 Rules a change must keep: the digest here and `event_digest` in the schema are the same bytes; the
-check needs nothing but the lines.
+check needs nothing but the lines; an export of an older version can still be checked.
 """
 
 import hashlib
@@ -15,17 +16,29 @@ from typing import Final
 import msgspec
 
 from caas.billing_database.connection import Database
+from caas.billing_database.history_tables import BY_NAME, row_digest
 
 PREFETCH_ROWS: Final = 2000
+EVENTS_TABLE: Final = "payment_events"
+EVENTS_SECONDS_MAX: Final = 3000
 EVENTS: Final = """
-select payment_id::text, seq, event, to_state, source, facts::text as facts,
-       extract(epoch from at)::text as at, encode(hash, 'hex') as hash
-  from payment_events order by payment_id, seq
+with counted as (
+  select k.key, l.first_leaf + k.i - 1 as leaf
+    from history_leaves l cross join lateral unnest(l.keys) with ordinality k (key, i)
+   where l.of_table = 'payment_events'
+)
+select payment_id::text, seq, event, from_state, to_state, source, facts::text as facts,
+       extract(epoch from at)::text as at, encode(hash, 'hex') as hash, c.leaf
+  from payment_events e left join counted c on c.key = e.payment_id || '/' || e.seq
+ order by payment_id, seq
 """
 
 
 class ChainLine(msgspec.Struct, frozen=True):
-    """One event as it is exported; `facts` and `at` are the text that was hashed."""
+    """One event as it is exported; `facts` and `at` are the text that was hashed.
+
+    `leaf` is its place in the tree of the heads, None when no head counts it yet.
+    """
 
     payment_id: str
     seq: int
@@ -35,6 +48,8 @@ class ChainLine(msgspec.Struct, frozen=True):
     facts: str
     at: str
     hash: str
+    from_state: str | None = None
+    leaf: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +60,11 @@ class BrokenLink:
     seq: int
     because: str
 
+    @property
+    def sentence(self) -> str:
+        """Say it as a sentence."""
+        return f"broken at event {self.seq} of payment {self.payment_id}: {self.because}"
+
 
 async def exported(database: Database) -> AsyncIterator[ChainLine]:
     """Read every event in order, on one snapshot."""
@@ -52,8 +72,20 @@ async def exported(database: Database) -> AsyncIterator[ChainLine]:
         database.connection() as connection,
         connection.transaction(isolation="repeatable_read", readonly=True),
     ):
-        async for row in connection.cursor(EVENTS, prefetch=PREFETCH_ROWS):
+        async for row in connection.cursor(
+            EVENTS, prefetch=PREFETCH_ROWS, timeout=EVENTS_SECONDS_MAX
+        ):
             yield ChainLine(**dict(row))
+
+
+def digest_of_event(line: ChainLine) -> bytes:
+    """Return the leaf of an event in the tree of the heads."""
+    columns = BY_NAME[EVENTS_TABLE].columns
+    assert columns is not None, "an export holds what is digested"
+    values = [getattr(line, name) for name in columns]
+    return row_digest(
+        EVENTS_TABLE, columns, [None if value is None else str(value) for value in values]
+    )
 
 
 def broken_links(lines: Iterable[ChainLine]) -> Iterator[BrokenLink]:

@@ -10,6 +10,7 @@ from typing import Final
 
 from caas.billing_database import drawn_arrows, erasing, guards
 from caas.billing_database.laws_of_dual_control import DUAL_CONTROL
+from caas.billing_database.laws_of_history import HISTORY_LAWS
 from caas.billing_database.laws_of_money import MONEY
 from caas.billing_database.laws_of_sales import SALES
 from caas.rules.compared_relations import AGREEING
@@ -55,7 +56,7 @@ LAWS: Final = (
         """select min(id::text) from payments where live
             group by subject, type having count(*) > 1""",
     ),
-    *(Law(*law) for law in (*MONEY, *DUAL_CONTROL, *SALES)),
+    *(Law(*law) for law in (*MONEY, *DUAL_CONTROL, *SALES, *HISTORY_LAWS)),
     Law(
         "state_is_fold_of_events",
         "A payment's state is where its events lead, one legal arrow after the other.",

@@ -80,7 +80,7 @@ _log = structlog.get_logger()
 
 
 class VehicleLinkUnavailableError(UnavailableError):
-    """The vehicles cannot be reached now; the command was not sent."""
+    """The vehicles cannot be reached now; a command waits until they can."""
 
     code = "vehicle_link_unavailable"
 

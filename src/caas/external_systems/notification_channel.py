@@ -17,7 +17,7 @@ from caas.errors import CaasError
 
 
 class NotDeliveredError(CaasError):
-    """The message was not handed over; it is sent again later."""
+    """The message is not known to have been handed over; it is sent again later."""
 
     code = "not_delivered"
     http_status = 503

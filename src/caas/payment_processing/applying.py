@@ -23,19 +23,30 @@ from caas.payment_processing.flow import Alert, Step
 from caas.payment_processing.gateway_calls import COMPENSATE, PROBE, Refused, Unanswered
 from caas.rules.pace import Pace
 from caas.rules.payment_states import PaymentState, Remark
+from caas.rules.settlement_polls import PollTerms
 
 FIRST_PROBE_SECONDS: Final = 1.0
 REFUSED_SECONDS: Final = 300.0
 OUTCOME_UNKNOWN: Final = "gateway_outcome_unknown"
 REFUSES: Final = "gateway_refuses"
+DEFAULT_POLLS: Final = PollTerms()
 ENDED: Final = frozenset({PaymentState.FAILED, PaymentState.VOIDED})
 
 
 class Applying:
     """What authorising, committing and voiding share: the books, the gateway, and how to move."""
 
-    def __init__(self, books: Books, gateway: PaymentGateway, *, pace: Pace, alert: Alert) -> None:
+    def __init__(
+        self,
+        books: Books,
+        gateway: PaymentGateway,
+        *,
+        pace: Pace,
+        alert: Alert,
+        polls: PollTerms = DEFAULT_POLLS,
+    ) -> None:
         """Charge through this gateway and record in these books."""
+        self.first_poll_seconds = pace.seconds(polls.wait_before(0))
         self._books = books
         self._gateway = gateway
         self._pace = pace

@@ -17,10 +17,8 @@ from caas.payment_processing.charges import Charges
 from caas.payment_processing.flow import Alert, Step
 from caas.payment_processing.gateway_calls import AUTHORISE, CAPTURE, POLL_SETTLEMENT, PROBE
 from caas.rules import postings
-from caas.rules.pace import Pace
 from caas.rules.payment_states import BeyondEvent, PaymentEvent, PaymentState, Remark
 
-POLL_SECONDS: Final = 3600.0
 TAKEN_BACK: Final = "bank-reverses"
 
 Heard = tuple[Payment, bool]
@@ -30,12 +28,11 @@ Heard = tuple[Payment, bool]
 class BankWords:
     """Books what the bank says."""
 
-    def __init__(self, books: Books, charges: Charges, *, pace: Pace, alert: Alert) -> None:
+    def __init__(self, books: Books, charges: Charges, *, alert: Alert) -> None:
         """Move payments through these books."""
         self._books = books
         self._refunds = Refunds(books.database)
         self._charges = charges
-        self._pace = pace
         self._alert = alert
 
     async def confirms(self, payment: Payment, total: int, *, source: str) -> Heard:
@@ -60,7 +57,7 @@ class BankWords:
                 "settled.",
             )
         event = PaymentEvent.BANK_CONFIRMS if whole else Remark.PARTIALLY_SETTLED
-        poll = Work(POLL_SETTLEMENT, self._pace.seconds(POLL_SECONDS))
+        poll = Work(POLL_SETTLEMENT, self._charges.first_poll_seconds)
         move = move_of(
             payment,
             event,

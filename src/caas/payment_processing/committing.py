@@ -34,7 +34,6 @@ from caas.payment_processing.gateway_calls import (
 from caas.rules import postings
 from caas.rules.payment_states import BeyondEvent, PaymentEvent, Remark
 
-FIRST_POLL_SECONDS: Final = 3600.0
 GONE: Final = (AlreadyVoidedError, AuthorizationExpiredError)
 ALREADY_FAILED: Final = "already_failed"
 
@@ -141,7 +140,7 @@ class Committing(Applying):
             source="captured",
             outcome="known",
             done=(CAPTURE, PROBE),
-            next=(Work(POLL_SETTLEMENT, self._pace.seconds(FIRST_POLL_SECONDS)),),
+            next=(Work(POLL_SETTLEMENT, self.first_poll_seconds),),
         )
         return (await self._apply(payment, move))[0]
 

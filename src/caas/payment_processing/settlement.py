@@ -30,14 +30,17 @@ from caas.external_systems.payment_gateway import (
     TransactionStatus,
 )
 from caas.open_work import Again, Answer, Done, OpenWork, Park
-from caas.payment_processing.bank_words import POLL_SECONDS, BankWords, Heard
+from caas.payment_processing.applying import DEFAULT_POLLS
+from caas.payment_processing.bank_words import BankWords, Heard
 from caas.payment_processing.charges import Charges
 from caas.payment_processing.choosing import CONTRADICTION, DEAD, differences, is_sibling
 from caas.payment_processing.flow import Alert, Flows
 from caas.payment_processing.gateway_calls import POLL_SETTLEMENT, PROBE
 from caas.payment_processing.late_truths import LateTruths
+from caas.payment_processing.settlement_polling import SettlementPolling
 from caas.rules.pace import Pace
 from caas.rules.payment_states import PaymentState, Remark
+from caas.rules.settlement_polls import PollTerms
 
 APPLY_WEBHOOK: Final = "apply_webhook"
 STRANGER_SECONDS: Final = 5.0
@@ -80,6 +83,7 @@ class Settlement:
         pace: Pace,
         on_refund: Callable[[GatewayRefund], Awaitable[Answer]],
         on_dispute: Callable[[GatewayDispute, datetime], Awaitable[Answer]],
+        polls: PollTerms = DEFAULT_POLLS,
     ) -> None:
         """Hear this gateway; refunds and disputes go to their own desks."""
         self._books = books
@@ -88,7 +92,8 @@ class Settlement:
         self._flows = flows
         self._on_refund = on_refund
         self._on_dispute = on_dispute
-        self._bank = BankWords(books, charges, pace=pace, alert=alert)
+        self._polling = SettlementPolling(polls, pace=pace)
+        self._bank = BankWords(books, charges, alert=alert)
         self._late_truths = LateTruths(
             books=books, gateway=gateway, charges=charges, alert=alert, pace=pace
         )
@@ -284,14 +289,17 @@ class Settlement:
         if payment.state is not PaymentState.CAPTURING:
             return Done()
         assert payment.gateway_transaction_id is not None, "what was captured has an id"
+        place = self._polling.place(work)
+        if place is not None:
+            return place
         try:
             transaction = await self._gateway.find(payment.gateway_transaction_id)
         except GatewayFailure as failure:
-            return Again(POLL_SECONDS, failure.sentence)
+            return self._polling.again(work, failure.sentence)
         if transaction is None:
-            return Again(POLL_SECONDS, "the gateway does not know the transaction")
+            return self._polling.again(work, "the gateway does not know the transaction")
         after = await self.gateway_says(payment, transaction, source="poll")
-        return Done() if after.state is not PaymentState.CAPTURING else Again(POLL_SECONDS)
+        return Done() if after.state is not PaymentState.CAPTURING else self._polling.again(work)
 
 
 def _is_no_further(payment: Payment, transaction: GatewayTransaction, after: Payment) -> bool:

@@ -58,7 +58,7 @@ Progress = Callable[[str, int, int], None]
 
 
 class ReportUnavailableError(UnavailableError):
-    """The gateway gave no settlement report; nothing was applied, ask again shortly."""
+    """The gateway gave no settlement report; ask again shortly."""
 
     code = "settlement_report_unavailable"
 
@@ -225,7 +225,7 @@ class Fetching:
             return await asked
         except GatewayFailure as failure:
             raise ReportUnavailableError(
-                f"The gateway gave no settlement report of {day}; nothing was applied, ask again "
+                f"The gateway gave no settlement report of {day}; ask again "
                 f"shortly. ({failure.sentence})"
             ) from failure
 

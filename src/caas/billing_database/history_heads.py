@@ -1,0 +1,178 @@
+"""Heads of the history: a Merkle tree for each table, whose roots are signed (decision 118).
+
+A row is found by its time, and is a leaf once. A transaction that commits late is no exception: its
+rows are older than the head and come into the next one, because they are looked for from the
+beginning of the oldest transaction that ran when the head before was made, less a margin.
+
+Rules a change must keep: a table's trees grow by what its leaves were never counted for, and in one
+transaction; what a head costs follows from the rows since the last one, not from all there are.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from caas.billing_database.connection import Connection, Database
+from caas.billing_database.history_tables import (
+    COLUMNS,
+    HISTORY,
+    SLACK_HOURS,
+    Column,
+    HistoryTable,
+    column_of,
+    key_sql,
+    row_digest,
+)
+from caas.rules.merkle import GrowingTree
+from caas.rules.signed_heads import SignedHead, TableHead, body_of
+
+ROWS_AT_ONCE: Final = 1000
+SECONDS_MAX: Final = 3000
+HEADS_LISTED_MAX: Final = 400
+
+Sign = Callable[[str], SignedHead]
+Also = Callable[[Connection, SignedHead], Awaitable[None]]
+
+LAST: Final = """
+select head, body, public_key, signature, made_at, db_now() - made_at as age
+  from history_heads order by head desc limit $1
+"""
+ONE: Final = "select body, public_key, signature from history_heads where head = $1"
+KEEP: Final = """
+insert into history_heads (head, body, public_key, signature, made_at) values ($1, $2, $3, $4, $5)
+"""
+NOW: Final = "select db_now()"
+# Asked before the snapshot is taken: whoever runs then, and commits later, wrote after this.
+LOOK_FROM: Final = f"""
+select least(db_now(), min(a.xact_start) + (db_now() - clock_timestamp()))
+       - interval '{SLACK_HOURS} hours'
+  from pg_stat_activity a where a.datname = current_database()
+"""
+TREE: Final = "select size, peaks from history_trees where of_table = $1"
+GROWN: Final = """
+insert into history_trees (of_table, size, peaks, looked_from) values ($1, $2, $3, $4)
+on conflict (of_table) do update set size = excluded.size, peaks = excluded.peaks,
+   looked_from = greatest(history_trees.looked_from, excluded.looked_from)
+"""
+LEAVES: Final = """
+insert into history_leaves (of_table, first_leaf, head, columns, keys, digests)
+values ($1, $2, $3, $4, $5, $6)
+"""
+# Of a table: the rows that no head counts. Those that could have been counted since then are known
+# by the heads that were made since then.
+FRESH: Final = """
+with since as (
+  select coalesce((select looked_from from history_trees where of_table = $1), '-infinity') as at
+), counted as materialized (
+  select unnest(l.keys) as key from history_leaves l where l.of_table = $1 and {counted_since}
+)
+select {key} as key, {texts} from {table} t
+ where {written_since} and {only} and not exists (select from counted c where c.key = {key})
+"""
+COUNTED_SINCE: Final = """l.head >= (
+  select coalesce(min(h.head), 0) from history_heads h, since s
+   where h.made_at >= s.at - interval '1 day')"""
+
+
+@dataclass(frozen=True, slots=True)
+class KeptHead:
+    """A head as the database keeps it, and how long ago it was made."""
+
+    signed: SignedHead
+    made_at: datetime
+    age: timedelta
+
+
+async def last_heads(database: Database, *, rows_max: int = HEADS_LISTED_MAX) -> list[KeptHead]:
+    """Return the newest heads, the newest first."""
+    return [
+        KeptHead(
+            SignedHead(row["body"], row["public_key"], row["signature"]),
+            row["made_at"],
+            row["age"],
+        )
+        for row in await database.fetch(LAST, rows_max)
+    ]
+
+
+async def head(database: Database, number: int) -> SignedHead | None:
+    """Return a head by its number."""
+    row = await database.fetchrow(ONE, number)
+    return None if row is None else SignedHead(*row.values())
+
+
+async def made(database: Database, *, sign: Sign, also: Also | None = None) -> SignedHead:
+    """Count what no head counts yet, and keep the head that says so; `also` is in its commit."""
+    last = await last_heads(database, rows_max=1)
+    number = last[0].signed.number + 1 if last else 1
+    tables = {table.name: await _grown(database, table, number) for table in HISTORY}
+    async with database.transaction() as connection:
+        made_at = await connection.fetchval(NOW)
+        body = body_of(
+            number,
+            made_at=made_at.isoformat(timespec="seconds"),
+            previous=last[0].signed.digest if last else "",
+            tables=tables,
+        )
+        signed = sign(body)
+        await connection.execute(
+            KEEP, number, signed.body, signed.public_key, signed.signature, made_at
+        )
+        if also is not None:
+            await also(connection, signed)
+    return signed
+
+
+async def _grown(database: Database, table: HistoryTable, number: int) -> TableHead:
+    """Let a table's tree grow by the rows that no head counts."""
+    async with database.connection() as connection:
+        look_from = await connection.fetchval(LOOK_FROM)
+        async with connection.transaction(isolation="repeatable_read"):
+            kept = await connection.fetchrow(TREE, table.name)
+            tree = GrowingTree(kept["size"], kept["peaks"]) if kept else GrowingTree()
+            columns = await columns_of(connection, table)
+            async for keys, digests in _fresh(connection, table, columns):
+                names = [column.name for column in columns]
+                await connection.execute(
+                    LEAVES, table.name, tree.size, number, names, keys, b"".join(digests)
+                )
+                for digest in digests:
+                    tree.append(digest)
+            await connection.execute(GROWN, table.name, tree.size, list(tree.peaks), look_from)
+    return TableHead(tree.size, tree.root.hex())
+
+
+async def columns_of(connection: Connection, table: HistoryTable) -> list[Column]:
+    """Return what of a table's rows is digested."""
+    rows = await connection.fetch(COLUMNS, table.name)
+    found = [column_of(row["name"], row["type"]) for row in rows]
+    return [it for it in found if table.columns is None or it.name in table.columns]
+
+
+async def _fresh(
+    connection: Connection, table: HistoryTable, columns: Sequence[Column]
+) -> AsyncIterator[tuple[list[str], list[bytes]]]:
+    """Yield the keys and digests of rows that no head counts, some at a time."""
+    query = FRESH.format(
+        table=table.name,
+        key=key_sql(table, columns),
+        texts=", ".join(column.text for column in columns),
+        counted_since=COUNTED_SINCE if table.at else "true",
+        written_since=f"t.{table.at} >= (select at from since)" if table.at else "true",
+        only=table.only,
+    )
+    names = [column.name for column in columns]
+    keys: list[str] = []
+    digests: list[bytes] = []
+    async for row in connection.cursor(
+        query, table.name, prefetch=ROWS_AT_ONCE, timeout=SECONDS_MAX
+    ):
+        key, *values = row
+        keys.append(key)
+        digests.append(row_digest(table.name, names, values))
+        if len(keys) == ROWS_AT_ONCE:
+            yield keys, digests
+            keys, digests = [], []
+    if keys:
+        yield keys, digests

@@ -1,0 +1,65 @@
+"""`caas heads` and `caas verify --against`, as an auditor uses them."""
+
+import base64
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import asyncpg
+
+from caas.billing_database import connection, history_heads
+from caas.commands import ExitStatus
+from caas.external_systems.vehicle_command_keys import VehicleCommandKeys
+from caas.history_keeping import HeadTerms
+from tests.house import standing
+from tests.start_up.conftest import Machine
+
+KEY = b"k" * 32
+PUBLIC = VehicleCommandKeys([KEY]).public[0].public_key
+OTHER = VehicleCommandKeys([b"o" * 32]).public[0].public_key
+
+
+async def sold_and_counted(dsn: str, head: Path) -> str:
+    """Sell something, keep a head of it, and return the payment."""
+    terms = HeadTerms(VehicleCommandKeys([KEY]), ())
+    async with AsyncExitStack() as stack:
+        database = await connection.connect(dsn)
+        stack.push_async_callback(database.close)
+        house = await stack.enter_async_context(standing(database))
+        await house.car()
+        await house.offer_heated_seats()
+        payment = await house.settled()
+        made = await history_heads.made(database, sign=terms.sign)
+    head.write_text(made.text)
+    return str(payment.id)
+
+
+async def test_an_auditor_lists_heads_and_compares_with_one(
+    machine: Machine, database_dsn: str, tmp_path: Path
+) -> None:
+    head, export = tmp_path / "head.json", tmp_path / "events.jsonl"
+    payment = await sold_and_counted(database_dsn, head)
+    here = {"CAAS_DATABASE_URL": database_dsn, "CAAS_HEAD_KEYS": base64.b64encode(KEY).decode()}
+
+    listed = await machine.runs("heads", **here)
+    keys = await machine.runs("heads", "--public-key", CAAS_HEAD_KEYS=here["CAAS_HEAD_KEYS"])
+    same = await machine.runs("verify", "--against", str(head), **here)
+    strange = await machine.runs("verify", "--against", str(head), "--key", OTHER, **here)
+    exported = await machine.runs("verify", "--export", str(export), **here)
+    owner = await asyncpg.connect(database_dsn)
+    await owner.execute("alter table caas.payment_events disable trigger user")
+    await owner.execute("delete from caas.payment_events")
+    await owner.close()
+    gone = await machine.runs("verify", "--against", str(head), **here)
+    gone_from_export = await machine.runs("verify", "--against", str(export), **here)
+    offline = await machine.runs(
+        "verify", "--file", str(export), "--against", str(head), "--key", PUBLIC
+    )
+
+    assert "1  2" in listed.out
+    assert PUBLIC in keys.out
+    assert (same.status, exported.status, offline.status) == (ExitStatus.DONE,) * 3, same.said
+    assert "none of yours" in strange.out
+    for found in (strange, gone, gone_from_export):
+        assert found.status == ExitStatus.FINDINGS, found.said
+    assert f"payment {payment} is missing: its events 1 to " in gone.out
+    assert f"payment {payment} is missing: its events 1 to " in gone_from_export.out

@@ -82,7 +82,7 @@ async def test_once_a_day_a_head_is_made_and_every_place_gets_it(
     kept = await history_heads.last_heads(house.database)
     assert after_one == [file_name(first)]
     assert [one.signed for one in kept] == [second, first]
-    assert (first.previous, second.previous) == ("", first.digest)
+    assert (first.digest_before, second.digest_before) == ("", first.digest)
     assert first.is_signed
     assert second.is_signed
     assert first.tables["payment_events"].rows > 0

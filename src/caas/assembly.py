@@ -118,13 +118,10 @@ def assemble(database: Database, partners: Partners, terms: Terms) -> Platform:
     invoices = _invoices(ground, database, payments)
     erasure = _erasure(ground)
     law_watch = LawWatch(books=ground.books, alert=ground.notifications.alert)
-    history_keeping = HistoryKeeping(
-        books=ground.books, alert=ground.notifications.alert, pace=terms.pace, terms=terms.heads
-    )
     for room in (
         ground.notifications, ground.order_management, ground.ota_activation_engine, payments,
-        reconciliation, flows.subscription, billing, invoices, law_watch, history_keeping,
-        erasure,
+        reconciliation, flows.subscription, billing, invoices, law_watch, erasure,
+        ground.history_keeping,
         PartnerWebhooks(inbox=WebhookInbox(database), order_management=ground.order_management),
     ):  # fmt: skip
         room.register(ground.open_work)
@@ -142,7 +139,7 @@ def assemble(database: Database, partners: Partners, terms: Terms) -> Platform:
         billing=billing,
         invoices=invoices,
         law_watch=law_watch,
-        history_keeping=history_keeping,
+        history_keeping=ground.history_keeping,
         observed=ground.observed,
         erasure=erasure,
     )

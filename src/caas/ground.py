@@ -20,7 +20,7 @@ from caas.external_systems.notification_channel import NotificationChannel
 from caas.external_systems.observed_vehicle_link import ObservedVehicleLink
 from caas.external_systems.payment_gateway import PaymentGateway, why_unsafe
 from caas.external_systems.reconciliation_engine import ReconciliationEngine
-from caas.history_keeping import HeadTerms
+from caas.history_keeping import HeadTerms, HistoryKeeping
 from caas.notifications import Notifications
 from caas.open_work import OpenWork
 from caas.order_management import OrderManagement, OrderPartners
@@ -99,6 +99,7 @@ class Ground:
     subscriptions: Subscriptions
     subscription_delivery: SubscriptionDelivery
     ota_activation_engine: OtaActivationEngine
+    history_keeping: HistoryKeeping
 
 
 def laid(database: Database, partners: Partners, terms: Terms) -> Ground:
@@ -144,6 +145,9 @@ def laid(database: Database, partners: Partners, terms: Terms) -> Ground:
         ),
         subscription_delivery=delivery,
         ota_activation_engine=ota,
+        history_keeping=HistoryKeeping(
+            books=books, alert=notifications.alert, pace=terms.pace, terms=terms.heads
+        ),
     )
 
 

@@ -113,7 +113,7 @@ async def test_what_goes_on_is_no_difference(house: House, owner: asyncpg.Connec
     for head in (first, second):
         assert head.is_signed
         assert await history_checks.differences_from_head(house.database, head) == []
-    assert second.previous == first.digest
+    assert second.digest_before == first.digest
     assert second.tables["payment_events"].rows > first.tables["payment_events"].rows > 0
     assert second.tables["refunds"].rows == 1
     leaves = await owner.fetch(

@@ -112,7 +112,7 @@ async def made(database: Database, *, sign: Sign, also: Also | None = None) -> S
         body = body_of(
             number,
             made_at=made_at.isoformat(timespec="seconds"),
-            previous=last[0].signed.digest if last else "",
+            digest_before=last[0].signed.digest if last else "",
             tables=tables,
         )
         signed = sign(body)

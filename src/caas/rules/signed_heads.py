@@ -48,7 +48,7 @@ class SignedHead:
             data = json.loads(text)
             found = cls(canonical(data["head"]), data["public_key"], data["signature"])
             assert found.number > 0, "heads are counted from one"
-            _ = found.tables, found.previous, base64.b64decode(found.public_key, validate=True)
+            _ = found.tables, found.digest_before, base64.b64decode(found.public_key, validate=True)
         except (ValueError, LookupError, TypeError, AssertionError, AttributeError) as error:
             raise NoHeadError from error
         return found
@@ -70,7 +70,7 @@ class SignedHead:
         return str(self._data["made_at"])
 
     @property
-    def previous(self) -> str:
+    def digest_before(self) -> str:
         """The digest of the head before it, empty for the first."""
         return str(self._data["previous"])
 
@@ -108,13 +108,15 @@ class SignedHead:
         return data
 
 
-def body_of(number: int, *, made_at: str, previous: str, tables: Mapping[str, TableHead]) -> str:
+def body_of(
+    number: int, *, made_at: str, digest_before: str, tables: Mapping[str, TableHead]
+) -> str:
     """Return the text of a head that is to be signed."""
     return canonical(
         {
             "head": number,
             "made_at": made_at,
-            "previous": previous,
+            "previous": digest_before,
             "tables": {name: {"rows": it.rows, "root": it.root} for name, it in tables.items()},
         }
     )

@@ -21,7 +21,7 @@ from caas.billing_database.history_checks import MISSING, Difference
 from caas.commands import FINDINGS, finished
 from caas.errors import StartupError
 from caas.history_commands import known_keys
-from caas.rules.signed_heads import NoHeadError, SignedHead
+from caas.rules.signed_heads import NoHeadError, SignedHead, is_public_key
 
 HEAD_BYTES_MAX: Final = 1 << 20
 DIFFERENCES_SHOWN_MAX: Final = 50
@@ -49,6 +49,8 @@ def verify(
     """Check the history, by itself or against a head or an export kept elsewhere."""
     if export and (file or against):
         raise typer.BadParameter("it is written alone", param_hint="--export")
+    if not all(map(is_public_key, key or ())):
+        raise typer.BadParameter("it is 32 bytes in base64", param_hint="--key")
     finished(_verify(export, file, against, key or []))
 
 

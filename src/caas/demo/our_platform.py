@@ -15,6 +15,7 @@ import fcntl
 import logging
 import os
 import shutil
+import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from http import HTTPStatus
@@ -63,8 +64,9 @@ async def standing(environment: Mapping[str, str]) -> AsyncIterator[Stage]:
             "CAAS_MARKET": MARKET,
             "CAAS_DATABASE_URL": await _database(stack, folder),
         }
-        port = _free_port()
-        inbound = await _line(stack, f"http://{HOST}:{port}")
+        listener = stack.enter_context(serving.listening(HOST, 0))  # held from now on
+        url = f"http://{HOST}:{listener.getsockname()[1]}"
+        inbound = await _line(stack, url)
         world = await local_machine.start(stack, known, public_url=inbound.url)
         lines = Lines(
             gateway=await _line(stack, world.controls["gateway"]),
@@ -72,17 +74,18 @@ async def standing(environment: Mapping[str, str]) -> AsyncIterator[Stage]:
             inbound=inbound,
         )
         settings = read_settings(_through(lines, world.environment))
-        await _running(stack, settings, world, port)
-        yield await _set(stack, settings, world, lines, f"http://{HOST}:{port}")
+        await _running(stack, settings, world, listener)
+        yield await _set(stack, settings, world, lines, url)
 
 
-async def _running(stack: AsyncExitStack, settings: Settings, world: LocalWorld, port: int) -> None:
+async def _running(
+    stack: AsyncExitStack, settings: Settings, world: LocalWorld, listener: socket.socket
+) -> None:
     """Run the platform itself, and wait until it is ready."""
     await migrations.migrate(settings.database_url)
     platform = await stack.enter_async_context(app.opened(settings, fleet=world.fleet))
-    served = asyncio.create_task(
-        serving.serve(platform, settings, listener=serving.listening(HOST, port))
-    )
+    served = asyncio.create_task(serving.serve(platform, settings, listener=listener))
+    port = listener.getsockname()[1]
     _stop_at_the_end(stack, served)
     _stop_at_the_end(stack, asyncio.create_task(platform.open_work.run()))
     _stop_at_the_end(stack, asyncio.create_task(_look_often(platform.open_work)))
@@ -183,11 +186,6 @@ async def _look_often(open_work: OpenWork) -> None:
     while True:
         open_work.wake()
         await asyncio.sleep(LOOK_SECONDS)
-
-
-def _free_port() -> int:
-    with serving.listening(HOST, 0) as listener:
-        return int(listener.getsockname()[1])
 
 
 def _stop_at_the_end(stack: AsyncExitStack, part: "asyncio.Task[None]") -> None:

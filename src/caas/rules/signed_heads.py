@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
-from caas.rules.vehicle_signatures import signed_with
+from caas.rules.vehicle_signatures import PUBLIC_KEY_BYTES, signed_with
 
 KEY_ID_CHARACTERS: Final = 16
 
@@ -106,6 +106,14 @@ class SignedHead:
     def _data(self) -> dict[str, Any]:
         data: dict[str, Any] = json.loads(self.body)
         return data
+
+
+def is_public_key(text: str) -> bool:
+    """Say whether this is a public key in base64."""
+    try:
+        return len(base64.b64decode(text, validate=True)) == PUBLIC_KEY_BYTES
+    except (binascii.Error, ValueError):
+        return False
 
 
 def body_of(

@@ -21,6 +21,7 @@ from caas.billing.document_lines import RATE_MAX, Line, TaxTotal, check, check_t
 from caas.rules.money import TOTAL_MAX, exponent
 
 LINES_MAX: Final = 1_000
+REST_APART_MAX: Final = 3
 PAYMENT_MEANS: Final = frozenset({"1", "10", "48", "54", "55", "68"})
 """Not said, cash, card, credit card, debit card, online service (UNTDID 4461): what needs an
 account besides, such as a transfer, is none of ours."""
@@ -204,16 +205,15 @@ class Document(Heading, frozen=True, kw_only=True):
     def _check_rates(self) -> None:
         """Hold the tax against the rate, to the unit for each line and one.
 
-        A credit note may take back a rest, which has the roundings of all that was taken before:
-        for it, as for the norm's own rules, less than one of the currency apart is near enough.
+        The tax of a price paid in two parts is rounded twice. A credit note may take back a rest,
+        which has the roundings of all that was taken before it.
         """
-        apart_max = 10 ** exponent(self.currency)
-        if self.corrects is None:
-            apart_max = min(len(self.lines) + 1, apart_max)
+        apart_max = len(self.lines) + 1
+        if self.corrects is not None:
+            apart_max = max(apart_max, 10 ** exponent(self.currency), REST_APART_MAX)
         for one in self.tax:
-            apart = abs(one.tax * RATE_MAX - one.net * one.rate_basis_points)
             check(
-                apart < apart_max * RATE_MAX,
+                one.apart < apart_max * RATE_MAX,
                 f"{one.tax} is not the tax of {one.net} at {one.rate_basis_points} basis points.",
             )
 

@@ -131,6 +131,11 @@ class TaxTotal(msgspec.Struct, frozen=True, kw_only=True):
     tax: int
     exemption_reason: str = ""
 
+    @property
+    def apart(self) -> int:
+        """Return how far the tax is from its rate, in parts of `RATE_MAX` of a minor unit."""
+        return abs(self.tax * RATE_MAX - self.net * self.rate_basis_points)
+
 
 def priced(items: Iterable[Item], *, tax_included: bool) -> tuple[Line, ...]:
     """Work lines out of prices that contain their tax, or to which it is added.

@@ -14,7 +14,7 @@ from typing import Final, TypeAlias
 from xml.etree import ElementTree as ET
 
 from caas.billing.document import Document, Party, Reference
-from caas.billing.document_lines import UNITS, Line, TaxCategory, TaxTotal
+from caas.billing.document_lines import RATE_MAX, UNITS, Line, TaxCategory, TaxTotal
 from caas.billing.document_words import deduction, words
 from caas.errors import RefusedError
 from caas.rules.money import Money, exponent, format_plain
@@ -43,7 +43,7 @@ Node: TypeAlias = ET.Element | None
 
 
 class NotWritableError(RefusedError):
-    """EN 16931 knows at most two decimals, and neither South Sudan nor the newest currencies."""
+    """EN 16931 cannot say it: a third decimal, a peso of rounding, or a code its lists lack."""
 
     code = "not_writable"
 
@@ -78,14 +78,19 @@ def to_xml(document: Document) -> bytes:
 
 
 def writable(document: Document) -> bool:
-    """Say whether the norm can write it: with two decimals, and the codes of its own lists."""
+    """Say whether the norm can write it: with two decimals, and the codes of its own lists.
+
+    Nor does it take a tax that is a whole one of the currency beside the rate, be it a peso.
+    """
     parties = [party for party in (document.seller, document.buyer) if party]
     codes = {document.currency, *(party.country for party in parties)}
     unit = 10 ** max(exponent(document.currency) - DECIMALS_MAX, 0)
     amounts = [one.net for one in document.lines]
     amounts += [document.totals.prepaid]
     amounts += [amount for one in document.tax for amount in (one.net, one.tax)]
-    return not codes & UNLISTED and not any(amount % unit for amount in amounts)
+    apart_max = RATE_MAX * 10 ** exponent(document.currency)
+    near = all(one.apart < apart_max for one in document.tax)
+    return near and not codes & UNLISTED and not any(amount % unit for amount in amounts)
 
 
 def vat_id(party: Party) -> str | None:

@@ -31,7 +31,6 @@ DOCUMENTS: Final = ROOT / "docs"
 
 SPECIFIES: Final = "a rule that tests hold the faster SQL against"
 ALLOWED: Final[dict[str, str]] = {
-    "caas.billing.invoices.Invoices.issue_credit_note": "people at a Python prompt; no call yet",
     "caas.billing_database.embedded_postgresql.psql_command": "people at a Python prompt",
     "caas.billing_database.vehicles.Vehicles.put_model": "behind the one below",
     "caas.order_management.OrderManagement.put_model": "people at a Python prompt; no call yet",

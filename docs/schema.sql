@@ -107,6 +107,16 @@ begin
   return query select v_id, v_amount, v_at, null::text, null::uuid, null::uuid, null::timestamptz;
 end $$;
 
+CREATE FUNCTION caas.buyer_of(p_customer uuid) RETURNS jsonb
+    LANGUAGE sql STABLE
+    AS $$
+  select case when b.customer is not null then jsonb_strip_nulls(jsonb_build_object(
+                'name', b.name, 'street', b.street, 'postcode', b.postcode, 'city', b.city,
+                'country', b.country, 'tax_id', b.tax_id))
+              when c.name is not null then jsonb_build_object('name', c.name) end
+    from customers c left join billing_details b on b.customer = c.id where c.id = p_customer
+$$;
+
 CREATE FUNCTION caas.check_accounts_of_entries() RETURNS trigger
     LANGUAGE plpgsql
     SET enable_hashjoin TO 'off'
@@ -397,6 +407,9 @@ CREATE FUNCTION caas.clear_customer(p_customer uuid) RETURNS void
     LANGUAGE sql SECURITY DEFINER
     SET search_path TO 'caas', 'pg_temp'
     AS $$
+  delete from document_buyers b using invoices i
+   where i.id = b.invoice and i.customer = p_customer and i.simplified;
+  delete from billing_details where customer = p_customer;
   update customers set name = null, email = null, erased_at = coalesce(erased_at, db_now())
    where id = p_customer;
   update access_credentials set used_at = db_now() where customer = p_customer and used_at is null;
@@ -505,6 +518,76 @@ CREATE FUNCTION caas.desired_state(p_entitlement uuid) RETURNS TABLE(on_ boolean
             case when is_on then starts_at end, updated_at desc))[1],
          bool_or(is_on and state = 'activating')
     from terms having count(*) > 0
+$$;
+
+CREATE TABLE caas.invoices (
+    id uuid NOT NULL,
+    series text NOT NULL,
+    number bigint NOT NULL,
+    kind text NOT NULL,
+    subscription uuid,
+    customer uuid NOT NULL,
+    month text,
+    service text,
+    vin text,
+    currency text NOT NULL,
+    lines jsonb NOT NULL,
+    net bigint NOT NULL,
+    iva_basis_points integer NOT NULL,
+    iva bigint NOT NULL,
+    gross bigint NOT NULL,
+    payment_id uuid,
+    corrects uuid,
+    correction integer DEFAULT 0 NOT NULL,
+    reason text,
+    issued_at timestamp with time zone NOT NULL,
+    market text,
+    tax_rate bigint,
+    supplied_on date,
+    subject uuid,
+    refund uuid,
+    advance uuid,
+    simplified boolean NOT NULL,
+    language text,
+    seller jsonb,
+    buyer_digest bytea,
+    digest bytea,
+    CONSTRAINT adds_or_takes_back CHECK (
+CASE
+    WHEN (kind <> 'credit note'::text) THEN ((net >= 0) AND (iva >= 0) AND (corrects IS NULL) AND (reason IS NULL) AND (refund IS NULL) AND ((payment_id IS NULL) = (gross = 0)))
+    ELSE ((net <= 0) AND (iva <= 0) AND (gross < 0) AND (corrects IS NOT NULL) AND (reason IS NOT NULL) AND (payment_id IS NULL))
+END),
+    CONSTRAINT corrects_one CHECK (((kind = 'credit note'::text) = (correction > 0))),
+    CONSTRAINT deducts_an_advance CHECK (((advance IS NULL) OR (kind = 'vehicle invoice'::text))),
+    CONSTRAINT invoices_check CHECK ((gross = (net + iva))),
+    CONSTRAINT invoices_correction_check CHECK ((correction >= 0)),
+    CONSTRAINT invoices_currency_check CHECK ((length(currency) = 3)),
+    CONSTRAINT invoices_iva_basis_points_check CHECK (((iva_basis_points >= 0) AND (iva_basis_points <= 10000))),
+    CONSTRAINT invoices_month_check CHECK ((month ~~ '____-__'::text)),
+    CONSTRAINT invoices_number_check CHECK ((number > 0)),
+    CONSTRAINT invoices_reason_check CHECK (((length(reason) >= 1) AND (length(reason) <= 200))),
+    CONSTRAINT is_about_something CHECK (
+CASE
+    WHEN (kind = 'invoice'::text) THEN ((subscription IS NOT NULL) AND (month IS NOT NULL))
+    WHEN (kind <> 'credit note'::text) THEN ((subscription IS NULL) AND (subject IS NOT NULL))
+    ELSE true
+END),
+    CONSTRAINT is_in_a_series_of_its_kind CHECK ((series ~
+CASE kind
+    WHEN 'invoice'::text THEN '^([A-Z0-9]{1,6}-)?[0-9]{4}$'::text
+    WHEN 'advance invoice'::text THEN '^([A-Z0-9]{1,6}-)?A[0-9]{4}$'::text
+    WHEN 'vehicle invoice'::text THEN '^([A-Z0-9]{1,6}-)?V[0-9]{4}$'::text
+    WHEN 'service invoice'::text THEN '^([A-Z0-9]{1,6}-)?S[0-9]{4}$'::text
+    ELSE '^([A-Z0-9]{1,6}-)?R[0-9]{4}$'::text
+END)),
+    CONSTRAINT is_of_a_kind CHECK ((kind = ANY (ARRAY['invoice'::text, 'advance invoice'::text, 'vehicle invoice'::text, 'service invoice'::text, 'credit note'::text])))
+);
+
+CREATE FUNCTION caas.digest_of_document(p_document caas.invoices) RETURNS bytea
+    LANGUAGE sql STABLE
+    AS $$
+  select sha256(convert_to((jsonb_strip_nulls(to_jsonb(p_document)) - 'digest' - 'issued_at'
+    || jsonb_build_object('issued_at', extract(epoch from p_document.issued_at)))::text, 'UTF8'))
 $$;
 
 CREATE FUNCTION caas.end_synchronization(p_entitlement uuid, p_command_id uuid) RETURNS void
@@ -637,6 +720,27 @@ CREATE FUNCTION caas.lock_payment(p_payment uuid) RETURNS bigint
     LANGUAGE sql SECURITY DEFINER
     SET search_path TO 'caas', 'pg_temp'
     AS $$ select captured_amount from payments where id = p_payment for update $$;
+
+CREATE FUNCTION caas.market_of_address(p_country text, p_postcode text) RETURNS text
+    LANGUAGE sql STABLE
+    AS $$
+  select m.code from markets m
+   where m.country = p_country and (m.postcodes = '{}' or exists (
+     select from unnest(m.postcodes) as beginning where starts_with(p_postcode, beginning)))
+   order by m.postcodes = '{}', m.code limit 1
+$$;
+
+CREATE FUNCTION caas.market_of_sale(p_type text, p_subject uuid, p_customer uuid) RETURNS text
+    LANGUAGE sql STABLE
+    AS $$
+  select coalesce(
+    case when p_type in ('reservation', 'final')
+         then (select d.market from orders o join dealership_markets d
+                  on d.dealership = o.dealership where o.id = p_subject)
+         else (select market_of_address(b.country, b.postcode) from billing_details b
+                where b.customer = p_customer) end,
+    (select s.market from tax_settings s))
+$$;
 
 CREATE FUNCTION caas.may_still_be_sold(p_service_order uuid) RETURNS boolean
     LANGUAGE sql STABLE
@@ -838,6 +942,29 @@ begin
     left join commanded c on c.id = g.id
     left join lateral (select p.state, p.version from payments p
                         where p.id = g.payment_id and not g.goes limit 1) p on true;
+end $$;
+
+CREATE FUNCTION caas.note_credit_note_due() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'caas', 'pg_temp'
+    AS $$
+begin
+  insert into documents_due (payment_id, refund, at)
+  select new.payment_id, new.id, db_now()
+   where exists (select from payment_taxes t where t.payment_id = new.payment_id)
+     and not exists (select from invoices i where i.refund = new.id);
+  return null;
+end $$;
+
+CREATE FUNCTION caas.note_documents_due() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'caas', 'pg_temp'
+    AS $$
+begin
+  insert into documents_due (payment_id, at)
+  select n.payment_id, n.recorded_at from new_rows n join payments p on p.id = n.payment_id
+   where p.type <> 'subscription' order by n.payment_id;
+  return null;
 end $$;
 
 CREATE FUNCTION caas.obstacle_to_refund(p_payment uuid) RETURNS text
@@ -1093,6 +1220,28 @@ begin
     using errcode = 'check_violation';
 end $$;
 
+CREATE FUNCTION caas.refuse_other_rate() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+begin
+  if tg_op = 'INSERT' then
+    if lower(new.valid) <= db_now()::date and exists (
+      select from caas.tax_rates r where r.market = new.market and r.goods = new.goods) then
+      raise exception 'a tax rate of % for % begins on a day to come', new.market, new.goods
+        using errcode = 'check_violation';
+    end if;
+    return new;
+  end if;
+  if (old.market, old.goods, old.category, old.basis_points, old.name, old.reason)
+     is distinct from (new.market, new.goods, new.category, new.basis_points, new.name, new.reason)
+     or lower(new.valid) <> lower(old.valid) or not upper_inf(old.valid)
+     or upper(new.valid) <= db_now()::date then
+    raise exception 'the tax rate % of % for % never changes, it ends on a day to come', old.id,
+      old.market, old.goods using errcode = 'check_violation';
+  end if;
+  return new;
+end $$;
+
 CREATE FUNCTION caas.refuse_other_refund() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -1269,6 +1418,15 @@ begin
    where t.state = 'cancelled';
 end $$;
 
+CREATE FUNCTION caas.seal_document() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+begin
+  new.subject := coalesce(new.subject, new.subscription);
+  new.digest := caas.digest_of_document(new);
+  return new;
+end $$;
+
 CREATE FUNCTION caas.silent_processes() RETURNS SETOF integer
     LANGUAGE sql SECURITY DEFINER
     SET search_path TO 'caas', 'pg_temp'
@@ -1277,6 +1435,88 @@ CREATE FUNCTION caas.silent_processes() RETURNS SETOF integer
   delete from processes where gone_at < db_now() - interval '1 day';
   select id from processes where gone_at is null and not process_lives(id)
 $$;
+
+CREATE FUNCTION caas.tax_in(p_gross bigint, p_basis_points integer) RETURNS bigint
+    LANGUAGE sql IMMUTABLE
+    AS $$
+  select (2 * p_gross * p_basis_points + 10000 + p_basis_points) / (2 * (10000 + p_basis_points))
+$$;
+
+CREATE FUNCTION caas.tax_left(p_tax bigint, p_left bigint, p_of bigint) RETURNS bigint
+    LANGUAGE sql IMMUTABLE
+    AS $$
+  select div(2 * p_tax::numeric * p_left + p_of, 2 * p_of::numeric)::bigint
+$$;
+
+CREATE FUNCTION caas.tax_of_payment(p_id uuid) RETURNS TABLE(market text, rate bigint, supplied_on date, gross bigint, tax bigint, advance uuid)
+    LANGUAGE sql STABLE
+    AS $$
+  select sale.market, r.id, day.of_supply, p.amount,
+         case when i.id is not null then i.iva
+              when deposit.payment_id is not null
+                then tax_in(p.amount + deposit.gross, r.basis_points) - deposit.tax
+              else tax_in(p.amount, r.basis_points) end,
+         deposit.payment_id
+    from payments p
+    left join invoices i on i.id = p.subject and p.type = 'subscription'
+    cross join lateral (
+      select coalesce(i.market, market_of_sale(p.type, p.subject, p.customer)) as market) sale
+    join markets m on m.code = sale.market
+    cross join lateral (
+      select coalesce(i.supplied_on, (coalesce(i.issued_at, db_now()) at time zone m.zone)::date)
+        as of_supply) day
+    join tax_rates r on r.market = sale.market and r.valid @> day.of_supply
+     and r.goods = case when p.type in ('reservation', 'final') then 'vehicle' else p.type end
+    left join lateral (
+      select t.payment_id, t.gross, t.tax from payments d join payment_taxes t on t.payment_id = d.id
+       where d.subject = p.subject and d.type = 'reservation' and p.type = 'final'
+         and t.rate = r.id and d.captured_amount > d.refunded_amount limit 1) deposit on true
+   where p.id = p_id
+$$;
+
+CREATE FUNCTION caas.tax_what_is_earned() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'caas', 'pg_temp'
+    AS $$
+declare
+  v_earned constant text[] := array['customer_deposits', 'vehicle_sales', 'service_revenue',
+                                    'subscription_revenue', 'reservation_held'];
+begin
+  if not exists (select from new_rows n where 'output_vat' not in (n.debit, n.credit)
+                   and (n.debit = any (v_earned) or n.credit = any (v_earned))) then
+    return null;
+  end if;
+  insert into payment_taxes
+  select p.id, t.market, t.rate, t.supplied_on, t.gross, t.tax, t.advance, db_now()
+    from (select distinct n.payment_id from new_rows n where n.credit = any (v_earned)
+             and 'output_vat' not in (n.debit, n.credit)) e
+    join payments p on p.id = e.payment_id
+    join tax_settings s on p.created_at >= s.since
+    cross join lateral tax_of_payment(p.id) t
+  on conflict do nothing;
+  insert into ledger_entries (payment_id, seq, debit, credit, amount, currency, at)
+  select b.payment_id, b.seq, case when b.owed > b.booked then b.account else 'output_vat' end,
+         case when b.owed > b.booked then 'output_vat' else b.account end,
+         abs(b.owed - b.booked), b.currency, b.at
+    from (
+      select x.payment_id, l.account, max(x.seq) as seq, max(x.at) as at,
+             max(l.currency) as currency, coalesce(sum(l.amount) filter (where l.is_tax), 0) as booked,
+             tax_left(t.tax, greatest(coalesce(
+               -sum(l.amount) filter (where not l.is_tax), 0), 0)::bigint, t.gross) as owed
+        from (select n.payment_id, max(n.seq) as seq, max(n.at) as at from new_rows n
+               where 'output_vat' not in (n.debit, n.credit)
+                 and (n.debit = any (v_earned) or n.credit = any (v_earned))
+               group by n.payment_id) x
+        join payment_taxes t on t.payment_id = x.payment_id and t.tax > 0
+        cross join lateral (
+          select side.account, side.amount, e.currency, 'output_vat' in (e.debit, e.credit) as is_tax
+            from ledger_entries e cross join lateral (
+              values (e.debit, e.amount), (e.credit, -e.amount)) side(account, amount)
+           where e.payment_id = x.payment_id and side.account = any (v_earned)) l
+       group by x.payment_id, l.account, t.tax, t.gross) b
+   where b.owed <> b.booked;
+  return null;
+end $$;
 
 CREATE FUNCTION caas.this_process() RETURNS integer
     LANGUAGE sql STABLE
@@ -1430,6 +1670,23 @@ END)),
     CONSTRAINT audit_events_type_check CHECK ((type = ANY (ARRAY['key made'::text, 'key activated'::text, 'key revoked'::text, 'staff added'::text, 'staff disabled'::text, 'link made'::text, 'link used'::text, 'sign-in ok'::text, 'sign-in refused'::text, 'password changed'::text])))
 );
 
+CREATE TABLE caas.billing_details (
+    customer uuid NOT NULL,
+    name text NOT NULL,
+    street text NOT NULL,
+    postcode text NOT NULL,
+    city text NOT NULL,
+    country text NOT NULL,
+    tax_id text,
+    updated_at timestamp with time zone NOT NULL,
+    CONSTRAINT billing_details_city_check CHECK (((length(city) >= 1) AND (length(city) <= 100))),
+    CONSTRAINT billing_details_country_check CHECK ((country ~ '^[A-Z]{2}$'::text)),
+    CONSTRAINT billing_details_name_check CHECK (((length(name) >= 1) AND (length(name) <= 200))),
+    CONSTRAINT billing_details_postcode_check CHECK (((length(postcode) >= 1) AND (length(postcode) <= 20))),
+    CONSTRAINT billing_details_street_check CHECK (((length(street) >= 1) AND (length(street) <= 200))),
+    CONSTRAINT billing_details_tax_id_check CHECK (((length(tax_id) >= 3) AND (length(tax_id) <= 40)))
+);
+
 CREATE TABLE caas.billing_runs (
     month text NOT NULL,
     series text NOT NULL,
@@ -1469,6 +1726,26 @@ CREATE TABLE caas.clock (
     CONSTRAINT clock_only_row_check CHECK (only_row)
 );
 
+CREATE TABLE caas.credit_note_decisions (
+    id uuid NOT NULL,
+    invoice uuid NOT NULL,
+    gross bigint NOT NULL,
+    reason text NOT NULL,
+    state text NOT NULL,
+    proposed_by text NOT NULL,
+    proposed_account uuid,
+    proposed_at timestamp with time zone NOT NULL,
+    decided_by text,
+    decided_account uuid,
+    decided_at timestamp with time zone,
+    CONSTRAINT credit_note_decisions_check CHECK (((state = 'proposed'::text) = (decided_by IS NULL))),
+    CONSTRAINT credit_note_decisions_check1 CHECK (((decided_by IS NULL) = (decided_at IS NULL))),
+    CONSTRAINT credit_note_decisions_check2 CHECK (((decided_by IS NOT NULL) OR (decided_account IS NULL))),
+    CONSTRAINT credit_note_decisions_gross_check CHECK ((gross > 0)),
+    CONSTRAINT credit_note_decisions_reason_check CHECK (((length(reason) >= 1) AND (length(reason) <= 200))),
+    CONSTRAINT credit_note_decisions_state_check CHECK ((state = ANY (ARRAY['proposed'::text, 'agreed'::text, 'withdrawn'::text])))
+);
+
 CREATE TABLE caas.customers (
     id uuid NOT NULL,
     name text,
@@ -1486,6 +1763,12 @@ END),
     CONSTRAINT customers_email_check CHECK ((((length(email) >= 3) AND (length(email) <= 254)) AND (email ~ '^[^@\s]+@[^@\s]+$'::text))),
     CONSTRAINT customers_language_check CHECK ((language ~ '^[a-z]{2}(-[A-Z]{2})?$'::text)),
     CONSTRAINT customers_name_check CHECK (((length(name) >= 1) AND (length(name) <= 200)))
+);
+
+CREATE TABLE caas.dealership_markets (
+    dealership text NOT NULL,
+    market text NOT NULL,
+    CONSTRAINT dealership_markets_dealership_check CHECK (((length(dealership) >= 1) AND (length(dealership) <= 120)))
 );
 
 CREATE TABLE caas.delivery_evidence (
@@ -1655,6 +1938,28 @@ END) STORED NOT NULL,
     CONSTRAINT disputes_origin_check CHECK ((origin = ANY (ARRAY['gateway'::text, 'chargeback line'::text, 'refund line'::text]))),
     CONSTRAINT disputes_state_check CHECK ((state = ANY (ARRAY['opened'::text, 'won'::text, 'lost'::text, 'reversed'::text]))),
     CONSTRAINT disputes_taken_check CHECK ((taken >= 0))
+);
+
+CREATE TABLE caas.document_buyers (
+    invoice uuid NOT NULL,
+    buyer jsonb NOT NULL,
+    CONSTRAINT document_buyers_buyer_check CHECK ((jsonb_typeof(buyer) = 'object'::text))
+);
+
+CREATE TABLE caas.documents_due (
+    id bigint NOT NULL,
+    payment_id uuid NOT NULL,
+    refund uuid,
+    at timestamp with time zone NOT NULL
+);
+
+ALTER TABLE caas.documents_due ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME caas.documents_due_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
 );
 
 CREATE TABLE caas.entitlement_changes (
@@ -1837,44 +2142,7 @@ CREATE TABLE caas.invoice_series (
     series text NOT NULL,
     next bigint DEFAULT 1 NOT NULL,
     CONSTRAINT invoice_series_next_check CHECK ((next > 0)),
-    CONSTRAINT invoice_series_series_check CHECK ((series ~ '^R?[0-9]{4}$'::text))
-);
-
-CREATE TABLE caas.invoices (
-    id uuid NOT NULL,
-    series text NOT NULL,
-    number bigint NOT NULL,
-    kind text NOT NULL,
-    subscription uuid NOT NULL,
-    customer uuid NOT NULL,
-    month text NOT NULL,
-    service text NOT NULL,
-    vin text NOT NULL,
-    currency text NOT NULL,
-    lines jsonb NOT NULL,
-    net bigint NOT NULL,
-    iva_basis_points integer NOT NULL,
-    iva bigint NOT NULL,
-    gross bigint NOT NULL,
-    payment_id uuid,
-    corrects uuid,
-    correction integer DEFAULT 0 NOT NULL,
-    reason text,
-    issued_at timestamp with time zone NOT NULL,
-    CONSTRAINT invoices_check CHECK ((gross = (net + iva))),
-    CONSTRAINT invoices_check1 CHECK (((kind = 'invoice'::text) = (correction = 0))),
-    CONSTRAINT invoices_check2 CHECK (
-CASE kind
-    WHEN 'invoice'::text THEN ((net >= 0) AND (iva >= 0) AND (corrects IS NULL) AND (reason IS NULL) AND ("left"(series, 1) <> 'R'::text) AND ((payment_id IS NULL) = (gross = 0)))
-    ELSE ((net <= 0) AND (iva <= 0) AND (gross < 0) AND (corrects IS NOT NULL) AND (reason IS NOT NULL) AND ("left"(series, 1) = 'R'::text) AND (payment_id IS NULL))
-END),
-    CONSTRAINT invoices_correction_check CHECK ((correction >= 0)),
-    CONSTRAINT invoices_currency_check CHECK ((length(currency) = 3)),
-    CONSTRAINT invoices_iva_basis_points_check CHECK (((iva_basis_points >= 0) AND (iva_basis_points <= 10000))),
-    CONSTRAINT invoices_kind_check CHECK ((kind = ANY (ARRAY['invoice'::text, 'credit note'::text]))),
-    CONSTRAINT invoices_month_check CHECK ((month ~~ '____-__'::text)),
-    CONSTRAINT invoices_number_check CHECK ((number > 0)),
-    CONSTRAINT invoices_reason_check CHECK (((length(reason) >= 1) AND (length(reason) <= 200)))
+    CONSTRAINT invoice_series_series_check CHECK ((series ~ '^([A-Z0-9]{1,6}-)?[ARSV]?[0-9]{4}$'::text))
 );
 
 CREATE TABLE caas.payments (
@@ -1917,6 +2185,26 @@ CREATE TABLE caas.payments (
 )
 WITH (fillfactor='60');
 
+CREATE TABLE caas.tax_rates (
+    id bigint NOT NULL,
+    market text NOT NULL,
+    goods text NOT NULL,
+    valid daterange NOT NULL,
+    category text NOT NULL,
+    basis_points integer NOT NULL,
+    name text NOT NULL,
+    reason text DEFAULT ''::text NOT NULL,
+    recorded_at timestamp with time zone NOT NULL,
+    CONSTRAINT tax_rates_basis_points_check CHECK (((basis_points = 0) OR ((basis_points >= 50) AND (basis_points <= 10000)))),
+    CONSTRAINT tax_rates_category_check CHECK ((category = ANY (ARRAY['S'::text, 'Z'::text, 'E'::text, 'O'::text, 'L'::text]))),
+    CONSTRAINT tax_rates_check CHECK (((category = ANY (ARRAY['S'::text, 'L'::text])) = (basis_points > 0))),
+    CONSTRAINT tax_rates_check1 CHECK (((category = ANY (ARRAY['E'::text, 'O'::text])) = (reason <> ''::text))),
+    CONSTRAINT tax_rates_goods_check CHECK ((goods = ANY (ARRAY['vehicle'::text, 'service'::text, 'subscription'::text]))),
+    CONSTRAINT tax_rates_name_check CHECK (((length(name) >= 1) AND (length(name) <= 40))),
+    CONSTRAINT tax_rates_reason_check CHECK ((length(reason) <= 200)),
+    CONSTRAINT tax_rates_valid_check CHECK (((NOT isempty(valid)) AND (NOT lower_inf(valid))))
+);
+
 CREATE TABLE caas.written_off_invoices (
     invoice uuid NOT NULL,
     payment_id uuid NOT NULL,
@@ -1946,6 +2234,20 @@ CREATE VIEW caas.invoice_states AS
     i.correction,
     i.reason,
     i.issued_at,
+    i.market,
+    i.tax_rate,
+    i.supplied_on,
+    i.subject,
+    i.refund,
+    i.advance,
+    i.simplified,
+    i.language,
+    i.seller,
+    i.buyer_digest,
+    i.digest,
+    b.buyer,
+    r.category AS tax_category,
+    r.reason AS exempt_because,
     p.id AS last_payment,
     p.state AS payment_state,
     p.decline_code,
@@ -1958,19 +2260,74 @@ CREATE VIEW caas.invoice_states AS
             WHEN (p.state = 'Failed'::text) THEN 'declined'::text
             ELSE 'open'::text
         END AS state
-   FROM (((caas.invoices i
-     LEFT JOIN LATERAL ( SELECT p_1.id,
-            p_1.state,
-            p_1.decline_code,
-            p_1.captured_amount
-           FROM caas.payments p_1
-          WHERE ((p_1.subject = i.id) AND (p_1.type = 'subscription'::text))
-          ORDER BY (p_1.captured_amount > 0) DESC, p_1.created_at DESC
+   FROM (((((caas.invoices i
+     LEFT JOIN caas.document_buyers b ON ((b.invoice = i.id)))
+     LEFT JOIN caas.tax_rates r ON ((r.id = i.tax_rate)))
+     LEFT JOIN LATERAL ( SELECT q.id,
+            q.state,
+            q.decline_code,
+            q.captured_amount
+           FROM ( SELECT s.id,
+                    s.type,
+                    s.subject,
+                    s.customer,
+                    s.amount,
+                    s.currency,
+                    s.payment_method,
+                    s.return_url,
+                    s.state,
+                    s.came_from,
+                    s.outcome,
+                    s.version,
+                    s.event_hash,
+                    s.decline_code,
+                    s.gateway_transaction_id,
+                    s.hosted_page_url,
+                    s.capture_before,
+                    s.authorised_amount,
+                    s.captured_amount,
+                    s.settled_amount,
+                    s.refunded_amount,
+                    s.disputed_amount,
+                    s.created_at,
+                    s.updated_at,
+                    s.live
+                   FROM caas.payments s
+                  WHERE ((s.subject = i.id) AND (s.type = 'subscription'::text) AND (i.kind = 'invoice'::text))
+                UNION ALL
+                 SELECT s.id,
+                    s.type,
+                    s.subject,
+                    s.customer,
+                    s.amount,
+                    s.currency,
+                    s.payment_method,
+                    s.return_url,
+                    s.state,
+                    s.came_from,
+                    s.outcome,
+                    s.version,
+                    s.event_hash,
+                    s.decline_code,
+                    s.gateway_transaction_id,
+                    s.hosted_page_url,
+                    s.capture_before,
+                    s.authorised_amount,
+                    s.captured_amount,
+                    s.settled_amount,
+                    s.refunded_amount,
+                    s.disputed_amount,
+                    s.created_at,
+                    s.updated_at,
+                    s.live
+                   FROM caas.payments s
+                  WHERE ((s.id = i.payment_id) AND (i.kind <> 'invoice'::text))) q
+          ORDER BY (q.captured_amount > 0) DESC, q.created_at DESC
          LIMIT 1) p ON (true))
      LEFT JOIN caas.written_off_invoices w ON ((w.invoice = i.id)))
      LEFT JOIN LATERAL ( SELECT (- (sum(n.gross))::bigint) AS credited
            FROM caas.invoices n
-          WHERE ((n.subscription = i.subscription) AND (n.month = i.month) AND (n.corrects = i.id))) c ON (true));
+          WHERE (n.corrects = i.id)) c ON (true));
 
 CREATE TABLE caas.law_checks (
     law text NOT NULL,
@@ -2114,6 +2471,23 @@ CREATE TABLE caas.legal_arrows (
     to_state text NOT NULL
 );
 
+CREATE TABLE caas.markets (
+    code text NOT NULL,
+    name text NOT NULL,
+    country text NOT NULL,
+    postcodes text[] DEFAULT '{}'::text[] NOT NULL,
+    zone text NOT NULL,
+    currency text NOT NULL,
+    simplified_up_to bigint NOT NULL,
+    CONSTRAINT markets_code_check CHECK ((code ~ '^[A-Z]{2}(-[A-Z0-9]{1,3})?$'::text)),
+    CONSTRAINT markets_country_check CHECK ((country ~ '^[A-Z]{2}$'::text)),
+    CONSTRAINT markets_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
+    CONSTRAINT markets_name_check CHECK (((length(name) >= 1) AND (length(name) <= 80))),
+    CONSTRAINT markets_postcodes_check CHECK ((cardinality(postcodes) <= 20)),
+    CONSTRAINT markets_simplified_up_to_check CHECK ((simplified_up_to >= 0)),
+    CONSTRAINT markets_zone_check CHECK (((length(zone) >= 1) AND (length(zone) <= 64)))
+);
+
 CREATE TABLE caas.migrations (
     name text NOT NULL,
     checksum text NOT NULL,
@@ -2213,6 +2587,38 @@ CREATE TABLE caas.outcome_decisions (
     CONSTRAINT outcome_decisions_note_check CHECK (((length(note) >= 1) AND (length(note) <= 1000))),
     CONSTRAINT outcome_decisions_state_check CHECK ((state = ANY (ARRAY['proposed'::text, 'agreed'::text, 'withdrawn'::text])))
 );
+
+CREATE TABLE caas.payment_taxes (
+    payment_id uuid NOT NULL,
+    market text NOT NULL,
+    rate bigint NOT NULL,
+    supplied_on date NOT NULL,
+    gross bigint NOT NULL,
+    tax bigint NOT NULL,
+    advance uuid,
+    recorded_at timestamp with time zone NOT NULL,
+    CONSTRAINT payment_taxes_check CHECK (((tax >= 0) AND (tax <= gross))),
+    CONSTRAINT payment_taxes_gross_check CHECK ((gross > 0))
+);
+
+CREATE VIEW caas.output_tax AS
+ SELECT t.market,
+    r.goods,
+    r.name,
+    r.category,
+    r.basis_points,
+    to_char((t.supplied_on)::timestamp with time zone, 'YYYY-MM'::text) AS month,
+    e.currency,
+    (sum(
+        CASE
+            WHEN (e.credit = 'output_vat'::text) THEN e.amount
+            ELSE (- e.amount)
+        END))::bigint AS tax
+   FROM ((caas.ledger_entries e
+     JOIN caas.payment_taxes t ON ((t.payment_id = e.payment_id)))
+     JOIN caas.tax_rates r ON ((r.id = t.rate)))
+  WHERE (('output_vat'::text = e.debit) OR ('output_vat'::text = e.credit))
+  GROUP BY t.market, r.goods, r.name, r.category, r.basis_points, (to_char((t.supplied_on)::timestamp with time zone, 'YYYY-MM'::text)), e.currency;
 
 CREATE TABLE caas.payment_events (
     payment_id uuid NOT NULL,
@@ -2651,6 +3057,22 @@ END) STORED,
 )
 WITH (fillfactor='80');
 
+ALTER TABLE caas.tax_rates ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME caas.tax_rates_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE caas.tax_settings (
+    only_row boolean DEFAULT true NOT NULL,
+    market text NOT NULL,
+    since timestamp with time zone NOT NULL,
+    CONSTRAINT tax_settings_only_row_check CHECK (only_row)
+);
+
 CREATE TABLE caas.usage_disputes (
     id uuid NOT NULL,
     subscription uuid NOT NULL,
@@ -2786,6 +3208,9 @@ ALTER TABLE ONLY caas.api_keys
 ALTER TABLE ONLY caas.audit_events
     ADD CONSTRAINT audit_events_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY caas.billing_details
+    ADD CONSTRAINT billing_details_pkey PRIMARY KEY (customer);
+
 ALTER TABLE ONLY caas.billing_runs
     ADD CONSTRAINT billing_runs_pkey PRIMARY KEY (month);
 
@@ -2795,8 +3220,14 @@ ALTER TABLE ONLY caas.cases
 ALTER TABLE ONLY caas.clock
     ADD CONSTRAINT clock_pkey PRIMARY KEY (only_row);
 
+ALTER TABLE ONLY caas.credit_note_decisions
+    ADD CONSTRAINT credit_note_decisions_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY caas.customers
     ADD CONSTRAINT customers_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY caas.dealership_markets
+    ADD CONSTRAINT dealership_markets_pkey PRIMARY KEY (dealership);
 
 ALTER TABLE ONLY caas.delivery_evidence
     ADD CONSTRAINT delivery_evidence_pkey PRIMARY KEY (id);
@@ -2827,6 +3258,12 @@ ALTER TABLE ONLY caas.disputes
 
 ALTER TABLE ONLY caas.disputes
     ADD CONSTRAINT disputes_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY caas.document_buyers
+    ADD CONSTRAINT document_buyers_pkey PRIMARY KEY (invoice);
+
+ALTER TABLE ONLY caas.documents_due
+    ADD CONSTRAINT documents_due_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY caas.entitlement_changes
     ADD CONSTRAINT entitlement_changes_pkey PRIMARY KEY (id);
@@ -2886,6 +3323,9 @@ ALTER TABLE ONLY caas.invoices
     ADD CONSTRAINT invoices_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY caas.invoices
+    ADD CONSTRAINT invoices_refund_key UNIQUE (refund);
+
+ALTER TABLE ONLY caas.invoices
     ADD CONSTRAINT invoices_series_number_key UNIQUE (series, number);
 
 ALTER TABLE ONLY caas.invoices
@@ -2903,6 +3343,9 @@ ALTER TABLE ONLY caas.ledger_entries
 ALTER TABLE ONLY caas.legal_arrows
     ADD CONSTRAINT legal_arrows_pkey PRIMARY KEY (event, from_state, to_state);
 
+ALTER TABLE ONLY caas.markets
+    ADD CONSTRAINT markets_pkey PRIMARY KEY (code);
+
 ALTER TABLE ONLY caas.migrations
     ADD CONSTRAINT migrations_pkey PRIMARY KEY (name);
 
@@ -2911,6 +3354,9 @@ ALTER TABLE ONLY caas.notifications
 
 ALTER TABLE ONLY caas.notifications
     ADD CONSTRAINT notifications_template_subject_recipient_occasion_key UNIQUE (template, subject, recipient, occasion);
+
+ALTER TABLE ONLY caas.tax_rates
+    ADD CONSTRAINT one_rate_a_day EXCLUDE USING gist (market WITH =, goods WITH =, valid WITH &&);
 
 ALTER TABLE ONLY caas.open_work
     ADD CONSTRAINT open_work_pkey PRIMARY KEY (kind, subject);
@@ -2941,6 +3387,9 @@ ALTER TABLE ONLY caas.payment_events
 
 ALTER TABLE ONLY caas.payment_events
     ADD CONSTRAINT payment_events_pkey PRIMARY KEY (payment_id, seq);
+
+ALTER TABLE ONLY caas.payment_taxes
+    ADD CONSTRAINT payment_taxes_pkey PRIMARY KEY (payment_id);
 
 ALTER TABLE ONLY caas.payments
     ADD CONSTRAINT payments_gateway_transaction_id_key UNIQUE (gateway_transaction_id);
@@ -3017,6 +3466,12 @@ ALTER TABLE ONLY caas.subscription_events
 ALTER TABLE ONLY caas.subscriptions
     ADD CONSTRAINT subscriptions_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY caas.tax_rates
+    ADD CONSTRAINT tax_rates_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY caas.tax_settings
+    ADD CONSTRAINT tax_settings_pkey PRIMARY KEY (only_row);
+
 ALTER TABLE ONLY caas.entitlement_terms
     ADD CONSTRAINT terms_never_overlap EXCLUDE USING gist (entitlement WITH =, tstzrange(starts_at, COALESCE(ends_at, 'infinity'::timestamp with time zone)) WITH &&) WHERE ((state = ANY (ARRAY['activating'::text, 'granted'::text, 'ended'::text]))) DEFERRABLE INITIALLY DEFERRED;
 
@@ -3088,6 +3543,8 @@ CREATE INDEX discrepancy_resolutions_of_bulk ON caas.discrepancy_resolutions USI
 
 CREATE INDEX disputes_of_payment ON caas.disputes USING btree (payment_id);
 
+CREATE INDEX documents_in_time ON caas.invoices USING btree (issued_at DESC, id DESC);
+
 CREATE INDEX entitlement_changes_of_term ON caas.entitlement_changes USING btree (term);
 
 CREATE UNIQUE INDEX evidence_counts_once ON caas.delivery_evidence USING btree (subject, kind, COALESCE(command_id, subject), status, COALESCE(signature, '\x'::bytea));
@@ -3104,6 +3561,10 @@ CREATE INDEX identified_lines_of_payment ON caas.identified_lines USING btree (p
 
 CREATE INDEX invoices_in_time ON caas.invoices USING brin (issued_at) WITH (pages_per_range='32', autosummarize='on');
 
+CREATE INDEX invoices_of_customer ON caas.invoices USING btree (customer, issued_at DESC, id DESC);
+
+CREATE INDEX invoices_of_subject ON caas.invoices USING btree (COALESCE(subject, subscription), issued_at DESC, id DESC);
+
 CREATE INDEX invoices_of_vehicle ON caas.invoices USING btree (vin);
 
 CREATE INDEX ledger_entries_in_time ON caas.ledger_entries USING brin (at) WITH (pages_per_range='32', autosummarize='on');
@@ -3118,7 +3579,13 @@ CREATE UNIQUE INDEX one_active_assignment_per_order ON caas.vehicle_assignments 
 
 CREATE UNIQUE INDEX one_active_assignment_per_vehicle ON caas.vehicle_assignments USING btree (vin) WHERE active;
 
+CREATE UNIQUE INDEX one_correction_at_a_time ON caas.invoices USING btree (corrects, correction) WHERE (corrects IS NOT NULL);
+
+CREATE UNIQUE INDEX one_correction_proposed ON caas.credit_note_decisions USING btree (invoice) WHERE (state = 'proposed'::text);
+
 CREATE UNIQUE INDEX one_deposit_decision ON caas.deposit_decisions USING btree (payment_id) WHERE (state <> 'withdrawn'::text);
+
+CREATE UNIQUE INDEX one_document_per_payment ON caas.invoices USING btree (payment_id) WHERE (kind = ANY (ARRAY['advance invoice'::text, 'vehicle invoice'::text, 'service invoice'::text]));
 
 CREATE UNIQUE INDEX one_live_payment_per_subject ON caas.payments USING btree (subject, type) WHERE live;
 
@@ -3163,6 +3630,8 @@ CREATE INDEX ota_commands_of_subject ON caas.ota_commands USING btree (subject);
 CREATE INDEX outcome_decisions_of_payment ON caas.outcome_decisions USING btree (payment_id);
 
 CREATE INDEX payment_events_in_time ON caas.payment_events USING brin (at) WITH (pages_per_range='32', autosummarize='on');
+
+CREATE INDEX payment_taxes_of_rate ON caas.payment_taxes USING btree (rate, supplied_on);
 
 CREATE INDEX payments_of_customer ON caas.payments USING btree (customer, created_at);
 
@@ -3320,6 +3789,10 @@ CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON caas.payment_e
 
 ALTER TABLE caas.payment_events ENABLE ALWAYS TRIGGER append_only;
 
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON caas.payment_taxes FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
+
+ALTER TABLE caas.payment_taxes ENABLE ALWAYS TRIGGER append_only;
+
 CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON caas.report_mappings FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
 
 ALTER TABLE caas.report_mappings ENABLE ALWAYS TRIGGER append_only;
@@ -3428,6 +3901,10 @@ CREATE CONSTRAINT TRIGGER changes_with_its_event AFTER INSERT OR UPDATE ON caas.
 
 ALTER TABLE caas.gateway_claims ENABLE ALWAYS TRIGGER changes_with_its_event;
 
+CREATE TRIGGER follows_the_last BEFORE INSERT OR UPDATE ON caas.tax_rates FOR EACH ROW EXECUTE FUNCTION caas.refuse_other_rate();
+
+ALTER TABLE caas.tax_rates ENABLE ALWAYS TRIGGER follows_the_last;
+
 CREATE TRIGGER has_its_term AFTER UPDATE ON caas.subscriptions FOR EACH ROW WHEN ((old.state <> new.state)) EXECUTE FUNCTION caas.follow_subscription();
 
 ALTER TABLE caas.subscriptions ENABLE ALWAYS TRIGGER has_its_term;
@@ -3448,6 +3925,18 @@ CREATE TRIGGER is_billed_once BEFORE UPDATE ON caas.usage_records FOR EACH ROW W
 
 ALTER TABLE caas.usage_records ENABLE ALWAYS TRIGGER is_billed_once;
 
+CREATE TRIGGER is_credited AFTER INSERT ON caas.refunds FOR EACH ROW WHEN ((new.state = 'succeeded'::text)) EXECUTE FUNCTION caas.note_credit_note_due();
+
+ALTER TABLE caas.refunds ENABLE ALWAYS TRIGGER is_credited;
+
+CREATE TRIGGER is_credited_in_the_end AFTER UPDATE OF state ON caas.refunds FOR EACH ROW WHEN (((new.state = 'succeeded'::text) AND (old.state <> 'succeeded'::text))) EXECUTE FUNCTION caas.note_credit_note_due();
+
+ALTER TABLE caas.refunds ENABLE ALWAYS TRIGGER is_credited_in_the_end;
+
+CREATE TRIGGER is_decided_once BEFORE UPDATE ON caas.credit_note_decisions FOR EACH ROW WHEN (((old.state <> 'proposed'::text) OR (((((((new.id IS DISTINCT FROM old.id) OR (new.invoice IS DISTINCT FROM old.invoice)) OR (new.gross IS DISTINCT FROM old.gross)) OR (new.reason IS DISTINCT FROM old.reason)) OR (new.proposed_by IS DISTINCT FROM old.proposed_by)) OR (new.proposed_account IS DISTINCT FROM old.proposed_account)) OR (new.proposed_at IS DISTINCT FROM old.proposed_at)))) EXECUTE FUNCTION caas.refuse_other_decision();
+
+ALTER TABLE caas.credit_note_decisions ENABLE ALWAYS TRIGGER is_decided_once;
+
 CREATE TRIGGER is_decided_once BEFORE UPDATE ON caas.deposit_decisions FOR EACH ROW WHEN (((old.state <> 'proposed'::text) OR (((((((new.id IS DISTINCT FROM old.id) OR (new.payment_id IS DISTINCT FROM old.payment_id)) OR (new.decision IS DISTINCT FROM old.decision)) OR (new.note IS DISTINCT FROM old.note)) OR (new.needs_second IS DISTINCT FROM old.needs_second)) OR (new.proposed_by IS DISTINCT FROM old.proposed_by)) OR (new.proposed_at IS DISTINCT FROM old.proposed_at)))) EXECUTE FUNCTION caas.refuse_other_decision();
 
 ALTER TABLE caas.deposit_decisions ENABLE ALWAYS TRIGGER is_decided_once;
@@ -3463,6 +3952,10 @@ ALTER TABLE caas.outcome_decisions ENABLE ALWAYS TRIGGER is_decided_once;
 CREATE TRIGGER is_decided_once BEFORE UPDATE ON caas.refund_decisions FOR EACH ROW WHEN (((old.state <> 'proposed'::text) OR ((((((((((new.id IS DISTINCT FROM old.id) OR (new.payment_id IS DISTINCT FROM old.payment_id)) OR (new.amount IS DISTINCT FROM old.amount)) OR (new.reason IS DISTINCT FROM old.reason)) OR (new.term IS DISTINCT FROM old.term)) OR (new.note IS DISTINCT FROM old.note)) OR (new.needs_second IS DISTINCT FROM old.needs_second)) OR (new.proposed_by IS DISTINCT FROM old.proposed_by)) OR (new.proposed_account IS DISTINCT FROM old.proposed_account)) OR (new.proposed_at IS DISTINCT FROM old.proposed_at)))) EXECUTE FUNCTION caas.refuse_other_decision();
 
 ALTER TABLE caas.refund_decisions ENABLE ALWAYS TRIGGER is_decided_once;
+
+CREATE TRIGGER is_documented AFTER INSERT ON caas.payment_taxes REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.note_documents_due();
+
+ALTER TABLE caas.payment_taxes ENABLE ALWAYS TRIGGER is_documented;
 
 CREATE TRIGGER is_finished_once BEFORE UPDATE ON caas.billing_runs FOR EACH ROW WHEN (((old.finished_at IS NOT NULL) OR ((((old.month IS DISTINCT FROM new.month) OR (old.series IS DISTINCT FROM new.series)) OR (old.first_number IS DISTINCT FROM new.first_number)) OR (old.started_at IS DISTINCT FROM new.started_at)) OR ((old.invoiced_at IS NOT NULL) AND (new.invoiced_at IS DISTINCT FROM old.invoiced_at)) OR (new.seen < old.seen) OR (new.invoices < old.invoices) OR (new.charges < old.charges))) EXECUTE FUNCTION caas.refuse_other_run();
 
@@ -3520,6 +4013,10 @@ CREATE TRIGGER is_released_once BEFORE UPDATE ON caas.quarantined_lines FOR EACH
 
 ALTER TABLE caas.quarantined_lines ENABLE ALWAYS TRIGGER is_released_once;
 
+CREATE TRIGGER is_sealed BEFORE INSERT ON caas.invoices FOR EACH ROW EXECUTE FUNCTION caas.seal_document();
+
+ALTER TABLE caas.invoices ENABLE ALWAYS TRIGGER is_sealed;
+
 CREATE TRIGGER is_somebodys AFTER INSERT ON caas.service_orders REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.check_whose();
 
 ALTER TABLE caas.service_orders ENABLE ALWAYS TRIGGER is_somebodys;
@@ -3564,6 +4061,10 @@ CREATE TRIGGER moves_as_drawn AFTER UPDATE ON caas.vehicles FOR EACH ROW WHEN ((
 
 ALTER TABLE caas.vehicles ENABLE ALWAYS TRIGGER moves_as_drawn;
 
+CREATE TRIGGER never_changed BEFORE UPDATE OR TRUNCATE ON caas.document_buyers FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
+
+ALTER TABLE caas.document_buyers ENABLE ALWAYS TRIGGER never_changed;
+
 CREATE TRIGGER never_emptied BEFORE TRUNCATE ON caas.idempotency_keys FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
 
 ALTER TABLE caas.idempotency_keys ENABLE ALWAYS TRIGGER never_emptied;
@@ -3591,6 +4092,10 @@ ALTER TABLE caas.billing_runs ENABLE ALWAYS TRIGGER never_removed;
 CREATE TRIGGER never_removed BEFORE DELETE OR TRUNCATE ON caas.cases FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
 
 ALTER TABLE caas.cases ENABLE ALWAYS TRIGGER never_removed;
+
+CREATE TRIGGER never_removed BEFORE DELETE OR TRUNCATE ON caas.credit_note_decisions FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
+
+ALTER TABLE caas.credit_note_decisions ENABLE ALWAYS TRIGGER never_removed;
 
 CREATE TRIGGER never_removed BEFORE DELETE OR TRUNCATE ON caas.customers FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
 
@@ -3631,6 +4136,10 @@ ALTER TABLE caas.gateway_of_the_books ENABLE ALWAYS TRIGGER never_removed;
 CREATE TRIGGER never_removed BEFORE DELETE OR TRUNCATE ON caas.invoice_series FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
 
 ALTER TABLE caas.invoice_series ENABLE ALWAYS TRIGGER never_removed;
+
+CREATE TRIGGER never_removed BEFORE DELETE OR TRUNCATE ON caas.markets FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
+
+ALTER TABLE caas.markets ENABLE ALWAYS TRIGGER never_removed;
 
 CREATE TRIGGER never_removed BEFORE DELETE OR TRUNCATE ON caas.notifications FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
 
@@ -3675,6 +4184,10 @@ ALTER TABLE caas.settlement_reports ENABLE ALWAYS TRIGGER never_removed;
 CREATE TRIGGER never_removed BEFORE DELETE OR TRUNCATE ON caas.subscriptions FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
 
 ALTER TABLE caas.subscriptions ENABLE ALWAYS TRIGGER never_removed;
+
+CREATE TRIGGER never_removed BEFORE DELETE OR TRUNCATE ON caas.tax_rates FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
+
+ALTER TABLE caas.tax_rates ENABLE ALWAYS TRIGGER never_removed;
 
 CREATE TRIGGER never_removed BEFORE DELETE OR TRUNCATE ON caas.usage_disputes FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
 
@@ -3800,9 +4313,17 @@ CREATE TRIGGER stays_with_its_payments BEFORE UPDATE ON caas.gateway_of_the_book
 
 ALTER TABLE caas.gateway_of_the_books ENABLE ALWAYS TRIGGER stays_with_its_payments;
 
+CREATE TRIGGER taxes_what_is_earned AFTER INSERT ON caas.ledger_entries REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.tax_what_is_earned();
+
+ALTER TABLE caas.ledger_entries ENABLE ALWAYS TRIGGER taxes_what_is_earned;
+
 CREATE TRIGGER two_people_decide BEFORE INSERT OR UPDATE ON caas.api_keys FOR EACH ROW WHEN (((new.account IS NOT NULL) AND (new.activated_at IS NOT NULL) AND (new.revoked_at IS NULL) AND (new.scopes && ARRAY['operations'::text, 'any'::text]))) EXECUTE FUNCTION caas.refuse_one_person('account', 'activated_account');
 
 ALTER TABLE caas.api_keys ENABLE ALWAYS TRIGGER two_people_decide;
+
+CREATE TRIGGER two_people_decide BEFORE INSERT OR UPDATE ON caas.credit_note_decisions FOR EACH ROW WHEN ((new.state = 'agreed'::text)) EXECUTE FUNCTION caas.refuse_one_person('proposed_account', 'decided_account');
+
+ALTER TABLE caas.credit_note_decisions ENABLE ALWAYS TRIGGER two_people_decide;
 
 CREATE TRIGGER two_people_decide BEFORE INSERT OR UPDATE ON caas.deposit_decisions FOR EACH ROW WHEN (((new.state = 'agreed'::text) AND new.needs_second)) EXECUTE FUNCTION caas.refuse_one_person('proposed_account', 'decided_account');
 
@@ -3846,8 +4367,23 @@ ALTER TABLE ONLY caas.api_keys
 ALTER TABLE ONLY caas.audit_events
     ADD CONSTRAINT audit_events_account_fkey FOREIGN KEY (account) REFERENCES caas.accounts(id);
 
+ALTER TABLE ONLY caas.billing_details
+    ADD CONSTRAINT billing_details_customer_fkey FOREIGN KEY (customer) REFERENCES caas.customers(id);
+
 ALTER TABLE ONLY caas.usage_records
     ADD CONSTRAINT cancels_what_is_there FOREIGN KEY (subscription, cancels) REFERENCES caas.usage_records(subscription, source_id);
+
+ALTER TABLE ONLY caas.credit_note_decisions
+    ADD CONSTRAINT credit_note_decisions_decided_account_fkey FOREIGN KEY (decided_account) REFERENCES caas.accounts(id);
+
+ALTER TABLE ONLY caas.credit_note_decisions
+    ADD CONSTRAINT credit_note_decisions_invoice_fkey FOREIGN KEY (invoice) REFERENCES caas.invoices(id);
+
+ALTER TABLE ONLY caas.credit_note_decisions
+    ADD CONSTRAINT credit_note_decisions_proposed_account_fkey FOREIGN KEY (proposed_account) REFERENCES caas.accounts(id);
+
+ALTER TABLE ONLY caas.dealership_markets
+    ADD CONSTRAINT dealership_markets_market_fkey FOREIGN KEY (market) REFERENCES caas.markets(code);
 
 ALTER TABLE ONLY caas.deposit_decisions
     ADD CONSTRAINT deposit_decisions_decided_account_fkey FOREIGN KEY (decided_account) REFERENCES caas.accounts(id);
@@ -3885,6 +4421,15 @@ ALTER TABLE ONLY caas.discrepancy_resolutions
 ALTER TABLE ONLY caas.disputes
     ADD CONSTRAINT disputes_payment_id_fkey FOREIGN KEY (payment_id) REFERENCES caas.payments(id);
 
+ALTER TABLE ONLY caas.document_buyers
+    ADD CONSTRAINT document_buyers_invoice_fkey FOREIGN KEY (invoice) REFERENCES caas.invoices(id);
+
+ALTER TABLE ONLY caas.documents_due
+    ADD CONSTRAINT documents_due_payment_id_fkey FOREIGN KEY (payment_id) REFERENCES caas.payments(id);
+
+ALTER TABLE ONLY caas.documents_due
+    ADD CONSTRAINT documents_due_refund_fkey FOREIGN KEY (refund) REFERENCES caas.refunds(id);
+
 ALTER TABLE ONLY caas.entitlement_terms
     ADD CONSTRAINT entitlement_terms_entitlement_fkey FOREIGN KEY (entitlement) REFERENCES caas.entitlements(id);
 
@@ -3896,6 +4441,9 @@ ALTER TABLE ONLY caas.gateway_claims
 
 ALTER TABLE ONLY caas.identified_lines
     ADD CONSTRAINT identified_lines_report_id_line_no_fkey FOREIGN KEY (report_id, line_no) REFERENCES caas.settlement_lines(report_id, line_no);
+
+ALTER TABLE ONLY caas.invoices
+    ADD CONSTRAINT invoices_advance_fkey FOREIGN KEY (advance) REFERENCES caas.invoices(id);
 
 ALTER TABLE ONLY caas.orders
     ADD CONSTRAINT orders_customer_fkey FOREIGN KEY (customer) REFERENCES caas.customers(id);
@@ -3914,6 +4462,12 @@ ALTER TABLE ONLY caas.outcome_decisions
 
 ALTER TABLE ONLY caas.outcome_decisions
     ADD CONSTRAINT outcome_decisions_proposed_account_fkey FOREIGN KEY (proposed_account) REFERENCES caas.accounts(id);
+
+ALTER TABLE ONLY caas.payment_taxes
+    ADD CONSTRAINT payment_taxes_market_fkey FOREIGN KEY (market) REFERENCES caas.markets(code);
+
+ALTER TABLE ONLY caas.payment_taxes
+    ADD CONSTRAINT payment_taxes_rate_fkey FOREIGN KEY (rate) REFERENCES caas.tax_rates(id);
 
 ALTER TABLE ONLY caas.provider_accounts
     ADD CONSTRAINT provider_accounts_account_fkey FOREIGN KEY (account) REFERENCES caas.ledger_accounts(name);
@@ -3954,6 +4508,9 @@ ALTER TABLE ONLY caas.subscriptions
 ALTER TABLE ONLY caas.subscriptions
     ADD CONSTRAINT subscriptions_service_fkey FOREIGN KEY (service) REFERENCES caas.services(code);
 
+ALTER TABLE ONLY caas.tax_rates
+    ADD CONSTRAINT tax_rates_market_fkey FOREIGN KEY (market) REFERENCES caas.markets(code);
+
 ALTER TABLE ONLY caas.usage_disputes
     ADD CONSTRAINT usage_disputes_subscription_source_id_fkey FOREIGN KEY (subscription, source_id) REFERENCES caas.usage_records(subscription, source_id);
 
@@ -3980,6 +4537,8 @@ GRANT USAGE ON SCHEMA caas TO caas_app;
 GRANT ALL ON FUNCTION caas.accept_payments(p_payments jsonb) TO caas_app;
 
 GRANT ALL ON FUNCTION caas.add_service_order(p_id uuid, p_customer uuid, p_vin text, p_service text, p_duration_days integer, p_amount bigint, p_currency text, p_lapses_after double precision, p_request_key bytea, p_by_fleet boolean) TO caas_app;
+
+GRANT ALL ON FUNCTION caas.buyer_of(p_customer uuid) TO caas_app;
 
 GRANT ALL ON FUNCTION caas.check_accounts_of_entries() TO caas_app;
 
@@ -4027,6 +4586,10 @@ GRANT ALL ON FUNCTION caas.dealership_knows(p_dealership text, p_customer uuid) 
 
 GRANT ALL ON FUNCTION caas.desired_state(p_entitlement uuid) TO caas_app;
 
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.invoices TO caas_app;
+
+GRANT ALL ON FUNCTION caas.digest_of_document(p_document caas.invoices) TO caas_app;
+
 GRANT ALL ON FUNCTION caas.end_synchronization(p_entitlement uuid, p_command_id uuid) TO caas_app;
 
 GRANT ALL ON FUNCTION caas.end_term(p_term uuid, p_because text) TO caas_app;
@@ -4045,11 +4608,19 @@ GRANT ALL ON FUNCTION caas.lock_ownership(p_customer uuid, p_vin text) TO caas_a
 
 GRANT ALL ON FUNCTION caas.lock_payment(p_payment uuid) TO caas_app;
 
+GRANT ALL ON FUNCTION caas.market_of_address(p_country text, p_postcode text) TO caas_app;
+
+GRANT ALL ON FUNCTION caas.market_of_sale(p_type text, p_subject uuid, p_customer uuid) TO caas_app;
+
 GRANT ALL ON FUNCTION caas.may_still_be_sold(p_service_order uuid) TO caas_app;
 
 GRANT ALL ON FUNCTION caas.money_out(p_payment uuid) TO caas_app;
 
 GRANT ALL ON FUNCTION caas.move_payments(p_moves jsonb) TO caas_app;
+
+GRANT ALL ON FUNCTION caas.note_credit_note_due() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.note_documents_due() TO caas_app;
 
 GRANT ALL ON FUNCTION caas.obstacle_to_refund(p_payment uuid) TO caas_app;
 
@@ -4097,6 +4668,8 @@ GRANT ALL ON FUNCTION caas.refuse_other_order() TO caas_app;
 
 GRANT ALL ON FUNCTION caas.refuse_other_owner() TO caas_app;
 
+GRANT ALL ON FUNCTION caas.refuse_other_rate() TO caas_app;
+
 GRANT ALL ON FUNCTION caas.refuse_other_refund() TO caas_app;
 
 GRANT ALL ON FUNCTION caas.refuse_other_report() TO caas_app;
@@ -4125,7 +4698,17 @@ GRANT ALL ON FUNCTION caas.report_state() TO caas_app;
 
 GRANT ALL ON FUNCTION caas.reserve_term(p_vin text, p_service text, p_customer uuid, p_service_order uuid, p_subscription uuid, p_duration_days integer, p_lapses_after double precision, p_by_fleet boolean) TO caas_app;
 
+GRANT ALL ON FUNCTION caas.seal_document() TO caas_app;
+
 GRANT ALL ON FUNCTION caas.silent_processes() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.tax_in(p_gross bigint, p_basis_points integer) TO caas_app;
+
+GRANT ALL ON FUNCTION caas.tax_left(p_tax bigint, p_left bigint, p_of bigint) TO caas_app;
+
+GRANT ALL ON FUNCTION caas.tax_of_payment(p_id uuid) TO caas_app;
+
+GRANT ALL ON FUNCTION caas.tax_what_is_earned() TO caas_app;
 
 GRANT ALL ON FUNCTION caas.this_process() TO caas_app;
 
@@ -4145,13 +4728,19 @@ GRANT SELECT,INSERT,UPDATE ON TABLE caas.api_keys TO caas_app;
 
 GRANT SELECT,INSERT ON TABLE caas.audit_events TO caas_app;
 
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.billing_details TO caas_app;
+
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.billing_runs TO caas_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.cases TO caas_app;
 
 GRANT SELECT ON TABLE caas.clock TO caas_app;
 
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.credit_note_decisions TO caas_app;
+
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.customers TO caas_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.dealership_markets TO caas_app;
 
 GRANT SELECT,INSERT ON TABLE caas.delivery_evidence TO caas_app;
 
@@ -4170,6 +4759,12 @@ GRANT SELECT,INSERT ON TABLE caas.discrepancy_evidence TO caas_app;
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.discrepancy_resolutions TO caas_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.disputes TO caas_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.document_buyers TO caas_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE caas.documents_due TO caas_app;
+
+GRANT USAGE ON SEQUENCE caas.documents_due_id_seq TO caas_app;
 
 GRANT SELECT ON TABLE caas.entitlement_changes TO caas_app;
 
@@ -4201,9 +4796,9 @@ GRANT SELECT,INSERT ON TABLE caas.identified_lines TO caas_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.invoice_series TO caas_app;
 
-GRANT SELECT,INSERT,UPDATE ON TABLE caas.invoices TO caas_app;
-
 GRANT SELECT ON TABLE caas.payments TO caas_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.tax_rates TO caas_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.written_off_invoices TO caas_app;
 
@@ -4225,6 +4820,8 @@ GRANT SELECT,INSERT,UPDATE ON TABLE caas.ledger_lines TO caas_app;
 
 GRANT SELECT ON TABLE caas.legal_arrows TO caas_app;
 
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.markets TO caas_app;
+
 GRANT SELECT ON TABLE caas.migrations TO caas_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.notifications TO caas_app;
@@ -4238,6 +4835,10 @@ GRANT SELECT ON TABLE caas.order_events TO caas_app;
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.orders TO caas_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.outcome_decisions TO caas_app;
+
+GRANT SELECT ON TABLE caas.payment_taxes TO caas_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.output_tax TO caas_app;
 
 GRANT SELECT ON TABLE caas.payment_events TO caas_app;
 
@@ -4282,6 +4883,10 @@ GRANT SELECT ON TABLE caas.subscription_arrows TO caas_app;
 GRANT SELECT ON TABLE caas.subscription_events TO caas_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.subscriptions TO caas_app;
+
+GRANT USAGE ON SEQUENCE caas.tax_rates_id_seq TO caas_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.tax_settings TO caas_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.usage_disputes TO caas_app;
 

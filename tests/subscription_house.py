@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 import aiohttp
 import asyncpg
 
-from caas.billing import Billing, BillingTerms
+from caas.billing import Billing
 from caas.billing.invoices import Invoices
 from caas.billing.letterhead import Letterhead
 from caas.billing_database.books import Books, opened
@@ -223,7 +223,7 @@ class SubscriptionHouse:
 
     async def invoice_of(self, subscription: Subscription) -> Invoice:
         """Return the newest invoice of a subscription."""
-        listed = await self.invoices.listed(subscription=subscription.id)
+        listed = await self.invoices.listed(subject=subscription.id)
         return listed[0]
 
     async def charged(self, invoice: Invoice) -> Payment:
@@ -355,14 +355,13 @@ def _built(  # the composition root of these tests
         books=books,
         subscription_payment=payment,
         notifications=notifications,
-        terms=BillingTerms(zone=MADRID),
+        letterhead=LETTERHEAD,
     )
     unknown = UnknownOutcomes(books=books, gateway=gateway, charges=charges, flows=flows, pace=pace)
     desk = Invoices(
         books=books,
         notifications=notifications,
         letterhead=LETTERHEAD,
-        address_of=address_of,
         refund=promised.promise,
     )
     rooms = (notifications, ota, payment, settlement, refunds, promised, billing, desk, unknown)

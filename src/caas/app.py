@@ -98,6 +98,8 @@ async def opened(
         stack.push_async_callback(database.close)
         partners = await _partners(stack, settings, fleet)
         await start_up.look_at_books(database, partners.gateway)
+        await start_up.look_at_market(database, settings.market)
+        await start_up.look_at_seller(database, settings.market.seller)
         await start_up.look_at_broker(settings)
         await start_up.look_at_gateway(partners.gateway, settings)
         platform = assemble(database, partners, _terms(settings))
@@ -106,6 +108,7 @@ async def opened(
             await platform.reconciliation.begin_schedule()
             await platform.law_watch.begin()
             await platform.history_keeping.begin()
+            await platform.issuing.begin()
             await platform.ota_activation_engine.start()
             stack.push_async_callback(partners.vehicles.close)
         yield platform

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 from caas import between_rooms
 from caas.api import PartnerWebhooks
-from caas.billing import Billing, BillingTerms
+from caas.billing import Billing
 from caas.billing.invoices import Invoices
+from caas.billing.issuing import Issuing
 from caas.billing_database.books import Books
 from caas.billing_database.connection import Database
 from caas.billing_database.webhook_inbox import WebhookInbox
@@ -66,6 +67,7 @@ class Platform:
     reconciliation: Reconciliation
     billing: Billing
     invoices: Invoices
+    issuing: Issuing
     law_watch: LawWatch
     history_keeping: HistoryKeeping
     observed: Observed
@@ -114,13 +116,12 @@ def assemble(database: Database, partners: Partners, terms: Terms) -> Platform:
         pace=terms.pace,
         settings=_reconciled_by(partners, terms),
     )
-    billing = _billing(ground, flows)
-    invoices = _invoices(ground, database, payments)
-    erasure = _erasure(ground)
+    billing, erasure = _billing(ground, flows), _erasure(ground)
+    invoices, issuing = _invoices(ground, payments), _issuing(ground)
     law_watch = LawWatch(books=ground.books, alert=ground.notifications.alert)
     for room in (
         ground.notifications, ground.order_management, ground.ota_activation_engine, payments,
-        reconciliation, flows.subscription, billing, invoices, law_watch, erasure,
+        reconciliation, flows.subscription, billing, invoices, issuing, law_watch, erasure,
         ground.history_keeping,
         PartnerWebhooks(inbox=WebhookInbox(database), order_management=ground.order_management),
     ):  # fmt: skip
@@ -138,6 +139,7 @@ def assemble(database: Database, partners: Partners, terms: Terms) -> Platform:
         reconciliation=reconciliation,
         billing=billing,
         invoices=invoices,
+        issuing=issuing,
         law_watch=law_watch,
         history_keeping=ground.history_keeping,
         observed=ground.observed,
@@ -208,7 +210,7 @@ def _billing(ground: Ground, flows: _Flows) -> Billing:
         books=ground.books,
         subscription_payment=flows.subscription,
         notifications=ground.notifications,
-        terms=BillingTerms(zone=ground.terms.market.zone),
+        letterhead=between_rooms.letterhead(ground.terms.market),
     )
 
 
@@ -222,13 +224,22 @@ def _erasure(ground: Ground) -> Erasure:
     )
 
 
-def _invoices(ground: Ground, database: Database, payments: PaymentProcessing) -> Invoices:
+def _invoices(ground: Ground, payments: PaymentProcessing) -> Invoices:
     return Invoices(
         books=ground.books,
         notifications=ground.notifications,
         letterhead=between_rooms.letterhead(ground.terms.market),
-        address_of=between_rooms.addresses(database),
         refund=payments.promise_refund,
+        public_url=ground.terms.public_url,
+    )
+
+
+def _issuing(ground: Ground) -> Issuing:
+    return Issuing(
+        books=ground.books,
+        letterhead=between_rooms.letterhead(ground.terms.market),
+        notifications=ground.notifications,
+        pace=ground.terms.pace,
     )
 
 

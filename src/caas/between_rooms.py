@@ -30,6 +30,7 @@ def letterhead(market: Market) -> Letterhead:
         zone=market.zone,
         language=market.language,
         payment_terms=seller.payment_terms,
+        series=seller.series,
     )
 
 

@@ -29,6 +29,7 @@ from caas import (
     simulating,
     staffing,
     start_up,
+    tax_commands,
     up,
     verifying,
 )
@@ -76,6 +77,7 @@ program.command()(verifying.verify)
 program.command()(history_commands.heads)
 program.add_typer(reconciling.discrepancies, name="discrepancies")
 program.add_typer(staffing.staff, name="staff")
+program.add_typer(tax_commands.taxes, name="taxes")
 Port = Annotated[
     int, typer.Option(min=1, max=PORT_MAX, help="Where the API and the channels listen.")
 ]

@@ -143,6 +143,7 @@ def _api(platform: Platform, settings: Settings, signs: VitalSigns) -> FrontDoor
         usage=platform.usage,
         ota_activation_engine=platform.ota_activation_engine,
         billing=platform.billing,
+        invoices=platform.invoices,
         erasure=platform.erasure,
     )
     adapter, partner_secrets = ADAPTERS[settings.gateway_adapter], settings.partner_webhook_secrets

@@ -7,6 +7,7 @@ Rules a change must keep: pure, the environment comes as a mapping; every error 
 and says what would be right; a secret never shows in a repr.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -51,7 +52,7 @@ from caas.setting_values import (
 )
 
 DEFAULT_MARKET: Final = "Europe/Madrid,EUR,es"
-MARKET_PARTS: Final = 3
+MARKET_PARTS: Final = (3, 4)
 PORT_MAX: Final = 65_535
 IN_PROCESS_VEHICLES: Final = "in-process:"
 """As CAAS_MQTT_URL: simulated cars in this process. Never a default: they take a real charge."""
@@ -70,6 +71,7 @@ class Seller:
     city: str
     country: str
     payment_terms: str
+    series: str = ""
 
 
 SELLER_PARTS: Final = (
@@ -88,12 +90,16 @@ SAMPLE_SELLER: Final = Seller(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Market:
-    """Where we sell, time zone, currency and language, and who sells."""
+    """Where we sell, time zone, currency and language, and who sells.
+
+    `code` names the market whose taxes apply; without one it is that of the time zone.
+    """
 
     zone: ZoneInfo
     currency: str
     language: str
     seller: Seller = SAMPLE_SELLER
+    code: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -242,15 +248,20 @@ def time_scale(environment: Mapping[str, str]) -> float:
 def read_seller(text: str | None) -> Seller:
     """Read `name;VAT id;street;postcode;city;country;payment terms`, the sample when not set.
 
+    Behind it may stand how the series of a seller begin who is not the first of these books.
+
     Raises:
         SettingError: a part is missing, or the id is none of that country.
     """
     if not text:
         return SAMPLE_SELLER
     parts = [part.strip() for part in text.split(";")]
-    if len(parts) != len(SELLER_PARTS) or not all(parts):
-        raise SettingError(f"CAAS_SELLER is '{';'.join(SELLER_PARTS)}', each part filled in.")
-    seller = Seller(**dict(zip(SELLER_PARTS, parts, strict=True)))
+    series = parts.pop() if len(parts) > len(SELLER_PARTS) else ""
+    fits = re.fullmatch("([A-Z0-9]{1,6}-)?", series)
+    if len(parts) != len(SELLER_PARTS) or not all(parts) or not fits:
+        parts_named = ";".join(SELLER_PARTS)
+        raise SettingError(f"CAAS_SELLER is '{parts_named}[;series, such as N-]', each filled in.")
+    seller = Seller(**dict(zip(SELLER_PARTS, parts, strict=True)), series=series)
     try:
         checked_tax_id(seller.country, seller.vat_id)
     except InvalidTaxIdError as error:
@@ -259,25 +270,25 @@ def read_seller(text: str | None) -> Seller:
 
 
 def read_market(text: str) -> Market:
-    """Read `time zone,currency,language`.
+    """Read `time zone,currency,language`, and the market's code where the zone has several.
 
     Raises:
         SettingError: a part is missing or unknown.
     """
     parts = [part.strip() for part in text.split(",")]
-    if len(parts) != MARKET_PARTS:
+    if len(parts) not in MARKET_PARTS:
         raise SettingError(
-            f"CAAS_MARKET is 'time zone,currency,language', such as '{DEFAULT_MARKET}', not "
-            f"'{text}'."
+            "CAAS_MARKET is 'time zone,currency,language' and, if wanted, a market's code, such as "
+            f"'{DEFAULT_MARKET}', not '{text}'."
         )
-    zone, currency, language = parts
+    zone, currency, language, code = *parts, *([""] * (MARKET_PARTS[-1] - len(parts)))
     if currency not in EXPONENTS:
         raise SettingError(f"CAAS_MARKET names an unknown currency: '{currency}'. Use ISO 4217.")
     if language not in LOCALES:
         known = ", ".join(sorted(LOCALES))
         raise SettingError(f"CAAS_MARKET names the language '{language}'; there are {known}.")
     try:
-        return Market(zone=ZoneInfo(zone), currency=currency, language=language)
+        return Market(zone=ZoneInfo(zone), currency=currency, language=language, code=code)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
         raise SettingError(
             f"CAAS_MARKET names an unknown time zone: '{zone}'. Use a name such as Europe/Madrid."

@@ -17,6 +17,8 @@ import structlog
 
 from caas.billing_database.connection import Database
 from caas.billing_database.gateway_of_the_books import gateway_of_the_books
+from caas.billing_database.invoices import InvoiceRows
+from caas.billing_database.tax_rates import TaxRates
 from caas.errors import StartupError
 from caas.external_systems import mqtt_connection
 from caas.external_systems.http import (
@@ -28,7 +30,7 @@ from caas.external_systems.http import (
 )
 from caas.external_systems.mqtt_packets import BrokerAddress, BrokerUnavailableError, Session
 from caas.external_systems.payment_gateway import PaymentGateway
-from caas.settings import IN_PROCESS_VEHICLES, Settings
+from caas.settings import IN_PROCESS_VEHICLES, Market, Seller, Settings
 
 LOOK_SECONDS_MAX: Final = 5.0
 NO_TRANSACTION: Final = "caas-start-up"
@@ -82,6 +84,46 @@ async def look_at_books(database: Database, gateway: PaymentGateway) -> None:
             f"The payments in the Billing Database are at the gateway '{kept}', and "
             f"CAAS_GATEWAY says '{gateway.name}', where nobody knows them. Set it back to "
             f"'{kept}', or give '{gateway.name}' a database of its own by CAAS_DATABASE_URL."
+        )
+
+
+async def look_at_market(database: Database, wanted: Market) -> str:
+    """Make sure that the market has a tax rate for all that is sold, and sell in it from now on.
+
+    Raises:
+        StartupError: there is no such market, or it has no rate today.
+    """
+    rates = TaxRates(database)
+    named = wanted.code or wanted.zone.key
+    found = [it for it in await rates.markets() if named in (it.code, it.zone)]
+    if len(found) != 1:
+        raise StartupError(
+            f"CAAS_MARKET names {named}, and there are {len(found)} markets of that name. Write "
+            "the code of one behind the language, or add it: './caas taxes add-market'."
+        )
+    market = found[0].code
+    missing = await rates.without_rate(market)
+    if missing:
+        raise StartupError(
+            f"The market {market} has no tax rate for: {', '.join(missing)}. Nothing is sold "
+            "there until './caas taxes change' has written one down."
+        )
+    await rates.sell_in(market)
+    return market
+
+
+async def look_at_seller(database: Database, seller: Seller) -> None:
+    """Make sure that the series this seller numbers documents in are nobody else's.
+
+    Raises:
+        StartupError: another seller has issued in them.
+    """
+    other = await InvoiceRows(database).other_seller(seller.series, seller.vat_id)
+    if other is not None:
+        raise StartupError(
+            f"The series of documents that CAAS_SELLER names are those of {other}. A series has "
+            f"one seller: write behind the payment terms how those of {seller.vat_id} begin, "
+            "such as 'N-'."
         )
 
 

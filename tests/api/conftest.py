@@ -172,6 +172,7 @@ def rooms_of(house: House) -> Rooms:
         usage=house.platform.usage,
         ota_activation_engine=house.platform.ota_activation_engine,
         billing=house.platform.billing,
+        invoices=house.platform.invoices,
         erasure=house.platform.erasure,
     )
 

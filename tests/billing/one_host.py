@@ -6,16 +6,16 @@ It says a line after every batch, so that whoever watches knows how far it is.
 import asyncio
 import sys
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import caas.billing
-from caas.billing import Billing, BillingTerms
+from caas.billing import Billing
 from caas.billing_database import connection
 from caas.billing_database.billing_runs import BillingRun
 from caas.billing_database.books import Books, opened
 from caas.payment_processing.subscription_payment import SubscriptionPayment
 from caas.rules.mes_vencido import Month
 from caas.rules.pace import Pace
+from tests.subscription_house import LETTERHEAD
 
 NOT_NEEDED: Any = None
 """A participant that no month end calls."""
@@ -35,7 +35,7 @@ def billing_of(books: Books) -> Billing:
         books=books,
         subscription_payment=payment,
         notifications=NOT_NEEDED,
-        terms=BillingTerms(zone=ZoneInfo("Europe/Madrid")),
+        letterhead=LETTERHEAD,
     )
 
 

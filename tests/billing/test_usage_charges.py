@@ -4,6 +4,7 @@ The rules are the specification, and the statement that bills a month is its fas
 """
 
 import random
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -11,7 +12,7 @@ from zoneinfo import ZoneInfo
 import asyncpg
 import pytest
 
-from caas.billing import Billing, BillingTerms
+from caas.billing import Billing
 from caas.billing_database import self_check
 from caas.billing_database.connection import Database
 from caas.billing_database.invoices import Invoice, InvoiceRows
@@ -25,7 +26,7 @@ from caas.rules.mes_vencido import (
 )
 from caas.rules.money import Money
 from tests.billing.months import MADRID, Past, put
-from tests.subscription_house import SubscriptionHouse, set_clock
+from tests.subscription_house import LETTERHEAD, SubscriptionHouse, set_clock
 
 MONTHS = [
     ("2030-02", "Europe/Madrid"),  # 28 days
@@ -45,7 +46,7 @@ def billing_in(house: SubscriptionHouse, zone: ZoneInfo) -> Billing:
         books=house.books,
         subscription_payment=house.payment,
         notifications=house.notifications,
-        terms=BillingTerms(zone=zone),
+        letterhead=replace(LETTERHEAD, zone=zone),
     )
 
 
@@ -100,7 +101,7 @@ def as_rules_say(charges: UsageCharges) -> tuple[int, int, int, list[dict[str, A
     lines = [
         {
             "kind": line.kind.value, "unit": line.unit, "quantity": line.quantity,
-            "out_of": line.out_of, "unit_price": line.unit_price.amount, "net": line.net.amount,
+            "out_of": line.out_of, "unit_price": line.unit_price.amount, "gross": line.gross.amount,
         }
         for line in charges.lines
     ]  # fmt: skip
@@ -125,7 +126,7 @@ async def test_the_statement_says_what_the_rules_say(
 
     issued: dict[Any, Invoice] = {}
     for past in pasts:
-        for invoice in await InvoiceRows(house.database).listed(subscription=past.id):
+        for invoice in await InvoiceRows(house.database).listed(subject=past.id):
             issued[past.id] = invoice
     said = {past.id: expected(past, month, zone) for past in pasts}
     assert {i: as_issued(invoice) for i, invoice in issued.items()} == {
@@ -139,21 +140,21 @@ async def invoice_after(database: Database, house: SubscriptionHouse, past: Past
     await put(database, [past])
     await set_clock(database, datetime(2032, 3, 1, 12, tzinfo=MADRID))
     await house.billing.run_month(Month.parse("2032-02"))
-    (invoice,) = await house.invoices.listed(subscription=past.id)
+    (invoice,) = await house.invoices.listed(subject=past.id)
     return invoice
 
 
-async def test_a_whole_month_costs_the_fee_and_iva(
+async def test_a_whole_month_costs_the_fee_which_contains_iva(
     database: Database, house: SubscriptionHouse
 ) -> None:
     past = Past(activated_at=datetime(2031, 5, 5, tzinfo=UTC), fee=2990)
 
     invoice = await invoice_after(database, house, past)
 
-    assert (invoice.net, invoice.iva, invoice.gross) == (2990, 628, 3618)
+    assert (invoice.net, invoice.iva, invoice.gross) == (2471, 519, 2990)
     assert invoice.lines == [
         {"kind": "fixed fee", "unit": "day", "quantity": 29, "out_of": 29, "unit_price": 2990,
-         "net": 2990}
+         "gross": 2990}
     ]  # fmt: skip
 
 
@@ -165,7 +166,7 @@ async def test_the_first_month_is_shared_out_by_its_days(
     invoice = await invoice_after(database, house, past)
 
     assert invoice.lines[0]["quantity"] == 10
-    assert invoice.net == 1000
+    assert invoice.gross == 1000
 
 
 async def test_the_last_month_ends_with_the_customers_word_not_with_a_slow_vehicle(
@@ -180,7 +181,7 @@ async def test_the_last_month_ends_with_the_customers_word_not_with_a_slow_vehic
 
     invoice = await invoice_after(database, house, past)
 
-    assert invoice.net == 1000
+    assert invoice.gross == 1000
 
 
 async def test_use_told_late_stands_on_the_next_invoice(
@@ -195,7 +196,7 @@ async def test_use_told_late_stands_on_the_next_invoice(
 
     invoice = await invoice_after(database, house, past)
 
-    assert invoice.net == 2900 + 7 * 12
+    assert invoice.gross == 2900 + 7 * 12
 
 
 async def test_use_beyond_any_payment_is_a_case_and_the_fee_is_billed(
@@ -212,7 +213,7 @@ async def test_use_beyond_any_payment_is_a_case_and_the_fee_is_billed(
 
     (case,) = await house.books.cases.listed(subject=past.id)
     assert (run.invoices, case.kind) == (2, "month_too_large")
-    (invoice,) = await house.invoices.listed(subscription=past.id)
+    (invoice,) = await house.invoices.listed(subject=past.id)
     assert [line["kind"] for line in invoice.lines] == ["fixed fee"]
 
 
@@ -267,7 +268,7 @@ async def days_billed(house: SubscriptionHouse, month: Month, pasts: list[Past])
     await billing_in(house, MADRID).run_month(month)
     days = []
     for past in pasts:
-        invoices = await InvoiceRows(house.database).listed(subscription=past.id)
+        invoices = await InvoiceRows(house.database).listed(subject=past.id)
         days.append(sum(line["quantity"] for i in invoices for line in i.lines))
     return days
 

@@ -20,6 +20,7 @@ from tests.payment_processing.test_refunds import give_back
 MONEY = {
     "ledger_agrees_with_payments", "amounts_are_folds_of_events", "outgoing_money_is_in_rows",
     "accounts_are_the_rules", "provider_accounts_are_the_rules", "never_more_back_than_received",
+    "what_is_earned_is_taxed", "output_vat_is_the_tax_in_what_is_earned", "every_day_has_one_rate",
 }  # fmt: skip
 ENTRY = (
     "insert into ledger_entries (payment_id, seq, debit, credit, amount, currency, at)"
@@ -29,6 +30,7 @@ LEDGER, EVENTS, ROWS = (
     "ledger_agrees_with_payments", "amounts_are_folds_of_events", "outgoing_money_is_in_rows",
 )  # fmt: skip
 PROVIDER = "provider_accounts_are_the_rules"
+TAXED, TAX = "what_is_earned_is_taxed", "output_vat_is_the_tax_in_what_is_earned"
 PLANTED: list[tuple[str, set[str]]] = [
     *(
         (f"update payments set {name}_amount = {name}_amount - 1", {LEDGER, EVENTS})
@@ -44,7 +46,7 @@ PLANTED: list[tuple[str, set[str]]] = [
         for name in ("authorised", "captured", "settled", "refunded", "disputed")
     ),
     ("update payment_events set facts = facts - 'amounts'", {EVENTS}),
-    (ENTRY.format("gateway_receivable", "service_revenue"), {LEDGER}),
+    (ENTRY.format("gateway_receivable", "service_revenue"), {LEDGER, TAX}),
     (ENTRY.format("settled_funds", "gateway_receivable"), {LEDGER}),
     (ENTRY.format("refunds_payable", "settled_funds"), {LEDGER, ROWS}),
     (ENTRY.format("risk_loss:chargeback", "disputed_funds"), {LEDGER, ROWS}),
@@ -61,6 +63,16 @@ PLANTED: list[tuple[str, set[str]]] = [
     ("update disputes set state = 'won' where state = 'opened'", {ROWS}),
     ("delete from disputes where state = 'opened'", {ROWS}),
     ("update disputes set claimed_amount = claimed_amount + 9 where state = 'opened'", {ROWS}),
+    ("delete from payment_taxes", {TAXED, TAX}),
+    ("update payment_taxes set tax = tax - 1", {TAX}),
+    ("update payment_taxes set gross = gross + 1", {TAXED}),
+    ("update payment_taxes set supplied_on = '1999-01-01'", {TAXED}),
+    ("delete from ledger_entries where 'output_vat' in (debit, credit)", {TAX}),
+    ("update ledger_entries set amount = amount + 1 where debit = 'output_vat'", {TAX}),
+    (
+        "update tax_rates set valid = daterange('2012-09-01', '2020-01-01') where market = 'ES'",
+        {TAXED, "every_day_has_one_rate"},
+    ),
     ("delete from ledger_accounts where name = 'bank'", {"accounts_are_the_rules"}),
     ("insert into ledger_accounts values ('a_pocket')", {"accounts_are_the_rules"}),
     ("update provider_accounts set account = 'bank' where class = 'reserve'", {PROVIDER}),

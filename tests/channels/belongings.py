@@ -35,7 +35,7 @@ async def ana_owns(town: Town, enter: Callable[[], Awaitable[object]]) -> dict[s
     await eventually(active)
     await enter()
     await town.platform.billing.run_month(await town.month_is_over())
-    (invoice,) = await town.platform.invoices.invoices(subscription=subscription.id)
+    (invoice,) = await town.platform.invoices.invoices(subject=subscription.id)
     return {
         "car": str(car),
         "service": str(service.id),

@@ -24,6 +24,7 @@ FACTS = {
     "number": "2026-000007",
     "invoice": "2026-000001",
     "month": "2026-10",
+    "address": "https://caas.example/invoices/0190.pdf",
     "kind": "gateway_unreachable",
     "sentence": "The gateway does not answer.",
 }

@@ -19,9 +19,12 @@ from caas.rules.money import Money
 from caas.rules.order_states import OrderState
 from caas.rules.payment_states import PaymentState
 from caas.rules.payment_types import PaymentType
+from caas.rules.taxes import tax_in
 from caas.rules.vehicle_states import VehicleState
 from tests.people import employed
 from tests.showroom import DEPOSIT, PRICE, Showroom, opened, simulated_world
+
+NET_DEPOSIT = DEPOSIT.amount - tax_in(DEPOSIT.amount, 2100)
 
 
 @pytest.fixture
@@ -205,9 +208,10 @@ async def test_the_deposit_of_a_lost_reservation_follows_the_policy(
                      if p.type is PaymentType.RESERVATION]  # fmt: skip
         cases = [case.kind for case in await showroom.books.cases.listed(subject=deposit.id)]
 
-    held = DEPOSIT.amount if policy is DepositOnLoss.HOLD else 0
+    held = NET_DEPOSIT if policy is DepositOnLoss.HOLD else 0
     assert -balances.get("reservation_held", 0) == held
-    assert -balances.get("customer_deposits", 0) == DEPOSIT.amount - held
+    assert -balances.get("customer_deposits", 0) == NET_DEPOSIT - held
+    assert -balances["output_vat"] == DEPOSIT.amount - NET_DEPOSIT
     assert ("deposit_held" in cases) == (policy is DepositOnLoss.HOLD)
     assert [dict(row) for row in refunds] == (
         [{"amount": DEPOSIT.amount, "reason": "reservation_lost"}]
@@ -280,7 +284,7 @@ async def test_a_proposal_is_withdrawn_and_another_one_keeps_the_deposit(
     balances = await balances_of(showroom, order.id)
     assert await showroom.database.fetch("select id from refunds") == []
     assert balances.get("reservation_held", 0) == 0
-    assert -balances["customer_deposits"] == DEPOSIT.amount
+    assert -balances["customer_deposits"] == NET_DEPOSIT
 
 
 async def test_the_database_refuses_one_person_who_decides_about_much(showroom: Showroom) -> None:

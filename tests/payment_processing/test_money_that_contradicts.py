@@ -86,7 +86,7 @@ async def test_a_dispute_above_what_is_left_counts_as_far_as_it_fits(house: Hous
     assert (opened.amount, opened.claimed_amount, opened.excess) == (799, 1299, 500)
     assert (lost.state, lost.amount, lost.excess) == ("lost", 799, 500)
     assert await balances(house) == {
-        "service_revenue": -799, "settled_funds": -500,
+        "service_revenue": -661, "output_vat": -138, "settled_funds": -500,
         "risk_loss:chargeback": 799, "risk_loss:dispute_excess": 500,
     }  # fmt: skip
 
@@ -101,7 +101,11 @@ async def test_a_dispute_of_more_than_was_paid_is_booked_with_its_excess(house: 
     won = await says(house, payment, WON, 1350)
 
     assert (won.state, won.claimed_amount) == ("won", 1350)
-    assert await balances(house) == {"settled_funds": 1299, "service_revenue": -1299}
+    assert await balances(house) == {
+        "settled_funds": 1299,
+        "service_revenue": -1074,
+        "output_vat": -225,
+    }
     assert (await give_back(house, payment, 1299)).state == "succeeded"
 
 
@@ -266,7 +270,10 @@ async def test_the_last_word_that_was_said_decides_a_dispute(
     kept = {"settled_funds": 1299} if state in ("won", "reversed") else {}
     assert told.state == state
     assert now.disputed_amount == (1299 if state == "lost" else 0)
-    assert await balances(house) == {"service_revenue": -1299} | loss.get(state, {}) | kept
+    assert (
+        await balances(house)
+        == {"service_revenue": -1074, "output_vat": -225} | loss.get(state, {}) | kept
+    )
 
 
 async def test_what_was_won_and_refunded_and_lost_after_all_is_excess(house: House) -> None:

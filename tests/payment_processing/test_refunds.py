@@ -148,7 +148,11 @@ async def test_a_dispute_that_was_lost_and_won_after_all_gives_the_loss_back(hou
     now = await house.platform.books.payments.get(payment.id)
     [told] = await desk.of(payment)
     assert (told.state, now.disputed_amount, now.state) == ("reversed", 0, PaymentState.SETTLED)
-    assert await balances(house) == {"settled_funds": 1299, "service_revenue": -1299}
+    assert await balances(house) == {
+        "settled_funds": 1299,
+        "service_revenue": -1074,
+        "output_vat": -225,
+    }
 
 
 async def test_refunds_and_disputes_at_once_never_exceed_what_was_received(house: House) -> None:
@@ -187,7 +191,8 @@ async def test_a_settlement_taken_back_while_it_is_disputed_is_lost_once(house: 
     await desk.gateway_says(dispute(payment, DisputeStatus.LOST, 500))
 
     assert await balances(house) == {
-        "service_revenue": -1299,
+        "service_revenue": -1074,
+        "output_vat": -225,
         "risk_loss:settlement_reversed": 799,
         "risk_loss:chargeback": 500,
     }

@@ -34,7 +34,7 @@ EVERY = 1 if ALL else 24
 SIDE_BY_SIDE = 40
 PRICE = 1299
 QUIET_SECONDS = 0.004
-BOOKS = "service_revenue -1299, settled_funds 1299"
+BOOKS = "output_vat -225, service_revenue -1074, settled_funds 1299"
 SPOKE_TOO_EARLY = frozenset({"captured_without_us"})
 ENDED = """
 select distinct p.state, p.outcome, p.captured_amount, p.settled_amount, p.refunded_amount,

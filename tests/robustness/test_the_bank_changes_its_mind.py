@@ -23,6 +23,7 @@ from tests.robustness.stories import VIN, buys_service, heated_seats, in_state
 from tests.robustness.three_ledgers import differences
 
 PRICE = 1299
+TAX = 225
 BALANCES = """
 select account, sum(amount)::bigint as balance from caas.ledger_lines
  group by account having sum(amount) <> 0 order by account
@@ -60,7 +61,7 @@ async def balances(world: LivingWorld) -> dict[str, int]:
 
 def lost(cause: str) -> dict[str, int]:
     """The service was earned, and CaaS has taken the loss of it."""
-    return {f"risk_loss:{cause}": PRICE, "service_revenue": -PRICE}
+    return {f"risk_loss:{cause}": PRICE, "service_revenue": -PRICE + TAX, "output_vat": -TAX}
 
 
 async def expired(world: LivingWorld) -> None:

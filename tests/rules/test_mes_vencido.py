@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from caas.rules.mes_vencido import (
-    BASIS_POINTS,
     ChargeKind,
     DeliveredInterval,
     Interval,
@@ -18,7 +17,6 @@ from caas.rules.mes_vencido import (
     Month,
     calculate_usage_charges,
     delivered_days,
-    iva_on,
     prorate,
     was_delivered,
 )
@@ -196,24 +194,7 @@ def test_what_is_no_share_of_a_fee_is_refused(fee: int, days: int, out_of: int) 
         prorate(Money(fee, "EUR"), days=days, out_of=out_of)
 
 
-@pytest.mark.parametrize(
-    ("net", "basis_points", "iva"),
-    [(100_00, 2100, 21_00), (1, 2100, 0), (50, 100, 1), (49, 100, 0), (-50, 100, -1), (0, 2100, 0),
-     (100_00, 0, 0), (999, 1000, 100)],
-)  # fmt: skip
-def test_iva_is_rounded_half_up(net: int, basis_points: int, iva: int) -> None:
-    assert iva_on(Money(net, "EUR"), basis_points) == Money(iva, "EUR")
-
-
-@given(net=st.integers(-(10**12), 10**12), basis_points=st.integers(0, BASIS_POINTS))
-def test_iva_is_never_more_than_half_a_minor_unit_off(net: int, basis_points: int) -> None:
-    iva = iva_on(Money(net, "EUR"), basis_points).amount
-
-    assert abs(2 * iva * BASIS_POINTS - 2 * net * basis_points) <= BASIS_POINTS
-    assert iva_on(Money(-net, "EUR"), basis_points).amount == -iva
-
-
-def test_the_charges_of_a_month_are_the_fee_the_units_and_the_iva_on_their_sum() -> None:
+def test_the_charges_of_a_month_are_the_fee_the_units_and_the_iva_in_their_sum() -> None:
     charges = calculate_usage_charges(
         Month(2026, 11),
         MADRID,
@@ -223,12 +204,12 @@ def test_the_charges_of_a_month_are_the_fee_the_units_and_the_iva_on_their_sum()
         iva_basis_points=2100,
     )
 
-    lines = [(line.kind, line.quantity, line.out_of, line.net.amount) for line in charges.lines]
+    lines = [(line.kind, line.quantity, line.out_of, line.gross.amount) for line in charges.lines]
     assert lines == [
         (ChargeKind.FIXED_FEE, 10, 30, 10 * EUROS),
         (ChargeKind.METERED_USAGE, 7, None, 231),
     ]
-    assert (charges.net.amount, charges.iva.amount, charges.gross.amount) == (1231, 259, 1490)
+    assert (charges.net.amount, charges.iva.amount, charges.gross.amount) == (1017, 214, 1231)
     assert (charges.month, charges.iva_basis_points) == (Month(2026, 11), 2100)
 
 

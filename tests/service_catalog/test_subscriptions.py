@@ -23,7 +23,7 @@ async def test_a_subscription_is_active_when_the_vehicle_has_said_so(
     assert subscription.state is SubscriptionState.ACTIVE
     assert (subscription.monthly_fee, subscription.currency) == (FEE, "EUR")
     assert house.fleet.cars[VIN].services[SERVICE].active
-    assert "€29.90 plus VAT" in letter.text
+    assert "€29.90 tax included" in letter.text
 
 
 async def test_nothing_is_charged_for_subscribing(house: SubscriptionHouse) -> None:

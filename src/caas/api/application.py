@@ -21,6 +21,7 @@ from caas.api.admission import Admission
 from caas.api.answers import Answer
 from caas.api.audit_events import AUDIT_OPERATIONS
 from caas.api.authentication import Authentication
+from caas.api.billing_details import BILLING_DETAILS_OPERATIONS
 from caas.api.billing_runs import BILLING_OPERATIONS
 from caas.api.bulk_resolutions import BULK_OPERATIONS
 from caas.api.call import SCOPE_KEY, Call
@@ -29,6 +30,7 @@ from caas.api.discrepancies import DISCREPANCY_OPERATIONS
 from caas.api.documentation import documentation_operations
 from caas.api.entitlements import ENTITLEMENT_OPERATIONS
 from caas.api.front_door import DirectCall, FrontDoor, told
+from caas.api.invoices import INVOICE_OPERATIONS
 from caas.api.metrics import Metrics
 from caas.api.operation import Operation, template_of
 from caas.api.orders import ORDER_OPERATIONS
@@ -55,6 +57,7 @@ from caas.external_systems.webhook_signatures import Verifier, WebhookVerifier
 OPERATIONS: Final[tuple[Operation, ...]] = (
     *PAYMENT_OPERATIONS,
     *CUSTOMER_OPERATIONS,
+    *BILLING_DETAILS_OPERATIONS,
     *VEHICLE_OPERATIONS,
     *ENTITLEMENT_OPERATIONS,
     *ORDER_OPERATIONS,
@@ -62,6 +65,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *SUBSCRIPTION_OPERATIONS,
     *USAGE_OPERATIONS,
     *BILLING_OPERATIONS,
+    *INVOICE_OPERATIONS,
     *RECONCILIATION_OPERATIONS,
     *DISCREPANCY_OPERATIONS,
     *BULK_OPERATIONS,

@@ -31,6 +31,7 @@ CALLS_ABOUT_ONE: Final = (404,)
 IDEMPOTENT_POSTS: Final = (409,)
 
 _PLACE: Final = re.compile(r"{(\w+)(?::(\w+))?}")
+_FILE: Final = {"type": "string", "format": "binary"}
 _UUID: Final = {"type": "string", "format": "uuid"}
 _PLACES: Final[Mapping[str, dict[str, Any]]] = {
     "vin": {"type": "string", "pattern": VIN_PATTERN.replace(r"\Z", "$")},
@@ -173,13 +174,13 @@ def _responses(operation: Operation, references: Mapping[object, Schema]) -> Sch
     common += IDEMPOTENT_POSTS if operation.is_idempotent_post else ()
     answers = {**dict.fromkeys(common, Problem), **operation.answers}
     return {
-        str(status): _response(status, content, operation.media_type, references)
+        str(status): _response(status, content, operation, references)
         for status, content in sorted(answers.items())
     }
 
 
 def _response(
-    status: int, content: object, media_type: str, references: Mapping[object, Schema]
+    status: int, content: object, operation: Operation, references: Mapping[object, Schema]
 ) -> Schema:
     response: Schema = {
         "description": HTTPStatus(status).phrase,
@@ -190,7 +191,10 @@ def _response(
     if content is Problem:
         response["content"] = {MEDIA_TYPE.decode(): {"schema": references[Problem]}}
     elif content is not None:
-        response["content"] = {media_type: {"schema": references.get(content, {"type": "string"})}}
+        schema = references.get(content, {"type": "string"})
+        response["content"] = {operation.media_type: {"schema": schema}}
+        if status == HTTPStatus.OK:
+            response["content"] |= {media: {"schema": _FILE} for media in operation.also}
     return response
 
 

@@ -34,7 +34,10 @@ def template_of(path: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """One call; `answers` maps each status of its own to the struct it is answered with."""
+    """One call; `answers` maps each status of its own to the struct it is answered with.
+
+    `also` are media types in which it is answered as a file, for who accepts them.
+    """
 
     id: str
     tag: str
@@ -46,6 +49,7 @@ class Operation:
     body: BodyOf[Any] | None = None
     query: QueryOf[Any] | None = None
     media_type: str = JSON
+    also: tuple[str, ...] = ()
     needs_key: bool = True
 
     @property

@@ -13,6 +13,7 @@ from caas.api.problems import NotYoursError
 from caas.api.rooms import Rooms
 from caas.billing_database.customers import CustomerNotFoundError
 from caas.billing_database.eligibility import dealership_knows, dealership_sells
+from caas.billing_database.invoices import Invoice, InvoiceNotFoundError
 from caas.billing_database.orders import Order, OrderNotFoundError
 from caas.billing_database.payments import Payment, PaymentNotFoundError
 from caas.billing_database.services import ServiceOrder
@@ -139,6 +140,25 @@ async def own_service_order(rooms: Rooms, caller: Caller, order_id: UUID) -> Ser
     if not _is_of(caller, order.customer):
         raise ServiceOrderNotFoundError(f"No service order has the id {order_id}.")
     return order
+
+
+async def own_invoice(rooms: Rooms, caller: Caller, invoice_id: UUID) -> Invoice:
+    """Return a document the caller may know of: their own, or of an order of their dealership.
+
+    Raises:
+        InvoiceNotFoundError: there is none with this id, or none of theirs.
+    """
+    invoice = await rooms.invoices.invoice(invoice_id)
+    theirs = _is_of(caller, invoice.customer)
+    if caller.dealership is not None and invoice.subject is not None:
+        try:
+            await own_order(rooms, caller, invoice.subject)
+            theirs = True
+        except NotFoundError:
+            theirs = False
+    if not theirs:
+        raise InvoiceNotFoundError(f"No invoice has the id {invoice_id}.")
+    return invoice
 
 
 async def own_subscription(rooms: Rooms, caller: Caller, subscription_id: UUID) -> Subscription:

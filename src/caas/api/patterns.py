@@ -34,6 +34,7 @@ KIND_PATTERN: Final = r"^(one_time|subscription)\Z"
 DAY_PATTERN: Final = r"^2[0-9]{3}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])\Z"
 VIN_PATTERN: Final = r"^(?=[0-9-]*[A-Z])[A-Z0-9][A-Z0-9-]{2,31}\Z"
 SERVICE_CODE_PATTERN: Final = r"^[a-z0-9][a-z0-9-]{0,63}\Z"
+COUNTRY_PATTERN: Final = r"^[A-Z]{2}\Z"
 MONTH_PATTERN: Final = r"^(?!0000|9999)[0-9]{4}-(0[1-9]|1[0-2])\Z"
 IN_WORDS: Final = {
     CURRENCY_PATTERN: "an ISO 4217 code in capital letters, such as EUR",
@@ -52,6 +53,7 @@ IN_WORDS: Final = {
     VIN_PATTERN: "a VIN: 3 to 32 capital letters, digits and -, not all digits",
     SERVICE_CODE_PATTERN: "a code: small letters, digits and -, at most 64 of them",
     MONTH_PATTERN: "a month, such as 2026-11",
+    COUNTRY_PATTERN: "an ISO 3166 country in two capital letters, such as ES",
     KIND_PATTERN: "one_time or subscription",
 }
 """What a text must be, for whoever sent another one; a pattern is no sentence."""

@@ -10,6 +10,7 @@ from caas.api.authentication import Authentication
 from caas.api.metrics import Metrics
 from caas.api.settings import ApiSettings
 from caas.billing import Billing
+from caas.billing.invoices import Invoices
 from caas.billing_database.books import Books
 from caas.billing_database.readiness import Readiness
 from caas.billing_database.webhook_inbox import WebhookInbox
@@ -37,6 +38,7 @@ class Rooms:
     usage: Usage
     ota_activation_engine: OtaActivationEngine
     billing: Billing
+    invoices: Invoices
     erasure: Erasure
 
 

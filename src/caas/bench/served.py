@@ -146,6 +146,7 @@ def _api(stage: Stage, key: str, secret: Secret) -> object:
         ota_activation_engine=platform.ota_activation_engine,
         erasure=platform.erasure,
         billing=platform.billing,
+        invoices=platform.invoices,
     )
     keys = parse_api_keys(f"bench:service-catalog:{key}")
     return build_api(

@@ -10,12 +10,11 @@ does is a function of the books, not of who runs it.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
+from caas.billing.letterhead import Letterhead
 from caas.billing_database.billing_runs import (
     CANNOT_BE_WRITTEN,
     BillingRun,
@@ -26,6 +25,7 @@ from caas.billing_database.books import Books
 from caas.billing_database.connection import Connection
 from caas.billing_database.due_work import DueWork
 from caas.billing_database.identifiers import derived_id
+from caas.billing_database.invoices import INVOICE
 from caas.errors import NotFoundError, RefusedError
 from caas.notifications import Notifications
 from caas.open_work import Again, Answer, Done, OpenWork
@@ -40,7 +40,6 @@ INVOICED_AT_ONCE: Final = 5000
 CHARGED_AT_ONCE: Final = 2000
 BATCHES_AT_ONCE_MAX: Final = 20
 LOOK_AGAIN_SECONDS_MAX: Final = 6 * 3600.0
-IVA_BASIS_POINTS: Final = 2100
 
 Progress = Callable[[BillingRun], None]
 
@@ -57,14 +56,6 @@ class RunNotFoundError(NotFoundError):
     code = "billing_run_not_found"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BillingTerms:
-    """What a market's invoices share: its time zone and its IVA, in basis points."""
-
-    zone: ZoneInfo
-    iva_basis_points: int = IVA_BASIS_POINTS
-
-
 class Billing:
     """The monthly billing cycle."""
 
@@ -74,13 +65,13 @@ class Billing:
         books: Books,
         subscription_payment: SubscriptionPayment,
         notifications: Notifications,
-        terms: BillingTerms,
+        letterhead: Letterhead,
     ) -> None:
-        """Bill by these terms; charge through Payment Processing."""
+        """Bill under this letterhead; charge through Payment Processing."""
         self._books = books
         self._payment = subscription_payment
         self._notifications = notifications
-        self._terms = terms
+        self._letterhead = letterhead
         self._runs = BillingRuns(books.database)
 
     def register(self, open_work: OpenWork) -> None:
@@ -90,7 +81,7 @@ class Billing:
     async def schedule(self) -> Month:
         """Make sure that the month that runs now is billed when it is over; return it."""
         now = await self._runs.now()
-        month = Month.containing(now, self._terms.zone)
+        month = Month.containing(now, self._letterhead.zone)
         await self._schedule(month, now)
         return month
 
@@ -127,8 +118,8 @@ class Billing:
 
     async def _begin(self, month: Month) -> None:
         now = await self._runs.now()
-        if not month.is_over(now, self._terms.zone):
-            end = month.interval(self._terms.zone).end
+        if not month.is_over(now, self._letterhead.zone):
+            end = month.interval(self._letterhead.zone).end
             raise MonthNotOverError(f"{month} is over at {end.isoformat()}; it is billed then.")
         await self._runs.begin(month, series=self._series(now))
 
@@ -150,10 +141,10 @@ class Billing:
     ) -> BillingRun:
         terms = Terms(
             month=month,
-            interval=month.interval(self._terms.zone),
-            zone=self._terms.zone.key,
-            iva_basis_points=self._terms.iva_basis_points,
+            interval=month.interval(self._letterhead.zone),
+            zone=self._letterhead.zone.key,
             series=self._series(await self._runs.now(within=connection)),
+            seller=self._letterhead.as_issued,
         )
         rows_max = INVOICED_AT_ONCE
         while True:
@@ -207,7 +198,7 @@ class Billing:
         """Bill a month that is over, some batches at a time, and schedule the month after it."""
         month = Month.parse(work.payload["month"])
         now = await self._runs.now()
-        interval = month.interval(self._terms.zone)
+        interval = month.interval(self._letterhead.zone)
         if now < interval.end:
             wait = min((interval.end - now).total_seconds(), LOOK_AGAIN_SECONDS_MAX)
             return Again(wait, "the month is not over")
@@ -221,7 +212,7 @@ class Billing:
 
     async def _schedule(self, month: Month, now: datetime) -> None:
         """Months are the market's own time: no pace hurries them."""
-        wait = (month.interval(self._terms.zone).end - now).total_seconds()
+        wait = (month.interval(self._letterhead.zone).end - now).total_seconds()
         await self._books.work.add(
             BILL_MONTH,
             derived_id(BILL_MONTH, month),
@@ -231,4 +222,4 @@ class Billing:
 
     def _series(self, now: datetime) -> str:
         """Invoices are numbered by the year they are issued in."""
-        return f"{Month.containing(now, self._terms.zone).year:04}"
+        return self._letterhead.series_of(INVOICE, now)

@@ -1,10 +1,9 @@
-"""A subscription's invoice or credit note as a document, made from its row (decisions 30, 64).
+"""What a document says, made from its row (decisions 30, 64, record 123).
 
-Rules a change must keep: a document is a function of the invoice, the letterhead and the buyer's
-address, and is made again whenever somebody asks; an erased customer's name is a dash.
+Rules a change must keep: a document is a function of its row and of the one it corrects; whoever
+asks again gets the same; an erased customer's name is a dash where the law does not keep it.
 """
 
-import asyncio
 from collections.abc import Iterator
 from datetime import date, timedelta
 from decimal import Decimal
@@ -12,62 +11,57 @@ from typing import Final
 
 from caas.billing.document import Document, Heading, Party, Payment, Period, Reference, TypeCode
 from caas.billing.document_lines import UNITS, Item, Line, TaxCategory, line, priced
-from caas.billing.document_pdf import to_pdf
 from caas.billing.document_words import words
+from caas.billing.drafts import DEDUCTED
 from caas.billing.letterhead import Letterhead
-from caas.billing_database.invoices import CREDIT_NOTE, Invoice
-from caas.notifications import Address
-from caas.notifications.texts import LOCALES
+from caas.billing_database.invoices import ADVANCE, CREDIT_NOTE, INVOICE, VEHICLE, Invoice
 from caas.rules.mes_vencido import Month
 
 ERASED: Final = "—"
 
 
-async def invoice_pdf(
-    invoice: Invoice,
-    letterhead: Letterhead,
-    *,
-    buyer: Address | None,
-    corrects: Invoice | None = None,
-) -> bytes:
-    """Return an invoice as a PDF/A-3 file; written in a thread, as it takes some milliseconds."""
-    document = document_of(invoice, letterhead, buyer=buyer, corrects=corrects)
-    return await asyncio.to_thread(to_pdf, document)
-
-
 def document_of(
-    invoice: Invoice,
-    letterhead: Letterhead,
-    *,
-    buyer: Address | None,
-    corrects: Invoice | None = None,
+    invoice: Invoice, letterhead: Letterhead, *, corrects: Invoice | None = None
 ) -> Document:
-    """Return what an invoice or a credit note says, in its customer's language."""
-    language = buyer.language if buyer and buyer.language in LOCALES else letterhead.language
-    first, last = _days(Month.parse(invoice.month))
-    paid = invoice.gross if corrects is None and invoice.state == "paid" else 0
+    """Return what a document says, in its customer's language."""
+    said = words(invoice.language or letterhead.language)
+    seller = _seller(invoice, letterhead)
+    period = _period(invoice)
     heading = Heading(
-        type_code=TypeCode.CREDIT_NOTE if corrects else TypeCode.INVOICE,
+        type_code=_type_code(invoice),
         number=invoice.full_number,
         series=invoice.series,
         issue_date=_issued(invoice, letterhead),
         currency=invoice.currency,
-        language=language,
-        seller=_seller(letterhead),
-        buyer=Party(name=buyer.name if buyer else ERASED, country=letterhead.country),
-        supply_date=last,
-        period=Period(first, last),
+        language=invoice.language or letterhead.language,
+        seller=seller,
+        buyer=_buyer(invoice, seller),
+        simplified=invoice.simplified,
+        supply_date=period.last if period else invoice.supplied_on,
+        period=period,
         corrects=_reference(corrects, letterhead) if corrects else None,
-        payment=Payment(terms=_terms(invoice, letterhead, words(language))),
+        deducts=_deducts(invoice),
+        payment=Payment(terms=_terms(invoice, letterhead, said)),
         reason=invoice.reason or "",
-        vehicle=invoice.vin,
+        order=str(invoice.subject) if invoice.kind in {ADVANCE, VEHICLE} else "",
+        vehicle=invoice.vin or "",
     )
-    return Document.checked(heading, _lines(invoice, words(language)), paid=paid)
+    paid = invoice.gross if corrects is None and invoice.state == "paid" else 0
+    return Document.checked(heading, _lines(invoice, said), paid=paid)
 
 
-def _days(month: Month) -> tuple[date, date]:
+def _type_code(invoice: Invoice) -> TypeCode:
+    if invoice.kind == CREDIT_NOTE:
+        return TypeCode.CREDIT_NOTE
+    return TypeCode.ADVANCE_INVOICE if invoice.kind == ADVANCE else TypeCode.INVOICE
+
+
+def _period(invoice: Invoice) -> Period | None:
+    if invoice.month is None:
+        return None
+    month = Month.parse(invoice.month)
     following = month.next()
-    return (
+    return Period(
         date(month.year, month.number, 1),
         date(following.year, following.number, 1) - timedelta(days=1),
     )
@@ -77,19 +71,42 @@ def _issued(invoice: Invoice, letterhead: Letterhead) -> date:
     return invoice.issued_at.astimezone(letterhead.zone).date()
 
 
-def _seller(letterhead: Letterhead) -> Party:
+def _seller(invoice: Invoice, letterhead: Letterhead) -> Party:
+    known = invoice.seller or letterhead.as_issued
     return Party(
-        name=letterhead.name,
-        tax_id=letterhead.vat_id,
-        street=letterhead.street,
-        postcode=letterhead.postcode,
-        city=letterhead.city,
-        country=letterhead.country,
+        name=known["name"],
+        tax_id=known["vat_id"],
+        street=known["street"],
+        postcode=known["postcode"],
+        city=known["city"],
+        country=known["country"],
     )
+
+
+def _buyer(invoice: Invoice, seller: Party) -> Party | None:
+    """Return the buyer as at issue; a simplified document may name none."""
+    known = invoice.buyer
+    if known is None:
+        return None if invoice.simplified else Party(name=ERASED, country=seller.country)
+    return Party(**{"country": seller.country, **known})
 
 
 def _reference(corrects: Invoice, letterhead: Letterhead) -> Reference:
     return Reference(number=corrects.full_number, issue_date=_issued(corrects, letterhead))
+
+
+def _deducts(invoice: Invoice) -> tuple[Reference, ...]:
+    return tuple(
+        Reference(
+            number=row["number"],
+            issue_date=date.fromisoformat(row["issued_on"]),
+            net=row["net"],
+            tax=row["iva"],
+            gross=row["gross"],
+        )
+        for row in invoice.lines
+        if row["kind"] == DEDUCTED and row["gross"]
+    )
 
 
 def _terms(invoice: Invoice, letterhead: Letterhead, said: dict[str, str]) -> str:
@@ -101,19 +118,24 @@ def _lines(invoice: Invoice, said: dict[str, str]) -> tuple[Line, ...]:
     items = list(_items(invoice, said))
     if invoice.kind == CREDIT_NOTE:
         return (line(items[0], net=-invoice.net, gross=-invoice.gross),)
-    return priced(items, tax_included=False)
+    return priced(items, tax_included=all("gross" in row for row in invoice.lines))
 
 
 def _items(invoice: Invoice, said: dict[str, str]) -> Iterator[Item]:
-    rate = invoice.iva_basis_points
     for row in invoice.lines:
+        if row["kind"] == DEDUCTED:
+            continue
         shared, known = row["out_of"] is not None, row["unit"] in UNITS
-        counted = invoice.kind != CREDIT_NOTE and not shared
+        counted = invoice.kind == INVOICE and not shared
+        rate = row.get("basis_points", invoice.iva_basis_points)
+        default = TaxCategory.STANDARD if rate else TaxCategory.ZERO
+        named = {**row, "service": invoice.service or ""}
         yield Item(
-            name=said[row["kind"]].format(**row, service=invoice.service),
-            amount=row["net"],
-            tax_category=TaxCategory.STANDARD if rate else TaxCategory.ZERO,
+            name=row.get("name") or said[row["kind"]].format(**named).rstrip(", "),
+            amount=row["gross"] if "gross" in row else row["net"],
+            tax_category=TaxCategory(row.get("category", invoice.tax_category or default)),
             rate_basis_points=rate,
+            exemption_reason=row.get("exempt_because", invoice.exempt_because) or "",
             quantity=Decimal(row["quantity"] if counted else 1),
             unit=row["unit"] if counted and known else "one",
         )

@@ -5,39 +5,26 @@ credit note; together the credit notes of an invoice never take back more than i
 was paid is given back in the same measure, by the refund that the credit note leaves as open work.
 """
 
+import asyncio
 from collections.abc import Awaitable
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from datetime import date, datetime, time, timedelta
+from typing import Protocol
 from uuid import UUID
 
-from caas.billing.invoice_document import invoice_pdf
+from caas.billing.credit_notes import REFUND_CREDIT_NOTE, CreditNotes, key_of
+from caas.billing.document import Document
+from caas.billing.document_pdf import to_pdf
+from caas.billing.document_xml import to_xml
+from caas.billing.invoice_document import document_of
 from caas.billing.letterhead import Letterhead
 from caas.billing_database.books import Books
-from caas.billing_database.connection import Connection
 from caas.billing_database.due_work import DueWork
 from caas.billing_database.identifiers import new_id
-from caas.billing_database.invoices import CREDIT_NOTE, Invoice, InvoiceRows, NewCreditNote
-from caas.errors import ConflictError, RefusedError
-from caas.notifications import AddressOf, Notifications
+from caas.billing_database.invoices import PAGE_ROWS_MAX, Invoice, InvoiceRows
+from caas.notifications import Notifications
 from caas.open_work import Answer, Done, OpenWork
-from caas.rules.mes_vencido import Month, iva_on
-from caas.rules.money import Money
-
-REFUND_CREDIT_NOTE: Final = "refund_credit_note"
-REASON_CHARS_MAX: Final = 200
-CORRECTABLE: Final = frozenset({"paid", "written off"})
-
-
-class NotCorrectableError(ConflictError):
-    """Only an invoice whose charge has ended can be corrected, and never by more than is left."""
-
-    code = "not_correctable"
-
-
-class InvalidReasonError(RefusedError):
-    """A credit note needs a reason that its customer can read."""
-
-    code = "invalid_reason"
+from caas.rules.mes_vencido import Month
 
 
 class Refund(Protocol):
@@ -50,8 +37,8 @@ class Refund(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class InvoicePdf:
-    """An invoice as a file: PDF/A-3 with its EN 16931 data inside."""
+class InvoiceFile:
+    """A document as a file: PDF/A-3 with its EN 16931 data inside, or the data alone."""
 
     name: str
     content: bytes
@@ -66,15 +53,21 @@ class Invoices:
         books: Books,
         notifications: Notifications,
         letterhead: Letterhead,
-        address_of: AddressOf,
         refund: Refund,
+        public_url: str = "",
     ) -> None:
-        """Write under this letterhead; give money back through `refund`."""
+        """Write under this letterhead; give money back through `refund`.
+
+        Customers find their documents on pages at `public_url`.
+        """
         self._books = books
         self._notifications = notifications
+        self._public_url = public_url
         self._letterhead = letterhead
-        self._address_of = address_of
         self._refund = refund
+        self.credit_notes = CreditNotes(
+            books=books, letterhead=letterhead, notifications=notifications
+        )
         self._rows = InvoiceRows(books.database)
 
     def register(self, open_work: OpenWork) -> None:
@@ -89,98 +82,83 @@ class Invoices:
         """
         return await self._rows.get(invoice_id)
 
-    async def invoices(
+    async def invoices(  # noqa: PLR0913  # what documents are searched by, by name
         self,
         *,
         customer: UUID | None = None,
-        subscription: UUID | None = None,
+        subject: UUID | None = None,
         month: Month | None = None,
+        since: date | None = None,
+        until: date | None = None,
         before: UUID | None = None,
+        rows_max: int = PAGE_ROWS_MAX,
     ) -> list[Invoice]:
-        """Return invoices and credit notes, newest first, at most a page of them."""
+        """Return documents, newest first, at most a page of them.
+
+        `since` and `until` are days in the market's time zone, both included.
+        """
+        zone = self._letterhead.zone
+        end = until + timedelta(days=1) if until else None
         return await self._rows.listed(
             customer=customer,
-            subscription=subscription,
+            subject=subject,
             month=str(month) if month else None,
+            since=datetime.combine(since, time(), zone) if since else None,
+            until=datetime.combine(end, time(), zone) if end else None,
             before=before,
+            rows_max=rows_max,
         )
 
-    async def pdf(self, invoice_id: UUID) -> InvoicePdf:
-        """Write an invoice out, in its customer's language.
+    async def document(self, invoice_id: UUID) -> Document:
+        """Return all that a document says, as it was at its issue.
 
         Raises:
             InvoiceNotFoundError: there is none with this id.
         """
         invoice = await self._rows.get(invoice_id)
         corrects = await self._rows.get(invoice.corrects) if invoice.corrects else None
-        buyer = await self._address_of(invoice.customer)
-        content = await invoice_pdf(invoice, self._letterhead, buyer=buyer, corrects=corrects)
-        return InvoicePdf(f"{invoice.full_number}.pdf", content)
+        return document_of(invoice, self._letterhead, corrects=corrects)
 
-    async def issue_credit_note(
-        self, invoice_id: UUID, *, reason: str, net: int | None = None
-    ) -> Invoice:
-        """Take back what an invoice asked for too much: `net` of it, or all that is left.
+    async def pdf(self, invoice_id: UUID) -> InvoiceFile:
+        """Write a document out on pages, in its customer's language.
 
         Raises:
-            InvoiceNotFoundError: there is no such invoice.
-            InvalidReasonError: the reason is empty or too long.
-            NotCorrectableError: its charge has not ended, or less is left of it.
+            InvoiceNotFoundError: there is none with this id.
         """
-        if not 1 <= len(reason.strip()) <= REASON_CHARS_MAX:
-            raise InvalidReasonError
-        note_id = new_id()
+        document = await self.document(invoice_id)
+        content = await asyncio.to_thread(to_pdf, document)
+        return InvoiceFile(f"{document.number}.pdf", content)
 
-        async def issue(connection: Connection) -> None:
-            await self._rows.lock(invoice_id, within=connection)
-            invoice = await self._rows.get(invoice_id, within=connection)
-            await self._credit(invoice, note_id, reason, net, connection)
+    async def xml(self, invoice_id: UUID) -> InvoiceFile:
+        """Write a document out for other programs, as EN 16931 has it.
 
-        await self._books.database.in_transaction(issue)
-        return await self._rows.get(note_id)
+        Raises:
+            InvoiceNotFoundError: there is none with this id.
+            NotWritableError: the norm has no way to say it.
+        """
+        document = await self.document(invoice_id)
+        return InvoiceFile(f"{document.number}.xml", await asyncio.to_thread(to_xml, document))
 
-    async def _credit(
-        self, invoice: Invoice, note_id: UUID, reason: str, net: int | None, within: Connection
-    ) -> None:
-        left = await self._rows.left(invoice, within=within)
-        taken = left.net if net is None else net
-        if invoice.kind == CREDIT_NOTE or invoice.state not in CORRECTABLE:
-            raise NotCorrectableError
-        if not 0 < taken <= left.net:
-            raise NotCorrectableError(f"{left.net} minor units {invoice.currency} net are left.")
-        kept = self._iva_of(invoice, left.net - taken)
-        now = await self._rows.now(within=within)
-        series = f"R{Month.containing(now, self._letterhead.zone).year:04}"
-        note = NewCreditNote(
-            id=note_id,
-            corrects=invoice.id,
-            series=series,
-            lines=[_line(taken)],
-            net=-taken,
-            iva=-max(left.iva - kept, 0),
-            reason=reason.strip(),
-        )
-        await self._rows.credit(note, within=within)
-        await self._follow(await self._rows.get(note_id, within=within), invoice, within)
+    async def send(self, invoice_id: UUID) -> Invoice:
+        """Send a document to its customer; asked again, it is sent again.
 
-    async def _follow(self, note: Invoice, invoice: Invoice, within: Connection) -> None:
-        """Tell the customer, and leave the refund of what was paid as open work."""
-        if invoice.state == "paid":
-            await self._books.work.add(REFUND_CREDIT_NOTE, note.id, within=within)
+        Raises:
+            InvoiceNotFoundError: there is none with this id.
+        """
+        invoice = await self._rows.get(invoice_id)
         await self._notifications.tell(
             audience="customer",
             recipient=invoice.customer,
-            template="credit_note_sent",
+            template="document_sent",
             facts={
-                "number": note.full_number,
-                "invoice": invoice.full_number,
-                "month": invoice.month,
-                "amount": -note.gross,
-                "currency": note.currency,
+                "number": invoice.full_number,
+                "amount": invoice.gross,
+                "currency": invoice.currency,
+                "address": f"{self._public_url}/invoices/{invoice.id}.pdf",
             },
-            subject=note.id,
-            within=within,
+            subject=new_id(),
         )
+        return invoice
 
     async def _refund_due(self, work: DueWork) -> Answer:
         """Ask for the refund of a credit note; the same note is the same refund."""
@@ -192,21 +170,7 @@ class Invoices:
             invoice.last_payment,
             amount=-note.gross,
             reason=f"credit note {note.full_number}",
-            key=f"credit-note:{note.id}",
+            key=key_of(note.id),
             requested_by="billing",
         )
         return Done()
-
-    def _iva_of(self, invoice: Invoice, net: int) -> int:
-        return iva_on(Money(net, invoice.currency), invoice.iva_basis_points).amount
-
-
-def _line(net: int) -> dict[str, Any]:
-    return {
-        "kind": "correction",
-        "unit": "correction",
-        "quantity": 1,
-        "out_of": None,
-        "unit_price": -net,
-        "net": -net,
-    }

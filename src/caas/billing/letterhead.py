@@ -5,12 +5,29 @@ address is none.
 """
 
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
 from zoneinfo import ZoneInfo
+
+from caas.billing_database.invoices import ADVANCE, CREDIT_NOTE, INVOICE, SERVICE, VEHICLE
+from caas.rules.mes_vencido import Month
+
+SERIES_OF: Final = {
+    INVOICE: "",
+    ADVANCE: "A",
+    VEHICLE: "V",
+    SERVICE: "S",
+    CREDIT_NOTE: "R",
+}
+"""How the series of each kind of document begins, before the year."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Letterhead:
-    """The seller's name, VAT id and address, and how its invoices are dated and paid."""
+    """The seller's name, VAT id and address, and how its invoices are dated, numbered and paid.
+
+    `series` begins the series of a seller that is not the first of these books, such as `N-`.
+    """
 
     name: str
     vat_id: str
@@ -21,3 +38,14 @@ class Letterhead:
     zone: ZoneInfo
     language: str
     payment_terms: str
+    series: str = ""
+
+    def series_of(self, kind: str, now: datetime) -> str:
+        """Return the series in which documents of this kind are numbered: by kind and year."""
+        return f"{self.series}{SERIES_OF[kind]}{Month.containing(now, self.zone).year:04}"
+
+    @property
+    def as_issued(self) -> dict[str, str]:
+        """What a document keeps of its seller."""
+        names = ("name", "vat_id", "street", "postcode", "city", "country", "payment_terms")
+        return {name: getattr(self, name) for name in names}

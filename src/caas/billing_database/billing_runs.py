@@ -74,42 +74,62 @@ with batch as materialized (
                        and x.source_id = u.source_id and x.ended_at is null)
    group by u.subscription, u.unit having sum(u.quantity) <> 0
 ), used as materialized (
-  select c.id, sum(t.quantity * (m.metered->>'unit_price')::bigint) as net,
+  select c.id, sum(t.quantity * (m.metered->>'unit_price')::bigint) as gross,
          jsonb_agg(jsonb_build_object('kind', 'metered usage', 'unit', t.unit,
            'quantity', t.quantity, 'out_of', null, 'unit_price', m.metered->'unit_price',
-           'net', t.quantity * (m.metered->>'unit_price')::bigint) order by m.place) as lines
+           'gross', t.quantity * (m.metered->>'unit_price')::bigint) order by m.place) as lines
     from counted c
     cross join lateral jsonb_array_elements(c.metered) with ordinality as m(metered, place)
     join totals t on t.subscription = c.id and t.unit = m.metered->>'unit'
    group by c.id
 ), unfit as materialized (
   select c.id from counted c left join used u on u.id = c.id
-   where coalesce(u.net, 0) < 0 or c.monthly_fee * c.days / $8 + coalesce(u.net, 0) > $12
+   where coalesce(u.gross, 0) < 0 or c.monthly_fee * c.days / $8 + coalesce(u.gross, 0) > $11
 ), charged as materialized (
   select c.id, c.customer, c.vin, c.service, c.currency,
-         (c.monthly_fee * c.days / $8 + coalesce(u.net, 0))::numeric as net,
+         (c.monthly_fee * c.days / $8 + coalesce(u.gross, 0))::numeric as gross,
+         ((least(end_at, $5) - interval '1 microsecond') at time zone $6)::date as supplied_on,
          case when c.days > 0 and c.monthly_fee > 0 then jsonb_build_array(jsonb_build_object(
            'kind', 'fixed fee', 'unit', 'day', 'quantity', c.days, 'out_of', $8::integer,
-           'unit_price', c.monthly_fee, 'net', c.monthly_fee * c.days / $8)) else '[]' end
+           'unit_price', c.monthly_fee, 'gross', c.monthly_fee * c.days / $8)) else '[]' end
          || coalesce(u.lines, '[]') as lines
     from counted c left join used u
       on u.id = c.id and not exists (select from unfit x where x.id = c.id)
    where c.days > 0 and c.monthly_fee > 0 or u.id is not null
 ), numbered as materialized (
-  select c.*, row_number() over (order by c.id) as i from charged c where c.net <= $12
+  select c.*, row_number() over (order by c.id) as i from charged c where c.gross <= $11
+), taxed as materialized (
+  select n.*, sale.market, r.id as tax_rate, r.basis_points, c.language,
+         b.customer is null and n.gross <= m.simplified_up_to as simplified,
+         case when b.customer is not null then buyer_of(n.customer)
+              when c.name is not null then jsonb_build_object('name', c.name) end as buyer
+    from numbered n left join customers c on c.id = n.customer
+    left join billing_details b on b.customer = n.customer
+    cross join lateral (select coalesce(market_of_address(b.country, b.postcode),
+      (select s.market from tax_settings s)) as market) sale
+    left join markets m on m.code = sale.market
+    left join tax_rates r on r.market = sale.market and r.goods = 'subscription'
+     and r.valid @> n.supplied_on
 ), issued as materialized (
-  select n.id, n.customer, n.vin, n.service, n.currency, n.lines, n.net::bigint as net,
-         (2 * n.net::bigint * $9 + 10000) / 20000 as iva, now_.at, n.i + $11 - 1 as number,
-         overlay($13 || to_hex($14::bigint + 2 * n.i) placing '-' from 24 for 0)::uuid
+  select n.id, n.customer, n.vin, n.service, n.currency, n.lines, n.gross::bigint as gross,
+         tax_in(n.gross::bigint, n.basis_points) as iva, n.market, n.tax_rate, n.basis_points,
+         n.supplied_on, n.language, n.simplified, n.buyer, now_.at, n.i + $10 - 1 as number,
+         overlay($12 || to_hex($13::bigint + 2 * n.i) placing '-' from 24 for 0)::uuid
            as invoice_id,
-         overlay($13 || to_hex($14::bigint + 2 * n.i + 1) placing '-' from 24 for 0)::uuid
+         overlay($12 || to_hex($13::bigint + 2 * n.i + 1) placing '-' from 24 for 0)::uuid
            as payment_id
-    from numbered n cross join (select db_now() as at offset 0) now_
+    from taxed n cross join (select db_now() as at offset 0) now_
 ), written as (
   insert into invoices (id, series, number, kind, subscription, customer, month, service, vin,
-      currency, lines, net, iva_basis_points, iva, gross, payment_id, issued_at)
-  select invoice_id, $10, number, 'invoice', id, customer, $1, service, vin, currency, lines, net,
-         $9, iva, net + iva, case when net > 0 then payment_id end, at from issued
+      currency, lines, net, iva_basis_points, iva, gross, payment_id, market, tax_rate, supplied_on,
+      language, simplified, seller, buyer_digest, issued_at)
+  select invoice_id, $9, number, 'invoice', id, customer, $1, service, vin, currency, lines,
+         gross - iva, basis_points, iva, gross, case when gross > 0 then payment_id end, market,
+         tax_rate, supplied_on, language, simplified, $14,
+         sha256(convert_to(buyer::text, 'UTF8')), at from issued
+), made_out as (
+  insert into document_buyers (invoice, buyer)
+  select invoice_id, buyer from issued where buyer is not null
 ), marked as (
   update usage_records u set invoice = i.invoice_id
     from issued i join counted c on c.id = i.id
@@ -174,8 +194,8 @@ class Terms:
     month: Month
     interval: Interval
     zone: str
-    iva_basis_points: int
     series: str
+    seller: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,11 +269,11 @@ class BillingRuns:
             terms.zone,
             first_day(terms.month),
             terms.month.days,
-            terms.iva_basis_points,
             terms.series,
             first,
-            AMOUNT_MAX // 2,
+            AMOUNT_MAX,
             *ids,
+            terms.seller,
         )
         assert batch is not None, "a batch is one row"
         after = await within.fetchrow(

@@ -51,6 +51,7 @@ HISTORY: Final = (
         "payment_events", "at", ("payment_id", "seq"),  # an export holds these, and is checked
         ("payment_id", "seq", "event", "from_state", "to_state", "source", "facts", "at", "hash"),
     ),
+    HistoryTable("payment_taxes", "recorded_at", ("payment_id",)),
     HistoryTable("report_mappings", "kept_at", ("name", "version")),
     HistoryTable("resolution_claims", "claimed_at", ("payment_id",)),
     HistoryTable("sealed_reports", "sealed_at", ("gateway", "day", "form")),
@@ -74,6 +75,7 @@ HISTORY: Final = (
     HistoryTable("outcome_decisions", "decided_at", only="state <> 'proposed'"),
     HistoryTable("deposit_decisions", "decided_at", only="state <> 'proposed'"),
     HistoryTable("discrepancy_resolutions", "decided_at", only="state <> 'proposed'"),
+    HistoryTable("credit_note_decisions", "decided_at", only="state <> 'proposed'"),
 )  # fmt: skip
 BY_NAME: Final = {table.name: table for table in HISTORY}
 OF_THE_HEADS: Final = frozenset({"history_heads", "history_leaves"})

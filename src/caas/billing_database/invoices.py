@@ -7,7 +7,7 @@ off is never charged again.
 
 import dataclasses
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -16,21 +16,23 @@ from caas.errors import NotFoundError
 
 PAGE_ROWS_MAX: Final = 200
 INVOICE: Final = "invoice"
+ADVANCE: Final = "advance invoice"
+VEHICLE: Final = "vehicle invoice"
+SERVICE: Final = "service invoice"
 CREDIT_NOTE: Final = "credit note"
 
 ONE: Final = "select * from invoice_states where id = $1"
 LISTED: Final = """
-select * from invoice_states
- where ($1::uuid is null
-        or subscription in (select s.id from subscriptions s where s.customer = $1))
-   and ($2::uuid is null or subscription = $2)
+select * from invoice_states i
+ where ($1::uuid is null or customer = $1)
+   and ($2::uuid is null or coalesce(subject, subscription) = $2)
    and ($3::text is null or month = $3) and ($4::uuid is null or corrects = $4)
-   and ($5::uuid is null or id < $5) order by id desc limit $6
+   and ($5::timestamptz is null or issued_at >= $5) and ($6::timestamptz is null or issued_at < $6)
+   and ($7::uuid is null
+        or (issued_at, id) < (select c.issued_at, c.id from invoices c where c.id = $7))
+ order by issued_at desc, id desc limit $8
 """
-LOCKED: Final = """
-select s.id from invoices i join subscriptions s on s.id = i.subscription
- where i.id = $1 for update of s
-"""
+LOCKED: Final = "select id from invoices where id = $1 for update"
 CHARGEABLE: Final = """
 select not exists (select from written_off_invoices w where w.invoice = $1)
    and not exists (select from payments p where p.subject = $1 and p.captured_amount > 0)
@@ -45,25 +47,20 @@ insert into written_off_invoices (invoice, payment_id, because, at) values ($1, 
 on conflict do nothing returning invoice
 """
 NOW: Final = "select db_now()"
-NEXT_NUMBER: Final = """
-insert into invoice_series as s (series, next) values ($1, 2)
-on conflict (series) do update set next = s.next + 1 returning next - 1
-"""
 LEFT: Final = """
 select i.net + coalesce(sum(n.net), 0)::bigint as net,
-       i.iva + coalesce(sum(n.iva), 0)::bigint as iva
-  from invoices i left join invoices n on n.subscription = i.subscription and n.month = i.month
-   and n.corrects = i.id
+       i.iva + coalesce(sum(n.iva), 0)::bigint as iva, coalesce(max(n.correction), 0) + 1 as next
+  from invoices i left join invoices n on n.corrects = i.id
  where i.id = $1 group by i.id
 """
-CREDIT: Final = """
-insert into invoices (id, series, number, kind, subscription, customer, month, service, vin,
-    currency, lines, net, iva_basis_points, iva, gross, corrects, correction, reason, issued_at)
-select $2, $3, $4, 'credit note', subscription, customer, month, service, vin, currency, $5, $6,
-    iva_basis_points, $7, $6::bigint + $7::bigint, id, (
-      select max(n.correction) + 1 from invoices n
-       where n.subscription = i.subscription and n.month = i.month), $8, db_now()
-  from invoices i where id = $1
+WRITTEN_OFF: Final = "select payment_id, because from written_off_invoices where invoice = $1"
+
+
+OTHER_SELLER: Final = """
+select i.seller->>'vat_id' as vat_id from invoice_series s
+  cross join lateral (select seller from invoices i where i.series = s.series and seller is not null
+                       order by number desc limit 1) i
+ where regexp_replace(s.series, '[ARSV]?[0-9]{4}$', '') = $1 and i.seller->>'vat_id' <> $2 limit 1
 """
 
 
@@ -77,7 +74,8 @@ class InvoiceNotFoundError(NotFoundError):
 class Invoice:
     """An invoice or a credit note, and where it stands; amounts in minor units of `currency`.
 
-    `lines`: `{"kind", "unit", "quantity", "out_of", "unit_price", "net"}`, as `ChargeLine` says.
+    `lines`: `{"kind", "unit", "quantity", "out_of", "unit_price", "gross"}`, as `ChargeLine` says;
+    `net` in place of `gross` where prices were written without their tax.
     `credited` is what credit notes took back of it, IVA included.
     """
 
@@ -85,11 +83,12 @@ class Invoice:
     series: str
     number: int
     kind: str
-    subscription: UUID
+    subject: UUID | None
+    subscription: UUID | None
     customer: UUID
-    month: str
-    service: str
-    vin: str
+    month: str | None
+    service: str | None
+    vin: str | None
     currency: str
     lines: list[dict[str, Any]]
     net: int
@@ -98,13 +97,30 @@ class Invoice:
     gross: int
     payment_id: UUID | None
     corrects: UUID | None
+    refund: UUID | None
     reason: str | None
+    market: str | None
+    tax_rate: int | None
+    tax_category: str | None
+    exempt_because: str | None
+    supplied_on: date | None
+    simplified: bool
+    language: str | None
+    seller: dict[str, str] | None
+    buyer: dict[str, str] | None
+    digest: bytes | None
     issued_at: datetime
     last_payment: UUID | None
     payment_state: str | None
     decline_code: str | None
     credited: int
     state: str
+
+    @property
+    def of_subscription(self) -> UUID:
+        """The subscription whose month it is."""
+        assert self.subscription is not None, "a month's invoice is of a subscription"
+        return self.subscription
 
     @property
     def full_number(self) -> str:
@@ -122,23 +138,16 @@ class FailedCharges:
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """What of an invoice no credit note has taken back, in minor units."""
+    """What of an invoice no credit note has taken back, in minor units; `next` counts them."""
 
     net: int
     iva: int
+    next: int
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewCreditNote:
-    """What a credit note takes back: amounts below zero, in the currency of its invoice."""
-
-    id: UUID
-    corrects: UUID
-    series: str
-    lines: list[dict[str, Any]]
-    net: int
-    iva: int
-    reason: str
+    @property
+    def gross(self) -> int:
+        """What of it is left to be taken back, tax included."""
+        return self.net + self.iva
 
 
 class InvoiceRows:
@@ -164,18 +173,21 @@ class InvoiceRows:
             raise InvoiceNotFoundError(f"No invoice has the id {invoice_id}.")
         return invoice
 
-    async def listed(
+    async def listed(  # noqa: PLR0913  # what documents are searched by, by name
         self,
         *,
         customer: UUID | None = None,
-        subscription: UUID | None = None,
+        subject: UUID | None = None,
         month: str | None = None,
         corrects: UUID | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
         before: UUID | None = None,
+        rows_max: int = PAGE_ROWS_MAX,
     ) -> list[Invoice]:
-        """Return invoices and credit notes, newest first, at most a page of them."""
+        """Return documents, newest first, at most a page of them; `until` is not included."""
         rows = await self._database.fetch(
-            LISTED, customer, subscription, month, corrects, before, PAGE_ROWS_MAX
+            LISTED, customer, subject, month, corrects, since, until, before, rows_max
         )
         return [_invoice(row) for row in rows]
 
@@ -211,22 +223,17 @@ class InvoiceRows:
         """Return what of an invoice no credit note has taken back yet."""
         row = await within.fetchrow(LEFT, invoice.id)
         assert row is not None, "an invoice that was read is there"
-        return Left(row["net"], row["iva"])
+        return Left(row["net"], row["iva"], row["next"])
 
-    async def credit(self, note: NewCreditNote, *, within: Connection) -> None:
-        """Issue a credit note under the next number of its series."""
-        number = await within.fetchval(NEXT_NUMBER, note.series)
-        await within.execute(
-            CREDIT,
-            note.corrects,
-            note.id,
-            note.series,
-            number,
-            note.lines,
-            note.net,
-            note.iva,
-            note.reason,
-        )
+    async def other_seller(self, series: str, vat_id: str) -> str | None:
+        """Return the VAT id of another seller whose series begin so."""
+        row = await self._database.fetchrow(OTHER_SELLER, series, vat_id)
+        return None if row is None else row["vat_id"]
+
+    async def written_off(self, invoice: Invoice, *, within: Connection) -> tuple[UUID, str] | None:
+        """Return the payment that failed for good, and how; None where none did."""
+        row = await within.fetchrow(WRITTEN_OFF, invoice.id)
+        return None if row is None else (row["payment_id"], row["because"])
 
 
 def _invoice(row: Row) -> Invoice:

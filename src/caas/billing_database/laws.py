@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from caas.billing_database import drawn_arrows, erasing, guards
+from caas.billing_database.laws_of_documents import DOCUMENTS
 from caas.billing_database.laws_of_dual_control import DUAL_CONTROL
 from caas.billing_database.laws_of_history import HISTORY_LAWS
 from caas.billing_database.laws_of_money import MONEY
 from caas.billing_database.laws_of_sales import SALES
+from caas.billing_database.laws_of_taxes import TAXES
 from caas.rules.compared_relations import AGREEING
 from caas.rules.order_states import VEHICLE_OF
 from caas.rules.payment_states import AT_REST
@@ -56,7 +58,7 @@ LAWS: Final = (
         """select min(id::text) from payments where live
             group by subject, type having count(*) > 1""",
     ),
-    *(Law(*law) for law in (*MONEY, *DUAL_CONTROL, *SALES, *HISTORY_LAWS)),
+    *(Law(*law) for law in (*MONEY, *TAXES, *DOCUMENTS, *DUAL_CONTROL, *SALES, *HISTORY_LAWS)),
     Law(
         "state_is_fold_of_events",
         "A payment's state is where its events lead, one legal arrow after the other.",
@@ -180,7 +182,7 @@ LAWS: Final = (
         "An invoice is of a subscription, a credit note of an invoice of the same.",
         """select i.id from invoices i left join subscriptions s on s.id = i.subscription
              left join invoices c on c.id = i.corrects
-            where s.customer is distinct from i.customer
+            where i.subscription is not null and s.customer is distinct from i.customer
                or i.corrects is not null and (c.subscription, c.month) is distinct from
                                              (i.subscription, i.month)""",
     ),

@@ -21,7 +21,10 @@ DUAL_CONTROL: Final[tuple[tuple[str, str, str], ...]] = (
               where state = 'agreed' and needs_second
              union all
              select id, proposed_account, decided_account, decided_at from discrepancy_resolutions
-              where state = 'approved' and needs_second_approver)
+              where state = 'approved' and needs_second_approver
+             union all
+             select id, proposed_account, decided_account, decided_at from credit_note_decisions
+              where state = 'agreed')
            select a.id from approved a, since
             where a.approver = a.proposer or (a.approver is null and a.at > since.at)""",
     ),

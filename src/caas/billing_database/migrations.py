@@ -22,6 +22,7 @@ from caas.billing_database.connection import (
     cannot_open,
 )
 from caas.billing_database.database_sessions import APPLICATION_ROLE
+from caas.billing_database.known_markets import write_markets
 from caas.errors import StartupError
 from caas.rules.payment_states import PaymentState, Remark, legal_arrows
 from caas.rules.postings import ACCOUNTS
@@ -121,6 +122,8 @@ async def _run_missing(connection: Connection) -> list[str]:
         await _write_legal_arrows(connection)
         await _grant(connection)
     await _write_accounts(connection)
+    async with connection.transaction():
+        await write_markets(connection)
     await connection.execute(STAND_GUARD)
     return missing
 
@@ -185,7 +188,7 @@ BEHIND_DOORS = (
     "provider_accounts, "
     "clock, migrations, "
     "vehicle_arrows, vehicle_events, order_arrows, order_events, subscription_arrows, "
-    "subscription_events, entitlements, entitlement_terms, entitlement_changes"
+    "subscription_events, payment_taxes, entitlements, entitlement_terms, entitlement_changes"
 )
 APPEND_ONLY = (
     "delivery_evidence, webhook_inbox, ota_commands, settlement_lines, "
@@ -194,7 +197,7 @@ APPEND_ONLY = (
 )
 
 # What is done with is removed from these, and from no others.
-EMPTIED = "open_work, idempotency_keys, sessions, refused_sign_ins"
+EMPTIED = "open_work, idempotency_keys, sessions, refused_sign_ins, documents_due"
 
 GRANTS = (
     "grant usage on schema caas to {role}",

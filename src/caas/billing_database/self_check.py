@@ -52,7 +52,11 @@ FREE_TEXT: Final = (
     "select discrepancy_id::text, concat_ws(' ', by, facts::text) from discrepancy_events",
     "select id::text, note from discrepancy_resolutions",
     "select id::text, name from discrepancy_evidence",
-    "select id::text, reason from invoices where reason is not null",
+    "select id::text, concat_ws(' ', reason, lines::text) from invoices",
+    "select invoice::text, buyer::text from document_buyers",
+    "select invoice::text, reason from credit_note_decisions",
+    """select customer::text, concat_ws(' ', name, street, postcode, city, tax_id)
+         from billing_details""",
 )
 
 

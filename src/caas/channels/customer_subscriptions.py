@@ -184,7 +184,7 @@ async def _to_confirm(
     channels: Channels, subscription: Subscription
 ) -> tuple[Invoice, PaymentView] | None:
     """Return the month that waits for the customer at the gateway, if one does."""
-    for invoice in await channels.rooms.invoices.invoices(subscription=subscription.id):
+    for invoice in await channels.rooms.invoices.invoices(subject=subscription.id):
         if invoice.state == OPEN and invoice.last_payment is not None:
             view = view_of(await channels.rooms.books.payments.get(invoice.last_payment))
             if view.situation is Situation.AT_GATEWAY:
@@ -202,7 +202,7 @@ async def _page(channels: Channels, visit: Visit, template: str) -> Reply:
         view=view,
         begins=await _begins(channels, view.subscription),
         month=await running_month(channels, view.subscription, now) if active else None,
-        invoices=await channels.rooms.invoices.invoices(subscription=view.subscription.id),
+        invoices=await channels.rooms.invoices.invoices(subject=view.subscription.id),
         money_of=Money,
         day_of=first_day_of,
     )

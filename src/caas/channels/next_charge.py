@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from datetime import date, datetime, tzinfo
 from typing import Final
 
-from caas.billing import IVA_BASIS_POINTS
 from caas.billing_database.entitlements import BillingWindow
 from caas.billing_database.subscriptions import Subscription
+from caas.billing_database.tax_rates import TaxRates
 from caas.billing_database.usage_records import Use
 from caas.channels.rooms import Channels
 from caas.rules.mes_vencido import (
@@ -24,6 +24,7 @@ from caas.rules.mes_vencido import (
     calculate_usage_charges,
 )
 from caas.rules.money import Money
+from caas.rules.taxes import Goods
 
 PAGES_READ_MAX: Final = 20
 
@@ -46,6 +47,9 @@ async def running_month(
     zone = channels.settings.zone
     month = Month.containing(now, zone)
     used = await _used(channels, subscription, month, zone)
+    rate = await TaxRates(channels.rooms.books.database).of_customer(
+        subscription.customer, Goods.SUBSCRIPTION
+    )
     window = await channels.rooms.books.entitlements.billing_window(subscription.id, zone=str(zone))
     charges = calculate_usage_charges(
         month,
@@ -54,7 +58,7 @@ async def running_month(
         delivered=_delivered(subscription, window),
         billed_through=window.billed_through if window else None,
         usage=_metered(subscription, used),
-        iva_basis_points=IVA_BASIS_POINTS,
+        iva_basis_points=rate.basis_points if rate else 0,
     )
     following = month.next()
     return RunningMonth(

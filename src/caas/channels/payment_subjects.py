@@ -60,5 +60,5 @@ async def subjects_of(channels: Channels, visit: Visit) -> Subjects:
             **{one.id: services.get(one.service, one.service) for one in subscriptions},
         },
         subscriptions=frozenset(one.id for one in subscriptions),
-        subscription_of_invoice={one.id: one.subscription for one in invoices},
+        subscription_of_invoice={one.id: one.subscription for one in invoices if one.subscription},
     )

@@ -65,7 +65,8 @@ TEMPLATES: Final[Mapping[str, frozenset[str]]] = {
     "payment_method_to_confirm": OF_A_SERVICE,
     "payment_method_changed": frozenset({"service", "vin"}),
     "payment_method_not_changed": frozenset({"service", "vin"}),
-    "credit_note_sent": OF_AN_INVOICE | {"invoice"},
+    "document_sent": OF_A_PAYMENT | {"number", "address"},
+    "credit_note_sent": OF_A_PAYMENT | {"number", "invoice"},
     # What the diagrams do not draw
     "refund_done": OF_A_PAYMENT,
     "alert": frozenset({"kind", "sentence"}),

@@ -93,7 +93,7 @@ class SubscriptionFailure:
             return
         if payment.state is PaymentState.SETTLEMENT_FAILED:
             await self._settlement_failed(invoice, payment)
-        subscription = await self._subscriptions.subscription(invoice.subscription)
+        subscription = await self._subscriptions.subscription(invoice.of_subscription)
         if subscription.state is SubscriptionState.CANCELLED:
             await self._subscriptions.deactivate_service(subscription.id)
 
@@ -126,7 +126,7 @@ class SubscriptionFailure:
 
     async def _cancel(self, invoice: Invoice, payment: Payment, within: Connection) -> None:
         await self._subscriptions.mark_subscription_cancelled(
-            invoice.subscription, payment.id, within=within
+            invoice.of_subscription, payment.id, within=within
         )
         template = "subscription_cancelled_payment_failed"
         await self._tell(template, invoice, payment, within)
@@ -154,7 +154,9 @@ class SubscriptionFailure:
     async def _next_charge(self, invoice: Invoice, within: Connection) -> NewPayment:
         failed = await self._invoices.failed_charges(invoice.id, within=within)
         number = failed.declined + failed.abandoned + 1
-        subscription = await self._subscriptions.subscription(invoice.subscription, within=within)
+        subscription = await self._subscriptions.subscription(
+            invoice.of_subscription, within=within
+        )
         return NewPayment(
             id=derived_id(invoice.id, "charge", number),
             type=PaymentType.SUBSCRIPTION,

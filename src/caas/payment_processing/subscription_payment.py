@@ -208,7 +208,7 @@ class SubscriptionPayment:
         evidence = _usage_snapshot(invoice)
         await self._charges.claim_capture(payment, evidence, within=connection)
         await self._subscriptions.continue_subscription(
-            invoice.subscription, payment.id, within=connection
+            invoice.of_subscription, payment.id, within=connection
         )
         await self._invoice_sent(connection, invoice, payment)
 

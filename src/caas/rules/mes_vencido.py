@@ -9,9 +9,12 @@ The fixed fee is shared out over the days of the month; a day on which the servi
 all counts whole, and counts once: a day that an earlier term of the same service in the vehicle has
 billed is not billed again, so that the days of a month never come to more than its fee.
 
-Rounding, both times in whole minor units: a share of the fee is rounded down, so that the shares of
-one fee never come to more than the fee. IVA is taken once, on the sum of the lines, and rounded
-half up, which is what an EN 16931 invoice must show.
+Fee and unit prices contain their tax, as consumers are told them. Rounding, both times in whole
+minor units: a share of the fee is rounded down, so that the shares of one fee never come to more
+than the fee; the tax in the sum of the lines is rounded half up (`taxes`), and net is the rest.
+
+The rate is that of the day of supply, the last day of the month on which the service was delivered:
+a month is one supply, so that a rate which changes in its middle splits nothing (record 121).
 
 Rules a change must keep:
 
@@ -29,9 +32,7 @@ from typing import Final, Self
 
 from caas.errors import RefusedError
 from caas.rules.money import Money, total
-
-BASIS_POINTS: Final = 10_000
-"""One whole, as tax rates are written: 21 % IVA is 2100."""
+from caas.rules.taxes import tax_in
 
 _MONTH_KEY: Final = re.compile("([0-9]{4})-(0[1-9]|1[0-2])")
 _MONTHS_A_YEAR: Final = 12
@@ -164,12 +165,12 @@ class ChargeLine:
     quantity: int
     out_of: int | None
     unit_price: Money
-    net: Money
+    gross: Money
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsageCharges:
-    """A month's charges: the lines, their sum, the IVA on the sum, and what is to be paid."""
+    """A month's charges: the lines, their sum, the tax in the sum, and what is left net."""
 
     month: Month
     lines: tuple[ChargeLine, ...]
@@ -195,15 +196,15 @@ def calculate_usage_charges(  # noqa: PLR0913  # what a month's charges follow f
     """
     days = delivered_days(month, zone, delivered, billed_through=billed_through)
     lines = (*_fee_lines(month, fee, days), *map(_usage_line, usage))
-    net = total((line.net for line in lines), fee.currency)
-    iva = iva_on(net, iva_basis_points)
+    gross = total((line.gross for line in lines), fee.currency)
+    iva = Money(tax_in(gross.amount, iva_basis_points), fee.currency)
     return UsageCharges(
         month=month,
         lines=lines,
         iva_basis_points=iva_basis_points,
-        net=net,
+        net=gross - iva,
         iva=iva,
-        gross=net + iva,
+        gross=gross,
     )
 
 
@@ -251,13 +252,6 @@ def prorate(fee: Money, *, days: int, out_of: int) -> Money:
     return Money(fee.amount * days // out_of, fee.currency)
 
 
-def iva_on(net: Money, basis_points: int) -> Money:
-    """Return the IVA on a net sum, rounded half up; on a credit it is the same with a minus."""
-    doubled = 2 * abs(net.amount) * basis_points
-    iva = (doubled + BASIS_POINTS) // (2 * BASIS_POINTS)
-    return Money(-iva if net.amount < 0 else iva, net.currency)
-
-
 def _fee_lines(month: Month, fee: Money, days: int) -> tuple[ChargeLine, ...]:
     """Make the line of the fixed fee, when there is a fee and the service was delivered."""
     if not days or not fee.amount:
@@ -268,7 +262,7 @@ def _fee_lines(month: Month, fee: Money, days: int) -> tuple[ChargeLine, ...]:
         quantity=days,
         out_of=month.days,
         unit_price=fee,
-        net=prorate(fee, days=days, out_of=month.days),
+        gross=prorate(fee, days=days, out_of=month.days),
     )
     return (line,)
 
@@ -281,7 +275,7 @@ def _usage_line(usage: MeteredUsage) -> ChargeLine:
         quantity=usage.quantity,
         out_of=None,
         unit_price=usage.unit_price,
-        net=Money(usage.unit_price.amount * usage.quantity, usage.unit_price.currency),
+        gross=Money(usage.unit_price.amount * usage.quantity, usage.unit_price.currency),
     )
 
 

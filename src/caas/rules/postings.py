@@ -4,6 +4,9 @@ An entry is a transfer from one account to another: `amount` minor units are add
 side and taken from the credit side, so the books sum to zero by construction. Amounts that are
 only held stand off balance, on the pair of hold accounts.
 
+Amounts here are gross. What is earned stands net on its account, because the database moves the
+tax in it to `OUTPUT_VAT` in the statement that posts it, whichever that is (record 122).
+
 Rules a change must keep: pure; a movement of nothing has no entry; what one function posts,
 its opposite takes back exactly; `ACCOUNTS` is the whole chart of accounts, and the database takes
 entries on no other account.
@@ -23,6 +26,7 @@ GATEWAY_FEES = "gateway_fees"
 REFUNDS_PAYABLE = "refunds_payable"
 DISPUTED_FUNDS = "disputed_funds"
 RESERVATION_HELD = "reservation_held"
+OUTPUT_VAT = "output_vat"
 GATEWAY_CLAIMS = "gateway_claims"
 UNEXPLAINED_FUNDS = "unexplained_funds"
 RISK_LOSS = "risk_loss"
@@ -107,6 +111,7 @@ ACCOUNTS: Final = frozenset(
         REFUNDS_PAYABLE,
         DISPUTED_FUNDS,
         RESERVATION_HELD,
+        OUTPUT_VAT,
         GATEWAY_CLAIMS,
         UNEXPLAINED_FUNDS,
         *OF_PROVIDER.values(),
@@ -150,6 +155,11 @@ def lost_before_settlement(cause: str, amount: int) -> tuple[Entry, ...]:
 def written_off(payment_type: PaymentType, cause: str, amount: int) -> tuple[Entry, ...]:
     """What was delivered is never charged: earned, and lost beside it, so that both can be seen."""
     return _transfer(risk_loss(cause), earned(payment_type), amount)
+
+
+def loss_not_owed(payment_type: PaymentType, cause: str, amount: int) -> tuple[Entry, ...]:
+    """A credit note says that what was written off was not owed: neither earned nor lost."""
+    return _transfer(earned(payment_type), risk_loss(cause), amount)
 
 
 def reversed_after_settlement(cause: str, amount: int) -> tuple[Entry, ...]:

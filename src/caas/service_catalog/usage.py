@@ -33,7 +33,7 @@ QUANTITY_MAX: Final = 10**9
 WAITING_MAX: Final = 10**10
 """The most of one unit that may wait for an invoice: what a month may bring."""
 
-NET_MAX: Final = AMOUNT_MAX // 2
+MONTH_MAX: Final = AMOUNT_MAX
 """The most that a month may come to before tax: with any tax it is a payment still."""
 
 SOURCE_ID_CHARS_MAX: Final = 200
@@ -308,11 +308,11 @@ def _refuse_too_much(subscription: Subscription, use: Use, waiting: dict[str, in
             f"{WAITING_MAX} may. Check the unit, and take back what was recorded wrongly."
         )
     prices = {metered["unit"]: int(metered["unit_price"]) for metered in subscription.metered}
-    net = subscription.monthly_fee + sum(
+    gross = subscription.monthly_fee + sum(
         quantity * prices.get(unit, 0) for unit, quantity in after.items()
     )
-    if net > NET_MAX:
+    if gross > MONTH_MAX:
         raise UsageTooLargeError(
-            f"With it the month would come to {net} minor units, and a payment carries at most "
-            f"{NET_MAX} before tax. Check the unit, and take back what was recorded wrongly."
+            f"With it the month would come to {gross} minor units, and a payment carries at most "
+            f"{MONTH_MAX}. Check the unit, and take back what was recorded wrongly."
         )

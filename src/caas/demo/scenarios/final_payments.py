@@ -13,6 +13,7 @@ from caas.demo.play import Play, money
 from caas.demo.story import BANKING_NETWORK, ORDER_MANAGEMENT, PAYMENT_GATEWAY, Need, Scene
 
 CONFLICT: Final = 409
+IVA_OF_DEPOSIT: Final = (DEPOSIT * 21 + 60) // 121
 ACCEPTED: Final = 202
 
 
@@ -66,7 +67,8 @@ async def _declined(play: Play) -> None:
     play.expect("another customer's order of the same vehicle is", "ready", other["state"])
     await checks.expect_charges(play, final["id"], 0)
     await checks.expect_told(play, ana, "Payment failed, reservation lost")
-    await checks.expect_ledger(play, deposit, "reservation_held", -DEPOSIT)
+    await checks.expect_ledger(play, deposit, "reservation_held", IVA_OF_DEPOSIT - DEPOSIT)
+    await checks.expect_ledger(play, deposit, "output_vat", -IVA_OF_DEPOSIT)
 
 
 async def _unknown(play: Play) -> None:

@@ -24,7 +24,6 @@ RANGE_PLUS: Final = "range-plus"
 MONTHLY_FEE: Final = 2_990
 KWH_PRICE: Final = 12
 KWH_USED: Final = 40
-IVA_PERCENT: Final = 21
 AFTER_MIDNIGHT_SECONDS: Final = 60
 SERVICE_CATALOG: Final = "Service Catalog"
 BILLING: Final = "Billing Subsystem"
@@ -112,7 +111,7 @@ async def _subscribes_and_uses(play: Play, method: str) -> Subscribed:
     """Subscribe to Monthly Service, Service Active, and what is used until the month is over."""
     ana, vin = await cast.customer(play, "Ana"), await cast.car(play)
     await _range_plus_on_offer(play)
-    price = f"{money(MONTHLY_FEE)} a month, {money(KWH_PRICE)} a kWh, without IVA"
+    price = f"{money(MONTHLY_FEE)} a month, {money(KWH_PRICE)} a kWh, tax included"
     play.step(ana.name, SERVICE_CATALOG, "Subscribe to Monthly Service", price)
     body = {"customer": ana.id, "vin": vin, "service": RANGE_PLUS, "payment_method": method}
     reply = await play.stage.platform.post("/v1/subscriptions", body, scope=cast.FLEET)
@@ -125,11 +124,10 @@ async def _subscribes_and_uses(play: Play, method: str) -> Subscribed:
 
 
 def _due(play: Play) -> int:
-    """Count by hand: the fee for the days that are left of this month, the use, and IVA."""
+    """Count by hand: the fee for the days left of this month, and the use; tax is in them."""
     today = play.now().astimezone(MADRID)
     days = calendar.monthrange(today.year, today.month)[1]
-    net = MONTHLY_FEE * (days - today.day + 1) // days + KWH_USED * KWH_PRICE
-    return (net * (100 + IVA_PERCENT) + 50) // 100
+    return MONTHLY_FEE * (days - today.day + 1) // days + KWH_USED * KWH_PRICE
 
 
 async def _range_plus_on_offer(play: Play) -> None:
@@ -206,7 +204,7 @@ SCENES: Final = (
         title="Mes vencido: a month is used, charged when it is over, and invoiced",
         rule="Diagram 6, Payment Successful; decisions 27 to 30",
         tells="The card is verified with a hold that is let go, and the service is on at once. "
-        "When the month is over, fee and use are charged with IVA and the invoice is sent.",
+        "When the month is over, fee and use are charged and the invoice is sent.",
         ends="month settled, subscription goes on",
         plays=_paid,
         needs=EVERYTHING,

@@ -1,0 +1,142 @@
+"""A customer's billing details: address and tax id, for documents that must name their customer.
+
+Rule a change must keep: they are answered only to keys that may know the customer, and nothing of
+them is kept with an Idempotency-Key.
+"""
+
+from datetime import datetime
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta
+
+from caas.api.answers import Answer, answer_of
+from caas.api.bodies import BodyOf
+from caas.api.call import Call
+from caas.api.operation import Operation
+from caas.api.ownership import refuse_foreign_customer
+from caas.api.patterns import COUNTRY_PATTERN, WRITTEN_PATTERN
+from caas.api.problems import Problem
+from caas.api.rooms import Api
+from caas.api.texts import PersonName
+from caas.billing.document import countries
+from caas.billing_database.billing_details import (
+    BillingDetails,
+    BillingDetailsRows,
+    NewBillingDetails,
+)
+from caas.billing_database.customers import CustomerErasedError
+from caas.errors import NotFoundError, RefusedError
+from caas.rules.scopes import Scope
+from caas.rules.tax_ids import checked_tax_id
+
+TAG: Final = "customers"
+
+Street = Annotated[str, Meta(min_length=1, max_length=200, pattern=WRITTEN_PATTERN)]
+Postcode = Annotated[str, Meta(min_length=1, max_length=20, pattern=WRITTEN_PATTERN)]
+City = Annotated[str, Meta(min_length=1, max_length=100, pattern=WRITTEN_PATTERN)]
+Country = Annotated[str, Meta(pattern=COUNTRY_PATTERN, description="ISO 3166, such as ES.")]
+TaxId = Annotated[
+    str,
+    Meta(
+        min_length=3, max_length=40, pattern=WRITTEN_PATTERN,
+        description="As the customer's tax office writes it, such as 12345678Z.",
+    ),
+]  # fmt: skip
+
+
+class BillingDetailsBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where a customer is; without a name it is the customer's own."""
+
+    name: PersonName | None = None
+    street: Street
+    postcode: Postcode
+    city: City
+    country: Country
+    tax_id: TaxId | None = None
+
+
+class BillingDetailsAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What documents are made out to from now on."""
+
+    name: str
+    street: str
+    postcode: str
+    city: str
+    country: str
+    tax_id: str | None
+    updated_at: datetime
+
+
+class NoBillingDetailsError(NotFoundError):
+    """The customer has given no billing details; documents about vehicles want them."""
+
+    code = "no_billing_details"
+
+
+class UnknownCountryError(RefusedError):
+    """No country has this code; ISO 3166 has two capital letters, such as ES."""
+
+    code = "unknown_country"
+
+
+DETAILS: Final = BodyOf(BillingDetailsBody)
+
+
+async def put_billing_details(api: Api, call: Call) -> Answer:
+    """Write down a customer's address and tax id; documents issued from now on show them."""
+    body = DETAILS.read(call.body)
+    customer = call.ids["customer_id"]
+    await refuse_foreign_customer(api.rooms, call.by, customer)
+    await api.rooms.order_management.customer(customer)
+    if body.country not in countries():
+        raise UnknownCountryError(country=body.country)
+    tax_id = checked_tax_id(body.country, body.tax_id) if body.tax_id else None
+    written = await BillingDetailsRows(api.rooms.books.database).put(
+        customer,
+        NewBillingDetails(
+            name=body.name, street=body.street, postcode=body.postcode, city=body.city,
+            country=body.country, tax_id=tax_id,
+        ),
+    )  # fmt: skip
+    if written is None:
+        raise CustomerErasedError(customer=str(customer))
+    return answer_of(200, _told(written))
+
+
+async def get_billing_details(api: Api, call: Call) -> Answer:
+    """Return a customer's address and tax id, as they said them last."""
+    customer = call.ids["customer_id"]
+    await refuse_foreign_customer(api.rooms, call.by, customer)
+    details = await BillingDetailsRows(api.rooms.books.database).find(customer)
+    if details is None:
+        raise NoBillingDetailsError
+    return answer_of(200, _told(details))
+
+
+def _told(details: BillingDetails) -> BillingDetailsAnswer:
+    return BillingDetailsAnswer(
+        name=details.name,
+        street=details.street,
+        postcode=details.postcode,
+        city=details.city,
+        country=details.country,
+        tax_id=details.tax_id,
+        updated_at=details.updated_at,
+    )
+
+
+_PATH: Final = "/v1/customers/{customer_id:uuid}/billing-details"
+_SCOPES: Final = frozenset({Scope.ORDER_MANAGEMENT, Scope.SERVICE_CATALOG, Scope.OPERATIONS})
+
+BILLING_DETAILS_OPERATIONS: Final = (
+    Operation(
+        id="putBillingDetails", tag=TAG, method="PUT", path=_PATH, body=DETAILS, scopes=_SCOPES,
+        answers={200: BillingDetailsAnswer, 404: Problem, 409: Problem},
+        handle=put_billing_details,
+    ),
+    Operation(
+        id="getBillingDetails", tag=TAG, method="GET", path=_PATH, scopes=_SCOPES,
+        answers={200: BillingDetailsAnswer, 404: Problem}, handle=get_billing_details,
+    ),
+)  # fmt: skip

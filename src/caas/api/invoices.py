@@ -1,0 +1,336 @@
+"""Documents: advance invoices, invoices of vehicles, services and months, and credit notes.
+
+One document has three forms, chosen by `Accept`: JSON, PDF/A-3 with the data inside, and EN 16931
+XML. A credit note gives back what was paid; for what was written off no money moves. The answer
+says which of the two it is.
+
+Rules a change must keep: a document is shown to its customer, to the dealership that sold the
+vehicle, and to callers who are for everybody; a correction is done once for an Idempotency-Key.
+"""
+
+from datetime import date, datetime
+from typing import Final
+from uuid import UUID
+
+import msgspec
+
+from caas.api.answers import Answer, answer_of
+from caas.api.bodies import BodyOf
+from caas.api.call import Call
+from caas.api.idempotency import once
+from caas.api.limits import PAGE_ROWS
+from caas.api.operation import JSON, Operation
+from caas.api.ownership import own_invoice, own_order, refuse_narrowed, refuse_other_customer
+from caas.api.problems import CallRefusedError, Problem
+from caas.api.queries import Limit, QueryOf
+from caas.api.reconciliation import NO_CONTENT
+from caas.api.rooms import Api
+from caas.api.texts import PositiveAmount, Reason
+from caas.billing.document import Document
+from caas.billing_database.credit_note_decisions import CreditNoteProposal
+from caas.billing_database.invoices import Invoice
+from caas.rules.scopes import Scope
+
+TAG: Final = "billing"
+PDF: Final = "application/pdf"
+XML: Final = "application/xml"
+FORMS: Final = (JSON, PDF, XML)
+
+
+class InvoiceQuery(
+    msgspec.Struct,
+    frozen=True,
+    forbid_unknown_fields=True,
+    rename={"since": "from", "until": "to"},
+):
+    """Which documents are listed: `from` and `to` are days of issue, both included."""
+
+    customer: UUID | None = None
+    subject: UUID | None = None
+    since: date | None = None
+    until: date | None = None
+    cursor: UUID | None = None
+    limit: Limit = PAGE_ROWS
+
+
+class CreditNoteBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Why, and how much of it with its tax; without an amount all that is left."""
+
+    reason: Reason
+    amount: PositiveAmount | None = None
+
+
+class InvoiceSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """A document in a list; amounts of a credit note are below zero.
+
+    Of a vehicle's invoice they are what it adds to the advance that it deducts.
+    """
+
+    id: UUID
+    number: str
+    kind: str
+    state: str
+    simplified: bool
+    customer: UUID
+    subject: UUID | None
+    payment: UUID | None
+    corrects: UUID | None
+    refund: UUID | None
+    currency: str
+    net: int
+    tax: int
+    amount: int
+    credited: int
+    issued_at: datetime
+    links: dict[str, str]
+
+
+class InvoicePage(msgspec.Struct, frozen=True):
+    """A page of documents, newest first; `next_cursor` asks for the one after it."""
+
+    data: list[InvoiceSummary]
+    next_cursor: str | None
+
+
+class ProposalAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """A correction that waits for a second person."""
+
+    invoice: UUID
+    amount: int
+    reason: str
+    proposed_by: str
+    proposed_at: datetime
+
+
+class InvoiceAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """A document: where it stands, what it says, and what is proposed to be taken back of it."""
+
+    summary: InvoiceSummary
+    document: Document
+    proposal: ProposalAnswer | None
+
+
+class CreditNoteAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """A credit note, or the proposal of one; `moves_money` says whether it is paid back."""
+
+    moves_money: bool
+    credit_note: InvoiceSummary | None
+    proposal: ProposalAnswer | None
+
+
+class SentAnswer(msgspec.Struct, frozen=True):
+    """A document was sent to its customer."""
+
+    invoice: UUID
+
+
+class NotAcceptableError(CallRefusedError):
+    """A document is given as application/json, application/pdf or application/xml."""
+
+    code = "not_acceptable"
+    http_status = 406
+
+
+LISTED: Final = QueryOf(InvoiceQuery)
+CORRECTION: Final = BodyOf(CreditNoteBody)
+
+
+async def list_invoices(api: Api, call: Call) -> Answer:
+    """List documents, newest first; a narrowed key sees its own."""
+    query = LISTED.read(call.scope["query_string"])
+    if query.customer is not None:
+        refuse_other_customer(call.by, query.customer)
+    if call.by.dealership is not None:
+        if query.subject is None:
+            refuse_narrowed(call.by)
+        else:
+            await own_order(api.rooms, call.by, query.subject)
+    page = await api.rooms.invoices.invoices(
+        customer=query.customer or call.by.customer, subject=query.subject, since=query.since,
+        until=query.until, before=query.cursor, rows_max=query.limit + 1,
+    )  # fmt: skip
+    shown = page[: query.limit]
+    more = str(shown[-1].id) if len(page) > query.limit else None
+    return answer_of(200, InvoicePage([_summary(one) for one in shown], more))
+
+
+async def get_invoice(api: Api, call: Call) -> Answer:
+    """Return a document as JSON, PDF or XML, whichever `Accept` prefers."""
+    form = _preferred(call.headers.get(b"accept", b"*/*").decode("latin-1"))
+    invoice = await own_invoice(api.rooms, call.by, call.ids["invoice_id"])
+    if form == JSON:
+        proposal = await api.rooms.invoices.credit_notes.proposed(invoice.id)
+        answer = InvoiceAnswer(
+            summary=_summary(invoice),
+            document=await api.rooms.invoices.document(invoice.id),
+            proposal=_proposal(proposal) if proposal else None,
+        )
+        return answer_of(200, answer, (b"vary", b"accept"))
+    write = api.rooms.invoices.pdf if form == PDF else api.rooms.invoices.xml
+    file = await write(invoice.id)
+    return Answer(
+        200,
+        file.content,
+        (
+            (b"content-type", form.encode()),
+            (b"content-disposition", f'attachment; filename="{file.name}"'.encode()),
+            (b"vary", b"accept"),
+        ),
+    )
+
+
+async def issue_credit_note(api: Api, call: Call) -> Answer:
+    """Correct a document; what was paid is refunded, above the limit once a second person agrees.
+
+    201 is a credit note, 202 a proposal that waits.
+    """
+    body = CORRECTION.read(call.body)
+    refuse_narrowed(call.by)
+
+    async def correct() -> Answer:
+        done = await api.rooms.invoices.credit_notes.correct(
+            call.ids["invoice_id"], reason=body.reason, gross=body.amount, by=call.by.actor
+        )
+        if done.note is None:
+            assert done.proposal is not None, "a correction is issued or proposed"
+            told = CreditNoteAnswer(
+                moves_money=True, credit_note=None, proposal=_proposal(done.proposal)
+            )
+            return answer_of(202, told)
+        return _issued(done.note)
+
+    return await once(api.rooms.books.keys, call, body, correct)
+
+
+async def approve_credit_note(api: Api, call: Call) -> Answer:
+    """Agree to a proposed credit note, as the second person; it is issued and refunded."""
+    body = NO_CONTENT.read(call.body)
+    refuse_narrowed(call.by)
+
+    async def agree() -> Answer:
+        note = await api.rooms.invoices.credit_notes.agree(call.ids["invoice_id"], by=call.by.actor)
+        return _issued(note)
+
+    return await once(api.rooms.books.keys, call, body, agree)
+
+
+async def reject_credit_note(api: Api, call: Call) -> Answer:
+    """Take the proposal of a credit note back, one's own or another's."""
+    body = NO_CONTENT.read(call.body)
+    refuse_narrowed(call.by)
+
+    async def reject() -> Answer:
+        await api.rooms.invoices.credit_notes.withdraw(call.ids["invoice_id"], by=call.by.actor)
+        told = CreditNoteAnswer(moves_money=False, credit_note=None, proposal=None)
+        return answer_of(200, told)
+
+    return await once(api.rooms.books.keys, call, body, reject)
+
+
+async def send_invoice(api: Api, call: Call) -> Answer:
+    """Send a document to its customer, by the channel by which they are written to."""
+    body = NO_CONTENT.read(call.body)
+    refuse_narrowed(call.by)
+
+    async def send() -> Answer:
+        sent = await api.rooms.invoices.send(call.ids["invoice_id"])
+        return answer_of(202, SentAnswer(sent.id))
+
+    return await once(api.rooms.books.keys, call, body, send)
+
+
+def _issued(note: Invoice) -> Answer:
+    told = CreditNoteAnswer(
+        moves_money=note.refund is not None, credit_note=_summary(note), proposal=None
+    )
+    return answer_of(201, told, (b"location", _address(note.id).encode()))
+
+
+def _preferred(accept: str) -> str:
+    """Return the form that an `Accept` header prefers, the first of ours where it is all one."""
+    wanted: list[tuple[float, int, str]] = []
+    for place, part in enumerate(accept.split(",")):
+        media, *parameters = (one.strip().lower() for one in part.split(";"))
+        weight = next((one[2:] for one in parameters if one.startswith("q=")), "1")
+        try:
+            quality = float(weight)
+        except ValueError:
+            quality = 0.0
+        kinds = {"*/*": JSON, "application/*": JSON, "text/xml": XML}
+        wanted.append((-quality, place, kinds.get(media, media)))
+    for quality, _, media in sorted(wanted):
+        if quality < 0 and media in FORMS:
+            return media
+    raise NotAcceptableError
+
+
+def _address(invoice_id: UUID) -> str:
+    return f"/v1/invoices/{invoice_id}"
+
+
+def _summary(invoice: Invoice) -> InvoiceSummary:
+    return InvoiceSummary(
+        id=invoice.id,
+        number=invoice.full_number,
+        kind=invoice.kind,
+        state=invoice.state,
+        simplified=invoice.simplified,
+        customer=invoice.customer,
+        subject=invoice.subject or invoice.subscription,
+        payment=invoice.last_payment,
+        corrects=invoice.corrects,
+        refund=invoice.refund,
+        currency=invoice.currency,
+        net=invoice.net,
+        tax=invoice.iva,
+        amount=invoice.gross,
+        credited=invoice.credited,
+        issued_at=invoice.issued_at,
+        links={"self": _address(invoice.id)},
+    )
+
+
+def _proposal(proposal: CreditNoteProposal) -> ProposalAnswer:
+    return ProposalAnswer(
+        invoice=proposal.invoice,
+        amount=proposal.gross,
+        reason=proposal.reason,
+        proposed_by=proposal.proposed_by,
+        proposed_at=proposal.proposed_at,
+    )
+
+
+_BILLERS: Final = frozenset({Scope.BILLING, Scope.OPERATIONS})
+_READERS: Final = _BILLERS | {Scope.ORDER_MANAGEMENT, Scope.SERVICE_CATALOG}
+_PATH: Final = "/v1/invoices/{invoice_id:uuid}"
+
+INVOICE_OPERATIONS: Final = (
+    Operation(
+        id="listInvoices", tag=TAG, method="GET", path="/v1/invoices", scopes=_READERS,
+        query=LISTED, answers={200: InvoicePage, 404: Problem}, handle=list_invoices,
+    ),
+    Operation(
+        id="getInvoice", tag=TAG, method="GET", path=_PATH, scopes=_READERS, also=(PDF, XML),
+        answers={200: InvoiceAnswer, 404: Problem, 406: Problem}, handle=get_invoice,
+    ),
+    Operation(
+        id="issueCreditNote", tag=TAG, method="POST", path=f"{_PATH}/credit-notes",
+        scopes=_BILLERS, body=CORRECTION, handle=issue_credit_note,
+        answers={201: CreditNoteAnswer, 202: CreditNoteAnswer, 404: Problem, 409: Problem},
+    ),
+    Operation(
+        id="approveCreditNote", tag=TAG, method="POST", path=f"{_PATH}/credit-notes/approval",
+        scopes=frozenset({Scope.OPERATIONS}), body=NO_CONTENT, handle=approve_credit_note,
+        answers={201: CreditNoteAnswer, 404: Problem, 409: Problem},
+    ),
+    Operation(
+        id="rejectCreditNote", tag=TAG, method="POST", path=f"{_PATH}/credit-notes/rejection",
+        scopes=_BILLERS, body=NO_CONTENT, handle=reject_credit_note,
+        answers={200: CreditNoteAnswer, 404: Problem, 409: Problem},
+    ),
+    Operation(
+        id="sendInvoice", tag=TAG, method="POST", path=f"{_PATH}/sending", scopes=_BILLERS,
+        body=NO_CONTENT,
+        answers={202: SentAnswer, 404: Problem}, handle=send_invoice,
+    ),
+)  # fmt: skip

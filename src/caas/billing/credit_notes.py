@@ -1,0 +1,224 @@
+"""Corrections by people: a credit note says what an invoice asked for too much, and gives it back.
+
+Whether money moves follows from the invoice, not from whoever corrects it: what was paid is given
+back in the same measure; what was written off was never paid, and no money moves. What gives back
+more than one person may decide about is proposed by one and agreed to by another.
+
+Rules a change must keep: together the credit notes of an invoice never take back more than it asked
+for; a credit note and what follows from it are one commit.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+from caas import dual_control
+from caas.billing.drafts import REASON_CHARS_MAX, credit_note
+from caas.billing.letterhead import Letterhead
+from caas.billing_database.actors import Actor
+from caas.billing_database.books import Books
+from caas.billing_database.connection import Connection
+from caas.billing_database.credit_note_decisions import CreditNoteDecisions, CreditNoteProposal
+from caas.billing_database.documents import DocumentRows, NewDocument
+from caas.billing_database.identifiers import derived_id, new_id
+from caas.billing_database.invoices import CREDIT_NOTE, Invoice, InvoiceRows
+from caas.billing_database.moves import move_of
+from caas.errors import ConflictError, RefusedError, UnavailableError
+from caas.notifications import Notifications
+from caas.payment_processing.refund_calls import REFUND
+from caas.payment_processing.subscription_failure import DECLINED, LOSS_CAUSE
+from caas.rules import postings
+from caas.rules.card_numbers import contains_card_number
+from caas.rules.discrepancies import is_large
+from caas.rules.money import Money
+from caas.rules.payment_states import Remark
+
+REFUND_CREDIT_NOTE: Final = "refund_credit_note"
+SETTLEMENT_FAILED_CAUSE: Final = "settlement_failed"
+CORRECTABLE: Final = frozenset({"paid", "written off"})
+
+
+class NotCorrectableError(ConflictError):
+    """Only an invoice whose charge has ended can be corrected, and never by more than is left."""
+
+    code = "not_correctable"
+
+
+class InvalidReasonError(RefusedError):
+    """A credit note needs a reason that its customer can read."""
+
+    code = "invalid_reason"
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """What came of a correction: a credit note, or a proposal that waits for a second person."""
+
+    note: Invoice | None = None
+    proposal: CreditNoteProposal | None = None
+
+
+class CreditNotes:
+    """The desk at which invoices are corrected."""
+
+    def __init__(
+        self, *, books: Books, letterhead: Letterhead, notifications: Notifications
+    ) -> None:
+        """Issue under this letterhead."""
+        self._books = books
+        self._letterhead = letterhead
+        self._notifications = notifications
+        self._rows = InvoiceRows(books.database)
+        self._documents = DocumentRows(books.database)
+        self._decisions = CreditNoteDecisions(books.database)
+
+    async def correct(
+        self, invoice_id: UUID, *, reason: str, gross: int | None = None, by: Actor
+    ) -> Correction:
+        """Issue a credit note, or propose it where it gives back what two people decide about.
+
+        Raises:
+            InvoiceNotFoundError: there is no such invoice.
+            InvalidReasonError: the reason is empty, too long, or holds a card number.
+            NotCorrectableError: its charge has not ended, or less is left of it.
+            DecisionPendingError: a proposal waits already.
+        """
+        text = _checked(reason)
+        invoice = await self._rows.get(invoice_id)
+        async with self._books.database.connection() as connection:
+            taken = await self._taken(invoice, gross, connection)
+        if invoice.state != "paid" or not is_large(Money(taken, invoice.currency)):
+            return Correction(note=await self.issue(invoice_id, reason=text, gross=taken))
+        if not await self._decisions.propose(invoice_id, gross=taken, reason=text, by=by):
+            raise dual_control.DecisionPendingError(invoice=str(invoice_id))
+        return Correction(proposal=await self._decisions.proposed(invoice_id))
+
+    async def proposed(self, invoice_id: UUID) -> CreditNoteProposal | None:
+        """Return what is proposed to be taken back of an invoice, if something is."""
+        return await self._decisions.proposed(invoice_id)
+
+    async def agree(self, invoice_id: UUID, *, by: Actor) -> Invoice:
+        """Agree as the second person, and issue the credit note.
+
+        Raises:
+            NothingProposedError, SamePersonError, ApprovalNeedsAccountError,
+            ApproverNotValidError: as dual control has it.
+            NotCorrectableError: less is left of the invoice by now.
+        """
+        note_id = new_id()
+
+        async def together(connection: Connection) -> None:
+            agreed = await dual_control.approve(
+                self._decisions, invoice_id, by=by, within=connection
+            )
+            await self._credit(invoice_id, note_id, agreed.reason, agreed.gross, connection)
+
+        await self._books.database.in_transaction(together)
+        return await self._rows.get(note_id)
+
+    async def withdraw(self, invoice_id: UUID, *, by: Actor) -> None:
+        """Take a proposal back, one's own or another's.
+
+        Raises:
+            NothingProposedError: none waits.
+        """
+
+        async def alone(connection: Connection) -> None:
+            await dual_control.reject(self._decisions, invoice_id, by=by, within=connection)
+
+        await self._books.database.in_transaction(alone)
+
+    async def issue(self, invoice_id: UUID, *, reason: str, gross: int | None = None) -> Invoice:
+        """Take back what an invoice asked for too much: `gross` of it, or all that is left.
+
+        Raises:
+            InvoiceNotFoundError: there is no such invoice.
+            InvalidReasonError: the reason is empty, too long, or holds a card number.
+            NotCorrectableError: its charge has not ended, or less is left of it.
+        """
+        text, note_id = _checked(reason), new_id()
+
+        async def alone(connection: Connection) -> None:
+            await self._credit(invoice_id, note_id, text, gross, connection)
+
+        await self._books.database.in_transaction(alone)
+        return await self._rows.get(note_id)
+
+    async def _taken(self, invoice: Invoice, gross: int | None, within: Connection) -> int:
+        left = await self._rows.left(invoice, within=within)
+        taken = left.gross if gross is None else gross
+        if invoice.kind == CREDIT_NOTE or invoice.state not in CORRECTABLE:
+            raise NotCorrectableError
+        if not 0 < taken <= left.gross:
+            raise NotCorrectableError(f"{left.gross} minor units {invoice.currency} are left.")
+        return taken
+
+    async def _credit(
+        self, invoice_id: UUID, note_id: UUID, reason: str, gross: int | None, within: Connection
+    ) -> None:
+        await self._rows.lock(invoice_id, within=within)
+        invoice = await self._rows.get(invoice_id, within=within)
+        taken = await self._taken(invoice, gross, within)
+        paid = invoice.last_payment if invoice.state == "paid" else None
+        note = credit_note(
+            invoice,
+            await self._rows.left(invoice, within=within),
+            self._letterhead,
+            await self._rows.now(within=within),
+            gross=taken,
+            reason=reason,
+            refund=derived_id(paid, REFUND, key_of(note_id)) if paid else None,
+            note_id=note_id,
+        )
+        await self._documents.issue([note], within=within)
+        if paid is None:
+            await self._take_back_loss(invoice, note, within)
+        else:
+            await self._books.work.add(REFUND_CREDIT_NOTE, note_id, within=within)
+        await self._tell(await self._rows.get(note_id, within=within), invoice, within)
+
+    async def _take_back_loss(
+        self, invoice: Invoice, note: NewDocument, within: Connection
+    ) -> None:
+        """What was written off was not owed: it is neither earned nor lost, nor taxed."""
+        written_off = await self._rows.written_off(invoice, within=within)
+        assert written_off is not None, "what may be corrected was paid or written off"
+        payment = await self._books.payments.get(written_off[0], within=within)
+        cause = LOSS_CAUSE if written_off[1] == DECLINED else SETTLEMENT_FAILED_CAUSE
+        remark = move_of(
+            payment,
+            Remark.LOSS_BOOKED,
+            source=f"credit-note:{note.id}",
+            facts={"credit_note": str(note.id)},
+            entries=postings.loss_not_owed(payment.type, cause, -note.gross),
+        )
+        moved = await self._books.moves.apply(remark, within=within)
+        if not moved.moved:
+            raise UnavailableError("The payment is moving; try again shortly.")
+
+    async def _tell(self, note: Invoice, invoice: Invoice, within: Connection) -> None:
+        await self._notifications.tell(
+            audience="customer",
+            recipient=invoice.customer,
+            template="credit_note_sent",
+            facts={
+                "number": note.full_number,
+                "invoice": invoice.full_number,
+                "amount": -note.gross,
+                "currency": note.currency,
+            },
+            subject=note.id,
+            within=within,
+        )
+
+
+def key_of(note_id: UUID) -> str:
+    """Return the key of the refund that a credit note asks for: the same note, the same refund."""
+    return f"credit-note:{note_id}"
+
+
+def _checked(reason: str) -> str:
+    text = reason.strip()
+    if not 1 <= len(text) <= REASON_CHARS_MAX or contains_card_number(text):
+        raise InvalidReasonError
+    return text

@@ -1,0 +1,155 @@
+"""What a document will say before it has a number: from a payment that was made, or a correction.
+
+A deposit is documented by an advance invoice, the rest of a vehicle's price by an invoice of the
+whole price which deducts the advance, a service by an invoice. Their amounts here are those of the
+payment: what a document says, less what it deducts.
+
+Rules a change must keep: pure; a draft's tax is that which the payment fell under, so that ledger
+and documents agree to the unit.
+"""
+
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from caas.billing.document_words import words
+from caas.billing.letterhead import Letterhead
+from caas.billing_database.connection import Row
+from caas.billing_database.documents import NewDocument
+from caas.billing_database.identifiers import new_id
+from caas.billing_database.invoices import (
+    ADVANCE,
+    CREDIT_NOTE,
+    SERVICE,
+    VEHICLE,
+    Invoice,
+    Left,
+)
+from caas.rules.payment_types import PaymentType
+from caas.rules.taxes import tax_left
+
+KIND_OF: Final = {
+    PaymentType.RESERVATION: ADVANCE,
+    PaymentType.FINAL: VEHICLE,
+    PaymentType.SERVICE: SERVICE,
+}
+DEDUCTED: Final = "deducted advance"
+REASON_CHARS_MAX: Final = 200
+
+
+def of_payment(paid: Row, letterhead: Letterhead, now: datetime) -> NewDocument:
+    """Draft the document of a payment, made out to its customer as known today."""
+    kind = KIND_OF[PaymentType(paid["type"])]
+    small = kind == SERVICE and paid["gross"] <= paid["simplified_up_to"]
+    return NewDocument(
+        id=new_id(),
+        series=letterhead.series_of(kind, now),
+        kind=kind,
+        subject=paid["subject"],
+        customer=paid["customer"],
+        service=paid["service"],
+        vin=paid["vin"],
+        currency=paid["currency"],
+        lines=_lines(kind, paid, letterhead),
+        net=paid["gross"] - paid["tax"],
+        iva_basis_points=paid["basis_points"],
+        iva=paid["tax"],
+        gross=paid["gross"],
+        payment_id=paid["payment_id"],
+        correction=0,
+        advance=paid["advance"],
+        market=paid["market"],
+        tax_rate=paid["rate"],
+        supplied_on=paid["supplied_on"],
+        simplified=small and not paid["has_details"],
+        language=paid["language"],
+        seller=letterhead.as_issued,
+        buyer=paid["buyer"],
+    )
+
+
+def credit_note(  # noqa: PLR0913  # what a correction follows from, by name
+    invoice: Invoice,
+    left: Left,
+    letterhead: Letterhead,
+    now: datetime,
+    *,
+    gross: int,
+    reason: str,
+    refund: UUID | None,
+    note_id: UUID | None = None,
+    buyer: dict[str, str] | None = None,
+) -> NewDocument:
+    """Draft the credit note that takes back `gross` of what is left of a document."""
+    tax = left.iva - tax_left(invoice.iva, left=left.gross - gross, of=invoice.gross)
+    return NewDocument(
+        id=note_id or new_id(),
+        series=letterhead.series_of(CREDIT_NOTE, now),
+        kind=CREDIT_NOTE,
+        subject=invoice.subject,
+        subscription=invoice.subscription,
+        customer=invoice.customer,
+        month=invoice.month,
+        service=invoice.service,
+        vin=invoice.vin,
+        currency=invoice.currency,
+        lines=[_line("correction", -gross)],
+        net=tax - gross,
+        iva_basis_points=invoice.iva_basis_points,
+        iva=-tax,
+        gross=-gross,
+        corrects=invoice.id,
+        correction=left.next,
+        refund=refund,
+        reason=reason.strip()[:REASON_CHARS_MAX],
+        market=invoice.market,
+        tax_rate=invoice.tax_rate,
+        supplied_on=invoice.supplied_on,
+        simplified=invoice.simplified,
+        language=invoice.language or letterhead.language,
+        seller=letterhead.as_issued,
+        buyer=buyer or invoice.buyer,
+    )
+
+
+def _lines(kind: str, paid: Row, letterhead: Letterhead) -> list[dict[str, Any]]:
+    said = words(paid["language"] or letterhead.language)
+    gross = paid["gross"]
+    if kind == ADVANCE:
+        return [_line("deposit", gross, said["deposit"].format(model=paid["model"]))]
+    if kind == SERVICE:
+        name = said["service"].format(name=paid["service_name"], days=paid["duration_days"])
+        return [_line("service", gross, name)]
+    if paid["advance"] is None:
+        return [_line("vehicle", gross, said["rest"].format(model=paid["model"]))]
+    advance = paid["advance_gross"]
+    deducted = {
+        "kind": DEDUCTED,
+        "number": f"{paid['advance_series']}-{paid['advance_number']:06}",
+        "issued_on": paid["advance_at"].astimezone(letterhead.zone).date().isoformat(),
+        "net": advance - paid["advance_iva"],
+        "iva": paid["advance_iva"],
+        "gross": advance,
+    }
+    if paid["advance_basis_points"] == paid["basis_points"]:
+        return [_line("vehicle", gross + advance, paid["model"]), deducted]
+    taxed_before = {
+        "basis_points": paid["advance_basis_points"],
+        "category": paid["advance_category"],
+        "exempt_because": paid["advance_exempt_because"],
+    }
+    first = _line("vehicle", advance, said["deposit"].format(model=paid["model"]))
+    rest = _line("vehicle", gross, said["rest"].format(model=paid["model"]))
+    return [rest, {**first, **taxed_before}, deducted]
+
+
+def _line(kind: str, gross: int, name: str = "") -> dict[str, Any]:
+    line = {
+        "kind": kind,
+        "unit": "one",
+        "quantity": 1,
+        "out_of": None,
+        "unit_price": gross,
+        "gross": gross,
+    }
+    return {**line, "name": name} if name else line

@@ -1,0 +1,73 @@
+"""Where a customer is and how their tax office knows them, as they say it today (record 124).
+
+A document keeps what stands here at its issue; erasing a customer clears it here.
+
+Rule a change must keep: an erased customer has no billing details.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from caas.billing_database.connection import Database
+
+ONE: Final = """
+select name, street, postcode, city, country, tax_id, updated_at from billing_details
+ where customer = $1
+"""
+PUT: Final = """
+insert into billing_details as b (customer, name, street, postcode, city, country, tax_id,
+    updated_at)
+select c.id, coalesce($2, c.name), $3, $4, $5, $6, $7, db_now() from customers c
+ where c.id = $1 and c.erased_at is null for update
+on conflict (customer) do update set name = excluded.name, street = excluded.street,
+  postcode = excluded.postcode, city = excluded.city, country = excluded.country,
+  tax_id = excluded.tax_id, updated_at = excluded.updated_at
+returning name, street, postcode, city, country, tax_id, updated_at
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class BillingDetails:
+    """What the law wants of a customer on a full invoice."""
+
+    name: str
+    street: str
+    postcode: str
+    city: str
+    country: str
+    tax_id: str | None
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewBillingDetails:
+    """What a customer says; without a name it is the customer's own."""
+
+    name: str | None
+    street: str
+    postcode: str
+    city: str
+    country: str
+    tax_id: str | None
+
+
+class BillingDetailsRows:
+    """The table of billing details."""
+
+    def __init__(self, database: Database) -> None:
+        """Read and write through this database."""
+        self._database = database
+
+    async def find(self, customer: UUID) -> BillingDetails | None:
+        """Return a customer's billing details, if they gave any."""
+        row = await self._database.fetchrow(ONE, customer)
+        return None if row is None else BillingDetails(**row)
+
+    async def put(self, customer: UUID, new: NewBillingDetails) -> BillingDetails | None:
+        """Write down what a customer says; None for one who was erased."""
+        row = await self._database.fetchrow(
+            PUT, customer, new.name, new.street, new.postcode, new.city, new.country, new.tax_id
+        )
+        return None if row is None else BillingDetails(**row)

@@ -1,0 +1,154 @@
+"""Documents as rows: what is due to be documented, and the one statement that issues (record 123).
+
+Rules a change must keep: a document, its number and the end of what was due are one commit; series
+are locked in the order of their names; a payment has one document, a refund one credit note.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import date
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+
+from caas.billing_database.connection import Connection, Database, Row
+
+DUE: Final = """
+select id, payment_id, refund from documents_due order by id limit $1 for update skip locked
+"""
+DONE: Final = "delete from documents_due where id = any ($1)"
+PAID: Final = """
+select p.id as payment_id, p.type, p.subject, p.customer, p.currency, t.gross, t.tax,
+       t.supplied_on, t.market, t.rate, r.category, r.basis_points, r.reason as exempt_because,
+       m.simplified_up_to, coalesce(o.vin, s.vin) as vin, o.model, s.service, s.duration_days,
+       coalesce(v.names->>c.language, v.name) as service_name, c.language,
+       buyer_of(p.customer) as buyer, b.customer is not null as has_details, a.id as advance,
+       a.series as advance_series, a.number as advance_number, a.issued_at as advance_at,
+       a.gross - coalesce(k.gross, 0) as advance_gross, a.iva - coalesce(k.iva, 0) as advance_iva,
+       x.category as advance_category, x.basis_points as advance_basis_points,
+       x.reason as advance_exempt_because
+  from payments p join payment_taxes t on t.payment_id = p.id
+  join tax_rates r on r.id = t.rate join markets m on m.code = t.market
+  join customers c on c.id = p.customer left join billing_details b on b.customer = p.customer
+  left join orders o on o.id = p.subject and p.type in ('reservation', 'final')
+  left join service_orders s on s.id = p.subject and p.type = 'service'
+  left join services v on v.code = s.service
+  left join payments d on p.type = 'final' and d.subject = p.subject and d.type = 'reservation'
+   and d.captured_amount > d.refunded_amount
+  left join invoices a on a.payment_id = d.id and a.kind = 'advance invoice'
+  left join tax_rates x on x.id = a.tax_rate
+  left join lateral (select -sum(n.gross)::bigint as gross, -sum(n.iva)::bigint as iva
+                       from invoices n where n.corrects = a.id) k on true
+ where p.id = any ($1) and p.type = any ($2)
+   and not exists (select from invoices i where i.payment_id = p.id and i.kind <> 'invoice')
+ order by p.id
+"""
+REFUNDED: Final = """
+select f.id as refund, f.amount, f.reason, f.payment_id, i.id as invoice
+  from refunds f join payments p on p.id = f.payment_id
+  join invoices i on i.kind <> 'credit note' and case when p.type = 'subscription'
+    then i.id = p.subject else i.payment_id = p.id end
+ where f.id = any ($1) and not exists (select from invoices n where n.refund = f.id)
+ order by f.updated_at, f.id
+"""
+TAKE_NUMBERS: Final = """
+insert into invoice_series as s (series, next) values ($1, 1 + $2::bigint)
+on conflict (series) do update set next = s.next + $2 returning next - $2
+"""
+ISSUE: Final = """
+with given as materialized (
+  select * from jsonb_to_recordset($1) as n(id uuid, series text, number bigint, kind text,
+    subscription uuid, subject uuid, customer uuid, month text, service text, vin text,
+    currency text, lines jsonb, net bigint, iva_basis_points integer, iva bigint, gross bigint,
+    payment_id uuid, corrects uuid, correction integer, refund uuid, advance uuid, reason text,
+    market text, tax_rate bigint, supplied_on date, simplified boolean, language text,
+    seller jsonb, buyer jsonb)
+), written as (
+  insert into invoices (id, series, number, kind, subscription, subject, customer, month, service,
+      vin, currency, lines, net, iva_basis_points, iva, gross, payment_id, corrects, correction,
+      refund, advance, reason, market, tax_rate, supplied_on, simplified, language, seller,
+      buyer_digest, issued_at)
+  select id, series, number, kind, subscription, subject, customer, month, service, vin, currency,
+         lines, net, iva_basis_points, iva, gross, payment_id, corrects, correction, refund,
+         advance, reason, market, tax_rate, supplied_on, simplified, language, seller,
+         sha256(convert_to(buyer::text, 'UTF8')), db_now()
+    from given
+)
+insert into document_buyers (invoice, buyer) select id, buyer from given where buyer is not null
+"""
+
+
+class NewDocument(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A document that is to be issued; its number is taken with it."""
+
+    id: UUID
+    series: str
+    kind: str
+    customer: UUID
+    currency: str
+    lines: list[dict[str, Any]]
+    net: int
+    iva_basis_points: int
+    iva: int
+    gross: int
+    subject: UUID | None = None
+    subscription: UUID | None = None
+    month: str | None = None
+    service: str | None = None
+    vin: str | None = None
+    payment_id: UUID | None = None
+    corrects: UUID | None = None
+    correction: int
+    refund: UUID | None = None
+    advance: UUID | None = None
+    reason: str | None = None
+    market: str | None = None
+    tax_rate: int | None = None
+    supplied_on: date | None = None
+    simplified: bool
+    language: str
+    seller: dict[str, str]
+    buyer: dict[str, str] | None = None
+
+
+class DocumentRows:
+    """The tables behind documents."""
+
+    def __init__(self, database: Database) -> None:
+        """Read through this database; writes are the caller's transactions."""
+        self._database = database
+
+    async def due(self, rows_max: int, *, within: Connection) -> list[Row]:
+        """Take what is due, the oldest first: `id`, `payment_id`, and the refund if it is one."""
+        return list(await within.fetch(DUE, rows_max))
+
+    async def done(self, due: Sequence[Row], *, within: Connection) -> None:
+        """End what was due."""
+        await within.execute(DONE, [row["id"] for row in due])
+
+    async def paid(
+        self, payments: Sequence[UUID], types: Sequence[str], *, within: Connection
+    ) -> list[Row]:
+        """Return what documents of these payments say, those left out that have theirs."""
+        return list(await within.fetch(PAID, list(payments), list(types)))
+
+    async def refunded(self, refunds: Sequence[UUID], *, within: Connection) -> list[Row]:
+        """Return refunds without a credit note, each with the document that it corrects."""
+        return list(await within.fetch(REFUNDED, list(refunds)))
+
+    async def issue(self, documents: Sequence[NewDocument], *, within: Connection) -> None:
+        """Issue documents under the next numbers of their series, in the order given."""
+        if not documents:
+            return
+        counted = Counter(document.series for document in documents)
+        following = {
+            series: await within.fetchval(TAKE_NUMBERS, series, counted[series])
+            for series in sorted(counted)
+        }
+        rows = []
+        for document in documents:
+            number = following[document.series]
+            following[document.series] += 1
+            rows.append({**msgspec.to_builtins(document), "number": number})
+        await within.execute(ISSUE, rows)

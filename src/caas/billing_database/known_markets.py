@@ -1,0 +1,51 @@
+"""The markets and tax rates that the project brings along: `markets.toml`, written into the books.
+
+A database learns the markets that it does not know, and the rates of a kind of goods that has none
+in its market; what operations wrote since stays as it is.
+
+Rule a change must keep: nothing that is there is changed.
+"""
+
+import tomllib
+from datetime import date
+from importlib import resources
+from typing import Any, Final
+
+from caas.billing_database.connection import Connection
+
+ADD_MARKET: Final = """
+insert into markets (code, name, country, postcodes, zone, currency, simplified_up_to)
+values ($1, $2, $3, $4, $5, $6, $7) on conflict do nothing
+"""
+ADD_RATES: Final = """
+with known as materialized (select distinct goods from tax_rates where market = $1)
+insert into tax_rates (market, goods, valid, category, basis_points, name, reason, recorded_at)
+select $1, g, daterange(f, u), c, b, n, r, db_now()
+  from unnest($2::text[], $3::date[], $4::date[], $5::text[], $6::integer[], $7::text[], $8::text[])
+    as w(g, f, u, c, b, n, r)
+ where not exists (select from known k where k.goods = w.g)
+"""
+
+
+async def write_markets(connection: Connection) -> None:
+    """Write what the project knows and the database does not."""
+    source = (resources.files("caas.billing_database") / "markets.toml").read_text("utf-8")
+    for code, market in tomllib.loads(source).items():
+        await connection.execute(
+            ADD_MARKET, code, market["name"], market["country"], market.get("postcodes", []),
+            market["zone"], market["currency"], market["simplified_up_to"],
+        )  # fmt: skip
+        rows = [row for rate in market["rates"] for row in _rows(rate)]
+        await connection.execute(ADD_RATES, code, *map(list, zip(*rows, strict=True)))
+
+
+def _rows(
+    rate: dict[str, Any],
+) -> list[tuple[str, date, date | None, str, int, str, str]]:
+    return [
+        (
+            goods, rate["from"], rate.get("until"), rate["category"], rate["basis_points"],
+            rate["name"], rate.get("reason", ""),
+        )
+        for goods in rate["goods"]
+    ]  # fmt: skip

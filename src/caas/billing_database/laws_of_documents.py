@@ -1,0 +1,83 @@
+"""The laws of documents: each payment has its own, and what they say is what the books say.
+
+Each is a name, a sentence and the query for the rows that break it; `laws` has them among its own.
+
+Rule a change must keep: those of `laws`.
+"""
+
+from typing import Final
+
+UNDER_WAY: Final = """
+  (exists (select from documents_due d where d.payment_id = p.id)
+   or exists (select from refunds f where f.payment_id = p.id and f.state in ('waiting', 'sent'))
+   or exists (select from open_work w where w.kind = 'refund_credit_note'
+                and w.subject in (select n.id from invoices n join invoices c on c.id = n.corrects
+                  where c.payment_id = p.id or c.id = p.subject))
+   or exists (select from open_work w where w.kind = 'promised_refund'
+                and w.payload->>'payment' = p.id::text)
+   or exists (select from cases c where c.subject = p.id and c.status = 'open'))
+"""
+OF_PAYMENT: Final = """
+  select i.id from invoices i where i.payment_id = p.id and i.kind <> 'invoice'
+   union all select i.id from invoices i where i.id = p.subject and p.type = 'subscription'
+"""
+
+DOCUMENTS: Final[tuple[tuple[str, str, str], ...]] = (
+    (
+        "every_payment_has_its_document",
+        "A captured payment has one document of its amount, a refund its credit note.",
+        f"""select p.id from payments p join payment_taxes t on t.payment_id = p.id
+            where p.captured_amount > 0 and not {UNDER_WAY}
+              and 1 <> (select count(*) from invoices i
+                         where i.id = any (array({OF_PAYMENT})) and i.gross = p.captured_amount)
+           union all
+           select f.id from refunds f join payments p on p.id = f.payment_id
+             join payment_taxes t on t.payment_id = p.id
+            where f.state = 'succeeded' and not {UNDER_WAY}
+              and not exists (select from invoices n where n.refund = f.id)""",
+    ),
+    (
+        "every_document_has_its_payment",
+        "A document about a payment is of a payment that was captured, to the same customer.",
+        """select i.id from invoices i left join payments p on p.id = i.payment_id
+            where i.kind not in ('invoice', 'credit note')
+              and (p.customer is distinct from i.customer or p.subject <> i.subject
+                   or p.captured_amount < i.gross or p.currency <> i.currency)
+           union all
+           select n.id from invoices n left join invoices i on i.id = n.corrects
+            where n.kind = 'credit note'
+              and (i.kind is null or i.kind = 'credit note' or n.currency <> i.currency
+                   or n.customer <> i.customer)
+           union all
+           select i.id from invoices i join invoices n on n.corrects = i.id
+            group by i.id having i.gross + sum(n.gross) < 0 or i.iva + sum(n.iva) < 0""",
+    ),
+    (
+        "tax_on_documents_is_output_vat",
+        "The tax on a payment's documents is what stands for it on the account of output tax.",
+        f"""select p.id from payments p join payment_taxes t on t.payment_id = p.id
+             left join lateral (
+               select sum(case when e.credit = 'output_vat' then e.amount else -e.amount end) as tax
+                 from ledger_entries e
+                where e.payment_id = p.id and 'output_vat' in (e.debit, e.credit)) l on true
+             left join lateral (
+               select sum(i.iva) as tax from invoices i
+                where i.id = any (array({OF_PAYMENT}))
+                   or i.corrects = any (array({OF_PAYMENT}))) d on true
+            where not {UNDER_WAY} and coalesce(l.tax, 0) <> coalesce(d.tax, 0)""",
+    ),
+    (
+        "documents_are_as_issued",
+        "Every document, and whom it is made out to, says what it said at its issue.",
+        """select i.id from invoices i
+            where i.digest is not null and i.digest <> digest_of_document(i)
+           union all
+           select i.id from invoices i join document_buyers b on b.invoice = i.id
+            where i.digest is not null
+              and i.buyer_digest is distinct from sha256(convert_to(b.buyer::text, 'UTF8'))
+           union all
+           select i.id from invoices i
+            where not i.simplified and i.buyer_digest is not null
+              and not exists (select from document_buyers b where b.invoice = i.id)""",
+    ),
+)

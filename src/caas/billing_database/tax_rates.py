@@ -1,0 +1,212 @@
+"""Markets and their tax rates as rows (decision 58, record 121).
+
+Rules a change must keep: a rate that has begun never changes, another follows it on a day to come;
+every market that sells has a rate for each kind of goods on every day from today on.
+"""
+
+from dataclasses import dataclass
+from datetime import date
+from typing import Final
+
+import asyncpg
+
+from caas.billing_database.connection import Connection, Database, Row
+from caas.errors import NotFoundError, RefusedError
+from caas.rules.taxes import NEEDS_A_REASON, TAXED, Goods, TaxCategory
+
+RATE_MIN: Final = 50
+RATE_MAX: Final = 10_000
+
+LISTED: Final = """
+select market, goods, lower(valid) as first_day, upper(valid) as next_begins, category,
+       basis_points, name, reason
+  from tax_rates where $1::text is null or market = $1
+ order by market, goods, lower(valid)
+"""
+ON: Final = """
+select r.market, r.goods, lower(r.valid) as first_day, upper(r.valid) as next_begins, r.category,
+       r.basis_points, r.name, r.reason
+  from tax_rates r join markets m on m.code = r.market
+ where r.market = $1 and r.goods = $2
+   and r.valid @> coalesce($3::date, (db_now() at time zone m.zone)::date)
+"""
+OF_CUSTOMER: Final = """
+select r.market, r.goods, lower(r.valid) as first_day, upper(r.valid) as next_begins, r.category,
+       r.basis_points, r.name, r.reason
+  from market_of_sale('service', null, $1) as sale(market)
+  join markets m on m.code = sale.market
+  join tax_rates r on r.market = sale.market and r.goods = $2
+   and r.valid @> (db_now() at time zone m.zone)::date
+"""
+MARKETS: Final = """
+select code, name, country, postcodes, zone, currency, simplified_up_to from markets order by code
+"""
+ADD_MARKET: Final = """
+insert into markets (code, name, country, postcodes, zone, currency, simplified_up_to)
+values ($1, $2, $3, $4, $5, $6, $7) on conflict do nothing returning code
+"""
+END: Final = """
+update tax_rates set valid = daterange(lower(valid), $3)
+ where market = $1 and goods = $2 and upper_inf(valid) and lower(valid) < $3
+"""
+BEGIN: Final = """
+insert into tax_rates (market, goods, valid, category, basis_points, name, reason, recorded_at)
+values ($1, $2, daterange($3, null), $4, $5, $6, $7, db_now())
+"""
+SELLS_IN: Final = """
+insert into dealership_markets (dealership, market) values ($1, $2)
+on conflict (dealership) do update set market = excluded.market
+"""
+DEFAULT: Final = "update tax_settings set market = $1 where market <> $1"
+WITHOUT_RATE: Final = """
+select g as goods from unnest($2::text[]) as g
+ where not exists (select from tax_rates r join markets m on m.code = r.market
+   where r.market = $1 and r.goods = g and r.valid @> (db_now() at time zone m.zone)::date)
+ order by g
+"""
+
+
+class UnknownMarketError(NotFoundError):
+    """No market has this code; './caas taxes markets' lists those that there are."""
+
+    code = "unknown_market"
+
+
+class MarketKnownError(RefusedError):
+    """There is a market with this code already."""
+
+    code = "market_known"
+
+
+class InvalidTaxRateError(RefusedError):
+    """The tax rate contradicts itself or what is there."""
+
+    code = "invalid_tax_rate"
+
+
+@dataclass(frozen=True, slots=True)
+class Market:
+    """Where we sell; `postcodes` are beginnings, none for all of the country."""
+
+    code: str
+    name: str
+    country: str
+    postcodes: list[str]
+    zone: str
+    currency: str
+    simplified_up_to: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaxRate:
+    """A rate from `first_day` until the next one begins."""
+
+    market: str
+    goods: Goods
+    first_day: date
+    next_begins: date | None = None
+    category: TaxCategory
+    basis_points: int
+    name: str
+    reason: str = ""
+
+
+class TaxRates:
+    """The tables of markets and tax rates."""
+
+    def __init__(self, database: Database) -> None:
+        """Read and write through this database."""
+        self._database = database
+
+    async def markets(self) -> list[Market]:
+        """Return every market."""
+        return [Market(**row) for row in await self._database.fetch(MARKETS)]
+
+    async def listed(self, market: str | None = None) -> list[TaxRate]:
+        """Return the rates of a market, or of all, in the order in which they hold."""
+        return [_rate(row) for row in await self._database.fetch(LISTED, market)]
+
+    async def on(self, market: str, goods: Goods, day: date | None = None) -> TaxRate | None:
+        """Return the rate of a day, today without one."""
+        row = await self._database.fetchrow(ON, market, goods, day)
+        return None if row is None else _rate(row)
+
+    async def of_customer(self, customer: object, goods: Goods) -> TaxRate | None:
+        """Return the rate that a customer's services fall under today."""
+        row = await self._database.fetchrow(OF_CUSTOMER, customer, goods)
+        return None if row is None else _rate(row)
+
+    async def without_rate(self, market: str) -> list[str]:
+        """Return the kinds of goods that a market has no rate for today."""
+        rows = await self._database.fetch(WITHOUT_RATE, market, [goods.value for goods in Goods])
+        return [row["goods"] for row in rows]
+
+    async def sell_in(self, market: str) -> None:
+        """Make a market the one where sales belong of which nothing else says it."""
+        await self._database.fetch(DEFAULT, market)
+
+    async def add_market(self, market: Market) -> None:
+        """Write down a market; it sells once it has its rates.
+
+        Raises:
+            MarketKnownError: its code is taken.
+        """
+        row = await self._database.fetchrow(
+            ADD_MARKET, market.code, market.name, market.country, market.postcodes, market.zone,
+            market.currency, market.simplified_up_to,
+        )  # fmt: skip
+        if row is None:
+            raise MarketKnownError(market=market.code)
+
+    async def change(self, rate: TaxRate) -> None:
+        """Let a rate begin on a day to come; the one before it ends there.
+
+        Raises:
+            UnknownMarketError: there is no such market.
+            InvalidTaxRateError: the rate contradicts itself, or begins too early.
+        """
+        _check(rate)
+
+        async def follow(connection: Connection) -> None:
+            await connection.execute(END, rate.market, rate.goods, rate.first_day)
+            await connection.execute(
+                BEGIN, rate.market, rate.goods, rate.first_day, rate.category, rate.basis_points,
+                rate.name, rate.reason,
+            )  # fmt: skip
+
+        try:
+            await self._database.in_transaction(follow)
+        except asyncpg.ForeignKeyViolationError as error:
+            raise UnknownMarketError(market=rate.market) from error
+        except (asyncpg.CheckViolationError, asyncpg.ExclusionViolationError) as error:
+            raise InvalidTaxRateError(
+                f"The rate of {rate.goods} in {rate.market} cannot begin on {rate.first_day}: a "
+                "rate begins on a day to come, after every rate that is written down already."
+            ) from error
+
+    async def dealership_sells_in(self, dealership: str, market: str) -> None:
+        """Write down the market of a dealership's sales from now on.
+
+        Raises:
+            UnknownMarketError: there is no such market.
+        """
+        try:
+            await self._database.fetch(SELLS_IN, dealership, market)
+        except asyncpg.ForeignKeyViolationError as error:
+            raise UnknownMarketError(market=market) from error
+
+
+def _check(rate: TaxRate) -> None:
+    within = RATE_MIN <= rate.basis_points <= RATE_MAX
+    if within != (rate.category in TAXED) or (rate.basis_points and not within):
+        raise InvalidTaxRateError(
+            f"{rate.basis_points} basis points are no rate of category {rate.category}: S and L "
+            f"have {RATE_MIN} to {RATE_MAX}, the others 0."
+        )
+    if bool(rate.reason.strip()) != (rate.category in NEEDS_A_REASON):
+        raise InvalidTaxRateError("Categories E and O have a reason, and no others.")
+
+
+def _rate(row: Row) -> TaxRate:
+    known = {**row, "goods": Goods(row["goods"]), "category": TaxCategory(row["category"])}
+    return TaxRate(**known)

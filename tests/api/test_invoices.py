@@ -1,0 +1,204 @@
+"""Documents over a socket: listed and searched, in three forms, corrected and sent."""
+
+import hashlib
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from caas.billing_database.api_keys import ApiKeys
+from caas.rules.payment_states import PaymentState
+from caas.rules.scopes import Scope
+from tests.api.conftest import Doors, Reply
+from tests.billing.norm import broken_rules
+from tests.house import VIN
+from tests.people import employed, key_of
+
+ADDRESS = {
+    "street": "Calle Mayor 1", "postcode": "28013", "city": "Madrid", "country": "ES",
+    "tax_id": "12345678Z",
+}  # fmt: skip
+
+
+async def sold(doors: Doors, amount: int = 1299) -> dict[str, Any]:
+    """Sell a service of this price until the bank has settled; return its only document."""
+    house = doors.house
+    await house.platform.service_catalog.put_service(
+        code="heated-seats", name="Heated seats", kind="one_time", currency="EUR",
+        prices=[{"duration_days": 30, "amount": amount}],
+    )  # fmt: skip
+    payment = await house.buys()
+    await house.until(payment.id, lambda p: p.state is PaymentState.CAPTURING)
+    await house.gateway_does("settle")
+    await house.until(payment.id, lambda p: p.state is PaymentState.SETTLED)
+    await house.platform.issuing.issue_due()
+    (document,) = (await doors.get(f"/v1/invoices?subject={payment.subject}")).json["data"]
+    return dict(document)
+
+
+async def corrects(doors: Doors, document: dict[str, Any], **body: object) -> Reply:
+    """Ask for a credit note."""
+    path = f"/v1/invoices/{document['id']}/credit-notes"
+    return await doors.post(path, {"reason": "The seats stayed cold.", **body}, caller="billing")
+
+
+async def test_documents_are_listed_searched_and_paged(doors: Doors) -> None:
+    mine = await sold(doors)
+    note = (await corrects(doors, mine, amount=300)).json["credit_note"]
+    today = datetime.now(UTC).date()
+
+    async def listed(query: str, caller: str = "billing") -> list[str]:
+        answer = await doors.get(f"/v1/invoices?{query}", caller=caller)
+        assert answer.status == 200, answer.body
+        return [one["id"] for one in answer.json["data"]]
+
+    assert await listed(f"customer={mine['customer']}") == [note["id"], mine["id"]]
+    assert await listed(f"customer={uuid4()}") == []
+    since, until = today - timedelta(days=1), today + timedelta(days=1)
+    assert await listed(f"from={since}&to={until}") == [note["id"], mine["id"]]
+    assert await listed(f"from={until}") == await listed(f"to={since}") == []
+    assert await listed("limit=1") == [note["id"]]
+    assert await listed(f"limit=1&cursor={note['id']}") == [mine["id"]]
+    assert (await doors.get("/v1/invoices?month=2026-11")).status == 422
+    assert (await doors.get("/v1/invoices", caller="ota")).status == 403
+    assert (mine["kind"], mine["amount"], mine["net"], mine["tax"]) == (
+        "service invoice", 1299, 1074, 225
+    )  # fmt: skip
+
+
+async def test_a_document_has_the_form_that_is_asked_for(doors: Doors) -> None:
+    document = await sold(doors)
+    path = f"/v1/invoices/{document['id']}"
+
+    async def form(accept: str) -> Reply:
+        return await doors.get(path, caller="billing", headers={"accept": accept})
+
+    as_json, as_pdf, as_xml = [
+        await form(accept)
+        for accept in ("*/*", "text/html, application/pdf;q=0.9", "application/xml")
+    ]
+
+    assert as_json.json["document"]["totals"]["gross"] == 1299
+    assert as_json.json["document"]["number"] == document["number"]
+    assert as_json.json["proposal"] is None
+    assert as_pdf.headers["content-type"] == "application/pdf"
+    assert as_pdf.body.startswith(b"%PDF")
+    assert broken_rules(as_xml.body) == []
+    assert (await form("image/png")).status == 406
+    assert (await doors.get(f"/v1/invoices/{uuid4()}", caller="billing")).status == 404
+
+
+async def test_a_credit_note_says_whether_money_moves_and_is_issued_once(doors: Doors) -> None:
+    document = await sold(doors)
+    key = {"idempotency-key": str(uuid4())}
+    path = f"/v1/invoices/{document['id']}/credit-notes"
+    body = {"reason": "The seats stayed cold.", "amount": 500}
+
+    first = await doors.call("POST", path, json=body, headers=key)
+    again = await doors.call("POST", path, json=body, headers=key)
+    too_much = await corrects(doors, document, amount=800)
+    payment = await doors.house.until(UUID(document["payment"]), lambda p: p.refunded_amount > 0)
+    await doors.house.platform.issuing.issue_due()
+
+    assert (first.status, first.json["moves_money"]) == (201, True)
+    assert again.json == first.json
+    assert first.json["credit_note"]["amount"] == -500
+    assert (too_much.status, too_much.json["code"]) == (409, "not_correctable")
+    assert payment.refunded_amount == 500
+    listed = await doors.get(f"/v1/invoices?subject={document['subject']}")
+    assert [one["amount"] for one in listed.json["data"]] == [-500, 1299]
+    assert (await corrects(doors, document, reason=" ")).status == 422
+
+
+async def test_much_is_given_back_by_two_people(doors: Doors) -> None:
+    document = await sold(doors, 60_000)
+    database = doors.house.database
+    ana, luis = await employed(database, "ana"), await employed(database, "luis")
+    keys = [
+        (await key_of(database, me, me.name, Scope.OPERATIONS, activated_by=other)).key
+        for me, other in ((ana, luis), (luis, ana))
+    ]
+    path = f"/v1/invoices/{document['id']}/credit-notes"
+
+    async def asks(who: int, where: str, body: dict[str, object]) -> Reply:
+        headers = {"authorization": f"Bearer {keys[who]}", "idempotency-key": str(uuid4())}
+        return await doors.call("POST", where, caller=None, headers=headers, json=body)
+
+    proposed = await asks(0, path, {"reason": "Never delivered."})
+    waiting = await doors.get(f"/v1/invoices/{document['id']}", caller="billing")
+    twice = await asks(1, path, {"reason": "Never delivered."})
+    alone = await asks(0, f"{path}/approval", {})
+    rejected = await asks(1, f"{path}/rejection", {})
+    await asks(0, path, {"reason": "Never delivered."})
+    agreed = await asks(1, f"{path}/approval", {})
+    refunded = await doors.house.until(
+        UUID(document["payment"]), lambda p: p.state is PaymentState.REFUNDED
+    )
+
+    assert (proposed.status, proposed.json["credit_note"]) == (202, None)
+    assert waiting.json["proposal"]["amount"] == 60_000
+    assert (twice.status, twice.json["code"]) == (409, "decision_pending")
+    assert (alone.status, alone.json["code"]) == (409, "same_person")
+    assert rejected.status == 200
+    assert (agreed.status, agreed.json["credit_note"]["amount"]) == (201, -60_000)
+    assert refunded.refunded_amount == 60_000
+
+
+async def test_a_document_is_sent_to_its_customer_whenever_asked(doors: Doors) -> None:
+    document = await sold(doors)
+
+    for _ in range(2):
+        sent = await doors.post(f"/v1/invoices/{document['id']}/sending", {}, caller="operators")
+        assert sent.status == 202, sent.body
+    await doors.house.rest()
+
+    letters = [it for it in doors.house.letterbox.letters if document["number"] in it.subject]
+    assert len(letters) == 2
+    assert f"/invoices/{document['id']}.pdf" in letters[0].text
+
+
+async def test_billing_details_are_said_and_shown(doors: Doors) -> None:
+    customer = await doors.house.customer()
+    path = f"/v1/customers/{customer}/billing-details"
+
+    none_yet = await doors.get(path, caller="orders")
+    put = await doors.call("PUT", path, json=ADDRESS, caller="orders")
+    seen = await doors.get(path, caller="services")
+
+    assert (none_yet.status, none_yet.json["code"]) == (404, "no_billing_details")
+    assert (put.status, put.json) == (200, seen.json)
+    assert (seen.json["name"], seen.json["tax_id"]) == ("Ana", "12345678Z")
+    nowhere = await doors.call("PUT", path, json={**ADDRESS, "country": "ZZ"}, caller="orders")
+    assert (nowhere.status, nowhere.json["code"]) == (422, "unknown_country")
+    assert (await doors.call("PUT", path, json={**ADDRESS, "street": ""})).status == 422
+
+
+@pytest.mark.parametrize("what", ["", "/credit-notes", "/sending"])
+async def test_a_document_is_nobody_elses(doors: Doors, what: str) -> None:
+    document = await sold(doors)
+    stranger = await doors.house.customer()
+    key = await narrowed(doors, stranger)
+    headers = {"authorization": f"Bearer {key}", "idempotency-key": str(uuid4())}
+    path = f"/v1/invoices/{document['id']}{what}"
+
+    body = {"reason": "Mine."} if what == "/credit-notes" else {}
+    answer = await doors.call(
+        "POST" if what else "GET", path, caller=None, headers=headers,
+        **({"json": body} if what else {}),
+    )  # fmt: skip
+    listed = await doors.call("GET", "/v1/invoices", caller=None, headers=headers)
+
+    assert answer.status in {403, 404}
+    assert listed.json["data"] == []
+    assert VIN not in answer.body.decode()
+
+
+async def narrowed(doors: Doors, customer: UUID) -> str:
+    """Return a key that is for one customer alone."""
+    key = f"customers-key-{uuid4()}"
+    await ApiKeys(doors.house.database).put(
+        key_hash=hashlib.sha256(key.encode()).digest(), name="a-customer",
+        scopes=frozenset({"any"}), customer=customer, dealership=None,
+    )  # fmt: skip
+    return key

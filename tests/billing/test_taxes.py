@@ -1,0 +1,168 @@
+"""Tax rates as data, the market of a sale, and the tax in what is earned (decision 58)."""
+
+import random
+from datetime import UTC, date, datetime, timedelta
+
+import asyncpg
+import pytest
+
+from caas import start_up
+from caas.billing_database import self_check
+from caas.billing_database.connection import Database
+from caas.billing_database.tax_rates import (
+    InvalidTaxRateError,
+    Market,
+    TaxRate,
+    TaxRates,
+    UnknownMarketError,
+)
+from caas.errors import StartupError
+from caas.rules.mes_vencido import Month
+from caas.rules.taxes import Goods, TaxCategory, tax_in, tax_left
+from caas.settings import read_market
+from tests.billing.months import MADRID, Past, put
+from tests.subscription_house import SubscriptionHouse, set_clock
+
+ADDRESS = """
+insert into billing_details (customer, name, street, postcode, city, country, updated_at)
+values ($1, 'Ana', 'Calle Mayor 1', $2, 'Somewhere', $3, db_now())
+"""
+
+
+async def as_owner(database: Database, statement: str) -> None:
+    admin = await asyncpg.connect(database.dsn, server_settings={"search_path": "caas,public"})
+    try:
+        await admin.execute(statement)
+    finally:
+        await admin.close()
+
+
+async def broken_laws(database: Database) -> set[str]:
+    return {found.law.name for found in await self_check.self_check(database) if found.broken}
+
+
+async def test_the_project_brings_the_rates_of_its_markets(database: Database) -> None:
+    rates = TaxRates(database)
+
+    today = {
+        code: (rate.name, rate.category, rate.basis_points)
+        for code in ("ES", "ES-CN", "PT", "CL", "KW")
+        for goods in Goods
+        if (rate := await rates.on(code, goods))
+    }
+    before_igic_rose = await rates.on("ES-CN", Goods.SERVICE, date(2019, 12, 31))
+
+    assert today == {
+        "ES": ("IVA", "S", 2100),
+        "ES-CN": ("IGIC", "L", 700),
+        "PT": ("IVA", "S", 2300),
+        "CL": ("IVA", "S", 1900),
+        "KW": ("VAT", "O", 0),
+    }
+    assert before_igic_rose is None
+
+
+async def test_the_database_works_taxes_out_as_the_rules_do(database: Database) -> None:
+    chance = random.Random(58)
+    cases = [
+        (gross, basis_points, tax_in(gross, basis_points), chance.randint(0, gross))
+        for gross in (1, 2, 99, 1299, 10**13, *(chance.randint(1, 10**9) for _ in range(300)))
+        for basis_points in (0, 700, 2100, 3333, chance.randint(50, 10_000))
+    ]
+
+    rows = await database.fetch(
+        "select tax_in(g, b) as tax, tax_left(t, l, g) as rest"
+        " from unnest($1::bigint[], $2::integer[], $3::bigint[], $4::bigint[])"
+        " with ordinality as w(g, b, t, l, i) order by i",
+        *map(list, zip(*cases, strict=True)),
+    )
+
+    assert [tuple(row.values()) for row in rows] == [
+        (tax, tax_left(tax, left=left, of=gross)) for gross, _, tax, left in cases
+    ]
+
+
+async def test_a_rate_follows_on_a_day_to_come_and_the_past_never_changes(
+    database: Database,
+) -> None:
+    rates = TaxRates(database)
+    today = datetime.now(UTC).date()
+    rise = TaxRate(market="PT", goods=Goods.SERVICE, first_day=today + timedelta(days=40),
+                   category=TaxCategory.STANDARD, basis_points=2400, name="IVA")  # fmt: skip
+
+    await rates.change(rise)
+
+    held = await rates.on("PT", Goods.SERVICE, today + timedelta(days=39))
+    holds = await rates.on("PT", Goods.SERVICE, today + timedelta(days=40))
+    assert held is not None
+    assert holds is not None
+    assert (held.basis_points, held.next_begins, holds) == (2300, rise.first_day, rise)
+    for too_early in (today, today - timedelta(days=400), today + timedelta(days=20)):
+        with pytest.raises(InvalidTaxRateError, match="a day to come"):
+            await rates.change(TaxRate(market="PT", goods=Goods.SERVICE, first_day=too_early,
+                category=TaxCategory.STANDARD, basis_points=100, name="IVA"))  # fmt: skip
+    with pytest.raises(UnknownMarketError):
+        await rates.change(TaxRate(market="XX", goods=Goods.SERVICE, first_day=rise.first_day,
+            category=TaxCategory.STANDARD, basis_points=100, name="IVA"))  # fmt: skip
+    for statement in (
+        "update tax_rates set basis_points = 1 where market = 'ES'",
+        "update tax_rates set valid = daterange('2012-09-01', '2020-01-01') where market = 'ES'",
+        "delete from tax_rates",
+        "delete from markets",
+    ):
+        with pytest.raises(asyncpg.IntegrityConstraintViolationError):
+            await as_owner(database, statement)
+
+
+@pytest.mark.parametrize(
+    ("category", "basis_points", "reason"),
+    [("S", 0, ""), ("S", 20, ""), ("O", 0, ""), ("Z", 2100, ""), ("S", 2100, "Because.")],
+)
+async def test_a_rate_that_contradicts_itself_is_refused(
+    database: Database, category: str, basis_points: int, reason: str
+) -> None:
+    rate = TaxRate(market="ES", goods=Goods.VEHICLE, first_day=date(2099, 1, 1),
+                   category=TaxCategory(category), basis_points=basis_points, name="IVA",
+                   reason=reason)  # fmt: skip
+
+    with pytest.raises(InvalidTaxRateError):
+        await TaxRates(database).change(rate)
+
+
+async def test_a_market_without_rates_does_not_start(database: Database) -> None:
+    azores = read_market("Atlantic/Azores,EUR,es")
+    with pytest.raises(StartupError, match="Atlantic/Azores"):
+        await start_up.look_at_market(database, azores)
+
+    added = Market("PT-20", "Azores", "PT", ["95", "96", "97"], "Atlantic/Azores", "EUR", 0)
+    await TaxRates(database).add_market(added)
+    with pytest.raises(StartupError, match="PT-20 has no tax rate for: service, subscription"):
+        await start_up.look_at_market(database, azores)
+
+    for text, code in (("Atlantic/Canary,EUR,es", "ES-CN"), ("Europe/Madrid,EUR,es,PT", "PT")):
+        assert await start_up.look_at_market(database, read_market(text)) == code
+
+
+async def test_a_month_falls_under_the_rate_of_its_last_day_where_its_customer_is(
+    database: Database, house: SubscriptionHouse
+) -> None:
+    """The rate rises in the middle of February; who left before still falls under the old one."""
+    since = datetime(2031, 5, 5, tzinfo=UTC)
+    stays, left, islander = Past(activated_at=since), Past(
+        activated_at=since, cancelled_at=datetime(2032, 2, 10, 12, tzinfo=MADRID)
+    ), Past(activated_at=since)  # fmt: skip
+    await put(database, [stays, left, islander])
+    await database.fetch(ADDRESS, islander.id, "35001", "ES")
+    await TaxRates(database).change(
+        TaxRate(market="ES", goods=Goods.SUBSCRIPTION, first_day=date(2032, 2, 16),
+                category=TaxCategory.STANDARD, basis_points=2300, name="IVA")
+    )  # fmt: skip
+    await set_clock(database, datetime(2032, 3, 1, 12, tzinfo=MADRID))
+
+    await house.billing.run_month(Month.parse("2032-02"))
+
+    for past, basis_points in ((stays, 2300), (left, 2100), (islander, 700)):
+        (invoice,) = await house.invoices.listed(subject=past.id)
+        assert invoice.iva_basis_points == basis_points
+        assert invoice.iva == tax_in(invoice.gross, basis_points)
+        assert invoice.net + invoice.iva == invoice.gross

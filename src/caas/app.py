@@ -156,6 +156,7 @@ def _terms(settings: Settings) -> Terms:
         fees=settings.settlement_fees,
         polls=settings.settlement_polls,
         heads=_heads(settings),
+        drop_folder=settings.reports_folder,
     )
 
 

@@ -245,8 +245,9 @@ def _issuing(ground: Ground) -> Issuing:
 
 def _reconciled_by(partners: Partners, terms: Terms) -> ReconciliationSettings:
     return ReconciliationSettings(
-        zone=terms.market.zone, folder=terms.folder, fees=terms.fees, engine=partners.engine
-    )
+        zone=terms.market.zone, folder=terms.folder, fees=terms.fees, engine=partners.engine,
+        drop_folder=terms.drop_folder,
+    )  # fmt: skip
 
 
 def _settlement(ground: Ground, flows: _Flows) -> tuple[Settlement, Disputes]:

@@ -1,4 +1,4 @@
-"""What the settings say of keeping the books: fees, questions about settlements, heads.
+"""What the settings say of keeping the books: fees, reports, questions about settlements, heads.
 
 Rules a change must keep: pure, as `settings`; every error names the setting and says what would be
 right.
@@ -6,6 +6,7 @@ right.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from caas.external_systems.vehicle_command_keys import VehicleCommandKeyError, VehicleCommandKeys
 from caas.rules.settlement_fees import FeeTerms, FeeTermsError, read_fee_terms
@@ -37,6 +38,20 @@ def settlement_fees(environment: Mapping[str, str]) -> FeeTerms | None:
             "CAAS_SETTLEMENT_FEES is 'per mille,fixed part,fee of a dispute' in minor units, such "
             "as '14,25,1500'."
         ) from error
+
+
+def reports_folder(environment: Mapping[str, str]) -> Path | None:
+    """Return the folder into which report files are dropped, None for nowhere.
+
+    Raises:
+        SettingError: it is no whole path.
+    """
+    text = environment.get("CAAS_REPORTS_FOLDER")
+    if text and not Path(text).is_absolute():
+        raise SettingError(
+            f"CAAS_REPORTS_FOLDER is a whole path, such as /srv/reports, not '{text}'."
+        )
+    return Path(text) if text else None
 
 
 def settlement_polls(environment: Mapping[str, str]) -> PollTerms:

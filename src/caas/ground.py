@@ -59,9 +59,10 @@ class Partners:
 class Terms:
     """What the platform is run under: market, pace, and the address its links lead to.
 
-    `folder` is this machine's, for settlement reports at work; `fees` are those agreed with the
-    gateway, None for none; `heads` sign and keep the history's, None to make none; `polls` say when
-    the gateway is asked about settlements;
+    `folder` is this machine's, for settlement reports at work; `drop_folder` is where people put
+    theirs, None for nowhere; `fees` are those agreed with the gateway, None for none; `heads` sign
+    and keep the history's, None to make none; `polls` say when the gateway is asked about
+    settlements;
     `deposit_on_loss` is the policy of decision 21.
     """
 
@@ -72,6 +73,7 @@ class Terms:
     fees: FeeTerms | None = None
     heads: HeadTerms | None = None
     polls: PollTerms = dataclasses.field(default_factory=PollTerms)
+    drop_folder: Path | None = None
     deposit_on_loss: DepositOnLoss = DepositOnLoss.HOLD
 
 

@@ -20,6 +20,7 @@ from caas.api import parse_api_keys
 from caas.books_settings import (
     HeadSettings,
     head_settings,
+    reports_folder,
     settlement_fees,
     settlement_polls,
 )
@@ -125,6 +126,7 @@ class Settings:
     settlement_fees: FeeTerms | None
     settlement_polls: PollTerms
     notify_url: str = field(repr=False)
+    reports_folder: Path | None = None
     market: Market
     time_scale: float
     key_limit: RateLimit = DEFAULT_KEY_LIMIT
@@ -171,6 +173,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         settlement_fees=read(settlement_fees),
         settlement_polls=read(settlement_polls),
         notify_url=read(_notify_url),
+        reports_folder=read(reports_folder),
         market=read(_market),
         time_scale=read(time_scale),
         key_limit=read(partial(_rate_limit, "CAAS_KEY_RATE", DEFAULT_KEY_LIMIT)),

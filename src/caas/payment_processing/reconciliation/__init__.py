@@ -30,6 +30,7 @@ from caas.payment_processing.disputes import Disputes
 from caas.payment_processing.flow import Alert
 from caas.payment_processing.reconciliation.bulk import Bulk
 from caas.payment_processing.reconciliation.carrying_out import CarryingOut, Void
+from caas.payment_processing.reconciliation.drop_folder import DropFolder
 from caas.payment_processing.reconciliation.fetching import Progress
 from caas.payment_processing.reconciliation.file_checks import Expected
 from caas.payment_processing.reconciliation.finance_terms import Preview
@@ -104,6 +105,15 @@ class Reconciliation:
             zone=settings.zone,
             reconcile=lambda day, mode: self._runs.reconcile(day, mode=mode),
         )
+        self._drop_folder = DropFolder(
+            settings.drop_folder,
+            books=books,
+            days=self.days,
+            preview=self._runs.preview,
+            reconcile=lambda day, file: self._runs.reconcile(day, file=file),
+            alert=alert,
+            gateway=gateway.name,
+        )
 
     def _build_desk(self) -> None:
         """Set up the desk at which discrepancies are decided, one by one or by rule."""
@@ -133,10 +143,12 @@ class Reconciliation:
         self._late_lines.register(open_work)
         self._carrying_out.register(open_work)
         self._schedule.register(open_work)
+        self._drop_folder.register(open_work)
 
     async def begin_schedule(self) -> None:
-        """Have every day reconciled from now on; saying it again changes nothing."""
+        """Have every day reconciled, and dropped files taken; saying it again changes nothing."""
         await self._schedule.begin()
+        await self._drop_folder.begin()
 
     async def reconcile(
         self,

@@ -81,6 +81,7 @@ class ReconciliationSettings:
     folder: Path
     fees: FeeTerms | None = None
     engine: ReconciliationEngine | None = None
+    drop_folder: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from typer.completion import (  # type: ignore[attr-defined]  # what Typer's own
 from caas import (
     __version__,
     app,
+    finance_commands,
     history_commands,
     local_machine,
     logs,
@@ -68,7 +69,6 @@ program.command()(reconciling.days)
 program.command()(reconciling.report)
 program.command()(reconciling.position)
 program.command()(report_commands.preview)
-program.command()(report_commands.mappings)
 program.command()(reconciling.seal)
 program.command(name="release-line")(reconciling.release_line)
 program.command()(simulating.simulate)
@@ -76,6 +76,9 @@ program.command()(up.up)
 program.command()(verifying.verify)
 program.command()(history_commands.heads)
 program.add_typer(reconciling.discrepancies, name="discrepancies")
+program.add_typer(finance_commands.claims, name="claims")
+program.add_typer(finance_commands.fees, name="fees")
+program.add_typer(report_commands.mappings, name="mappings")
 program.add_typer(staffing.staff, name="staff")
 program.add_typer(tax_commands.taxes, name="taxes")
 Port = Annotated[

@@ -8,10 +8,11 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from enum import IntEnum
 from typing import Annotated, Any, Final, TypeVar
 
+import msgspec
 import typer
 
 from caas.errors import CaasError, RefusedError
@@ -114,3 +115,16 @@ async def guarded(work: Coroutine[Any, Any, Result]) -> Result:
 def status_of(error: CaasError) -> ExitStatus:
     """Return how a command ends that ends with this error."""
     return ExitStatus.REFUSED if isinstance(error, RefusedError) else ExitStatus.ENVIRONMENT
+
+
+def print_table(rows: Sequence[Sequence[str]]) -> None:
+    """Print rows with aligned columns."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        typer.echo("  ".join(cells).rstrip())
+
+
+def print_json(told: object) -> None:
+    """Print one JSON document."""
+    typer.echo(msgspec.json.encode(told).decode())

@@ -7,7 +7,7 @@ a name without an account, so it never approves; what is printed can be read by 
 """
 
 import getpass
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -20,7 +20,15 @@ from caas import app, local_machine
 from caas.billing_database.actors import Actor
 from caas.billing_database.discrepancies import Asked, Discrepancy
 from caas.billing_database.reconciliation_days import ReconciliationDay
-from caas.commands import FINDINGS, INTERRUPTED, AsJson, run_command, step_back
+from caas.commands import (
+    FINDINGS,
+    INTERRUPTED,
+    AsJson,
+    print_json,
+    print_table,
+    run_command,
+    step_back,
+)
 from caas.errors import StartupError
 from caas.payment_processing.reconciliation import Expected, Reconciliation
 from caas.payment_processing.reconciliation.fetching import Progress
@@ -43,14 +51,17 @@ discrepancies = typer.Typer(
 )
 
 
-def _day(text: str) -> date:
+def parse_day(text: str) -> date:
+    """Read a day as the commands take it."""
     try:
         return date.fromisoformat(text)
     except ValueError as error:
         raise typer.BadParameter("a day is written as 2026-11-19") from error
 
 
-Day = Annotated[date, typer.Option("--date", metavar="YYYY-MM-DD", parser=_day, help="The day.")]
+Day = Annotated[
+    date, typer.Option("--date", metavar="YYYY-MM-DD", parser=parse_day, help="The day.")
+]
 By = Annotated[
     str, typer.Option("--by", default_factory=getpass.getuser, help="Who does it; you by default.")
 ]
@@ -153,10 +164,10 @@ def report(
 
 def position(
     since: Annotated[
-        date, typer.Option("--since", metavar="YYYY-MM-DD", parser=_day, help="From this day.")
+        date, typer.Option("--since", metavar="YYYY-MM-DD", parser=parse_day, help="From this day.")
     ],
     until: Annotated[
-        date, typer.Option("--until", metavar="YYYY-MM-DD", parser=_day, help="To this day.")
+        date, typer.Option("--until", metavar="YYYY-MM-DD", parser=parse_day, help="To this day.")
     ],
     *,
     as_json: AsJson = False,
@@ -198,7 +209,8 @@ def release_line(
 @discrepancies.command(name="list")
 def list_(  # a filter each
     day: Annotated[
-        date | None, typer.Option("--date", metavar="YYYY-MM-DD", parser=_day, help="Of this day.")
+        date | None,
+        typer.Option("--date", metavar="YYYY-MM-DD", parser=parse_day, help="Of this day."),
     ] = None,
     kind: Annotated[DiscrepancyKind | None, typer.Option(help="Of this kind.")] = None,
     owner: Annotated[str | None, typer.Option(help="Of this owner.")] = None,
@@ -385,16 +397,3 @@ def _write(out: Path, content: bytes) -> None:
         raise StartupError(
             f"{out} cannot be written ({error.strerror}). Name another file with --out."
         ) from error
-
-
-def print_table(rows: Sequence[Sequence[str]]) -> None:
-    """Print rows with aligned columns."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        typer.echo("  ".join(cells).rstrip())
-
-
-def print_json(told: object) -> None:
-    """Print one JSON document."""
-    typer.echo(msgspec.json.encode(told).decode())

@@ -4,26 +4,39 @@ Rules a change must keep: a preview applies nothing; a mapping is checked before
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import typer
 
-from caas.commands import AsJson
+from caas.commands import AsJson, print_json, print_table
+from caas.external_systems.report_mappings import MappingRefusedError
 from caas.payment_processing.reconciliation import Reconciliation
-from caas.reconciling import By, at_the_desk, print_json, print_table, reading
+from caas.reconciling import By, at_the_desk, reading
 from caas.rules.money import Money
+
+mappings = typer.Typer(
+    help="Formats of providers' files: which of their columns is which of ours.",
+    no_args_is_help=True,
+)
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The mapping.")]
+Mapping = Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="Its JSON.")]
 
 
 def preview(
     file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="The report file.")],
+    mapping: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="Read it by this JSON, kept or not."),
+    ] = None,
     *,
     as_json: AsJson = False,
 ) -> None:
     """Say what a report file would be read as; nothing of it is applied."""
+    tried = None if mapping is None else _json_of(mapping)
 
     async def work(room: Reconciliation) -> None:
-        seen = await room.preview(file)
+        seen = await room.preview(file, tried)
         if as_json:
             print_json(seen)
             return
@@ -34,20 +47,66 @@ def preview(
     reading(work)
 
 
-def mappings(
-    by: By,
-    name: Annotated[str | None, typer.Argument(help="The mapping to keep.")] = None,
-    file: Annotated[Path | None, typer.Option("--keep", exists=True, help="Its JSON.")] = None,
-) -> None:
-    """List the mappings of provider's files, or keep one: `mappings NAME --keep FILE`."""
+@mappings.command(name="list")
+def list_mappings(*, as_json: AsJson = False) -> None:
+    """List the mappings in use, and those that are not used any more."""
 
     async def work(room: Reconciliation) -> None:
         terms = room.finance_terms
-        if name is not None and file is not None:
-            kept = await terms.keep_mapping(name, msgspec.json.decode(file.read_bytes()), by=by)
-            typer.echo(f"{kept.name}: version {kept.version}")
+        kept = await terms.mappings()
+        if as_json:
+            print_json({"data": kept, "shipped": await terms.shipped()})
             return
-        rows = [[it.name, f"version {it.version}", it.kept_by] for it in await terms.mappings()]
-        print_table(rows + [[it, "comes along", ""] for it in await terms.shipped()])
+        named = {it.name for it in kept}
+        shipped = [[it, "comes along", ""] for it in await terms.shipped() if it not in named]
+        print_table([[it.name, _version(it), f"kept by {it.kept_by}"] for it in kept] + shipped)
+
+    reading(work)
+
+
+@mappings.command()
+def show(name: Name) -> None:
+    """Print a mapping as JSON, to be changed and kept."""
+
+    async def work(room: Reconciliation) -> None:
+        terms = room.finance_terms
+        known = dict(await terms.shipped()) | {it.name: it.mapping for it in await terms.mappings()}
+        if name not in known:
+            raise typer.BadParameter(f"there are: {', '.join(sorted(known))}", param_hint="NAME")
+        typer.echo(msgspec.json.format(msgspec.json.encode(known[name])).decode())
+
+    reading(work)
+
+
+@mappings.command()
+def keep(name: Name, file: Mapping, by: By) -> None:
+    """Keep a mapping as the newest version of its name; `preview --mapping` tries it first."""
+
+    async def work(room: Reconciliation) -> None:
+        kept = await room.finance_terms.keep_mapping(name, _json_of(file), by=by)
+        typer.echo(f"{kept.name}: {_version(kept)}")
 
     at_the_desk(work)
+
+
+@mappings.command()
+def delete(name: Name, by: By) -> None:
+    """Use a mapping no more; its versions stay, and it can be kept anew."""
+
+    async def work(room: Reconciliation) -> None:
+        kept = await room.finance_terms.retire_mapping(name, by=by)
+        typer.echo(f"{kept.name}: {_version(kept)}")
+
+    at_the_desk(work)
+
+
+def _version(kept: Any) -> str:
+    return f"version {kept.version}{', not used' if kept.retired else ''}"
+
+
+def _json_of(file: Path) -> dict[str, Any]:
+    try:
+        mapping: dict[str, Any] = msgspec.json.decode(file.read_bytes(), type=dict)
+    except msgspec.MsgspecError as error:
+        raise MappingRefusedError(f"{file} is no JSON: {error}.") from error
+    return mapping

@@ -205,3 +205,44 @@ async def test_a_report_file_is_looked_at_and_a_format_is_kept(
     await page.locator("#send-file").click()
     await expect(page.get_by_text("The file cannot be used")).to_be_visible()
     await expect(page.get_by_text("it is the report of another day").first).to_be_visible()
+
+
+async def test_many_discrepancies_claims_and_fees_are_finance_s_in_the_console(
+    town: Town, chromium: Browser
+) -> None:
+    """A rule above the limit is proposed by one and agreed to by another; its claim is followed."""
+    await wrong_settlement(town)
+    one = await engineer(town, chromium, ENGLISH, **DESK)
+    two = await engineer(town, chromium, ENGLISH, SECOND, **DESK)
+
+    await one.go("/operations/bulk-resolutions")
+    await one.page.locator("#kind").select_option("missing_in_book")
+    await one.page.locator("#resolution").select_option("claim_from_gateway")
+    await one.page.locator("#note").fill("Theirs.")
+    await one.page.locator("#resolve-all").click()
+    await expect(one.page.get_by_text("Proposed: 1")).to_be_visible()
+    await expect(one.page.locator("form[action$='/approve']")).to_have_count(0)
+    await two.go("/operations/bulk-resolutions")
+    await two.page.locator("form[action$='/approve'] button").click()
+    await expect(two.page.get_by_text("Nothing that a rule proposed waits.")).to_be_visible()
+    await one.go("/operations/claims")
+    await one.page.locator("#note-1").fill("Sent by mail.")
+    await one.page.get_by_role("button", name="Write it down").click()
+    await expect(one.page.get_by_text("The provider’s receipt is missing")).to_be_visible()
+    await one.page.locator("#receipt-1").fill("T-4711")
+    await one.page.locator("#note-1").fill("Sent by mail.")
+    await one.page.get_by_role("button", name="Write it down").click()
+    await expect(one.page.locator("dd", has_text="T-4711")).to_be_visible()
+    await one.go("/operations/fee-terms")
+    await one.page.locator("#method").fill("visa")
+    await one.page.locator("#percent").fill("1.45")
+    await one.page.locator("#keep-fee").click()
+    await expect(one.page.locator("td", has_text="1.45 %")).to_be_visible()
+    await one.go("/operations/report-formats")
+    await one.page.get_by_role("button", name="Delete mollie").click()
+    await expect(one.page.get_by_text("not used any more")).to_be_visible()
+
+    terms = town.platform.reconciliation.finance_terms
+    [claim] = await town.platform.reconciliation.bulk.claims()
+    assert (claim.status, claim.receipt) == ("sent", "T-4711")
+    assert "mollie" not in {it.name for it in await terms.formats()}

@@ -335,8 +335,13 @@ async def test_a_rule_and_a_claim_of_nothing_are_told_over_http(doors: Doors) ->
 
     ruled = await doors.post(f"{ROOT}/bulk-resolutions", rule, caller=CLERK)
     approved = await doors.post(f"{ROOT}/bulk-resolutions/{NOBODYS_ID}/approval", {}, caller=CLERK)
+    waiting = await doors.get(f"{ROOT}/bulk-resolutions", caller=CLERK)
+    rejected = await doors.post(
+        f"{ROOT}/bulk-resolutions/{NOBODYS_ID}/rejection", {"note": "No."}, caller=CLERK
+    )
     claims = await doors.get(f"{ROOT}/claims?open=true", caller=CLERK)
     no_claim = await doors.post(f"{ROOT}/claims/{NOBODYS_ID}/steps", step, caller=CLERK)
 
     assert (ruled.json["met"], approved.json["approved"], claims.json["data"]) == (0, 0, [])
+    assert (waiting.json["data"], rejected.json["rejected"]) == ([], 0)
     assert (no_claim.status, no_claim.json["code"]) == (404, "claim_not_found")

@@ -12,6 +12,7 @@ import msgspec
 from caas.api.answers import Answer, answer_of
 from caas.api.bodies import BodyOf
 from caas.api.call import Call
+from caas.api.discrepancies import NOTE
 from caas.api.idempotency import once
 from caas.api.operation import Operation
 from caas.api.ownership import refuse_narrowed
@@ -20,6 +21,7 @@ from caas.api.reconciliation import NO_CONTENT, OPERATORS, TAG
 from caas.api.reconciliation_answers import ROOT
 from caas.api.rooms import Api
 from caas.api.texts import Currency, Note
+from caas.billing_database.discrepancies import ProposedBulk
 from caas.billing_database.gateway_claims import GatewayClaim
 from caas.payment_processing.reconciliation.bulk import BulkRule
 from caas.rules.discrepancies import DiscrepancyKind, Resolution
@@ -60,6 +62,18 @@ class BulkAnswer(msgspec.Struct, frozen=True, kw_only=True):
     currency: str
     needs_second_approver: bool
     by_status: dict[str, int]
+
+
+class ProposedBulkList(msgspec.Struct, frozen=True):
+    """What rules proposed and waits for a second person, the oldest first."""
+
+    data: list[ProposedBulk]
+
+
+class BulkRejected(msgspec.Struct, frozen=True):
+    """How many proposals of a rule were turned down."""
+
+    rejected: int
 
 
 class BulkApproved(msgspec.Struct, frozen=True):
@@ -114,6 +128,26 @@ async def approve_rule(api: Api, call: Call) -> Answer:
     return await once(api.rooms.books.keys, call, body, approve)
 
 
+async def list_proposed(api: Api, call: Call) -> Answer:
+    """List what rules proposed and waits for a second person."""
+    refuse_narrowed(call.by)
+    return answer_of(200, ProposedBulkList(await api.rooms.reconciliation.bulk.proposed()))
+
+
+async def reject_rule(api: Api, call: Call) -> Answer:
+    """Turn down all that a rule proposed."""
+    body = NOTE.read(call.body)
+    refuse_narrowed(call.by)
+
+    async def reject() -> Answer:
+        rejected = await api.rooms.reconciliation.bulk.reject(
+            call.ids["bulk_id"], note=body.note, by=call.by.actor
+        )
+        return answer_of(200, BulkRejected(rejected))
+
+    return await once(api.rooms.books.keys, call, body, reject)
+
+
 async def list_claims(api: Api, call: Call) -> Answer:
     """List claims on the provider."""
     refuse_narrowed(call.by)
@@ -146,6 +180,15 @@ BULK_OPERATIONS: Final = (
         id="approveBulkResolution", tag=TAG, method="POST",
         path=f"{ROOT}/bulk-resolutions/{{bulk_id:uuid}}/approval", scopes=OPERATORS,
         body=NO_CONTENT, answers={200: BulkApproved}, handle=approve_rule,
+    ),
+    Operation(
+        id="listProposedBulkResolutions", tag=TAG, method="GET", path=f"{ROOT}/bulk-resolutions",
+        scopes=OPERATORS, answers={200: ProposedBulkList}, handle=list_proposed,
+    ),
+    Operation(
+        id="rejectBulkResolution", tag=TAG, method="POST",
+        path=f"{ROOT}/bulk-resolutions/{{bulk_id:uuid}}/rejection", scopes=OPERATORS, body=NOTE,
+        answers={200: BulkRejected}, handle=reject_rule,
     ),
     Operation(
         id="listGatewayClaims", tag=TAG, method="GET", path=f"{ROOT}/claims", scopes=OPERATORS,

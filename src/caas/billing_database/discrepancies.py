@@ -24,6 +24,7 @@ from caas.rules.postings import Entry
 
 PAGE_ROWS_MAX: Final = 200
 COPY_SECONDS_MAX: Final = 600
+PROPOSED_BULKS_MAX: Final = 50
 
 
 class DiscrepancyNotFoundError(NotFoundError):
@@ -145,6 +146,22 @@ class Asked:
     unresolved: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class ProposedBulk:
+    """What one rule proposed and nobody has decided yet: how many discrepancies, and what of."""
+
+    id: UUID
+    kind: str
+    resolution: str
+    currency: str
+    discrepancies: int
+    amount: int
+    note: str
+    proposed_by: str
+    proposed_account: UUID | None
+    proposed_at: datetime
+
+
 class Discrepancies:
     """The tables of discrepancies."""
 
@@ -255,6 +272,11 @@ class Discrepancies:
             ProposedResolution(**{**dict(row), "resolution": Resolution(row["resolution"])})
             for row in rows
         ]
+
+    async def proposed_bulks(self, gateway: str) -> list[ProposedBulk]:
+        """Return what rules proposed and a second person has not decided, the oldest first."""
+        rows = await self._database.fetch(sql.PROPOSED_BULKS, gateway, PROPOSED_BULKS_MAX)
+        return [ProposedBulk(**dict(row)) for row in rows]
 
     async def proposed_in_bulk(self, bulk_id: UUID) -> list[UUID]:
         """Return the discrepancies for which one rule proposed what waits for a second person."""

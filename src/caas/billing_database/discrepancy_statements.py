@@ -73,6 +73,15 @@ insert into discrepancy_resolutions (id, discrepancy_id, resolution, note, amoun
     needs_second_approver, state, proposed_by, proposed_account, proposed_at, bulk_id)
 values ($1, $2, $3, $4, $5, $6, $7, 'proposed', $8, $9, db_now(), $10)
 """
+PROPOSED_BULKS: Final = """
+select r.bulk_id as id, min(d.kind) as kind, min(r.resolution) as resolution,
+       min(r.currency) as currency, count(*)::integer as discrepancies,
+       sum(r.amount)::bigint as amount, min(r.note) as note, min(r.proposed_by) as proposed_by,
+       min(r.proposed_account::text)::uuid as proposed_account, min(r.proposed_at) as proposed_at
+  from discrepancy_resolutions r join discrepancies d on d.id = r.discrepancy_id
+ where r.state = 'proposed' and r.bulk_id is not null and d.gateway = $1
+ group by r.bulk_id order by min(r.proposed_at) limit $2
+"""
 PROPOSED_IN_BULK: Final = """
 select discrepancy_id from discrepancy_resolutions where bulk_id = $1 and state = 'proposed'
  order by discrepancy_id

@@ -22,6 +22,7 @@ MAPPINGS: Final = f"""
 select distinct on (name) name, version, mapping, kept_by, kept_at, retired from report_mappings
  order by name, version desc limit {MAPPINGS_MAX}
 """
+TODAY: Final = "select (db_now() at time zone $1)::date as today"
 KEEP_FEE: Final = """
 insert into fee_terms (gateway, method, kind, valid_from, rate_ppm, fixed, tolerance, kept_by,
     kept_at)
@@ -92,6 +93,13 @@ class ReportTerms:
     ) -> None:
         """Keep a fee: millionths of the amount, a fixed part and a tolerance, in minor units."""
         await self._database.fetch(KEEP_FEE, gateway, method, kind, valid_from, *amounts, by)
+
+    async def today(self, zone: str) -> date:
+        """Return which day it is in a time zone."""
+        row = await self._database.fetchrow(TODAY, zone)
+        assert row is not None, "there is always a today"
+        today: date = row["today"]
+        return today
 
     async def fees(self, gateway: str, day: date) -> list[FeeTerm]:
         """Return the fees that hold on a day."""

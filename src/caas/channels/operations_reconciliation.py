@@ -11,6 +11,7 @@ from uuid import UUID
 from caas.channels.acting import acted, told
 from caas.channels.confirmation import asks
 from caas.channels.operations_discrepancies import OPERATIONS_DISCREPANCY_ROUTES
+from caas.channels.operations_finance import OPERATIONS_FINANCE_ROUTES
 from caas.channels.operations_payments import attachment
 from caas.channels.operations_report_formats import OPERATIONS_REPORT_FORMAT_ROUTES
 from caas.channels.page_routes import OPERATIONS, NothingHereError, PageRoute, get, post
@@ -156,4 +157,5 @@ OPERATIONS_RECONCILIATION_ROUTES: Final[tuple[PageRoute, ...]] = (
     post(PATH + "/{day}/lines/{report_id:uuid}/{place}", release, OPERATIONS),
     *OPERATIONS_DISCREPANCY_ROUTES,
     *OPERATIONS_REPORT_FORMAT_ROUTES,
+    *OPERATIONS_FINANCE_ROUTES,
 )

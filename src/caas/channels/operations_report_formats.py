@@ -5,7 +5,7 @@ of whoever read it, and stands with the run of its day.
 """
 
 from datetime import date
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -43,23 +43,31 @@ async def preview(channels: Channels, visit: Visit) -> Reply:
     if visit.upload is None:
         return await _page(channels, visit, None, NoFileChosenError().sentence)
     try:
-        seen = await channels.rooms.reconciliation.preview_content(visit.upload.content)
-    except BadReportError as error:
+        tried = _mapping_of(visit) if visit.form.get("mapping", "").strip() else None
+        seen = await channels.rooms.reconciliation.preview_content(visit.upload.content, tried)
+    except (BadReportError, MappingRefusedError) as error:
         return await _page(channels, visit, None, error.sentence)
     return await _page(channels, visit, seen, "")
 
 
 async def keep(channels: Channels, visit: Visit) -> Reply:
     """Keep a mapping as the newest version of its name."""
-    name, text = visit.form.get("name", "").strip(), visit.form.get("mapping", "")
+    name = visit.form.get("name", "").strip()
 
     async def act() -> None:
-        try:
-            mapping = msgspec.json.decode(text, type=dict)
-        except msgspec.MsgspecError as error:
-            raise MappingRefusedError(f"It is no JSON: {error}.") from error
         terms = channels.rooms.reconciliation.finance_terms
-        await terms.keep_mapping(name, mapping, by=visit.by.name)
+        await terms.keep_mapping(name, _mapping_of(visit), by=visit.by.name)
+
+    return await acted(channels, visit, PATH, act)
+
+
+async def delete(channels: Channels, visit: Visit) -> Reply:
+    """Use a mapping no more; its versions stay."""
+    name = visit.form.get("name", "")
+
+    async def act() -> None:
+        terms = channels.rooms.reconciliation.finance_terms
+        await terms.retire_mapping(name, by=visit.by.name)
 
     return await acted(channels, visit, PATH, act)
 
@@ -102,11 +110,20 @@ async def take(channels: Channels, visit: Visit) -> Reply:
         return see_other(f"{DAYS}?refused={refusal.code}")
 
 
+def _mapping_of(visit: Visit) -> dict[str, Any]:
+    try:
+        mapping: dict[str, Any] = msgspec.json.decode(visit.form.get("mapping", ""), type=dict)
+    except msgspec.MsgspecError as error:
+        raise MappingRefusedError(f"It is no JSON: {error}.") from error
+    return mapping
+
+
 async def _page(channels: Channels, visit: Visit, seen: Preview | None, refusal: str) -> Reply:
     terms = channels.rooms.reconciliation.finance_terms
     return channels.page(
         visit, "operations/report_formats.html", kept=await terms.mappings(),
-        shipped=sorted(await terms.shipped()), seen=seen, refusal=refusal, money_of=Money,
+        shipped=sorted(set(await terms.shipped()) - {it.name for it in await terms.mappings()}),
+        seen=seen, refusal=refusal, money_of=Money,
         path=PATH, key=new_key(), after=told(channels, visit),
     )  # fmt: skip
 
@@ -116,5 +133,6 @@ OPERATIONS_REPORT_FORMAT_ROUTES: Final[tuple[PageRoute, ...]] = (
     post(PATH, keep, OPERATIONS),
     get(PATH + "/mapping.json", mapping, OPERATIONS),
     post(PATH + "/preview", preview, OPERATIONS),
+    post(PATH + "/delete", delete, OPERATIONS),
     post("/operations/report-files", take, OPERATIONS),
 )

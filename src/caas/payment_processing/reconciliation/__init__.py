@@ -9,6 +9,7 @@ parts know each other downwards only (fetching, comparison, updating; runs; sche
 
 from datetime import date
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 from caas.billing_database.books import Books
@@ -98,21 +99,25 @@ class Reconciliation:
         self.reporting = Reporting(
             books.database, gateway=gateway.name, zone=settings.zone, days=self.days
         )
+        self._build_jobs(alert, settings)
+
+    def _build_jobs(self, alert: Alert, settings: ReconciliationSettings) -> None:
+        """Set up what happens by itself: every day's run, and what is dropped into a folder."""
         self._schedule = Schedule(
-            books=books,
+            books=self._books,
             days=self.days,
-            gateway=gateway.name,
+            gateway=self._gateway_name,
             zone=settings.zone,
             reconcile=lambda day, mode: self._runs.reconcile(day, mode=mode),
         )
         self._drop_folder = DropFolder(
             settings.drop_folder,
-            books=books,
+            books=self._books,
             days=self.days,
             preview=self._runs.preview,
             reconcile=lambda day, file: self._runs.reconcile(day, file=file),
             alert=alert,
-            gateway=gateway.name,
+            gateway=self._gateway_name,
         )
 
     def _build_desk(self) -> None:
@@ -184,22 +189,24 @@ class Reconciliation:
                 day, file=file, expected=expected, patience_seconds=patience_seconds
             )
 
-    async def preview_content(self, content: bytes) -> Preview:
+    async def preview_content(
+        self, content: bytes, mapping: dict[str, Any] | None = None
+    ) -> Preview:
         """Say what a file that was sent would be read as; nothing of it is written down.
 
         Raises:
             BadReportError: it cannot be read.
         """
         async with self._runs.kept_for_now(content) as file:
-            return await self._runs.preview(file)
+            return await self._runs.preview(file, mapping)
 
-    async def preview(self, file: Path) -> Preview:
+    async def preview(self, file: Path, mapping: dict[str, Any] | None = None) -> Preview:
         """Say what a file would be read as; nothing of it is written down.
 
         Raises:
             BadReportError: it cannot be read.
         """
-        return await self._runs.preview(file)
+        return await self._runs.preview(file, mapping)
 
     async def replay(self, run_id: UUID) -> str:
         """Judge again what a run compared; return the digest of the outcome, which is the run's.

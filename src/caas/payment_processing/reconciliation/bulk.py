@@ -11,7 +11,12 @@ from typing import Final, Literal
 from uuid import UUID
 
 from caas.billing_database.actors import Actor
-from caas.billing_database.discrepancies import Asked, Discrepancies, Discrepancy
+from caas.billing_database.discrepancies import (
+    Asked,
+    Discrepancies,
+    Discrepancy,
+    ProposedBulk,
+)
 from caas.billing_database.gateway_claims import GatewayClaim, GatewayClaims
 from caas.billing_database.identifiers import new_id
 from caas.dual_control import checked_note
@@ -121,6 +126,18 @@ class Bulk:
         for discrepancy_id in proposed:
             await self._investigation.approve(discrepancy_id, by=by)
         return len(proposed)
+
+    async def reject(self, bulk_id: UUID, *, note: str, by: Actor) -> int:
+        """Turn down all that one rule proposed; return how many."""
+        text = checked_note(note)
+        proposed = await self._discrepancies.proposed_in_bulk(bulk_id)
+        for discrepancy_id in proposed:
+            await self._investigation.reject(discrepancy_id, note=text, by=by)
+        return len(proposed)
+
+    async def proposed(self) -> list[ProposedBulk]:
+        """Return what rules proposed and waits for a second person, the oldest first."""
+        return await self._discrepancies.proposed_bulks(self._gateway)
 
     async def claims(
         self, *, status: str | None = None, open_only: bool = False

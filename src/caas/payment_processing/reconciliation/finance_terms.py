@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from caas.billing_database.report_terms import FeeTerm, KeptMapping, ReportTerms
-from caas.errors import RefusedError
+from caas.errors import NotFoundError, RefusedError
 from caas.external_systems import report_files
 from caas.external_systems.reconciliation_workbench import Workbench
 from caas.external_systems.report_files import ReportFormat
@@ -24,6 +24,7 @@ from caas.external_systems.report_mappings import MappingRefusedError, read_mapp
 from caas.payment_processing.reconciliation.file_checks import days_of
 from caas.rules.card_numbers import scrub
 
+TRIED: Final = "tried"
 NAME: Final = r"[a-z0-9][a-z0-9_-]{0,39}"
 METHOD: Final = r"\*|[a-z0-9][a-z0-9_-]{0,39}"
 KINDS: Final = (
@@ -37,6 +38,12 @@ class FeeRefusedError(RefusedError):
     """A fee is a rate in millionths, a fixed part and a tolerance, each from 0 to 1000000."""
 
     code = "fee_refused"
+
+
+class MappingNotFoundError(NotFoundError):
+    """No mapping of this name is known."""
+
+    code = "mapping_not_found"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +94,7 @@ class FinanceTerms:
         """Return the mappings that are kept, in their newest versions."""
         return await self._terms.mappings()
 
-    async def shipped(self) -> Mapping[str, object]:
+    async def shipped(self) -> Mapping[str, dict[str, Any]]:
         """Return the mappings that come with the platform."""
         return {name: msgspec.to_builtins(mapping) for name, mapping in shipped().items()}
 
@@ -108,6 +115,25 @@ class FinanceTerms:
         return await self._terms.keep_mapping(name, msgspec.to_builtins(checked), by=by,
                                               retired=retired)  # fmt: skip
 
+    async def retire_mapping(self, name: str, *, by: str) -> KeptMapping:
+        """Use a mapping no more, one that came with the platform too; its versions stay.
+
+        Raises:
+            MappingNotFoundError: none of this name is in use.
+        """
+        kept = {it.name: it for it in await self._terms.mappings()}
+        if name in kept:
+            mapping = None if kept[name].retired else kept[name].mapping
+        else:
+            mapping = (await self.shipped()).get(name)
+        if mapping is None:
+            raise MappingNotFoundError(f"No mapping called '{name[:40]}' is in use.")
+        return await self.keep_mapping(name, dict(mapping), by=by, retired=True)
+
+    async def today(self) -> date:
+        """Return which day it is in the market."""
+        return await self._terms.today(self._zone.key)
+
     async def fees(self, day: date) -> list[FeeTerm]:
         """Return the fees that hold on a day."""
         return await self._terms.fees(self._gateway, day)
@@ -126,14 +152,21 @@ class FinanceTerms:
         await self._terms.keep_fee(self._gateway, method, kind, valid_from, amounts, by=by)
 
     async def preview(
-        self, path: Path, bench_in: AbstractAsyncContextManager[Workbench]
+        self,
+        path: Path,
+        bench_in: AbstractAsyncContextManager[Workbench],
+        mapping: dict[str, Any] | None = None,
     ) -> Preview:
-        """Say what a file would be read as; nothing of it is written down.
+        """Say what a file would be read as, by a mapping that is not kept yet if one is given.
 
         Raises:
             BadReportError: it cannot be read.
+            MappingRefusedError: the mapping cannot be used.
         """
         formats = await self.formats()
+        if mapping is not None:
+            tried = {TRIED: read_mapping(msgspec.json.encode(mapping))}
+            formats = (*report_files.mapped(tried), *formats)
         async with bench_in as bench:
             return await asyncio.to_thread(self._read, path, bench, formats)
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -203,13 +203,14 @@ class Runs:
             finally:
                 await asyncio.to_thread(file.unlink, missing_ok=True)
 
-    async def preview(self, file: Path) -> Preview:
+    async def preview(self, file: Path, mapping: dict[str, Any] | None = None) -> Preview:
         """Say what a file would be read as; nothing of it is written down.
 
         Raises:
             BadReportError: it cannot be read.
         """
-        return await self.finance_terms.preview(file, _bench(self._settings.folder / "previewing"))
+        bench = _bench(self._settings.folder / "previewing")
+        return await self.finance_terms.preview(file, bench, mapping)
 
     async def replay(self, run_id: UUID) -> str:
         """Judge again what a run compared; return the digest of the outcome, which is the run's.

@@ -11,7 +11,7 @@ from pathlib import Path
 from caas.external_systems.vehicle_command_keys import VehicleCommandKeyError, VehicleCommandKeys
 from caas.rules.settlement_fees import FeeTerms, FeeTermsError, read_fee_terms
 from caas.rules.settlement_polls import PollTerms, PollTermsError, read_poll_terms
-from caas.setting_values import SettingError
+from caas.setting_values import SettingError, address_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,16 @@ def settlement_fees(environment: Mapping[str, str]) -> FeeTerms | None:
             "CAAS_SETTLEMENT_FEES is 'per mille,fixed part,fee of a dispute' in minor units, such "
             "as '14,25,1500'."
         ) from error
+
+
+def engine_url(environment: Mapping[str, str]) -> str:
+    """Return where reconciliation is computed, empty for this machine.
+
+    Raises:
+        SettingError: it is no address of a Spark Connect.
+    """
+    given = bool(environment.get("CAAS_ENGINE_URL"))
+    return address_in(environment, "CAAS_ENGINE_URL", ("sc",)) if given else ""
 
 
 def reports_folder(environment: Mapping[str, str]) -> Path | None:

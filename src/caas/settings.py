@@ -19,6 +19,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from caas.api import parse_api_keys
 from caas.books_settings import (
     HeadSettings,
+    engine_url,
     head_settings,
     reports_folder,
     settlement_fees,
@@ -169,7 +170,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         ),
         public_url=read(_http("CAAS_PUBLIC_URL")),
         api_keys=read(_api_keys),
-        engine_url=read(_engine_url),
+        engine_url=read(engine_url),
         settlement_fees=read(settlement_fees),
         settlement_polls=read(settlement_polls),
         notify_url=read(_notify_url),
@@ -374,11 +375,6 @@ def _market(environment: Mapping[str, str]) -> Market:
         read_market(environment.get("CAAS_MARKET") or DEFAULT_MARKET),
         seller=read_seller(environment.get("CAAS_SELLER")),
     )
-
-
-def _engine_url(environment: Mapping[str, str]) -> str:
-    given = bool(environment.get("CAAS_ENGINE_URL"))
-    return address_in(environment, "CAAS_ENGINE_URL", ("sc",)) if given else ""
 
 
 def _notify_url(environment: Mapping[str, str]) -> str:

@@ -1,6 +1,7 @@
 """Who may buy a service for a vehicle is decided by the database, while nothing else moves."""
 
 import asyncio
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -124,6 +125,39 @@ async def test_a_returned_vehicle_keeps_nothing_of_its_former_owner(doors: Doors
     states = await doors.house.platform.books.entitlements.sync_states(VIN)
     assert [one.service for one in states if one.desired_on or not one.in_sync] == []
     assert (await doors.house.platform.books.payments.get(unpaid.id)).refunded_amount == 0
+
+
+async def test_withdrawing_says_what_became_of_the_refund_and_asks_again_for_a_failed_one(
+    doors: Doors,
+) -> None:
+    payment = await doors.house.settled()
+    path = f"/v1/service-orders/{payment.subject}"
+    await doors.house.gateway_does(
+        "faults", match={"operation": "refund", "times": 1}, action={"refund_fails": True}
+    )
+
+    first = await doors.post(f"{path}/withdrawal", {}, caller="services")
+    failed = await until_refund(doors, path, "failed")
+    again = await doors.post(f"{path}/withdrawal", {}, caller="services")
+    await until_refund(doors, path, "succeeded")
+    last = await doors.post(f"{path}/withdrawal", {}, caller="services")
+
+    assert (first.status, again.status, last.status) == (202, 202, 200)
+    assert failed["failed_because"]
+    assert [one["state"] for one in last.json["refunds"]] == ["failed", "succeeded"]
+    assert (last.json["state"], last.json["payments"][0]["state"]) == ("withdrawn", "Refunded")
+
+
+async def until_refund(doors: Doors, path: str, state: str) -> dict[str, Any]:
+    """Let open work run until the newest refund of a service order is in a state."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while True:
+            refunds = (await doors.get(path)).json["refunds"]
+            if refunds and refunds[-1]["state"] == state:
+                newest: dict[str, Any] = refunds[-1]
+                return newest
+            await doors.house.platform.open_work.run_due()
+            await asyncio.sleep(0.005)
 
 
 async def until_on(doors: Doors, services: int) -> None:

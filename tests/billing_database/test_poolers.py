@@ -16,7 +16,9 @@ import pytest
 from caas.billing_database import connection
 from caas.billing_database.database_sessions import SETTINGS, SharedSessionsError
 from caas.billing_database.embedded_postgresql_files import SOCKET_NAME
+from caas.billing_database.processes import Processes
 from caas.rules.payment_states import PaymentState
+from tests.billing_database.test_processes import until_silent
 from tests.billing_database.test_unreachable import Wire
 from tests.house import standing
 
@@ -111,6 +113,22 @@ async def test_a_purchase_goes_through_a_pooler_with_sessions_of_ones_own(
     assert told["search_path"] == "caas,public"
     assert role is not None
     assert role[0] == "caas_app"
+
+
+async def test_a_process_behind_a_pooler_is_dead_once_its_client_is_gone(
+    database_dsn: str,
+) -> None:
+    """PgBouncer keeps the server's session for the next client, and frees what it held."""
+    watching = await connection.connect(database_dsn)
+    async with pooled(database_dsn, "session") as dsn:
+        process = await connection.connect(dsn, connections_max=2)
+        before = await Processes(watching).silent()
+        await process.close()
+
+        dead = await until_silent(watching)
+    await watching.close()
+
+    assert (before, len(dead)) == (frozenset(), 1)
 
 
 async def test_every_session_has_the_settings_its_statements_rely_on(database_dsn: str) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 
 from caas.billing_database.connection import Database
+from caas.billing_database.gateway_calls import GatewayCalls
 from caas.billing_database.payments import Payment
 from caas.billing_database.refunds import Refund
 from caas.rules.payment_states import PaymentState
@@ -156,6 +157,7 @@ async def test_a_capture_without_an_answer_is_looked_up_at_once(owner: Owner) ->
     await owner.house.until(payment.id, lambda p: p.state is PaymentState.CAPTURING)
     await owner.agree()
 
-    events = await owner.house.platform.books.payments.timeline(payment.id)
-    assert "captured" in [event.source for event in events]
-    assert not any(event.source.startswith("unknown") for event in events)
+    now = await owner.house.platform.books.payments.get(payment.id)
+    asked = await GatewayCalls(owner.house.database).of(payment.id, now.gateway_transaction_id)
+    assert [call.operation for call in asked] == ["initiate", "capture", "find"]
+    assert now.outcome == "known"

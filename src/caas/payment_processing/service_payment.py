@@ -8,6 +8,7 @@ Rule a change must keep: the charge is claimed with the evidence, in one commit,
 """
 
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import Final
 from uuid import UUID
 
@@ -28,7 +29,7 @@ from caas.ota_activation_engine import (
     activation_command,
     restoring_command,
 )
-from caas.payment_processing.charges import Charges
+from caas.payment_processing.charges import CaptureWonError, Charges
 from caas.payment_processing.flow import Step
 from caas.payment_processing.initiation import Check, PaymentRequest
 from caas.rules.activation import ActivationResult
@@ -146,7 +147,8 @@ class ServicePayment:
         """Arrow 4b, then 5b: fence the vehicle off and void the charge."""
         payment = await self._books.payments.get(payment_id)
         if payment.state is PaymentState.AUTHORIZED:
-            await self.void(payment, f"{ACTIVATION_FAILED}: {reason}")
+            with suppress(CaptureWonError):  # it was confirmed at the last moment
+                await self.void(payment, f"{ACTIVATION_FAILED}: {reason}")
 
     async def void(self, payment: Payment, reason: str) -> Payment:
         """Void a charge that was not delivered, its fence in the same commit (decision 16).

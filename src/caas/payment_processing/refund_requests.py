@@ -96,13 +96,12 @@ class RefundRequests:
     async def _allowed(self, wanted: Wanted, given_back: int, connection: Connection) -> int | None:
         """Return how much may be refunded, None when all of it was wanted and nothing is left."""
         payment = await self._books.payments.get(wanted.payment_id, within=connection)
-        left = payment.captured_amount - given_back
-        if wanted.amount is None and (payment.state not in REFUNDABLE or left <= 0):
+        if wanted.amount is None and payment.state not in REFUNDABLE:
             return None
         refuse_impossible(payment)
         refuse_while(await self._rows.obstacle(payment.id, within=connection))
         if wanted.amount is None:
-            return left
+            return max(payment.captured_amount - given_back, 0) or None
         refuse_too_large(payment, wanted.amount, given_back)
         return wanted.amount
 

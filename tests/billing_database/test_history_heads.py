@@ -1,5 +1,8 @@
 """Heads of the history: what is done behind the guards, chain and all, differs from them."""
 
+import base64
+import hashlib
+import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -7,6 +10,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from caas.billing_database import connection, history_checks, history_heads
 from caas.billing_database.connection import Database
@@ -238,3 +242,38 @@ async def test_leaves_that_were_rewritten_with_their_rows_are_not_those_of_the_h
 
     assert not forged.is_signed
     assert [(it.table, it.key) for it in found] == [("payment_events", "")]
+
+
+def merkle_tree_hash(leaves: list[bytes]) -> bytes:
+    """RFC 6962, section 2.1, for one leaf or more."""
+    if len(leaves) == 1:
+        return leaves[0]
+    half = 1 << (len(leaves) - 1).bit_length() - 1
+    left, right = merkle_tree_hash(leaves[:half]), merkle_tree_hash(leaves[half:])
+    return hashlib.sha256(b"\x01" + left + right).digest()
+
+
+async def test_an_auditor_checks_head_and_export_without_our_program(
+    house: House, tmp_path: Path
+) -> None:
+    """As docs/auditing.md says it, with nothing but JSON, SHA-256 and Ed25519."""
+    await house.settled()
+    (tmp_path / "head").write_text((await made(house.database)).text)
+    await written(house.database, tmp_path / "export")
+    kept = json.loads((tmp_path / "head").read_text())
+    signed = json.dumps(kept["head"], sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    key = Ed25519PublicKey.from_public_bytes(base64.b64decode(kept["public_key"]))
+    columns = ("payment_id", "seq", "event", "from_state", "to_state", "source", "facts", "at",
+               "hash")  # fmt: skip
+
+    key.verify(base64.b64decode(kept["signature"]), signed.encode())
+    leaves: dict[int, bytes] = {}
+    for line in (tmp_path / "export").read_text().splitlines()[:-1]:
+        event = json.loads(line)
+        row = {name: None if event[name] is None else str(event[name]) for name in columns}
+        leaf = json.dumps(["payment_events", row], separators=(",", ":"), ensure_ascii=False)
+        leaves[event["leaf"]] = hashlib.sha256(b"\x00" + leaf.encode()).digest()
+
+    counted = kept["head"]["tables"]["payment_events"]
+    assert sorted(leaves) == list(range(counted["rows"]))
+    assert merkle_tree_hash([leaves[at] for at in sorted(leaves)]).hex() == counted["root"]

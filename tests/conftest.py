@@ -1,5 +1,6 @@
 """What every test may ask for: a real PostgreSQL, a fresh Billing Database, the laws afterwards."""
 
+import os
 import signal
 import tempfile
 from collections.abc import AsyncIterator
@@ -12,11 +13,19 @@ from caas.billing_database.connection import Database
 from caas.billing_database.embedded_postgresql import EmbeddedPostgresql
 from caas.garbage import set_aside_what_stays
 from tests.databases import SERVER_SETTINGS, folder_for_servers, fresh_database, make_template
+from tests.long_first import is_long, long_first
 
 
 def pytest_configure() -> None:
     """Let the programs under test hear Ctrl-C, even where a shell started us in the background."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes long where several workers share the tests."""
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    if workers > 1:
+        items[:] = long_first(items, workers=workers, takes_long=lambda it: is_long(it.nodeid))
 
 
 def pytest_collection_finish() -> None:

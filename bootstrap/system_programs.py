@@ -1,9 +1,9 @@
 """The programs that only the tests need and PyPI does not have.
 
-A browser, a broker, a pooler of database connections, and Prometheus, which checks our alerting
-rules. Used by `./caas test`. As root on Debian or Ubuntu they are installed; others are told
-which are missing, and their tests are skipped with that reason; where CI=true, a skipped test
-fails.
+A browser, a broker, a pooler of database connections, Prometheus, which checks our alerting
+rules, and two shells. Used by `./caas test`. As root on Debian or Ubuntu they are installed; others
+are told which are missing, and their tests are skipped with that reason; where CI=true, a skipped
+test fails.
 
 Rules: an installation starts no service; CAAS_NO_APT=1 leaves the system alone; a run of named
 tests installs nothing.
@@ -21,6 +21,8 @@ PROGRAMS = {
     "mosquitto": ("mosquitto",),
     "pgbouncer": ("pgbouncer",),
     "prometheus": ("promtool",),
+    "zsh": ("zsh",),
+    "fish": ("fish",),
 }
 WITHOUT_A_SCREEN = {"chromium": "chromium-headless-shell"}  # a third of the work for each page
 SYSTEM_FOLDERS = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"

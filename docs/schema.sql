@@ -590,6 +590,25 @@ CREATE FUNCTION caas.digest_of_document(p_document caas.invoices) RETURNS bytea
     || jsonb_build_object('issued_at', extract(epoch from p_document.issued_at)))::text, 'UTF8'))
 $$;
 
+CREATE FUNCTION caas.end_older_credentials() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+begin
+  perform from customers where id = new.customer for no key update;
+  update access_credentials set used_at = db_now()
+   where customer = new.customer and used_at is null;
+  return new;
+end $$;
+
+CREATE FUNCTION caas.end_older_staff_links() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+begin
+  perform from accounts where id = new.account for no key update;
+  update staff_links set used_at = db_now() where account = new.account and used_at is null;
+  return new;
+end $$;
+
 CREATE FUNCTION caas.end_synchronization(p_entitlement uuid, p_command_id uuid) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'caas', 'pg_temp'
@@ -1056,6 +1075,14 @@ begin
   end if;
 end $$;
 
+CREATE FUNCTION caas.refuse_late_factor() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+begin
+  raise exception 'a session began with a second factor, or it never has one'
+    using errcode = 'check_violation';
+end $$;
+
 CREATE FUNCTION caas.refuse_lines_of_sealed_day() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -1169,6 +1196,14 @@ begin
     old.id using errcode = 'check_violation';
 end $$;
 
+CREATE FUNCTION caas.refuse_other_factor() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+begin
+  raise exception 'a second factor keeps its secret, counts each code once, and ends for good'
+    using errcode = 'check_violation';
+end $$;
+
 CREATE FUNCTION caas.refuse_other_gateway() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -1270,6 +1305,14 @@ CREATE FUNCTION caas.refuse_other_run() RETURNS trigger
     AS $$
 begin
   raise exception 'what was finished stays as it was finished' using errcode = 'check_violation';
+end $$;
+
+CREATE FUNCTION caas.refuse_other_scopes() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+begin
+  raise exception 'key "%" keeps its scopes and whom it is narrowed to', old.name
+    using errcode = 'check_violation';
 end $$;
 
 CREATE FUNCTION caas.refuse_other_subscription() RETURNS trigger
@@ -1667,7 +1710,7 @@ CASE family((address)::inet)
     ELSE 48
 END)),
     CONSTRAINT audit_events_check CHECK (((actor = 'account'::text) = (account IS NOT NULL))),
-    CONSTRAINT audit_events_type_check CHECK ((type = ANY (ARRAY['key made'::text, 'key activated'::text, 'key revoked'::text, 'staff added'::text, 'staff disabled'::text, 'link made'::text, 'link used'::text, 'sign-in ok'::text, 'sign-in refused'::text, 'password changed'::text])))
+    CONSTRAINT audit_events_type_check CHECK ((type = ANY (ARRAY['key made'::text, 'key activated'::text, 'key revoked'::text, 'staff added'::text, 'staff disabled'::text, 'link made'::text, 'link used'::text, 'sign-in ok'::text, 'sign-in refused'::text, 'sign-in slowed'::text, 'password changed'::text, 'second factor enrolled'::text, 'second factor used'::text, 'second factor refused'::text, 'second factor reset'::text, 'recovery code used'::text])))
 );
 
 CREATE TABLE caas.billing_details (
@@ -2784,6 +2827,14 @@ CREATE VIEW caas.reconciliation_verdicts AS
                     ELSE NULL::text
                 END) AS wrong) c);
 
+CREATE TABLE caas.recovery_codes (
+    code_hash bytea NOT NULL,
+    factor uuid NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    used_at timestamp with time zone,
+    CONSTRAINT recovery_codes_code_hash_check CHECK ((octet_length(code_hash) = 32))
+);
+
 CREATE TABLE caas.refund_decisions (
     id uuid NOT NULL,
     payment_id uuid NOT NULL,
@@ -2898,6 +2949,20 @@ CREATE TABLE caas.sealed_reports (
     CONSTRAINT sealed_reports_form_check CHECK ((form = ANY (ARRAY['csv'::text, 'pdf'::text])))
 );
 
+CREATE TABLE caas.second_factors (
+    id uuid NOT NULL,
+    account uuid NOT NULL,
+    sealed_secret bytea NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    confirmed_at timestamp with time zone,
+    last_step bigint,
+    ended_at timestamp with time zone,
+    ended_by uuid,
+    CONSTRAINT second_factors_check CHECK (((confirmed_at IS NULL) = (last_step IS NULL))),
+    CONSTRAINT second_factors_check1 CHECK (((ended_at IS NULL) = (ended_by IS NULL))),
+    CONSTRAINT second_factors_sealed_secret_check CHECK (((octet_length(sealed_secret) >= 29) AND (octet_length(sealed_secret) <= 256)))
+);
+
 CREATE TABLE caas.service_orders (
     id uuid NOT NULL,
     customer uuid NOT NULL,
@@ -2986,8 +3051,19 @@ CREATE TABLE caas.sessions (
     ends_at timestamp with time zone NOT NULL,
     ended_at timestamp with time zone,
     also uuid[] DEFAULT '{}'::uuid[] NOT NULL,
+    second_factor boolean DEFAULT false NOT NULL,
     CONSTRAINT sessions_also_check CHECK ((cardinality(also) <= 4)),
     CONSTRAINT sessions_token_hash_check CHECK ((octet_length(token_hash) = 32))
+)
+WITH (fillfactor='80');
+
+CREATE TABLE caas.slowed_tries (
+    counted_for bytea NOT NULL,
+    failures integer NOT NULL,
+    failed_at timestamp with time zone NOT NULL,
+    free_at timestamp with time zone NOT NULL,
+    CONSTRAINT slowed_tries_counted_for_check CHECK ((octet_length(counted_for) = 32)),
+    CONSTRAINT slowed_tries_failures_check CHECK ((failures > 0))
 )
 WITH (fillfactor='80');
 
@@ -3412,6 +3488,9 @@ ALTER TABLE ONLY caas.reconciliation_days
 ALTER TABLE ONLY caas.reconciliation_runs
     ADD CONSTRAINT reconciliation_runs_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY caas.recovery_codes
+    ADD CONSTRAINT recovery_codes_pkey PRIMARY KEY (code_hash);
+
 ALTER TABLE ONLY caas.refund_decisions
     ADD CONSTRAINT refund_decisions_pkey PRIMARY KEY (id);
 
@@ -3436,6 +3515,9 @@ ALTER TABLE ONLY caas.resolution_claims
 ALTER TABLE ONLY caas.sealed_reports
     ADD CONSTRAINT sealed_reports_pkey PRIMARY KEY (gateway, day, form);
 
+ALTER TABLE ONLY caas.second_factors
+    ADD CONSTRAINT second_factors_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY caas.service_orders
     ADD CONSTRAINT service_orders_pkey PRIMARY KEY (id);
 
@@ -3453,6 +3535,9 @@ ALTER TABLE ONLY caas.settlement_reports
 
 ALTER TABLE ONLY caas.settlement_reports
     ADD CONSTRAINT settlement_reports_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY caas.slowed_tries
+    ADD CONSTRAINT slowed_tries_pkey PRIMARY KEY (counted_for);
 
 ALTER TABLE ONLY caas.staff_links
     ADD CONSTRAINT staff_links_pkey PRIMARY KEY (token_hash);
@@ -3510,6 +3595,8 @@ ALTER TABLE ONLY caas.webhook_quarantine
 
 ALTER TABLE ONLY caas.written_off_invoices
     ADD CONSTRAINT written_off_invoices_pkey PRIMARY KEY (invoice);
+
+CREATE INDEX access_credentials_open ON caas.access_credentials USING btree (customer) WHERE (used_at IS NULL);
 
 CREATE INDEX api_keys_of_account ON caas.api_keys USING btree (account) WHERE (revoked_at IS NULL);
 
@@ -3603,6 +3690,8 @@ CREATE UNIQUE INDEX one_proposal_at_a_time ON caas.discrepancy_resolutions USING
 
 CREATE UNIQUE INDEX one_refund_proposal_at_a_time ON caas.refund_decisions USING btree (payment_id) WHERE (state = 'proposed'::text);
 
+CREATE UNIQUE INDEX one_second_factor ON caas.second_factors USING btree (account) WHERE (ended_at IS NULL);
+
 CREATE INDEX open_discrepancies ON caas.discrepancies USING btree (payment_id) WHERE (status <> 'resolved'::text);
 
 CREATE INDEX open_gateway_claims ON caas.gateway_claims USING btree (due_on) WHERE (status <> ALL (ARRAY['paid'::text, 'refused'::text]));
@@ -3641,6 +3730,8 @@ CREATE INDEX quarantined_lines_of_report ON caas.quarantined_lines USING btree (
 
 CREATE INDEX reconciliation_runs_of_day ON caas.reconciliation_runs USING btree (gateway, day);
 
+CREATE INDEX recovery_codes_of_factor ON caas.recovery_codes USING btree (factor) WHERE (used_at IS NULL);
+
 CREATE INDEX refund_decisions_of_payment ON caas.refund_decisions USING btree (payment_id);
 
 CREATE INDEX refunds_in_time ON caas.refunds USING brin (created_at) WITH (pages_per_range='32', autosummarize='on');
@@ -3668,6 +3759,8 @@ CREATE INDEX sessions_of_account ON caas.sessions USING btree (account) WHERE (e
 CREATE INDEX settlement_lines_in_time ON caas.settlement_lines USING brin (at) WITH (pages_per_range='32', autosummarize='on');
 
 CREATE INDEX settlement_lines_of_payment ON caas.settlement_lines USING btree (payment_id) WHERE (payment_id IS NOT NULL);
+
+CREATE INDEX slowed_tries_by_age ON caas.slowed_tries USING btree (failed_at);
 
 CREATE INDEX staff_links_of_account ON caas.staff_links USING btree (account) WHERE (used_at IS NULL);
 
@@ -3712,6 +3805,10 @@ ALTER TABLE caas.vehicles ENABLE ALWAYS TRIGGER agrees_with_its_assignment;
 CREATE CONSTRAINT TRIGGER agrees_with_its_vehicle AFTER INSERT OR UPDATE ON caas.vehicle_assignments DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION caas.check_assignment();
 
 ALTER TABLE caas.vehicle_assignments ENABLE ALWAYS TRIGGER agrees_with_its_vehicle;
+
+CREATE TRIGGER another_person_resets BEFORE INSERT OR UPDATE ON caas.second_factors FOR EACH ROW WHEN ((new.ended_at IS NOT NULL)) EXECUTE FUNCTION caas.refuse_one_person('account', 'ended_by');
+
+ALTER TABLE caas.second_factors ENABLE ALWAYS TRIGGER another_person_resets;
 
 CREATE TRIGGER answers_a_command AFTER INSERT ON caas.delivery_evidence REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.check_new_evidence();
 
@@ -3901,6 +3998,18 @@ CREATE CONSTRAINT TRIGGER changes_with_its_event AFTER INSERT OR UPDATE ON caas.
 
 ALTER TABLE caas.gateway_claims ENABLE ALWAYS TRIGGER changes_with_its_event;
 
+CREATE TRIGGER ends_older BEFORE INSERT ON caas.access_credentials FOR EACH ROW EXECUTE FUNCTION caas.end_older_credentials();
+
+ALTER TABLE caas.access_credentials ENABLE ALWAYS TRIGGER ends_older;
+
+CREATE TRIGGER ends_older BEFORE INSERT ON caas.staff_links FOR EACH ROW EXECUTE FUNCTION caas.end_older_staff_links();
+
+ALTER TABLE caas.staff_links ENABLE ALWAYS TRIGGER ends_older;
+
+CREATE TRIGGER factor_stays BEFORE UPDATE ON caas.sessions FOR EACH ROW WHEN ((new.second_factor IS DISTINCT FROM old.second_factor)) EXECUTE FUNCTION caas.refuse_late_factor();
+
+ALTER TABLE caas.sessions ENABLE ALWAYS TRIGGER factor_stays;
+
 CREATE TRIGGER follows_the_last BEFORE INSERT OR UPDATE ON caas.tax_rates FOR EACH ROW EXECUTE FUNCTION caas.refuse_other_rate();
 
 ALTER TABLE caas.tax_rates ENABLE ALWAYS TRIGGER follows_the_last;
@@ -4032,6 +4141,10 @@ ALTER TABLE caas.notifications ENABLE ALWAYS TRIGGER is_told_once;
 CREATE TRIGGER is_used_once BEFORE UPDATE ON caas.access_credentials FOR EACH ROW WHEN (((old.used_at IS NOT NULL) OR (((((old.token_hash IS DISTINCT FROM new.token_hash) OR (old.customer IS DISTINCT FROM new.customer)) OR (old.order_id IS DISTINCT FROM new.order_id)) OR (old.expires_at IS DISTINCT FROM new.expires_at)) OR (old.created_at IS DISTINCT FROM new.created_at)))) EXECUTE FUNCTION caas.refuse_other_link();
 
 ALTER TABLE caas.access_credentials ENABLE ALWAYS TRIGGER is_used_once;
+
+CREATE TRIGGER is_used_once BEFORE UPDATE ON caas.recovery_codes FOR EACH ROW WHEN (((old.used_at IS NOT NULL) OR (((new.code_hash IS DISTINCT FROM old.code_hash) OR (new.factor IS DISTINCT FROM old.factor)) OR (new.created_at IS DISTINCT FROM old.created_at)))) EXECUTE FUNCTION caas.refuse_other_factor();
+
+ALTER TABLE caas.recovery_codes ENABLE ALWAYS TRIGGER is_used_once;
 
 CREATE TRIGGER is_written_down AFTER UPDATE ON caas.entitlement_terms FOR EACH ROW WHEN (((old.state = 'granted'::text) AND (((old.state IS DISTINCT FROM new.state) OR (old.starts_at IS DISTINCT FROM new.starts_at)) OR (old.ends_at IS DISTINCT FROM new.ends_at)))) EXECUTE FUNCTION caas.write_entitlement_change();
 
@@ -4169,6 +4282,10 @@ CREATE TRIGGER never_removed BEFORE DELETE OR TRUNCATE ON caas.reconciliation_ru
 
 ALTER TABLE caas.reconciliation_runs ENABLE ALWAYS TRIGGER never_removed;
 
+CREATE TRIGGER never_removed BEFORE DELETE OR TRUNCATE ON caas.recovery_codes FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
+
+ALTER TABLE caas.recovery_codes ENABLE ALWAYS TRIGGER never_removed;
+
 CREATE TRIGGER never_removed BEFORE DELETE OR TRUNCATE ON caas.refund_decisions FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
 
 ALTER TABLE caas.refund_decisions ENABLE ALWAYS TRIGGER never_removed;
@@ -4176,6 +4293,10 @@ ALTER TABLE caas.refund_decisions ENABLE ALWAYS TRIGGER never_removed;
 CREATE TRIGGER never_removed BEFORE DELETE OR TRUNCATE ON caas.refunds FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
 
 ALTER TABLE caas.refunds ENABLE ALWAYS TRIGGER never_removed;
+
+CREATE TRIGGER never_removed BEFORE DELETE OR TRUNCATE ON caas.second_factors FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
+
+ALTER TABLE caas.second_factors ENABLE ALWAYS TRIGGER never_removed;
 
 CREATE TRIGGER never_removed BEFORE DELETE OR TRUNCATE ON caas.settlement_reports FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
 
@@ -4273,6 +4394,10 @@ CREATE TRIGGER reports_a_state AFTER INSERT ON caas.delivery_evidence REFERENCIN
 
 ALTER TABLE caas.delivery_evidence ENABLE ALWAYS TRIGGER reports_a_state;
 
+CREATE TRIGGER scopes_stay BEFORE UPDATE ON caas.api_keys FOR EACH ROW WHEN ((((new.scopes IS DISTINCT FROM old.scopes) OR (new.customer IS DISTINCT FROM old.customer)) OR (new.dealership IS DISTINCT FROM old.dealership))) EXECUTE FUNCTION caas.refuse_other_scopes();
+
+ALTER TABLE caas.api_keys ENABLE ALWAYS TRIGGER scopes_stay;
+
 CREATE TRIGGER sealed_only_when_closed BEFORE INSERT OR UPDATE ON caas.reconciliation_days FOR EACH ROW WHEN ((new.sealed_at IS NOT NULL)) EXECUTE FUNCTION caas.check_seal();
 
 ALTER TABLE caas.reconciliation_days ENABLE ALWAYS TRIGGER sealed_only_when_closed;
@@ -4292,6 +4417,10 @@ ALTER TABLE caas.discrepancy_entries ENABLE ALWAYS TRIGGER stands_on_accounts;
 CREATE TRIGGER stands_on_accounts AFTER INSERT ON caas.ledger_entries REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.check_accounts_of_entries();
 
 ALTER TABLE caas.ledger_entries ENABLE ALWAYS TRIGGER stands_on_accounts;
+
+CREATE TRIGGER stays BEFORE UPDATE ON caas.second_factors FOR EACH ROW WHEN ((((new.id IS DISTINCT FROM old.id) OR (new.account IS DISTINCT FROM old.account)) OR (old.ended_at IS NOT NULL) OR ((old.confirmed_at IS NOT NULL) AND ((((new.sealed_secret IS DISTINCT FROM old.sealed_secret) OR (new.created_at IS DISTINCT FROM old.created_at)) OR (new.confirmed_at IS DISTINCT FROM old.confirmed_at)) OR (new.last_step IS NULL) OR (new.last_step < old.last_step))))) EXECUTE FUNCTION caas.refuse_other_factor();
+
+ALTER TABLE caas.second_factors ENABLE ALWAYS TRIGGER stays;
 
 CREATE TRIGGER stays_ended BEFORE UPDATE ON caas.sessions FOR EACH ROW WHEN (((old.ended_at IS NOT NULL) AND (new.ended_at IS DISTINCT FROM old.ended_at))) EXECUTE FUNCTION caas.refuse_revival();
 
@@ -4475,6 +4604,9 @@ ALTER TABLE ONLY caas.provider_accounts
 ALTER TABLE ONLY caas.quarantined_lines
     ADD CONSTRAINT quarantined_lines_report_id_fkey FOREIGN KEY (report_id) REFERENCES caas.settlement_reports(id);
 
+ALTER TABLE ONLY caas.recovery_codes
+    ADD CONSTRAINT recovery_codes_factor_fkey FOREIGN KEY (factor) REFERENCES caas.second_factors(id);
+
 ALTER TABLE ONLY caas.refund_decisions
     ADD CONSTRAINT refund_decisions_decided_account_fkey FOREIGN KEY (decided_account) REFERENCES caas.accounts(id);
 
@@ -4492,6 +4624,12 @@ ALTER TABLE ONLY caas.resolution_claims
 
 ALTER TABLE ONLY caas.sealed_reports
     ADD CONSTRAINT sealed_reports_gateway_day_fkey FOREIGN KEY (gateway, day) REFERENCES caas.reconciliation_days(gateway, day);
+
+ALTER TABLE ONLY caas.second_factors
+    ADD CONSTRAINT second_factors_account_fkey FOREIGN KEY (account) REFERENCES caas.accounts(id);
+
+ALTER TABLE ONLY caas.second_factors
+    ADD CONSTRAINT second_factors_ended_by_fkey FOREIGN KEY (ended_by) REFERENCES caas.accounts(id);
 
 ALTER TABLE ONLY caas.service_orders
     ADD CONSTRAINT service_orders_service_fkey FOREIGN KEY (service) REFERENCES caas.services(code);
@@ -4590,6 +4728,10 @@ GRANT SELECT,INSERT,UPDATE ON TABLE caas.invoices TO caas_app;
 
 GRANT ALL ON FUNCTION caas.digest_of_document(p_document caas.invoices) TO caas_app;
 
+GRANT ALL ON FUNCTION caas.end_older_credentials() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.end_older_staff_links() TO caas_app;
+
 GRANT ALL ON FUNCTION caas.end_synchronization(p_entitlement uuid, p_command_id uuid) TO caas_app;
 
 GRANT ALL ON FUNCTION caas.end_term(p_term uuid, p_because text) TO caas_app;
@@ -4636,6 +4778,8 @@ GRANT ALL ON FUNCTION caas.refuse_children_of_sealed_day() TO caas_app;
 
 GRANT ALL ON FUNCTION caas.refuse_if_sealed(p_gateway text, p_day date) TO caas_app;
 
+GRANT ALL ON FUNCTION caas.refuse_late_factor() TO caas_app;
+
 GRANT ALL ON FUNCTION caas.refuse_lines_of_sealed_day() TO caas_app;
 
 GRANT ALL ON FUNCTION caas.refuse_one_person() TO caas_app;
@@ -4655,6 +4799,8 @@ GRANT ALL ON FUNCTION caas.refuse_other_customer() TO caas_app;
 GRANT ALL ON FUNCTION caas.refuse_other_decision() TO caas_app;
 
 GRANT ALL ON FUNCTION caas.refuse_other_discrepancy() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.refuse_other_factor() TO caas_app;
 
 GRANT ALL ON FUNCTION caas.refuse_other_gateway() TO caas_app;
 
@@ -4677,6 +4823,8 @@ GRANT ALL ON FUNCTION caas.refuse_other_report() TO caas_app;
 GRANT ALL ON FUNCTION caas.refuse_other_resolution() TO caas_app;
 
 GRANT ALL ON FUNCTION caas.refuse_other_run() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.refuse_other_scopes() TO caas_app;
 
 GRANT ALL ON FUNCTION caas.refuse_other_subscription() TO caas_app;
 
@@ -4854,6 +5002,8 @@ GRANT SELECT,INSERT,UPDATE ON TABLE caas.settlement_reports TO caas_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.reconciliation_verdicts TO caas_app;
 
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.recovery_codes TO caas_app;
+
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.refund_decisions TO caas_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.refunds TO caas_app;
@@ -4868,6 +5018,8 @@ GRANT SELECT ON TABLE caas.resolution_claims TO caas_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.sealed_reports TO caas_app;
 
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.second_factors TO caas_app;
+
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.service_orders TO caas_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.service_order_states TO caas_app;
@@ -4875,6 +5027,8 @@ GRANT SELECT,INSERT,UPDATE ON TABLE caas.service_order_states TO caas_app;
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.services TO caas_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE caas.sessions TO caas_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE caas.slowed_tries TO caas_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.staff_links TO caas_app;
 

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 
-from caas.billing_database import migrations
+from caas.billing_database import migrations, service_login
 
 IN_MEMORY: Final = Path("/dev/shm")  # noqa: S108  # only where there is one with room enough
 ROOM_IN_MEMORY: Final = 8 << 30
@@ -40,11 +40,19 @@ def named(dsn: str, database: str) -> str:
     return urlunsplit(parts._replace(path=f"/{database}"))
 
 
+def as_service(dsn: str) -> str:
+    """Return the DSN with which `serve` and `work` use this database."""
+    parts = urlsplit(dsn)
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=f"{service_login.SERVICE_LOGIN}@{host}"))
+
+
 async def make_template(server_dsn: str) -> None:
     """Make the empty Billing Database that every test copies."""
     admin = await asyncpg.connect(server_dsn)
     await admin.execute(f"create database {TEMPLATE}")
     await admin.close()
+    await service_login.made(server_dsn)
     await migrations.migrate(named(server_dsn, TEMPLATE))
 
 

@@ -40,6 +40,7 @@ from caas_simulators.partner_world import PartnerSettings
 from caas_simulators.simulated_time import Clock
 from caas_simulators.vehicle_fleet import Fleet
 from tests.cars import COMMAND_KEYS, KNOWN_TO_VEHICLES
+from tests.ways_in import PARTNER_TOKEN
 
 TIME_SCALE = 1000.0
 PATIENCE_SECONDS = 20.0
@@ -183,7 +184,7 @@ async def standing(
             fleet, now=app.now, command_keys=COMMAND_KEYS, on_refused=lambda *_: None
         )
         http = HttpClient(server.url, partner="gateway", api_key=Secret("sk_simulated"))
-        partner_http = HttpClient(partners.url, partner="partners")
+        partner_http = HttpClient(partners.url, partner="partners", api_key=Secret(PARTNER_TOKEN))
         platform = assembly.assemble(
             database,
             assembly.Partners(

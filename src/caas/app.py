@@ -56,6 +56,10 @@ _UNUSED: Final[Mapping[str, str]] = {
     "CAAS_PARTNER_WEBHOOK_SECRETS": _NO_SECRET,
     "CAAS_MQTT_URL": "mqtt://127.0.0.1:9",
     "CAAS_VEHICLE_COMMAND_KEYS": f"{'A' * 43}=",
+    "CAAS_SIGN_IN_KEYS": f"{'A' * 43}=",
+    "CAAS_FACTORY_TOKEN": "none",
+    "CAAS_REGISTRATION_TOKEN": "none",
+    "CAAS_TRANSPORT_TOKEN": "none",
     "CAAS_API_KEYS": f"none:webhook-handler:{'-' * 32}",
 }  # fmt: skip
 """What stands in where nothing is called."""
@@ -82,12 +86,17 @@ def environment(file: Path = ENVIRONMENT_FILE) -> dict[str, str]:
 
 @asynccontextmanager
 async def opened(
-    settings: Settings, *, hears_vehicles: bool = True, fleet: VehiclesAtHand | None = None
+    settings: Settings,
+    *,
+    hears_vehicles: bool = True,
+    fleet: VehiclesAtHand | None = None,
+    login_checked: bool = False,
 ) -> AsyncIterator[Platform]:
     """Open the platform that the settings describe, over a migrated database; close it again.
 
     A command that is over soon leaves the vehicles' answers and the schedules to the processes
-    that stay. `fleet` are the cars of this process, for a machine without a broker.
+    that stay. `fleet` are the cars of this process, for a machine without a broker. With
+    `login_checked` a login that could undo the guards of the books is refused.
 
     Raises:
         StartupError: a part it needs cannot be reached or used.
@@ -96,6 +105,8 @@ async def opened(
         await migrations.check(settings.database_url)
         database = await connection.connect(settings.database_url)
         stack.push_async_callback(database.close)
+        if login_checked:
+            start_up.look_at_login(database, settings)
         partners = await _partners(stack, settings, fleet)
         await start_up.look_at_books(database, partners.gateway)
         await start_up.look_at_market(database, settings.market)
@@ -183,11 +194,11 @@ async def _partners(
     )
     stack.push_async_callback(channel.close)
     clients = [
-        HttpClient(url, partner=name)
-        for name, url in (
-            ("The factory", settings.factory_url),
-            ("Admin Registration", settings.registration_url),
-            ("The transport", settings.transport_url),
+        HttpClient(url, partner=name, api_key=shown.token, tls=shown.tls)
+        for name, url, shown in (
+            ("The factory", settings.factory_url, settings.factory_credential),
+            ("Admin Registration", settings.registration_url, settings.registration_credential),
+            ("The transport", settings.transport_url, settings.transport_credential),
         )
     ]
     for client in clients:

@@ -10,6 +10,7 @@ Rule a change must keep: no room is built twice and no room builds another.
 from dataclasses import dataclass
 
 from caas import between_rooms
+from caas.access_links import AccessLinks
 from caas.api import PartnerWebhooks
 from caas.billing import Billing
 from caas.billing.invoices import Invoices
@@ -72,6 +73,7 @@ class Platform:
     history_keeping: HistoryKeeping
     observed: Observed
     erasure: Erasure
+    access_links: AccessLinks
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,24 +107,17 @@ def assemble(database: Database, partners: Partners, terms: Terms) -> Platform:
     flows = _flows(ground)
     settlement, disputes = _settlement(ground, flows)
     payments = _payment_processing(ground, flows, settlement, disputes)
-    reconciliation = Reconciliation(
-        books=ground.books,
-        gateway=ground.gateway,
-        charges=flows.charges,
-        settlement=settlement,
-        disputes=disputes,
-        void=payments.void_payment,
-        alert=ground.notifications.alert,
-        pace=terms.pace,
-        settings=_reconciled_by(partners, terms),
-    )
+    reconciliation = _reconciliation(ground, flows, (settlement, disputes), payments, partners)
     billing, erasure = _billing(ground, flows), _erasure(ground)
     invoices, issuing = _invoices(ground, payments), _issuing(ground)
+    access_links = AccessLinks(
+        books=ground.books, notifications=ground.notifications, public_url=terms.public_url
+    )
     law_watch = LawWatch(books=ground.books, alert=ground.notifications.alert)
     for room in (
         ground.notifications, ground.order_management, ground.ota_activation_engine, payments,
         reconciliation, flows.subscription, billing, invoices, issuing, law_watch, erasure,
-        ground.history_keeping,
+        ground.history_keeping, access_links,
         PartnerWebhooks(inbox=WebhookInbox(database), order_management=ground.order_management),
     ):  # fmt: skip
         room.register(ground.open_work)
@@ -144,6 +139,7 @@ def assemble(database: Database, partners: Partners, terms: Terms) -> Platform:
         history_keeping=ground.history_keeping,
         observed=ground.observed,
         erasure=erasure,
+        access_links=access_links,
     )
 
 
@@ -240,6 +236,27 @@ def _issuing(ground: Ground) -> Issuing:
         letterhead=between_rooms.letterhead(ground.terms.market),
         notifications=ground.notifications,
         pace=ground.terms.pace,
+    )
+
+
+def _reconciliation(
+    ground: Ground,
+    flows: _Flows,
+    money: tuple[Settlement, Disputes],
+    payments: PaymentProcessing,
+    partners: Partners,
+) -> Reconciliation:
+    settlement, disputes = money
+    return Reconciliation(
+        books=ground.books,
+        gateway=ground.gateway,
+        charges=flows.charges,
+        settlement=settlement,
+        disputes=disputes,
+        void=payments.void_payment,
+        alert=ground.notifications.alert,
+        pace=ground.terms.pace,
+        settings=_reconciled_by(partners, ground.terms),
     )
 
 

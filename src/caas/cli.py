@@ -8,14 +8,11 @@ Rule a change must keep: a command decides nothing that the platform does not.
 import sys
 import traceback
 from contextlib import AsyncExitStack
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final
 
 import msgspec
 import typer
-from typer.completion import (  # type: ignore[attr-defined]  # what Typer's own option uses
-    completion_init,
-    get_completion_script,
-)
+from typer.completion import completion_init  # type: ignore[attr-defined]  # Typer's own
 
 from caas import (
     __version__,
@@ -27,9 +24,9 @@ from caas import (
     reconciling,
     report_commands,
     serving,
+    shell_completion,
     simulating,
     staffing,
-    start_up,
     tax_commands,
     up,
     verifying,
@@ -52,12 +49,12 @@ from caas.garbage import set_aside_what_stays
 from caas.own_port import open_port
 from caas.rules.mes_vencido import Month
 from caas.settings import data_dir, read_settings
+from caas.shell_completion import Shell
 from caas.vital_signs import VitalSigns
 
 PORT: Final = 8080
 PORT_MAX: Final = 65_535
 COUNT_MAX: Final = 10_000
-COMPLETE_VARIABLE: Final = "_CAAS_COMPLETE"
 
 program = typer.Typer(
     name="caas", help="The payment side of a Car-as-a-Service platform.", no_args_is_help=True,
@@ -110,10 +107,10 @@ def options(
 
 @program.command()
 def completion(
-    shell: Annotated[Literal["bash"], typer.Argument(help="Whose script.")],
+    shell: Annotated[Shell, typer.Argument(help="Whose script.")],
 ) -> None:
-    """Print the script that completes commands: source <(./caas completion bash)."""
-    typer.echo(get_completion_script(prog_name="caas", complete_var=COMPLETE_VARIABLE, shell=shell))
+    """Print the script that completes commands; its last line says how to load it."""
+    typer.echo(shell_completion.script(shell))
 
 
 @program.command()
@@ -258,8 +255,7 @@ async def _serve(host: str, port: int) -> None:
     end_in_order()
     logs.to_stderr()
     settings = read_settings(local_machine.joined(app.environment()))
-    async with app.opened(settings) as platform:
-        start_up.look_at_login(platform.books.database)
+    async with app.opened(settings, login_checked=True) as platform:
         await serving.serve(
             platform,
             settings,
@@ -273,8 +269,7 @@ async def _work(host: str) -> None:
     logs.to_stderr()
     settings = read_settings(local_machine.joined(app.environment()))
     async with AsyncExitStack() as stack:
-        platform = await stack.enter_async_context(app.opened(settings))
-        start_up.look_at_login(platform.books.database)
+        platform = await stack.enter_async_context(app.opened(settings, login_checked=True))
         if settings.work_port is not None:
             signs = VitalSigns(platform)
             stack.push_async_callback(signs.close)
@@ -297,7 +292,7 @@ def main() -> None:
     """Run the command line, and end with the status that `ExitStatus` defines."""
     completion_init()
     try:
-        program(prog_name="./caas", complete_var=COMPLETE_VARIABLE)
+        program(prog_name="./caas", complete_var=shell_completion.COMPLETE_VARIABLE)
     except CaasError as error:
         typer.echo(f"caas: {error.sentence}", err=True)
         sys.exit(status_of(error))

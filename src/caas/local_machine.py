@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from caas import local_secrets
+from caas.access_settings import FACTORY, REGISTRATION, TRANSPORT, SecondFactorPolicy
+from caas.billing_database import service_login
 from caas.billing_database.embedded_postgresql import EmbeddedPostgresql
 from caas.errors import StartupError
 from caas.external_systems.local_broker import LocalBroker, start_local_broker
@@ -49,6 +51,7 @@ LOCK_PAUSE_SECONDS: Final = 0.05
 class LocalWorld:
     """The environment to run with, and where the simulators can be spoken to.
 
+    `owner_dsn` is the address of our own database for its owner, who alone may change its schema.
     Where no broker can be had, `fleet` are the cars of this process and `without_broker` says why.
     """
 
@@ -59,6 +62,7 @@ class LocalWorld:
     fleet: Any = None
     embedded_database: bool = False
     supervisor: Supervisor | None = None
+    owner_dsn: str | None = None
 
 
 async def start(
@@ -89,6 +93,8 @@ async def start(
     )
     found.setdefault("CAAS_VEHICLE_COMMAND_KEYS", kept.vehicle_command_key)
     found.setdefault("CAAS_HEAD_KEYS", kept.head_key)
+    found.setdefault("CAAS_SIGN_IN_KEYS", kept.sign_in_key)
+    found.setdefault("CAAS_SECOND_FACTOR", SecondFactorPolicy.OPTIONAL)
     machine = _Machine(stack, found, folder, kept, report)
     embedded = not found.get("CAAS_DATABASE_URL")
     if embedded:
@@ -103,7 +109,7 @@ async def start(
     world = LocalWorld(
         environment=found, controls=machine.controls, keys=kept.api_keys,
         without_broker=machine.without_broker, fleet=machine.fleet, embedded_database=embedded,
-        supervisor=machine.supervisor,
+        supervisor=machine.supervisor, owner_dsn=machine.owner_dsn,
     )  # fmt: skip
     _leave_word(stack, folder, world)
     return world
@@ -192,14 +198,16 @@ class _Machine:
         self.controls: dict[str, str] = {}
         self.without_broker: str | None = None
         self.fleet: Any = None
+        self.owner_dsn: str | None = None
         self.supervisor = Supervisor(report)
 
     async def start_database(self) -> None:
         made = "" if (self._folder / "postgresql").exists() else "; the first start makes it"
         self._report(f"Starting the database in {self._folder / 'postgresql'}{made}.")
         server = EmbeddedPostgresql()
-        self._found["CAAS_DATABASE_URL"] = await server.start(self._folder)
+        self.owner_dsn = await server.start(self._folder)
         self._stack.push_async_callback(server.stop)
+        self._found["CAAS_DATABASE_URL"] = await service_login.made(self.owner_dsn)
         self.supervisor.add(
             Part(name="PostgreSQL", lives=server.lives, start_again=server.start_again)
         )
@@ -268,10 +276,14 @@ class _Machine:
             f"--factory-webhook-url={self._found['CAAS_PUBLIC_URL']}/webhooks/factory",
             f"--transport-webhook-url={self._found['CAAS_PUBLIC_URL']}/webhooks/transport",
             *fleet,
-            secret=(f"--webhook-secret={self._kept.partner_webhook_secret}",),
+            secret=(
+                f"--webhook-secret={self._kept.partner_webhook_secret}",
+                f"--token={self._kept.partner_token}",
+            ),
         )
-        for name in ("CAAS_FACTORY_URL", "CAAS_REGISTRATION_URL", "CAAS_TRANSPORT_URL"):
-            self._found.setdefault(name, url)
+        for partner in (FACTORY, REGISTRATION, TRANSPORT):
+            if self._found.setdefault(partner.url, url) == url:
+                self._found.setdefault(partner.token, self._kept.partner_token)
 
     async def _start_simulator(
         self,

@@ -22,6 +22,10 @@ WEBHOOK_SECRET_BYTES: Final = 24
 FILE: Final = "secrets.json"
 
 
+MADE_LATER: Final = ("vehicle_command_key", "head_key", "sign_in_key", "partner_token")
+"""What a folder of an older version lacks."""
+
+
 @dataclass(frozen=True, slots=True)
 class Secrets:
     """What is kept."""
@@ -32,6 +36,8 @@ class Secrets:
     api_keys: dict[str, str]
     vehicle_command_key: str = ""
     head_key: str = ""
+    sign_in_key: str = ""
+    partner_token: str = ""
 
 
 def kept(folder: Path) -> Secrets:
@@ -52,12 +58,14 @@ def kept(folder: Path) -> Secrets:
         )
     )
     missing = [scope for scope in SCOPES if scope not in found.api_keys]
-    if missing or not found.vehicle_command_key or not found.head_key:
+    if missing or not all(getattr(found, name) for name in MADE_LATER):
         found.api_keys.update({scope: f"caas_{secrets.token_urlsafe(32)}" for scope in missing})
         found = replace(
             found,
             vehicle_command_key=found.vehicle_command_key or _private_key(),
             head_key=found.head_key or _private_key(),
+            sign_in_key=found.sign_in_key or _private_key(),
+            partner_token=found.partner_token or f"pt_{secrets.token_urlsafe(24)}",
         )
         _keep(path, found)
     return found

@@ -14,10 +14,13 @@ import uvicorn
 from prometheus_client import CollectorRegistry
 
 from caas import channels
+from caas.access_settings import SecondFactorPolicy
 from caas.api import ApiSettings, Rooms, build_api, parse_api_keys, server_config
+from caas.api.authentication import Authentication
 from caas.api.front_door import FrontDoor
 from caas.app import now
 from caas.assembly import Platform
+from caas.billing_database.api_keys import ApiKeys
 from caas.billing_database.movable_calendar import MovableCalendar
 from caas.channels import beside_api, build_channels
 from caas.channels.entrance import Entrance
@@ -47,7 +50,12 @@ async def serve(
     """Serve the API and the channels until the process is told to stop, or the task is.
 
     The listener is closed in the end.
+
+    Raises:
+        KeyKeepsScopesError: the settings give a key other scopes than it has.
     """
+    keys = Authentication(ApiKeys(platform.books.database))
+    await keys.bootstrap(parse_api_keys(settings.api_keys))
     simulators = SimulatorControl(simulated.controls) if simulated else None
     rooms = rooms_of_channels(platform, simulators, simulated.calendar if simulated else None)
     signs = VitalSigns(platform)
@@ -111,6 +119,7 @@ def rooms_of_channels(
         invoices=platform.invoices,
         notifications=platform.notifications,
         open_work=platform.open_work,
+        access_links=platform.access_links,
         reconciliation=platform.reconciliation,
         billing=platform.billing,
         simulators=simulators,
@@ -126,6 +135,8 @@ def _channels(rooms: channels.Rooms, settings: Settings) -> Entrance:
             zone=settings.market.zone,
             language=settings.market.language,
             address_limit=settings.address_limit,
+            sign_in_keys=settings.sign_in_keys,
+            second_factor_required=settings.second_factor is SecondFactorPolicy.REQUIRED,
         ),
     )
 

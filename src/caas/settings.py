@@ -11,11 +11,17 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from ipaddress import ip_network
 from pathlib import Path
 from typing import Final, TypeVar, cast
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from caas import access_settings
+from caas.access_settings import (
+    PartnerCredential,
+    SecondFactorPolicy,
+    partner_credential,
+    rate_limit,
+)
 from caas.api import parse_api_keys
 from caas.books_settings import (
     HeadSettings,
@@ -25,6 +31,7 @@ from caas.books_settings import (
     settlement_fees,
     settlement_polls,
 )
+from caas.channels import SignInKeys
 from caas.errors import StartupError
 from caas.external_systems.declared_capabilities import Capabilities
 from caas.external_systems.http import Secret
@@ -36,7 +43,6 @@ from caas.rules.money import EXPONENTS
 from caas.rules.rate_limits import (
     DEFAULT_ADDRESS_LIMIT,
     DEFAULT_KEY_LIMIT,
-    PER_SECOND_MAX,
     RateLimit,
 )
 from caas.rules.settlement_fees import FeeTerms
@@ -120,6 +126,12 @@ class Settings:
     factory_url: str
     registration_url: str
     transport_url: str
+    factory_credential: PartnerCredential
+    registration_credential: PartnerCredential
+    transport_credential: PartnerCredential
+    sign_in_keys: SignInKeys = field(repr=False)
+    second_factor: SecondFactorPolicy
+    strong_login_allowed: bool
     partner_webhook_secrets: tuple[Secret, ...]
     public_url: str
     api_keys: str = field(repr=False)
@@ -143,15 +155,8 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     Raises:
         SettingError: settings are missing or wrong; the sentences name every one of them.
     """
-    problems: list[SettingError] = []
-
-    def read(how: Callable[[Mapping[str, str]], _Read]) -> _Read:
-        try:
-            return how(environment)
-        except SettingError as problem:
-            problems.append(problem)
-            return cast("_Read", None)  # never seen: what has a problem is never returned
-
+    reader = _Reader(environment)
+    read = reader.read
     settings = Settings(
         database_url=read(database_url),
         data_dir=data_dir(environment),
@@ -165,6 +170,12 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         factory_url=read(_http("CAAS_FACTORY_URL")),
         registration_url=read(_http("CAAS_REGISTRATION_URL")),
         transport_url=read(_http("CAAS_TRANSPORT_URL")),
+        factory_credential=read(partial(partner_credential, access_settings.FACTORY)),
+        registration_credential=read(partial(partner_credential, access_settings.REGISTRATION)),
+        transport_credential=read(partial(partner_credential, access_settings.TRANSPORT)),
+        sign_in_keys=read(access_settings.sign_in_keys),
+        second_factor=read(access_settings.second_factor),
+        strong_login_allowed=read(access_settings.strong_login_allowed),
         partner_webhook_secrets=read(
             partial(_webhook_secrets, "CAAS_PARTNER_WEBHOOK_SECRETS", WebhookVerifier)
         ),
@@ -177,15 +188,30 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         reports_folder=read(reports_folder),
         market=read(_market),
         time_scale=read(time_scale),
-        key_limit=read(partial(_rate_limit, "CAAS_KEY_RATE", DEFAULT_KEY_LIMIT)),
-        address_limit=read(partial(_rate_limit, "CAAS_ADDRESS_RATE", DEFAULT_ADDRESS_LIMIT)),
-        trusted_proxies=read(_trusted_proxies),
+        key_limit=read(partial(rate_limit, "CAAS_KEY_RATE", DEFAULT_KEY_LIMIT)),
+        address_limit=read(partial(rate_limit, "CAAS_ADDRESS_RATE", DEFAULT_ADDRESS_LIMIT)),
+        trusted_proxies=read(access_settings.trusted_proxies),
         work_port=read(_work_port),
         heads=read(head_settings),
     )
-    if problems:
-        raise _all_told(problems)
+    if reader.problems:
+        raise _all_told(reader.problems)
     return settings
+
+
+class _Reader:
+    """Reads settings, and keeps every problem for the end."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = environment
+        self.problems: list[SettingError] = []
+
+    def read(self, how: Callable[[Mapping[str, str]], _Read]) -> _Read:
+        try:
+            return how(self._environment)
+        except SettingError as problem:
+            self.problems.append(problem)
+            return cast("_Read", None)  # never seen: what has a problem is never returned
 
 
 def _all_told(problems: Sequence[SettingError]) -> SettingError:
@@ -297,39 +323,6 @@ def read_market(text: str) -> Market:
         raise SettingError(
             f"CAAS_MARKET names an unknown time zone: '{zone}'. Use a name such as Europe/Madrid."
         ) from error
-
-
-def _rate_limit(name: str, default: RateLimit, environment: Mapping[str, str]) -> RateLimit:
-    text = environment.get(name)
-    if not text:
-        return default
-    try:
-        per_second, burst = (int(part) for part in text.split(","))
-    except ValueError:
-        per_second, burst = 0, 0
-    if not (0 < per_second <= PER_SECOND_MAX and per_second <= burst <= PER_SECOND_MAX):
-        raise SettingError(
-            f"{name} is 'requests a second,requests at once', such as "
-            f"'{default.per_second:.0f},{default.burst}': whole numbers, the second not smaller."
-        )
-    return RateLimit(per_second, burst)
-
-
-def _trusted_proxies(environment: Mapping[str, str]) -> tuple[str, ...]:
-    parts = tuple(
-        part.strip()
-        for part in environment.get("CAAS_TRUSTED_PROXIES", "").split(",")
-        if part.strip()
-    )
-    try:
-        for part in parts:
-            if ip_network(part).prefixlen == 0:
-                raise SettingError("CAAS_TRUSTED_PROXIES names every address; name your proxies.")
-    except ValueError as error:
-        raise SettingError(
-            "CAAS_TRUSTED_PROXIES lists addresses and networks, such as '10.0.0.7,10.1.0.0/16'."
-        ) from error
-    return parts
 
 
 def _work_port(environment: Mapping[str, str]) -> int | None:

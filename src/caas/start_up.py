@@ -62,14 +62,22 @@ async def look_at_broker(settings: Settings) -> None:
         ) from error
 
 
-def look_at_login(database: Database) -> None:
-    """Warn of a login that could undo the guards of the books: it is nobody's to serve with."""
-    if database.login_too_strong is not None:
-        _log.warning(
-            "database.login_too_strong",
-            because=database.login_too_strong,
-            what_to_do="Give serve and work a login that is only a member of caas_app.",
+def look_at_login(database: Database, settings: Settings) -> None:
+    """Refuse a login that could undo the guards of the books: it is nobody's to serve with.
+
+    Raises:
+        StartupError: it could, and the settings do not say that this is development.
+    """
+    if database.login_too_strong is None:
+        return
+    if not settings.strong_login_allowed:
+        raise StartupError(
+            f"The database must not be used so: {database.login_too_strong}, and could undo every "
+            "guard of the books. Let CAAS_DATABASE_URL name a login that is a member of caas_app "
+            "and nothing else (docs/operations.md), or set CAAS_STRONG_DATABASE_LOGIN=allowed on a "
+            "machine for development."
         )
+    _log.warning("database.login_too_strong", because=database.login_too_strong)
 
 
 async def look_at_books(database: Database, gateway: PaymentGateway) -> None:

@@ -60,7 +60,7 @@ async def _up(wanted: int | None) -> None:
         assert world.supervisor is not None
         settings = read_settings(world.environment)
         progress("Bringing the database to this version's schema.")
-        await migrations.migrate(settings.database_url)
+        await migrations.migrate(world.owner_dsn or settings.database_url)
         progress("Starting the platform.")
         platform = await stack.enter_async_context(app.opened(settings, fleet=world.fleet))
         fleet = world.controls.get("vehicles")
@@ -131,9 +131,9 @@ def _simulated(world: local_machine.LocalWorld) -> serving.Simulated | None:
     """Return what is simulated; time moves where all is: our own database and whole world."""
     if not world.controls:
         return None
-    alone = world.embedded_database and world.controls.keys() == SIMULATED
-    dsn = world.environment["CAAS_DATABASE_URL"]
-    return serving.Simulated(world.controls, MovableCalendar(dsn) if alone else None)
+    whole = world.controls.keys() == SIMULATED
+    calendar = MovableCalendar(world.owner_dsn) if world.owner_dsn and whole else None
+    return serving.Simulated(world.controls, calendar)
 
 
 async def _key_of_car(fleet_url: str, vin: str) -> bytes:

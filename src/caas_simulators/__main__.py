@@ -85,6 +85,7 @@ def gateway_settings(options: argparse.Namespace) -> GatewaySettings:
 def partner_settings(options: argparse.Namespace) -> PartnerSettings:
     """Return the settings of the partners from the command line."""
     return PartnerSettings(
+        tokens=frozenset(options.token or ["sk_simulated"]),
         seed=options.seed,
         time_scale=options.time_scale,
         build_seconds=options.build_seconds,
@@ -122,6 +123,7 @@ def _add_gateway(gateway: argparse.ArgumentParser) -> None:
 
 def _add_partners(partners: argparse.ArgumentParser) -> None:
     _add_common(partners)
+    partners.add_argument("--token", action="append", help="accepted token (repeat for several)")
     partners.add_argument("--factory-webhook-url", help="where vehicle.ready goes")
     partners.add_argument("--transport-webhook-url", help="where delivery.completed goes")
     partners.add_argument("--fleet-url", help="control plane of the vehicles: gets finished cars")

@@ -4,8 +4,9 @@ Diagram 2 places the factory order, Diagram 3 registers the vehicle and schedule
 `POST /orders`, `/registrations` and `/deliveries` take the orders; each collection can be looked up
 by `?reference=` or `?idempotency_key=`, and each record by its id.
 
-Rules: every POST needs an idempotency key; the same key is answered with the stored answer, another
-request with it is refused; a scripted refusal changes nothing.
+Rules: every call needs a bearer token; every POST needs an idempotency key; the same key is
+answered with the stored answer, another request with it is refused; a scripted refusal changes
+nothing.
 """
 
 import contextlib
@@ -61,6 +62,7 @@ class OrderPartners:
         """Serve this world; count the calls by collection and key."""
         self.world = world
         self.calls: Counter[tuple[str, str]] = Counter()
+        self._accepted = {f"Bearer {token}".encode() for token in world.settings.tokens}
         self._control = PartnerControl(world, self.calls)
         self._do: dict[str, Callable[[Any, str, Action], PartnerRecord]] = {
             "orders": world.order,
@@ -77,6 +79,8 @@ class OrderPartners:
             return unknown_path()
         if len(parts) > (1 if request.method == "POST" else PARTS_MAX):
             return unknown_path()
+        if request.headers.get(b"authorization") not in self._accepted:
+            return problem(401, "unauthorized", "The token is missing or unknown.")
         key = request.header(b"idempotency-key")
         call = Call(parts[0], parts[1] if len(parts) == PARTS_MAX else "", request, key)
         self.calls[f"{request.method} {parts[0]}", key] += 1

@@ -53,6 +53,7 @@ class PartnerSettings:
     key_lifetime_seconds: float = DAY
     factory_webhooks: Target = field(default_factory=Target)
     transport_webhooks: Target = field(default_factory=Target)
+    tokens: frozenset[str] = frozenset({"sk_simulated"})
     fleet_url: str | None = None
     state_file: Path | None = None
     control: bool = True

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 from uuid import uuid4
 
+import asyncpg
 import pytest
 
 from caas.api import authentication
@@ -170,3 +171,49 @@ def test_a_setting_that_is_wrong_stops_the_start_and_never_shows_the_key(
 
 def test_a_configured_key_does_not_show_itself() -> None:
     assert "a" * 32 not in repr(parse_api_keys("web:any:" + "a" * 32))
+
+
+async def test_a_key_of_the_settings_keeps_its_scopes_for_ever(doors: Doors) -> None:
+    """The settings could widen a key that was known already; they make another one."""
+    keys = ApiKeys(doors.house.database)
+    digest = hashlib.sha256(b"a key of this test alone").digest()
+    await keys.put(key_hash=digest, name="shop", scopes=frozenset({"billing"}))
+
+    with pytest.raises(StartupError, match="keeps its scopes"):
+        await keys.put(key_hash=digest, name="shop", scopes=frozenset({"any"}))
+    with pytest.raises(StartupError, match="keeps its scopes"):
+        await keys.put(
+            key_hash=digest, name="shop", scopes=frozenset({"billing"}), dealership="Autos Sol"
+        )
+    await keys.put(key_hash=digest, name="shop-of-2027", scopes=frozenset({"billing"}))
+
+    found = await keys.find(digest)
+    assert found is not None
+    assert (found.name, found.scopes) == ("shop-of-2027", frozenset({"billing"}))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "scopes = array['any']", "dealership = 'Autos Sol'", "customer = gen_random_uuid()",
+        "revoked_at = null", "revoked_at = now() - interval '1 day'",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("role", ["caas_app", "none"])
+async def test_neither_the_application_nor_the_owner_changes_what_a_key_may_do(
+    doors: Doors, change: str, role: str
+) -> None:
+    keys = ApiKeys(doors.house.database)
+    digest = hashlib.sha256(b"a key of this test alone").digest()
+    await keys.put(key_hash=digest, name="shop", scopes=frozenset({"billing"}))
+    await keys.revoke("shop")
+
+    async with doors.house.database.connection() as session:
+        await session.execute(f"set role {role}")
+        try:
+            with pytest.raises(asyncpg.CheckViolationError):
+                await session.execute(
+                    f"update caas.api_keys set {change} where key_hash = $1", digest
+                )
+        finally:
+            await session.execute("set role caas_app")

@@ -19,6 +19,8 @@ from tests.channels.journeys import (
     Visitor,
     visitor,
 )
+from tests.channels.test_second_factor import code_of
+from tests.channels.test_slowing import slowed_to_the_limit
 from tests.channels.town import PASSWORD, STOCK, Town
 
 CONTRAST_ALONE = {"runOnly": {"type": "rule", "values": ["color-contrast"]}}
@@ -136,11 +138,11 @@ async def test_nothing_stands_in_the_way_of_operations(town: Town, chromium: Bro
 
 async def test_what_could_not_be_done_is_told_to_everybody(town: Town, chromium: Browser) -> None:
     sales, guesser = await visitor(town, chromium), await visitor(town, chromium)
-    for _ in range(6):
-        await guesser.go("/sign-in")
-        await guesser.page.get_by_label(SPANISH.login).fill(SALES)
-        await guesser.page.get_by_label(SPANISH.password).fill("guess")
-        await guesser.press(SPANISH.enter)
+    await slowed_to_the_limit(town, SALES)
+    await guesser.go("/sign-in")
+    await guesser.page.get_by_label(SPANISH.login).fill(SALES)
+    await guesser.page.get_by_label(SPANISH.password).fill("guess")
+    await guesser.press(SPANISH.enter)
     await expect(guesser.page.get_by_role("heading", name="Demasiados intentos")).to_be_visible()
     faults = await faults_here(guesser, "too many tries")
 
@@ -152,6 +154,32 @@ async def test_what_could_not_be_done_is_told_to_everybody(town: Town, chromium:
         await expect(sales.page.get_by_role("heading", name="Algo ha fallado")).to_be_visible()
     finally:
         await town.as_owner("alter table caas.vehicles_away rename to vehicles")
+
+    assert faults == []
+
+
+async def test_a_second_factor_is_for_everybody_too(town: Town, chromium: Browser) -> None:
+    one = await visitor(town, chromium, **PHONE)
+    await one.sign_in(OPERATIONS)
+    await one.go("/account")
+    await one.page.locator("#second-factor button").click()
+    secret = (await one.page.locator("#secret").inner_text()).replace(" ", "")
+    faults = await faults_here(one, "set up")
+    await one.page.locator("#code").fill("none")
+    await one.page.locator("main form button.first").click()
+    await expect(one.page.get_by_role("alert")).to_be_visible()
+    faults += await faults_here(one, "a first code that is wrong")
+    await one.page.locator("#code").fill(code_of(secret))
+    await one.page.locator("main form button.first").click()
+    await expect(one.page.locator("#recovery-codes")).to_be_visible()
+    faults += await faults_here(one, "recovery codes")
+    await one.context.clear_cookies()
+    await one.sign_in(OPERATIONS)
+    faults += await faults_here(one, "a code is asked for")
+    await one.page.locator("#code").fill("none")
+    await one.page.locator("main form button.first").click()
+    await expect(one.page.get_by_role("alert")).to_be_visible()
+    faults += await faults_here(one, "a code that is wrong")
 
     assert faults == []
 

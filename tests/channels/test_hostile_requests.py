@@ -16,6 +16,7 @@ from tests.api.raw_http import line
 from tests.channels.journeys import OPERATIONS, SALES
 from tests.channels.test_safety import Client, client_of
 from tests.channels.town import ZONE, Town
+from tests.ways_in import SIGN_IN_KEYS
 
 CHUNKED = b"transfer-encoding: chunked\r\n\r\n"
 FORM = (
@@ -110,7 +111,9 @@ async def test_a_hostile_upload_is_refused(operator: Client, more: bytes) -> Non
 async def test_pages_without_signing_in_are_limited_by_address_and_others_are_not(
     town: Town, operator: Client
 ) -> None:
-    settings = ChannelSettings(public_url=town.url, zone=ZONE, address_limit=RateLimit(0.001, 3))
+    settings = ChannelSettings(
+        public_url=town.url, zone=ZONE, sign_in_keys=SIGN_IN_KEYS, address_limit=RateLimit(0.001, 3)
+    )
     async with listening(
         build_channels(rooms_of_channels(town.platform), settings), lifespan="off"
     ) as port:

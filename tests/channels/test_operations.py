@@ -105,6 +105,8 @@ async def test_two_people_end_an_unknown_outcome(
     loaded = await one.page.evaluate("performance.timeOrigin")
     await two.go(f"/operations/payments/{payment.id}")
     await two.page.locator("#agree").click()
+    assert (await town.platform.books.payments.get(payment.id)).outcome == "unknown"
+    await two.page.locator("#confirm-it").click()
 
     await expect(one.page.locator(".states .here text")).to_have_text("Failed")
     assert await one.page.evaluate("performance.timeOrigin") == loaded
@@ -261,7 +263,12 @@ async def test_one_person_decides_about_a_small_deposit(town: Town, chromium: Br
 
     await one.page.locator("input[value=refund]").check()
     await one.page.locator("#note").fill("The card was stolen, ticket 4711.")
-    await one.page.locator("#decide").dblclick(no_wait_after=True)
+    await one.page.locator("#decide").click()
+    await expect(one.page.get_by_role("heading", level=1)).to_have_text(
+        "Refund the deposit of €500.00?"
+    )
+    assert await town.database.fetch("select id from refunds") == []
+    await one.page.locator("#confirm-it").dblclick(no_wait_after=True)
 
     await expect(one.page.get_by_text("Resolved").first).to_be_visible()
     (refund,) = await town.database.fetch("select amount, reason from refunds")
@@ -286,6 +293,8 @@ async def test_two_people_decide_about_a_large_deposit(town: Town, chromium: Bro
     await two.page.locator("#decide").click()
     await expect(two.page.get_by_role("alert")).to_contain_text("A proposal is waiting")
     await two.page.locator("#agree").click()
+    await expect(two.page.get_by_role("heading", level=1)).to_contain_text("Keep the deposit")
+    await two.page.locator("#confirm-it").click()
 
     await expect(two.page.get_by_text("Resolved").first).to_be_visible()
     assert await town.database.fetch("select id from refunds") == []
@@ -311,7 +320,9 @@ async def test_a_key_is_shown_once_activated_by_another_and_revoked_for_ever(
     await expect(one.page.get_by_text("Espera a una segunda persona")).to_be_visible()
     await expect(one.page.get_by_label("Activar la clave de night-shift")).to_have_count(0)
     await two.go("/operations/keys")
-    await two.press("Activar la clave de night-shift")
+    await two.page.get_by_label("Activar la clave de night-shift").click()
+    await expect(two.page.get_by_text("Espera a una segunda persona")).to_have_count(0)
+    await two.page.locator("#confirm-it").click()
     await expect(two.page.get_by_text("Espera a una segunda persona")).to_have_count(0)
 
     async def answers(status: int) -> bool | None:

@@ -13,7 +13,7 @@ from tests.channels.town import STOCK, Town
 PLACES = {
     "kind": "probe", "vin": STOCK[0][0], "day": "2026-11-26", "place": "1",
     "payment_id": "", "case_id": "", "subject": "", "key_id": "", "discrepancy_id": "",
-    "evidence_id": "", "alert_id": "", "report_id": "",
+    "evidence_id": "", "account_id": "", "alert_id": "", "report_id": "",
 }  # fmt: skip
 
 

@@ -62,6 +62,8 @@ async def test_a_wrong_settlement_is_decided_by_two_people(
     path = one.page.url.removeprefix(town.url).partition("?")[0]
     await two.go(path)
     await two.page.locator("#approve").click()
+    await expect(two.page.locator("#reopen")).to_have_count(0)
+    await two.page.locator("#confirm-it").click()
     await expect(two.page.locator("#reopen")).to_be_visible()
     link = await two.page.get_by_role("link", name="answer.pdf").get_attribute("href")
     document = await two.context.request.get(f"{town.url}{link}")
@@ -125,6 +127,7 @@ async def test_a_proposal_is_turned_down_and_what_was_decided_is_opened_again(
     await expect(two.page.get_by_text("Not before they write to us.")).to_be_visible()
     await two.go(await proposes(one, "They wrote, ticket 4711."))
     await two.page.locator("#approve").click()
+    await two.page.locator("#confirm-it").click()
     await two.page.locator("#reopen-note").fill("The wrong ticket.")
     await two.page.locator("#reopen").click()
 

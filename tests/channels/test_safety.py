@@ -15,6 +15,7 @@ from caas.channels import ChannelSettings, build_channels
 from caas.serving import rooms_of_channels
 from tests.channels.journeys import ANA, SALES
 from tests.channels.town import PASSWORD, STOCK, ZONE, Town
+from tests.ways_in import SIGN_IN_KEYS
 
 FREE, TAKEN = STOCK[0][0], STOCK[2][0]
 CARD, IBAN = "4111 1111 1111 1111", "ES9121000418450200051332"
@@ -122,7 +123,9 @@ async def test_cookies_are_out_of_reach_of_scripts_and_of_other_sites(stranger: 
 
 
 async def test_over_https_cookies_travel_by_nothing_else(town: Town) -> None:
-    settings = ChannelSettings(public_url="https://caas.example", zone=ZONE)
+    settings = ChannelSettings(
+        public_url="https://caas.example", zone=ZONE, sign_in_keys=SIGN_IN_KEYS
+    )
     entrance = build_channels(rooms_of_channels(town.platform), settings)
     sent: list[dict[str, Any]] = []
 

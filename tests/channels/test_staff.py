@@ -14,6 +14,7 @@ from tests.cars import COMMAND_KEY
 from tests.channels.journeys import ENGLISH, SPANISH, visitor
 from tests.channels.test_safety import client_of
 from tests.channels.town import PASSWORD, SECRET, SOL, Town
+from tests.ways_in import SETTINGS as WAYS_IN
 
 ROOT = Path(__file__).parents[2]
 LUIS = "luis@autos-sol.example"
@@ -31,6 +32,7 @@ def staff(town: Town, tmp_path: Path) -> Staff:
         "CAAS_PUBLIC_URL": town.url, "CAAS_GATEWAY_URL": town.gateway_url,
         "CAAS_GATEWAY_API_KEY": "sk_simulated", "CAAS_GATEWAY_WEBHOOK_SECRETS": SECRET,
         "CAAS_PARTNER_WEBHOOK_SECRETS": SECRET, "CAAS_VEHICLE_COMMAND_KEYS": COMMAND_KEY,
+        **WAYS_IN,
         "CAAS_MQTT_URL": "in-process:",
         "CAAS_FACTORY_URL": town.partners_url, "CAAS_REGISTRATION_URL": town.partners_url,
         "CAAS_TRANSPORT_URL": town.partners_url, "CAAS_API_KEYS": "ops:operations:" + "k" * 43,
@@ -63,7 +65,7 @@ async def test_a_salesperson_is_added_chooses_a_password_and_is_closed(
     late = await visitor(town, chromium, ENGLISH)
     await late.page.goto(link)
     await expect(late.page.get_by_role("heading", name="no longer works")).to_be_visible()
-    closed, _ = await staff("disable", LUIS)
+    closed, _ = await staff("disable", LUIS, "--yes")
     await luis.go("/intranet")
     listed, told = await staff("list", "--json")
 
@@ -108,7 +110,7 @@ async def test_what_does_not_fit_is_refused_and_makes_no_account(town: Town, sta
         staff("add", LUIS, "--role", "operations", "--dealership", SOL),
         staff("add", "lu", "--role", "operations"),
         staff("add", "4111 1111 1111 1111", "--role", "operations"),
-        staff("disable", LUIS),
+        staff("disable", LUIS, "--yes"),
     )
 
     assert [status for status, _ in ended] == [4, 4, 4, 4, 4]

@@ -49,6 +49,7 @@ from caas_simulators.simulated_time import Clock
 from caas_simulators.vehicle_fleet import Fleet
 from caas_simulators.webhook_sender import Target
 from tests.cars import COMMAND_KEY, COMMAND_KEYS, KNOWN_TO_VEHICLES
+from tests.ways_in import SETTINGS as WAYS_IN
 
 SCALE = 20.0
 PATIENCE_SECONDS = 20.0
@@ -308,6 +309,8 @@ def _settings(database: Database, url: str, gateway_url: str, partners_url: str)
             "CAAS_GATEWAY_WEBHOOK_SECRETS": SECRET,
             "CAAS_MQTT_URL": IN_PROCESS_VEHICLES,
             "CAAS_VEHICLE_COMMAND_KEYS": COMMAND_KEY,
+            **WAYS_IN,
+            "CAAS_SECOND_FACTOR": "optional",
             "CAAS_FACTORY_URL": partners_url,
             "CAAS_REGISTRATION_URL": partners_url,
             "CAAS_TRANSPORT_URL": partners_url,
@@ -327,7 +330,9 @@ async def _outside(
     stack: AsyncExitStack, settings: Settings, fleet: Fleet, letterbox: Letterbox
 ) -> Partners:
     gateway = HttpClient(settings.gateway_url, partner="gateway", api_key=settings.gateway_api_key)
-    partners = HttpClient(settings.factory_url, partner="partners")
+    partners = HttpClient(
+        settings.factory_url, partner="partners", api_key=settings.factory_credential.token
+    )
     stack.push_async_callback(gateway.close)
     stack.push_async_callback(partners.close)
     return Partners(

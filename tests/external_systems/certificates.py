@@ -34,6 +34,35 @@ def server_tls() -> TlsPair:
     return TlsPair(server, ssl.create_default_context(cadata=certificate.decode()))
 
 
+@dataclass(frozen=True)
+class MutualTls:
+    """A server that lets in nobody without our certificate, and the files a client needs for it."""
+
+    server: ssl.SSLContext
+    certificate: Path
+    key: Path
+    authority: Path
+
+
+def mutual_tls(folder: Path) -> MutualTls:
+    """Make a certificate that both sides show and trust, as files in a folder."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    made = MutualTls(
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER),
+        folder / "certificate.pem",
+        folder / "key.pem",
+        folder / "authority.pem",
+    )
+    pem = _certificate(key).public_bytes(serialization.Encoding.PEM)
+    made.certificate.write_bytes(pem)
+    made.authority.write_bytes(pem)
+    made.key.write_bytes(_pem(key))
+    made.server.load_cert_chain(made.certificate, made.key)
+    made.server.load_verify_locations(made.authority)
+    made.server.verify_mode = ssl.CERT_REQUIRED
+    return made
+
+
 def _certificate(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     now = datetime.now(UTC)

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
@@ -135,3 +136,42 @@ completed ./caas dem; completed ./caas te; completed ./caas staff li; completed 
     ended = await checkout.runs(f"bash {checkout.home}/completes.sh")
 
     assert ended.out.splitlines() == ["demo", "test", "list link", "--only"], ended.err
+
+
+IN_ZSH = """
+autoload -Uz compinit && compinit -u -d $HOME/.zcompdump
+source <(./caas completion zsh)
+_arguments() { print -r -- "$@" }
+completed() { words=("$@"); CURRENT=$#; _caas_completion }
+completed ./caas dem; completed ./caas te; completed ./caas staff li; completed ./caas demo --o
+print -r -- $_comps[caas]
+"""
+IN_FISH = """
+./caas completion fish | source
+for typed in "./caas dem" "./caas te" "./caas staff li" "./caas demo --o"
+  echo (complete --do-complete "$typed" | string match -r '^\\S+')
+end
+"""
+
+
+@pytest.mark.skipif(not shutil.which("zsh"), reason="there is no zsh")
+async def test_zsh_completes_them_too(checkout: Checkout) -> None:
+    (checkout.home / "completes.zsh").write_text(IN_ZSH)
+
+    ended = await checkout.runs(f"zsh -f {checkout.home}/completes.zsh")
+
+    demo, test, staff, only, registered = ended.out.splitlines()
+    assert (demo, test) == ("*: :(demo)", "*: :(test)"), ended.err
+    assert "list" in staff
+    assert "link" in staff
+    assert "--only" in only
+    assert registered == "_caas_completion"
+
+
+@pytest.mark.skipif(not shutil.which("fish"), reason="there is no fish")
+async def test_fish_completes_them_too(checkout: Checkout) -> None:
+    (checkout.home / "completes.fish").write_text(IN_FISH)
+
+    ended = await checkout.runs(f"fish --no-config {checkout.home}/completes.fish")
+
+    assert ended.out.splitlines() == ["demo", "test", "link list", "--only"], ended.err

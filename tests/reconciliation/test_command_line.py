@@ -20,6 +20,7 @@ from tests.house import House
 from tests.people import employed
 from tests.reconciliation.crowd import report_file, settlements
 from tests.reconciliation.office import Office
+from tests.ways_in import SETTINGS as WAYS_IN
 
 ROOT = Path(__file__).parents[2]
 WEBHOOK_SECRET = "whsec_" + "Z2F0ZXdheS1zZWNyZXQtb2YtdGhlLXRlc3Rz"
@@ -57,6 +58,7 @@ def environment_of(house: House, folder: Path) -> dict[str, str]:
         "CAAS_GATEWAY_WEBHOOK_SECRETS": WEBHOOK_SECRET,
         "CAAS_PARTNER_WEBHOOK_SECRETS": WEBHOOK_SECRET,
         "CAAS_VEHICLE_COMMAND_KEYS": COMMAND_KEY,
+        **WAYS_IN,
         "CAAS_MQTT_URL": "in-process:",
         "CAAS_FACTORY_URL": nobody,
         "CAAS_REGISTRATION_URL": nobody,

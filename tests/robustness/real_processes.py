@@ -31,8 +31,10 @@ from caas_simulators.partner_world import PartnerSettings
 from caas_simulators.vehicle_fleet import Fleet
 from caas_simulators.webhook_sender import Target
 from tests.cars import COMMAND_KEY, KNOWN_TO_VEHICLES
+from tests.databases import as_service
 from tests.mqtt_broker import PROGRAMS
 from tests.ports import free_port
+from tests.ways_in import SETTINGS as WAYS_IN
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS_MAX = 90.0
@@ -215,7 +217,7 @@ class RealWorld:
             "HOME": str(self.folder),
             "PYTHONPATH": str(ROOT / "src"),
             "CAAS_DATA_DIR": str(self.folder / "data"),
-            "CAAS_DATABASE_URL": self.dsn,
+            "CAAS_DATABASE_URL": as_service(self.dsn),
             "CAAS_GATEWAY_URL": self.gateway_url,
             "CAAS_GATEWAY_API_KEY": API_KEY,
             "CAAS_GATEWAY_WEBHOOK_SECRETS": WEBHOOK_SECRET,
@@ -225,6 +227,7 @@ class RealWorld:
             "CAAS_REGISTRATION_URL": self.partners_url,
             "CAAS_TRANSPORT_URL": self.partners_url,
             "CAAS_VEHICLE_COMMAND_KEYS": COMMAND_KEY,
+            **WAYS_IN,
             "CAAS_PUBLIC_URL": "http://127.0.0.1:8080",
             "CAAS_API_KEYS": f"admin:any:{OUR_KEY}",
             "CAAS_TIME_SCALE": str(TIME_SCALE),

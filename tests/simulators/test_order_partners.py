@@ -28,13 +28,17 @@ REGISTRATION = {
     "order_id": "ord-1",
 }
 DELIVERY = {"reference": "ord-1", "vin": "VSS1", "order_id": "ord-1", "destination": "Lugo"}
+OURS = {"Authorization": "Bearer sk_simulated"}
 BODIES = [("/orders", ORDER), ("/registrations", REGISTRATION), ("/deliveries", DELIVERY)]
 
 
 @asynccontextmanager
 async def partners_running(settings: PartnerSettings) -> AsyncIterator[Gateway]:
     """Run the partners and a caller of theirs."""
-    async with running(settings) as (server, _world), aiohttp.ClientSession() as session:
+    async with (
+        running(settings) as (server, _world),
+        aiohttp.ClientSession(headers=OURS) as session,
+    ):
         yield Gateway(server.url, session)
 
 

@@ -15,7 +15,9 @@ from caas.external_systems.local_broker import LocalBroker
 from caas_simulators import payment_gateway
 from caas_simulators.gateway_world import GatewaySettings
 from tests.cars import COMMAND_KEY
+from tests.databases import as_service
 from tests.mqtt_broker import broker as broker  # noqa: PLC0414  # A fixture.
+from tests.ways_in import SETTINGS as WAYS_IN
 
 ROOT = Path(__file__).resolve().parents[2]
 END_SECONDS_MAX = 60.0
@@ -153,12 +155,13 @@ def settings(database_dsn: str, broker: LocalBroker, gateway_url: str) -> dict[s
     """Every setting that `caas serve` needs, all of them right."""
     nobody = "http://127.0.0.1:9"
     return {
-        "CAAS_DATABASE_URL": database_dsn,
+        "CAAS_DATABASE_URL": as_service(database_dsn),
         "CAAS_GATEWAY_URL": gateway_url,
         "CAAS_GATEWAY_API_KEY": API_KEY,
         "CAAS_GATEWAY_WEBHOOK_SECRETS": WEBHOOK_SECRET,
         "CAAS_PARTNER_WEBHOOK_SECRETS": WEBHOOK_SECRET,
         "CAAS_VEHICLE_COMMAND_KEYS": COMMAND_KEY,
+        **WAYS_IN,
         "CAAS_MQTT_URL": broker.url,
         "CAAS_FACTORY_URL": nobody,
         "CAAS_REGISTRATION_URL": nobody,

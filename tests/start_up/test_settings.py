@@ -14,6 +14,7 @@ from caas.setting_values import SettingError
 from caas.settings import read_settings
 from tests.cars import COMMAND_KEY
 from tests.start_up.conftest import API_KEY, OUR_KEY, WEBHOOK_SECRET, Machine
+from tests.ways_in import SETTINGS as WAYS_IN
 
 SECRET_PART = "hunter2hunter2"
 RIGHT = {
@@ -23,6 +24,7 @@ RIGHT = {
     "CAAS_GATEWAY_WEBHOOK_SECRETS": WEBHOOK_SECRET,
     "CAAS_PARTNER_WEBHOOK_SECRETS": WEBHOOK_SECRET,
     "CAAS_VEHICLE_COMMAND_KEYS": COMMAND_KEY,
+    **WAYS_IN,
     "CAAS_MQTT_URL": "mqtts://caas:pw@broker:8883",
     "CAAS_FACTORY_URL": "https://factory.example",
     "CAAS_REGISTRATION_URL": "https://registration.example",
@@ -49,6 +51,12 @@ OTHERS = [
     ("CAAS_VEHICLE_COMMAND_KEYS", f"{COMMAND_KEY},{COMMAND_KEY}"),
     ("CAAS_VEHICLE_COMMAND_KEYS", b64encode(SECRET_PART.encode()).decode()),
     ("CAAS_VEHICLE_COMMAND_KEYS", ",".join(b64encode(bytes([n]) * 32).decode() for n in range(9))),
+    ("CAAS_SIGN_IN_KEYS", SECRET_PART),
+    ("CAAS_SIGN_IN_KEYS", f"{COMMAND_KEY},{COMMAND_KEY}"),
+    ("CAAS_FACTORY_TOKEN", f"{SECRET_PART} with a space"),
+    ("CAAS_TRANSPORT_CLIENT_CERTIFICATE", f"/nowhere/{SECRET_PART}.pem"),
+    ("CAAS_SECOND_FACTOR", "off"),
+    ("CAAS_STRONG_DATABASE_LOGIN", "yes"),
     ("CAAS_GATEWAY", "paypal"),
     ("CAAS_GATEWAY_KEY_LIFETIME", "never"),
     ("CAAS_GATEWAY_KEY_LIFETIME", "24"),

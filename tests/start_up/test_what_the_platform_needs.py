@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
+from tests.databases import as_service
 from tests.ports import free_port
 from tests.start_up.conftest import OUR_KEY, Machine, answering
 
@@ -140,9 +141,9 @@ async def test_what_listens_where_the_database_should_be_is_no_postgresql(
 
 
 async def test_there_is_no_database_of_this_name(
-    machine: Machine, settings: dict[str, str]
+    machine: Machine, settings: dict[str, str], database_dsn: str
 ) -> None:
-    address = settings["CAAS_DATABASE_URL"].replace("/caas_", "/another_")
+    address = as_service(database_dsn.replace("/caas_", "/another_"))
 
     ended = await machine.runs("serve", **settings | {"CAAS_DATABASE_URL": address})
 
@@ -158,10 +159,10 @@ async def execute(dsn: str, statement: str) -> None:
 
 @pytest.mark.parametrize("command", ["serve", "work"])
 async def test_a_database_newer_than_the_program_is_left_alone(
-    machine: Machine, settings: dict[str, str], command: str
+    machine: Machine, settings: dict[str, str], database_dsn: str, command: str
 ) -> None:
     await execute(
-        settings["CAAS_DATABASE_URL"],
+        database_dsn,
         "insert into caas.migrations (name, checksum) values ('9999_of_tomorrow.sql', 'x')",
     )
 
@@ -172,10 +173,10 @@ async def test_a_database_newer_than_the_program_is_left_alone(
 
 @pytest.mark.parametrize("command", ["serve", "work"])
 async def test_a_missing_migration_is_named(
-    machine: Machine, settings: dict[str, str], command: str
+    machine: Machine, settings: dict[str, str], database_dsn: str, command: str
 ) -> None:
     await execute(
-        settings["CAAS_DATABASE_URL"],
+        database_dsn,
         "delete from caas.migrations where name = (select max(name) from caas.migrations)",
     )
 
@@ -185,9 +186,9 @@ async def test_a_missing_migration_is_named(
 
 
 async def test_a_migration_changed_after_it_ran_is_named(
-    machine: Machine, settings: dict[str, str]
+    machine: Machine, settings: dict[str, str], database_dsn: str
 ) -> None:
-    await execute(settings["CAAS_DATABASE_URL"], "update caas.migrations set checksum = 'other'")
+    await execute(database_dsn, "update caas.migrations set checksum = 'other'")
 
     ended = await machine.runs("serve", **settings)
 
@@ -319,3 +320,37 @@ async def test_a_host_that_is_not_ours_is_named(machine: Machine, settings: dict
     ended = await machine.runs("serve", "--host", "no.such.host.invalid", **settings)
 
     ended.refused("no.such.host.invalid")
+
+
+@pytest.mark.parametrize("command", ["serve", "work"])
+async def test_a_login_that_could_undo_the_guards_is_refused_unless_it_is_development(
+    machine: Machine, settings: dict[str, str], database_dsn: str, command: str
+) -> None:
+    """`reset role` gave a superuser back what `set role caas_app` had taken; it was a warning."""
+    strong = {**settings, "CAAS_DATABASE_URL": database_dsn}
+
+    refused = await machine.runs(command, **strong)
+    allowed = await machine.starts(command, **strong, CAAS_STRONG_DATABASE_LOGIN="allowed")
+    assert allowed.process.stderr is not None
+    await allowed.process.stderr.readuntil(b"database.login_too_strong")
+    allowed.process.terminate()
+    ended = await allowed.ended()
+
+    refused.refused("the login 'caas' is a superuser", "CAAS_DATABASE_URL", "caas_app")
+    assert ended.status == 0, ended.said
+
+
+async def test_a_key_of_the_settings_with_other_scopes_than_before_ends_the_start(
+    machine: Machine, settings: dict[str, str]
+) -> None:
+    port = str(free_port())
+    program = await machine.starts("serve", "--port", port, **settings)
+    await until_it_listens(int(port))
+    program.process.terminate()
+    await program.ended()
+
+    wider = {**settings, "CAAS_API_KEYS": f"operators:any:{OUR_KEY}"}
+    ended = await machine.runs("serve", "--port", str(free_port()), **wider)
+
+    ended.refused("CAAS_API_KEYS", "'operators'", "keeps its scopes")
+    assert OUR_KEY not in ended.said

@@ -20,6 +20,7 @@ import aiohttp
 import pytest
 
 from caas.external_systems.local_broker import LocalBroker
+from tests.databases import as_service
 from tests.ports import free_port
 from tests.start_up.conftest import Machine
 from tests.strangers import fleet, partners
@@ -36,6 +37,7 @@ from tests.strangers.hostile_gateway import ALIVE, HostileGateway, open_for_busi
 from tests.strangers.manners import TERSE
 from tests.strangers.stories import CATALOG, CONNECTED, FLEET, ORDERS, buys
 from tests.strangers.world import World, key_of
+from tests.ways_in import SETTINGS as WAYS_IN
 
 LONG = os.environ.get("CAAS_KEYLESS") == "all"
 SEEDS = range(1, 13) if LONG else (2,)
@@ -94,13 +96,14 @@ async def world(
         await stack.enter_async_context(fleet.on_the_road(cars, broker.fleet_url))
         http = await stack.enter_async_context(aiohttp.ClientSession(timeout=PATIENCE))
         settings = {
-            "CAAS_DATABASE_URL": database_dsn,
+            "CAAS_DATABASE_URL": as_service(database_dsn),
             "CAAS_GATEWAY_URL": bank.url,
             "CAAS_GATEWAY_API_KEY": GATEWAY_KEY,
             "CAAS_GATEWAY_WEBHOOK_SECRETS": GATEWAY_SECRET,
             "CAAS_PARTNER_WEBHOOK_SECRETS": PARTNER_SECRET,
             "CAAS_MQTT_URL": broker.url,
             "CAAS_VEHICLE_COMMAND_KEYS": COMMAND_KEYS,
+            **WAYS_IN,
             "CAAS_FACTORY_URL": makers.url,
             "CAAS_REGISTRATION_URL": makers.url,
             "CAAS_TRANSPORT_URL": makers.url,

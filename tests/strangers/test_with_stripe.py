@@ -17,6 +17,7 @@ import pytest
 from aiohttp import web
 
 from caas.external_systems.local_broker import LocalBroker
+from tests.databases import as_service
 from tests.external_systems.test_localstripe import url as url  # noqa: PLC0414  # A fixture.
 from tests.ports import free_port
 from tests.start_up.conftest import Machine
@@ -25,6 +26,7 @@ from tests.strangers.conftest import COMMAND_KEYS, GATEWAY_SECRET, PARTNER_SECRE
 from tests.strangers.manners import TERSE
 from tests.strangers.stories import CATALOG, buys
 from tests.strangers.world import CREATED, World, key_of
+from tests.ways_in import SETTINGS as WAYS_IN
 
 STRIPE_KEY = "sk_test_1234"
 UNKNOWN_THERE = frozenset({"description", "return_url"})
@@ -61,13 +63,14 @@ async def world(
     """Both programs with Stripe, and a fleet of strangers."""
     api, nobody = f"http://127.0.0.1:{free_port()}", "http://127.0.0.1:9"
     settings = {
-        "CAAS_DATABASE_URL": database_dsn,
+        "CAAS_DATABASE_URL": as_service(database_dsn),
         "CAAS_GATEWAY": "stripe",
         "CAAS_GATEWAY_API_KEY": STRIPE_KEY,
         "CAAS_GATEWAY_WEBHOOK_SECRETS": ENDPOINT_SECRET,
         "CAAS_PARTNER_WEBHOOK_SECRETS": PARTNER_SECRET,
         "CAAS_MQTT_URL": broker.url,
         "CAAS_VEHICLE_COMMAND_KEYS": COMMAND_KEYS,
+        **WAYS_IN,
         "CAAS_FACTORY_URL": nobody,
         "CAAS_REGISTRATION_URL": nobody,
         "CAAS_TRANSPORT_URL": nobody,

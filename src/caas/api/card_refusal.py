@@ -36,7 +36,7 @@ _NOT_SCANNED: Final = frozenset({
     b"host", b"user-agent", b"accept", b"content-type", b"connection", b"accept-encoding", b"date",
     b"accept-language", b"prefer", b"expect",
 })  # fmt: skip
-_CARD_SEPARATORS: Final = b" -./_+"
+_CARD_SEPARATORS: Final = bytes(range(1, 32)) + b" -./_+,;:|*~=#&'\"()[]{}<>"
 _TWELVE_DIGITS: Final = b"0" * 12
 _DIGITS: Final = bytes(ord("0") if chr(byte) in "0123456789" else ord(",") for byte in range(256))
 _COUNTRIES: Final = frozenset(country.encode() for country in STRUCTURES)
@@ -133,7 +133,7 @@ def refuse_in_head(path: str, query: bytes, headers: Mapping[bytes, bytes]) -> N
 
 def may_hold_one(text: bytes) -> bool:
     """Look quickly: False is certain, True means that it must be read properly."""
-    if b"\\" in text or b"%20" in text or not text.isascii():
+    if b"\\" in text or b"%" in text or not text.isascii():
         return True
     if _TWELVE_DIGITS in text.translate(_DIGITS, _CARD_SEPARATORS):
         return True

@@ -60,23 +60,22 @@ update accounts set disabled_at = db_now()
  where login = $1 and disabled_at is null returning id
 """
 OF_LINK: Final = """
-select l.customer, c.name,
+select l.customer, c.name, c.email as login,
        exists (select from accounts a where a.customer = l.customer) as has_account,
        o.model, o.dealership
   from access_credentials l join customers c on c.id = l.customer join orders o on o.id = l.order_id
  where l.token_hash = $1 and l.used_at is null and l.expires_at > db_now()
    and c.erased_at is null
  union all
-select null, a.login, true, null, null from staff_links l join accounts a on a.id = l.account
+select null, a.login, a.login, true, null, null
+  from staff_links l join accounts a on a.id = l.account
  where l.token_hash = $1 and l.used_at is null and l.expires_at > db_now()
    and a.disabled_at is null
 """
 ADD_STAFF_LINK: Final = """
-with staff as (select id from accounts where login = $1 and disabled_at is null),
-     older as (update staff_links set used_at = db_now()
-                where account in (select id from staff) and used_at is null)
 insert into staff_links (token_hash, account, expires_at, created_at)
-select $2, id, db_now() + make_interval(secs => $3), db_now() from staff returning account as id
+select $2, id, db_now() + make_interval(secs => $3), db_now() from accounts
+ where login = $1 and disabled_at is null returning account as id
 """
 USE_STAFF_LINK: Final = """
 with used as (update staff_links set used_at = db_now()
@@ -139,6 +138,7 @@ class LinkHolder:
 
     customer: UUID | None
     name: str
+    login: str
     has_account: bool
     model: str | None = None
     dealership: str | None = None

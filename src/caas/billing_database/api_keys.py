@@ -12,7 +12,7 @@ from uuid import UUID
 from caas.billing_database.actors import Actor
 from caas.billing_database.connection import Connection, Database, Row
 from caas.billing_database.identifiers import new_id
-from caas.errors import NotFoundError
+from caas.errors import NotFoundError, StartupError
 from caas.rules.scopes import Scope
 
 NEEDS_SECOND: Final = frozenset({Scope.OPERATIONS, Scope.ANY})
@@ -39,10 +39,12 @@ PUT: Final = """
 insert into api_keys as k (id, key_hash, name, scopes, customer, dealership, created_at,
                            activated_at)
 values ($1, $2, $3, $4, $5, $6, db_now(), db_now())
-on conflict (key_hash) do update set name = excluded.name, scopes = excluded.scopes,
-       customer = excluded.customer, dealership = excluded.dealership
- where k.account is null and (k.name, k.scopes, k.customer, k.dealership)
-       is distinct from (excluded.name, excluded.scopes, excluded.customer, excluded.dealership)
+on conflict (key_hash) do update set name = excluded.name
+ where k.account is null and k.name is distinct from excluded.name
+"""
+IS_ANOTHER: Final = """
+select 1 from api_keys where key_hash = $1 and account is null
+   and (scopes, customer, dealership) is distinct from ($2::text[], $3::uuid, $4::text)
 """
 MAKE: Final = """
 insert into api_keys (id, key_hash, name, scopes, dealership, account, created_at, activated_at)
@@ -64,6 +66,12 @@ class ApiKeyNotFoundError(NotFoundError):
     """No key that is still valid has this name."""
 
     code = "api_key_not_found"
+
+
+class KeyKeepsScopesError(StartupError):
+    """A key keeps its scopes and whom it is narrowed to."""
+
+    code = "key_keeps_scopes"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,10 +155,21 @@ class ApiKeys:
         customer: UUID | None = None,
         dealership: str | None = None,
     ) -> None:
-        """Make a key of the settings valid, unless it was revoked once or belongs to an account."""
+        """Make a key of the settings valid, unless it was revoked once or belongs to an account.
+
+        Raises:
+            KeyKeepsScopesError: it is known with other scopes, or was narrowed otherwise.
+        """
         await self._database.fetch(
             PUT, new_id(), key_hash, name, sorted(scopes), customer, dealership
         )
+        if await self._database.fetchrow(
+            IS_ANOTHER, key_hash, sorted(scopes), customer, dealership
+        ):
+            raise KeyKeepsScopesError(
+                f"CAAS_API_KEYS gives the key '{name}' other scopes than it has. A key keeps its "
+                "scopes and whom it is narrowed to; give the caller another key."
+            )
 
     async def revoke(self, name: str) -> int:
         """Revoke every key of this name for ever; return how many those were.

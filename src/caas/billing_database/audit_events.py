@@ -47,7 +47,13 @@ class AuditType(StrEnum):
     LINK_USED = "link used"
     SIGN_IN_OK = "sign-in ok"
     SIGN_IN_REFUSED = "sign-in refused"
+    SIGN_IN_SLOWED = "sign-in slowed"
     PASSWORD_CHANGED = "password changed"  # noqa: S105 - the name of an event
+    SECOND_FACTOR_ENROLLED = "second factor enrolled"
+    SECOND_FACTOR_USED = "second factor used"
+    SECOND_FACTOR_REFUSED = "second factor refused"
+    SECOND_FACTOR_RESET = "second factor reset"
+    RECOVERY_CODE_USED = "recovery code used"
 
 
 class Outsider(StrEnum):
@@ -82,7 +88,7 @@ async def audit(
 ) -> None:
     """Write an event down; `by` is an account, or who acts without one."""
     actor, account = (by.value, None) if isinstance(by, Outsider) else ("account", by)
-    await within.fetch(WRITE, new_id(), type_, actor, account, subject, _network(address))
+    await within.fetch(WRITE, new_id(), type_, actor, account, subject, network_of(address))
 
 
 class AuditEvents:
@@ -107,7 +113,8 @@ class AuditEvents:
         return [AuditEvent(**{**row, "type": AuditType(row["type"])}) for row in rows]
 
 
-def _network(address: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
+def network_of(address: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
+    """Return what is kept of an address on the network; None when it is none."""
     try:
         known = ipaddress.ip_address(address)
     except ValueError:

@@ -52,13 +52,22 @@ WHO: Final = """
 select (select pg_has_role(current_user, oid, 'member')
           from pg_roles where rolname = $1) as member,
        (select rolsuper from pg_roles where rolname = current_user) as superuser,
-       (select pg_has_role(current_user, nspowner, 'usage')
-          from pg_namespace where nspname = 'caas') as owner, current_user as login
+       (select rolcreaterole from pg_roles where rolname = current_user) as makes_roles,
+       (select min(rolname) from pg_roles
+         where pg_has_role(current_user, oid, 'member') and rolname <> current_user
+           and (rolsuper or rolcreaterole or rolname = any ($2))) as may_become,
+       exists (select from pg_namespace where nspname = 'caas'
+                  and pg_has_role(current_user, nspowner, 'member'))
+         or exists (select from pg_class c join pg_namespace n on n.oid = c.relnamespace
+                     where n.nspname = 'caas' and pg_has_role(current_user, c.relowner, 'member'))
+         as owner, current_user as login
 """
 REGISTER: Final = """
 insert into processes (id, name, started_at) values ($1, $2, db_now()) on conflict (id) do nothing
 """
 PROCESS_ID_MAX: Final = 2**31 - 1
+STRONG_ROLES: Final = ("pg_write_all_data", "pg_write_server_files", "pg_execute_server_program")
+"""Roles of PostgreSQL with which a login passes by every grant, or by the database altogether."""
 BACKEND: Final = "select pg_backend_pid()"
 
 NOT_OURS: Final = (asyncpg.SyntaxOrAccessError, asyncpg.ProtocolViolationError)
@@ -91,7 +100,7 @@ async def look_at_server(dsn: str) -> tuple[dict[str, str], str | None]:
                 f"The Billing Database is PostgreSQL {version}; "
                 f"version {SERVER_VERSION_MIN} or newer is needed."
             )
-        who = await session.fetchrow(WHO, APPLICATION_ROLE)
+        who = await session.fetchrow(WHO, APPLICATION_ROLE, STRONG_ROLES)
     finally:
         session.terminate()
     assert who is not None, "a query without a table returns one row"
@@ -131,7 +140,11 @@ def _too_strong(who: Any) -> str | None:  # a row
     if who["superuser"]:
         return f"the login '{who['login']}' is a superuser"
     if who["owner"]:
-        return f"the login '{who['login']}' owns the schema"
+        return f"the login '{who['login']}' owns the schema, or may become its owner"
+    if who["may_become"]:
+        return f"the login '{who['login']}' may become '{who['may_become']}'"
+    if who["makes_roles"]:
+        return f"the login '{who['login']}' may make roles"
     return None
 
 

@@ -14,6 +14,11 @@ from caas.rules.payment_states import AT_REST
 
 OPEN_MAX: Final = 100
 LOCK: Final = "select erased_at from customers where id = $1 for update"
+SEND_ACCESS_LINKS: Final = "send_access_links"
+FORGET_REQUESTS: Final = f"""
+delete from open_work w using customers c
+ where c.id = $1 and w.kind = '{SEND_ACCESS_LINKS}' and w.payload ->> 'email' = lower(c.email)
+"""
 CLEAR: Final = "select clear_customer($1)"
 OPEN: Final = """
 with mine as (select * from payments where customer = $1),
@@ -114,7 +119,8 @@ async def open_of(
 
 
 async def clear(customer: UUID, *, within: Connection) -> None:
-    """Clear every copy of who a customer is."""
+    """Clear every copy of who a customer is, in what waits to be done as well."""
+    await within.execute(FORGET_REQUESTS, customer)
     await within.execute(CLEAR, customer)
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from caas.billing_database import drawn_arrows, erasing, guards
+from caas.billing_database.laws_of_access import ACCESS
 from caas.billing_database.laws_of_documents import DOCUMENTS
 from caas.billing_database.laws_of_dual_control import DUAL_CONTROL
 from caas.billing_database.laws_of_history import HISTORY_LAWS
@@ -58,7 +59,10 @@ LAWS: Final = (
         """select min(id::text) from payments where live
             group by subject, type having count(*) > 1""",
     ),
-    *(Law(*law) for law in (*MONEY, *TAXES, *DOCUMENTS, *DUAL_CONTROL, *SALES, *HISTORY_LAWS)),
+    *(
+        Law(*law)
+        for law in (*MONEY, *TAXES, *DOCUMENTS, *DUAL_CONTROL, *ACCESS, *SALES, *HISTORY_LAWS)
+    ),
     Law(
         "state_is_fold_of_events",
         "A payment's state is where its events lead, one legal arrow after the other.",

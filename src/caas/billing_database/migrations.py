@@ -197,7 +197,7 @@ APPEND_ONLY = (
 )
 
 # What is done with is removed from these, and from no others.
-EMPTIED = "open_work, idempotency_keys, sessions, refused_sign_ins, documents_due"
+EMPTIED = "open_work, idempotency_keys, sessions, refused_sign_ins, slowed_tries, documents_due"
 
 GRANTS = (
     "grant usage on schema caas to {role}",

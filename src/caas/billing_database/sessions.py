@@ -1,4 +1,4 @@
-"""Sessions of the channels as rows, and the count of sign-ins that were refused.
+"""Sessions of the channels as rows, and the count of links that were asked for.
 
 Rules a change must keep: of a session's token only the digest is stored; a session is valid until
 it was idle too long, and never longer than it was begun for; what is counted against an attacker
@@ -25,14 +25,17 @@ SWEPT_AT_ONCE: Final = 100
 BEGIN: Final = """
 with old as (delete from sessions where token_hash in (
   select token_hash from sessions where ends_at < db_now() limit $5))
-insert into sessions (token_hash, account, created_at, seen_at, idle_until, ends_at, also)
+insert into sessions (token_hash, account, created_at, seen_at, idle_until, ends_at, also,
+                      second_factor)
 values ($1, $2, db_now(), db_now(), db_now() + make_interval(secs => $3),
-        db_now() + make_interval(secs => $4), $6)
+        db_now() + make_interval(secs => $4), $6, $7)
 """
 FIND: Final = """
 select s.token_hash, s.account, a.role, a.customer, a.dealership, c.language,
        coalesce(a.login, c.name) as name, s.also, s.created_at,
-       s.seen_at < db_now() - make_interval(secs => $2) as stale
+       s.seen_at < db_now() - make_interval(secs => $2) as stale, s.second_factor,
+       exists (select from second_factors f where f.account = a.id and f.ended_at is null
+                and f.confirmed_at is not null) as has_second_factor
   from sessions s join accounts a on a.id = s.account left join customers c on c.id = a.customer
  where s.token_hash = $1 and s.ended_at is null and s.idle_until > db_now()
    and s.ends_at > db_now() and a.disabled_at is null
@@ -62,14 +65,14 @@ on conflict (counted_for) do update
                     else r.since end
 returning counted_for, times
 """
-FORGIVEN: Final = "delete from refused_sign_ins where counted_for = any($1)"
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
     """A signed-in browser, and whose it is; `name` is a login, or the customer's name.
 
-    `also` are other accounts that the same address and password opened when it began.
+    `also` are other accounts that the same address and password opened when it began;
+    `second_factor` says that one was given then, `has_second_factor` that the account has one now.
     """
 
     token_hash: bytes
@@ -82,6 +85,8 @@ class Session:
     stale: bool
     also: list[UUID]
     created_at: datetime
+    second_factor: bool
+    has_second_factor: bool
 
     @property
     def actor(self) -> Actor:
@@ -104,10 +109,18 @@ class Sessions:
         idle_seconds: float,
         seconds_max: float,
         also: Sequence[UUID] = (),
+        second_factor: bool = False,
     ) -> None:
         """Begin a session, and forget some that have long ended."""
         await self._database.fetch(
-            BEGIN, digest(token), account, idle_seconds, seconds_max, SWEPT_AT_ONCE, list(also)
+            BEGIN,
+            digest(token),
+            account,
+            idle_seconds,
+            seconds_max,
+            SWEPT_AT_ONCE,
+            list(also),
+            second_factor,
         )
 
     async def find(self, token: str) -> Session | None:
@@ -129,7 +142,7 @@ class Sessions:
 
 
 class RefusedSignIns:
-    """How often whom a sign-in was refused of late."""
+    """How often something was asked for of late: links."""
 
     def __init__(self, database: Database, *, window_seconds: float) -> None:
         """Count over this window."""
@@ -147,10 +160,6 @@ class RefusedSignIns:
         )
         times = {row["counted_for"]: row["times"] for row in rows}
         return [times[who] for who in hashes]
-
-    async def forgive(self, *counted_for: str) -> None:
-        """Begin to count from nothing, after a sign-in that was right."""
-        await self._database.fetch(FORGIVEN, [_hash(who) for who in counted_for])
 
 
 def _hash(who: str) -> bytes:

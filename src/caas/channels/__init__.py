@@ -13,12 +13,15 @@ from caas.channels.beside_api import beside_api
 from caas.channels.first_day import first_day
 from caas.channels.rooms import Rooms
 from caas.channels.settings import ChannelSettings
+from caas.channels.sign_in_keys import SignInKeyError, SignInKeys
 from caas.channels.staff import NewStaff, StaffAccounts, ensure_staff
 
 __all__ = [
     "ChannelSettings",
     "NewStaff",
     "Rooms",
+    "SignInKeyError",
+    "SignInKeys",
     "StaffAccounts",
     "beside_api",
     "build_channels",

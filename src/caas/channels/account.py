@@ -7,10 +7,10 @@ password is another one since.
 
 from typing import Final
 
-from caas.billing_database.accounts import OtherAccount
+from caas.billing_database.accounts import OtherAccount, Role
 from caas.billing_database.audit_events import AuditType, audit
 from caas.billing_database.connection import Connection
-from caas.billing_database.sessions import RefusedSignIns
+from caas.channels import tries
 from caas.channels.page_routes import (
     CUSTOMERS,
     HOMES,
@@ -23,7 +23,6 @@ from caas.channels.page_routes import (
 from caas.channels.passwords import WeakPasswordError
 from caas.channels.replies import Reply, is_own_path, see_other
 from caas.channels.rooms import Channels
-from caas.channels.sign_in import TRIES_OF_ONE_MAX, WINDOW_SECONDS, TooManyTriesError
 from caas.channels.visit import Visit
 
 REFUSED: Final = 422
@@ -36,21 +35,20 @@ async def account(channels: Channels, visit: Visit) -> Reply:
 
 async def change_password(channels: Channels, visit: Visit) -> Reply:
     """Replace the password, and end every other session."""
-    tries = RefusedSignIns(channels.rooms.books.database, window_seconds=WINDOW_SECONDS)
-    counted = f"password:{visit.by.account}"
-    if (await tries.tried(counted))[0] > TRIES_OF_ONE_MAX:
-        raise TooManyTriesError
+    account_id = str(visit.by.account)
+    this_try = await tries.begin(channels, visit, account_id, what="password")
     known = await channels.accounts.get(visit.by.account)
     assert known is not None, "a session's account is there"
     if not await channels.passwords.matches(visit.form.get("password", ""), known.password_hash):
+        await this_try.was_wrong(known.id)
         return await _page(channels, visit, wrong="password")
+    await this_try.was_right()
     try:
         password_hash = await channels.passwords.hashed(
-            visit.form.get("new_password", ""), known_words=(visit.by.name,)
+            visit.form.get("new_password", ""), known_words=await _known_words(channels, visit)
         )
-    except WeakPasswordError:
-        return await _page(channels, visit, wrong="weak")
-    await tries.forgive(counted)
+    except WeakPasswordError as error:
+        return await _page(channels, visit, wrong="weak", weak=error.weakness)
 
     async def change(connection: Connection) -> None:
         await channels.accounts.set_password(known.id, password_hash, within=connection)
@@ -91,9 +89,22 @@ async def other_accounts(channels: Channels, visit: Visit) -> list[OtherAccount]
     return await channels.accounts.others(visit.by.also, since=visit.by.created_at)
 
 
-async def _page(channels: Channels, visit: Visit, *, wrong: str = "", done: str = "") -> Reply:
+async def _known_words(channels: Channels, visit: Visit) -> tuple[str, ...]:
+    """Return what says who is signed in: a login, or a name and an address."""
+    if visit.by.customer is None:
+        return (visit.by.name,)
+    customer = await channels.rooms.order_management.customer(visit.by.customer)
+    return (visit.by.name, customer.email or "")
+
+
+async def _page(
+    channels: Channels, visit: Visit, *, wrong: str = "", weak: str = "", done: str = ""
+) -> Reply:
+    factor = None
+    if visit.by.role is Role.OPERATIONS:
+        factor = await channels.second_factors.of(visit.by.account)
     return channels.page(
-        visit, "account.html", wrong=wrong, done=done,
+        visit, "account.html", wrong=wrong, weak=weak, done=done, factor=factor,
         others=await other_accounts(channels, visit), status=REFUSED if wrong else 200,
     )  # fmt: skip
 

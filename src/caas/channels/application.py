@@ -10,13 +10,16 @@ from typing import Any, Final
 from uuid import UUID
 
 from caas.billing_database.accounts import Accounts
+from caas.billing_database.second_factors import SecondFactors
 from caas.billing_database.sessions import Sessions
 from caas.channels.account import ACCOUNT_ROUTES
+from caas.channels.arriving import second_factor_path
 from caas.channels.customer import CUSTOMER_ROUTES
 from caas.channels.entrance import READING, Entrance
 from caas.channels.forms import ForeignFormError
 from caas.channels.inbox import INBOX_ROUTES, unread
 from caas.channels.intranet import INTRANET_ROUTES
+from caas.channels.known_devices import KnownDevices
 from caas.channels.operations import OPERATIONS_ROUTES
 from caas.channels.page_routes import NothingHereError, NotYourPageError, PageRoute
 from caas.channels.passwords import Passwords
@@ -24,6 +27,7 @@ from caas.channels.rendering import Renderer
 from caas.channels.replies import Reply, see_other
 from caas.channels.returning import RETURNING_ROUTES
 from caas.channels.rooms import Channels, Rooms
+from caas.channels.second_factor import SECOND_FACTOR_ROUTES
 from caas.channels.session_keeping import SessionKeeping
 from caas.channels.settings import ChannelSettings
 from caas.channels.sign_in import SIGN_IN_ROUTES, sign_in_path
@@ -32,6 +36,7 @@ from caas.errors import RefusedError
 
 ROUTES: Final[tuple[PageRoute, ...]] = (
     *SIGN_IN_ROUTES,
+    *SECOND_FACTOR_ROUTES,
     *INBOX_ROUTES,
     *ACCOUNT_ROUTES,
     *RETURNING_ROUTES,
@@ -64,7 +69,13 @@ def build_channels(
         settings=settings,
         accounts=Accounts(database),
         passwords=Passwords(),
-        sessions=SessionKeeping(Sessions(database), is_secure=settings.is_secure),
+        sessions=SessionKeeping(
+            Sessions(database),
+            is_secure=settings.is_secure,
+            second_factor_required=settings.second_factor_required,
+        ),
+        devices=KnownDevices(settings.sign_in_keys, is_secure=settings.is_secure),
+        second_factors=SecondFactors(database),
         renderer=Renderer(settings.zone),
     )
     return Entrance(channels, routed(channels, routes))
@@ -105,6 +116,8 @@ def _to_sign_in(visit: Visit) -> Reply:
     """Send somebody to sign in; a part of a page takes the whole of it along."""
     if visit.is_partial:
         return Reply(200, b"", ((b"hx-refresh", b"true"),))
+    if visit.awaiting is not None:
+        return see_other(second_factor_path(visit.path if visit.method in READING else None))
     return see_other(sign_in_path(visit))
 
 

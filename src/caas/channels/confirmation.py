@@ -1,13 +1,15 @@
 """The page before something that cannot be undone: it says what will happen, and asks.
 
-A page that offers such an act leads here by a link; the form that does it stands here alone, at the
-address the page itself has.
+A page that offers such an act leads here by a link, or sends its form here first; the form that
+does it stands here alone, at the address the page itself has, with what was filled in before.
 
 Rules a change must keep: nothing is done by opening it; it says what follows and what does not come
 back; the way back is as near as the act.
 """
 
+from collections.abc import Mapping
 from typing import Final
+from uuid import UUID
 
 from caas.channels.replies import Reply
 from caas.channels.rooms import Channels
@@ -15,16 +17,45 @@ from caas.channels.sending_once import new_key
 from caas.channels.visit import Visit
 
 SECTIONS: Final = {
+    "activate": "/operations/system",
+    "agree": "/operations/cases",
+    "deposit_keep": "/operations/cases",
+    "deposit_refund": "/operations/cases",
+    "reset": "/operations/system",
+    "resolve": "/operations/reconciliation",
     "revoke": "/operations/system",
     "seal": "/operations/reconciliation",
     "take_back": "/intranet/orders",
 }
 """What is asked about, and under which part of the navigation."""
 
+CONFIRMED: Final = "confirmed"
 
-def asks(channels: Channels, visit: Visit, what: str, *, back: str, name: str) -> Reply:
-    """Ask whether `what` shall be done to what has this name; `back` is where we come from."""
+
+def is_confirmed(visit: Visit) -> bool:
+    """Say whether the form that was sent is the one of the page that asks."""
+    return CONFIRMED in visit.form
+
+
+def is_to_ask(visit: Visit, proposed_account: UUID | None) -> bool:
+    """Say whether a second person is asked: not again, and not whoever may not decide."""
+    return not is_confirmed(visit) and proposed_account != visit.by.account
+
+
+def asks(
+    channels: Channels,
+    visit: Visit,
+    what: str,
+    *,
+    back: str,
+    name: str,
+    fields: Mapping[str, str] | None = None,
+) -> Reply:
+    """Ask whether `what` shall be done to what has this name; `back` is where we come from.
+
+    `fields` were filled in before, and are sent again with the answer.
+    """
     return channels.page(
         visit, "confirmation.html", what=what, section=SECTIONS[what], name=name, back_to=back,
-        key=new_key(),
+        key=new_key(), fields={CONFIRMED: "yes", **(fields or {})},
     )  # fmt: skip

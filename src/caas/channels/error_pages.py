@@ -7,6 +7,7 @@ Rules a change must keep: a part of a page that fails never shows a page within 
 typed in and refused is not shown again here.
 """
 
+import math
 from typing import Final
 
 from caas.channels.replies import Reply, html
@@ -23,14 +24,18 @@ def words_of(channels: Channels, visit: Visit, error: Exception) -> tuple[str, s
     key = _key(error)
     if not t.knows(f"error.{key}.title"):
         key = _kind(error)
-    return t(f"error.{key}.title"), t(f"error.{key}.text")
+    wait = _wait_seconds(error)
+    facts = {"minutes": math.ceil(wait / 60)} if wait is not None else {}
+    return t(f"error.{key}.title"), t(f"error.{key}.text", **facts)
 
 
 def error_page(channels: Channels, visit: Visit, error: Exception) -> Reply:
     """Return the page that tells of an error."""
     status = error.http_status if isinstance(error, CaasError) else FAILURE
+    wait = _wait_seconds(error)
+    later = ((b"retry-after", b"%d" % wait),) if wait is not None else ()
     if visit.is_partial:
-        return Reply(status)
+        return Reply(status).with_headers(*later)
     title, text = words_of(channels, visit, error)
     page = channels.renderer.render(
         visit,
@@ -39,7 +44,13 @@ def error_page(channels: Channels, visit: Visit, error: Exception) -> Reply:
         text=text,
         number=visit.request_id if status >= FAILURE else None,
     )
-    return html(page, status=status)
+    return html(page, status=status).with_headers(*later)
+
+
+def _wait_seconds(error: Exception) -> int | None:
+    """Return how long to wait before trying again, where an error says so."""
+    wait = error.facts.get("retry_after_seconds") if isinstance(error, CaasError) else None
+    return wait if isinstance(wait, int) else None
 
 
 def _key(error: Exception) -> str:

@@ -15,7 +15,6 @@ from caas.billing_database.accounts import Role
 from caas.billing_database.customers import Customer
 from caas.billing_database.eligibility import dealership_knows
 from caas.billing_database.orders import Order
-from caas.channels.access_links import send_link
 from caas.channels.confirmation import asks
 from caas.channels.entitlement_view import VehicleService, services_of_vehicle
 from caas.channels.intranet_reserving import initiate
@@ -89,8 +88,8 @@ async def send_access_again(channels: Channels, visit: Visit) -> Reply:
     order = await own_order(channels, visit)
 
     async def work() -> str:
-        await send_link(
-            channels, order.customer, order.id, by=visit.by.account, address=visit.address
+        await channels.rooms.access_links.send(
+            order.customer, order.id, by=visit.by.account, address=visit.address
         )
         return f"/intranet/orders/{order.id}?sent=1"
 

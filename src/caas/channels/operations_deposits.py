@@ -8,7 +8,10 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 from uuid import UUID
 
+from caas.billing_database.cases import Case
 from caas.channels.acting import acted
+from caas.channels.confirmation import asks, is_confirmed, is_to_ask
+from caas.channels.formats import written
 from caas.channels.page_routes import OPERATIONS, NothingHereError, PageRoute, post
 from caas.channels.replies import Reply
 from caas.channels.rooms import Channels
@@ -40,7 +43,7 @@ async def held_deposit(channels: Channels, payment_id: UUID) -> HeldDeposit | No
 
 
 async def decide(channels: Channels, visit: Visit) -> Reply:
-    """Decide, or propose to when a second person is needed."""
+    """Decide, once confirmed; or propose to when a second person is needed."""
     me, note, chosen = visit.by.actor, visit.form.get("note", ""), visit.form.get("decision", "")
 
     async def act(desk: HeldDeposits, payment_id: UUID) -> None:
@@ -48,12 +51,20 @@ async def decide(channels: Channels, visit: Visit) -> Reply:
             raise NoDecisionChosenError
         await desk.decide(payment_id, DepositDecision(chosen), note=note, by=me)
 
+    deposit = await held_deposit(channels, (await _case(channels, visit)).subject)
+    is_whole = chosen in set(DepositDecision) and bool(note.strip())
+    if deposit is not None and is_whole and not (deposit.needs_second or is_confirmed(visit)):
+        return _asks(channels, visit, deposit, chosen, {"decision": chosen, "note": note})
     return await _acted(channels, visit, act)
 
 
 async def agree(channels: Channels, visit: Visit) -> Reply:
-    """Agree as the second person."""
+    """Agree as the second person, once confirmed."""
     me = visit.by.actor
+    deposit = await held_deposit(channels, (await _case(channels, visit)).subject)
+    proposal = deposit.proposal if deposit else None
+    if deposit and proposal and is_to_ask(visit, proposal.proposed_account):
+        return _asks(channels, visit, deposit, proposal.decision, {})
     return await _acted(channels, visit, lambda desk, it: desk.agree(it, by=me))
 
 
@@ -63,16 +74,28 @@ async def withdraw(channels: Channels, visit: Visit) -> Reply:
     return await _acted(channels, visit, lambda desk, it: desk.withdraw(it, by=me))
 
 
+def _asks(
+    channels: Channels, visit: Visit, deposit: HeldDeposit, decision: str, fields: dict[str, str]
+) -> Reply:
+    return asks(
+        channels, visit, f"deposit_{decision}", back=f"/operations/cases/{visit.ids['case_id']}",
+        name=written(deposit.amount, visit.language), fields=fields,
+    )  # fmt: skip
+
+
 async def _acted(channels: Channels, visit: Visit, act: Act) -> Reply:
-    case_id: UUID = visit.ids["case_id"]
-    try:
-        case = await channels.rooms.books.cases.get(case_id)
-    except NotFoundError as error:
-        raise NothingHereError from error
+    case = await _case(channels, visit)
     desk = channels.rooms.order_management.held_deposits
     return await acted(
-        channels, visit, f"/operations/cases/{case_id}", lambda: act(desk, case.subject)
+        channels, visit, f"/operations/cases/{case.id}", lambda: act(desk, case.subject)
     )
+
+
+async def _case(channels: Channels, visit: Visit) -> Case:
+    try:
+        return await channels.rooms.books.cases.get(visit.ids["case_id"])
+    except NotFoundError as error:
+        raise NothingHereError from error
 
 
 _DEPOSIT: Final = "/operations/cases/{case_id:uuid}/deposit"

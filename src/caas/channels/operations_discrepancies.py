@@ -13,6 +13,8 @@ from uuid import UUID
 
 from caas.billing_database.discrepancies import Asked
 from caas.channels.acting import acted, told
+from caas.channels.confirmation import asks, is_confirmed, is_to_ask
+from caas.channels.formats import written
 from caas.channels.operations_payments import attachment
 from caas.channels.page_routes import OPERATIONS, NothingHereError, PageRoute, get, post
 from caas.channels.replies import Reply
@@ -32,6 +34,11 @@ FILTERS: Final = ("unresolved", "mine", "proposed", "resolved")
 STATUS_KINDS: Final = {
     "open": "warn", "waiting": "busy", "proposed": "warn", "resolved": "good",
 }  # fmt: skip
+
+MOVES_MONEY: Final = frozenset({
+    Resolution.ACCEPT_LOSS, Resolution.REFUND_THE_CUSTOMER, Resolution.WRITE_OFF,
+})  # fmt: skip
+"""Asked before it is done: it books a loss, or money goes out."""
 
 Act = Callable[[Investigation, UUID], Awaitable[object]]
 """What a form does at the desk, to the discrepancy of its address."""
@@ -107,12 +114,25 @@ async def resolve(channels: Channels, visit: Visit) -> Reply:
             raise NoResolutionChosenError
         await desk.resolve(it, resolution=Resolution(chosen), note=text, by=me)
 
+    looked = await _looked(channels, visit)
+    at_stake = Money(looked.discrepancy.amount, looked.discrepancy.currency)
+    if chosen in MOVES_MONEY.intersection(looked.allowed) and not needs_second_approver(
+        Resolution(chosen), at_stake
+    ):
+        fields = {"resolution": chosen, "note": text}
+        if text.strip() and not is_confirmed(visit):
+            return _asks(channels, visit, Resolution(chosen), at_stake, fields)
     return await _acted(channels, visit, act)
 
 
 async def approve(channels: Channels, visit: Visit) -> Reply:
-    """Agree as the second person."""
+    """Agree as the second person, once confirmed."""
     me = visit.by.actor
+    looked = await _looked(channels, visit)
+    proposal = next((it for it in looked.resolutions if it.state == "proposed"), None)
+    if proposal is not None and is_to_ask(visit, proposal.proposed_account):
+        at_stake = Money(looked.discrepancy.amount, looked.discrepancy.currency)
+        return _asks(channels, visit, Resolution(proposal.resolution), at_stake, {})
     return await _acted(channels, visit, lambda desk, it: desk.approve(it, by=me))
 
 
@@ -143,6 +163,15 @@ def safe_name(name: str) -> str:
     kept = "".join(sign if sign.isascii() and (sign.isalnum() or sign in "._-") else "_"
                    for sign in name)  # fmt: skip
     return kept[-NAME_CHARS_MAX:] or "document"
+
+
+def _asks(
+    channels: Channels, visit: Visit, chosen: Resolution, at_stake: Money, fields: dict[str, str]
+) -> Reply:
+    t = channels.renderer.translator(visit.language)
+    name = f"{t.named('resolution', chosen)} · {written(at_stake, visit.language)}"
+    back = _path(visit.ids["discrepancy_id"])
+    return asks(channels, visit, "resolve", back=back, name=name, fields=fields)
 
 
 async def _acted(channels: Channels, visit: Visit, act: Act) -> Reply:

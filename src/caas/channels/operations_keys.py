@@ -14,7 +14,7 @@ from typing import Final
 from uuid import UUID
 
 from caas import dual_control
-from caas.billing_database.api_keys import NEEDS_SECOND, ApiKeys, needs_second_person
+from caas.billing_database.api_keys import NEEDS_SECOND, ApiKey, ApiKeys, needs_second_person
 from caas.billing_database.audit_events import AuditType, audit
 from caas.billing_database.connection import Connection
 from caas.channels.acting import acted, told
@@ -61,6 +61,14 @@ async def make(channels: Channels, visit: Visit) -> Reply:
     return await _page(channels, visit, made[0], made_waits=needs_second_person(scopes))
 
 
+async def about_to_activate(channels: Channels, visit: Visit) -> Reply:
+    """Say what activating a key does, and ask."""
+    wanted = await _valid(channels, visit)
+    if wanted.activated_at is not None:
+        raise NothingHereError
+    return asks(channels, visit, "activate", back=PATH, name=wanted.name)
+
+
 async def activate(channels: Channels, visit: Visit) -> Reply:
     """Let a key work, as the second person."""
     table = ApiKeys(channels.rooms.books.database)
@@ -76,11 +84,8 @@ async def activate(channels: Channels, visit: Visit) -> Reply:
 
 async def about_to_revoke(channels: Channels, visit: Visit) -> Reply:
     """Say what revoking a key does, and ask."""
-    listed = await ApiKeys(channels.rooms.books.database).listed()
-    wanted = [one for one in listed if one.id == visit.ids["key_id"] and not one.revoked_at]
-    if not wanted:
-        raise NothingHereError
-    return asks(channels, visit, "revoke", back=PATH, name=wanted[0].name)
+    wanted = await _valid(channels, visit)
+    return asks(channels, visit, "revoke", back=PATH, name=wanted.name)
 
 
 async def revoke(channels: Channels, visit: Visit) -> Reply:
@@ -94,6 +99,18 @@ async def revoke(channels: Channels, visit: Visit) -> Reply:
     return await acted(
         channels, visit, PATH, lambda: channels.rooms.books.database.in_transaction(together)
     )
+
+
+async def _valid(channels: Channels, visit: Visit) -> ApiKey:
+    """Return the key of the address.
+
+    Raises:
+        NothingHereError: there is none, or it was revoked.
+    """
+    for one in await ApiKeys(channels.rooms.books.database).listed():
+        if one.id == visit.ids["key_id"] and not one.revoked_at:
+            return one
+    raise NothingHereError
 
 
 async def _made(
@@ -132,7 +149,7 @@ async def _page(
         visit, "operations/keys.html", made=made, made_waits=made_waits,
         simulators=channels.rooms.simulators is not None, scopes=list(Scope), key=new_key(),
         keys=sorted(listed, key=lambda one: (one.revoked_at is not None, one.name)),
-        staff=await channels.accounts.staff(), me=visit.by.account, after=told(channels, visit),
+        me=visit.by.account, after=told(channels, visit),
         needs_second=sorted(NEEDS_SECOND),
     )  # fmt: skip
 
@@ -140,6 +157,7 @@ async def _page(
 OPERATIONS_KEY_ROUTES: Final[tuple[PageRoute, ...]] = (
     get(PATH, keys, OPERATIONS),
     post(PATH, make, OPERATIONS),
+    get(PATH + "/{key_id:uuid}/activate", about_to_activate, OPERATIONS),
     post(PATH + "/{key_id:uuid}/activate", activate, OPERATIONS),
     get(PATH + "/{key_id:uuid}/revoke", about_to_revoke, OPERATIONS),
     post(PATH + "/{key_id:uuid}/revoke", revoke, OPERATIONS),

@@ -14,7 +14,9 @@ from caas.billing_database.gateway_calls import GatewayCalls
 from caas.billing_database.outcome_decisions import OutcomeDecision
 from caas.channels import state_diagram
 from caas.channels.acting import acted, told
+from caas.channels.confirmation import asks, is_to_ask
 from caas.channels.flight_recorder import Moment, Told, moments
+from caas.channels.formats import written
 from caas.channels.operations_refunds import REASONS, refund_offer
 from caas.channels.page_routes import OPERATIONS, NothingHereError, PageRoute, get, post
 from caas.channels.payment_view import PaymentView, view_of
@@ -108,7 +110,14 @@ async def propose(channels: Channels, visit: Visit) -> Reply:
 
 
 async def agree(channels: Channels, visit: Visit) -> Reply:
-    """Agree as the second person."""
+    """Agree as the second person, once confirmed."""
+    flight = await _flight(channels, visit)
+    if flight.proposal is not None and is_to_ask(visit, flight.proposal.proposed_account):
+        due = Money(flight.status.payment.amount, flight.status.payment.currency)
+        return asks(
+            channels, visit, "agree", back=_path(visit.ids["payment_id"]),
+            name=written(due, visit.language),
+        )  # fmt: skip
     payment_id, two_people = visit.ids["payment_id"], channels.rooms.payment_processing.two_people
 
     async def act() -> None:

@@ -12,6 +12,7 @@ from caas.channels.acting import acted, told
 from caas.channels.operations_audit import OPERATIONS_AUDIT_ROUTES
 from caas.channels.operations_keys import OPERATIONS_KEY_ROUTES
 from caas.channels.operations_simulators import OPERATIONS_SIMULATOR_ROUTES
+from caas.channels.operations_staff import OPERATIONS_STAFF_ROUTES
 from caas.channels.page_routes import OPERATIONS, PageRoute, get, post
 from caas.channels.replies import Reply
 from caas.channels.rooms import Channels
@@ -48,6 +49,7 @@ OPERATIONS_SYSTEM_ROUTES: Final[tuple[PageRoute, ...]] = (
     get("/operations/system", laws, OPERATIONS),
     post("/operations/system/check", check_now, OPERATIONS),
     *OPERATIONS_KEY_ROUTES,
+    *OPERATIONS_STAFF_ROUTES,
     *OPERATIONS_AUDIT_ROUTES,
     *OPERATIONS_SIMULATOR_ROUTES,
 )

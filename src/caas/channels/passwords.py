@@ -1,11 +1,16 @@
 """Passwords: hashed with Argon2id, compared in constant time, refused when easily guessed.
 
+The common passwords (30,000 of them, with the ways people vary them) are those of zxcvbn, MIT.
+
 Rules a change must keep: a password is nowhere but in the form it came in and in this file; hashing
 runs beside the event loop, a few at a time, so that many sign-ins stop nobody's payment; an unknown
 login takes as long as a wrong password.
 """
 
 import asyncio
+import re
+from collections.abc import Iterable
+from enum import StrEnum
 from typing import Final
 
 from argon2 import PasswordHasher
@@ -15,16 +20,49 @@ from caas.errors import RefusedError
 
 CHARS_MIN: Final = 10
 CHARS_MAX: Final = 200
-DIFFERENT_CHARS_MIN: Final = 5
+WORD_CHARS_MIN: Final = 4
+JUDGED_CHARS_MAX: Final = 72
+SCORE_MIN: Final = 3
+"""Of zxcvbn's 0 to 4: at least a hundred million guesses."""
+
+OUR_WORDS: Final = (
+    "contraseña", "contrasena", "clave", "bienvenido", "bienvenida", "acceso", "secreto", "coche",
+    "vehiculo", "concesionario", "operaciones", "ventas", "españa", "espana",
+)  # fmt: skip
+"""What people here build passwords on, and no English list has."""
+
 HASHED_AT_ONCE_MAX: Final = 2
+_BETWEEN_WORDS: Final = re.compile(r"[\W_]+")
 # What OWASP's Password Storage Cheat Sheet gives for Argon2id: 19 MiB, two passes, one lane.
 _HASHER: Final = PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1)
 
 
+class Weakness(StrEnum):
+    """What is wrong with a password."""
+
+    SHORT = "short"
+    LONG = "long"
+    PERSONAL = "personal"
+    COMMON = "common"
+
+
+SENTENCES: Final = {
+    Weakness.SHORT: f"The password needs at least {CHARS_MIN} characters.",
+    Weakness.LONG: f"The password has more than {CHARS_MAX} characters.",
+    Weakness.PERSONAL: "The password contains the login or the name; choose one that does not.",
+    Weakness.COMMON: "The password is a common one or a variation of it; use several words.",
+}
+
+
 class WeakPasswordError(RefusedError):
-    """The password is too short, too long, or too easy to guess."""
+    """The password is too short, too long, too easy to guess, or contains the login."""
 
     code = "weak_password"
+
+    def __init__(self, weakness: Weakness) -> None:
+        """Keep what is wrong with it."""
+        super().__init__(SENTENCES[weakness])
+        self.weakness = weakness
 
 
 class Passwords:
@@ -41,8 +79,8 @@ class Passwords:
         Raises:
             WeakPasswordError: it should not be anybody's password.
         """
-        refuse_weak(password, known_words)
         async with self._free:
+            await asyncio.to_thread(refuse_weak, password, known_words)
             return await asyncio.to_thread(_HASHER.hash, password)
 
     async def matches(self, password: str, password_hash: str | None) -> bool:
@@ -52,18 +90,38 @@ class Passwords:
         return right and password_hash is not None
 
 
-def refuse_weak(password: str, known_words: tuple[str, ...]) -> None:
-    """Refuse a password that is too short, or made of one or two characters, or is known.
+def refuse_weak(password: str, known_words: Iterable[str]) -> None:
+    """Refuse a password that is short, guessed soon, or says who somebody is.
 
     Raises:
         WeakPasswordError: it is one of these.
     """
-    if not CHARS_MIN <= len(password) <= CHARS_MAX:
-        raise WeakPasswordError
-    if len(set(password.lower())) < DIFFERENT_CHARS_MIN:
-        raise WeakPasswordError
-    if password.lower() in {word.lower() for word in known_words}:
-        raise WeakPasswordError
+    if len(password) < CHARS_MIN:
+        raise WeakPasswordError(Weakness.SHORT)
+    if len(password) > CHARS_MAX:
+        raise WeakPasswordError(Weakness.LONG)
+    personal = sorted(_words(known_words))
+    plain = password.casefold()
+    if any(word in plain for word in personal):
+        raise WeakPasswordError(Weakness.PERSONAL)
+    if _is_guessed_soon(password, personal):
+        raise WeakPasswordError(Weakness.COMMON)
+
+
+def _words(known: Iterable[str]) -> set[str]:
+    """Return the parts of logins and names that nobody may build a password on."""
+    parts = {
+        part for text in known for part in _BETWEEN_WORDS.split(text.partition("@")[0].casefold())
+    }
+    return {part for part in parts if len(part) >= WORD_CHARS_MIN}
+
+
+def _is_guessed_soon(password: str, personal: list[str]) -> bool:
+    """Say whether zxcvbn, which knows the common passwords and how people vary them, guesses it."""
+    from zxcvbn import zxcvbn  # noqa: PLC0415 - its lists take a tenth of a second to load
+
+    judged = zxcvbn(password[:JUDGED_CHARS_MAX], user_inputs=[*personal, *OUR_WORDS])
+    return int(judged["score"]) < SCORE_MIN
 
 
 def _verify(password_hash: str, password: str) -> bool:

@@ -7,11 +7,14 @@ Rule a change must keep: a page reaches a room through here and never builds one
 
 from dataclasses import dataclass
 
+from caas.access_links import AccessLinks
 from caas.billing import Billing
 from caas.billing.invoices import Invoices
 from caas.billing_database.accounts import Accounts
 from caas.billing_database.books import Books
 from caas.billing_database.movable_calendar import MovableCalendar
+from caas.billing_database.second_factors import SecondFactors
+from caas.channels.known_devices import KnownDevices
 from caas.channels.passwords import Passwords
 from caas.channels.rendering import Renderer
 from caas.channels.replies import OK, Reply, html
@@ -47,6 +50,7 @@ class Rooms:
     invoices: Invoices
     notifications: Notifications
     open_work: OpenWork
+    access_links: AccessLinks
     reconciliation: Reconciliation
     billing: Billing
     simulators: SimulatorControl | None = None
@@ -62,6 +66,8 @@ class Channels:
     accounts: Accounts
     passwords: Passwords
     sessions: SessionKeeping
+    devices: KnownDevices
+    second_factors: SecondFactors
     renderer: Renderer
 
     def page(self, visit: Visit, template: str, *, status: int = OK, **values: object) -> Reply:

@@ -5,7 +5,8 @@ the app on their own telephone, after a week without use and after a month. Thes
 people's own time and are never divided by the pace.
 
 Rules a change must keep: a sign-in always begins a new session and ends the one before; what a page
-asks by itself keeps no session alive; the token is nowhere but in the browser's cookie.
+asks by itself keeps no session alive; a session that waits for a second factor is nobody's, and is
+over after ten minutes; the token is nowhere but in the browser's cookie.
 """
 
 import secrets
@@ -19,6 +20,7 @@ from caas.billing_database.sessions import Session, Sessions
 from caas.channels.replies import RawHeader
 from caas.channels.visit import SESSION, TOKEN_BYTES, VISITOR, Visit, cookie
 
+MINUTE: Final = 60
 HOUR: Final = 3600
 DAY: Final = 24 * HOUR
 
@@ -38,12 +40,21 @@ SPANS: Final = {
 }
 
 
+AWAITING_SECOND_FACTOR: Final = Span(10 * MINUTE, 10 * MINUTE)
+
+
 class SessionKeeping:
     """Begins, recognises and ends sessions."""
 
-    def __init__(self, sessions: Sessions, *, is_secure: bool) -> None:
-        """Keep sessions in this table; secure cookies travel by https alone."""
+    def __init__(
+        self, sessions: Sessions, *, is_secure: bool, second_factor_required: bool
+    ) -> None:
+        """Keep sessions in this table; secure cookies travel by https alone.
+
+        Where it is required, operations are nobody without a second factor.
+        """
         self._sessions = sessions
+        self._second_factor_required = second_factor_required
         self._is_secure = is_secure
         prefix = "__Host-" if is_secure else ""
         self._session_name = prefix + SESSION
@@ -57,6 +68,9 @@ class SessionKeeping:
             visit.session = await self._sessions.find(token)
         if token and visit.session is not None:
             visit.token = token
+            if self._awaits_second_factor(visit.session):
+                visit.awaiting, visit.session = visit.session, None
+                return
             if visit.session.stale and not visit.is_partial:
                 idle_seconds = SPANS[visit.session.role].idle_seconds
                 await self._sessions.seen(visit.session, idle_seconds=idle_seconds)
@@ -66,24 +80,33 @@ class SessionKeeping:
             visit.token = secrets.token_urlsafe(TOKEN_BYTES)
             visit.set_cookies.append(self._cookie(self._visitor_name, visit.token))
 
-    async def begin(self, visit: Visit, account: Account, *, also: Sequence[UUID] = ()) -> None:
+    async def begin(
+        self,
+        visit: Visit,
+        account: Account,
+        *,
+        also: Sequence[UUID] = (),
+        second_factor: bool = False,
+        awaiting: bool = False,
+    ) -> None:
         """Begin a session for this browser; `also` are other accounts of the same person."""
         await self.end(visit)
         token = secrets.token_urlsafe(TOKEN_BYTES)
-        span = SPANS[account.role]
+        span = AWAITING_SECOND_FACTOR if awaiting else SPANS[account.role]
         await self._sessions.begin(
             token,
             account.id,
             idle_seconds=span.idle_seconds,
             seconds_max=span.seconds_max,
             also=also,
+            second_factor=second_factor,
         )
         kept = span.seconds_max if account.role is Role.CUSTOMER else None
         visit.set_cookies.append(self._cookie(self._session_name, token, kept))
 
     async def end(self, visit: Visit) -> None:
         """End the session of this browser, if it has one."""
-        if visit.session is not None:
+        if visit.session is not None or visit.awaiting is not None:
             await self._sessions.end(visit.token)
         if visit.had_session:
             visit.set_cookies.append(self._cookie(self._session_name, "", 0))
@@ -92,9 +115,15 @@ class SessionKeeping:
         """End every other session of the same account; return how many those were."""
         return await self._sessions.end_others(session.account, but=session.token_hash)
 
-    async def end_all(self, account: Account) -> None:
-        """End every session of an account, because its password is a new one."""
-        await self._sessions.end_others(account.id)
+    async def end_all(self, account: UUID) -> None:
+        """End every session of an account, because its way in is another one."""
+        await self._sessions.end_others(account)
+
+    def _awaits_second_factor(self, session: Session) -> bool:
+        """Say whether a session was begun with less than its account needs now."""
+        if session.role is not Role.OPERATIONS or session.second_factor:
+            return False
+        return self._second_factor_required or session.has_second_factor
 
     def _cookie(self, name: str, value: str, seconds: int | None = None) -> RawHeader:
         return cookie(name, value, secure=self._is_secure, seconds=seconds)

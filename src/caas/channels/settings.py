@@ -6,6 +6,7 @@ Rule a change must keep: nothing has a default that is not safe.
 from dataclasses import dataclass
 from datetime import tzinfo
 
+from caas.channels.sign_in_keys import SignInKeys
 from caas.rules.rate_limits import DEFAULT_ADDRESS_LIMIT, RateLimit
 
 
@@ -14,10 +15,13 @@ class ChannelSettings:
     """The address people reach us at, the market's time zone, and the language when in doubt.
 
     `address_limit` is how often one address may ask for pages without being signed in.
+    `sign_in_keys` protect second factors and known devices.
     """
 
     public_url: str
     zone: tzinfo
+    sign_in_keys: SignInKeys
+    second_factor_required: bool = True
     language: str = "es"
     address_limit: RateLimit = DEFAULT_ADDRESS_LIMIT
 

@@ -5,8 +5,9 @@ staff get theirs from the command line.
 Opening the page does not use the link up, because mail programs look at links too; choosing does.
 
 Rules a change must keep: who tries too often has to wait, whichever account is tried; an unknown
-login and a wrong password are told alike; a new password ends every session of before; two accounts
-of one address are one person's where one password opens both, and nobody else's.
+login and a wrong password are told alike, and asking for a link does the same for everybody; a new
+password ends every session of before; two accounts of one address are one person's where one
+password opens both, and nobody else's.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,8 +18,8 @@ from uuid import UUID
 from caas.billing_database.accounts import Account, LinkHolder, Role
 from caas.billing_database.audit_events import AuditType, Outsider, audit
 from caas.billing_database.connection import Connection
-from caas.billing_database.sessions import RefusedSignIns
-from caas.channels.access_links import send_links_to
+from caas.channels import tries
+from caas.channels.arriving import Admitted, arrived
 from caas.channels.forms import filled
 from caas.channels.languages import LOCALES
 from caas.channels.page_routes import EVERYBODY, HOMES, SIGNED_IN, PageRoute, get, post
@@ -26,22 +27,9 @@ from caas.channels.passwords import WeakPasswordError
 from caas.channels.replies import Reply, is_own_path, see_other
 from caas.channels.rooms import Channels
 from caas.channels.visit import LANGUAGE, LANGUAGE_SECONDS, Visit, cookie
-from caas.errors import CaasError
 
-WINDOW_SECONDS: Final = 15 * 60.0
-TRIES_OF_ONE_MAX: Final = 5
-TRIES_OF_A_LOGIN_MAX: Final = 30
-TRIES_OF_AN_ADDRESS_MAX: Final = 100
 LOGIN_CHARS_MAX: Final = 254
 REFUSED: Final = 422
-TOO_MANY: Final = 429
-
-
-class TooManyTriesError(CaasError):
-    """Too many sign-ins were refused; wait a quarter of an hour."""
-
-    code = "too_many_tries"
-    http_status = TOO_MANY
 
 
 def sign_in_path(visit: Visit) -> str:
@@ -74,20 +62,17 @@ async def sign_in(channels: Channels, visit: Visit) -> Reply:
     """Sign somebody in who knows the password."""
     login = (filled(visit.form, "login", chars_max=LOGIN_CHARS_MAX) or "").lower()
     next_path = _next(visit.form)
-    refused = RefusedSignIns(channels.rooms.books.database, window_seconds=WINDOW_SECONDS)
-    counted = (f"{login}|{visit.address}", f"login:{login}", f"address:{visit.address}")
-    tries = await refused.tried(*counted)
-    limits = (TRIES_OF_ONE_MAX, TRIES_OF_A_LOGIN_MAX, TRIES_OF_AN_ADDRESS_MAX)
-    if any(times > limit for times, limit in zip(tries, limits, strict=True)):
-        raise TooManyTriesError
-    opened = await _accounts(channels, login, visit.form.get("password", ""))
+    this_try = await tries.begin(channels, visit, login)
+    candidates = await channels.accounts.by_login(login)
+    opened = await _opened_by(channels, candidates, visit.form.get("password", ""))
     await _audited_sign_in(channels, visit, opened)
     if not opened:
+        await this_try.was_wrong(candidates[0].id if candidates else None)
         return _sign_in_page(channels, visit, login=login, next_path=next_path, refused=True)
     account = opened[0]
-    await refused.forgive(*counted[:2])
-    await channels.sessions.begin(visit, account, also=_also(account, opened))
-    return see_other(next_path or HOMES[account.role])
+    await this_try.was_right()
+    admitted = Admitted(account, login, also=_also(account, opened))
+    return await arrived(channels, visit, admitted, next_path=next_path)
 
 
 async def sign_out(channels: Channels, visit: Visit) -> Reply:
@@ -100,7 +85,7 @@ async def access_form(channels: Channels, visit: Visit) -> Reply:
     """Show whose link this is, and ask for a password."""
     holder = await channels.accounts.of_link(visit.ids["token"])
     return channels.page(
-        visit, "access.html", holder=holder, weak=False, status=200 if holder else 410
+        visit, "access.html", holder=holder, weak="", status=200 if holder else 410
     )
 
 
@@ -109,18 +94,23 @@ async def access(channels: Channels, visit: Visit) -> Reply:
     token, password = visit.ids["token"], visit.form.get("password", "")
     holder = await channels.accounts.of_link(token)
     if holder is None:
-        return channels.page(visit, "access.html", holder=None, weak=False, status=410)
+        return channels.page(visit, "access.html", holder=None, weak="", status=410)
     try:
-        password_hash = await channels.passwords.hashed(password, known_words=(holder.name,))
-    except WeakPasswordError:
-        return channels.page(visit, "access.html", holder=holder, weak=True, status=REFUSED)
+        password_hash = await channels.passwords.hashed(
+            password, known_words=(holder.name, holder.login)
+        )
+    except WeakPasswordError as error:
+        return channels.page(
+            visit, "access.html", holder=holder, weak=error.weakness, status=REFUSED
+        )
     account = await _opened(channels, visit, holder, password_hash)
     if account is None:
-        return channels.page(visit, "access.html", holder=None, weak=False, status=410)
-    await channels.sessions.end_all(account)
-    opened = await _accounts_of_same_address(channels, account, password)
-    await channels.sessions.begin(visit, account, also=_also(account, opened))
-    return see_other(HOMES[account.role])
+        return channels.page(visit, "access.html", holder=None, weak="", status=410)
+    await channels.sessions.end_all(account.id)
+    login = holder.login.lower()
+    candidates = await channels.accounts.by_login(login)
+    opened = await _opened_by(channels, candidates, password)
+    return await arrived(channels, visit, Admitted(account, login, also=_also(account, opened)))
 
 
 async def forgotten_form(channels: Channels, visit: Visit) -> Reply:
@@ -129,10 +119,11 @@ async def forgotten_form(channels: Channels, visit: Visit) -> Reply:
 
 
 async def forgotten(channels: Channels, visit: Visit) -> Reply:
-    """Send a link, if the address is a customer's; the page says the same either way."""
+    """Have a link sent, if the address is a customer's; nothing here depends on whether it is."""
     email = filled(visit.form, "email", chars_max=LOGIN_CHARS_MAX)
     if email is not None:
-        await send_links_to(channels, email, asked_from=visit.address)
+        await channels.rooms.access_links.ask(email, asked_from=visit.address)
+        channels.rooms.open_work.wake()
     return channels.page(visit, "forgotten.html", asked=True)
 
 
@@ -185,9 +176,10 @@ async def _opened(
     return None if account_id is None else await channels.accounts.get(account_id)
 
 
-async def _accounts(channels: Channels, login: str, password: str) -> list[Account]:
-    """Return the accounts with this login, or address, whose password this is."""
-    candidates = await channels.accounts.by_login(login)
+async def _opened_by(
+    channels: Channels, candidates: Sequence[Account], password: str
+) -> list[Account]:
+    """Return those of these accounts whose password this is."""
     if not candidates:
         await channels.passwords.matches(password, None)
     return [
@@ -195,16 +187,6 @@ async def _accounts(channels: Channels, login: str, password: str) -> list[Accou
         for account in candidates
         if await channels.passwords.matches(password, account.password_hash)
     ]
-
-
-async def _accounts_of_same_address(
-    channels: Channels, account: Account, password: str
-) -> list[Account]:
-    """Return what this password opens of the accounts with a customer's address."""
-    if account.customer is None:
-        return [account]
-    customer = await channels.rooms.order_management.customer(account.customer)
-    return await _accounts(channels, (customer.email or "").lower(), password)
 
 
 def _also(account: Account, opened: Sequence[Account]) -> list[UUID]:

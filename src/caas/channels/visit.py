@@ -45,6 +45,7 @@ class Visit:
     language: str
     token: str
     session: Session | None = None
+    awaiting: Session | None = None
     had_session: bool = False
     form: Mapping[str, str] = field(default_factory=dict)
     upload: Upload | None = None

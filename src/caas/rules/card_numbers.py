@@ -3,7 +3,7 @@
 What counts as a card number: 12 to 19 digits that begin with a known issuer's range, have a length
 that issuer uses, and pass the Luhn check. They may stand alone, behind or before a word, in a
 sentence, in JSON or in a URL; in any script's digits; split by spaces, dashes, dots, slashes,
-underscores or characters nobody sees.
+underscores, line feeds, tabs, commas, brackets, quotes or characters nobody sees.
 
 What must not count, because it fills our books: UUIDs and other hexadecimal ids, VINs, timestamps,
 signatures, coordinates, telephone numbers, ordinary amounts. Hence the rules of shape:
@@ -11,6 +11,8 @@ signatures, coordinates, telephone numbers, ordinary amounts. Hence the rules of
 - A number may touch letters ("card4111..."), but not letters mixed with digits (an id).
 - Split up, it is either printed as cards print it (4-4-4-4, 4-6-5, ...), or split by one and the
   same separator throughout. Two amounts beside each other are neither.
+- What separates values in lists and tables (a comma, a line feed, a quote) splits a number that
+  stands alone into equal groups; one beside other values only into four times four digits.
 - UUIDs, decimal fractions and what follows a "+" like a telephone number are set aside.
 
 Rules a change must keep:
@@ -83,11 +85,17 @@ def _lengths_by_prefix() -> Mapping[str, frozenset[int]]:
 _LENGTHS: Final = _lengths_by_prefix()
 
 _PRINTED_IN_UNEQUAL_GROUPS: Final = frozenset({(4, 6, 5), (4, 6, 4), (4, 3, 3, 3)})
+_PRINTED_IN_FOURS: Final = (4, 4, 4, 4)
 _LAST_GROUP_MAX: Final = 5
 _SPLIT_LENGTHS: Final = frozenset({14, 15, 16, 19})
 """Lengths that may be split in any way; 12, 13, 17 and 18 digits are mostly telephone numbers."""
 
-_RUN: Final = re.compile(rf"(?<![0-9])[0-9](?:[ \-./_+]{{0,3}}+[0-9]){{{_DIGITS_MIN - 1},}}+")
+_BETWEEN: Final = r" \-./_+"
+_BETWEEN_VALUES: Final = r"\x01-\x1f,;:|*~=#&'\"()\[\]{}<>\\"
+_RUN: Final = re.compile(
+    rf"(?<![0-9])[0-9](?:[{_BETWEEN}{_BETWEEN_VALUES}]{{0,4}}+[0-9]){{{_DIGITS_MIN - 1},}}+"
+)
+_LISTED: Final = re.compile(f"[{_BETWEEN_VALUES}]")
 _GROUP: Final = re.compile("[0-9]+")
 _FRACTION: Final = re.compile(r"(?<![0-9])(?<![0-9][-/._])[0-9]{1,9}\.[0-9]{5,18}(?![-/._]?[0-9])")
 _DOUBLED: Final = str.maketrans("0123456789", "0246813579")
@@ -144,21 +152,34 @@ def _card_numbers_among(text: str, groups: Sequence[tuple[int, int]]) -> Iterato
             last = group_ending_at.get(offset + length)
             if last is None or not passes_luhn(digits[offset : offset + length]):
                 continue
-            if _is_card_shaped(text, groups[first : last + 1]):
+            alone = last + 1 - first == len(groups)
+            if _is_card_shaped(text, groups[first : last + 1], alone=alone):
                 yield groups[first][0], groups[last][1]
 
 
-def _is_card_shaped(text: str, groups: Sequence[tuple[int, int]]) -> bool:
-    """Say whether the digits are grouped as one number: unbroken, as printed, or evenly split."""
+def _is_card_shaped(text: str, groups: Sequence[tuple[int, int]], *, alone: bool) -> bool:
+    """Say whether the digits are grouped as one number: unbroken, as printed, or evenly split.
+
+    `alone` says that no other digits stand in the same list.
+    """
     lengths = tuple(end - start for start, end in groups)
     if len(lengths) == 1:
         return not _is_telephone_number(text, groups[0][0], lengths[0])
+    separators = {text[left[1] : right[0]] for left, right in pairwise(groups)}
+    if any(map(_LISTED.search, separators)):
+        printed = lengths == _PRINTED_IN_FOURS and len(separators) == 1
+        return printed or (alone and _is_evenly_split(lengths))
     if lengths in _PRINTED_IN_UNEQUAL_GROUPS:
         return True
     if set(lengths[:-1]) == {4} and lengths[-1] <= _LAST_GROUP_MAX:
         return True
-    separators = {text[left[1] : right[0]] for left, right in pairwise(groups)}
     return len(separators) == 1 and sum(lengths) in _SPLIT_LENGTHS
+
+
+def _is_evenly_split(lengths: tuple[int, ...]) -> bool:
+    """Say whether every group is as long as the first, the last perhaps shorter; or as printed."""
+    even = set(lengths[:-1]) == {lengths[0]} and lengths[-1] <= lengths[0]
+    return lengths in _PRINTED_IN_UNEQUAL_GROUPS or (even and sum(lengths) in _SPLIT_LENGTHS)
 
 
 def _is_telephone_number(text: str, start: int, length: int) -> bool:

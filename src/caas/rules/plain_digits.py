@@ -1,8 +1,8 @@
 r"""Reads text as a person would read the digits in it, and remembers where each of them stood.
 
 Card numbers hide in full-width and Arabic-Indic digits, between zero-width characters, behind
-JSON's `\u0034` and a URL's `%20`. `read_plainly` undoes all of that, one character at a time, and
-keeps the place in the original text, so that what is found can be cut out there.
+JSON's `\u0034` and `\n` and a URL's `%20`. `read_plainly` undoes all of that, one character at a
+time, and keeps the place in the original text, so that what is found can be cut out there.
 
 Rules a change must keep:
 
@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-_ESCAPED: Final = re.compile(r"\\u[0-9A-Fa-f]{4}|%20")
+_ESCAPED: Final = re.compile(r"\\u[0-9A-Fa-f]{4}|\\[nrt]|%(?:20|09|0[ADad]|2[Cc])")
 _PIECE: Final = re.compile(
     r"(?P<pair>\\u[dD][89abAB][0-9A-Fa-f]{2}\\u[dD][c-fC-F][0-9A-Fa-f]{2})"
-    r"|\\u(?P<json>[0-9A-Fa-f]{4})|(?P<blank>%20)|.",
+    r"|\\u(?P<json>[0-9A-Fa-f]{4})|\\(?P<line>[nrt])|%(?P<url>20|09|0[ADad]|2[Cc])|.",
     re.DOTALL,
 )
 _UUID: Final = re.compile(
@@ -29,12 +29,16 @@ _UUID: Final = re.compile(
     re.IGNORECASE | re.ASCII,
 )
 _UNSEEN: Final = frozenset({"Cf", "Mn", "Me"})
+_BLANKS: Final = {"Zs": " ", "Zl": "\n", "Zp": "\n"}
 _LOOKALIKES: Final = {
     **dict.fromkeys("\N{MINUS SIGN}\N{HYPHEN BULLET}\N{MODIFIER LETTER MINUS SIGN}", "-"),
     **dict.fromkeys("\N{MIDDLE DOT}\N{BULLET}\N{ONE DOT LEADER}\N{IDEOGRAPHIC FULL STOP}", "."),
     **dict.fromkeys("\N{FULLWIDTH FULL STOP}\N{HYPHENATION POINT}\N{DOT OPERATOR}", "."),
     **dict.fromkeys("\N{FULLWIDTH SOLIDUS}\N{FRACTION SLASH}\N{DIVISION SLASH}", "/"),
     "\N{FULLWIDTH LOW LINE}": "_",
+    **dict.fromkeys("\N{FULLWIDTH COMMA}\N{ARABIC COMMA}\N{IDEOGRAPHIC COMMA}", ","),
+    **dict.fromkeys("\N{FULLWIDTH COLON}\N{FULLWIDTH SEMICOLON}\N{FULLWIDTH VERTICAL LINE}", ";"),
+    "\x85": "\n",
 }
 
 
@@ -80,8 +84,10 @@ def _unescaped(piece: re.Match[str]) -> str:
             return chr(0x10000 + ((high & 0x3FF) << 10) + (low & 0x3FF))
         case "json":
             return chr(int(piece["json"], 16))
-        case "blank":
-            return " "
+        case "line":
+            return "\n"
+        case "url":
+            return chr(int(piece["url"], 16))
         case _:
             return piece[0]
 
@@ -95,6 +101,6 @@ def _plain_character(character: str) -> str:
     category = unicodedata.category(character)
     if category in _UNSEEN:
         return ""
-    if category == "Zs":
-        return " "
+    if category in _BLANKS:
+        return _BLANKS[category]
     return "-" if category == "Pd" else _LOOKALIKES.get(character, character)

@@ -6,10 +6,11 @@ import pytest
 
 from caas.external_systems.admin_registration import AdminRegistration, MatriculationRequest
 from caas.external_systems.factory import Factory, FactoryOrder
-from caas.external_systems.http import HttpClient
+from caas.external_systems.http import HttpClient, Secret
 from caas.external_systems.transport_system import DeliveryRequest, TransportSystem
 from caas_simulators.order_partners import running
 from caas_simulators.partner_world import PartnerSettings
+from tests.ways_in import PARTNER_TOKEN
 
 VIN = "WVWZZZ1JZXW000001"
 
@@ -18,7 +19,7 @@ VIN = "WVWZZZ1JZXW000001"
 async def http() -> AsyncIterator[HttpClient]:
     """The partners, over real HTTP."""
     async with running(PartnerSettings()) as (server, _world):
-        client = HttpClient(server.url, partner="partner")
+        client = HttpClient(server.url, partner="partner", api_key=Secret(PARTNER_TOKEN))
         yield client
         await client.close()
 

@@ -1,0 +1,110 @@
+"""Links that open an account: sent again by the dealership, or asked for by the customer.
+
+Diagram 2, "Send Access Credentials". The first one is Order Management's; these are for when it was
+lost or is too old. A request for a link becomes a job whoever asks, so that the answer is the same,
+and takes as long, whether the address is known here or not; the job looks.
+
+Rules a change must keep: a link goes to the address the customer is known by and to no other; it
+works once and not for ever, and ends the ones before it; a request reads nothing about the address.
+"""
+
+import contextlib
+import secrets
+from typing import Final
+from uuid import UUID
+
+from caas.billing_database.accounts import Accounts
+from caas.billing_database.audit_events import AuditType, Outsider, audit, network_of
+from caas.billing_database.books import Books
+from caas.billing_database.connection import Connection
+from caas.billing_database.customers import Access, Customers
+from caas.billing_database.due_work import DueWork
+from caas.billing_database.erasing import SEND_ACCESS_LINKS
+from caas.billing_database.identifiers import new_id
+from caas.billing_database.sessions import RefusedSignIns
+from caas.errors import CaasError
+from caas.notifications import CUSTOMER, Notifications
+from caas.open_work import Answer, Done, OpenWork
+
+LINK_SECONDS: Final = 24 * 3600.0
+TOKEN_BYTES: Final = 32
+WINDOW_SECONDS: Final = 3600.0
+LINKS_MAX: Final = 4
+ASKED_FROM_AN_ADDRESS_MAX: Final = 20
+
+
+class TooManyLinksError(CaasError):
+    """Enough links were sent for now; look at the last one, or wait an hour."""
+
+    code = "too_many_links"
+    http_status = 429
+
+
+class AccessLinks:
+    """Sends links to choose a password with."""
+
+    def __init__(self, *, books: Books, notifications: Notifications, public_url: str) -> None:
+        """Send by these notifications; links lead to this address."""
+        self._books = books
+        self._notifications = notifications
+        self._public_url = public_url
+
+    def register(self, open_work: OpenWork) -> None:
+        """Take the requests of people who have forgotten their password."""
+        open_work.register(SEND_ACCESS_LINKS, self._send_asked)
+
+    async def ask(self, email: str, *, asked_from: str) -> None:
+        """Have links sent to the customers of this address, if there are any.
+
+        Raises:
+            TooManyLinksError: too many were asked for from the same place.
+        """
+        if not await self._may_send(f"asked:{asked_from}", ASKED_FROM_AN_ADDRESS_MAX):
+            raise TooManyLinksError
+        network = network_of(asked_from)
+        payload: dict[str, object] = {
+            "email": email.lower(),
+            "network": str(network.network_address) if network else "",
+        }
+        await self._books.work.add(SEND_ACCESS_LINKS, new_id(), payload=payload)
+
+    async def send(
+        self, customer: UUID, order_id: UUID, *, by: UUID | Outsider, address: str
+    ) -> None:
+        """Send a customer another link; the ones before it end.
+
+        Raises:
+            TooManyLinksError: several were sent within the hour.
+        """
+        if not await self._may_send(f"link:{customer}", LINKS_MAX):
+            raise TooManyLinksError
+        token = secrets.token_urlsafe(TOKEN_BYTES)
+
+        async def send(connection: Connection) -> None:
+            await Customers(self._books.database).add_link(
+                token, Access(customer, order_id), valid_seconds=LINK_SECONDS, within=connection
+            )
+            await audit(
+                AuditType.LINK_MADE, by=by, subject=customer, address=address, within=connection
+            )
+            await self._notifications.tell(
+                audience=CUSTOMER,
+                recipient=customer,
+                template="access_credentials",
+                facts={"access_url": f"{self._public_url}/access/{token}"},
+                subject=new_id(),
+                within=connection,
+            )
+
+        await self._books.database.in_transaction(send)
+
+    async def _send_asked(self, work: DueWork) -> Answer:
+        email, network = str(work.payload["email"]), str(work.payload["network"])
+        for found in await Accounts(self._books.database).reachable_at(email):
+            with contextlib.suppress(TooManyLinksError):
+                await self.send(found.customer, found.order_id, by=Outsider.NOBODY, address=network)
+        return Done()
+
+    async def _may_send(self, counted_for: str, times_max: int) -> bool:
+        counts = RefusedSignIns(self._books.database, window_seconds=WINDOW_SECONDS)
+        return (await counts.tried(counted_for))[0] <= times_max

@@ -1,0 +1,186 @@
+"""Settings of who gets in, how often, and how we get in elsewhere: sign-in, limits, partners.
+
+Rules a change must keep: what is not set is the safe way; a sentence names a setting and never
+repeats a secret.
+"""
+
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from ipaddress import ip_network
+from typing import Final
+
+from caas.channels import SignInKeyError, SignInKeys
+from caas.errors import StartupError
+from caas.external_systems.http import Secret
+from caas.rules.rate_limits import PER_SECOND_MAX, RateLimit
+from caas.setting_values import NotSetError, SettingError, needed
+
+
+class SecondFactorPolicy(StrEnum):
+    """Who of operations signs in with a second factor: all, or those who have set one up."""
+
+    REQUIRED = "required"
+    OPTIONAL = "optional"
+
+
+@dataclass(frozen=True, slots=True)
+class Partner:
+    """The names of a partner's settings."""
+
+    url: str
+    token: str
+    client_certificate: str
+    certificate_authority: str
+
+
+FACTORY: Final = Partner(
+    "CAAS_FACTORY_URL", "CAAS_FACTORY_TOKEN", "CAAS_FACTORY_CLIENT_CERTIFICATE",
+    "CAAS_FACTORY_CERTIFICATE_AUTHORITY",
+)  # fmt: skip
+REGISTRATION: Final = Partner(
+    "CAAS_REGISTRATION_URL", "CAAS_REGISTRATION_TOKEN", "CAAS_REGISTRATION_CLIENT_CERTIFICATE",
+    "CAAS_REGISTRATION_CERTIFICATE_AUTHORITY",
+)  # fmt: skip
+TRANSPORT: Final = Partner(
+    "CAAS_TRANSPORT_URL", "CAAS_TRANSPORT_TOKEN", "CAAS_TRANSPORT_CLIENT_CERTIFICATE",
+    "CAAS_TRANSPORT_CERTIFICATE_AUTHORITY",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class PartnerCredential:
+    """What we prove to a partner that we are ourselves with: a bearer token, or a certificate."""
+
+    token: Secret | None = None
+    tls: ssl.SSLContext | None = field(default=None, repr=False)
+
+
+def sign_in_keys(environment: Mapping[str, str]) -> SignInKeys:
+    """Return the keys that protect second factors and known devices.
+
+    Raises:
+        SettingError: there is none, or one cannot be used.
+    """
+    try:
+        return SignInKeys.read(needed(environment, "CAAS_SIGN_IN_KEYS"))
+    except SignInKeyError as error:
+        raise SettingError(f"CAAS_SIGN_IN_KEYS cannot be used. {error.sentence}") from error
+
+
+def second_factor(environment: Mapping[str, str]) -> SecondFactorPolicy:
+    """Return whether operations need a second factor.
+
+    Raises:
+        SettingError: it is neither required nor optional.
+    """
+    text = environment.get("CAAS_SECOND_FACTOR") or SecondFactorPolicy.REQUIRED
+    if text not in set(SecondFactorPolicy):
+        raise SettingError(
+            f"CAAS_SECOND_FACTOR is 'required' or 'optional', not '{text}'. Leave it out in "
+            "operation: there it is required."
+        )
+    return SecondFactorPolicy(text)
+
+
+def strong_login_allowed(environment: Mapping[str, str]) -> bool:
+    """Say whether `serve` and `work` may use a database login that could undo the guards.
+
+    Raises:
+        SettingError: it says something else.
+    """
+    text = environment.get("CAAS_STRONG_DATABASE_LOGIN") or "refused"
+    if text not in {"refused", "allowed"}:
+        raise SettingError(
+            f"CAAS_STRONG_DATABASE_LOGIN is 'refused' or 'allowed', not '{text}'. 'allowed' is for "
+            "development alone."
+        )
+    return text == "allowed"
+
+
+def partner_credential(partner: Partner, environment: Mapping[str, str]) -> PartnerCredential:
+    """Return what we show to a partner.
+
+    Raises:
+        SettingError: there is nothing to show, or it cannot be used.
+    """
+    token, certificate, authority = (
+        environment.get(name, "").strip()
+        for name in (partner.token, partner.client_certificate, partner.certificate_authority)
+    )
+    if not token and not certificate:
+        raise NotSetError(partner.token)
+    if certificate and environment.get(partner.url, "").startswith("http:"):
+        raise SettingError(
+            f"{partner.client_certificate} is shown over TLS alone: {partner.url} must begin with "
+            "https://."
+        )
+    tls = _tls(partner, certificate, authority) if certificate or authority else None
+    try:
+        return PartnerCredential(Secret(token) if token else None, tls)
+    except StartupError as error:
+        raise SettingError(f"{partner.token} cannot be used. {error.sentence}") from error
+
+
+def rate_limit(name: str, default: RateLimit, environment: Mapping[str, str]) -> RateLimit:
+    """Return how often somebody may call.
+
+    Raises:
+        SettingError: it is not two whole numbers.
+    """
+    text = environment.get(name)
+    if not text:
+        return default
+    try:
+        per_second, burst = (int(part) for part in text.split(","))
+    except ValueError:
+        per_second, burst = 0, 0
+    if not (0 < per_second <= PER_SECOND_MAX and per_second <= burst <= PER_SECOND_MAX):
+        raise SettingError(
+            f"{name} is 'requests a second,requests at once', such as "
+            f"'{default.per_second:.0f},{default.burst}': whole numbers, the second not smaller."
+        )
+    return RateLimit(per_second, burst)
+
+
+def trusted_proxies(environment: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the proxies whose word about addresses is believed.
+
+    Raises:
+        SettingError: one is no address or network, or it is every address.
+    """
+    parts = tuple(
+        part.strip()
+        for part in environment.get("CAAS_TRUSTED_PROXIES", "").split(",")
+        if part.strip()
+    )
+    try:
+        for part in parts:
+            if ip_network(part).prefixlen == 0:
+                raise SettingError("CAAS_TRUSTED_PROXIES names every address; name your proxies.")
+    except ValueError as error:
+        raise SettingError(
+            "CAAS_TRUSTED_PROXIES lists addresses and networks, such as '10.0.0.7,10.1.0.0/16'."
+        ) from error
+    return parts
+
+
+def _tls(partner: Partner, certificate: str, authority: str) -> ssl.SSLContext:
+    """Return a context that trusts an authority, or the system's, and shows our certificate."""
+    try:
+        context = ssl.create_default_context(cafile=authority or None)
+    except (OSError, ssl.SSLError) as error:
+        raise SettingError(
+            f"{partner.certificate_authority} is not a readable PEM file of certificates."
+        ) from error
+    if certificate:
+        files = [part.strip() for part in certificate.split(",", 1)]
+        try:
+            context.load_cert_chain(files[0], files[1] if len(files) > 1 else None)
+        except (OSError, ssl.SSLError) as error:
+            raise SettingError(
+                f"{partner.client_certificate} is 'certificate.pem,key.pem', or one PEM file "
+                "with both, readable and without a password."
+            ) from error
+    return context

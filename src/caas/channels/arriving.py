@@ -1,0 +1,66 @@
+"""What happens once somebody was let in: the session begins, and the device is known from then on.
+
+Rule a change must keep: who still has to give a second factor gets a session that opens nothing but
+the page that asks for it, and their device is not known yet.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import quote
+from uuid import UUID
+
+from caas.billing_database import operations_counts
+from caas.billing_database.accounts import Account, Role
+from caas.channels.page_routes import HOMES
+from caas.channels.replies import Reply, is_own_path, see_other
+from caas.channels.rooms import Channels
+from caas.channels.visit import Visit
+
+SECOND_FACTOR_PATH: Final = "/second-factor"
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """Whose password was right, the login they gave, and other accounts of the same person."""
+
+    account: Account
+    login: str
+    also: Sequence[UUID] = ()
+
+
+async def arrived(
+    channels: Channels, visit: Visit, who: Admitted, *, next_path: str | None = None
+) -> Reply:
+    """Begin a session, and go where somebody wanted to, or first to the second factor."""
+    if await _awaits_second_factor(channels, who.account):
+        await channels.sessions.begin(visit, who.account, awaiting=True)
+        return see_other(second_factor_path(next_path))
+    await let_in(channels, visit, who)
+    return see_other(next_path or HOMES[who.account.role])
+
+
+async def let_in(
+    channels: Channels, visit: Visit, who: Admitted, *, second_factor: bool = False
+) -> None:
+    """Begin a session that opens every page of its account."""
+    await channels.sessions.begin(visit, who.account, also=who.also, second_factor=second_factor)
+    now = (await operations_counts.now(channels.rooms.books.database)).timestamp()
+    visit.set_cookies.append(channels.devices.remember(visit, who.login, now=now))
+
+
+def second_factor_path(next_path: str | None) -> str:
+    """Return where the second factor is asked for, so that this page is shown afterwards."""
+    if next_path is None or not is_own_path(next_path):
+        return SECOND_FACTOR_PATH
+    return f"{SECOND_FACTOR_PATH}?next={quote(next_path, safe='/')}"
+
+
+async def _awaits_second_factor(channels: Channels, account: Account) -> bool:
+    """Say whether the password of this account is not enough."""
+    if account.role is not Role.OPERATIONS:
+        return False
+    if channels.settings.second_factor_required:
+        return True
+    factor = await channels.second_factors.of(account.id)
+    return factor is not None and factor.confirmed_at is not None

@@ -1,0 +1,115 @@
+"""Keys of the settings that protect what lets people in: secrets at rest, and known devices.
+
+From each key two others are derived, one that encrypts the secrets of second factors (AES-256-GCM)
+and one that signs the cookies of known devices (HMAC-SHA256). The first key is used for what is
+new; every key still reads what it was used for.
+
+Rules a change must keep: a key leaves this module in no form; what was encrypted for one account is
+of no use to another.
+"""
+
+import base64
+import binascii
+import hmac
+import os
+from collections.abc import Sequence
+from typing import Final, Self
+from uuid import UUID
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from caas.errors import CaasError, StartupError
+
+KEYS_MAX: Final = 8
+KEY_BYTES: Final = 32
+NONCE_BYTES: Final = 12
+HOW_TO_MAKE_ONE: Final = (
+    "A key is 32 random bytes in base64; 'openssl rand -base64 32' makes one. Separate several by "
+    f"commas, the newest first, at most {KEYS_MAX}."
+)
+
+
+class SignInKeyError(StartupError):
+    """A key that protects the sign-in cannot be used."""
+
+    code = "sign_in_key"
+
+
+class SealedElsewhereError(CaasError):
+    """A second factor was encrypted with a key that CAAS_SIGN_IN_KEYS no longer lists.
+
+    List the key again, or have another person reset the second factor.
+    """
+
+    code = "sealed_elsewhere"
+
+
+class SignInKeys:
+    """Encrypts secrets for an account, and signs what a browser keeps."""
+
+    def __init__(self, keys: Sequence[bytes]) -> None:
+        """Keep keys of 32 bytes, the newest first.
+
+        Raises:
+            SignInKeyError: there is none, too many, one of another length, or one twice.
+        """
+        usable = all(len(key) == KEY_BYTES for key in keys) and len(set(keys)) == len(keys)
+        if not usable or not 0 < len(keys) <= KEYS_MAX:
+            raise SignInKeyError(HOW_TO_MAKE_ONE)
+        self._sealing = [AESGCM(_derived(key, b"caas second factor")) for key in keys]
+        self._signing = [_derived(key, b"caas known device") for key in keys]
+
+    @classmethod
+    def read(cls, text: str) -> Self:
+        """Read base64 keys separated by commas.
+
+        Raises:
+            SignInKeyError: one cannot be used; the sentence repeats none.
+        """
+        try:
+            keys = [base64.b64decode(part.strip(), validate=True) for part in text.split(",")]
+        except (binascii.Error, ValueError) as error:
+            raise SignInKeyError(HOW_TO_MAKE_ONE) from error
+        return cls(keys)
+
+    def seal(self, secret: bytes, *, account: UUID) -> bytes:
+        """Encrypt a secret of an account."""
+        nonce = os.urandom(NONCE_BYTES)
+        return nonce + self._sealing[0].encrypt(nonce, secret, account.bytes)
+
+    def unseal(self, sealed: bytes, *, account: UUID) -> bytes:
+        """Return a secret of an account.
+
+        Raises:
+            SealedElsewhereError: none of the keys has encrypted it for this account.
+        """
+        nonce, content = sealed[:NONCE_BYTES], sealed[NONCE_BYTES:]
+        for key in self._sealing:
+            try:
+                return key.decrypt(nonce, content, account.bytes)
+            except InvalidTag:
+                continue
+        raise SealedElsewhereError
+
+    def sign(self, text: str) -> str:
+        """Return the signature of a text, as it can stand in a cookie."""
+        return _signature(self._signing[0], text)
+
+    def is_signed(self, text: str, signature: str) -> bool:
+        """Say whether one of the keys has signed a text."""
+        given = signature.encode("utf-8", "replace")
+        return any(
+            hmac.compare_digest(_signature(key, text).encode(), given) for key in self._signing
+        )
+
+
+def _derived(key: bytes, purpose: bytes) -> bytes:
+    return HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=purpose).derive(key)
+
+
+def _signature(key: bytes, text: str) -> str:
+    digest = hmac.digest(key, text.encode(), "sha256")
+    return base64.urlsafe_b64encode(digest).decode().rstrip("=")

@@ -169,6 +169,28 @@ async def test_lines_of_a_sealed_day_go_to_the_next_open_day_named_as_late(offic
     assert first.day.verdict == "in progress"
 
 
+async def test_lines_of_a_sealed_day_come_beside_the_open_day_s_own_report(
+    office: Office, tmp_path: Path
+) -> None:
+    """The next open day had a report already: the late one collided with it, and never came in."""
+    day = office.today
+    await office.closed()
+    await office.room.seal(day, by="Ana")
+    await office.days_pass(1)
+    await office.line(await office.capturing())
+    await office.room.reconcile(office.today)
+    late = await office.capturing()
+    path = report_file(tmp_path / "late.csv", [line_of(1, late)])
+
+    first = await office.room.reconcile(day, file=path)
+    again = await office.room.reconcile(day, file=path)
+
+    assert (first.run.late_of, first.run.counts) == (day, {"matched": 1})
+    assert (again.run.lines, len(await office.lines_of(late))) == (0, 1)
+    reports = await office.room.reports.of_day(office.room.gateway_name, first.day.day)
+    assert [it.late_of for it in reports] == [None, day]
+
+
 async def test_what_a_seal_kept_never_changes(office: Office) -> None:
     await office.line(await office.capturing())
     await office.closed()

@@ -48,7 +48,7 @@ OF_DAY: Final = f"""
 select {COLUMNS} from settlement_reports where gateway = $1 and day = $2 order by part
 """
 LATE_PARTS: Final = f"""
-select {COLUMNS} from settlement_reports where gateway = $1 and late_of = $2 and part = $3
+select {COLUMNS} from settlement_reports where gateway = $1 and late_of = $2 and part = any ($3)
  order by day
 """
 SHARES_BATCH: Final = """
@@ -149,6 +149,11 @@ class ReportTold:
         late = () if self.late_of is None else ("late of", self.late_of)
         return derived_id("settlement report", self.gateway, self.day, self.part, *late)
 
+    @property
+    def stored_part(self) -> str:
+        """What tells it from the other reports of the day that takes its lines."""
+        return self.part if self.late_of is None else late_part(self.part, self.late_of)
+
 
 @dataclass(frozen=True, slots=True)
 class SettlementReport:
@@ -243,6 +248,11 @@ class QuarantinedRow:
     note: str | None
 
 
+def late_part(part: str, late_of: date) -> str:
+    """Return how a part of a sealed day's report is called on the day that takes it."""
+    return f"{part} late of {late_of}".strip()
+
+
 class SettlementReports:
     """The tables of reports and lines."""
 
@@ -253,7 +263,7 @@ class SettlementReports:
     async def put(self, told: ReportTold) -> SettlementReport:
         """Write a report down, or what is new about it; return it as it stands."""
         row = await self._database.fetchrow(
-            PUT, told.id, told.gateway, told.day, told.part, told.report_ref, told.origin,
+            PUT, told.id, told.gateway, told.day, told.stored_part, told.report_ref, told.origin,
             told.format, "closed" if told.closed else "open", told.line_count, told.gross_total,
             told.net_total, told.late_of,
         )  # fmt: skip
@@ -272,7 +282,8 @@ class SettlementReports:
 
     async def late_parts(self, gateway: str, day: date, part: str) -> list[SettlementReport]:
         """Return what of a sealed day's report came late, the earliest first."""
-        rows = await self._database.fetch(LATE_PARTS, gateway, day, part)
+        parts = [part, late_part(part, day)]  # older rows have the bare one
+        rows = await self._database.fetch(LATE_PARTS, gateway, day, parts)
         return [SettlementReport(**dict(row)) for row in rows]
 
     async def shares_batch(self, report_id: UUID, batches: Sequence[str]) -> bool:

@@ -109,6 +109,7 @@ async def test_every_figure_of_money_that_is_edited_is_found(database_dsn: str) 
     owner = await asyncpg.connect(database_dsn)
     async with standing(books) as house:
         await lived(house)
+        await house.platform.issuing.issue_due()
     await owner.execute("set search_path = caas, public")
     whole = await broken(owner)
 

@@ -144,13 +144,13 @@ async def test_use_that_no_payment_could_carry_is_refused(house: SubscriptionHou
     await house.offer(metered=[{"unit": "kWh", "unit_price": 10_000}])
     subscription = await house.active()
     at = await now(house)
-    await house.usage.record_usage(subscription.id, quantity=4 * 10**8, at=at, source_id="a")
+    await house.usage.record_usage(subscription.id, quantity=8 * 10**8, at=at, source_id="a")
 
     with pytest.raises(UsageTooLargeError, match="payment carries at most"):
-        await house.usage.record_usage(subscription.id, quantity=2 * 10**8, at=at, source_id="b")
+        await house.usage.record_usage(subscription.id, quantity=4 * 10**8, at=at, source_id="b")
 
     invoice = await house.billed(subscription)
-    assert invoice.lines[-1]["quantity"] == 4 * 10**8
+    assert invoice.lines[-1]["quantity"] == 8 * 10**8
 
 
 async def test_a_month_takes_so_many_units_and_no_more(house: SubscriptionHouse) -> None:

@@ -19,16 +19,14 @@ from caas.api.patterns import COUNTRY_PATTERN, WRITTEN_PATTERN
 from caas.api.problems import Problem
 from caas.api.rooms import Api
 from caas.api.texts import PersonName
-from caas.billing.document import countries
+from caas.billing.buyers import checked_details
 from caas.billing_database.billing_details import (
     BillingDetails,
     BillingDetailsRows,
-    NewBillingDetails,
 )
 from caas.billing_database.customers import CustomerErasedError
-from caas.errors import NotFoundError, RefusedError
+from caas.errors import NotFoundError
 from caas.rules.scopes import Scope
-from caas.rules.tax_ids import checked_tax_id
 
 TAG: Final = "customers"
 
@@ -74,12 +72,6 @@ class NoBillingDetailsError(NotFoundError):
     code = "no_billing_details"
 
 
-class UnknownCountryError(RefusedError):
-    """No country has this code; ISO 3166 has two capital letters, such as ES."""
-
-    code = "unknown_country"
-
-
 DETAILS: Final = BodyOf(BillingDetailsBody)
 
 
@@ -89,16 +81,11 @@ async def put_billing_details(api: Api, call: Call) -> Answer:
     customer = call.ids["customer_id"]
     await refuse_foreign_customer(api.rooms, call.by, customer)
     await api.rooms.order_management.customer(customer)
-    if body.country not in countries():
-        raise UnknownCountryError(country=body.country)
-    tax_id = checked_tax_id(body.country, body.tax_id) if body.tax_id else None
-    written = await BillingDetailsRows(api.rooms.books.database).put(
-        customer,
-        NewBillingDetails(
-            name=body.name, street=body.street, postcode=body.postcode, city=body.city,
-            country=body.country, tax_id=tax_id,
-        ),
+    details = checked_details(
+        name=body.name or "", street=body.street, postcode=body.postcode, city=body.city,
+        country=body.country, tax_id=body.tax_id or "",
     )  # fmt: skip
+    written = await BillingDetailsRows(api.rooms.books.database).put(customer, details)
     if written is None:
         raise CustomerErasedError(customer=str(customer))
     return answer_of(200, _told(written))

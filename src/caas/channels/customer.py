@@ -10,6 +10,7 @@ else's is answered as if it did not exist.
 from typing import Final
 
 from caas.channels.account import other_accounts
+from caas.channels.customer_billing_details import CUSTOMER_BILLING_DETAILS_ROUTES
 from caas.channels.customer_invoices import CUSTOMER_INVOICE_ROUTES
 from caas.channels.customer_order import CUSTOMER_ORDER_ROUTES
 from caas.channels.customer_payment_method import CUSTOMER_PAYMENT_METHOD_ROUTES
@@ -49,4 +50,5 @@ CUSTOMER_ROUTES: Final[tuple[PageRoute, ...]] = (
     *CUSTOMER_PAYMENT_METHOD_ROUTES,
     *CUSTOMER_PAYMENT_ROUTES,
     *CUSTOMER_INVOICE_ROUTES,
+    *CUSTOMER_BILLING_DETAILS_ROUTES,
 )

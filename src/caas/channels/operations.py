@@ -27,6 +27,7 @@ from caas.channels.charts import Datum, bars
 from caas.channels.formats import written
 from caas.channels.operations_alerts import OPERATIONS_ALERT_ROUTES
 from caas.channels.operations_cases import OPERATIONS_CASE_ROUTES
+from caas.channels.operations_invoices import OPERATIONS_INVOICE_ROUTES
 from caas.channels.operations_payment import OPERATIONS_PAYMENT_ROUTES
 from caas.channels.operations_payments import OPERATIONS_PAYMENTS_ROUTES
 from caas.channels.operations_reconciliation import OPERATIONS_RECONCILIATION_ROUTES
@@ -157,6 +158,7 @@ OPERATIONS_ROUTES: Final[tuple[PageRoute, ...]] = (
     get("/operations/live", home_live, OPERATIONS),
     *OPERATIONS_PAYMENTS_ROUTES,
     *OPERATIONS_PAYMENT_ROUTES,
+    *OPERATIONS_INVOICE_ROUTES,
     *OPERATIONS_REFUND_ROUTES,
     *OPERATIONS_UNKNOWN_ROUTES,
     *OPERATIONS_VEHICLE_ROUTES,

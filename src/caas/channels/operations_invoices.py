@@ -1,0 +1,136 @@
+"""Documents in the console: searched, read, sent, corrected, and corrections agreed to.
+
+Rules a change must keep: a search goes by an index and a page has a limit; whether money moves and
+whether a second person is needed is for the room to say, and the page says it before it is done.
+"""
+
+from collections.abc import Awaitable, Callable
+from datetime import date
+from typing import Final
+from urllib.parse import urlencode
+from uuid import UUID
+
+from caas.billing.credit_notes import CORRECTABLE, CreditNotes, NotCorrectableError
+from caas.billing_database.invoices import CREDIT_NOTE, Invoice
+from caas.channels.acting import acted, told
+from caas.channels.operations_payments import attachment
+from caas.channels.page_routes import OPERATIONS, NothingHereError, PageRoute, get, post
+from caas.channels.replies import Reply
+from caas.channels.rooms import Channels
+from caas.channels.sending_once import new_key
+from caas.channels.visit import Visit
+from caas.errors import NotFoundError
+from caas.rules.discrepancies import is_large
+from caas.rules.money import InvalidAmountError, Money, parse_decimal
+
+PATH: Final = "/operations/invoices"
+ROWS: Final = 50
+
+
+async def invoices(channels: Channels, visit: Visit) -> Reply:
+    """Show the documents that are asked for, the newest first."""
+    first, last = _day(visit.query.get("from", "")), _day(visit.query.get("to", ""))
+    about, of_customer = visit.place("about"), visit.place("customer")
+    page = await channels.rooms.invoices.invoices(
+        customer=of_customer, subject=about, since=first, until=last,
+        before=visit.place("below"), rows_max=ROWS + 1,
+    )  # fmt: skip
+    asked = {"customer": of_customer, "about": about, "from": first, "to": last}
+    chosen = {name: "" if value is None else str(value) for name, value in asked.items()}
+    filters = urlencode({name: value for name, value in chosen.items() if value})
+    return channels.page(
+        visit, "operations/invoices.html", invoices=page[:ROWS], money_of=Money,
+        chosen=chosen, asked=filters,
+        below=page[ROWS - 1].id if len(page) > ROWS else None,
+    )  # fmt: skip
+
+
+async def invoice(channels: Channels, visit: Visit) -> Reply:
+    """Show one document: what it says, and what can be done about it."""
+    one = await _invoice(channels, visit)
+    left = one.gross - one.credited
+    return channels.page(
+        visit, "operations/invoice.html", invoice=one, money_of=Money, left=left,
+        document=await channels.rooms.invoices.document(one.id),
+        proposal=await channels.rooms.invoices.credit_notes.proposed(one.id),
+        correctable=one.kind != CREDIT_NOTE and one.state in CORRECTABLE and left > 0,
+        needs_second=one.state == "paid" and is_large(Money(left, one.currency)),
+        after=told(channels, visit), key=new_key(), me=visit.by.account,
+    )  # fmt: skip
+
+
+async def invoice_pdf(channels: Channels, visit: Visit) -> Reply:
+    """Give a document as a file."""
+    file = await channels.rooms.invoices.pdf((await _invoice(channels, visit)).id)
+    return attachment(file.content, file.name, b"application/pdf")
+
+
+async def correct(channels: Channels, visit: Visit) -> Reply:
+    """Issue a credit note, or propose it where a second person is needed."""
+    one = await _invoice(channels, visit)
+    reason, text = visit.form.get("reason", ""), visit.form.get("amount", "").strip()
+
+    async def act(desk: CreditNotes, invoice_id: UUID) -> None:
+        gross = _amount(text, one.currency) if text else None
+        await desk.correct(invoice_id, reason=reason, gross=gross, by=visit.by.actor)
+
+    return await _acted(channels, visit, act)
+
+
+async def agree(channels: Channels, visit: Visit) -> Reply:
+    """Agree to a credit note as the second person."""
+    me = visit.by.actor
+    return await _acted(channels, visit, lambda desk, it: desk.agree(it, by=me))
+
+
+async def withdraw(channels: Channels, visit: Visit) -> Reply:
+    """Take the proposal of a credit note back."""
+    me = visit.by.actor
+    return await _acted(channels, visit, lambda desk, it: desk.withdraw(it, by=me))
+
+
+async def send(channels: Channels, visit: Visit) -> Reply:
+    """Send a document to its customer."""
+    return await _acted(channels, visit, lambda _, it: channels.rooms.invoices.send(it))
+
+
+async def _acted(
+    channels: Channels, visit: Visit, act: Callable[[CreditNotes, UUID], Awaitable[object]]
+) -> Reply:
+    one = await _invoice(channels, visit)
+    desk = channels.rooms.invoices.credit_notes
+    return await acted(channels, visit, f"{PATH}/{one.id}", lambda: act(desk, one.id))
+
+
+async def _invoice(channels: Channels, visit: Visit) -> Invoice:
+    try:
+        return await channels.rooms.invoices.invoice(visit.ids["invoice_id"])
+    except NotFoundError as error:
+        raise NothingHereError from error
+
+
+def _amount(text: str, currency: str) -> int:
+    try:
+        return parse_decimal(text.replace(",", "."), currency).amount
+    except InvalidAmountError as error:
+        raise NotCorrectableError from error
+
+
+def _day(text: str) -> date | None:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        return None
+
+
+_ONE: Final = f"{PATH}/{{invoice_id:uuid}}"
+
+OPERATIONS_INVOICE_ROUTES: Final[tuple[PageRoute, ...]] = (
+    get(PATH, invoices, OPERATIONS),
+    get(_ONE, invoice, OPERATIONS),
+    get(f"{_ONE}.pdf", invoice_pdf, OPERATIONS),
+    post(f"{_ONE}/credit-notes", correct, OPERATIONS),
+    post(f"{_ONE}/credit-notes/approval", agree, OPERATIONS),
+    post(f"{_ONE}/credit-notes/rejection", withdraw, OPERATIONS),
+    post(f"{_ONE}/sending", send, OPERATIONS),
+)

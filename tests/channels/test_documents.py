@@ -1,0 +1,93 @@
+"""Documents on pages: a customer's own with their address, and the console that corrects them."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from caas.billing_database.identifiers import new_id
+from tests.channels.journeys import ANA, OPERATIONS
+from tests.channels.test_safety import Client, client_of
+from tests.channels.town import STOCK, Town
+
+ADDRESS = {
+    "name": "", "street": "Calle Mayor 1", "postcode": "28013", "city": "Madrid",
+    "country": "es", "tax_id": "12345678Z",
+}  # fmt: skip
+
+
+@pytest.fixture
+async def ana(town: Town) -> AsyncIterator[Client]:
+    """Ana, who has a reservation, signed in."""
+    await town.reserved(STOCK[0][0], email=ANA)
+    opened = client_of(town)
+    await opened.opens_account(ANA)
+    yield opened
+    await opened.session.close()
+
+
+@pytest.fixture
+async def console(town: Town) -> AsyncIterator[Client]:
+    """Somebody of operations, signed in."""
+    opened = client_of(town)
+    await opened.sign_in(OPERATIONS)
+    yield opened
+    await opened.session.close()
+
+
+async def sends(client: Client, page: str, path: str, fields: dict[str, str]) -> str:
+    """Send a form as its page has it; return the page that follows."""
+    token = (await client.get(page)).field("form_token")
+    reply = await client.post(path, {"form_token": token, "key": str(new_id()), **fields})
+    assert reply.status == 303, reply.text
+    return (await client.get(reply.headers["location"])).text
+
+
+async def test_a_customer_says_where_they_are_and_finds_it_on_their_document(
+    town: Town, ana: Client
+) -> None:
+    wrong = await sends(ana, "/billing-details", "/billing-details", {**ADDRESS, "tax_id": "1A"})
+    kept = await sends(ana, "/billing-details", "/billing-details", ADDRESS)
+    await town.platform.issuing.issue_due()
+
+    listed = (await ana.get("/invoices")).text
+    (invoice,) = await town.platform.invoices.invoices()
+    document = await town.platform.invoices.document(invoice.id)
+
+    assert "No es un NIF de ese país" in wrong
+    assert "Calle Mayor 1" not in wrong
+    assert "Calle Mayor 1" in kept
+    assert f"Factura de anticipo {invoice.full_number}" in " ".join(listed.split())
+    assert document.buyer is not None
+    assert (await ana.get(f"/invoices/{invoice.id}.pdf")).status == 200
+
+
+async def test_the_console_finds_corrects_and_sends_documents(
+    town: Town, ana: Client, console: Client
+) -> None:
+    await town.platform.issuing.issue_due()
+    (invoice,) = await town.platform.invoices.invoices()
+    path = f"/operations/invoices/{invoice.id}"
+
+    listed = (await console.get(f"/operations/invoices?about={invoice.subject}")).text
+    nothing = (await console.get(f"/operations/invoices?customer={new_id()}")).text
+    shown = (await console.get(path)).text
+    refused = await sends(console, path, f"{path}/credit-notes", {"reason": "", "amount": "1"})
+    too_much = await sends(
+        console, path, f"{path}/credit-notes", {"reason": "Wrong.", "amount": "99999,00"}
+    )
+    sent = await sends(console, path, f"{path}/sending", {})
+    corrected = await sends(
+        console, path, f"{path}/credit-notes", {"reason": "One euro off.", "amount": "1,00"}
+    )
+    note, _ = await town.platform.invoices.invoices()
+
+    assert invoice.full_number in listed
+    assert invoice.full_number not in nothing
+    assert "se devuelve al cliente" in shown
+    assert "Falta el motivo" in refused
+    assert "Así no se puede rectificar" in too_much
+    assert "Hecho" in sent
+    assert "Hecho" in corrected
+    assert (note.gross, note.corrects, note.reason) == (-100, invoice.id, "One euro off.")
+    assert (await console.get(f"{path}.pdf")).status == 200
+    assert (await ana.get(path)).status == 403

@@ -1017,6 +1017,40 @@ CREATE FUNCTION caas.obstacle_to_refund(p_payment uuid) RETURNS text
   ) told limit 1
 $$;
 
+CREATE TABLE caas.orders (
+    id uuid NOT NULL,
+    customer uuid NOT NULL,
+    model text NOT NULL,
+    vin text,
+    dealership text NOT NULL,
+    deposit bigint NOT NULL,
+    price bigint NOT NULL,
+    currency text NOT NULL,
+    state text DEFAULT 'awaiting reservation payment'::text NOT NULL,
+    event text DEFAULT 'Order created'::text NOT NULL,
+    version integer DEFAULT 1 NOT NULL,
+    factory_order_id text,
+    plate text,
+    registered_at timestamp with time zone,
+    delivery_id text,
+    delivery_scheduled_for timestamp with time zone,
+    delivered_at timestamp with time zone,
+    created_at timestamp with time zone NOT NULL,
+    updated_at timestamp with time zone NOT NULL,
+    CONSTRAINT orders_check CHECK ((price > deposit)),
+    CONSTRAINT orders_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
+    CONSTRAINT orders_dealership_check CHECK (((length(dealership) >= 1) AND (length(dealership) <= 120))),
+    CONSTRAINT orders_delivery_id_check CHECK (((length(delivery_id) >= 1) AND (length(delivery_id) <= 200))),
+    CONSTRAINT orders_deposit_check CHECK ((deposit > 0)),
+    CONSTRAINT orders_factory_order_id_check CHECK (((length(factory_order_id) >= 1) AND (length(factory_order_id) <= 200))),
+    CONSTRAINT orders_plate_check CHECK (((length(plate) >= 1) AND (length(plate) <= 40)))
+);
+
+CREATE FUNCTION caas.order_terms(o caas.orders) RETURNS jsonb
+    LANGUAGE sql IMMUTABLE
+    AS $$ select jsonb_build_object('customer', o.customer, 'model', o.model, 'dealership', o.dealership,
+     'deposit', o.deposit, 'price', o.price, 'currency', o.currency) $$;
+
 CREATE FUNCTION caas.process_lives(p_id integer) RETURNS boolean
     LANGUAGE sql STABLE STRICT
     AS $$
@@ -1479,6 +1513,52 @@ CREATE FUNCTION caas.silent_processes() RETURNS SETOF integer
   select id from processes where gone_at is null and not process_lives(id)
 $$;
 
+CREATE TABLE caas.subscriptions (
+    id uuid NOT NULL,
+    customer uuid NOT NULL,
+    vin text NOT NULL,
+    service text NOT NULL,
+    currency text NOT NULL,
+    monthly_fee bigint NOT NULL,
+    metered jsonb DEFAULT '[]'::jsonb NOT NULL,
+    payment_method text NOT NULL,
+    state text DEFAULT 'verifying payment method'::text NOT NULL,
+    event text DEFAULT 'Subscribe to Monthly Service'::text NOT NULL,
+    version integer DEFAULT 1 NOT NULL,
+    moved_for uuid,
+    activation_evidence uuid,
+    evidence_kind text GENERATED ALWAYS AS (
+CASE
+    WHEN (activation_evidence IS NOT NULL) THEN 'vehicle_acknowledgement'::text
+    ELSE NULL::text
+END) STORED,
+    proves_delivery boolean GENERATED ALWAYS AS (
+CASE
+    WHEN (activation_evidence IS NOT NULL) THEN true
+    ELSE NULL::boolean
+END) STORED,
+    activated_at timestamp with time zone,
+    deactivated_at timestamp with time zone,
+    cancelled_at timestamp with time zone,
+    cancelled_because text,
+    created_at timestamp with time zone NOT NULL,
+    updated_at timestamp with time zone NOT NULL,
+    CONSTRAINT subscriptions_cancelled_because_check CHECK ((cancelled_because = ANY (ARRAY['customer'::text, 'payment failed'::text]))),
+    CONSTRAINT subscriptions_check CHECK (((activated_at IS NULL) = (activation_evidence IS NULL))),
+    CONSTRAINT subscriptions_check1 CHECK (((state <> 'active'::text) OR (activated_at IS NOT NULL))),
+    CONSTRAINT subscriptions_check2 CHECK (((state = 'cancelled'::text) = (cancelled_at IS NOT NULL))),
+    CONSTRAINT subscriptions_check3 CHECK (((cancelled_at IS NULL) = (cancelled_because IS NULL))),
+    CONSTRAINT subscriptions_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
+    CONSTRAINT subscriptions_monthly_fee_check CHECK (((monthly_fee >= 0) AND (monthly_fee <= '10000000000000'::bigint))),
+    CONSTRAINT subscriptions_payment_method_check CHECK (((length(payment_method) >= 1) AND (length(payment_method) <= 200)))
+)
+WITH (fillfactor='80');
+
+CREATE FUNCTION caas.subscription_terms(s caas.subscriptions) RETURNS jsonb
+    LANGUAGE sql IMMUTABLE
+    AS $$ select jsonb_build_object('customer', s.customer, 'vin', s.vin, 'service', s.service,
+     'currency', s.currency, 'monthly_fee', s.monthly_fee, 'metered', s.metered) $$;
+
 CREATE FUNCTION caas.tax_in(p_gross bigint, p_basis_points integer) RETURNS bigint
     LANGUAGE sql IMMUTABLE
     AS $$
@@ -1585,7 +1665,8 @@ begin
       raise exception 'order % does not begin awaiting its reservation payment', new.id
         using errcode = 'check_violation';
     end if;
-    insert into order_events values (new.id, 1, new.event, null, new.state, new.created_at);
+    insert into order_events
+    values (new.id, 1, new.event, null, new.state, new.created_at, order_terms(new));
     return null;
   end if;
   if new.version <> old.version + 1 or not exists (
@@ -1609,8 +1690,9 @@ begin
       raise exception 'subscription % does not begin with its payment method', new.id
         using errcode = 'check_violation';
     end if;
-    insert into subscription_events values
-      (new.id, 1, new.event, null, new.state, new.moved_for, new.created_at);
+    insert into subscription_events
+    values (new.id, 1, new.event, null, new.state, new.moved_for, new.created_at,
+            subscription_terms(new));
     return null;
   end if;
   if new.version <> old.version + 1 or not exists (
@@ -1744,6 +1826,7 @@ CREATE TABLE caas.billing_runs (
     charges bigint DEFAULT 0 NOT NULL,
     started_at timestamp with time zone NOT NULL,
     finished_at timestamp with time zone,
+    zone text,
     CONSTRAINT billing_runs_check CHECK (((finished_at IS NULL) OR (invoiced_at IS NOT NULL))),
     CONSTRAINT billing_runs_month_check CHECK ((month ~ '^[0-9]{4}-(0[1-9]|1[0-2])$'::text))
 );
@@ -2581,36 +2664,8 @@ CREATE TABLE caas.order_events (
     event text NOT NULL,
     from_state text,
     to_state text NOT NULL,
-    at timestamp with time zone NOT NULL
-);
-
-CREATE TABLE caas.orders (
-    id uuid NOT NULL,
-    customer uuid NOT NULL,
-    model text NOT NULL,
-    vin text,
-    dealership text NOT NULL,
-    deposit bigint NOT NULL,
-    price bigint NOT NULL,
-    currency text NOT NULL,
-    state text DEFAULT 'awaiting reservation payment'::text NOT NULL,
-    event text DEFAULT 'Order created'::text NOT NULL,
-    version integer DEFAULT 1 NOT NULL,
-    factory_order_id text,
-    plate text,
-    registered_at timestamp with time zone,
-    delivery_id text,
-    delivery_scheduled_for timestamp with time zone,
-    delivered_at timestamp with time zone,
-    created_at timestamp with time zone NOT NULL,
-    updated_at timestamp with time zone NOT NULL,
-    CONSTRAINT orders_check CHECK ((price > deposit)),
-    CONSTRAINT orders_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
-    CONSTRAINT orders_dealership_check CHECK (((length(dealership) >= 1) AND (length(dealership) <= 120))),
-    CONSTRAINT orders_delivery_id_check CHECK (((length(delivery_id) >= 1) AND (length(delivery_id) <= 200))),
-    CONSTRAINT orders_deposit_check CHECK ((deposit > 0)),
-    CONSTRAINT orders_factory_order_id_check CHECK (((length(factory_order_id) >= 1) AND (length(factory_order_id) <= 200))),
-    CONSTRAINT orders_plate_check CHECK (((length(plate) >= 1) AND (length(plate) <= 40)))
+    at timestamp with time zone NOT NULL,
+    terms jsonb
 );
 
 CREATE TABLE caas.outcome_decisions (
@@ -3089,49 +3144,9 @@ CREATE TABLE caas.subscription_events (
     from_state text,
     to_state text NOT NULL,
     payment_id uuid,
-    at timestamp with time zone NOT NULL
+    at timestamp with time zone NOT NULL,
+    terms jsonb
 );
-
-CREATE TABLE caas.subscriptions (
-    id uuid NOT NULL,
-    customer uuid NOT NULL,
-    vin text NOT NULL,
-    service text NOT NULL,
-    currency text NOT NULL,
-    monthly_fee bigint NOT NULL,
-    metered jsonb DEFAULT '[]'::jsonb NOT NULL,
-    payment_method text NOT NULL,
-    state text DEFAULT 'verifying payment method'::text NOT NULL,
-    event text DEFAULT 'Subscribe to Monthly Service'::text NOT NULL,
-    version integer DEFAULT 1 NOT NULL,
-    moved_for uuid,
-    activation_evidence uuid,
-    evidence_kind text GENERATED ALWAYS AS (
-CASE
-    WHEN (activation_evidence IS NOT NULL) THEN 'vehicle_acknowledgement'::text
-    ELSE NULL::text
-END) STORED,
-    proves_delivery boolean GENERATED ALWAYS AS (
-CASE
-    WHEN (activation_evidence IS NOT NULL) THEN true
-    ELSE NULL::boolean
-END) STORED,
-    activated_at timestamp with time zone,
-    deactivated_at timestamp with time zone,
-    cancelled_at timestamp with time zone,
-    cancelled_because text,
-    created_at timestamp with time zone NOT NULL,
-    updated_at timestamp with time zone NOT NULL,
-    CONSTRAINT subscriptions_cancelled_because_check CHECK ((cancelled_because = ANY (ARRAY['customer'::text, 'payment failed'::text]))),
-    CONSTRAINT subscriptions_check CHECK (((activated_at IS NULL) = (activation_evidence IS NULL))),
-    CONSTRAINT subscriptions_check1 CHECK (((state <> 'active'::text) OR (activated_at IS NOT NULL))),
-    CONSTRAINT subscriptions_check2 CHECK (((state = 'cancelled'::text) = (cancelled_at IS NOT NULL))),
-    CONSTRAINT subscriptions_check3 CHECK (((cancelled_at IS NULL) = (cancelled_because IS NULL))),
-    CONSTRAINT subscriptions_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
-    CONSTRAINT subscriptions_monthly_fee_check CHECK (((monthly_fee >= 0) AND (monthly_fee <= '10000000000000'::bigint))),
-    CONSTRAINT subscriptions_payment_method_check CHECK (((length(payment_method) >= 1) AND (length(payment_method) <= 200)))
-)
-WITH (fillfactor='80');
 
 ALTER TABLE caas.tax_rates ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME caas.tax_rates_id_seq
@@ -4766,6 +4781,10 @@ GRANT ALL ON FUNCTION caas.note_documents_due() TO caas_app;
 
 GRANT ALL ON FUNCTION caas.obstacle_to_refund(p_payment uuid) TO caas_app;
 
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.orders TO caas_app;
+
+GRANT ALL ON FUNCTION caas.order_terms(o caas.orders) TO caas_app;
+
 GRANT ALL ON FUNCTION caas.process_lives(p_id integer) TO caas_app;
 
 GRANT ALL ON FUNCTION caas.refuse_broken_seal() TO caas_app;
@@ -4849,6 +4868,10 @@ GRANT ALL ON FUNCTION caas.reserve_term(p_vin text, p_service text, p_customer u
 GRANT ALL ON FUNCTION caas.seal_document() TO caas_app;
 
 GRANT ALL ON FUNCTION caas.silent_processes() TO caas_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.subscriptions TO caas_app;
+
+GRANT ALL ON FUNCTION caas.subscription_terms(s caas.subscriptions) TO caas_app;
 
 GRANT ALL ON FUNCTION caas.tax_in(p_gross bigint, p_basis_points integer) TO caas_app;
 
@@ -4980,8 +5003,6 @@ GRANT SELECT ON TABLE caas.order_arrows TO caas_app;
 
 GRANT SELECT ON TABLE caas.order_events TO caas_app;
 
-GRANT SELECT,INSERT,UPDATE ON TABLE caas.orders TO caas_app;
-
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.outcome_decisions TO caas_app;
 
 GRANT SELECT ON TABLE caas.payment_taxes TO caas_app;
@@ -5035,8 +5056,6 @@ GRANT SELECT,INSERT,UPDATE ON TABLE caas.staff_links TO caas_app;
 GRANT SELECT ON TABLE caas.subscription_arrows TO caas_app;
 
 GRANT SELECT ON TABLE caas.subscription_events TO caas_app;
-
-GRANT SELECT,INSERT,UPDATE ON TABLE caas.subscriptions TO caas_app;
 
 GRANT USAGE ON SEQUENCE caas.tax_rates_id_seq TO caas_app;
 

@@ -1,11 +1,14 @@
 """F-P7: a key for one customer or one dealership sees and touches nothing of anybody else."""
 
 import hashlib
+import re
 from dataclasses import dataclass
+from typing import Final
 from uuid import UUID, uuid4
 
 import pytest
 
+from caas.api.application import OPERATIONS
 from caas.billing_database.api_keys import ApiKeys
 from tests.api.conftest import Doors, Reply
 from tests.house import VIN
@@ -176,3 +179,67 @@ async def test_what_is_about_everybody_is_refused_to_a_key_for_somebody(world: W
     ):
         answer = await world.as_somebody(method, path, body, customer=world.mine)
         assert (answer.status, answer.json["code"]) == (403, "not_yours"), path
+
+
+PUBLIC: Final = "it is the same for everybody"
+LOOKS_WHOSE: Final[dict[str, str]] = {
+    "initiateReservationPayment": "the order's customer and dealership",
+    "initiateFinalPayment": "the order's customer and dealership",
+    "initiateServicePayment": "the service order's customer",
+    "initiateSubscriptionPayment": "refused: an invoice is charged by Billing",
+    "voidPayment": "the payment's customer or order",
+    "queryPaymentStatus": "the payment's customer or order",
+    "listPayments": "the customer asked for, or the order",
+    "recordSettlement": "the payment's customer or order, and then refused",
+    "confirmDelivery": "the payment's customer or order",
+    "refundPayment": "the payment's customer or order; refused to customers",
+    "createCustomer": "refused to customers; a dealership's is its own",
+    "getCustomer": "the customer, or who is known to the dealership",
+    "returnVehicle": "the order that the vehicle was delivered for",
+    "getVehicle": "the vehicle's order, or it is in stock",
+    "listVehicles": "in stock, or refused",
+    "vehicleCommandKeys": PUBLIC,
+    "listEntitlements": "the customer's terms, or the vehicle's dealership",
+    "createOrder": "the customer and the dealership that it names",
+    "payFinal": "the order's customer and dealership",
+    "withdrawFromOrder": "the order's customer and dealership",
+    "getOrder": "the order's customer and dealership",
+    "listOrders": "the customer or dealership asked for",
+    "getService": PUBLIC,
+    "listServices": PUBLIC,
+    "createServiceOrder": "the customer that it names; refused to dealerships",
+    "withdrawFromService": "the service order's customer",
+    "getServiceOrder": "the service order's customer",
+    "listServiceOrders": "the customer asked for; refused to dealerships",
+    "subscribe": "the customer that it names; refused to dealerships",
+    "endSubscription": "the subscription's customer",
+    "changePaymentMethod": "the subscription's customer",
+    "getSubscription": "the subscription's customer",
+    "listSubscriptions": "the customer asked for; refused to dealerships",
+    "recordUsage": "the subscription's customer, and then refused",
+}
+"""What each call that a narrowed key may make looks at; any other call is about everybody."""
+
+
+def test_a_call_is_for_narrowed_keys_only_when_it_looks_whose_a_thing_is() -> None:
+    assert {it.id for it in OPERATIONS if it.needs_key and it.narrowed} == set(LOOKS_WHOSE)
+
+
+async def test_every_call_about_everybody_is_refused_to_every_key_for_somebody(
+    world: World,
+) -> None:
+    """Whatever its scopes: the figures of the whole system are nobody's own."""
+    wrong = []
+    for operation in OPERATIONS:
+        if not operation.needs_key or operation.narrowed:
+            continue
+        path = re.sub(r"{\w+:uuid}", str(uuid4()), operation.path)
+        path = re.sub(r"{\w+(:\w+)?}", "2026-01-01", path)
+        body: dict[str, object] | None = {} if operation.method in {"POST", "PUT"} else None
+        for customer, dealership in ((world.mine, None), (None, "Madrid")):
+            answer = await world.as_somebody(
+                operation.method, path, body, customer=customer, dealership=dealership
+            )
+            if answer.status != 403 or answer.json["code"] != "not_yours":
+                wrong.append((operation.id, dealership, answer.status, answer.body[:100]))
+    assert wrong == []

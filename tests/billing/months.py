@@ -56,14 +56,16 @@ update subscriptions s set state = 'cancelled', version = 4, cancelled_at = w.c,
  where s.id = w.i and w.c is not null
 """
 TERMS = """
-insert into entitlement_terms (id, entitlement, customer, subscription, state, starts_at, ends_at,
-    ended_because, reserved_at, updated_at)
-select gen_random_uuid(), e.id, s.customer, s.id,
-       case when s.state = 'active' then 'granted' else 'ended' end, s.activated_at,
-       least(s.cancelled_at, s.deactivated_at),
-       case when s.state <> 'active' then 'subscription cancelled' end, now(), now()
+insert into entitlement_terms (id, entitlement, customer, subscription, state, starts_at,
+    reserved_at, updated_at)
+select gen_random_uuid(), e.id, s.customer, s.id, 'granted', s.activated_at, now(), now()
   from subscriptions s join entitlements e on (e.vin, e.service) = (s.vin, s.service)
  where s.id = any ($1)
+"""
+ENDED = """
+update entitlement_terms t set state = 'ended', ends_at = least(s.cancelled_at, s.deactivated_at),
+       ended_because = 'subscription cancelled'
+  from subscriptions s where s.id = t.subscription and s.state <> 'active' and s.id = any ($1)
 """
 SWITCHED_OFF = """
 update entitlements e set reported_on = false
@@ -144,6 +146,7 @@ async def put(
             [past.deactivated_at for past in pasts],
         )
         await admin.execute(TERMS, ids)
+        await admin.execute(ENDED, ids)
         await admin.execute(SWITCHED_OFF)
         used = [(past.id, *use) for past in pasts for use in past.used]
         if used:

@@ -77,7 +77,8 @@ insert into caas.api_keys (id, key_hash, name, scopes, created_at, revoked_at)
 values ('{new_id()}', sha256('k'), 'k', '{{any}}', now(), now());
 insert into caas.invoice_series (series) values ('2026');
 insert into caas.notifications (id, audience, recipient, template, subject, facts, created_at)
-values ('{new_id()}', 'customer', 'c', 'payment_failed', '{new_id()}', '{{}}', now());
+values ('{new_id()}', 'customer', '{CUSTOMER}', 'payment_failed', '{new_id()}', '{{}}', now());
+update caas.notifications set sent_at = now();
 insert into caas.accounts (id, role, login, password_hash, created_at, password_set_at)
 values ('{CUSTOMER}', 'operations', 'ana', '$argon2id$', now(), now());
 insert into caas.sessions values (sha256('s'), '{CUSTOMER}', now(), now(), now(), now(), now());
@@ -315,6 +316,10 @@ async def owner_of(database: Database) -> AsyncIterator[asyncpg.Connection]:
         f" '{service_of(HELD)}',"
         " 'deactivate', 'service payment', now(), now()) returning epoch"
     )
+    await opened.execute(
+        f"update caas.entitlements set last_command = '{SWITCHED_OFF_BY}'"
+        f" where service = '{service_of(HELD)}'"
+    )
     word = replace(succeeded(HELD, epoch), command_id=str(SWITCHED_OFF_BY), action="deactivate")
     await opened.execute(
         ANSWERED, SWITCHED_OFF, word.status, word.at, cars.signature(word), SWITCHED_OFF_BY
@@ -392,8 +397,10 @@ FOUND = {
         f" 'SUCCEEDED', 'now', {SIGNED}, true, null, now() from caas.ota_commands"
         f" where subject = '{HELD}' and action = 'activate'", "every_word_is_signed"),
     "the word of a vehicle that the service was not sold for": (
-        f"{SOLD} select subject, '{CUSTOMER}', 'VIN2', '{SERVICE}', 30, amount, 'EUR', now()"
-        f" from caas.payments where id = '{TAKEN}'", "no_capture_without_delivery"),
+        "alter table caas.service_orders disable trigger append_only;"
+        " update caas.service_orders set vin = 'VIN2'"
+        f" where id = (select subject from caas.payments where id = '{TAKEN}')",
+        "no_capture_without_delivery"),
     "a term sold twice for the same days": (
         "alter table caas.entitlement_terms drop constraint terms_never_overlap;"
         " insert into caas.entitlement_terms (id, entitlement, customer, service_order, payment_id,"

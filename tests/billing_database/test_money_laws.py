@@ -121,7 +121,7 @@ async def test_every_figure_of_money_that_is_edited_is_found(database_dsn: str) 
             "select c.relname from pg_class c where c.relnamespace = 'caas'::regnamespace"
             " and c.relkind = 'r' and c.relhastriggers"
         ):
-            await owner.execute(f"alter table {row['relname']} disable trigger user")
+            await owner.execute(f"alter table {row['relname']} disable trigger all")
         for table, bound in (
             ("payments", "settled_within_captured"),
             ("payments", "given_back_within_captured"),

@@ -38,6 +38,17 @@ def new_payment(**changes: object) -> NewPayment:
     )  # fmt: skip
 
 
+SOLD = f"""
+insert into customers (id, name, email, language, created_at)
+values ('{{payment.customer}}', 'Ana', 'ana@example.com', 'es', now()) on conflict do nothing;
+insert into services (code, name, kind, currency, updated_at)
+values ('{{service}}', 'A service', 'one_time', 'EUR', now());
+insert into service_orders (id, customer, vin, service, duration_days, amount, currency, created_at)
+values ('{{payment.subject}}', '{{payment.customer}}', '{VIN}', '{{service}}', 30,
+    {{payment.amount}}, '{{payment.currency}}', now());
+"""
+
+
 def service_of(payment_id: UUID) -> str:
     """The service that a payment is for, one of its own."""
     return f"service-{payment_id}"
@@ -49,10 +60,13 @@ def activation_of(payment_id: UUID) -> UUID:
 
 
 async def reserved(moves: Moves, payment: Payment) -> None:
-    """Reserve the term that a payment is for."""
+    """Order the service that a payment is for, and reserve its term."""
+    async with moves._database.transaction() as connection:
+        await cars.put(connection, VIN)
+        await connection.execute(SOLD.format(payment=payment, service=service_of(payment.id)))
     await Entitlements(moves._database).reserve(
         vin=VIN, service=service_of(payment.id), customer=payment.customer,
-        service_order=payment.subject, duration_days=30,
+        service_order=payment.subject, duration_days=30, by_fleet=True,
     )  # fmt: skip
 
 
@@ -94,7 +108,7 @@ def capture_of(payment_id: UUID, epoch: int) -> Move:
                           service=service_of(payment_id), at=SAID_AT,
                           signature=cars.signature_text(succeeded(payment_id, epoch))),
         claim=Claim("capture", "delivered", evidence, "vehicle_acknowledgement"),
-        done=("activate",), next=(Work("capture", 30),),
+        done=("activate",), next=(Work("capture", 30), Work("tell_service_active", 30)),
     )  # fmt: skip
 
 
@@ -161,8 +175,10 @@ async def test_capture_and_void_race_and_exactly_one_wins(database: Database) ->
     epoch = await authorised(payments, moves, wanted.id)
     payment = await payments.get(wanted.id)
     void = move_of(
-        payment, Remark.VOID_REQUESTED, source="void", claim=Claim("void", "activation failed")
-    )
+        payment, Remark.VOID_REQUESTED, source="void", claim=Claim("void", "activation failed"),
+        facts={"reason": "activation failed"}, done=("activate",), next=(Work("void", 30),),
+        command=Command(command_id=new_id(), deadline_in=60, resend_in=30),
+    )  # fmt: skip
 
     voided, captured = await asyncio.gather(
         moves.apply(void), moves.apply(capture_of(wanted.id, epoch))

@@ -167,6 +167,14 @@ async def test_the_ledger_shows_a_line_as_its_entries_would(
     report = new_id()
     async with database.transaction() as connection:
         await connection.execute(
+            "insert into reconciliation_days (gateway, day) values ('g', '2026-01-01')"
+        )
+        await connection.execute(
+            "insert into reconciliation_runs (id, gateway, day, mode, state, rule_version,"
+            " started_at) values ($1, 'g', '2026-01-01', 'incremental', 'done', 'r', now())",
+            report,
+        )
+        await connection.execute(
             "insert into settlement_reports (id, gateway, day, report_ref, origin, format, status,"
             " lines_stored, gross_stored, net_stored, received_at, updated_at)"
             " values ($1, 'g', '2026-01-01', 'r', 'file', 'f', 'closed', 1, $2, $3, now(), now())",
@@ -175,7 +183,7 @@ async def test_the_ledger_shows_a_line_as_its_entries_would(
         await connection.execute(
             "insert into settlement_lines (report_id, line_no, batch_id, type, gross, fee, net,"
             " currency, booked_at, value_date, class, at_stake, run_id, at) values ($1, 1, 'b',"
-            " 'settlement', $2, $3, $4, 'EUR', now(), now(), 'matched', 0, $1, now())",
+            " 'settlement', $2, $3, $4, 'EUR', now(), now(), 'given_back', 0, $1, now())",
             report, gross, fee, gross - fee,
         )  # fmt: skip
 

@@ -15,7 +15,7 @@ from caas.api.bodies import BodyOf
 from caas.api.call import Call
 from caas.api.idempotency import Linked, once
 from caas.api.operation import Operation
-from caas.api.ownership import refuse_customers_own, refuse_foreign_customer, refuse_narrowed
+from caas.api.ownership import refuse_customers_own, refuse_foreign_customer
 from caas.api.problems import CallRefusedError, FieldError, Problem
 from caas.api.queries import QueryOf
 from caas.api.rooms import Api
@@ -129,7 +129,6 @@ async def get_customer(api: Api, call: Call) -> Answer:
 
 async def erase_customer(api: Api, call: Call) -> Answer:
     """Forget who a customer is, once nothing of them is open; the books stay whole."""
-    refuse_narrowed(call.by)
     query = ERASING.read(call.scope["query_string"])
     customer_id = call.ids["customer_id"]
     erasing = await api.rooms.erasure.erase(customer_id, end_open=query.end_open)
@@ -170,12 +169,12 @@ _READERS: Final = frozenset({Scope.ORDER_MANAGEMENT, Scope.SERVICE_CATALOG, Scop
 
 CUSTOMER_OPERATIONS: Final = (
     Operation(
-        id="createCustomer", tag=TAG, method="POST", path="/v1/customers", body=NEW,
+        id="createCustomer", narrowed=True, tag=TAG, method="POST", path="/v1/customers", body=NEW,
         scopes=frozenset({Scope.ORDER_MANAGEMENT, Scope.SERVICE_CATALOG}),
         answers={201: CustomerAnswer}, handle=create_customer,
     ),
     Operation(
-        id="getCustomer", tag=TAG, method="GET", path=_PATH, scopes=_READERS,
+        id="getCustomer", narrowed=True, tag=TAG, method="GET", path=_PATH, scopes=_READERS,
         answers={200: CustomerAnswer, 404: Problem}, handle=get_customer,
     ),
     Operation(

@@ -16,7 +16,7 @@ from caas.api.bodies import NOTHING
 from caas.api.call import Call
 from caas.api.idempotency import once
 from caas.api.operation import Operation
-from caas.api.ownership import hide_foreign_vehicle, refuse_narrowed
+from caas.api.ownership import hide_foreign_vehicle
 from caas.api.problems import Problem
 from caas.api.rooms import Api
 from caas.api.vehicles import vin_of
@@ -101,7 +101,6 @@ async def synchronize_vehicle(api: Api, call: Call) -> Answer:
     """Send a vehicle its desired state of every service again, for one that lost its memory."""
     body = NOTHING.read(call.body)
     vin = vin_of(call)
-    refuse_narrowed(call.by)
 
     async def synchronize() -> Answer:
         await api.rooms.order_management.vehicle(vin)
@@ -150,7 +149,7 @@ _PATH: Final = "/v1/vehicles/{vin:str}/entitlements"
 
 ENTITLEMENT_OPERATIONS: Final = (
     Operation(
-        id="listEntitlements", tag=TAG, method="GET", path=_PATH,
+        id="listEntitlements", narrowed=True, tag=TAG, method="GET", path=_PATH,
         answers={200: EntitlementList, 404: Problem}, handle=list_entitlements,
     ),
     Operation(

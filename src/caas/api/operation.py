@@ -3,8 +3,9 @@
 Routing, authorisation and the OpenAPI document are all read off these values, so that what is
 documented is what is enforced. Each file of calls ends in a table of them.
 
-Rules a change must keep: an operation's id is public (the seed's function names are such ids); a
-status that a call can be answered with stands in `answers`, or among those every call has.
+Rules a change must keep: a call is for narrowed keys only when it says so; an operation's id is
+public (the seed's function names are such ids); a status that a call can be answered with stands in
+`answers`, or among those every call has.
 """
 
 import re
@@ -15,6 +16,7 @@ from typing import Any, Final
 from caas.api.answers import Answer
 from caas.api.bodies import BodyOf
 from caas.api.call import Call
+from caas.api.ownership import refuse_narrowed
 from caas.api.queries import QueryOf
 from caas.api.rooms import Api
 
@@ -37,6 +39,9 @@ class Operation:
     """One call; `answers` maps each status of its own to the struct it is answered with.
 
     `also` are media types in which it is answered as a file, for who accepts them.
+
+    A key that is narrowed to a customer or a dealership may make it only if it is `narrowed`: it
+    tells nothing of anybody else, because it looks whose each thing is, or because it is public.
     """
 
     id: str
@@ -51,6 +56,7 @@ class Operation:
     media_type: str = JSON
     also: tuple[str, ...] = ()
     needs_key: bool = True
+    narrowed: bool = False
 
     @property
     def summary(self) -> str:
@@ -65,7 +71,14 @@ class Operation:
         return self.method == "POST" and self.needs_key
 
     async def answer(self, api: Api, call: Call) -> Answer:
-        """Answer a call that came in at this address, if its key allows it."""
+        """Answer a call that came in at this address, if its key allows it.
+
+        Raises:
+            ScopeMissingError: the key has none of the scopes.
+            NotYoursError: the key is narrowed, and the call is about everybody.
+        """
         if self.needs_key:
             call.by.require(self.scopes)
+            if not self.narrowed:
+                refuse_narrowed(call.by)
         return await self.handle(api, call)

@@ -173,25 +173,28 @@ _READERS: Final = frozenset({Scope.ORDER_MANAGEMENT, Scope.OPERATIONS})
 
 ORDER_OPERATIONS: Final = (
     Operation(
-        id="createOrder", tag=TAG, method="POST", path="/v1/orders", scopes=_SELLERS, body=NEW,
+        id="createOrder", narrowed=True,
+        tag=TAG, method="POST", path="/v1/orders", scopes=_SELLERS, body=NEW,
         answers={**FIRST_ANSWERS, 201: OrderAnswer, 202: OrderAnswer, 404: Problem},
         handle=create_order,
     ),
     Operation(
-        id="payFinal", tag=TAG, method="POST", path=f"{_PATH}/final-payment", scopes=_SELLERS,
+        id="payFinal", narrowed=True,
+        tag=TAG, method="POST", path=f"{_PATH}/final-payment", scopes=_SELLERS,
         body=FINAL, answers={**FIRST_ANSWERS, 404: Problem}, handle=pay_final,
     ),
     Operation(
-        id="withdrawFromOrder", tag=TAG, method="POST", path=f"{_PATH}/withdrawal",
+        id="withdrawFromOrder", narrowed=True, tag=TAG, method="POST", path=f"{_PATH}/withdrawal",
         scopes=_READERS, body=NOTHING, answers={200: OrderAnswer, 404: Problem},
         handle=withdraw_from_order,
     ),
     Operation(
-        id="getOrder", tag=TAG, method="GET", path=_PATH, scopes=_READERS,
+        id="getOrder", narrowed=True, tag=TAG, method="GET", path=_PATH, scopes=_READERS,
         answers={200: OrderAnswer, 404: Problem}, handle=get_order,
     ),
     Operation(
-        id="listOrders", tag=TAG, method="GET", path="/v1/orders", scopes=_READERS, query=LISTED,
+        id="listOrders", narrowed=True,
+        tag=TAG, method="GET", path="/v1/orders", scopes=_READERS, query=LISTED,
         answers={200: OrderPage}, handle=list_orders,
     ),
 )  # fmt: skip

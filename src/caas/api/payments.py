@@ -173,51 +173,56 @@ _DONE: Final = {200: PaymentAnswer, 404: Problem, 409: Problem}
 
 PAYMENT_OPERATIONS: Final = (
     Operation(
-        id="initiateReservationPayment", tag=TAG, method="POST", path="/v1/payments/reservation",
+        id="initiateReservationPayment", narrowed=True,
+        tag=TAG, method="POST", path="/v1/payments/reservation",
         scopes=frozenset({Scope.ORDER_MANAGEMENT}), body=INITIATE, answers=FIRST_ANSWERS,
         handle=initiate_reservation_payment,
     ),
     Operation(
-        id="initiateFinalPayment", tag=TAG, method="POST", path="/v1/payments/final",
+        id="initiateFinalPayment", narrowed=True, tag=TAG, method="POST", path="/v1/payments/final",
         scopes=frozenset({Scope.ORDER_MANAGEMENT}), body=INITIATE, answers=FIRST_ANSWERS,
         handle=initiate_final_payment,
     ),
     Operation(
-        id="initiateServicePayment", tag=TAG, method="POST", path="/v1/payments/service",
+        id="initiateServicePayment", narrowed=True,
+        tag=TAG, method="POST", path="/v1/payments/service",
         scopes=frozenset({Scope.SERVICE_CATALOG}), body=INITIATE, answers=FIRST_ANSWERS,
         handle=initiate_service_payment,
     ),
     Operation(
-        id="initiateSubscriptionPayment", tag=TAG, method="POST",
+        id="initiateSubscriptionPayment", narrowed=True, tag=TAG, method="POST",
         path="/v1/payments/subscription", scopes=frozenset({Scope.BILLING}), body=INITIATE,
         answers=FIRST_ANSWERS, handle=initiate_subscription_payment,
     ),
     Operation(
-        id="voidPayment", tag=TAG, method="POST", path="/v1/payments/{payment_id:uuid}/void",
+        id="voidPayment", narrowed=True,
+        tag=TAG, method="POST", path="/v1/payments/{payment_id:uuid}/void",
         scopes=frozenset({Scope.OTA_ENGINE}), body=VOID,
         answers={**_DONE, 202: PaymentAnswer}, handle=void_payment,
     ),
     Operation(
-        id="queryPaymentStatus", tag=TAG, method="GET", path="/v1/payments/{payment_id:uuid}",
+        id="queryPaymentStatus", narrowed=True,
+        tag=TAG, method="GET", path="/v1/payments/{payment_id:uuid}",
         answers={200: PaymentAnswer, 404: Problem}, handle=query_payment_status,
     ),
     Operation(
-        id="listPayments", tag=TAG, method="GET", path="/v1/payments", query=LISTED,
+        id="listPayments", narrowed=True, tag=TAG, method="GET", path="/v1/payments", query=LISTED,
         answers={200: PaymentPage}, handle=list_payments,
     ),
     Operation(
-        id="recordSettlement", tag=TAG, method="POST",
+        id="recordSettlement", narrowed=True, tag=TAG, method="POST",
         path="/v1/payments/{payment_id:uuid}/settlements",
         scopes=frozenset({Scope.WEBHOOK_HANDLER}), body=SETTLEMENT, answers=_DONE,
         handle=record_settlement,
     ),
     Operation(
-        id="confirmDelivery", tag=TAG, method="POST",
+        id="confirmDelivery", narrowed=True, tag=TAG, method="POST",
         path="/v1/payments/{payment_id:uuid}/delivery", scopes=frozenset({Scope.OTA_ENGINE}),
         body=DELIVERY, answers=_DONE, handle=confirm_delivery,
     ),
     Operation(
-        id="refundPayment", tag=TAG, method="POST", path="/v1/payments/{payment_id:uuid}/refunds",
+        id="refundPayment", narrowed=True,
+        tag=TAG, method="POST", path="/v1/payments/{payment_id:uuid}/refunds",
         scopes=frozenset({Scope.ORDER_MANAGEMENT, Scope.SERVICE_CATALOG, Scope.OPERATIONS}),
         body=REFUND, answers={201: RefundAnswer, 202: RefundAnswer}, handle=refund_payment,
     ),

@@ -112,7 +112,6 @@ LISTED: Final = QueryOf(ServiceOrderQuery)
 async def put_service(api: Api, call: Call) -> Answer:
     """Put a service into the catalogue, or change it for those who buy from now on."""
     body = PUT.read(call.body)
-    refuse_narrowed(call.by)
     service = await api.rooms.service_catalog.put_service(
         code=code_of(call),
         name=body.name,
@@ -224,15 +223,17 @@ SERVICE_OPERATIONS: Final = (
         body=PUT, answers={200: ServiceAnswer}, handle=put_service,
     ),
     Operation(
-        id="getService", tag=TAG, method="GET", path="/v1/services/{service_code:str}",
+        id="getService", narrowed=True,
+        tag=TAG, method="GET", path="/v1/services/{service_code:str}",
         answers={200: ServiceAnswer, 404: Problem}, handle=get_service,
     ),
     Operation(
-        id="listServices", tag=TAG, method="GET", path="/v1/services",
+        id="listServices", narrowed=True, tag=TAG, method="GET", path="/v1/services",
         answers={200: ServiceList}, handle=list_services,
     ),
     Operation(
-        id="createServiceOrder", tag=TAG, method="POST", path="/v1/service-orders", body=NEW,
+        id="createServiceOrder", narrowed=True,
+        tag=TAG, method="POST", path="/v1/service-orders", body=NEW,
         scopes=_SELLERS, handle=create_service_order,
         answers={
             **FIRST_ANSWERS, 201: ServiceOrderAnswer, 202: ServiceOrderAnswer, 404: Problem,
@@ -240,16 +241,17 @@ SERVICE_OPERATIONS: Final = (
         },
     ),
     Operation(
-        id="withdrawFromService", tag=TAG, method="POST", path=f"{_PATH}/withdrawal",
+        id="withdrawFromService", narrowed=True, tag=TAG, method="POST", path=f"{_PATH}/withdrawal",
         scopes=_READERS, body=NOTHING, handle=withdraw_from_service,
         answers={200: ServiceOrderAnswer, 202: ServiceOrderAnswer, 404: Problem, 409: Problem},
     ),
     Operation(
-        id="getServiceOrder", tag=TAG, method="GET", path=_PATH, scopes=_READERS,
+        id="getServiceOrder", narrowed=True, tag=TAG, method="GET", path=_PATH, scopes=_READERS,
         answers={200: ServiceOrderAnswer, 404: Problem}, handle=get_service_order,
     ),
     Operation(
-        id="listServiceOrders", tag=TAG, method="GET", path="/v1/service-orders", scopes=_READERS,
+        id="listServiceOrders", narrowed=True,
+        tag=TAG, method="GET", path="/v1/service-orders", scopes=_READERS,
         query=LISTED, answers={200: ServiceOrderPage}, handle=list_service_orders,
     ),
 )  # fmt: skip

@@ -143,7 +143,7 @@ _PATH: Final = "/v1/subscriptions/{subscription_id:uuid}"
 
 SUBSCRIPTION_OPERATIONS: Final = (
     Operation(
-        id="subscribe", tag=TAG, method="POST", path="/v1/subscriptions",
+        id="subscribe", narrowed=True, tag=TAG, method="POST", path="/v1/subscriptions",
         scopes=_SELLERS, body=NEW, handle=subscribe,
         answers={
             201: SubscriptionAnswer, 202: SubscriptionAnswer, 402: Problem, 404: Problem,
@@ -151,20 +151,22 @@ SUBSCRIPTION_OPERATIONS: Final = (
         },
     ),
     Operation(
-        id="endSubscription", tag=TAG, method="DELETE", path=_PATH, scopes=_SELLERS,
+        id="endSubscription", narrowed=True, tag=TAG, method="DELETE", path=_PATH, scopes=_SELLERS,
         answers={200: SubscriptionAnswer, 404: Problem}, handle=end_subscription,
     ),
     Operation(
-        id="changePaymentMethod", tag=TAG, method="POST", path=f"{_PATH}/payment-method",
+        id="changePaymentMethod", narrowed=True,
+        tag=TAG, method="POST", path=f"{_PATH}/payment-method",
         scopes=_SELLERS, body=OTHER_METHOD, handle=change_payment_method,
         answers={202: PaymentSummary, 404: Problem, 409: Problem},
     ),
     Operation(
-        id="getSubscription", tag=TAG, method="GET", path=_PATH, scopes=_READERS,
+        id="getSubscription", narrowed=True, tag=TAG, method="GET", path=_PATH, scopes=_READERS,
         answers={200: SubscriptionAnswer, 404: Problem}, handle=get_subscription,
     ),
     Operation(
-        id="listSubscriptions", tag=TAG, method="GET", path="/v1/subscriptions", scopes=_READERS,
+        id="listSubscriptions", narrowed=True,
+        tag=TAG, method="GET", path="/v1/subscriptions", scopes=_READERS,
         query=LISTED, answers={200: SubscriptionPage}, handle=list_subscriptions,
     ),
 )  # fmt: skip

@@ -112,7 +112,6 @@ async def record_usage(api: Api, call: Call) -> Answer:
 async def dispute_usage(api: Api, call: Call) -> Answer:
     """Let use wait until somebody decides; what is not disputed is billed meanwhile."""
     body = DISPUTED.read(call.body)
-    refuse_narrowed(call.by)
 
     async def dispute() -> Answer:
         subscription = await own_subscription(api.rooms, call.by, body.subscription)
@@ -128,7 +127,6 @@ async def dispute_usage(api: Api, call: Call) -> Answer:
 async def end_usage_dispute(api: Api, call: Call) -> Answer:
     """Decide a dispute about use; deciding the same again changes nothing."""
     body = OUTCOME.read(call.body)
-    refuse_narrowed(call.by)
 
     async def end() -> Answer:
         ended = await api.rooms.usage.end_dispute(
@@ -157,7 +155,7 @@ _DECIDERS: Final = frozenset({Scope.SERVICE_CATALOG, Scope.BILLING, Scope.OPERAT
 
 USAGE_OPERATIONS: Final = (
     Operation(
-        id="recordUsage", tag=TAG, method="POST", path="/v1/usage",
+        id="recordUsage", narrowed=True, tag=TAG, method="POST", path="/v1/usage",
         scopes=frozenset({Scope.SERVICE_CATALOG, Scope.BILLING}), body=USED,
         answers={200: UsageAnswer, 201: UsageAnswer, 404: Problem, 409: Problem},
         handle=record_usage,

@@ -115,7 +115,6 @@ LISTED: Final = QueryOf(VehicleQuery)
 async def put_vehicle(api: Api, call: Call) -> Answer:
     """Put a vehicle into stock, or tell more of a known one."""
     body = PUT.read(call.body)
-    refuse_narrowed(call.by)
     vehicle = await api.rooms.order_management.put_vehicle(
         vin=vin_of(call),
         model=body.model,
@@ -220,20 +219,22 @@ VEHICLE_OPERATIONS: Final = (
         answers={200: VehicleAnswer, 409: Problem}, handle=put_vehicle,
     ),
     Operation(
-        id="returnVehicle", tag=TAG, method="POST", path="/v1/vehicles/{vin:str}/return",
+        id="returnVehicle", narrowed=True,
+        tag=TAG, method="POST", path="/v1/vehicles/{vin:str}/return",
         scopes=frozenset({Scope.ORDER_MANAGEMENT, Scope.OPERATIONS}), body=NOTHING,
         answers={200: VehicleAnswer, 404: Problem, 409: Problem}, handle=return_vehicle,
     ),
     Operation(
-        id="getVehicle", tag=TAG, method="GET", path="/v1/vehicles/{vin:str}",
+        id="getVehicle", narrowed=True, tag=TAG, method="GET", path="/v1/vehicles/{vin:str}",
         answers={200: VehicleWithEvents, 404: Problem}, handle=get_vehicle,
     ),
     Operation(
-        id="listVehicles", tag=TAG, method="GET", path="/v1/vehicles", query=LISTED,
+        id="listVehicles", narrowed=True, tag=TAG, method="GET", path="/v1/vehicles", query=LISTED,
         answers={200: VehiclePage}, handle=list_vehicles,
     ),
     Operation(
-        id="vehicleCommandKeys", tag=TAG, method="GET", path="/v1/vehicle-command-keys",
+        id="vehicleCommandKeys", narrowed=True,
+        tag=TAG, method="GET", path="/v1/vehicle-command-keys",
         answers={200: CommandKeysAnswer}, handle=vehicle_command_keys,
     ),
 )  # fmt: skip

@@ -121,7 +121,7 @@ class Billing:
         if not month.is_over(now, self._letterhead.zone):
             end = month.interval(self._letterhead.zone).end
             raise MonthNotOverError(f"{month} is over at {end.isoformat()}; it is billed then.")
-        await self._runs.begin(month, series=self._series(now))
+        await self._runs.begin(month, series=self._series(now), zone=self._letterhead.zone.key)
 
     async def _carry_on(self, month: Month) -> BillingRun:
         """Do the next batch of a run, as one commit."""

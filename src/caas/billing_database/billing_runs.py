@@ -34,8 +34,8 @@ with counter as (
   insert into invoice_series as s (series) values ($2)
   on conflict (series) do update set next = s.next returning next)
 insert into billing_runs (month, series, first_number, subscriptions, charged_series,
-    charged_number, started_at)
-select $1, $2, next, (select count(*) from subscriptions), $2, next - 1, db_now() from counter
+    charged_number, started_at, zone)
+select $1, $2, next, (select count(*) from subscriptions), $2, next - 1, db_now(), $3 from counter
 on conflict do nothing
 """
 LOCK_SERIES: Final = """
@@ -238,9 +238,9 @@ class BillingRuns:
         moment: datetime = row[0]
         return moment
 
-    async def begin(self, month: Month, *, series: str) -> None:
-        """Make sure that the month has a run."""
-        await self._database.fetch(BEGIN, str(month), series)
+    async def begin(self, month: Month, *, series: str, zone: str) -> None:
+        """Make sure that the month has a run; its days are those of the time zone."""
+        await self._database.fetch(BEGIN, str(month), series, zone)
 
     async def locked(self, month: Month, *, within: Connection) -> BillingRun:
         """Return the month's run, which nobody else carries on until the transaction ends."""

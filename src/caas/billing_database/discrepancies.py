@@ -122,7 +122,10 @@ class AttachedEvidence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One step of a discrepancy: its event, the status after it, and what changes with it."""
+    """One step of a discrepancy: its event, the status after it, and what changes with it.
+
+    `entries` are booked with it, `decision` is the resolution that asks for them.
+    """
 
     event: str
     status: str
@@ -132,6 +135,8 @@ class Step:
     kind: DiscrepancyKind | None = None
     due_on: date | None = None
     resolution: str | None = None
+    entries: Sequence[Entry] = ()
+    decision: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,11 +209,18 @@ class Discrepancies:
         return [_discrepancy(row) for row in rows]
 
     async def step(self, discrepancy_id: UUID, step: Step, *, within: Connection) -> None:
-        """Take a step, with its event."""
+        """Take a step, with its event and its entries, which the event states."""
+        entries: dict[str, Any] = {}
+        if step.entries:
+            entries["entries"] = [list(entry) for entry in step.entries]
+            entries["decision"] = step.decision
         await within.execute(
             sql.STEP, discrepancy_id, step.status, step.owner, step.kind, step.due_on,
-            step.resolution, step.event, step.by, step.facts,
+            step.resolution, step.event, step.by, {**step.facts, **entries},
         )  # fmt: skip
+        if step.entries:
+            columns = (list(column) for column in zip(*step.entries, strict=True))
+            await within.execute(sql.POST, discrepancy_id, step.decision, *columns)
 
     async def events(
         self, discrepancy_id: UUID, *, within: Connection | None = None
@@ -220,23 +232,6 @@ class Discrepancies:
     async def refund_is_known(self, gateway_refund_id: str) -> bool:
         """Say whether a refund at the gateway is one of a payment's, or was noted of any line."""
         return await self._database.fetchrow(sql.REFUND_IS_KNOWN, gateway_refund_id) is not None
-
-    async def post(
-        self,
-        discrepancy: Discrepancy,
-        entries: Sequence[Entry],
-        *,
-        resolution_id: UUID | None = None,
-        within: Connection,
-    ) -> None:
-        """Append the entries of a resolution."""
-        if not entries:
-            return
-        debits, credits_, amounts = (list(column) for column in zip(*entries, strict=True))
-        await within.execute(
-            sql.POST, discrepancy.id, resolution_id, discrepancy.payment_id, discrepancy.currency,
-            debits, credits_, amounts,
-        )  # fmt: skip
 
     async def entries(
         self, discrepancy_id: UUID, *, within: Connection | None = None

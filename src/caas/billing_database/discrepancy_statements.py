@@ -62,8 +62,10 @@ select 1 from refunds where gateway_refund_id = $1
 POST: Final = """
 insert into discrepancy_entries (discrepancy_id, resolution_id, payment_id, debit, credit, amount,
     currency, at)
-select $1, $2, $3, e.debit, e.credit, e.amount, $4, db_now()
-  from unnest($5::text[], $6::text[], $7::bigint[]) as e(debit, credit, amount)
+select d.id, $2, d.payment_id, e.debit, e.credit, e.amount, d.currency, db_now()
+  from discrepancies d
+ cross join unnest($3::text[], $4::text[], $5::bigint[]) as e(debit, credit, amount)
+ where d.id = $1
 """
 ENTRIES: Final = """
 select debit, credit, amount from discrepancy_entries where discrepancy_id = $1 order by id

@@ -10,15 +10,19 @@ from typing import Final
 
 from caas.billing_database import drawn_arrows, erasing, guards
 from caas.billing_database.laws_of_access import ACCESS
+from caas.billing_database.laws_of_copies import COPIES
 from caas.billing_database.laws_of_documents import DOCUMENTS
 from caas.billing_database.laws_of_dual_control import DUAL_CONTROL
 from caas.billing_database.laws_of_history import HISTORY_LAWS
+from caas.billing_database.laws_of_invoices import INVOICES
+from caas.billing_database.laws_of_ledger import LEDGER
 from caas.billing_database.laws_of_money import MONEY
+from caas.billing_database.laws_of_obligations import NOTHING_IS_FORGOTTEN
+from caas.billing_database.laws_of_reconciliation import RECONCILIATION
 from caas.billing_database.laws_of_sales import SALES
 from caas.billing_database.laws_of_taxes import TAXES
 from caas.rules.compared_relations import AGREEING
 from caas.rules.order_states import VEHICLE_OF
-from caas.rules.payment_states import AT_REST
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +34,6 @@ class Law:
     query: str
 
 
-_AT_REST = ", ".join(f"'{state.value}'" for state in sorted(AT_REST))
 _SIDE_BY_SIDE = ", ".join(f"('{order}', '{vehicle}')" for order, vehicle in VEHICLE_OF.items())
 _HOLDING = ", ".join(f"'{order}'" for order in VEHICLE_OF)
 
@@ -61,8 +64,22 @@ LAWS: Final = (
     ),
     *(
         Law(*law)
-        for law in (*MONEY, *TAXES, *DOCUMENTS, *DUAL_CONTROL, *ACCESS, *SALES, *HISTORY_LAWS)
+        for laws in (
+            MONEY,
+            TAXES,
+            DOCUMENTS,
+            LEDGER,
+            COPIES,
+            INVOICES,
+            RECONCILIATION,
+            DUAL_CONTROL,
+            ACCESS,
+            SALES,
+            HISTORY_LAWS,
+        )
+        for law in laws
     ),
+    Law(*NOTHING_IS_FORGOTTEN),
     Law(
         "state_is_fold_of_events",
         "A payment's state is where its events lead, one legal arrow after the other.",
@@ -87,16 +104,6 @@ LAWS: Final = (
              on b.payment_id = e.payment_id and b.seq = e.seq - 1
             where e.hash <> event_digest(coalesce(b.hash, ''::bytea), e.payment_id, e.seq, e.event,
                                          e.to_state, e.source, e.facts, e.at)""",
-    ),
-    Law(
-        "nothing_is_forgotten",
-        "A payment that is not at rest has open work, or an open case.",
-        f"""select p.id from payments p where p.state not in ({_AT_REST})
-              and not exists (select from open_work o
-                               where o.subject = p.id and o.parked_at is null)
-              and not exists (select from refunds r join open_work o on o.subject = r.id
-                               where r.payment_id = p.id and o.parked_at is null)
-              and not exists (select from cases c where c.subject = p.id and c.status = 'open')""",
     ),
     Law(
         "one_transaction_per_payment",
@@ -160,14 +167,6 @@ LAWS: Final = (
                 and p.state = 'Failed' and p.decline_code is not null)""",
     ),
     Law(
-        "no_order_is_forgotten",
-        "An order that waits for us to ask a partner has open work, or an open case.",
-        """select o.id from orders o where o.state in ('reserved', 'fully paid', 'registered')
-              and not exists (select from open_work w
-                               where w.subject = o.id and w.parked_at is null)
-              and not exists (select from cases c where c.subject = o.id and c.status = 'open')""",
-    ),
-    Law(
         "one_invoice_per_month",
         "A subscription has at most one invoice for a month.",
         """select min(id::text) from invoices where kind = 'invoice'
@@ -193,12 +192,15 @@ LAWS: Final = (
     Law(
         "usage_is_billed_as_recorded",
         "What an invoice bills as use is what was recorded, each use on one invoice.",
-        """select i.id from invoices i left join (
-             select invoice, sum(quantity) as used from usage_records
-              where invoice is not null group by invoice) u on u.invoice = i.id
-            where i.kind = 'invoice' and coalesce(u.used, 0) <> coalesce((
-              select sum((l->>'quantity')::numeric) from jsonb_array_elements(i.lines) l
-               where l->>'kind' = 'metered usage'), 0)
+        """select coalesce(billed.id, used.invoice) from (
+             select i.id, l->>'unit' as unit, sum((l->>'quantity')::numeric) as quantity
+               from invoices i cross join lateral jsonb_array_elements(i.lines) l
+              where i.kind = 'invoice' and l->>'kind' = 'metered usage' group by 1, 2) billed
+             full join (
+             select invoice, unit, sum(quantity) as quantity from usage_records
+              where invoice is not null group by 1, 2 having sum(quantity) <> 0) used
+               on used.invoice = billed.id and used.unit = billed.unit
+            where billed.quantity is distinct from used.quantity
            union all
            select u.subscription from usage_records u left join invoices i on i.id = u.invoice
             where u.invoice is not null and i.subscription is distinct from u.subscription""",
@@ -254,16 +256,6 @@ LAWS: Final = (
         "No money was taken for an invoice whose payment failed for good (decision 26).",
         """select w.invoice from written_off_invoices w join payments p on p.subject = w.invoice
             where w.because = 'payment failed' and p.captured_amount > 0""",
-    ),
-    Law(
-        "no_subscription_is_forgotten",
-        "A subscription that waits has open work, a live verification, or an open case.",
-        """select s.id from subscriptions s
-            where s.state in ('verifying payment method', 'activating')
-              and not exists (select from open_work w
-                               where w.subject = s.id and w.parked_at is null)
-              and not exists (select from payments p where p.subject = s.id and p.live)
-              and not exists (select from cases c where c.subject = s.id and c.status = 'open')""",
     ),
     Law(
         "a_subscription_is_active_by_its_vehicle",

@@ -100,6 +100,16 @@ MONEY: Final[tuple[tuple[str, str, str], ...]] = (
             union all (table provider_accounts except table drawn)""",
     ),
     (
+        "deposits_are_decided_once",
+        "A held deposit was decided about by the decision that its payment's event carries out.",
+        """select coalesce(d.payment_id, e.payment_id) from (
+             select payment_id from deposit_decisions where state = 'agreed') d
+             full join (
+             select payment_id from payment_events where event = 'Deposit decided') e
+               on e.payment_id = d.payment_id
+            where d.payment_id is null or e.payment_id is null""",
+    ),
+    (
         "never_more_back_than_received",
         "Refunds that were sent and disputes that are open or lost never exceed what was received.",
         """select id from payments

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 AMOUNTS: Final = ("authorised", "captured", "settled", "refunded", "disputed")
 """What a move may add to, by the names of the payment's `<name>_amount` columns."""
 
+STATED = ("gateway_transaction_id", "decline_code")
+"""What of a payment its event states as well, because money or a reservation hangs on it."""
+
 MOVE = "select * from move_payments($1) order by i"
 
 
@@ -168,7 +171,7 @@ class Moves:
 
 
 async def _apply(connection: Connection, moves: Sequence[Move]) -> list[Moved]:
-    stated = [_with_amounts(move) for move in moves]
+    stated = [_stating(move) for move in moves]
     rows = await connection.fetch(MOVE, msgspec.json.encode(stated).decode())
     assert len(rows) == len(moves), "every move is answered"
     return [_moved(*row.values()) for row in rows]
@@ -181,7 +184,10 @@ def _moved(_i: int, moved: object, state: str, *rest: Any) -> Moved:
     return Moved(bool(moved), PaymentState(state), version, claim, sent)
 
 
-def _with_amounts(move: Move) -> Move:
-    """State in the event's facts what the move adds to the payment's amounts."""
+def _stating(move: Move) -> Move:
+    """State in the event's facts what the move adds to the payment's amounts, and writes once."""
     added = {name: amount for name in AMOUNTS if (amount := getattr(move, name))}
-    return structs.replace(move, facts=(move.facts or {}) | {"amounts": added}) if added else move
+    stated = {name: said for name in STATED if (said := getattr(move, name)) is not None}
+    if added:
+        stated["amounts"] = added
+    return structs.replace(move, facts=(move.facts or {}) | stated) if stated else move

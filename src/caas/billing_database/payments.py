@@ -12,6 +12,7 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
+from msgspec import structs
 
 from caas.billing_database.batching import Batcher, joined_reads
 from caas.billing_database.connection import Connection, Database
@@ -22,6 +23,9 @@ from caas.rules.payment_types import PaymentType
 PAGE_ROWS_MAX = 200
 DESCRIPTION = "description"
 """The fact of a payment's first event that says what is bought, in the customer's words."""
+
+TERMS = ("type", "subject", "customer", "amount", "currency")
+"""What a payment is for; its first event states the same (law `payments_are_as_accepted`)."""
 
 ACCEPT = "select * from accept_payments($1) order by i"
 
@@ -238,9 +242,16 @@ class Payments:
 
 
 async def _accept(connection: Connection, payments: Sequence[NewPayment]) -> list[Acceptance]:
-    rows = await connection.fetch(ACCEPT, msgspec.json.encode(payments).decode())
+    stated = [_with_terms(payment) for payment in payments]
+    rows = await connection.fetch(ACCEPT, msgspec.json.encode(stated).decode())
     assert len(rows) == len(payments), "every request to accept is answered"
     return [Acceptance(Verdict(verdict), *stored) for _, verdict, *stored in rows]
+
+
+def _with_terms(payment: NewPayment) -> NewPayment:
+    """State in the first event's facts what the payment is for; the event is chained by a hash."""
+    terms = {name: getattr(payment, name) for name in TERMS}
+    return structs.replace(payment, facts=(payment.facts or {}) | {"terms": terms})
 
 
 def payment_of(row: Mapping[str, Any]) -> Payment:

@@ -53,7 +53,7 @@ async def self_check(database: Database) -> list[Finding]:
     """Check every law and return what was found for each, broken or not."""
     async with database.connection() as connection:
         findings = [await _check(connection, law) for law in LAWS]
-        findings.append(await _look_for_unsigned_words(connection))
+        findings.append(await unsigned_words(connection))
         findings.append(await _look_for_card_numbers(connection))
     return findings
 
@@ -64,7 +64,8 @@ async def _check(connection: Connection, law: Law) -> Finding:
     return Finding(law, len(rows), examples)
 
 
-async def _look_for_unsigned_words(connection: Connection) -> Finding:
+async def unsigned_words(connection: Connection) -> Finding:
+    """Check every verified acknowledgement against the key of its vehicle."""
     found: list[str] = []
     async with connection.transaction(readonly=True):
         async for row in connection.cursor(EVERY_WORD_IS_SIGNED.query, prefetch=PREFETCH_ROWS):

@@ -221,6 +221,7 @@ class Disputes:
             "amount": step.after.amount,
             "excess": step.after.excess,
             "reason": dispute.reason,
+            "claimed": [dispute.claimed_amount, dispute.claimed_currency],
         }
         moved = await self._books.moves.apply(
             move_of(

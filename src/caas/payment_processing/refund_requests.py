@@ -118,5 +118,11 @@ class RefundRequests:
             requested_by=wanted.requested_by,
             within=connection,
         )
-        net = self._pace.seconds(SAFETY_NET_SECONDS)
-        await self._books.work.add(REFUND, refund_id, due_in=net, within=connection)
+        owed = {"payment": str(payment.id), "amount": amount, "reason": wanted.reason}
+        await self._books.work.add(
+            REFUND,
+            refund_id,
+            due_in=self._pace.seconds(SAFETY_NET_SECONDS),
+            payload=owed,
+            within=connection,
+        )

@@ -292,15 +292,15 @@ class CarryingOut:
         async def together(connection: Connection) -> None:
             now = await self._discrepancies.get(discrepancy.id, within=connection)
             noted = await self._discrepancies.events(now.id, within=connection)
-            if any(event.facts == facts for event in noted):
+            if any(event.facts | facts == event.facts for event in noted):
                 return
-            await self._discrepancies.post(now, entries, within=connection)
             step = Step(
                 event="noted",
                 status=now.status,
                 by="reconciliation",
                 facts=facts,
                 resolution=now.resolution,
+                entries=entries,
             )
             await self._discrepancies.step(now.id, step, within=connection)
 

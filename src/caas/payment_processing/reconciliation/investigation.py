@@ -243,12 +243,12 @@ class Investigation:
             if found.status != "resolved":
                 raise NotResolvedError(status=found.status)
             posted = await self._discrepancies.entries(found.id, within=connection)
-            await self._discrepancies.post(
-                found, taken_back(still_posted(posted)), within=connection
-            )
             await self._books.work.end(CARRY_OUT, found.id, within=connection)
             await self._claims.end(found.id, by=by, note=text, within=connection)
-            step = Step(event="reopened", status="open", by=by, facts={"note": text})
+            step = Step(
+                event="reopened", status="open", by=by, facts={"note": text},
+                entries=taken_back(still_posted(posted)),
+            )  # fmt: skip
             await self._discrepancies.step(found.id, step, within=connection)
 
         await self._books.database.in_transaction(together)
@@ -283,9 +283,6 @@ class Investigation:
         subject = await self._subject(found, within=within)
         refuse_not_offered(found, proposed.resolution, offered(subject))
         decided = plan(subject, proposed.resolution)
-        await self._discrepancies.post(
-            found, decided.entries, resolution_id=proposed.id, within=within
-        )
         step = Step(
             event="resolved" if decided.ends else "approved",
             status="resolved" if decided.ends else "waiting",
@@ -293,6 +290,8 @@ class Investigation:
             facts={"resolution": proposed.resolution.value},
             resolution=proposed.resolution.value,
             due_on=None if decided.ends else _later(found),
+            entries=decided.entries,
+            decision=proposed.id,
         )
         await self._discrepancies.step(found.id, step, within=within)
         if proposed.resolution is Resolution.CLAIM_FROM_GATEWAY:

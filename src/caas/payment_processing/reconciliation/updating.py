@@ -268,15 +268,13 @@ class Updating:
     ) -> None:
         posted = await self._discrepancies.entries(discrepancy.id, within=connection)
         await self._discrepancies.reject_proposal(discrepancy.id, by=BY, within=connection)
-        await self._discrepancies.post(
-            discrepancy, taken_back(still_posted(posted)) + entries, within=connection
-        )
         step = Step(
             event="resolved itself",
             status="resolved",
             by=BY,
             facts={"line": f"{row['report']}:{row['line_no']}", "class": row["class"]},
             resolution="itself",
+            entries=taken_back(still_posted(posted)) + entries,
         )
         await self._discrepancies.step(discrepancy.id, step, within=connection)
 

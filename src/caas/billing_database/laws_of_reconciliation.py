@@ -1,0 +1,131 @@
+"""The laws of reconciliation: lines, discrepancies and decisions say the same of the same money.
+
+Rules a change must keep: those of `laws`; a class of lines and the types that may be in it are
+`classification.sql`'s.
+"""
+
+from typing import Final
+
+RECONCILIATION: Final[tuple[tuple[str, str, str], ...]] = (
+    (
+        "lines_are_of_their_payment",
+        "A line that posts is in its payment's currency, by its transaction or its reference.",
+        """select l.report_id from settlement_lines l left join payments p on p.id = l.payment_id
+            where l.posts and l.payment_id is not null and (l.currency is distinct from p.currency
+                  or not (coalesce(l.transaction_id = p.gateway_transaction_id, false)
+                       or coalesce(l.reference = p.id::text, false)))
+           union all
+           select l.report_id from settlement_lines l
+            where l.class = 'matched' and (l.payment_id is null or l.type not in
+                    ('settlement', 'refund', 'refund_reversal', 'chargeback',
+                     'chargeback_reversal', 'fee', 'settlement_failure'))
+               or l.class = 'partial_settlement' and l.type <> 'settlement'
+               or l.class in ('matched', 'given_back') and l.at_stake <> 0
+               or (l.class = 'fee_drift') <> (l.fee_agreed is not null)
+               or l.class = 'fee_drift' and l.at_stake <> abs(l.fee - l.fee_agreed)
+               or (l.class in ('provider_cost', 'provider_tax', 'provider_invoice', 'reserve',
+                               'own_transfer', 'carried_balance', 'conversion'))
+                  <> (l.type in ('cost', 'tax', 'invoice', 'reserve', 'transfer', 'carried',
+                                 'conversion'))
+           union all
+           select l.report_id from settlement_lines l join payments p on p.id = l.payment_id
+            where l.class = 'matched' and case l.type
+                when 'settlement' then l.gross <= 0
+                when 'settlement_failure' then p.state <> 'SettlementFailed'
+                when 'fee' then l.gross <> 0
+                when 'refund' then l.gross >= 0 or not exists (
+                  select from refunds r where r.payment_id = p.id)
+                when 'refund_reversal' then l.gross <= 0
+                when 'chargeback' then l.gross >= 0 or not exists (
+                  select from disputes d where d.payment_id = p.id)
+                else l.gross <= 0 or not exists (
+                  select from disputes d where d.payment_id = p.id) end
+           union all
+           select l.report_id from settlement_lines l
+             left join settlement_reports r on r.id = l.report_id
+             left join reconciliation_runs n on n.id = l.run_id
+            where r.id is null or (n.gateway, n.day) is distinct from (r.gateway, r.day)
+           union all
+           select null from reconciliation_days d
+             left join reconciliation_runs n on n.id = d.closed_by_run
+            where d.closed_by_run is not null
+              and (n.gateway, n.day, n.mode) is distinct from (d.gateway, d.day, 'close')
+           union all
+           select r.id from settlement_reports r left join reconciliation_days d
+               on d.gateway = r.gateway and d.day = r.day
+            where d.day is null""",
+    ),
+    (
+        "discrepancies_are_of_their_line",
+        "A discrepancy has the day, kind, payment, amount and currency of its line.",
+        """select d.id from discrepancies d
+             left join settlement_lines l on l.report_id = d.report_id and l.line_no = d.line_no
+             left join settlement_reports r on r.id = d.report_id
+            where d.report_id is not null and (
+                  (r.gateway, r.day, l.currency) is distinct from (d.gateway, d.day, d.currency)
+               or d.kind not in ('partial_settlement', 'fee_drift')
+                  and (d.kind, d.amount) is distinct from (l.class, l.at_stake)
+               or l.payment_id is not null and l.payment_id is distinct from d.payment_id)
+           union all
+           select d.id from discrepancies d
+             join discrepancy_events e on e.discrepancy_id = d.id and e.seq = 1
+             left join settlement_lines l on l.report_id = d.report_id and l.line_no = d.line_no
+            where d.report_id is not null and e.facts ? 'type'
+              and (e.facts->>'type', e.facts->>'gross', e.facts->>'fee', e.facts->>'net',
+                   e.facts->>'transaction_id', e.facts->>'reference') is distinct from
+                  (l.type, l.gross::text, l.fee::text, l.net::text, l.transaction_id,
+                   l.reference)""",
+    ),
+    (
+        "decisions_are_as_proposed",
+        "A decision about a discrepancy is what its steps say was proposed, and then decided.",
+        """select r.id from discrepancy_resolutions r
+             left join discrepancies d on d.id = r.discrepancy_id
+            where (d.amount, d.currency) is distinct from (r.amount, r.currency)
+               or not exists (select from discrepancy_events e
+                    where e.discrepancy_id = r.discrepancy_id and e.event = 'proposed'
+                      and e.by = r.proposed_by
+                      and (e.facts->>'resolution', e.facts->>'note') = (r.resolution, r.note))
+               or r.state = 'approved' and not exists (select from discrepancy_events e
+                    where e.discrepancy_id = r.discrepancy_id and e.by = r.decided_by
+                      and e.event in ('resolved', 'approved'))
+           union all
+           select d.id from discrepancies d left join (
+             select distinct on (discrepancy_id) discrepancy_id, event, by, facts
+               from discrepancy_events where event in ('resolved', 'resolved itself', 'approved')
+              order by discrepancy_id, seq desc) e on e.discrepancy_id = d.id
+            where d.status = 'resolved' and d.resolution is distinct from
+                  case e.event when 'resolved itself' then 'itself' else e.facts->>'resolution' end
+           union all
+           select e.discrepancy_id from discrepancy_events e
+             left join discrepancy_events b on b.discrepancy_id = e.discrepancy_id
+              and b.seq = e.seq - 1
+            where (e.seq = 1) <> (e.event = 'opened') or e.seq > 1 and b.seq is null
+               or e.event = 'rejected' and b.status <> 'proposed'
+               or e.event = 'reopened' and b.status <> 'resolved'
+               or e.status <> case e.event
+                    when 'opened' then 'open' when 'rejected' then 'open'
+                    when 'reopened' then 'open' when 'proposed' then 'proposed'
+                    when 'approved' then 'waiting' when 'resolved' then 'resolved'
+                    when 'resolved itself' then 'resolved' else b.status end
+           union all
+           select c.discrepancy_id from gateway_claims c
+             left join discrepancies d on d.id = c.discrepancy_id
+             left join gateway_claim_events e on e.discrepancy_id = c.discrepancy_id
+              and e.seq = c.version
+            where (d.gateway, d.amount, d.currency) is distinct from
+                  (c.gateway, c.amount, c.currency) or e.status is distinct from c.status
+               or c.receipt is not null and not exists (select from gateway_claim_events x
+                    where x.discrepancy_id = c.discrepancy_id and x.receipt = c.receipt)
+           union all
+           select d.id from discrepancies d
+            where d.resolution = 'claim_from_gateway'
+              and not exists (select from gateway_claims c where c.discrepancy_id = d.id)
+           union all
+           select coalesce(x.id, e.discrepancy_id) from discrepancy_evidence x
+             full join (select discrepancy_id, facts->>'document' as document
+                          from discrepancy_events where event = 'evidence attached') e
+               on e.document = x.id::text and e.discrepancy_id = x.discrepancy_id
+            where x.id is null or e.document is null or x.digest <> sha256(x.content)""",
+    ),
+)

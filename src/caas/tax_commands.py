@@ -18,7 +18,7 @@ from caas.billing_database import connection
 from caas.billing_database.tax_rates import Market, TaxRate, TaxRates
 from caas.commands import INTERRUPTED, AsJson, run_command
 from caas.rules.taxes import Goods, TaxCategory
-from caas.settings import read_market, read_settings
+from caas.settings import read_market
 
 taxes = typer.Typer(
     help="Tax rates of the markets, by kind of goods and day.", no_args_is_help=True
@@ -151,11 +151,11 @@ def _reading(work: Work) -> None:
 
 def _writing(work: Work) -> None:
     async def opened() -> None:
-        settings = read_settings(local_machine.joined(app.environment()))
-        database = await connection.connect(settings.database_url)
-        try:
-            await work(TaxRates(database))
-        finally:
-            await database.close()
+        async with local_machine.database(app.environment()) as dsn:
+            database = await connection.connect(dsn)
+            try:
+                await work(TaxRates(database))
+            finally:
+                await database.close()
 
     run_command(opened(), when_stopped=INTERRUPTED)

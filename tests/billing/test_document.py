@@ -8,13 +8,8 @@ import msgspec
 import pytest
 
 from caas.billing.document import Document, Party, Payment, Period, Reference, TypeCode
-from caas.billing.document_lines import (
-    InvalidDocumentError,
-    Line,
-    TaxCategory,
-    line,
-    priced,
-)
+from caas.billing.document_lines import InvalidDocumentError, Line, line, priced
+from caas.rules.taxes import TaxCategory
 from tests.billing.documents import (
     BUYER,
     CHILE,

@@ -20,18 +20,10 @@ from caas.billing.document import (
     TypeCode,
     countries,
 )
-from caas.billing.document_lines import (
-    NEEDS_A_REASON,
-    TAXED,
-    UNITS,
-    InvalidDocumentError,
-    Item,
-    TaxCategory,
-    line,
-    priced,
-)
+from caas.billing.document_lines import UNITS, InvalidDocumentError, Item, line, priced
 from caas.billing.document_xml import NotWritableError, to_xml, writable
 from caas.rules.money import EXPONENTS
+from caas.rules.taxes import NEEDS_A_REASON, TAXED, TaxCategory
 from tests.billing.documents import (
     BUYER,
     CANARIES,

@@ -11,7 +11,6 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 from decimal import ROUND_HALF_UP, Decimal
-from enum import StrEnum
 from itertools import groupby
 from typing import Final
 
@@ -19,8 +18,9 @@ import msgspec
 
 from caas.errors import RefusedError
 from caas.rules.money import AMOUNT_MAX
+from caas.rules.taxes import BASIS_POINTS, NEEDS_A_REASON, TAXED, TaxCategory, half_up
 
-RATE_MAX: Final = 10_000
+RATE_MAX: Final = BASIS_POINTS
 RATE_MIN: Final = 50
 """The lowest rate above none: the norm's own rules take less than half a percent for none."""
 QUANTITY_MAX: Final = 1_000_000
@@ -46,20 +46,6 @@ class InvalidDocumentError(RefusedError):
     """The document contradicts itself or lacks what its kind must say."""
 
     code = "invalid_document"
-
-
-class TaxCategory(StrEnum):
-    """How a supply is taxed (UNCL 5305, BT-118)."""
-
-    STANDARD = "S"
-    ZERO = "Z"
-    EXEMPT = "E"
-    NOT_SUBJECT = "O"
-    IGIC = "L"
-
-
-TAXED: Final = frozenset({TaxCategory.STANDARD, TaxCategory.IGIC})
-NEEDS_A_REASON: Final = frozenset({TaxCategory.EXEMPT, TaxCategory.NOT_SUBJECT})
 
 
 class Item(msgspec.Struct, frozen=True, kw_only=True):
@@ -152,12 +138,6 @@ def priced(items: Iterable[Item], *, tax_included: bool) -> tuple[Line, ...]:
         net = item.amount - tax * tax_included
         lines.append(line(item, net=net, gross=net + tax))
     return tuple(lines)
-
-
-def half_up(dividend: int, divisor: int) -> int:
-    """Divide whole numbers and round half away from zero; the divisor is above zero."""
-    rounded = (2 * abs(dividend) + divisor) // (2 * divisor)
-    return -rounded if dividend < 0 else rounded
 
 
 def line(item: Item, *, net: int, gross: int) -> Line:

@@ -12,10 +12,11 @@ from babel.dates import format_date
 from babel.numbers import format_currency, format_decimal
 
 from caas.billing.document import Document, Party, Reference, TypeCode
-from caas.billing.document_lines import NEEDS_A_REASON, Line, TaxTotal
+from caas.billing.document_lines import Line, TaxTotal
 from caas.billing.document_words import deduction, language_of, words
 from caas.notifications.texts import LOCALES, money
 from caas.rules.money import exponent
+from caas.rules.taxes import NEEDS_A_REASON
 
 CARD: Final = "48"
 PRICE_DECIMALS_MORE: Final = 2

@@ -14,10 +14,11 @@ from typing import Final, TypeAlias
 from xml.etree import ElementTree as ET
 
 from caas.billing.document import Document, Party, Reference
-from caas.billing.document_lines import RATE_MAX, UNITS, Line, TaxCategory, TaxTotal
+from caas.billing.document_lines import RATE_MAX, UNITS, Line, TaxTotal
 from caas.billing.document_words import deduction, words
 from caas.errors import RefusedError
 from caas.rules.money import Money, exponent, format_plain
+from caas.rules.taxes import TaxCategory
 
 NORM: Final = "urn:cen.eu:en16931:2017"
 DECIMALS_MAX: Final = 2

@@ -1,4 +1,4 @@
-"""Where a customer is and how their tax office knows them, as they say it today (record 124).
+"""Where a customer is and how their tax office knows them, as they say it today (record 123).
 
 A document keeps what stands here at its issue; erasing a customer clears it here.
 

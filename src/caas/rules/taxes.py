@@ -41,12 +41,17 @@ TAXED: Final = frozenset({TaxCategory.STANDARD, TaxCategory.IGIC})
 NEEDS_A_REASON: Final = frozenset({TaxCategory.EXEMPT, TaxCategory.NOT_SUBJECT})
 
 
+def half_up(dividend: int, divisor: int) -> int:
+    """Divide whole numbers and round half away from zero; the divisor is above zero."""
+    rounded = (2 * abs(dividend) + divisor) // (2 * divisor)
+    return -rounded if dividend < 0 else rounded
+
+
 def tax_in(gross: int, basis_points: int) -> int:
     """Return the tax that a gross amount contains, rounded half up; the net amount is the rest."""
-    divisor = BASIS_POINTS + basis_points
-    return (2 * gross * basis_points + divisor) // (2 * divisor)
+    return half_up(gross * basis_points, BASIS_POINTS + basis_points)
 
 
 def tax_left(tax: int, *, left: int, of: int) -> int:
     """Return the tax in what is `left` of a gross amount that contained `tax`."""
-    return (2 * tax * left + of) // (2 * of) if of else 0
+    return half_up(tax * left, of) if of else 0

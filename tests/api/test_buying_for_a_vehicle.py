@@ -1,6 +1,7 @@
 """Who may buy a service for a vehicle is decided by the database, while nothing else moves."""
 
 import asyncio
+import contextlib
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -37,18 +38,25 @@ async def buys(doors: Doors, customer: UUID) -> UUID:
     return order.id
 
 
+class _NotKeptError(Exception):
+    """Ends a transaction of which nothing is to be kept."""
+
+
 async def test_the_database_sells_to_the_owner_and_by_a_fleet_and_to_nobody_else(
     doors: Doors,
 ) -> None:
     owner = await owner_of(doors, await bought(doors))
 
-    async def obstacle(customer: UUID, *, by_fleet: bool) -> str | None:
-        row = await doors.house.database.fetchrow(RESERVE, VIN, SEATS, customer, uuid4(), by_fleet)
-        return None if row is None else str(row["obstacle"])
+    asked = [(uuid4(), False), (owner, False), (uuid4(), True)]
+    obstacles = []
+    with contextlib.suppress(_NotKeptError):
+        async with doors.house.database.transaction() as connection:
+            for customer, by_fleet in asked:
+                row = await connection.fetchrow(RESERVE, VIN, SEATS, customer, uuid4(), by_fleet)
+                obstacles.append(row and row["obstacle"])
+            raise _NotKeptError
 
-    assert await obstacle(uuid4(), by_fleet=False) == "not theirs"
-    assert await obstacle(owner, by_fleet=False) is None
-    assert await obstacle(uuid4(), by_fleet=True) == "pending"
+    assert obstacles == ["not theirs", None, "pending"]
 
 
 async def test_a_purchase_that_a_withdrawal_from_the_vehicle_overtakes_is_refused(

@@ -29,6 +29,7 @@ NOTHING_HANGS_ON: Final[dict[str, str]] = {
     "access_credentials": _IDENTITY,
     "sessions": _IDENTITY,
     "staff_links": _IDENTITY,
+    "refused_sign_ins": _IDENTITY,
     "second_factors": _IDENTITY,
     "recovery_codes": _IDENTITY,
     "slowed_tries": _IDENTITY,

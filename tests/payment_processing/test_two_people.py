@@ -44,7 +44,9 @@ async def test_two_people_decide_that_nobody_was_charged(house: House) -> None:
     status = await house.platform.payment_processing.query_payment_status(payment.id)
     assert decided.outcome == "known"
     assert status.events[-1].event == "Operators decide not charged"
-    assert status.events[-1].facts == {"proposed_by": ANA, "agreed_by": BEA, "note": WORD}
+    assert status.events[-1].facts == {
+        "proposed_by": ANA, "agreed_by": BEA, "note": WORD, "decline_code": decided.decline_code,
+    }  # fmt: skip
     assert [one.state for one in await desk.of(payment.id)] == ["agreed"]
 
 

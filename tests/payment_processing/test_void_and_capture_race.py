@@ -8,10 +8,12 @@ import pytest
 
 from caas.billing_database.connection import Connection
 from caas.billing_database.identifiers import new_id
-from caas.billing_database.moves import Evidence
+from caas.billing_database.moves import Evidence, Work
 from caas.billing_database.payments import Payment
 from caas.ota_activation_engine import ACTIVATE
 from caas.payment_processing.charges import CaptureWonError
+from caas.payment_processing.flow import Step
+from caas.payment_processing.service_payment import TELL_ACTIVE
 from caas.rules.payment_states import PaymentState
 from caas.rules.vehicle_signatures import SignedWord
 from caas_simulators.vehicle_car import Behaviour, Manner
@@ -28,7 +30,9 @@ async def test_a_void_that_waited_for_the_capture_is_told_that_it_lost(house: Ho
 
     evidence = await delivered(house, payment)
     async with house.database.transaction() as connection:
-        captured = await charges.claim_capture(payment, evidence, within=connection)
+        captured = await charges.claim_capture(
+            payment, evidence, within=connection, also=Step(next=(Work(TELL_ACTIVE),))
+        )
         void = asyncio.create_task(
             charges.void_charge(payment, "OTA activation failed"), context=Context()
         )  # in a context of its own: it is another caller, who holds no connection

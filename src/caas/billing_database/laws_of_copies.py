@@ -235,7 +235,8 @@ COPIES: Final[tuple[tuple[str, str, str], ...]] = (
              left join payments p on p.id = e.payment_id
              left join invoices i on i.id = p.subject
             where e.payment_id is not null
-              and coalesce(i.subscription, p.subject) is distinct from e.subscription""",
+              and (p.id is null or p.type = 'subscription'
+                   and coalesce(i.subscription, p.subject) <> e.subscription)""",
     ),
     (
         "terms_are_of_their_sale",

@@ -108,8 +108,8 @@ def assemble(database: Database, partners: Partners, terms: Terms) -> Platform:
     settlement, disputes = _settlement(ground, flows)
     payments = _payment_processing(ground, flows, settlement, disputes)
     reconciliation = _reconciliation(ground, flows, (settlement, disputes), payments, partners)
-    billing, erasure = _billing(ground, flows), _erasure(ground)
-    invoices, issuing = _invoices(ground, payments), _issuing(ground)
+    billing, issuing = _billing(ground, flows), _issuing(ground)
+    invoices, erasure = _invoices(ground, payments), _erasure(ground, issuing)
     access_links = AccessLinks(
         books=ground.books, notifications=ground.notifications, public_url=terms.public_url
     )
@@ -210,12 +210,13 @@ def _billing(ground: Ground, flows: _Flows) -> Billing:
     )
 
 
-def _erasure(ground: Ground) -> Erasure:
+def _erasure(ground: Ground, issuing: Issuing) -> Erasure:
     return Erasure(
         books=ground.books,
         order_management=ground.order_management,
         subscriptions=ground.subscriptions,
         notifications=ground.notifications,
+        issuing=issuing,
         zone=str(ground.terms.market.zone),
     )
 

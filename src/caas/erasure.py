@@ -6,7 +6,8 @@ is paid on such a page afterwards is voided, because its customer was erased.
 
 Rules a change must keep: the list is read again under the customer's lock, in the commit that
 clears; messages on this machine are removed by open work of that commit, so that a crash leaves
-none; nothing that the law keeps (invoices, entries, events) says who the customer was.
+none; of what the law keeps only a full invoice says who the customer was, and none that is due is
+issued after its customer's name is gone.
 """
 
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
+from caas.billing.issuing import Issuing
 from caas.billing_database import erasing
 from caas.billing_database.books import Books
 from caas.billing_database.connection import Connection
@@ -49,6 +51,7 @@ class Erasure:
         order_management: OrderManagement,
         subscriptions: Subscriptions,
         notifications: Notifications,
+        issuing: Issuing,
         zone: str,
     ) -> None:
         """End what is open in these subsystems; months end in this time zone."""
@@ -56,6 +59,7 @@ class Erasure:
         self._orders = order_management
         self._subscriptions = subscriptions
         self._notifications = notifications
+        self._issuing = issuing
         self._zone = zone
 
     def register(self, open_work: OpenWork) -> None:
@@ -71,6 +75,7 @@ class Erasure:
             CustomerNotFoundError: no customer has this id.
         """
         await self._orders.customer(customer)
+        await self._issuing.issue_due()
         found = await self._open(customer)
         if found and not end_open:
             return Erasing(found)

@@ -28,6 +28,7 @@ from tests.house import VIN, standing
 NAME: Final = "Zenobiaquintanilla"
 EMAIL: Final = "zq.unica@correo.example"
 PHONE: Final = "+34 612 345 678"
+STREET: Final = "Calle de la Quintanilla 7"
 PLANTED: Final = (NAME, EMAIL, PHONE)
 OTHER_CAR: Final = "WVWZZZ1JZXWOTHER1"
 TABLES: Final = """
@@ -298,12 +299,24 @@ async def test_no_copy_of_who_a_customer_was_is_left_anywhere(
     erased = await zenobia.erased(end_open=True)
 
     assert erased.status == 200, erased.body
-    assert await found(database, outbox.parent, *PLANTED) == []
+    kept = await found(database, outbox.parent, *PLANTED, STREET)
+    assert {place.split(":")[0] for place in kept} == {"document_buyers"}, kept
+    in_law = await doors.get(f"/v1/invoices?customer={zenobia.id}")
+    assert {one["kind"] for one in in_law.json["data"]} == {
+        "advance invoice",
+        "vehicle invoice",
+        "service invoice",
+        "invoice",
+    }, "full invoices keep whom they are made out to; of what is due, none was issued without"
 
 
 async def _live_a_whole_life(zenobia: Zenobia) -> None:
     """Buy a vehicle, a service and a subscription; sign in, be sent a link."""
     doors = zenobia.doors
+    details = {"name": NAME, "street": STREET, "postcode": "28001", "city": "Madrid",
+               "country": "ES", "tax_id": "00000000T"}  # fmt: skip
+    put = await doors.call("PUT", f"/v1/customers/{zenobia.id}/billing-details", json=details)
+    assert put.status == 200, put.body
     order = (await zenobia.orders()).json["id"]
     await until(doors, order, OrderState.READY)
     url = f"https://shop.example/{NAME}?back={EMAIL}"

@@ -92,6 +92,7 @@ WHAT_TO_DO: Final = {
     OpenKind.REFUND: "Wait until the money is back with the customer.",
     OpenKind.DISPUTE: "Wait until the bank has decided.",
     OpenKind.INVOICE: "Wait until it is paid, or written off.",
+    OpenKind.DOCUMENT: "Wait until its document is issued, or settle what keeps it from being.",
     OpenKind.CASE: "Resolve the case in the operations console.",
     OpenKind.DISCREPANCY: "Resolve the discrepancy.",
 }

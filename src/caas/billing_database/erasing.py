@@ -58,6 +58,8 @@ union all
 select 'invoice', i.id::text, i.state from invoice_states i
  where i.customer = $1 and i.kind = 'invoice' and i.state in ('open', 'declined')
 union all
+select 'document', p.id::text, 'due' from documents_due d join mine p on p.id = d.payment_id
+union all
 select 'case', c.id::text, c.kind from cases c
  where c.status = 'open'
    and c.subject in (select id from mine union select id from bought
@@ -95,6 +97,7 @@ class OpenKind(StrEnum):
     REFUND = "refund"
     DISPUTE = "dispute"
     INVOICE = "invoice"
+    DOCUMENT = "document"
     CASE = "case"
     DISCREPANCY = "discrepancy"
 

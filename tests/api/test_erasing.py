@@ -199,6 +199,45 @@ async def test_money_on_its_way_stands_in_the_way_until_it_has_arrived(zenobia: 
     assert arrived.status == 200, arrived.body
 
 
+async def test_what_may_still_move_money_or_a_vehicle_stands_in_the_way(zenobia: Zenobia) -> None:
+    house, order = zenobia.doors.house, await _delivered(zenobia)
+    seats = UUID((await zenobia.buys_seats()).json["payment"])
+    await zenobia.nothing_on_its_way()
+    await house.gateway_does("faults", match={"operation": "refund"}, action={"status": 503})
+    back = {"amount": 100, "reason": "goodwill", "term": "keep"}
+    asked = await zenobia.doors.post(f"/v1/payments/{seats}/refunds", back)
+    paid_back = await zenobia.erased(end_open=True)
+    withdrawn = await zenobia.doors.post(f"/v1/orders/{order}/withdrawal", {})
+    not_returned = await zenobia.erased(end_open=True)
+
+    assert (asked.status, withdrawn.status) in {(201, 200), (202, 200)}, (
+        asked.body,
+        withdrawn.body,
+    )
+    assert kinds(paid_back) >= {"refund"}, paid_back.body
+    assert kinds(not_returned) >= {"refund", "vehicle"}, not_returned.body
+    assert (await zenobia.doors.get(f"/v1/customers/{zenobia.id}")).json["name"] == NAME
+
+
+async def test_a_dispute_stands_in_the_way_until_the_bank_decides(zenobia: Zenobia) -> None:
+    house = zenobia.doors.house
+    payment_id = UUID((await zenobia.buys_seats()).json["payment"])
+    await zenobia.nothing_on_its_way()
+    payment = await house.until(payment_id, lambda p: p.state is PaymentState.SETTLED)
+    transaction = payment.gateway_transaction_id
+    opened = {"id": "evt_dispute", "type": "dispute.opened",
+              "occurred_at": "2026-11-23T10:00:00Z", "data": {
+        "id": "dsp_1", "transaction_id": transaction, "amount": 1299, "currency": "EUR",
+        "reason": "fraudulent", "status": "opened"}}  # fmt: skip
+    told = await tells(zenobia.doors, msgspec.json.encode(opened), event_id="evt_dispute")
+    await house.rest()
+
+    refused = await zenobia.erased(end_open=True)
+
+    assert told.status in {200, 204}, told.body
+    assert kinds(refused) >= {"dispute"}, refused.body
+
+
 async def test_a_service_paid_after_its_customer_was_erased_is_not_charged(
     zenobia: Zenobia,
 ) -> None:
@@ -317,16 +356,8 @@ async def _live_a_whole_life(zenobia: Zenobia) -> None:
                "country": "ES", "tax_id": "00000000T"}  # fmt: skip
     put = await doors.call("PUT", f"/v1/customers/{zenobia.id}/billing-details", json=details)
     assert put.status == 200, put.body
-    order = (await zenobia.orders()).json["id"]
-    await until(doors, order, OrderState.READY)
     url = f"https://shop.example/{NAME}?back={EMAIL}"
-    rest = {"payment_method": "pm_ok", "return_url": url}
-    assert (await doors.post(f"/v1/orders/{order}/final-payment", rest)).status in {201, 202}
-    await until(doors, order, OrderState.DELIVERY_SCHEDULED)
-    management = doors.house.platform.order_management
-    delivery = (await management.order(UUID(order))).delivery_id
-    assert delivery is not None, "a scheduled delivery has an id"
-    await management.delivery_completed(delivery)
+    order = await _delivered(zenobia, return_url=url)
     assert (await zenobia.buys_seats()).status in {201, 202}
     await zenobia.subscribes()
     database, customer = doors.house.database, UUID(zenobia.id)
@@ -336,6 +367,21 @@ async def _live_a_whole_life(zenobia: Zenobia) -> None:
         await Customers(database).add_link(
             "l" * 43, Access(customer, UUID(order)), valid_seconds=60, within=connection
         )
+
+
+async def _delivered(zenobia: Zenobia, **more: str) -> str:
+    """Have her buy a vehicle and have it delivered; return the order."""
+    doors = zenobia.doors
+    order = (await zenobia.orders()).json["id"]
+    await until(doors, order, OrderState.READY)
+    rest = {"payment_method": "pm_ok", **more}
+    assert (await doors.post(f"/v1/orders/{order}/final-payment", rest)).status in {201, 202}
+    await until(doors, order, OrderState.DELIVERY_SCHEDULED)
+    management = doors.house.platform.order_management
+    delivery = (await management.order(UUID(order))).delivery_id
+    assert delivery is not None, "a scheduled delivery has an id"
+    await management.delivery_completed(delivery)
+    return str(order)
 
 
 async def _plant_everywhere(zenobia: Zenobia) -> None:

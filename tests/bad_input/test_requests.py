@@ -106,7 +106,7 @@ async def test_what_nobody_has_is_not_found(world: World, operation: Operation) 
 
 CODES_OF_ABSENCE = (
     "reconciliation_day_not_found", "reconciliation_run_not_found", "discrepancy_not_found",
-    "document_not_found",
+    "document_not_found", "invoice_not_found", "no_billing_details",
     "not_found", "payment_not_found", "order_not_found", "customer_not_found", "no_such_payment",
     "vehicle_not_found", "service_not_found", "service_order_not_found", "no_such_order",
     "subscription_not_found", "billing_run_not_found", "unknown_payment", "no_such_service",

@@ -9,6 +9,7 @@ import pytest
 
 from caas.billing_database.books import Books, opened
 from caas.billing_database.connection import Connection, Database
+from caas.billing_database.customers import Customers
 from caas.billing_database.identifiers import new_id
 from caas.errors import RefusedError
 from caas.external_systems.notification_channel import NotDeliveredError, OutgoingMessage
@@ -80,14 +81,17 @@ async def post(database: Database) -> Post:
     return Post(books, channel, customers, notifications, open_work)
 
 
-def customer_of(post: Post, language: str = "es") -> UUID:
+async def customer_of(post: Post, language: str = "es") -> UUID:
     customer = new_id()
+    await Customers(post.books.database).add(
+        customer, name="Ana", email="ana@example.com", language=language
+    )
     post.customers[customer] = Address("Ana", "ana@example.com", language)
     return customer
 
 
 async def test_a_customer_is_told_in_the_customers_language(post: Post) -> None:
-    customer = customer_of(post, language="en")
+    customer = await customer_of(post, language="en")
 
     await post.tell(customer, new_id())
     await post.work()
@@ -99,7 +103,7 @@ async def test_a_customer_is_told_in_the_customers_language(post: Post) -> None:
 
 
 async def test_the_same_is_told_once_however_many_tell_it(post: Post) -> None:
-    customer, subject = customer_of(post), new_id()
+    customer, subject = await customer_of(post), new_id()
 
     answers = await asyncio.gather(*(post.tell(customer, subject) for _ in range(20)))
     await post.work()
@@ -110,7 +114,7 @@ async def test_the_same_is_told_once_however_many_tell_it(post: Post) -> None:
 
 
 async def test_nothing_is_told_of_what_was_rolled_back(post: Post) -> None:
-    customer = customer_of(post)
+    customer = await customer_of(post)
 
     async def told_then_undone(connection: Connection) -> None:
         await post.tell(customer, new_id(), within=connection)
@@ -125,7 +129,7 @@ async def test_nothing_is_told_of_what_was_rolled_back(post: Post) -> None:
 
 
 async def test_a_channel_that_is_down_is_tried_until_it_answers(post: Post) -> None:
-    customer = customer_of(post)
+    customer = await customer_of(post)
     post.channel.failures = [NotDeliveredError() for _ in range(11)]
 
     await post.tell(customer, new_id())
@@ -136,7 +140,7 @@ async def test_a_channel_that_is_down_is_tried_until_it_answers(post: Post) -> N
 
 
 async def test_what_is_not_delivered_for_long_is_a_case_and_goes_on(post: Post) -> None:
-    customer = customer_of(post)
+    customer = await customer_of(post)
     post.channel.failures = [NotDeliveredError("No such mailbox.") for _ in range(14)]
 
     await post.tell(customer, new_id())
@@ -148,7 +152,7 @@ async def test_what_is_not_delivered_for_long_is_a_case_and_goes_on(post: Post) 
 
 
 async def test_an_erased_customer_is_sent_nothing(post: Post) -> None:
-    customer = customer_of(post)
+    customer = await customer_of(post)
     await post.tell(customer, new_id())
     del post.customers[customer]
 
@@ -160,7 +164,7 @@ async def test_an_erased_customer_is_sent_nothing(post: Post) -> None:
 
 
 async def test_no_name_and_no_address_is_stored(post: Post) -> None:
-    customer = customer_of(post)
+    customer = await customer_of(post)
     await post.tell(customer, new_id())
     await post.work()
 
@@ -170,7 +174,7 @@ async def test_no_name_and_no_address_is_stored(post: Post) -> None:
 
 
 async def test_an_access_link_is_forgotten_once_it_was_sent(post: Post) -> None:
-    customer, link = customer_of(post), {"access_url": "https://caas.example/enter/s3cret"}
+    customer, link = await customer_of(post), {"access_url": "https://caas.example/enter/s3cret"}
     await post.tell(customer, new_id(), template="access_credentials", facts=link)
 
     await post.work()
@@ -183,7 +187,7 @@ async def test_an_access_link_is_forgotten_once_it_was_sent(post: Post) -> None:
 
 
 async def test_the_inbox_shows_the_newest_first_and_forgets_no_page(post: Post) -> None:
-    customer, other = customer_of(post), customer_of(post)
+    customer, other = await customer_of(post), await customer_of(post)
     subjects = [new_id() for _ in range(3)]
     for subject in subjects:
         await post.tell(customer, subject)
@@ -198,7 +202,7 @@ async def test_the_inbox_shows_the_newest_first_and_forgets_no_page(post: Post) 
 
 
 async def test_only_the_recipient_marks_a_notification_read(post: Post) -> None:
-    customer, other = customer_of(post), customer_of(post)
+    customer, other = await customer_of(post), await customer_of(post)
     await post.tell(customer, new_id())
     await post.tell(customer, new_id())
     newest = (await post.notifications.inbox(customer))[0]
@@ -227,7 +231,7 @@ async def test_a_dealership_is_told_by_its_name(post: Post) -> None:
 
 async def test_a_missing_fact_is_an_error_where_it_is_told(post: Post) -> None:
     with pytest.raises(MissingFactError, match="service_active lacks currency, vin"):
-        await post.tell(customer_of(post), new_id(), facts={"service": "x", "amount": 1})
+        await post.tell(await customer_of(post), new_id(), facts={"service": "x", "amount": 1})
 
 
 async def test_an_alert_opens_a_case_and_reaches_operations_once(post: Post) -> None:
@@ -281,7 +285,7 @@ async def test_messages_call_services_by_their_names(post: Post) -> None:
         "insert into services (code, name, kind, currency, updated_at)"
         " values ('heated-seats', 'Heated seats', 'one_time', 'EUR', db_now())"
     )
-    customer = customer_of(post)
+    customer = await customer_of(post)
 
     await post.tell(customer, new_id())
     await post.work()

@@ -130,7 +130,8 @@ COPIES: Final[tuple[tuple[str, str, str], ...]] = (
            select n.id from notifications n left join concerned w on w.subject = n.subject
             where n.audience = 'customer' and (w.customer::text <> n.recipient
                   or not exists (select from customers c where c.id::text = n.recipient))
-               or n.audience = 'dealership' and w.dealership is distinct from n.recipient
+               or n.audience = 'dealership' and w.subject is not null
+                  and w.dealership is distinct from n.recipient
                or (n.audience = 'operations') <> (n.recipient = 'operations')
                or n.audience = 'operations' and n.template = 'alert'
                   and n.occasion like n.facts->>'kind' || ':%'

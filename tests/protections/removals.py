@@ -60,7 +60,7 @@ REMOVALS: dict[str, Removal] = {
     "undoing the money ends the term": Removal(
         fault="F-E4",
         file="payment_processing/service_withdrawal.py",
-        protection="                together_with=end,\n",
+        protection="            together_with=end,\n",
         without="",
         shown_by="payment_processing/test_entitlements.py"
         "::test_withdrawing_both_terms_switches_the_service_off",
@@ -208,7 +208,7 @@ REMOVALS: dict[str, Removal] = {
     "a key is taken by one call": Removal(
         fault="F-G12",
         file="billing_database/idempotency.py",
-        protection="""        if row["abandoned"] and await self._take_over(caller, digest):
+        protection="""        if over and await self._take_over(caller, digest):
             return None
         raise InFlightError""",
         without="        return None",

@@ -44,8 +44,9 @@ OUR_KEY = "r" * 43
 WEBHOOK_SECRET = "whsec_" + "c2VjcmV0LW9mLXJlYWwtcHJvY2Vzc2VzLWhlcmU="
 NEXT_DUE = """
 select extract(epoch from min(greatest(due_at, coalesce(lease_until, due_at))) - caas.db_now())
-  from caas.open_work where parked_at is null
+  from caas.open_work where parked_at is null and kind <> 'issue_documents'
 """
+"""When anything is due but what runs every second; time leaps to it."""
 
 
 class PostgresqlServer:
@@ -115,9 +116,13 @@ class RealProcess:
         self.process.send_signal(number)
 
     async def kill(self) -> None:
-        """Kill it with -9 and wait until it is gone."""
+        """Kill it with -9 and wait until it is gone.
+
+        It may have ended by itself: whoever starts while the database dies says so and ends.
+        """
         assert self.process is not None
-        self.process.kill()
+        with contextlib.suppress(ProcessLookupError):
+            self.process.kill()
         await self.process.wait()
         self.deaths += 1
 

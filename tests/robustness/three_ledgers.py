@@ -21,7 +21,10 @@ ENTITLEMENTS = """
 select e.vin, e.service, coalesce(d.on_, false) as is_on, d.until, caas.db_now() as now
   from caas.entitlements e left join caas.desired_state(e.id) d on true
 """
-PERPETUAL = ("bill_month", "check_laws", "make_head", "reconcile_daily", "reconcile_hourly")
+PERPETUAL = (
+    "bill_month", "check_laws", "issue_documents", "make_head", "reconcile_daily",
+    "reconcile_hourly",
+)  # fmt: skip
 """Kinds of work that a running platform always has before it."""
 LEFT_WORK = """
 select kind, subject::text, last_error from caas.open_work where kind <> all($1) order by kind

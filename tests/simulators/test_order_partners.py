@@ -17,7 +17,7 @@ from caas_simulators.order_partners import running
 from caas_simulators.partner_records import plate
 from caas_simulators.partner_world import PartnerSettings
 from caas_simulators.webhook_sender import Target
-from tests.simulators.gateway_client import SECRET, Gateway, Receiver
+from tests.simulators.gateway_client import API_KEY, SECRET, Gateway, Receiver
 
 DAY = 86_400
 ORDER = {"reference": "ord-1", "vin": None, "model": "Uno", "dealership": "Vigo"}
@@ -386,9 +386,11 @@ async def test_the_partners_run_as_a_process_of_their_own() -> None:
     )
     assert process.stdout is not None
     url = json.loads(await process.stdout.readline())["url"]
-    async with aiohttp.ClientSession() as session:
-        reply = await Gateway(url, session).post("/orders", ORDER)
+    signed = {"authorization": f"Bearer {API_KEY}"}
+    async with aiohttp.ClientSession() as nobody, aiohttp.ClientSession(headers=signed) as ours:
+        stranger = await Gateway(url, nobody).post("/orders", ORDER)
+        reply = await Gateway(url, ours).post("/orders", ORDER)
     process.terminate()
 
-    assert reply.status == 201
+    assert (stranger.status, reply.status) == (401, 201)
     assert await asyncio.wait_for(process.wait(), 10) == 0

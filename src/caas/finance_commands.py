@@ -6,7 +6,7 @@ what needs a second person is proposed here and approved in the console or with 
 
 from datetime import date
 from decimal import Decimal, InvalidOperation
-from typing import Annotated, Final, cast
+from typing import Annotated, Final, Literal
 from uuid import UUID
 
 import typer
@@ -29,7 +29,8 @@ from caas.rules.discrepancies import DiscrepancyKind, Resolution
 from caas.rules.money import Money, parse_decimal
 
 PER_PERCENT: Final = 10_000
-CLAIM_STATUSES: Final = ("sent", "accepted", "paid", "refused")
+
+AnyClaimStatus = Literal["filed", "sent", "accepted", "paid", "refused"]
 
 claims = typer.Typer(help="Claims on the provider: status, receipt, age.", no_args_is_help=True)
 fees = typer.Typer(help="What the provider may keep, by method and type.", no_args_is_help=True)
@@ -108,7 +109,7 @@ def reject_all(bulk: BulkId, note: Note, by: By) -> None:
 
 @claims.command(name="list")
 def list_claims(
-    status: Annotated[str | None, typer.Option(help="With this status.")] = None,
+    status: Annotated[AnyClaimStatus | None, typer.Option(help="With this status.")] = None,
     *,
     everything: Annotated[bool, typer.Option("--all", help="Those that ended as well.")] = False,
     as_json: AsJson = False,
@@ -125,19 +126,15 @@ def list_claims(
 @claims.command()
 def step(
     id_: Annotated[UUID, typer.Argument(metavar="ID", help="The discrepancy it is about.")],
-    status: Annotated[str, typer.Argument(help=f"One of {', '.join(CLAIM_STATUSES)}.")],
+    status: Annotated[ClaimStatus, typer.Argument(help="What became of it.")],
     note: Note,
     by: By,
     receipt: Annotated[str | None, typer.Option(help="The provider's receipt.")] = None,
 ) -> None:
     """Write down what became of a claim."""
-    if status not in CLAIM_STATUSES:
-        raise typer.BadParameter(f"it is one of {', '.join(CLAIM_STATUSES)}", param_hint="STATUS")
 
     async def work(room: Reconciliation) -> None:
-        claim = await room.bulk.claim_step(
-            id_, cast("ClaimStatus", status), receipt=receipt, note=note, by=by
-        )
+        claim = await room.bulk.claim_step(id_, status, receipt=receipt, note=note, by=by)
         print_table([_claim_row(claim)])
 
     at_the_desk(work)

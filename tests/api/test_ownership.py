@@ -216,6 +216,10 @@ LOOKS_WHOSE: Final[dict[str, str]] = {
     "changePaymentMethod": "the subscription's customer",
     "getSubscription": "the subscription's customer",
     "listSubscriptions": "the customer asked for; refused to dealerships",
+    "listInvoices": "the customer asked for, or the order that a dealership names",
+    "getInvoice": "the document's customer, or the dealership of its order",
+    "putBillingDetails": "the customer, or who is known to the dealership",
+    "getBillingDetails": "the customer, or who is known to the dealership",
     "recordUsage": "the subscription's customer, and then refused",
 }
 """What each call that a narrowed key may make looks at; any other call is about everybody."""

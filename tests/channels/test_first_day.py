@@ -46,9 +46,10 @@ async def test_a_second_start_changes_nothing(town: Town, tmp_path: Path) -> Non
 
 
 async def test_a_finished_car_has_the_key_it_signs_with(town: Town, tmp_path: Path) -> None:
-    await town.as_owner("alter table caas.vehicles disable trigger never_removed")
-    await town.as_owner("delete from caas.vehicles")
-    await town.as_owner("alter table caas.vehicles enable always trigger never_removed")
+    for table, guard in (("vehicle_events", "append_only"), ("vehicles", "never_removed")):
+        await town.as_owner(f"alter table caas.{table} disable trigger {guard}")
+        await town.as_owner(f"delete from caas.{table}")
+        await town.as_owner(f"alter table caas.{table} enable always trigger {guard}")
 
     async def key_of(vin: str) -> bytes:
         return vin.encode().ljust(32, b"k")

@@ -16,7 +16,14 @@ from tests.reconciliation.office import Office
 
 OPEN: Final = AGAIN_ALL_MAX + 200
 PLANT: Final = """
-with report as (
+with run as (
+  insert into reconciliation_runs (id, gateway, day, mode, state, rule_version, started_at)
+  values (gen_random_uuid(), $1, $2::date - 3, 'incremental', 'done', 'planted', db_now())
+  returning id
+), day as (
+  insert into reconciliation_days (gateway, day) values ($1, $2::date - 3)
+  on conflict do nothing returning 1
+), report as (
   insert into settlement_reports (id, gateway, day, part, report_ref, origin, format, status,
       lines_stored, gross_stored, net_stored, received_at, updated_at)
   select gen_random_uuid(), $1, $2::date - 3, 'planted', 'planted', 'file', 'canonical', 'open',
@@ -28,8 +35,8 @@ with report as (
   select r.id, n, 'planted', case n when 1 then $4 when 2 then $5 else 'txn_' || n end,
          case n when 2 then $6::uuid::text end, 'settlement', 1000, 0, 1000, 'EUR', db_now(), r.day,
          case n when 2 then $6::uuid end, case n when 2 then 'amount' else 'missing_in_book' end,
-         1000, gen_random_uuid(), db_now()
-    from report r, generate_series(1, $3::bigint) n
+         1000, run.id, db_now()
+    from report r, run, generate_series(1, $3::bigint) n
   returning report_id, line_no, payment_id, class
 ), found as (
   insert into discrepancies (id, gateway, day, kind, status, version, amount, currency, payment_id,

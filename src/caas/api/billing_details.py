@@ -118,12 +118,13 @@ _SCOPES: Final = frozenset({Scope.ORDER_MANAGEMENT, Scope.SERVICE_CATALOG, Scope
 
 BILLING_DETAILS_OPERATIONS: Final = (
     Operation(
-        id="putBillingDetails", tag=TAG, method="PUT", path=_PATH, body=DETAILS, scopes=_SCOPES,
+        id="putBillingDetails", narrowed=True, tag=TAG, method="PUT", path=_PATH,
+        body=DETAILS, scopes=_SCOPES,
         answers={200: BillingDetailsAnswer, 404: Problem, 409: Problem},
         handle=put_billing_details,
     ),
     Operation(
-        id="getBillingDetails", tag=TAG, method="GET", path=_PATH, scopes=_SCOPES,
+        id="getBillingDetails", narrowed=True, tag=TAG, method="GET", path=_PATH, scopes=_SCOPES,
         answers={200: BillingDetailsAnswer, 404: Problem}, handle=get_billing_details,
     ),
 )  # fmt: skip

@@ -306,11 +306,13 @@ _PATH: Final = "/v1/invoices/{invoice_id:uuid}"
 
 INVOICE_OPERATIONS: Final = (
     Operation(
-        id="listInvoices", tag=TAG, method="GET", path="/v1/invoices", scopes=_READERS,
-        query=LISTED, answers={200: InvoicePage, 404: Problem}, handle=list_invoices,
+        id="listInvoices", narrowed=True, tag=TAG, method="GET", path="/v1/invoices",
+        scopes=_READERS, query=LISTED, answers={200: InvoicePage, 404: Problem},
+        handle=list_invoices,
     ),
     Operation(
-        id="getInvoice", tag=TAG, method="GET", path=_PATH, scopes=_READERS, also=(PDF, XML),
+        id="getInvoice", narrowed=True, tag=TAG, method="GET", path=_PATH, scopes=_READERS,
+        also=(PDF, XML),
         answers={200: InvoiceAnswer, 404: Problem, 406: Problem}, handle=get_invoice,
     ),
     Operation(

@@ -57,12 +57,14 @@ RECONCILIATION: Final[tuple[tuple[str, str, str], ...]] = (
     ),
     (
         "discrepancies_are_of_their_line",
-        "A discrepancy has the day, kind, payment, amount and currency of its line.",
+        "A discrepancy has the day, kind, payment, amount and currency of its line; a fee that was "
+        "looked at again may have a later day.",
         """select d.id from discrepancies d
              left join settlement_lines l on l.report_id = d.report_id and l.line_no = d.line_no
              left join settlement_reports r on r.id = d.report_id
             where d.report_id is not null and (
-                  (r.gateway, r.day, l.currency) is distinct from (d.gateway, d.day, d.currency)
+                  (r.gateway, l.currency) is distinct from (d.gateway, d.currency)
+               or case when d.kind = 'fee_drift' then d.day < r.day else d.day <> r.day end
                or d.kind not in ('partial_settlement', 'fee_drift')
                   and (d.kind, d.amount) is distinct from (l.class, l.at_stake)
                or l.payment_id is not null and l.payment_id is distinct from d.payment_id)

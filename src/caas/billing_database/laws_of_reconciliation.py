@@ -57,8 +57,7 @@ RECONCILIATION: Final[tuple[tuple[str, str, str], ...]] = (
     ),
     (
         "discrepancies_are_of_their_line",
-        "A discrepancy has the day, kind, payment, amount and currency of its line; a fee that was "
-        "looked at again may have a later day.",
+        "A discrepancy has the day, kind, payment, amount and currency of its line.",
         """select d.id from discrepancies d
              left join settlement_lines l on l.report_id = d.report_id and l.line_no = d.line_no
              left join settlement_reports r on r.id = d.report_id

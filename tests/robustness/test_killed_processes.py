@@ -80,7 +80,7 @@ async def test_a_platform_that_is_killed_and_started_again_keeps_its_books(
     world: RealWorld,
 ) -> None:
     """`caas up`, with partners of its own that do not die with it."""
-    platform = await world.starts("up", listens=True)
+    platform = await world.starts("up", listens=True, CAAS_DATABASE_URL=world.dsn)
 
     told = await shopped(world, [platform], [death_of(platform)])
 

@@ -1,10 +1,12 @@
 """Heads of the history: what is done behind the guards, chain and all, differs from them."""
 
+import asyncio
 import base64
 import hashlib
 import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from contextvars import Context
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from caas.billing_database import connection, history_checks, history_heads
-from caas.billing_database.connection import Database
+from caas.billing_database.connection import Connection, Database
 from caas.billing_database.event_chain import ChainLine, exported
 from caas.billing_database.event_exports import Export, ExportWriter
 from caas.billing_database.history_checks import MISSING, REWRITTEN, Difference
@@ -23,6 +25,7 @@ from caas.history_keeping import HeadTerms
 from caas.rules.signed_heads import SignedHead
 from tests.databases import fresh_database
 from tests.house import House, standing
+from tests.locks import PATIENCE_SECONDS, WAITING
 
 TERMS = HeadTerms(VehicleCommandKeys([b"k" * 32]), ())
 APPEND_ONLY = """
@@ -68,7 +71,9 @@ async def owner(database_dsn: str) -> AsyncIterator[asyncpg.Connection]:
 
 
 async def made(database: Database) -> SignedHead:
-    return await history_heads.made(database, sign=TERMS.sign)
+    head = await history_heads.made(database, sign=TERMS.sign)
+    assert head is not None, "nobody else makes heads here"
+    return head
 
 
 async def lines(database: Database) -> list[ChainLine]:
@@ -99,6 +104,27 @@ async def test_every_append_only_table_is_in_the_history(owner: asyncpg.Connecti
 
     assert listed | {"payment_events"} == in_catalogue - OF_THE_HEADS
     assert events.columns == tuple(row[0] for row in await owner.fetch(COLUMNS))
+
+
+async def test_of_two_processes_that_make_a_head_one_keeps_it(
+    house: House, owner: asyncpg.Connection
+) -> None:
+    others: list[asyncio.Task[SignedHead | None]] = []
+
+    async def another_comes(_connection: Connection, _head: SignedHead) -> None:
+        making = history_heads.made(house.database, sign=TERMS.sign)
+        others.append(asyncio.create_task(making, context=Context()))
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not await owner.fetchval(WAITING):
+                await asyncio.sleep(0.01)
+
+    kept = await history_heads.made(house.database, sign=TERMS.sign, also=another_comes)
+
+    assert kept is not None
+    assert [await other for other in others] == [None]
+    assert [it.signed.digest for it in await history_heads.last_heads(house.database)] == [
+        kept.digest
+    ]
 
 
 async def test_what_goes_on_is_no_difference(house: House, owner: asyncpg.Connection) -> None:

@@ -29,6 +29,7 @@ async def sold_and_counted(dsn: str, head: Path) -> str:
         await house.offer_heated_seats()
         payment = await house.settled()
         made = await history_heads.made(database, sign=terms.sign)
+    assert made is not None
     head.write_text(made.text)
     return str(payment.id)
 

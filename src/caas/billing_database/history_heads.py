@@ -41,6 +41,7 @@ select head, body, public_key, signature, made_at, db_now() - made_at as age
 ONE: Final = "select body, public_key, signature from history_heads where head = $1"
 KEEP: Final = """
 insert into history_heads (head, body, public_key, signature, made_at) values ($1, $2, $3, $4, $5)
+on conflict (head) do nothing returning head
 """
 NOW: Final = "select db_now()"
 # Asked before the snapshot is taken: whoever runs then, and commits later, wrote after this.
@@ -102,8 +103,11 @@ async def head(database: Database, number: int) -> SignedHead | None:
     return None if row is None else SignedHead(*row.values())
 
 
-async def made(database: Database, *, sign: Sign, also: Also | None = None) -> SignedHead:
-    """Count what no head counts yet, and keep the head that says so; `also` is in its commit."""
+async def made(database: Database, *, sign: Sign, also: Also | None = None) -> SignedHead | None:
+    """Count what no head counts yet, and keep the head that says so; `also` is in its commit.
+
+    None where another process kept this head meanwhile; the next one says what was counted here.
+    """
     last = await last_heads(database, rows_max=1)
     number = last[0].signed.number + 1 if last else 1
     tables = {table.name: await _grown(database, table, number) for table in HISTORY}
@@ -116,9 +120,11 @@ async def made(database: Database, *, sign: Sign, also: Also | None = None) -> S
             tables=tables,
         )
         signed = sign(body)
-        await connection.execute(
+        kept = await connection.fetchrow(
             KEEP, number, signed.body, signed.public_key, signed.signature, made_at
         )
+        if kept is None:
+            return None
         if also is not None:
             await also(connection, signed)
     return signed

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TypeVar
+from typing import TypeVar, cast
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -32,9 +32,11 @@ from caas.notifications import Address, Notifications
 from caas.open_work import Answer, Done, OpenWork
 from caas.ota_activation_engine import SUBSCRIPTION, OtaActivationEngine, Upward
 from caas.payment_processing.charges import Charges
+from caas.payment_processing.credited_refunds import CreditedRefunds
 from caas.payment_processing.flow import Flows
 from caas.payment_processing.promised_refunds import PromisedRefunds
 from caas.payment_processing.refunds import Refunds
+from caas.payment_processing.service_withdrawal import ServiceWithdrawal
 from caas.payment_processing.settlement import Settlement
 from caas.payment_processing.subscription_failure import SubscriptionFailure
 from caas.payment_processing.subscription_payment import SubscriptionPayment
@@ -363,6 +365,7 @@ def _built(  # the composition root of these tests
         notifications=notifications,
         letterhead=LETTERHEAD,
         refund=promised.promise,
+        credited_refunds=CreditedRefunds(books, refunds, cast("ServiceWithdrawal", None)),
     )
     rooms = (notifications, ota, payment, settlement, refunds, promised, billing, desk, unknown)
     for room in rooms:

@@ -227,6 +227,7 @@ def _invoices(ground: Ground, payments: PaymentProcessing) -> Invoices:
         notifications=ground.notifications,
         letterhead=between_rooms.letterhead(ground.terms.market),
         refund=payments.promise_refund,
+        credited_refunds=payments.credited_refunds,
         public_url=ground.terms.public_url,
     )
 

@@ -8,6 +8,10 @@ from uuid import UUID, uuid4
 import pytest
 
 from caas.billing_database.api_keys import ApiKeys
+from caas.billing_database.connection import Database
+from caas.billing_database.laws import LAWS
+from caas.external_systems.payment_gateway import DisputeStatus, GatewayDispute
+from caas.payment_processing.disputes import Disputes
 from caas.rules.payment_states import PaymentState
 from caas.rules.scopes import Scope
 from tests.api.conftest import Doors, Reply
@@ -125,24 +129,120 @@ async def test_much_is_given_back_by_two_people(doors: Doors) -> None:
         headers = {"authorization": f"Bearer {keys[who]}", "idempotency-key": str(uuid4())}
         return await doors.call("POST", where, caller=None, headers=headers, json=body)
 
-    proposed = await asks(0, path, {"reason": "Never delivered."})
+    unsaid = await asks(0, path, {"reason": "Never delivered."})
+    proposed = await asks(0, path, {"reason": "Never delivered.", "term": "end"})
     waiting = await doors.get(f"/v1/invoices/{document['id']}", caller="billing")
-    twice = await asks(1, path, {"reason": "Never delivered."})
+    twice = await asks(1, path, {"reason": "Never delivered.", "term": "end"})
     alone = await asks(0, f"{path}/approval", {})
     rejected = await asks(1, f"{path}/rejection", {})
-    await asks(0, path, {"reason": "Never delivered."})
+    await asks(0, path, {"reason": "Never delivered.", "term": "keep"})
     agreed = await asks(1, f"{path}/approval", {})
     refunded = await doors.house.until(
         UUID(document["payment"]), lambda p: p.state is PaymentState.REFUNDED
     )
 
+    assert (unsaid.status, unsaid.json["code"]) == (422, "term_decision_required")
     assert (proposed.status, proposed.json["credit_note"]) == (202, None)
+    assert proposed.json["proposal"]["term"] == "end"
     assert waiting.json["proposal"]["amount"] == 60_000
     assert (twice.status, twice.json["code"]) == (409, "decision_pending")
     assert (alone.status, alone.json["code"]) == (409, "same_person")
     assert rejected.status == 200
     assert (agreed.status, agreed.json["credit_note"]["amount"]) == (201, -60_000)
     assert refunded.refunded_amount == 60_000
+    assert await left_on(doors, document)
+    assert await broken(database) == []
+
+
+async def left_on(doors: Doors, document: dict[str, Any]) -> bool:
+    """Say whether the term that a document is about still runs."""
+    term = await doors.house.platform.books.entitlements.of_order(UUID(document["subject"]))
+    assert term is not None
+    return term.state == "granted"
+
+
+async def broken(database: Database) -> list[str]:
+    """Return which of the invariants about what is given back the books break."""
+    watched = {"what_is_undone_is_off", "tax_on_documents_is_output_vat"}
+    return [law.name for law in LAWS if law.name in watched and await database.fetch(law.query)]
+
+
+async def test_a_credit_note_in_full_asks_what_becomes_of_the_service(doors: Doors) -> None:
+    document = await sold(doors)
+    house, payment_id = doors.house, UUID(document["payment"])
+    await doors.house.platform.payment_processing.refund_payment(
+        payment_id, amount=500, reason="apology", key="a", requested_by="operations"
+    )
+    await house.until(payment_id, lambda p: p.refunded_amount == 500)
+    await house.platform.issuing.issue_due()
+
+    unsaid = await corrects(doors, document, amount=799)
+    before = await left_on(doors, document)
+    ended = await corrects(doors, document, amount=799, term="end")
+    after = await left_on(doors, document)
+    await house.until(payment_id, lambda p: p.state is PaymentState.REFUNDED)
+    await house.platform.issuing.issue_due()
+
+    assert (unsaid.status, unsaid.json["code"]) == (422, "term_decision_required")
+    assert (before, ended.status, after) == (True, 201, False)
+    assert await broken(house.database) == []
+
+
+async def test_a_credit_note_promises_what_a_refund_may_promise_now(doors: Doors) -> None:
+    document = await sold(doors)
+    house, payment_id = doors.house, UUID(document["payment"])
+    payment = await house.platform.books.payments.get(payment_id)
+    disputes = Disputes(house.platform.books)
+
+    async def told(status: DisputeStatus) -> None:
+        await disputes.gateway_says(
+            GatewayDispute(
+                id="dp_1", transaction_id=payment.gateway_transaction_id or "", amount=1000,
+                currency="EUR", status=status,
+            )
+        )  # fmt: skip
+
+    await told(DisputeStatus.OPENED)
+    waits = await corrects(doors, document, term="keep")
+    await told(DisputeStatus.LOST)
+    too_much = await corrects(doors, document, term="keep")
+    rest = await corrects(doors, document, amount=299, term="keep")
+    await house.until(payment_id, lambda p: p.refunded_amount == 299)
+    await house.platform.issuing.issue_due()
+
+    assert (waits.status, waits.json["code"]) == (409, "refund_must_wait")
+    assert "a dispute is open" in waits.json["detail"]
+    assert (too_much.status, too_much.json["code"]) == (422, "refund_too_large")
+    assert (rest.status, rest.json["credit_note"]["amount"]) == (201, -299)
+    assert await broken(house.database) == []
+
+
+async def test_what_a_credit_note_promises_is_counted_by_later_refunds(doors: Doors) -> None:
+    document = await sold(doors)
+    path = f"/v1/payments/{document['payment']}/refunds"
+    house = doors.house
+
+    note = await house.platform.invoices.credit_notes.issue(
+        UUID(document["id"]), reason="Cold seats.", gross=800
+    )
+    promised = (await doors.get(f"/v1/payments/{document['payment']}")).json["refunds"]
+    whole = await doors.post(
+        path, {"amount": 1299, "reason": "goodwill", "term": "end"}, caller="operators"
+    )
+
+    assert [it["amount"] for it in promised] == [800]
+    assert (whole.status, whole.json["code"]) == (422, "refund_too_large")
+    assert "At most 499 " in whole.json["detail"]
+    paid = await house.until(UUID(document["payment"]), lambda p: p.refunded_amount > 0)
+    assert (paid.refunded_amount, note.gross) == (800, -800)
+
+
+async def test_the_reason_of_a_credit_note_names_no_customer(doors: Doors) -> None:
+    document = await sold(doors)
+
+    refused = await corrects(doors, document, reason="Ana called.", amount=1)
+
+    assert (refused.status, refused.json["code"]) == (422, "personal_data_refused")
 
 
 async def test_a_document_is_sent_to_its_customer_whenever_asked(doors: Doors) -> None:

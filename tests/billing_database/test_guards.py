@@ -424,7 +424,7 @@ FOUND = {
         "vehicles_have_on_what_is_paid_for"),
     "a refunded term that lasts": (
         "insert into caas.refunds (id, payment_id, amount, currency, reason, requested_by, state,"
-        " created_at, updated_at) select gen_random_uuid(), id, amount, currency, 'desistimiento',"
+        " created_at, updated_at) select gen_random_uuid(), id, amount, currency, 'credit note R',"
         f" 'x', 'succeeded', now(), now() from caas.payments where id = '{TAKEN}'",
         "what_is_undone_is_off"),
     "an account of who was erased": (

@@ -9,7 +9,7 @@ vehicle, and to callers who are for everybody; a correction is done once for an 
 """
 
 from datetime import date, datetime
-from typing import Final
+from typing import Final, Literal
 from uuid import UUID
 
 import msgspec
@@ -21,6 +21,7 @@ from caas.api.idempotency import once
 from caas.api.limits import PAGE_ROWS
 from caas.api.operation import JSON, Operation
 from caas.api.ownership import own_invoice, own_order, refuse_narrowed, refuse_other_customer
+from caas.api.personal_data import refuse_personal_data
 from caas.api.problems import CallRefusedError, Problem
 from caas.api.queries import Limit, QueryOf
 from caas.api.reconciliation import NO_CONTENT
@@ -54,10 +55,14 @@ class InvoiceQuery(
 
 
 class CreditNoteBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Why, and how much of it with its tax; without an amount all that is left."""
+    """Why, and how much of it with its tax; without an amount all that is left.
+
+    `term` says what becomes of a one-time service that still runs when nothing is left paid for it.
+    """
 
     reason: Reason
     amount: PositiveAmount | None = None
+    term: Literal["end", "keep"] | None = None
 
 
 class InvoiceSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,6 +103,7 @@ class ProposalAnswer(msgspec.Struct, frozen=True, kw_only=True):
     invoice: UUID
     amount: int
     reason: str
+    term: str | None
     proposed_by: str
     proposed_at: datetime
 
@@ -188,8 +194,10 @@ async def issue_credit_note(api: Api, call: Call) -> Answer:
     refuse_narrowed(call.by)
 
     async def correct() -> Answer:
+        invoice = await api.rooms.invoices.invoice(call.ids["invoice_id"])
+        await refuse_personal_data(api.rooms, invoice.customer, body.reason)
         done = await api.rooms.invoices.credit_notes.correct(
-            call.ids["invoice_id"], reason=body.reason, gross=body.amount, by=call.by.actor
+            invoice.id, reason=body.reason, gross=body.amount, term=body.term, by=call.by.actor
         )
         if done.note is None:
             assert done.proposal is not None, "a correction is issued or proposed"
@@ -295,6 +303,7 @@ def _proposal(proposal: CreditNoteProposal) -> ProposalAnswer:
         invoice=proposal.invoice,
         amount=proposal.gross,
         reason=proposal.reason,
+        term=proposal.term,
         proposed_by=proposal.proposed_by,
         proposed_at=proposal.proposed_at,
     )

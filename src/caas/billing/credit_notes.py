@@ -5,7 +5,8 @@ back in the same measure; what was written off was never paid, and no money move
 more than one person may decide about is proposed by one and agreed to by another.
 
 Rules a change must keep: together the credit notes of an invoice never take back more than it asked
-for; a credit note and what follows from it are one commit.
+for; a credit note, the refund it promises and what follows from it are one commit; it promises only
+what any refund may promise then.
 """
 
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from caas.billing_database.invoices import CREDIT_NOTE, Invoice, InvoiceRows
 from caas.billing_database.moves import move_of
 from caas.errors import ConflictError, RefusedError, UnavailableError
 from caas.notifications import Notifications
+from caas.payment_processing.credited_refunds import CreditedRefunds
 from caas.payment_processing.refund_calls import REFUND
 from caas.payment_processing.subscription_failure import DECLINED, LOSS_CAUSE
 from caas.rules import postings
@@ -58,38 +60,69 @@ class Correction:
     proposal: CreditNoteProposal | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """What is to be taken back, and what becomes of a service that nothing is paid for then."""
+
+    reason: str
+    gross: int | None
+    term: str | None
+
+
 class CreditNotes:
     """The desk at which invoices are corrected."""
 
     def __init__(
-        self, *, books: Books, letterhead: Letterhead, notifications: Notifications
+        self,
+        *,
+        books: Books,
+        letterhead: Letterhead,
+        notifications: Notifications,
+        refunds: CreditedRefunds,
     ) -> None:
-        """Issue under this letterhead."""
+        """Issue under this letterhead; what was paid goes back through `refunds`."""
         self._books = books
         self._letterhead = letterhead
         self._notifications = notifications
+        self._refunds = refunds
         self._rows = InvoiceRows(books.database)
         self._documents = DocumentRows(books.database)
         self._decisions = CreditNoteDecisions(books.database)
 
     async def correct(
-        self, invoice_id: UUID, *, reason: str, gross: int | None = None, by: Actor
+        self,
+        invoice_id: UUID,
+        *,
+        reason: str,
+        gross: int | None = None,
+        term: str | None = None,
+        by: Actor,
     ) -> Correction:
         """Issue a credit note, or propose it where it gives back what two people decide about.
+
+        `term` is "end" or "keep": what becomes of a service that nothing is paid for afterwards.
 
         Raises:
             InvoiceNotFoundError: there is no such invoice.
             InvalidReasonError: the reason is empty, too long, or holds a card number.
             NotCorrectableError: its charge has not ended, or less is left of it.
             DecisionPendingError: a proposal waits already.
+            RefundMustWaitError, RefundTooLargeError, TermDecisionRequiredError: the money it gives
+                back may not be promised now.
         """
         text = _checked(reason)
         invoice = await self._rows.get(invoice_id)
         async with self._books.database.connection() as connection:
             taken = await self._taken(invoice, gross, connection)
         if invoice.state != "paid" or not is_large(Money(taken, invoice.currency)):
-            return Correction(note=await self.issue(invoice_id, reason=text, gross=taken))
-        if not await self._decisions.propose(invoice_id, gross=taken, reason=text, by=by):
+            note = await self.issue(invoice_id, reason=text, gross=taken, term=term)
+            return Correction(note=note)
+        assert invoice.last_payment is not None, "what is paid has a payment"
+        await self._refunds.check(invoice.last_payment, amount=taken, reason=text, term=term)
+        proposed = await self._decisions.propose(
+            invoice_id, gross=taken, reason=text, term=term, by=by
+        )
+        if not proposed:
             raise dual_control.DecisionPendingError(invoice=str(invoice_id))
         return Correction(proposal=await self._decisions.proposed(invoice_id))
 
@@ -104,6 +137,8 @@ class CreditNotes:
             NothingProposedError, SamePersonError, ApprovalNeedsAccountError,
             ApproverNotValidError: as dual control has it.
             NotCorrectableError: less is left of the invoice by now.
+            RefundMustWaitError, RefundTooLargeError, TermDecisionRequiredError: the money it gives
+                back may not be promised now; the proposal waits on.
         """
         note_id = new_id()
 
@@ -111,7 +146,8 @@ class CreditNotes:
             agreed = await dual_control.approve(
                 self._decisions, invoice_id, by=by, within=connection
             )
-            await self._credit(invoice_id, note_id, agreed.reason, agreed.gross, connection)
+            wish = _Wish(agreed.reason, agreed.gross, agreed.term)
+            await self._credit(invoice_id, note_id, wish, connection)
 
         await self._books.database.in_transaction(together)
         return await self._rows.get(note_id)
@@ -128,18 +164,27 @@ class CreditNotes:
 
         await self._books.database.in_transaction(alone)
 
-    async def issue(self, invoice_id: UUID, *, reason: str, gross: int | None = None) -> Invoice:
+    async def issue(
+        self,
+        invoice_id: UUID,
+        *,
+        reason: str,
+        gross: int | None = None,
+        term: str | None = None,
+    ) -> Invoice:
         """Take back what an invoice asked for too much: `gross` of it, or all that is left.
 
         Raises:
             InvoiceNotFoundError: there is no such invoice.
             InvalidReasonError: the reason is empty, too long, or holds a card number.
             NotCorrectableError: its charge has not ended, or less is left of it.
+            RefundMustWaitError, RefundTooLargeError, TermDecisionRequiredError: the money it gives
+                back may not be promised now.
         """
-        text, note_id = _checked(reason), new_id()
+        wish, note_id = _Wish(_checked(reason), gross, term), new_id()
 
         async def alone(connection: Connection) -> None:
-            await self._credit(invoice_id, note_id, text, gross, connection)
+            await self._credit(invoice_id, note_id, wish, connection)
 
         await self._books.database.in_transaction(alone)
         return await self._rows.get(note_id)
@@ -154,11 +199,11 @@ class CreditNotes:
         return taken
 
     async def _credit(
-        self, invoice_id: UUID, note_id: UUID, reason: str, gross: int | None, within: Connection
+        self, invoice_id: UUID, note_id: UUID, wish: _Wish, within: Connection
     ) -> None:
         await self._rows.lock(invoice_id, within=within)
         invoice = await self._rows.get(invoice_id, within=within)
-        taken = await self._taken(invoice, gross, within)
+        taken = await self._taken(invoice, wish.gross, within)
         paid = invoice.last_payment if invoice.state == "paid" else None
         note = credit_note(
             invoice,
@@ -166,16 +211,21 @@ class CreditNotes:
             self._letterhead,
             await self._rows.now(within=within),
             gross=taken,
-            reason=reason,
+            reason=wish.reason,
             refund=derived_id(paid, REFUND, key_of(note_id)) if paid else None,
             note_id=note_id,
         )
         await self._documents.issue([note], within=within)
+        issued = await self._rows.get(note_id, within=within)
         if paid is None:
             await self._take_back_loss(invoice, note, within)
         else:
+            await self._refunds.promise(
+                paid, amount=taken, reason=refund_reason(issued), key=key_of(note_id),
+                term=wish.term, within=within,
+            )  # fmt: skip
             await self._books.work.add(REFUND_CREDIT_NOTE, note_id, within=within)
-        await self._tell(await self._rows.get(note_id, within=within), invoice, within)
+        await self._tell(issued, invoice, within)
 
     async def _take_back_loss(
         self, invoice: Invoice, note: NewDocument, within: Connection
@@ -215,6 +265,11 @@ class CreditNotes:
 def key_of(note_id: UUID) -> str:
     """Return the key of the refund that a credit note asks for: the same note, the same refund."""
     return f"credit-note:{note_id}"
+
+
+def refund_reason(note: Invoice) -> str:
+    """Return the reason of the refund that a credit note asks for."""
+    return f"credit note {note.full_number}"
 
 
 def _checked(reason: str) -> str:

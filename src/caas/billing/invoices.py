@@ -2,7 +2,7 @@
 
 Rules a change must keep: an invoice is never changed, what was wrong with it is taken back by a
 credit note; together the credit notes of an invoice never take back more than it asked for; what
-was paid is given back in the same measure, by the refund that the credit note leaves as open work.
+was paid is given back in the same measure, by the refund that the credit note's commit promised.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from datetime import date, datetime, time, timedelta
 from typing import Protocol
 from uuid import UUID
 
-from caas.billing.credit_notes import REFUND_CREDIT_NOTE, CreditNotes, key_of
+from caas.billing.credit_notes import REFUND_CREDIT_NOTE, CreditNotes, key_of, refund_reason
 from caas.billing.document import Document
 from caas.billing.document_pdf import to_pdf
 from caas.billing.document_xml import to_xml
@@ -24,6 +24,7 @@ from caas.billing_database.identifiers import new_id
 from caas.billing_database.invoices import PAGE_ROWS_MAX, Invoice, InvoiceRows
 from caas.notifications import Notifications
 from caas.open_work import Answer, Done, OpenWork
+from caas.payment_processing.credited_refunds import REQUESTED_BY, CreditedRefunds
 from caas.rules.mes_vencido import Month
 
 
@@ -54,6 +55,7 @@ class Invoices:
         notifications: Notifications,
         letterhead: Letterhead,
         refund: Refund,
+        credited_refunds: CreditedRefunds,
         public_url: str = "",
     ) -> None:
         """Write under this letterhead; give money back through `refund`.
@@ -66,7 +68,10 @@ class Invoices:
         self._letterhead = letterhead
         self._refund = refund
         self.credit_notes = CreditNotes(
-            books=books, letterhead=letterhead, notifications=notifications
+            books=books,
+            letterhead=letterhead,
+            notifications=notifications,
+            refunds=credited_refunds,
         )
         self._rows = InvoiceRows(books.database)
 
@@ -161,7 +166,7 @@ class Invoices:
         return invoice
 
     async def _refund_due(self, work: DueWork) -> Answer:
-        """Ask for the refund of a credit note; the same note is the same refund."""
+        """Begin the refund that a credit note promised; the same note is the same refund."""
         note = await self._rows.get(work.subject)
         assert note.corrects is not None, "a credit note corrects an invoice"
         invoice = await self._rows.get(note.corrects)
@@ -169,8 +174,8 @@ class Invoices:
         await self._refund(
             invoice.last_payment,
             amount=-note.gross,
-            reason=f"credit note {note.full_number}",
+            reason=refund_reason(note),
             key=key_of(note.id),
-            requested_by="billing",
+            requested_by=REQUESTED_BY,
         )
         return Done()

@@ -14,13 +14,13 @@ from caas.billing_database.connection import Connection, Database
 from caas.billing_database.identifiers import new_id
 
 PROPOSED: Final = """
-select id, invoice, gross, reason, proposed_by, proposed_account, proposed_at
+select id, invoice, gross, reason, term, proposed_by, proposed_account, proposed_at
   from credit_note_decisions where invoice = $1 and state = 'proposed'
 """
 PROPOSE: Final = """
 insert into credit_note_decisions (id, invoice, gross, reason, state, proposed_by,
-    proposed_account, proposed_at)
-values ($1, $2, $3, $4, 'proposed', $5, $6, db_now())
+    proposed_account, proposed_at, term)
+values ($1, $2, $3, $4, 'proposed', $5, $6, db_now(), $7)
 on conflict (invoice) where state = 'proposed' do nothing returning id
 """
 DECIDE: Final = """
@@ -38,6 +38,7 @@ class CreditNoteProposal:
     invoice: UUID
     gross: int
     reason: str
+    term: str | None
     proposed_by: str
     proposed_account: UUID | None
     proposed_at: datetime
@@ -57,10 +58,12 @@ class CreditNoteDecisions:
         row = await (within or self._database).fetchrow(PROPOSED, subject)
         return None if row is None else CreditNoteProposal(**dict(row))
 
-    async def propose(self, invoice: UUID, *, gross: int, reason: str, by: Actor) -> bool:
+    async def propose(
+        self, invoice: UUID, *, gross: int, reason: str, term: str | None, by: Actor
+    ) -> bool:
         """Write a proposal down; False when one waits already."""
         row = await self._database.fetchrow(
-            PROPOSE, new_id(), invoice, gross, reason, by.name, by.account
+            PROPOSE, new_id(), invoice, gross, reason, by.name, by.account, term
         )
         return row is not None
 

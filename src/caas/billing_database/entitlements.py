@@ -53,6 +53,7 @@ SYNC_BY_ID: Final = SYNC + " where e.id = $1"
 SYNC_OF_VEHICLE: Final = SYNC + " where e.vin = $1 order by e.service limit $2"
 LOCK: Final = "select lock_entitlement($1, $2)"
 END_TERM: Final = "select end_term($1, $2) as entitlement"
+KEEP_TERM: Final = "select keep_term($1, $2)"
 OF_ORDER: Final = """
 select t.id, e.vin, e.service, t.state, t.starts_at, t.ends_at, t.ended_because,
        coalesce(t.ends_at, 'infinity') > db_now() as lasts,
@@ -325,6 +326,10 @@ class Entitlements:
     async def end_term(self, term: UUID, because: str, *, within: Connection) -> bool:
         """End a granted term now; those behind it move up. False when it is not granted."""
         return await within.fetchval(END_TERM, term, because) is not None
+
+    async def keep_term(self, term: UUID, because: str, *, within: Connection) -> None:
+        """Record the decision that a granted term stays, with nothing left paid for it."""
+        await within.execute(KEEP_TERM, term, because)
 
 
 def obstacle(row: Row, *, vin: str, service: str) -> ConflictError | RefusedError:

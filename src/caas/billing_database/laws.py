@@ -311,7 +311,8 @@ LAWS: Final = (
             union all
             select t.id from entitlement_terms t join refunds r on r.payment_id = t.payment_id
             where t.state = 'granted' and coalesce(t.ends_at, 'infinity') > db_now()
-              and r.reason = 'desistimiento' and r.state <> 'failed'
+              and r.state <> 'failed'
+              and not exists (select from entitlement_changes c where c.term = t.id and c.kept)
             group by t.id, t.payment_id
            having sum(r.amount) >= (select captured_amount from payments where id = t.payment_id)
             union all

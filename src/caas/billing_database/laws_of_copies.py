@@ -265,7 +265,8 @@ COPIES: Final[tuple[tuple[str, str, str], ...]] = (
            union all
            select coalesce(t.id, c.term) from entitlement_terms t full join (
              select distinct on (term) term, state, starts_at, ends_at, because
-               from entitlement_changes order by term, at desc) c on c.term = t.id
+               from entitlement_changes where kept is null order by term, at desc) c
+               on c.term = t.id
             where c.term is null and t.state = 'ended'
                   and t.updated_at > (select ran_at from migrations where name like '0031%')
                or c.term is not null and (t.state, t.starts_at, t.ends_at, t.ended_because)

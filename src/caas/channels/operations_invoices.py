@@ -11,9 +11,10 @@ from urllib.parse import urlencode
 from uuid import UUID
 
 from caas.billing.credit_notes import CORRECTABLE, CreditNotes, NotCorrectableError
-from caas.billing_database.invoices import CREDIT_NOTE, Invoice
+from caas.billing_database.invoices import CREDIT_NOTE, SERVICE, Invoice
 from caas.channels.acting import acted, told
 from caas.channels.operations_payments import attachment
+from caas.channels.operations_refunds import TERMS
 from caas.channels.page_routes import OPERATIONS, NothingHereError, PageRoute, get, post
 from caas.channels.replies import Reply
 from caas.channels.rooms import Channels
@@ -49,12 +50,15 @@ async def invoice(channels: Channels, visit: Visit) -> Reply:
     """Show one document: what it says, and what can be done about it."""
     one = await _invoice(channels, visit)
     left = one.gross - one.credited
+    of_order = one.subject if one.kind == SERVICE else None
+    term = await channels.rooms.books.entitlements.of_order(of_order) if of_order else None
     return channels.page(
         visit, "operations/invoice.html", invoice=one, money_of=Money, left=left,
         document=await channels.rooms.invoices.document(one.id),
         proposal=await channels.rooms.invoices.credit_notes.proposed(one.id),
         correctable=one.kind != CREDIT_NOTE and one.state in CORRECTABLE and left > 0,
         needs_second=one.state == "paid" and is_large(Money(left, one.currency)),
+        asks_term=term is not None and term.state == "granted" and term.lasts,
         after=told(channels, visit), key=new_key(), me=visit.by.account,
     )  # fmt: skip
 
@@ -69,10 +73,14 @@ async def correct(channels: Channels, visit: Visit) -> Reply:
     """Issue a credit note, or propose it where a second person is needed."""
     one = await _invoice(channels, visit)
     reason, text = visit.form.get("reason", ""), visit.form.get("amount", "").strip()
+    term = visit.form.get("term", "")
 
     async def act(desk: CreditNotes, invoice_id: UUID) -> None:
         gross = _amount(text, one.currency) if text else None
-        await desk.correct(invoice_id, reason=reason, gross=gross, by=visit.by.actor)
+        await desk.correct(
+            invoice_id, reason=reason, gross=gross, term=term if term in TERMS else None,
+            by=visit.by.actor,
+        )  # fmt: skip
 
     return await _acted(channels, visit, act)
 

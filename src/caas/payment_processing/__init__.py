@@ -22,6 +22,7 @@ from caas.open_work import OpenWork
 from caas.ota_activation_engine import OtaActivationEngine
 from caas.payment_processing.authorising import Attempt
 from caas.payment_processing.charges import CaptureWonError, Charges
+from caas.payment_processing.credited_refunds import CreditedRefunds
 from caas.payment_processing.disputes import Disputes
 from caas.payment_processing.flow import Flows
 from caas.payment_processing.gateway_calls import PROBE, SYNCHRONOUS_PATIENCE_SECONDS
@@ -95,6 +96,7 @@ class PaymentProcessing:
         self._ota = ota_activation_engine
         self._pace = pace
         self.two_people = TwoPeople(books, unknown_outcomes)
+        self.credited_refunds = CreditedRefunds(books, refunds, service_withdrawal)
         self.refund_desk = RefundDesk(
             books, refund=self.refund_payment, check=self._check_refund, pace=pace
         )
@@ -253,9 +255,13 @@ class PaymentProcessing:
             NothingToRefundError: the payment took no money.
             RefundTooLargeError: more than is left of it.
         """
-        return await self._promised_refunds.promise(
+        refund = await self._promised_refunds.promise(
             payment_id, amount=amount, reason=reason, key=key, requested_by=requested_by
         )
+        payment = await self._books.payments.get(payment_id)
+        if payment.type is PaymentType.SERVICE:
+            await self._service_withdrawal.send_ended(payment.subject)
+        return refund
 
     async def service_withdrawal_period(self, service_order: UUID) -> WithdrawalPeriod:
         """Return whether a customer may withdraw from a service order now, and until when."""

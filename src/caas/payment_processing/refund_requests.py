@@ -65,20 +65,31 @@ class RefundRequests:
         Raises:
             NothingToRefundError, RefundMustWaitError, RefundTooLargeError: it is refused.
         """
-        refund_id = derived_id(wanted.payment_id, REFUND, wanted.key)
 
         async def written(connection: Connection) -> bool:
-            given_back = await self._rows.given_back(wanted.payment_id, within=connection)
-            if await self._rows.get(refund_id, within=connection) is not None:
-                return True
-            amount = await self._allowed(wanted, given_back, connection)
-            if amount is not None:
-                await self._add(refund_id, wanted, amount, connection)
-            if together_with is not None:
-                await together_with(connection)
-            return amount is not None
+            return await self.write_within(wanted, together_with, connection)
 
-        return refund_id if await self._books.database.in_transaction(written) else None
+        is_written = await self._books.database.in_transaction(written)
+        return derived_id(wanted.payment_id, REFUND, wanted.key) if is_written else None
+
+    async def write_within(
+        self, wanted: Wanted, together_with: Together | None, connection: Connection
+    ) -> bool:
+        """Write a refund down in a transaction of the caller's; False where `write` gives None.
+
+        Raises:
+            NothingToRefundError, RefundMustWaitError, RefundTooLargeError: it is refused.
+        """
+        refund_id = derived_id(wanted.payment_id, REFUND, wanted.key)
+        given_back = await self._rows.given_back(wanted.payment_id, within=connection)
+        if await self._rows.get(refund_id, within=connection) is not None:
+            return True
+        amount = await self._allowed(wanted, given_back, connection)
+        if amount is not None:
+            await self._add(refund_id, wanted, amount, connection)
+        if together_with is not None:
+            await together_with(connection)
+        return amount is not None
 
     async def check(self, payment_id: UUID, amount: int) -> None:
         """Refuse what could not be refunded now.

@@ -75,7 +75,7 @@ class Refunds:
         self._rows = RefundRows(books.database)
         self._disputes = Disputes(books)
         self._alert = alert or books.cases.open
-        self._requests = RefundRequests(books, self._rows, pace=pace)
+        self.requests = RefundRequests(books, self._rows, pace=pace)
         self._calls = RefundCalls(gateway, self._rows, pace=pace, alert=self._alert)
 
     def register(self, open_work: OpenWork) -> None:
@@ -143,14 +143,14 @@ class Refunds:
 
     async def next_key(self, payment_id: UUID, key: str) -> str:
         """Return the key to ask with again: the first whose refund has not failed."""
-        return await self._requests.next_key(payment_id, key)
+        return await self.requests.next_key(payment_id, key)
 
     async def check(self, payment_id: UUID, amount: int) -> None:
         """Refuse what could not be refunded now, as `request` would."""
-        await self._requests.check(payment_id, amount)
+        await self.requests.check(payment_id, amount)
 
     async def _requested(self, wanted: Wanted, together_with: Together | None) -> Refund | None:
-        refund_id = await self._requests.write(wanted, together_with)
+        refund_id = await self.requests.write(wanted, together_with)
         if refund_id is None:
             return None
         await self._carry_on_or_postpone(refund_id)

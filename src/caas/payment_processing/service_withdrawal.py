@@ -6,7 +6,7 @@ in the commit that decides it; the refund does not wait for the vehicle (decisio
 Rules a change must keep: withdrawing again changes nothing but what failed: a refund that could not
 be made is asked for again; the amount is what is left of the payment under its lock, never the
 caller's; nothing is refunded in full while its service is left on without a
-decision that says so.
+recorded decision that says so, whoever asks for the refund.
 """
 
 from dataclasses import dataclass
@@ -166,17 +166,10 @@ class ServiceWithdrawal:
         ended: list[OrderTerm] = []
 
         async def decide(connection: Connection) -> None:
-            """Look under the payment's lock at what this refund leaves, and end its term."""
             ended.clear()
-            sold = await self._books.entitlements.of_order(payment.subject, within=connection)
-            if sold is None or sold.state != GRANTED or not sold.lasts:
-                return
-            in_full = await self._refunds.left(payment.id, within=connection) <= 0
-            if in_full and term is None and reason != DESISTIMIENTO:
-                raise TermDecisionRequiredError(payment=str(payment.id))
-            if term == END or (term is None and in_full):
-                await self._end_term(sold, reason, within=connection)
-                ended.append(sold)
+            over = await self.decide_term(payment, reason=reason, term=term, within=connection)
+            if over is not None:
+                ended.append(over)
 
         refund = await self._refunds.request(
             payment.id,
@@ -189,6 +182,33 @@ class ServiceWithdrawal:
         for one in ended:
             await self._send(one)
         return refund
+
+    async def decide_term(
+        self, payment: Payment, *, reason: str, term: str | None, within: Connection
+    ) -> OrderTerm | None:
+        """Decide, after a refund was written down, what becomes of its term; return one it ended.
+
+        Raises:
+            TermDecisionRequiredError: nothing is left paid for it, and `term` is missing.
+        """
+        sold = await self._books.entitlements.of_order(payment.subject, within=within)
+        if sold is None or sold.state != GRANTED or not sold.lasts:
+            return None
+        in_full = await self._refunds.left(payment.id, within=within) <= 0
+        if in_full and term is None and reason != DESISTIMIENTO:
+            raise TermDecisionRequiredError(payment=str(payment.id))
+        if term == END or (term is None and in_full):
+            await self._end_term(sold, reason, within=within)
+            return sold
+        if in_full:
+            await self._books.entitlements.keep_term(sold.id, reason, within=within)
+        return None
+
+    async def send_ended(self, service_order: UUID) -> None:
+        """Send the vehicle what the end of an order's term left recorded for it, if it did."""
+        term = await self._books.entitlements.of_order(service_order)
+        if term is not None and term.state == ENDED:
+            await self._send(term)
 
     async def _undo(self, service_order: UUID, *, requested_by: str, by_customer: bool) -> bool:
         """Undo the payment of an order; False while it is open, which a customer is told.

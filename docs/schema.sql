@@ -709,6 +709,15 @@ CREATE FUNCTION caas.has_vehicle(p_customer uuid, p_vin text) RETURNS boolean
                     and o.state = 'delivered')
 $$;
 
+CREATE FUNCTION caas.keep_term(p_term uuid, p_because text) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'caas', 'pg_temp'
+    AS $$
+  insert into entitlement_changes (term, state, starts_at, ends_at, because, at, kept)
+  select id, state, starts_at, ends_at, p_because, db_now(), true
+    from entitlement_terms where id = p_term and state = 'granted'
+$$;
+
 CREATE FUNCTION caas.lock_entitlement(p_vin text, p_service text) RETURNS uuid
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'caas', 'pg_temp'
@@ -1864,12 +1873,14 @@ CREATE TABLE caas.credit_note_decisions (
     decided_by text,
     decided_account uuid,
     decided_at timestamp with time zone,
+    term text,
     CONSTRAINT credit_note_decisions_check CHECK (((state = 'proposed'::text) = (decided_by IS NULL))),
     CONSTRAINT credit_note_decisions_check1 CHECK (((decided_by IS NULL) = (decided_at IS NULL))),
     CONSTRAINT credit_note_decisions_check2 CHECK (((decided_by IS NOT NULL) OR (decided_account IS NULL))),
     CONSTRAINT credit_note_decisions_gross_check CHECK ((gross > 0)),
     CONSTRAINT credit_note_decisions_reason_check CHECK (((length(reason) >= 1) AND (length(reason) <= 200))),
-    CONSTRAINT credit_note_decisions_state_check CHECK ((state = ANY (ARRAY['proposed'::text, 'agreed'::text, 'withdrawn'::text])))
+    CONSTRAINT credit_note_decisions_state_check CHECK ((state = ANY (ARRAY['proposed'::text, 'agreed'::text, 'withdrawn'::text]))),
+    CONSTRAINT credit_note_decisions_term_check CHECK ((term = ANY (ARRAY['end'::text, 'keep'::text])))
 );
 
 CREATE TABLE caas.customers (
@@ -2095,7 +2106,9 @@ CREATE TABLE caas.entitlement_changes (
     ends_at timestamp with time zone,
     because text,
     at timestamp with time zone NOT NULL,
-    id bigint NOT NULL
+    id bigint NOT NULL,
+    kept boolean,
+    CONSTRAINT entitlement_changes_kept_check CHECK (kept)
 );
 
 ALTER TABLE caas.entitlement_changes ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
@@ -4057,7 +4070,7 @@ CREATE TRIGGER is_credited_in_the_end AFTER UPDATE OF state ON caas.refunds FOR 
 
 ALTER TABLE caas.refunds ENABLE ALWAYS TRIGGER is_credited_in_the_end;
 
-CREATE TRIGGER is_decided_once BEFORE UPDATE ON caas.credit_note_decisions FOR EACH ROW WHEN (((old.state <> 'proposed'::text) OR (((((((new.id IS DISTINCT FROM old.id) OR (new.invoice IS DISTINCT FROM old.invoice)) OR (new.gross IS DISTINCT FROM old.gross)) OR (new.reason IS DISTINCT FROM old.reason)) OR (new.proposed_by IS DISTINCT FROM old.proposed_by)) OR (new.proposed_account IS DISTINCT FROM old.proposed_account)) OR (new.proposed_at IS DISTINCT FROM old.proposed_at)))) EXECUTE FUNCTION caas.refuse_other_decision();
+CREATE TRIGGER is_decided_once BEFORE UPDATE ON caas.credit_note_decisions FOR EACH ROW WHEN (((old.state <> 'proposed'::text) OR ((((((((new.id IS DISTINCT FROM old.id) OR (new.invoice IS DISTINCT FROM old.invoice)) OR (new.gross IS DISTINCT FROM old.gross)) OR (new.reason IS DISTINCT FROM old.reason)) OR (new.term IS DISTINCT FROM old.term)) OR (new.proposed_by IS DISTINCT FROM old.proposed_by)) OR (new.proposed_account IS DISTINCT FROM old.proposed_account)) OR (new.proposed_at IS DISTINCT FROM old.proposed_at)))) EXECUTE FUNCTION caas.refuse_other_decision();
 
 ALTER TABLE caas.credit_note_decisions ENABLE ALWAYS TRIGGER is_decided_once;
 
@@ -4758,6 +4771,8 @@ GRANT ALL ON FUNCTION caas.follow_subscription() TO caas_app;
 GRANT ALL ON FUNCTION caas.free_work_of(p_processes integer[], p_kinds text[]) TO caas_app;
 
 GRANT ALL ON FUNCTION caas.has_vehicle(p_customer uuid, p_vin text) TO caas_app;
+
+GRANT ALL ON FUNCTION caas.keep_term(p_term uuid, p_because text) TO caas_app;
 
 GRANT ALL ON FUNCTION caas.lock_entitlement(p_vin text, p_service text) TO caas_app;
 

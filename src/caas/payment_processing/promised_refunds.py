@@ -1,7 +1,7 @@
 """Refunds that are owed whatever happens: now, or when nothing stands in the way any more.
 
 Whoever decides that money goes back, and cannot ask again, promises it: desistimiento, a factory
-that refuses, a credit note. What a dispute has taken by then is not paid again, the rest is.
+that refuses. What a dispute has taken by then is not paid again, the rest is.
 
 Rules a change must keep: a promise is work until it is kept; the same key is the same refund.
 """

@@ -13,8 +13,10 @@ from caas.external_systems.payment_gateway import DisputeStatus, GatewayDispute
 from caas.payment_processing.disputes import Disputes
 from caas.rules.payment_states import PaymentState
 from caas.rules.payment_types import PaymentType
+from caas.rules.scopes import Scope
 from tests.api.conftest import ASLEEP, SOMEBODYS_PAYMENT, Doors, Reply
 from tests.house import VIN
+from tests.people import employed, key_of
 
 
 async def wanted(
@@ -329,6 +331,26 @@ async def test_settled_money_is_given_back_and_never_more_than_it_was(doors: Doo
     assert more.status in {409, 422}
     seen = (await doors.get(f"/v1/payments/{payment.id}")).json
     assert [refund["amount"] for refund in seen["refunds"]] == [1000]
+
+
+async def test_a_persons_key_refunds_no_more_than_the_person_may_alone(doors: Doors) -> None:
+    house = doors.house
+    payment = await house.settled()
+    person = await employed(house.database, "bea@example.com")
+    other = await employed(house.database, "eva@example.com")
+    made = await key_of(house.database, person, "beas-key", Scope.OPERATIONS, activated_by=other)
+    headers = {"authorization": f"Bearer {made.key}"}
+    path = f"/v1/payments/{payment.id}/refunds"
+
+    large = await doors.post(
+        path, {"amount": 50_001, "reason": "goodwill"}, caller=None, headers=headers
+    )
+    small = await doors.post(
+        path, {"amount": 100, "reason": "goodwill"}, caller=None, headers=headers
+    )
+
+    assert (large.status, large.json["code"]) == (403, "refund_needs_two_people"), large.body
+    assert small.status in {201, 202}, small.body
 
 
 async def test_a_refund_that_must_wait_is_a_conflict_that_says_for_what(doors: Doors) -> None:

@@ -18,15 +18,29 @@ from caas.api.personal_data import refuse_personal_data
 from caas.api.rooms import Api
 from caas.billing_database.idempotency import hashed
 from caas.billing_database.payments import Payment
+from caas.errors import RefusedError
 from caas.payment_processing import SettlementNotice
+from caas.rules.discrepancies import is_large
+from caas.rules.money import Money
 from caas.rules.payment_states import PaymentState
 
 OK: Final = 200
+FORBIDDEN: Final = 403
 REFUND_ENDED: Final = frozenset({"succeeded", "failed"})
 VOID: Final = BodyOf(VoidBody)
 SETTLEMENT: Final = BodyOf(SettlementBody)
 DELIVERY: Final = BodyOf(DeliveryBody)
 REFUND: Final = BodyOf(RefundBody)
+
+
+class RefundNeedsTwoPeopleError(RefusedError):
+    """A refund above the limit is not one person's, with a session or with a key of theirs.
+
+    Propose it on the console's page of the payment, where a colleague agrees to it.
+    """
+
+    code = "refund_needs_two_people"
+    http_status = FORBIDDEN
 
 
 async def void_payment(api: Api, call: Call) -> Answer:
@@ -67,7 +81,10 @@ async def record_settlement(api: Api, call: Call) -> Answer:
 
 
 async def refund_payment(api: Api, call: Call) -> Answer:
-    """Give money back that was received: desistimiento, and whatever else needs it."""
+    """Give money back that was received: desistimiento, and whatever else needs it.
+
+    A system decides by its own rules; a person, whose key it may be, only up to the limit.
+    """
     body = REFUND.read(call.body)
     payment_id = call.ids["payment_id"]
 
@@ -75,6 +92,8 @@ async def refund_payment(api: Api, call: Call) -> Answer:
         owned = await own_payment(api.rooms, call.by, payment_id)
         refuse_customers_own(call.by)
         await refuse_personal_data(api.rooms, owned.customer, body.reason)
+        if call.by.account is not None and is_large(Money(body.amount, owned.currency)):
+            raise RefundNeedsTwoPeopleError
         given_back = await api.rooms.payment_processing.refund_payment(
             payment_id,
             amount=body.amount,

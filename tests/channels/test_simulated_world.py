@@ -110,7 +110,9 @@ async def test_time_is_not_moved_where_not_all_the_world_is_simulated(engineer: 
 
 
 async def test_a_platform_with_real_partners_has_none_of_it(town: Town, engineer: Client) -> None:
-    settings = ChannelSettings(public_url=town.url, zone=ZONE, sign_in_keys=SIGN_IN_KEYS)
+    settings = ChannelSettings(
+        public_url=town.url, zone=ZONE, sign_in_keys=SIGN_IN_KEYS, second_factor_required=False
+    )
     entrance = build_channels(rooms_of_channels(town.platform), settings)
     page = await engineer.get("/account")
     cookies = engineer.session.cookie_jar.filter_cookies(URL(town.url))

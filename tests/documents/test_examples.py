@@ -13,7 +13,7 @@ from docs.generate import ROOT, documents
 from tests.first_minutes.checkout import ADDRESS, PATH, Checkout, cloned
 
 WITH_EXAMPLES = ("README.md", "docs/integrating.md")
-WITH_CONSOLES = ("README.md", "docs/operations.md")
+WITH_CONSOLES = ("README.md", "docs/operations.md", "docs/auditing.md")
 EXAMPLE = re.compile(r"^```sh\n(.*?)^```", re.DOTALL | re.MULTILINE)
 CONSOLE = re.compile(r"^```console\n(.*?)^```", re.DOTALL | re.MULTILINE)
 COMMAND = re.compile(r"^\$ (.*)$", re.MULTILINE)
@@ -23,6 +23,7 @@ ELSEWHERE = {
     "./caas up": "the platform of these tests",
     " ID": "tests/reconciliation/test_command_line.py",
     "--date": "tests/reconciliation/test_command_line.py",
+    "--against": "tests/start_up/test_history_commands.py",
     "$SERVER": "a server of the operators' own",
 }
 UP_SECONDS_MAX = 120.0

@@ -31,6 +31,11 @@ CHECKS: Final = {
 
 def main(names: list[str]) -> int:
     """Run the named checks, or all; print what fails; return how the process should end."""
+    if names[:1] in (["-h"], ["--help"]):
+        sys.stdout.write(
+            f"Usage: ./caas check [NAME ...]\n\nAll checks, or: {', '.join(CHECKS)}.\n"
+        )
+        return 0
     unknown = sorted(set(names) - set(CHECKS))
     if unknown:
         sys.stderr.write(f"No such check: {', '.join(unknown)}. There are: {', '.join(CHECKS)}.\n")

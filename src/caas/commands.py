@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Coroutine, Sequence
+from datetime import date
 from enum import IntEnum
 from typing import Annotated, Any, Final, TypeVar
 
@@ -55,6 +56,7 @@ INTERRUPTED: Final = ExitStatus.INTERRUPTED
 Result = TypeVar("Result")
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document instead of a table.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask first.")]
 
 
 def run_command(work: Coroutine[Any, Any, None], *, when_stopped: int = 0) -> None:
@@ -115,6 +117,26 @@ async def guarded(work: Coroutine[Any, Any, Result]) -> Result:
 def status_of(error: CaasError) -> ExitStatus:
     """Return how a command ends that ends with this error."""
     return ExitStatus.REFUSED if isinstance(error, RefusedError) else ExitStatus.ENVIRONMENT
+
+
+def parse_day(text: str) -> date:
+    """Read a day as the commands take it."""
+    try:
+        return date.fromisoformat(text)
+    except ValueError as error:
+        raise typer.BadParameter("a day is written as 2026-11-19") from error
+
+
+def ask(question: str) -> None:
+    """Go on only when a person says so.
+
+    Raises:
+        BadParameter: nobody is there to be asked.
+    """
+    if not sys.stdin.isatty():
+        raise typer.BadParameter("there is nobody to ask; add it", param_hint="--yes")
+    if not typer.confirm(question):
+        raise typer.Exit(ExitStatus.REFUSED)
 
 
 def print_table(rows: Sequence[Sequence[str]]) -> None:

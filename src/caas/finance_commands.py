@@ -13,7 +13,7 @@ import typer
 
 from caas.billing_database.actors import Actor
 from caas.billing_database.gateway_claims import GatewayClaim
-from caas.commands import AsJson, print_json, print_table
+from caas.commands import AsJson, parse_day, print_json, print_table
 from caas.payment_processing.reconciliation import Reconciliation
 from caas.payment_processing.reconciliation.bulk import BulkRule, ClaimStatus
 from caas.payment_processing.reconciliation.finance_terms import FeeRefusedError
@@ -22,7 +22,6 @@ from caas.reconciling import (
     Note,
     at_the_desk,
     discrepancies,
-    parse_day,
     reading,
 )
 from caas.rules.discrepancies import DiscrepancyKind, Resolution

@@ -24,6 +24,9 @@ from caas.commands import (
     FINDINGS,
     INTERRUPTED,
     AsJson,
+    Yes,
+    ask,
+    parse_day,
     print_json,
     print_table,
     run_command,
@@ -49,14 +52,6 @@ FORMS: Final = ("csv", "json", "pdf")
 discrepancies = typer.Typer(
     help="What differs between the gateway's reports and our records.", no_args_is_help=True
 )
-
-
-def parse_day(text: str) -> date:
-    """Read a day as the commands take it."""
-    try:
-        return date.fromisoformat(text)
-    except ValueError as error:
-        raise typer.BadParameter("a day is written as 2026-11-19") from error
 
 
 Day = Annotated[
@@ -181,8 +176,10 @@ def position(
     reading(work)
 
 
-def seal(day: Day, by: By, *, as_json: AsJson = False) -> None:
+def seal(day: Day, by: By, *, yes: Yes = False, as_json: AsJson = False) -> None:
     """Seal a closed day; nothing of it changes any more."""
+    if not yes:
+        ask(f"Seal {day} for ever? Nothing of it changes any more.")
 
     async def work(room: Reconciliation) -> None:
         sealed = await room.seal(day, by=by)

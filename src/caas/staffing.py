@@ -7,7 +7,6 @@ Rules a change must keep: a command decides nothing that the channels do not; no
 printed or stored by it.
 """
 
-import sys
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Literal
 
@@ -18,7 +17,7 @@ from caas import app, local_machine
 from caas.billing_database import connection
 from caas.billing_database.accounts import Role, StaffMember
 from caas.channels import StaffAccounts
-from caas.commands import INTERRUPTED, AsJson, ExitStatus, run_command
+from caas.commands import INTERRUPTED, AsJson, Yes, ask, run_command
 from caas.settings import read_settings
 
 staff = typer.Typer(help="Accounts of people who work here.", no_args_is_help=True)
@@ -76,29 +75,17 @@ def link(login: Login) -> None:
 def disable(
     login: Login,
     *,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask first.")] = False,
+    yes: Yes = False,
 ) -> None:
     """Close an account at once and for ever, whoever is signed in with it."""
     if not yes:
-        _ask(f"Close the account {login} for ever? Its sessions and its links end now.")
+        ask(f"Close the account {login} for ever? Its sessions and its links end now.")
 
     async def work(accounts: StaffAccounts) -> None:
         await accounts.disable(login)
         typer.echo(f"{login} is disabled.")
 
     _at_the_desk(work)
-
-
-def _ask(question: str) -> None:
-    """Go on only when a person says so.
-
-    Raises:
-        BadParameter: nobody is there to be asked.
-    """
-    if not sys.stdin.isatty():
-        raise typer.BadParameter("there is nobody to ask; add it", param_hint="--yes")
-    if not typer.confirm(question):
-        raise typer.Exit(ExitStatus.REFUSED)
 
 
 def _at_the_desk(work: Desk) -> None:

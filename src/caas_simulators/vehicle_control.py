@@ -1,15 +1,6 @@
 """The control plane of the simulated vehicles, and the oracle of what they really did.
 
-It is no part of what a real vehicle has. Paths:
-- `GET /_control/fleet` (`?latest=20`), `GET /_control/vehicles/{vin}`: key, manner, services
-  really active.
-- `PUT /_control/command-keys`: the keys that may sign commands, as the platform publishes them.
-- `POST /_control/vehicles` `{vin, behaviour?...}`: a new car (or the one with this VIN).
-- `POST /_control/vehicles/{vin}` `{behaviour, reason?, delay_seconds?, only?, times?}`.
-- `POST /_control/vehicles/{vin}/wake`: an optional manner as body.
-- `POST /_control/vehicles/{vin}/say` `{acknowledgement: {command_id, epoch, payment_id, service,
-  action, status, status_reason, at}, behaviour?}`: an acknowledgement nobody asked for, signed or
-  forged.
+It is no part of what a real vehicle has. `GET /_control/` lists what it can do.
 
 Rules: an unknown field or behaviour is refused; nothing is changed by a refused call.
 """
@@ -23,6 +14,17 @@ from caas_simulators.vehicle_command_keys import PublishedKeys, known_keys
 from caas_simulators.vehicle_fleet import Fleet
 
 VEHICLES = "/_control/vehicles"
+PATHS = {
+    "GET /_control/": "this list, with every behaviour of a car",
+    "GET /_control/fleet": "every car; ?latest=20 for the newest",
+    "GET /_control/vehicles/{vin}": "its key, its manner, and the services that are really active",
+    "PUT /_control/command-keys": "the keys that may sign commands, as they are published",
+    "POST /_control/vehicles": "{vin, behaviour?, reason?} a new car, or the one with this VIN",
+    "POST /_control/vehicles/{vin}": "{behaviour, reason?, delay_seconds?, only?, times?} manner",
+    "POST /_control/vehicles/{vin}/wake": "wake it; an optional manner as body",
+    "POST /_control/vehicles/{vin}/say": "{acknowledgement: {command_id, epoch, payment_id, "
+    "service, action, status, status_reason, at}, behaviour?} what nobody asked for",
+}
 
 
 class NewCar(msgspec.Struct, forbid_unknown_fields=True):
@@ -63,6 +65,8 @@ class FleetControl:
     def _routed(self, request: Request) -> Answer:
         path = request.path.rstrip("/")
         match request.method, path:
+            case "GET", "/_control":
+                return json_answer(200, {"paths": PATHS, "behaviours": [*Behaviour]})
             case "GET", "/_control/fleet":
                 latest = request.query.get("latest", "")
                 cars = [*self._fleet.cars.values()]

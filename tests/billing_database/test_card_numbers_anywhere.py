@@ -47,3 +47,24 @@ async def test_two_columns_beside_each_other_are_not_read_as_one_number(
         await owner.close()
 
     assert not any(found.broken for found in findings)
+
+
+async def test_a_table_that_may_not_be_read_is_a_finding_and_the_others_are_read(
+    database: Database,
+) -> None:
+    owner = await asyncpg.connect(database.dsn)
+    try:
+        await owner.execute(
+            "create table caas.a_closed_one (kept text);"
+            "revoke all on caas.a_closed_one from caas_app;"
+            "create table caas.later (id integer primary key, kept text);"
+            "grant select on caas.later to caas_app;"
+            "insert into caas.later values (7, '4111111111111111')"
+        )
+        findings = await self_check.self_check(database)
+        await owner.execute("drop table caas.a_closed_one; drop table caas.later")
+    finally:
+        await owner.close()
+
+    (found,) = [one for one in findings if one.law is NO_CARD_NUMBER]
+    assert found.examples == ("a_closed_one: cannot be read", "later: 7")

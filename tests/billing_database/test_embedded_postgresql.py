@@ -135,6 +135,24 @@ async def test_a_server_killed_in_the_middle_of_its_work_comes_back_with_every_c
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+async def test_a_server_that_was_stopped_for_a_while_is_kept(
+    postgresql: EmbeddedPostgresql, data_dir: Path
+) -> None:
+    dsn = await postgresql.start(data_dir)
+    server = files.postmaster(data_dir / "postgresql").pid
+    keeper = int(Path(f"/proc/{server}/stat").read_text().rpartition(")")[2].split()[1])
+
+    os.kill(server, signal.SIGSTOP)
+    await state_is(server, "T")
+    await heard_of_child(keeper)
+    os.kill(server, signal.SIGCONT)
+
+    assert await value(dsn, "select 'still here'") == "still here"
+    assert Path(f"/proc/{keeper}").exists()
+    assert files.postmaster(data_dir / "postgresql").pid == server
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 async def test_a_pid_that_another_process_has_got_does_not_keep_the_server_out(
     postgresql: EmbeddedPostgresql, data_dir: Path
 ) -> None:
@@ -260,6 +278,21 @@ async def value(dsn: str, query: str) -> str:
         return str(await connection.fetchval(query))
     finally:
         await connection.close()
+
+
+async def state_is(pid: int, state: str) -> None:
+    """Wait until the process is in this state."""
+    async with asyncio.timeout(30):
+        while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != state:
+            await asyncio.sleep(0.01)
+
+
+async def heard_of_child(pid: int) -> None:
+    """Wait until no signal is on its way to the process, and it sleeps again."""
+    async with asyncio.timeout(30):
+        while "SigPnd:\t0000000000000000" not in Path(f"/proc/{pid}/status").read_text():
+            await asyncio.sleep(0.01)
+    await state_is(pid, "S")
 
 
 async def gone(path: Path) -> None:

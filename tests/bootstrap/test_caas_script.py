@@ -75,6 +75,45 @@ def test_help_needs_no_set_up(checkout: Path) -> None:
     assert not (checkout / ".caas").exists()
 
 
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [
+        (["setup", "--help"], 0),
+        (["setup", "--nonsense"], 2),
+        (["setup", "extra"], 2),
+        (["run", "--help"], 0),
+        (["run", "--nonsense"], 2),
+    ],
+    ids=str,
+)
+def test_help_and_wrong_usage_of_the_script_set_nothing_up(
+    checkout: Path, words: list[str], status: int
+) -> None:
+    ended = caas(checkout, *words)
+
+    assert ended.returncode == status
+    assert f"Usage: ./caas {words[0]}" in ended.stdout + ended.stderr
+    assert not (checkout / ".caas").exists()
+
+
+def test_a_program_that_is_not_there_is_wrong_usage(checkout: Path) -> None:
+    pretend_set_up(checkout)
+
+    ended = caas(checkout, "run", "nosuch")
+
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("caas: 'nosuch' cannot be run: No such file or directory.")
+
+
+def test_the_checks_have_a_help_that_names_them(checkout: Path) -> None:
+    pretend_set_up(checkout)
+
+    help_, unknown = caas(checkout, "check", "--help"), caas(checkout, "check", "--nonsense")
+
+    assert (help_.returncode, "dead-code" in help_.stdout) == (0, True)
+    assert (unknown.returncode, "No such check: --nonsense" in unknown.stderr) == (2, True)
+
+
 def test_a_missing_lock_file_is_named(checkout: Path) -> None:
     (checkout / "uv.lock").unlink()
 

@@ -137,7 +137,8 @@ async def test_a_day_is_reconciled_investigated_reported_and_sealed(
     both = await caas("discrepancies", "show", found["id"])
     again = await caas("reconcile", *day, "--json")
     report = await caas("report", *day, "--out", paper)
-    sealed = await caas("seal", *day, "--by", "Luis")
+    unasked = await caas("seal", *day, "--by", "Luis")
+    sealed = await caas("seal", *day, "--by", "Luis", "--yes")
     late = await caas("reconcile", *day)
 
     assert (first.status, "open discrepancies" in first.out) == (1, True)
@@ -148,6 +149,7 @@ async def test_a_day_is_reconciled_investigated_reported_and_sealed(
     assert "resolved: correct_by_entry" in both.out
     assert (again.status, again.json["day"]["verdict"]) == (0, "closed")
     assert (report.status, paper.read_bytes()[:4]) == (0, b"%PDF")
+    assert (unasked.status, "there is nobody to ask" in unasked.err) == (2, True)
     assert (sealed.status, "sealed by Luis" in sealed.out) == (0, True)
     assert (late.status, f"{office.today} is sealed" in late.out) == (0, True)
 

@@ -49,6 +49,15 @@ async def test_the_same_seed_makes_the_same_cars_with_the_same_keys() -> None:
     assert first.public_key(first.cars[VIN]) != other.public_key(other.cars[VIN])
 
 
+async def test_the_control_plane_lists_what_it_can_do(http: aiohttp.ClientSession) -> None:
+    async with http.get("/_control/") as response:
+        told = await response.json()
+
+    assert response.status == 200
+    assert "POST /_control/vehicles/{vin}/wake" in told["paths"]
+    assert told["behaviours"] == [*Behaviour]
+
+
 async def test_the_oracle_tells_what_is_really_active_and_how_often_it_was_applied(
     vehicles: Vehicles, http: aiohttp.ClientSession
 ) -> None:

@@ -16,7 +16,7 @@ import sys
 
 def main(lock_path: str, command: list[str]) -> None:
     """Run the command until it ends by itself or nobody holds the lock any longer."""
-    signal.signal(signal.SIGCHLD, lambda *_: sys.exit())
+    signal.signal(signal.SIGCHLD, end_with_server)
     lock = os.open(lock_path, os.O_RDWR)
     server = os.posix_spawn(command[0], command, os.environ)  # noqa: TID251 - as it was given
     try:
@@ -24,6 +24,12 @@ def main(lock_path: str, command: list[str]) -> None:
     finally:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         stop(server)
+
+
+def end_with_server(*_: object) -> None:
+    """End when the server has ended; the signal also comes when it was stopped, or goes on."""
+    if os.waitpid(-1, os.WNOHANG)[0]:
+        os._exit(0)  # nothing is left to stop
 
 
 def stop(server: int) -> None:

@@ -31,7 +31,7 @@ select id, kind, subject, sentence, facts, owner, status, resolution, opened_at,
 """
 CLOSE = """
 update cases set status = 'resolved', resolution = $3, owner = $4, resolved_at = db_now()
- where kind = $1 and subject = $2 and status = 'open'
+ where kind = $1 and subject = $2 and status = 'open' and facts @> $5
 """
 RESOLVE = """
 update cases set status = 'resolved', resolution = $2, owner = $3, resolved_at = db_now()
@@ -125,10 +125,12 @@ class Cases:
         *,
         resolution: str,
         owner: str,
+        facts: dict[str, Any] | None = None,
         within: Connection | None = None,
     ) -> None:
-        """Close the open case of a kind for a subject, if there is one, saying how it ended."""
-        await (within or self.database).fetch(CLOSE, kind, subject, resolution, owner)
+        """Close the open case of a kind for a subject, of these facts, saying how it ended."""
+        by = within or self.database
+        await by.fetch(CLOSE, kind, subject, resolution, owner, facts or {})
 
     async def get(self, case_id: UUID) -> Case:
         """Return a case, open or resolved.

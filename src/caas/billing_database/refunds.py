@@ -41,6 +41,21 @@ select id, payment_id, amount, currency, reason, requested_by, state, outcome, g
 """
 ONE: Final = COLUMNS + " where id = $1"
 OF_PAYMENT: Final = COLUMNS + " where payment_id = $1 order by created_at"
+# Refunds that reconciliation has asked for, and noted, are at the gateway and no rows of `refunds`.
+NOTED: Final = """
+select e.facts->>'refund' as id, (e.facts->>'amount')::bigint as amount
+  from discrepancies d join discrepancy_events e on e.discrepancy_id = d.id
+ where d.payment_id = $1 and e.facts ? 'refund' and e.facts ? 'amount'
+"""
+# Whose refunds at the gateway may differ from ours: one failed here, or one was made elsewhere.
+IS_DOUBTFUL: Final = """
+select exists (select from refunds where payment_id = $1 and state = 'failed')
+    or exists (select from cases where subject = $1 and kind = 'refund_contradiction') as it_is
+"""
+WAS_TOLD: Final = """
+select exists (select from cases where subject = $1 and kind = 'refund_contradiction'
+                  and facts->>'refund' = $2) as it_was
+"""
 BY_GATEWAY_ID: Final = COLUMNS + " where gateway_refund_id = $1"
 SET: Final = """
 update refunds set state = $2, outcome = $3, gateway_refund_id = coalesce($4, gateway_refund_id),
@@ -204,6 +219,21 @@ class Refunds:
         """Return a payment's refunds, oldest first."""
         rows = await (within or self._database).fetch(OF_PAYMENT, payment_id)
         return [Refund(**dict(row)) for row in rows]
+
+    async def noted(self, payment_id: UUID) -> dict[str, int]:
+        """Return the amounts of the refunds of a payment that reconciliation made, by their id."""
+        rows = await self._database.fetch(NOTED, payment_id)
+        return {str(row["id"]): int(row["amount"]) for row in rows}
+
+    async def is_doubtful(self, payment_id: UUID) -> bool:
+        """Say whether the gateway may have refunded more of a payment than is known here."""
+        row = await self._database.fetchrow(IS_DOUBTFUL, payment_id)
+        return row is not None and bool(row["it_is"])
+
+    async def was_told(self, payment_id: UUID, gateway_refund_id: str) -> bool:
+        """Say whether a refund of nobody here was ever a case, open or closed."""
+        row = await self._database.fetchrow(WAS_TOLD, payment_id, gateway_refund_id)
+        return row is not None and bool(row["it_was"])
 
     async def set(
         self,

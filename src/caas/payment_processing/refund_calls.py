@@ -17,6 +17,7 @@ from caas.external_systems.payment_gateway import GatewayRefund, PaymentGateway,
 from caas.open_work import Again
 from caas.payment_processing.flow import Alert
 from caas.payment_processing.gateway_calls import KeyLifetime, Refused, Unanswered, key_of, persist
+from caas.payment_processing.strange_refunds import StrangeRefunds, listed_id
 from caas.rules.pace import Pace
 
 REFUND: Final = "refund"
@@ -35,11 +36,18 @@ class RefundCalls:
     """Asks the gateway for refunds and about refunds."""
 
     def __init__(
-        self, gateway: PaymentGateway, rows: RefundRows, *, pace: Pace, alert: Alert
+        self,
+        gateway: PaymentGateway,
+        rows: RefundRows,
+        strange: StrangeRefunds,
+        *,
+        pace: Pace,
+        alert: Alert,
     ) -> None:
         """Ask this gateway; `alert` is told of what nobody knows."""
         self._gateway = gateway
         self._rows = rows
+        self._strange = strange
         self._pace = pace
         self._alert = alert
 
@@ -63,10 +71,21 @@ class RefundCalls:
             case Refused(error) if answer.maybe_done:
                 return await self._unanswered(payment, refund, error.sentence)
             case Refused():
-                return answer
+                return await self._refused(payment, refund, answer)
             case told:
                 await self._rows.set(refund.id, "sent", gateway_refund_id=told.id)
                 return told
+
+    async def _refused(self, payment: Payment, refund: Refund, answer: Refused) -> Told:
+        """Believe a refusal of what the gateway does not have: some have it, and say no."""
+        try:
+            made, _ = await self._strange.found(payment, refund)
+        except GatewayFailure as failure:
+            return await self._unanswered(payment, refund, failure.sentence)
+        if made is None:
+            return answer
+        await self._rows.set(refund.id, "sent", gateway_refund_id=listed_id(made))
+        return made
 
     async def ask(self, payment: Payment, refund: Refund) -> Told:
         """Say how far a refund is that was sent, or may have been."""

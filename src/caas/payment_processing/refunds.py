@@ -39,6 +39,7 @@ from caas.payment_processing.refund_calls import (
 )
 from caas.payment_processing.refund_refusals import REFUNDABLE
 from caas.payment_processing.refund_requests import RefundRequests, Together, Wanted
+from caas.payment_processing.strange_refunds import StrangeRefunds, listed_id
 from caas.rules import postings
 from caas.rules.pace import Pace
 from caas.rules.payment_states import BeyondEvent, PaymentEvent, PaymentState
@@ -47,7 +48,6 @@ WAIT_FOR_SETTLEMENT_SECONDS: Final = 3600.0
 WAIT_FOR_ANOTHER_SECONDS: Final = 5.0
 WAIT_FOR_OBSTACLE_SECONDS: Final = 300.0
 PROMISED: Final = "promised_refund"
-CONTRADICTION: Final = "refund_contradiction"
 OVERTAKEN: Final = "a dispute took the money before the refund was sent"
 FAILED: Final = "refund_failed"
 ENDED: Final = frozenset({"succeeded", "failed"})
@@ -76,7 +76,8 @@ class Refunds:
         self._disputes = Disputes(books)
         self._alert = alert or books.cases.open
         self.requests = RefundRequests(books, self._rows, pace=pace)
-        self._calls = RefundCalls(gateway, self._rows, pace=pace, alert=self._alert)
+        self._strange = StrangeRefunds(books, gateway, self._rows)
+        self._calls = RefundCalls(gateway, self._rows, self._strange, pace=pace, alert=self._alert)
 
     def register(self, open_work: OpenWork) -> None:
         """Take the refunds that are not ended."""
@@ -195,10 +196,14 @@ class Refunds:
         refund = await self._rows.by_gateway_id(told.id)
         if refund is None:
             return await self._stranger(told)
+        return await self._ours(refund, told)
+
+    async def _ours(self, refund: Refund, told: GatewayRefund) -> Answer:
+        await self._strange.explained(refund.payment_id, told)
         if refund.state in ENDED and told.status is not _CONTRARY[refund.state]:
             return Done()
         if refund.state in ENDED or told.amount != refund.amount:
-            await self._contradiction(
+            await self._strange.contradict(
                 refund.payment_id,
                 f"The gateway speaks of a refund of {told.amount} that {told.status}, where "
                 f"{refund.amount} is {refund.state}.",
@@ -213,16 +218,20 @@ class Refunds:
         failed = told.status is RefundStatus.FAILED
         if payment is not None and payment.state in REFUNDABLE and not failed:
             ours = await self._rows.of_payment(payment.id)
-            if not any(it.state == "sent" and it.gateway_refund_id is None for it in ours):
-                await self._contradiction(
+            answered = next((it for it in ours if it.gateway_refund_id == told.id), None)
+            if answered is not None:
+                return await self._ours(answered, told)
+            if told.id in await self._rows.noted(payment.id):
+                await self._strange.explained(payment.id, told)
+                return Done()
+            awaited = any(it.state == "sent" and it.gateway_refund_id is None for it in ours)
+            if not awaited and not await self._rows.was_told(payment.id, told.id):
+                await self._strange.contradict(
                     payment.id,
                     f"The gateway made a refund of {told.amount} that we did not ask for.",
+                    told,
                 )
         return Again(WAIT_FOR_ANOTHER_SECONDS, f"the refund {told.id} is not known here")
-
-    async def _contradiction(self, payment_id: UUID, sentence: str) -> None:
-        """Open the case that holds back every further refund of the payment."""
-        await self._books.cases.open(CONTRADICTION, payment_id, sentence)
 
     async def _refund_due(self, work: DueWork) -> Answer:
         return await self.carry_on(work.subject)
@@ -233,7 +242,13 @@ class Refunds:
         return refund
 
     async def _begin(self, payment: Payment, refund: Refund) -> Answer:
-        """Settled becomes Refunding and the refund is sent, in one commit before the call."""
+        """Settled becomes Refunding and the refund is sent, in one commit before the call.
+
+        What the gateway has made already is taken for this refund instead of sending it.
+        """
+        made = await self._strange.before_sending(payment, refund)
+        if isinstance(made, Again):
+            return made
         move = move_of(
             payment,
             BeyondEvent.REFUND_REQUESTED,
@@ -250,14 +265,16 @@ class Refunds:
             moved = await self._books.moves.apply(move, within=connection)
             if not moved.moved:
                 return Again(WAIT_FOR_ANOTHER_SECONDS, "the payment moved meanwhile")
-            await self._rows.set(refund.id, "sent", within=connection)
+            made_id = listed_id(made) if made else None
+            await self._rows.set(refund.id, "sent", gateway_refund_id=made_id, within=connection)
             return None
 
         waits = await self._books.database.in_transaction(together)
         if waits is not None:
             return waits
         payment, refund = await self._books.payments.get(payment.id), await self._known(refund.id)
-        return await self._follow(payment, refund, await self._calls.send(payment, refund))
+        told = made or await self._calls.send(payment, refund)
+        return await self._follow(payment, refund, told)
 
     async def _may_not_go(
         self, payment: Payment, refund: Refund, connection: Connection

@@ -163,3 +163,29 @@ async def test_a_refund_that_failed_is_made_again_from_the_page_of_its_case(
     await expect(one.page.locator(".notice").first).to_be_visible()
     assert await town.database.fetch(CASES, payment.id) == []
     assert one.complaints == []
+
+
+async def test_a_credit_note_from_the_console_says_what_becomes_of_the_service(
+    town: Town, desk: tuple[Client, Client]
+) -> None:
+    payment, (one, _) = await service_paid(town), desk
+    await town.platform.issuing.issue_due()
+    (invoice,) = await town.platform.invoices.invoices(subject=payment.subject)
+    path = f"/operations/invoices/{invoice.id}"
+
+    async def corrects(**fields: str) -> str:
+        page = await one.get(path)
+        keys = {name: page.field(name) for name in ("form_token", "key")}
+        form = {"reason": "Never on.", "amount": "", **keys, **fields}
+        answer = await one.post(f"{path}/credit-notes", form)
+        return str(answer.headers["location"]).partition("?")[2]
+
+    shown = (await one.get(path)).text
+    said = [await corrects(), await corrects(term="end")]
+    await in_state(town, payment.id, PaymentState.REFUNDED)
+
+    assert 'name="term"' in shown
+    assert said == ["refused=term_decision_required", "done=1"]
+    term = await town.platform.books.entitlements.of_order(payment.subject)
+    assert term is not None
+    assert term.state == "ended"

@@ -45,22 +45,32 @@ def verify(
         list[str] | None,
         typer.Option(help="A public key to believe, from `heads --public-key`; repeat for more."),
     ] = None,
+    *,
+    without_end: Annotated[
+        bool,
+        typer.Option("--without-end", help="Take an export of an older version, which has no end."),
+    ] = False,
 ) -> None:
     """Check the history, by itself or against a head or an export kept elsewhere."""
     if export and (file or against):
         raise typer.BadParameter("it is written alone", param_hint="--export")
     if not all(map(is_public_key, key or ())):
         raise typer.BadParameter("it is 32 bytes in base64", param_hint="--key")
-    finished(_verify(export, file, against, key or []))
+    finished(_verify(export, file, against, key or [], without_end=without_end))
 
 
 async def _verify(
-    export: Path | None, file: Path | None, against: Path | None, keys: Sequence[str]
-) -> None:
+    export: Path | None, file: Path | None, against: Path | None, keys: Sequence[str],
+    *, without_end: bool,
+) -> None:  # fmt: skip
     kept = _kept(against) if against else None
     told = list(_doubts(kept, keys)) if isinstance(kept, SignedHead) else []
+    if isinstance(kept, Export) and against:
+        told += _without_end(against, kept, allowed=without_end)
     if file:
-        checked, found = _of_file(Export.read(file), kept)
+        read = Export.read(file)
+        told += _without_end(file, read, allowed=without_end)
+        checked, found = _of_file(read, kept)
     else:
         async with app.reading_database(app.environment()) as database:
             checked, found = await _of_database(database, export)
@@ -95,10 +105,18 @@ def _doubts(head: SignedHead, keys: Sequence[str]) -> Iterable[str]:
         typer.echo(f"signed by key {head.key_id}: compare it with the one you were given")
 
 
+def _without_end(path: Path, export: Export, *, allowed: bool) -> Iterable[str]:
+    """Tell that the last line is missing, unless an older version wrote the export."""
+    if export.end is not None:
+        return
+    if allowed:
+        typer.echo(f"{path} has no end: that something was left out is not seen")
+    else:
+        yield f"{path} is cut: its end is missing (only versions before heads wrote none)"
+
+
 def _of_file(export: Export, kept: SignedHead | Export | None) -> tuple[int, list[str]]:
     found = list(export.problems())
-    if export.end is None:
-        typer.echo("an older version wrote this export: that something was left out is not seen")
     if isinstance(kept, SignedHead):
         if EVENTS_TABLE not in kept.tables:
             raise StartupError(f"Head {kept.number} counts no events.")

@@ -1,5 +1,6 @@
 """What every answer has: a shape, headers, a request id, a log line, nothing of the inside."""
 
+import asyncio
 import re
 from uuid import uuid4
 
@@ -10,11 +11,13 @@ import structlog
 from caas.api.application import OPERATIONS
 from caas.api.problem_pages import known_errors
 from caas.billing_database import migrations, schema_state
+from caas.billing_database.api_keys import ApiKeys
 from caas.billing_database.connection import DatabaseUnavailableError
 from tests.api.addresses import address
 from tests.api.conftest import SOMEBODYS_PAYMENT, Doors, Reply
 from tests.api.raw_http import line
 
+PATIENCE_SECONDS = 30.0
 SECRET = "the password of the database is swordfish"
 
 
@@ -127,6 +130,31 @@ async def test_a_database_that_is_away_is_503_with_a_time_to_wait(
     assert (answer.status, answer.json["code"]) == (503, "database_unavailable")
     assert int(answer.headers["retry-after"]) > 0
     assert SECRET not in answer.body.decode()
+
+
+async def test_metrics_are_told_to_a_key_known_before_while_the_database_is_away_or_frozen(
+    quiet_doors: Doors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    thawed = asyncio.Event()
+
+    async def away(*_: object, **__: object) -> None:
+        raise DatabaseUnavailableError(reason=SECRET)
+
+    async def frozen(*_: object, **__: object) -> None:
+        await thawed.wait()
+        raise DatabaseUnavailableError(reason=SECRET)
+
+    monkeypatch.setattr(ApiKeys, "find", away)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while (await quiet_doors.get("/v1/payments", caller="operators")).status != 503:
+            await asyncio.sleep(0.05)  # until the key is forgotten
+    while_away = await quiet_doors.get("/metrics", caller="operators")
+    stranger = await quiet_doors.get("/metrics", caller="nobody")
+    monkeypatch.setattr(ApiKeys, "find", frozen)
+    while_frozen = await quiet_doors.get("/metrics", caller="operators")
+    thawed.set()
+
+    assert (while_away.status, while_frozen.status, stranger.status) == (200, 200, 503)
 
 
 async def test_a_log_line_has_ids_and_neither_names_nor_bodies(doors: Doors) -> None:

@@ -88,6 +88,24 @@ async def test_a_forwarded_address_is_believed_from_a_trusted_proxy_alone(
     assert statuses[-1] == expected[-1]
 
 
+@pytest.mark.parametrize("junk", ["unknown", "_hidden{}", "192.0.2.{}:port", "[2001:db8::{}", ","])
+async def test_a_forwarded_address_that_cannot_be_read_counts_as_the_proxy(
+    house: House, junk: str
+) -> None:
+    async with limited(house, proxies=("127.0.0.1",), address_limit=FEW) as doors:
+        statuses = [
+            (
+                await doors.get(
+                    "/v1/self-check", caller=None,
+                    headers={"x-forwarded-for": junk.format(number)},
+                )
+            ).status
+            for number in range(5)
+        ]  # fmt: skip
+
+    assert statuses == [401, 401, 401, 429, 429]
+
+
 async def test_webhooks_that_are_signed_cost_nothing_and_forged_ones_do(house: House) -> None:
     async with limited(house, address_limit=FEW) as doors:
         forged = [

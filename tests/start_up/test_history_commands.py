@@ -55,8 +55,16 @@ async def test_an_auditor_lists_heads_and_compares_with_one(
     offline = await machine.runs(
         "verify", "--file", str(export), "--against", str(head), "--key", PUBLIC
     )
+    cut = tmp_path / "cut.jsonl"
+    cut.write_bytes(b"".join(export.read_bytes().splitlines(keepends=True)[:-1]))
+    cut_off = await machine.runs("verify", "--file", str(cut))
+    from_cut = await machine.runs("verify", "--file", str(export), "--against", str(cut))
+    as_older = await machine.runs("verify", "--file", str(cut), "--without-end")
 
     assert "1  2" in listed.out
+    for found in (cut_off, from_cut):
+        assert (found.status, "its end is missing" in found.out) == (ExitStatus.FINDINGS, True)
+    assert (as_older.status, "has no end" in as_older.out) == (ExitStatus.DONE, True)
     assert PUBLIC in keys.out
     assert (same.status, exported.status, offline.status) == (ExitStatus.DONE,) * 3, same.said
     assert "none of yours" in strange.out

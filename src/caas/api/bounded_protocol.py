@@ -15,9 +15,11 @@ what is refused here is told as a problem like everywhere else, and the connecti
 
 import asyncio
 from collections.abc import Sequence
+from ipaddress import ip_address
 from typing import Any, Final
 
 import uvicorn
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from caas.api.answers import Answer, answer_to_error
@@ -43,6 +45,8 @@ from caas.api.problems import (
 )
 from caas.api.request_heads import refuse_ambiguous_head
 
+CONNECTED: Final = "caas_connected"
+"""Under which name a request keeps who connected, until it is known who sent it."""
 NO_REQUEST: Final = "unread"
 BACKLOG: Final = 2048
 SHUTDOWN_SECONDS_MAX: Final = 20
@@ -193,6 +197,34 @@ def _written_out(answer: Answer) -> bytes:
     return b"".join((STATUS_LINE[answer.status], *lines, length, answer.body))
 
 
+def behind_proxies(app: Any, trusted_proxies: Sequence[str]) -> Any:
+    """Return the application as it sees callers through these proxies."""
+
+    async def seen(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            connected = scope.pop(CONNECTED)
+            if not _is_address(scope["client"]):
+                scope["client"] = connected
+        await app(scope, receive, send)
+
+    believing = ProxyHeadersMiddleware(seen, list(trusted_proxies))
+
+    async def connected(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            scope[CONNECTED] = scope["client"]
+        await believing(scope, receive, send)
+
+    return connected
+
+
+def _is_address(client: tuple[str, int] | None) -> bool:
+    try:
+        ip_address(client[0] if client else "")
+    except ValueError:
+        return False
+    return True
+
+
 def server_config(
     app: object,
     *,
@@ -204,8 +236,10 @@ def server_config(
     """Return how uvicorn serves the API: bounded, without a server header or a log of its own.
 
     X-Forwarded-For and X-Forwarded-Proto are believed from `trusted_proxies` (addresses and
-    networks) and from nobody else.
+    networks) and from nobody else; an address that cannot be read leaves the proxy's own.
     """
+    if trusted_proxies:
+        app = behind_proxies(app, trusted_proxies)
     return uvicorn.Config(
         app,  # type: ignore[arg-type]  # any ASGI application
         host=host,
@@ -215,8 +249,7 @@ def server_config(
             "loop": "uvloop",
             "ws": "none",
             "lifespan": "on",
-            "proxy_headers": bool(trusted_proxies),
-            "forwarded_allow_ips": list(trusted_proxies),
+            "proxy_headers": False,
             "server_header": False,
             "access_log": False,
             "log_config": None,

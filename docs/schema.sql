@@ -2068,9 +2068,11 @@ CASE
     WHEN (claimed_currency = currency) THEN (claimed_amount - amount)
     ELSE (0)::bigint
 END) STORED NOT NULL,
+    amended integer DEFAULT 0 NOT NULL,
     CONSTRAINT counts_no_more_than_claimed CHECK (((claimed_currency <> currency) OR (amount <= claimed_amount))),
     CONSTRAINT disputes_amount_check CHECK ((amount >= 0)),
     CONSTRAINT disputes_check CHECK (((back >= 0) AND (back <= taken))),
+    CONSTRAINT disputes_check1 CHECK (((amended >= 0) AND (amended <= taken))),
     CONSTRAINT disputes_claimed_amount_check CHECK ((claimed_amount > 0)),
     CONSTRAINT disputes_origin_check CHECK ((origin = ANY (ARRAY['gateway'::text, 'chargeback line'::text, 'refund line'::text]))),
     CONSTRAINT disputes_state_check CHECK ((state = ANY (ARRAY['opened'::text, 'won'::text, 'lost'::text, 'reversed'::text]))),
@@ -4102,7 +4104,7 @@ CREATE TRIGGER is_finished_once BEFORE UPDATE ON caas.reconciliation_runs FOR EA
 
 ALTER TABLE caas.reconciliation_runs ENABLE ALWAYS TRIGGER is_finished_once;
 
-CREATE TRIGGER is_for_one_thing BEFORE UPDATE ON caas.disputes FOR EACH ROW WHEN ((((((((((new.id IS DISTINCT FROM old.id) OR (new.payment_id IS DISTINCT FROM old.payment_id)) OR (new.claimed_amount IS DISTINCT FROM old.claimed_amount)) OR (new.claimed_currency IS DISTINCT FROM old.claimed_currency)) OR (new.currency IS DISTINCT FROM old.currency)) OR (new.reason IS DISTINCT FROM old.reason)) OR (new.origin IS DISTINCT FROM old.origin)) OR (new.opened_at IS DISTINCT FROM old.opened_at)) OR ((old.gateway_dispute_id IS NOT NULL) AND (new.gateway_dispute_id IS DISTINCT FROM old.gateway_dispute_id)))) EXECUTE FUNCTION caas.refuse_other_refund();
+CREATE TRIGGER is_for_one_thing BEFORE UPDATE ON caas.disputes FOR EACH ROW WHEN (((((((((new.id IS DISTINCT FROM old.id) OR (new.payment_id IS DISTINCT FROM old.payment_id)) OR (new.claimed_currency IS DISTINCT FROM old.claimed_currency)) OR (new.currency IS DISTINCT FROM old.currency)) OR (new.reason IS DISTINCT FROM old.reason)) OR (new.origin IS DISTINCT FROM old.origin)) OR (new.opened_at IS DISTINCT FROM old.opened_at)) OR ((new.claimed_amount <> old.claimed_amount) AND ((old.state <> ALL (ARRAY['won'::text, 'reversed'::text])) OR (new.amended <> (old.amended + 1)))) OR ((old.gateway_dispute_id IS NOT NULL) AND (new.gateway_dispute_id IS DISTINCT FROM old.gateway_dispute_id)))) EXECUTE FUNCTION caas.refuse_other_refund();
 
 ALTER TABLE caas.disputes ENABLE ALWAYS TRIGGER is_for_one_thing;
 

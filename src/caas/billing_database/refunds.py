@@ -76,6 +76,10 @@ update disputes set state = $2, amount = $3, taken = $4, back = $5, steps = step
        updated_at = db_now()
  where id = $1
 """
+AMEND_DISPUTE: Final = """
+update disputes set claimed_amount = $2, amount = 0, amended = amended + 1, updated_at = db_now()
+ where id = $1
+"""
 TOLD_DISPUTE: Final = """
 update disputes set told_at = $2, gateway_dispute_id = coalesce(gateway_dispute_id, $3)
  where id = $1
@@ -105,8 +109,9 @@ select (select count(*) from (
            where i.payment_id = $1) l
          where l.type = 'chargeback' and l.gross = -$2::bigint and l.currency = $3
            and l.class <> 'duplicate_line')
-     - (select coalesce(sum(taken), 0) from disputes where payment_id = $1 and claimed_amount = $2
-           and claimed_currency = $3 and origin <> 'refund line') as untold
+     - (select coalesce(sum(taken - amended), 0) from disputes
+         where payment_id = $1 and claimed_amount = $2 and claimed_currency = $3
+           and origin <> 'refund line') as untold
 """
 DISPUTES_OF_PAYMENT: Final = DISPUTE_COLUMNS + " where payment_id = $1 order by opened_at, id"
 
@@ -267,6 +272,10 @@ class Refunds:
         await within.execute(
             STEP_DISPUTE, dispute.id, dispute.state, dispute.amount, dispute.taken, dispute.back
         )
+
+    async def amend_dispute(self, dispute_id: str, claimed: int, *, within: Connection) -> None:
+        """Let a dispute of which nothing is held be of another amount."""
+        await within.execute(AMEND_DISPUTE, dispute_id, claimed)
 
     async def told_dispute(
         self, dispute_id: str, at: datetime | None, gateway_id: str | None, *, within: Connection

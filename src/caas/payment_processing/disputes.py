@@ -177,7 +177,9 @@ class Disputes:
             await self._contradiction(
                 payment, told, f"and of {known.claimed_amount} before", connection
             )
-            return
+            if not _may_amend(known, told.status, claimed[1], at):
+                return
+            known = await self._amended(payment, known, at, claimed[0], connection)
         steps = _steps(known, told.status, at)
         gateway_id = told.id if origin == GATEWAY else None
         if not steps:
@@ -199,6 +201,28 @@ class Disputes:
             await self.fit_again(payment.id, within=connection)
         elif known.state == "lost":
             await self._rows.wake(payment.id, within=connection)
+
+    async def _amended(
+        self,
+        payment: Payment,
+        known: Dispute,
+        at: datetime | None,
+        claimed: int,
+        connection: Connection,
+    ) -> Dispute:
+        """Let what is held come back, and take the amount that the bank says now instead."""
+        lost = known.state == "lost"
+        back = Remark.DISPUTE_REVERSED if lost else Remark.DISPUTE_WON
+        known = await self._step(payment, known, back, connection)
+        await self._rows.amend_dispute(known.id, claimed, within=connection)
+        known = replace(known, claimed_amount=claimed)
+        known = await self._step(payment, known, Remark.DISPUTE_OPENED, connection)
+        if lost:
+            known = await self._step(payment, known, Remark.DISPUTE_LOST, connection)
+        await self._rows.told_dispute(known.id, at, None, within=connection)
+        await self._say_excess(payment, known, connection)
+        await self.fit_again(payment.id, within=connection)
+        return known
 
     async def _step(
         self, payment: Payment, dispute: Dispute, remark: Remark, connection: Connection
@@ -292,6 +316,15 @@ def _steps(known: Dispute | None, status: DisputeStatus, at: datetime | None) ->
     later = said_before is not None and at is not None and at > said_before
     more = STEPS_LATER.get((state, status), ()) if later else ()
     return STEPS.get((state, status), more)
+
+
+def _may_amend(known: Dispute, status: DisputeStatus, currency: str, at: datetime | None) -> bool:
+    """Say whether another amount is the bank's newest word on what it holds."""
+    if known.state not in HELD or currency != known.claimed_currency:
+        return False
+    if known.told_at is not None and at is not None and at != known.told_at:
+        return at > known.told_at
+    return (known.state, status) in STEPS
 
 
 def _new(payment: Payment, told: GatewayDispute, claimed: tuple[int, str], origin: str) -> Dispute:

@@ -1,0 +1,37 @@
+"""A dispute whose amount the bank changes: the books lose what the bank took in the end."""
+
+import pytest
+
+from caas.billing_database.laws import LAWS
+from tests.house import House
+from tests.payment_processing.test_money_that_contradicts import LOST, OPENED, says
+from tests.payment_processing.test_refunds import balances, give_back
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "given_back", "counts", "excess"),
+    [(600, 900, 0, 900, 0), (600, 900, 699, 600, 300), (900, 600, 0, 600, 0)],
+)
+async def test_the_amount_a_dispute_is_lost_at_is_what_the_books_lose(
+    house: House, first: int, last: int, given_back: int, counts: int, excess: int
+) -> None:
+    payment = await house.settled()
+    if given_back:
+        payment = await house.platform.books.payments.get(
+            (await give_back(house, payment, given_back)).payment_id
+        )
+    await says(house, payment, OPENED, first, minute=1)
+
+    told = await says(house, payment, LOST, last, minute=2)
+    await says(house, payment, LOST, last, minute=2)
+    await says(house, payment, OPENED, first, minute=1)
+
+    assert (told.state, told.amount, told.excess) == ("lost", counts, excess)
+    now = await house.platform.books.payments.get(payment.id)
+    booked = await balances(house)
+    assert now.disputed_amount == counts
+    assert booked.get("settled_funds", 0) == 1299 - given_back - last
+    assert booked["risk_loss:chargeback"] == counts
+    assert booked.get("risk_loss:dispute_excess", 0) == excess
+    broken = [law.name for law in LAWS if await house.database.fetch(law.query)]
+    assert broken == []

@@ -13,7 +13,7 @@ from caas.payment_processing.settlement_polling import SettlementPolling
 from caas.rules.pace import Pace
 from caas.rules.payment_states import PaymentState
 from caas.rules.settlement_polls import PollTerms
-from tests.house import standing
+from tests.house import PATIENCE_SECONDS, standing
 
 DUE_IN = """
 select extract(epoch from due_at - created_at)::float8 from caas.open_work where kind = $1
@@ -33,9 +33,10 @@ async def test_a_lost_webhook_is_noticed_at_the_first_question(
         await house.car()
         await house.offer_heated_seats()
         payment = await house.buys()
-        await house.until(payment.id, lambda one: one.state is PaymentState.CAPTURING)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while (waits := await owner.fetchval(DUE_IN, POLL_SETTLEMENT)) is None:
+                await asyncio.sleep(0.01)  # the gateway has not taken the capture yet
         await house.gateway_does("settle")
-        waits = await owner.fetchval(DUE_IN, POLL_SETTLEMENT)
         await owner.execute("update caas.clock set moved = moved + interval '61 seconds'")
 
         after = await house.until(payment.id, lambda one: one.state is PaymentState.SETTLED)

@@ -94,7 +94,17 @@ COPIES: Final[tuple[tuple[str, str, str], ...]] = (
                     jsonb_build_array(d.claimed_amount, d.claimed_currency)
                  or (d.origin = 'gateway') <> (d.id not like 'line:%')
                  or d.origin = 'gateway' and d.gateway_dispute_id is distinct from d.id)
-               or d.id is null""",
+               or d.id is null
+           union all
+           select d.payment_id from disputes d cross join lateral (
+             select count(*) as times from (
+               select e.facts->'claimed' as claimed,
+                      lag(e.facts->'claimed') over (order by e.seq) as before
+                 from payment_events e
+                where e.payment_id = d.payment_id and e.event = 'Dispute opened'
+                  and e.facts->>'dispute' = d.id) o
+              where o.claimed <> o.before) changed
+            where d.amended <> changed.times""",
     ),
     (
         "nobody_is_unknown",

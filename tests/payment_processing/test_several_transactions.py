@@ -108,7 +108,7 @@ async def cases_of(house: House) -> dict[str, str]:
     ("reached", "ends"),
     [
         (asleep, {P.AUTHORIZED, P.VOIDED}),  # voided once the car's deadline has passed
-        (capturing, {P.CAPTURING}),
+        (capturing, {P.CAPTURING, P.SETTLED}),  # settled once the bank was asked about it
         (House.settled, {P.SETTLED}),
         (voided, {P.VOIDED}),
         (declined, {P.FAILED}),

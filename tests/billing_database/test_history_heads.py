@@ -127,6 +127,21 @@ async def test_of_two_processes_that_make_a_head_one_keeps_it(
     ]
 
 
+async def test_processes_that_count_at_once_count_each_row_once(house: House) -> None:
+    await house.settled()
+
+    heads = await asyncio.gather(
+        *(history_heads.made(house.database, sign=TERMS.sign) for _ in range(4))
+    )
+
+    [kept] = [head for head in heads if head is not None]
+    counted = await house.database.fetch(
+        "select of_table, sum(cardinality(keys)) as rows from history_leaves group by 1"
+    )
+    sizes = {name: table.rows for name, table in kept.tables.items() if table.rows}
+    assert {row["of_table"]: row["rows"] for row in counted} == sizes
+
+
 async def test_what_goes_on_is_no_difference(house: House, owner: asyncpg.Connection) -> None:
     """Payments move, refunds are finished, and a second head counts only what is new."""
     payment = await house.settled()

@@ -50,6 +50,8 @@ select least(db_now(), min(a.xact_start) + (db_now() - clock_timestamp()))
        - interval '{SLACK_HOURS} hours'
   from pg_stat_activity a where a.datname = current_database()
 """
+# A lock is no query: the snapshot is taken after it, and sees what whoever held it has counted.
+ALONE: Final = "lock table history_trees in share row exclusive mode"
 TREE: Final = "select size, peaks from history_trees where of_table = $1"
 GROWN: Final = """
 insert into history_trees (of_table, size, peaks, looked_from) values ($1, $2, $3, $4)
@@ -131,10 +133,11 @@ async def made(database: Database, *, sign: Sign, also: Also | None = None) -> S
 
 
 async def _grown(database: Database, table: HistoryTable, number: int) -> TableHead:
-    """Let a table's tree grow by the rows that no head counts."""
+    """Let a table's tree grow by the rows that no head counts, one process at a time."""
     async with database.connection() as connection:
         look_from = await connection.fetchval(LOOK_FROM)
         async with connection.transaction(isolation="repeatable_read"):
+            await connection.execute(ALONE)
             kept = await connection.fetchrow(TREE, table.name)
             tree = GrowingTree(kept["size"], kept["peaks"]) if kept else GrowingTree()
             columns = await columns_of(connection, table)

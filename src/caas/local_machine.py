@@ -29,9 +29,11 @@ from caas.external_systems.local_broker import LocalBroker, start_local_broker
 from caas.external_systems.vehicle_command_keys import VehicleCommandKeys
 from caas.local_secrets import Secrets
 from caas.settings import (
+    DEFAULT_MARKET,
     IN_PROCESS_VEHICLES,
     data_dir,
     database_url,
+    read_market,
     time_scale,
     vehicle_command_keys,
 )
@@ -255,11 +257,13 @@ class _Machine:
     async def start_gateway(self) -> None:
         self._report("Starting the simulated payment gateway and its bank.")
         self._found.setdefault("CAAS_SETTLEMENT_FEES", SIMULATED_FEES)
+        market = read_market(self._found.get("CAAS_MARKET") or DEFAULT_MARKET)
         self._found["CAAS_GATEWAY_URL"] = await self._start_simulator(
             "gateway",
             "caas_simulators",
             "gateway",
             f"--webhook-url={self._found['CAAS_PUBLIC_URL']}/webhooks/gateway",
+            f"--zone={market.zone.key}",
             secret=(
                 f"--api-key={self._kept.gateway_api_key}",
                 f"--webhook-secret={self._kept.gateway_webhook_secret}",

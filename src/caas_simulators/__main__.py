@@ -20,6 +20,7 @@ from caas_simulators.gateway_store import Terms
 from caas_simulators.gateway_world import GatewaySettings
 from caas_simulators.journal import JournalInUseError
 from caas_simulators.partner_world import PartnerSettings
+from caas_simulators.simulated_time import REPORTING_ZONE
 from caas_simulators.starter import HELD, arguments_given, told_to_stop
 from caas_simulators.webhook_sender import Target
 
@@ -75,6 +76,7 @@ def gateway_settings(options: argparse.Namespace) -> GatewaySettings:
         merchant=options.merchant,
         seed=options.seed,
         time_scale=options.time_scale,
+        zone=options.zone,
         terms=Terms(**terms),
         webhooks=Target(options.webhook_url, options.webhook_secret, options.webhook_type),
         state_file=options.state_file,
@@ -114,6 +116,7 @@ def _add_gateway(gateway: argparse.ArgumentParser) -> None:
     gateway.add_argument("--api-key", action="append", help="accepted key (repeat for several)")
     gateway.add_argument("--public-url", help="where customers reach the hosted pages")
     gateway.add_argument("--merchant", default="CaaS", help="the name customers pay to")
+    gateway.add_argument("--zone", default=REPORTING_ZONE, help="time zone of the report's days")
     gateway.add_argument("--webhook-url", help="where webhooks go")
     gateway.add_argument("--webhook-type", action="append", default=[], help="wanted type")
     for field in dataclasses.fields(Terms):

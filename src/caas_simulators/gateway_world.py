@@ -32,7 +32,7 @@ from caas_simulators.gateway_transactions import Transactions
 from caas_simulators.idempotency_keys import StoredAnswers
 from caas_simulators.journal import ClockMoved, Delivered, Event, Journal, StoredAnswer
 from caas_simulators.settlement_report import SettlementReports
-from caas_simulators.simulated_time import Agenda, Clock
+from caas_simulators.simulated_time import REPORTING_ZONE, Agenda, Clock
 from caas_simulators.webhook_sender import Target, WebhookSender
 
 OPERATIONS = frozenset({"initiate", "capture", "void", "refund", "find", "settlements"})
@@ -47,6 +47,7 @@ class GatewaySettings:
     merchant: str = "CaaS"
     seed: int | None = None
     time_scale: float = 1.0
+    zone: str = REPORTING_ZONE
     terms: Terms = field(default_factory=Terms)
     webhooks: Target = field(default_factory=Target)
     state_file: Path | None = None
@@ -59,7 +60,7 @@ class GatewayWorld:
     def __init__(self, settings: GatewaySettings) -> None:
         """Build every part; needs a running event loop."""
         self.settings = settings
-        self.clock = Clock(settings.time_scale)
+        self.clock = Clock(settings.time_scale, settings.zone)
         self.agenda = Agenda(self.clock)
         self.journal = Journal(settings.state_file, msgspec.json.Decoder(Record))
         self.chance = random.Random(settings.seed)

@@ -13,8 +13,11 @@ import heapq
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Final
+from zoneinfo import ZoneInfo
 
 DUE_IN_ONE_GO_MAX = 200
+REPORTING_ZONE: Final = "Europe/Madrid"
 
 
 def rfc3339(instant: float) -> str:
@@ -25,10 +28,11 @@ def rfc3339(instant: float) -> str:
 class Clock:
     """The world's time: the machine's, moved forward by `advance`."""
 
-    def __init__(self, scale: float = 1.0) -> None:
-        """Divide every span of the world by `scale`."""
+    def __init__(self, scale: float = 1.0, zone: str = REPORTING_ZONE) -> None:
+        """Divide every span of the world by `scale`, and end each day at midnight in `zone`."""
         assert scale > 0
         self.scale = scale
+        self._zone = ZoneInfo(zone)
         self.moved_seconds = 0.0
 
     def now(self) -> float:
@@ -48,8 +52,8 @@ class Clock:
         return world_seconds / self.scale
 
     def today(self) -> str:
-        """The world's date (UTC)."""
-        return rfc3339(self.now())[:10]
+        """Return the world's date in the zone the merchant's reports are kept in."""
+        return datetime.fromtimestamp(self.now(), self._zone).date().isoformat()
 
 
 class Agenda:

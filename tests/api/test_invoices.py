@@ -1,7 +1,7 @@
 """Documents over a socket: listed and searched, in three forms, corrected and sent."""
 
 import hashlib
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -16,6 +16,7 @@ from caas.rules.payment_states import PaymentState
 from caas.rules.scopes import Scope
 from tests.api.conftest import Doors, Reply
 from tests.billing.norm import broken_rules
+from tests.business_day import business_day
 from tests.house import VIN
 from tests.people import employed, key_of
 
@@ -50,7 +51,7 @@ async def corrects(doors: Doors, document: dict[str, Any], **body: object) -> Re
 async def test_documents_are_listed_searched_and_paged(doors: Doors) -> None:
     mine = await sold(doors)
     note = (await corrects(doors, mine, amount=300)).json["credit_note"]
-    today = datetime.now(UTC).date()
+    today = business_day()
 
     async def listed(query: str, caller: str = "billing") -> list[str]:
         answer = await doors.get(f"/v1/invoices?{query}", caller=caller)

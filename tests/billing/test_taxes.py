@@ -21,6 +21,7 @@ from caas.rules.mes_vencido import Month
 from caas.rules.taxes import Goods, TaxCategory, tax_in, tax_left
 from caas.settings import read_market
 from tests.billing.months import MADRID, Past, put
+from tests.business_day import business_day
 from tests.subscription_house import SubscriptionHouse, set_clock
 
 ADDRESS = """
@@ -86,7 +87,7 @@ async def test_a_rate_follows_on_a_day_to_come_and_the_past_never_changes(
     database: Database,
 ) -> None:
     rates = TaxRates(database)
-    today = datetime.now(UTC).date()
+    today = business_day()
     rise = TaxRate(market="PT", goods=Goods.SERVICE, first_day=today + timedelta(days=40),
                    category=TaxCategory.STANDARD, basis_points=2400, name="IVA")  # fmt: skip
 

@@ -1,7 +1,6 @@
 """Many payments at once, made through the doors that every payment goes through."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -13,6 +12,7 @@ from caas.billing_database.payments import NewPayment, Payment
 from caas.rules import postings
 from caas.rules.payment_states import PaymentEvent, PaymentState
 from caas.rules.payment_types import PaymentType
+from tests.business_day import business_day
 from tests.reconciliation.planted import fee_of
 
 HEADER = (
@@ -45,7 +45,7 @@ async def crowd(
 
 def today() -> str:
     """Return the date on which the lines of a report are booked."""
-    return datetime.now(UTC).date().isoformat()
+    return business_day().isoformat()
 
 
 def transaction_of(payment_id: UUID) -> str:

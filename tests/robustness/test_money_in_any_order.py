@@ -34,6 +34,7 @@ from caas.payment_processing.reconciliation import INCREMENTAL
 from caas.payment_processing.settlement import APPLY_WEBHOOK
 from caas.rules.discrepancies import Resolution
 from caas_simulators.gateway_world import GatewaySettings
+from tests.business_day import business_day
 from tests.people import COMMAND_LINE
 from tests.robustness.living_world import LivingWorld, Process, living_world
 from tests.robustness.stories import buys_service, heated_seats
@@ -163,7 +164,7 @@ class Office:
     @property
     def today(self) -> str:
         """The day of the gateway's report."""
-        return self.world.now().date().isoformat()
+        return business_day(self.world.now()).isoformat()
 
     async def reconcile(self) -> None:
         """Tell us the report as far as it is to be told."""

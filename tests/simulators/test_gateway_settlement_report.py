@@ -2,11 +2,14 @@
 
 import csv
 import io
+from datetime import date, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from caas_simulators.settlement_report import fee_of
+from caas_simulators.simulated_time import Clock
 from tests.simulators.gateway_client import Gateway
 
 
@@ -22,6 +25,16 @@ async def report(gateway: Gateway, query: str = "") -> dict[str, Any]:
 )
 def test_the_fee_is_one_point_four_percent_and_twenty_five_cents(amount: int, fee: int) -> None:
     assert fee_of(amount) == fee
+
+
+@pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "Pacific/Pago_Pago"])
+def test_a_day_ends_at_midnight_where_the_merchant_is(zone: str) -> None:
+    """Between these two there is no hour at which it is the same day."""
+    before = datetime.now(ZoneInfo(zone)).date()
+
+    today = date.fromisoformat(Clock(zone=zone).today())
+
+    assert before <= today <= datetime.now(ZoneInfo(zone)).date()
 
 
 async def test_every_line_adds_up_and_the_totals_are_those_of_all_lines(gateway: Gateway) -> None:

@@ -21,6 +21,7 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
+from tests.business_day import business_day
 from tests.strangers.manners import Manners
 
 Thing = dict[str, Any]
@@ -244,10 +245,10 @@ class StrangeGateway:
         now = datetime.now(UTC)
         self.lines.append(
             self.manners.written(
-                line_no=len(self.lines) + 1, batch_id=f"batch:{now.date()}",
+                line_no=len(self.lines) + 1, batch_id=f"batch:{business_day(now)}",
                 transaction_id=thing["id"], reference=thing["reference"], type=kind, gross=gross,
                 fee=fee, net=gross - fee, currency=thing["currency"],
-                booked_at=self.manners.instant(now), value_date=str(now.date()),
+                booked_at=self.manners.instant(now), value_date=str(business_day(now)),
             )
         )  # fmt: skip
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from caas.billing_database.connection import Connection, Database, Row
 from caas.errors import ConflictError, NotFoundError
@@ -24,8 +25,8 @@ FILE: Final = f"""
 with claim as (
   insert into gateway_claims as g (discrepancy_id, gateway, status, version, amount, currency,
       due_on, filed_at, updated_at)
-  select d.id, d.gateway, 'filed', 1, d.amount, d.currency, db_now()::date + {DUE_DAYS}, db_now(),
-         db_now()
+  select d.id, d.gateway, 'filed', 1, d.amount, d.currency,
+         (db_now() at time zone $4)::date + {DUE_DAYS}, db_now(), db_now()
     from discrepancies d where d.id = $1
   on conflict (discrepancy_id) do update set status = 'filed', version = g.version + 1,
       updated_at = db_now(), due_on = excluded.due_on
@@ -85,13 +86,14 @@ class GatewayClaim:
 class GatewayClaims:
     """The tables of claims."""
 
-    def __init__(self, database: Database) -> None:
-        """Read and write through this database."""
+    def __init__(self, database: Database, *, zone: ZoneInfo) -> None:
+        """Read and write through this database; a claim is due on a day in `zone`."""
         self._database = database
+        self._zone = zone.key
 
     async def file(self, discrepancy_id: UUID, *, by: str, note: str, within: Connection) -> None:
         """File a claim, in the commit of the decision; or file it anew."""
-        await within.execute(FILE, discrepancy_id, by, note)
+        await within.execute(FILE, discrepancy_id, by, note, self._zone)
 
     async def end(self, discrepancy_id: UUID, *, by: str, note: str, within: Connection) -> None:
         """End a claim, if there is one, because its discrepancy is decided anew."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from caas.billing_database.connection import Database
 from caas.billing_database.payments import Payment, payment_of
@@ -56,7 +57,7 @@ DISCREPANCIES: Final = """
 select case when a.age <= 1 then 1 when a.age <= 3 then 3 when a.age <= 7 then 7
             when a.age <= 30 then 30 else 31 end as days,
        d.currency, count(*) as discrepancies, sum(d.amount)::bigint as amount,
-       count(*) filter (where d.due_on < db_now()::date) as overdue
+       count(*) filter (where d.due_on < (db_now() at time zone $1)::date) as overdue
   from discrepancies d
  cross join lateral (select extract(day from db_now() - d.opened_at) as age) a
  where d.status <> 'resolved' group by 1, 2 order by 1, 2
@@ -153,9 +154,9 @@ async def unknown_outcomes(database: Database) -> list[UnknownOutcome]:
     return [_unknown(dict(row)) for row in await database.fetch(UNKNOWN, ROWS_MAX)]
 
 
-async def aged_discrepancies(database: Database) -> list[AgedDiscrepancies]:
+async def aged_discrepancies(database: Database, zone: ZoneInfo) -> list[AgedDiscrepancies]:
     """Count unresolved discrepancies by age and currency."""
-    return [AgedDiscrepancies(*row) for row in await database.fetch(DISCREPANCIES)]
+    return [AgedDiscrepancies(*row) for row in await database.fetch(DISCREPANCIES, zone.key)]
 
 
 def _unknown(row: dict[str, Any]) -> UnknownOutcome:

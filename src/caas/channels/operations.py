@@ -100,7 +100,7 @@ async def _situation(channels: Channels) -> Situation:
         cases=await operations_counts.open_cases(database),
         unknown=await operations_counts.unknown_outcomes(database),
         work=await operations_counts.open_work(database),
-        discrepancies=await operations_counts.aged_discrepancies(database),
+        discrepancies=await operations_counts.aged_discrepancies(database, channels.settings.zone),
         laws=await law_checks.last_checks(database),
         exposure=await reconciliation_figures.exposure(database),
         losses=await reconciliation_figures.losses(

@@ -4,7 +4,7 @@ Rule a change must keep: nothing has a default that is not safe.
 """
 
 from dataclasses import dataclass
-from datetime import tzinfo
+from zoneinfo import ZoneInfo
 
 from caas.channels.sign_in_keys import SignInKeys
 from caas.rules.rate_limits import DEFAULT_ADDRESS_LIMIT, RateLimit
@@ -19,7 +19,7 @@ class ChannelSettings:
     """
 
     public_url: str
-    zone: tzinfo
+    zone: ZoneInfo
     sign_in_keys: SignInKeys
     second_factor_required: bool = True
     language: str = "es"

@@ -23,6 +23,7 @@ from caas.external_systems.payment_gateway import (
     TransactionStatus,
     why_unsafe,
 )
+from tests.business_day import business_day
 
 AMOUNT = 12_500
 CAPTURED = {TransactionStatus.CAPTURING, TransactionStatus.SETTLED}
@@ -293,7 +294,7 @@ async def test_nothing_is_done_to_a_transaction_that_is_not_there(
 
 async def test_the_settlement_report_of_today_adds_up(gateway: PaymentGateway) -> None:
     await captured(gateway)
-    today = datetime.now(UTC).date()
+    today = business_day()
 
     pages = [await gateway.settlements(today)]
     while pages[-1].next_cursor is not None:

@@ -11,6 +11,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from caas.billing_database.books import Books
 from caas.billing_database.gateway_claims import GatewayClaims
@@ -95,7 +96,7 @@ class Reconciliation:
             void=void,
             pace=pace,
         )
-        self._build_desk()
+        self._build_desk(settings.zone)
         self.reporting = Reporting(
             books.database, gateway=gateway.name, zone=settings.zone, days=self.days
         )
@@ -120,9 +121,9 @@ class Reconciliation:
             gateway=self._gateway_name,
         )
 
-    def _build_desk(self) -> None:
+    def _build_desk(self, zone: ZoneInfo) -> None:
         """Set up the desk at which discrepancies are decided, one by one or by rule."""
-        claims = GatewayClaims(self._books.database)
+        claims = GatewayClaims(self._books.database, zone=zone)
         self.investigation = Investigation(
             self._books,
             discrepancies=self.discrepancies,

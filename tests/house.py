@@ -35,6 +35,7 @@ from caas.rules.settlement_fees import FeeTerms
 from caas.rules.vehicle_signatures import SignedWord
 from caas.settings import Market
 from caas_simulators import order_partners, payment_gateway
+from caas_simulators.gateway_store import Terms
 from caas_simulators.gateway_world import GatewaySettings, GatewayWorld
 from caas_simulators.partner_world import PartnerSettings
 from caas_simulators.simulated_time import Clock
@@ -160,6 +161,11 @@ class House:
             pass
 
 
+def quick_gateway(scale: float) -> GatewaySettings:
+    """A gateway that gives money back in a minute of its world, so that no test waits for it."""
+    return GatewaySettings(seed=1, time_scale=scale, terms=Terms(refund_seconds=60.0))
+
+
 @asynccontextmanager
 async def standing(
     database: Database,
@@ -175,7 +181,7 @@ async def standing(
     letterbox = Letterbox()
     async with AsyncExitStack() as stack:
         server, world = await stack.enter_async_context(
-            payment_gateway.running(settings or GatewaySettings(seed=1, time_scale=scale))
+            payment_gateway.running(settings or quick_gateway(scale))
         )
         partners, _ = await stack.enter_async_context(
             order_partners.running(PartnerSettings(seed=1, time_scale=scale))

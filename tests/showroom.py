@@ -46,8 +46,8 @@ from caas.rules.pace import Pace
 from caas.rules.payment_states import PaymentState
 from caas.rules.payment_types import PaymentType
 from caas_simulators import order_partners, payment_gateway
-from caas_simulators.gateway_world import GatewaySettings
 from caas_simulators.partner_world import PartnerSettings
+from tests.house import quick_gateway
 from tests.mortal import Fuse, Mortal, MortalDatabase
 from tests.not_played import NotPlayed
 
@@ -256,7 +256,7 @@ async def simulated_world(
     """Run the gateway and the order partners."""
     async with AsyncExitStack() as stack:
         gateway_server, _ = await stack.enter_async_context(
-            payment_gateway.running(GatewaySettings(seed=1, time_scale=TIME_SCALE))
+            payment_gateway.running(quick_gateway(TIME_SCALE))
         )
         partner_server, _ = await stack.enter_async_context(
             order_partners.running(

@@ -1,14 +1,13 @@
 """What the tests of reconciliation share: a house with a gateway, and Diagram 10's room in it."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
 from caas.billing_database.connection import Database
 from caas.rules.settlement_fees import FeeTerms
-from caas_simulators.gateway_store import Terms
-from caas_simulators.gateway_world import GatewaySettings
-from tests.house import TIME_SCALE, House, standing
+from tests.house import TIME_SCALE, House, quick_gateway, standing
 from tests.reconciliation.office import Office
 
 SILENCE = 1e12
@@ -18,8 +17,10 @@ FEES = FeeTerms(per_mille=14, fixed=25, dispute=1500)
 @pytest.fixture
 async def house(database: Database) -> AsyncIterator[House]:
     """A house with a car and a service on offer, and a bank that speaks when it is told to."""
-    silent = Terms(settlement_seconds=SILENCE, late_settlement_seconds=SILENCE)
-    settings = GatewaySettings(seed=1, time_scale=TIME_SCALE, terms=silent)
+    silent = replace(
+        quick_gateway(TIME_SCALE).terms, settlement_seconds=SILENCE, late_settlement_seconds=SILENCE
+    )
+    settings = replace(quick_gateway(TIME_SCALE), terms=silent)
     async with standing(database, settings=settings, fees=FEES) as built:
         await built.car()
         await built.offer_heated_seats()

@@ -1,6 +1,5 @@
 """Files as providers really write them: their classes, totals, currencies, and their typography."""
 
-from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -12,6 +11,7 @@ from caas.external_systems.report_mappings import MappingRefusedError, read_mapp
 from caas.payment_processing.reconciliation import Reconciled
 from caas.rules.discrepancies import DiscrepancyKind as Kind
 from caas.rules.payment_states import PaymentState
+from tests.business_day import business_day
 from tests.reconciliation.crowd import HEADER, line_of, today
 from tests.reconciliation.office import Office
 from tests.reconciliation.test_provider_files import ADYEN_HEADER
@@ -292,7 +292,7 @@ async def test_one_instant_may_be_written_with_any_offset(office: Office, tmp_pa
 async def test_redsys_is_read_by_a_mapping(office: Office, tmp_path: Path) -> None:
     payment = await office.capturing()
     order = payment.gateway_transaction_id
-    day = datetime.now(UTC).strftime("%d/%m/%Y")
+    day = f"{business_day():%d/%m/%Y}"
     text = (
         "Fecha;Hora;Tipo operación;Nº de pedido;Resultado operación;Importe;Importe Neto;"
         "Cierre de sesión;Método de pago\n"
@@ -311,7 +311,7 @@ async def test_paypal_s_settlement_report_is_read_by_a_mapping(
     office: Office, tmp_path: Path
 ) -> None:
     payment = await office.capturing()
-    at = datetime.now(UTC).strftime("%Y/%m/%d %H:%M:%S +0000")
+    at = f"{business_day():%Y/%m/%d} 12:00:00 +0000"
     columns = (
         '"CH","Transaction ID","Invoice ID","PayPal Reference ID","PayPal Reference ID Type",'
         '"Transaction Event Code","Transaction Initiation Date","Transaction Completion Date",'
@@ -341,7 +341,7 @@ async def test_finance_keeps_a_mapping_of_its_own(office: Office, tmp_path: Path
         "types": {"Zahlung": "settlement"}, "currency": "EUR", "delimiter": ";",
         "time_format": "%d.%m.%Y %H:%M", "zone": "Europe/Berlin",
     }  # fmt: skip
-    day = datetime.now(UTC).strftime("%d.%m.%Y")
+    day = f"{business_day():%d.%m.%Y}"
     path = tmp_path / "acquirer.csv"
     path.write_text(
         "Am;Art;Vorgang;Auftrag;Brutto;Gebühr;Text\n"

@@ -37,6 +37,7 @@ SHAPES = (
     lambda pan: f"card {pan} of Ana",
 )
 WRITTEN = [shape(pan) for pan in CANARIES for shape in SHAPES]
+WAYS_AN_ADDRESS = 3
 EVERY_WAY = "CAAS_FUZZ_EXAMPLES" in os.environ
 PLAIN = [pan.encode() for pan in CANARIES]
 
@@ -62,7 +63,7 @@ async def test_no_card_number_stands_in_a_dump_of_the_database_the_log_or_a_lett
     dumped = await dump_of(whole_world.doors.house.database.dsn)
     logged = (tmp_path / "caas.log").read_bytes()
 
-    assert len(answered) > len(OPERATIONS) * len(WRITTEN)
+    assert len(answered) > len(OPERATIONS) * WAYS_AN_ADDRESS
     for found_in in (dumped, logged, letters, *answered):
         hits = [pan for pan in (*PLAIN, *(it.encode() for it in WRITTEN)) if pan in found_in]
         assert hits == []
@@ -71,7 +72,7 @@ async def test_no_card_number_stands_in_a_dump_of_the_database_the_log_or_a_lett
 def _sent_everywhere(world: World) -> Iterator[Awaitable[bytes]]:
     turns = itertools.cycle(WRITTEN)
     for operation in OPERATIONS:
-        for canary in WRITTEN:
+        for canary in WRITTEN if EVERY_WAY else itertools.islice(turns, WAYS_AN_ADDRESS):
             yield _in_address_and_headers(world, operation, canary)
         for with_canary in _bodies(operation):
             for canary in WRITTEN if EVERY_WAY else [next(turns)]:

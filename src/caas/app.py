@@ -7,7 +7,6 @@ was opened here is closed here, in the opposite order.
 """
 
 import os
-import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
@@ -18,7 +17,7 @@ import structlog
 
 from caas import local_machine, start_up
 from caas.assembly import Partners, Platform, Terms, assemble
-from caas.billing_database import connection, migrations
+from caas.billing_database import connection, database_sessions, migrations
 from caas.billing_database.connection import Database
 from caas.errors import StartupError
 from caas.external_systems.admin_registration import AdminRegistration
@@ -28,7 +27,7 @@ from caas.external_systems.gateway_adapters import ADAPTERS
 from caas.external_systems.head_copies import copies_at
 from caas.external_systems.http import HttpClient, Secret
 from caas.external_systems.in_process_vehicle_link import InProcessVehicleLink, VehiclesAtHand
-from caas.external_systems.iot_gateway import MqttVehicleLink, VehicleLink
+from caas.external_systems.iot_gateway import MqttVehicleLink, VehicleLink, client_id_of
 from caas.external_systems.local_outbox import LocalOutbox
 from caas.external_systems.notification_channel import NotificationChannel
 from caas.external_systems.reconciliation_engine import SparkEngine
@@ -221,10 +220,10 @@ def _vehicle_link(settings: Settings, fleet: VehiclesAtHand | None) -> VehicleLi
     if settings.mqtt_url == IN_PROCESS_VEHICLES:
         fleet = fleet or local_machine.vehicles_at_hand(settings.time_scale, keys)
         return InProcessVehicleLink(fleet, now=now, command_keys=keys, on_refused=_say_refused)
-    name = f"caas-{socket.gethostname()}-{os.getpid()}"
     return MqttVehicleLink(
-        settings.mqtt_url, client_id=name, now=now, command_keys=keys, on_refused=_say_refused
-    )
+        settings.mqtt_url, client_id=client_id_of(database_sessions.process_name()), now=now,
+        command_keys=keys, on_refused=_say_refused,
+    )  # fmt: skip
 
 
 def _say_refused(topic: str, reason: str) -> None:

@@ -37,6 +37,7 @@ LEASE_SECONDS_MIN: Final = 5.0
 LEASES_RENEWED_EVERY: Final = 1 / 3
 HANDLER_SECONDS_MAX: Final = 3600.0
 LAST_WORDS_SECONDS_MAX: Final = 3.0
+BURY_SECONDS_MAX: Final = 2.0
 LOOK_AGAIN_SECONDS: Final = 1.0
 LOOK_AGAIN_SECONDS_MIN: Final = 0.01
 AT_ONCE_MAX: Final = 64
@@ -72,6 +73,7 @@ class Park:
 
 Answer = Done | Again | Park
 Handler = Callable[[DueWork], Awaitable[Answer]]
+Bury = Callable[[Sequence[str]], Awaitable[None]]
 
 
 class OpenWork:
@@ -84,6 +86,8 @@ class OpenWork:
         self._pace = pace
         self._handlers: dict[str, Handler] = {}
         self._safety_nets: set[str] = set()
+        self._awaited: set[str] = set()
+        self._bury: Bury | None = None
         self._processes = Processes(cases.database)
         self._wake = asyncio.Event()
         self._under_way: dict[asyncio.Task[None], DueWork] = {}
@@ -95,16 +99,25 @@ class OpenWork:
         """The table, for whoever adds work."""
         return self._rows
 
-    def register(self, kind: str, handler: Handler, *, safety_net: bool = False) -> None:
+    def register(
+        self, kind: str, handler: Handler, *, safety_net: bool = False, awaits_message: bool = False
+    ) -> None:
         """Let `handler` do the work of this kind; one handler a kind.
 
         `safety_net` is for kinds that are written down by whoever begins to do them at once: when
-        that process dies, they are due at once.
+        that process dies, they are due at once. `awaits_message` is for kinds that ask again until
+        a message comes, which any process may receive: when one dies, they ask again at once.
         """
         assert kind not in self._handlers, f"{kind} has a handler already"
         self._handlers[kind] = handler
         if safety_net:
             self._safety_nets.add(kind)
+        if awaits_message:
+            self._awaited.add(kind)
+
+    def bury_with(self, bury: "Bury") -> None:
+        """Let `bury` end what dead processes have left outside the database, named `host:pid`."""
+        self._bury = bury
 
     def wake(self) -> None:
         """Look at once: something became due."""
@@ -206,12 +219,23 @@ class OpenWork:
             try:
                 before, silent = silent, await self._processes.silent()
                 dead = silent & before
-                if dead and await self._processes.free_work_of(dead, self._safety_nets):
-                    self.wake()
+                if dead:
+                    await self._take_over(dead)
             except Exception as error:  # their leases end, too
                 silent = frozenset()
                 _log.debug("open_work.processes_not_known", because=str(error))
             await asyncio.sleep(LOOK_SECONDS)
+
+    async def _take_over(self, dead: frozenset[int]) -> None:
+        """Do what dead processes would have done next."""
+        if self._bury is not None:
+            try:
+                async with asyncio.timeout(BURY_SECONDS_MAX):
+                    await self._bury(await self._processes.names_of_dead(dead))
+            except (UnavailableError, TimeoutError) as error:  # what they left expires, too
+                _log.warning("open_work.dead_not_buried", because=str(error))
+        if await self._processes.free_work_of(dead, self._safety_nets, self._awaited):
+            self.wake()
 
     async def _last_words(self) -> None:
         """Let what is under way end by itself for a moment, then stop it."""

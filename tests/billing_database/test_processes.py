@@ -16,6 +16,8 @@ from caas.rules.pace import Pace
 
 KIND, LEASE_SECONDS, NET_SECONDS = "ring_the_bell", 3600.0, 3600.0
 PATIENCE_SECONDS = 20.0
+SPREAD_SECONDS_MAX = 1.0
+DUE_IN = "select extract(epoch from due_at - db_now()) as seconds from open_work where kind = $1"
 
 
 @pytest.fixture
@@ -145,3 +147,31 @@ async def test_a_process_whose_sessions_came_back_is_watched_again(
     assert held is not None
     assert row is not None
     assert row["gone_at"] is None
+
+
+async def test_a_death_asks_again_what_any_process_may_have_been_told(
+    database: Database, dying: Database
+) -> None:
+    """Once for a death, spread out, and not again for the next one of a crash loop."""
+    mine, processes = books.opened(database).work, Processes(database)
+    asked = [uuid4() for _ in range(3)]
+    for subject in asked:
+        await mine.add(KIND, subject, due_in=NET_SECONDS)
+    await dying.fetch("select 1")
+    await dying.close()
+    dead = await until_silent(database)
+
+    names = await processes.names_of_dead(dead)
+    freed = [await processes.free_work_of(dead, [], [KIND]) for _ in range(2)]
+
+    waits = await database.fetch(DUE_IN, KIND)
+    assert freed == [3, 0]
+    assert names == []  # this process goes on under the same name
+    assert max(row["seconds"] for row in waits) < SPREAD_SECONDS_MAX
+    assert len({row["seconds"] for row in waits}) == len(asked)
+
+    another = await connection.connect(database.dsn, connections_max=1)
+    await another.close()
+    later = uuid4()
+    await mine.add(KIND, later, due_in=NET_SECONDS)
+    assert await processes.free_work_of(await until_silent(database), [], [KIND]) == 0

@@ -18,6 +18,7 @@ from caas.external_systems.iot_gateway import (
     MqttVehicleLink,
     VehicleCommandUnconfirmedError,
     VehicleLinkUnavailableError,
+    client_id_of,
 )
 from caas.external_systems.local_broker import LocalBroker, start_local_broker
 from caas.external_systems.mqtt_connection import MqttConnection
@@ -203,6 +204,25 @@ async def test_two_processes_share_the_acknowledgements_and_none_is_handled_twic
     assert len(set(said)) == 40
     assert first.came
     assert second.came
+
+
+async def test_a_dead_process_has_no_share_once_its_session_is_ended(
+    broker: LocalBroker, stack: AsyncExitStack
+) -> None:
+    """Half of the answers went to it for a minute."""
+    await fleet_at(broker.fleet_url, stack)
+    gone = await link_to(broker.url, Recorder(), stack, client_id_of("here:1"))
+    await gone.close()
+    recorder = Recorder()
+    link = await link_to(broker.url, recorder, stack, client_id_of("here:2"))
+
+    await link.end_sessions_of(["here:1", "here:2", "here:3"])
+    for number in range(1, 11):
+        await link.send(command(number))
+    await recorder.has(20)
+
+    assert {one.command_id for one in recorder.came} == {f"command-{n}" for n in range(1, 11)}
+    assert link.connected
 
 
 async def test_a_broker_that_is_away_at_the_start_is_found_when_it_comes(

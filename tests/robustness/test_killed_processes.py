@@ -42,6 +42,22 @@ select kind, subject, due_at, fence, lease_until from caas.open_work where kind 
 NO_PAYMENT = ("vehicle_not_free", "purchase_pending", "payment_open", "not_authorised_yet")
 THERE = "select count(*) from caas.payments where id = any($1)"
 PAYMENT = "select * from caas.payments where id = $1"
+CARS = 4
+RESEND_SECONDS = 21.0
+NOTHING_IS_RECORDED = "lock table caas.delivery_evidence in share row exclusive mode"
+SENT = "select from caas.ota_commands having count(*) = $1"
+SENT_AGAIN = """
+select from caas.open_work where kind = 'activate' and held_by is null and last_error is not null
+having count(*) = $1
+"""
+UNRECORDED = """
+select from pg_locks where relation = 'caas.delivery_evidence'::regclass and not granted
+"""
+END_UNRECORDED = """
+select pg_terminate_backend(pid) from pg_locks
+ where relation = 'caas.delivery_evidence'::regclass and not granted
+"""
+ALL_SETTLED = "select from caas.payments where state = 'Settled' having count(*) = $1"
 
 
 @pytest.fixture
@@ -212,21 +228,66 @@ async def test_what_a_killed_process_had_under_way_is_finished_long_before_its_l
     assert await world.broken_laws() == []
 
 
+async def test_acknowledgements_that_died_with_their_process_are_asked_for_again(
+    world: RealWorld,
+) -> None:
+    """The clock goes back an hour when they have been sent twice: no interval ends in this test.
+
+    The answer to a command that was sent again went to a dead process's session, and was lost.
+    """
+    door = await world.starts("serve", listens=True, CAAS_TIME_SCALE="1")
+    worker = await world.starts("work", CAAS_TIME_SCALE="1")
+    shoppers = Shoppers(world, [door], random.Random(SEED))
+    await shoppers.furnish()
+    orders = [await service_order(shoppers) for _ in range(CARS)]
+    async with world.owner.acquire() as blocker:
+        held = blocker.transaction()
+        await held.start()
+        await blocker.execute(NOTHING_IS_RECORDED)
+        asked = [
+            asyncio.create_task(shoppers.call("POST", "/v1/service-orders", order))
+            for order in orders
+        ]
+        await until_row(world, SENT, CARS)
+        await world.pass_time(RESEND_SECONDS)
+        await until_row(world, SENT_AGAIN, CARS)
+        await until_row(world, UNRECORDED)
+        await world.pass_time(-BACK_SECONDS)
+
+        await door.kill()
+        await worker.kill()
+        await world.owner.fetch(END_UNRECORDED)
+        await held.rollback()
+    await worker.start()
+    await until_row(world, ALL_SETTLED, CARS)
+    await world.pass_time(BACK_SECONDS)
+    await door.start()
+    await asyncio.gather(*asked)
+
+    assert (await world.gateway("GET", "ledger"))["charges_executed"] == CARS
+    assert await world.broken_laws() == []
+
+
+async def service_order(shoppers: Shoppers) -> dict[str, Any]:
+    """Return an order of heated seats by a new customer for a new car."""
+    vin, customer = await shoppers.car(), await shoppers.customer()
+    return {"customer": customer, "vin": vin, "service": "heated-seats", "duration_days": 30,
+            "payment_method": "pm_ok"}  # fmt: skip
+
+
 async def settled(world: RealWorld, shoppers: Shoppers) -> UUID:
     """Buy heated seats and let the bank pay for them."""
-    vin, customer = await shoppers.car(), await shoppers.customer()
-    order = {"customer": customer, "vin": vin, "service": "heated-seats", "duration_days": 30,
-             "payment_method": "pm_ok"}  # fmt: skip
+    order = await service_order(shoppers)
     status, told = await shoppers.call("POST", "/v1/service-orders", order)
     assert status in {201, 202}, told
     row = "select id from caas.payments where state = 'Settled'"
     return UUID(str((await until_row(world, row))["id"]))
 
 
-async def until_row(world: RealWorld, query: str) -> Any:
+async def until_row(world: RealWorld, query: str, *values: object) -> Any:
     """Wait until a query has a row, the bank answering whatever it is asked."""
     async with asyncio.timeout(QUIET_SECONDS_MAX):
-        while (row := await world.owner.fetchrow(query)) is None:
+        while (row := await world.owner.fetchrow(query, *values)) is None:
             await world.gateway("POST", "settle")
             await asyncio.sleep(CALM_SECONDS)
     return row

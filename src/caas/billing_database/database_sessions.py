@@ -124,14 +124,18 @@ def new_process_id() -> int:
     return 1 + secrets.randbelow(PROCESS_ID_MAX)
 
 
+def process_name() -> str:
+    """Return by which name operations know this process: host and process id."""
+    return f"{socket.gethostname()}:{os.getpid()}"[:200]
+
+
 async def register(pool: asyncpg.Pool, process_id: int) -> None:
     """Write down a process that has just opened its first session.
 
     A database that is not migrated yet holds nothing that could be taken over.
     """
-    name = f"{socket.gethostname()}:{os.getpid()}"[:200]
     try:
-        await pool.execute(REGISTER, process_id, name)
+        await pool.execute(REGISTER, process_id, process_name())
     except asyncpg.UndefinedTableError:
         return
 

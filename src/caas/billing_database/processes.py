@@ -16,7 +16,8 @@ from caas.billing_database.connection import Database
 
 LOOK_SECONDS: Final = 1.0
 SILENT: Final = "select silent_processes() as id"
-FREE: Final = "select free_work_of($1, $2) as freed"
+FREE: Final = "select free_work_of($1, $2, $3) as freed"
+NAMES: Final = "select names_of_dead($1) as name"
 
 
 class Processes:
@@ -30,11 +31,21 @@ class Processes:
         """Return the processes of which no session is left."""
         return frozenset(row["id"] for row in await self._database.fetch(SILENT))
 
-    async def free_work_of(self, processes: Collection[int], kinds: Collection[str]) -> int:
+    async def names_of_dead(self, processes: Collection[int]) -> list[str]:
+        """Return the names of dead processes that no living one bears."""
+        return [row["name"] for row in await self._database.fetch(NAMES, list(processes))]
+
+    async def free_work_of(
+        self,
+        processes: Collection[int],
+        kinds: Collection[str],
+        awaited: Collection[str] = (),
+    ) -> int:
         """Make what dead processes had under way due; return how many pieces that were.
 
-        `kinds` are those of which a row that nobody claimed is the safety net of its writer.
+        `kinds` are those of which a row that nobody claimed is the safety net of its writer;
+        `awaited` are those that a message ends which any process may have received, and lost.
         """
-        row = await self._database.fetchrow(FREE, list(processes), list(kinds))
+        row = await self._database.fetchrow(FREE, list(processes), list(kinds), list(awaited))
         assert row is not None, "a count is one row"
         return int(row["freed"])

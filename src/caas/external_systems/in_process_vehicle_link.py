@@ -10,7 +10,7 @@ Rules a change must keep:
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -78,6 +78,9 @@ class InProcessVehicleLink:
         payload = vehicle_messages.encode_command(command, self._command_keys)
         self._vehicles.receive(topic, payload, seconds)
         await asyncio.sleep(0)  # As on a network, the answer may be there before we return.
+
+    async def end_sessions_of(self, processes: Sequence[str]) -> None:
+        """Nothing is kept for a process that is gone."""
 
     async def close(self) -> None:
         """Stop listening."""

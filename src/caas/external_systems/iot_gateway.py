@@ -5,14 +5,14 @@ Diagram 8. `VehicleLink` is the port the OTA Activation Engine holds. `MqttVehic
 any MQTT 5 broker; `in_process_vehicle_link` is the same thing for a machine without one.
 
 What the broker guarantees, and what it does not:
-- The session (`clean_start` false, one client id per process, the same after a restart) outlives a
-  dead process: an acknowledgement that was not confirmed by us is delivered again when the same
-  client id comes back. MQTT delivers again only then, so a handler that fails is called again here.
+- The session (`clean_start` false, one client id per process) outlives a lost connection: an
+  acknowledgement that was not confirmed by us is delivered again when the same client id comes
+  back. MQTT delivers again only then, so a handler that fails is called again here.
 - Platform processes share the load with `$share/`. mosquitto goes on giving a dead member its share
   until its session ends (with one of two dead, the other gets 10 of 20), and hands none of that
-  share to others: sessions are therefore short. What is lost so comes back because an unanswered
-  command is sent again and the vehicle answers again. The database, not the broker, remembers that
-  a command is unanswered.
+  share to others: sessions are therefore short, and whoever finds a process gone ends that one's
+  session before it asks the vehicles again (decision 142). The database, not the broker, remembers
+  that a command is unanswered.
 - A broker drops a command at its deadline; mosquitto counts whole seconds and may be one late.
 - Acknowledgements of one command may be handled in any order, and twice.
 
@@ -27,7 +27,7 @@ import asyncio
 import functools
 import math
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Final, Protocol
 
@@ -112,8 +112,20 @@ class VehicleLink(Protocol):
             CommandDeadlinePassedError: it came too late to be sent.
         """
 
+    async def end_sessions_of(self, processes: Sequence[str]) -> None:
+        """End what dead processes, named `host:pid`, still receive in their names.
+
+        Raises:
+            VehicleLinkUnavailableError: the broker cannot be reached.
+        """
+
     async def close(self) -> None:
         """Stop listening and leave in order."""
+
+
+def client_id_of(process: str) -> str:
+    """Return the client id of a process of the platform that is named `host:pid`."""
+    return f"caas-{process.replace(':', '-')}"
 
 
 def seconds_to_deadline(command: VehicleCommand, now: datetime) -> int:
@@ -142,7 +154,7 @@ class MqttVehicleLink:
         session_expiry_seconds: int = SESSION_EXPIRY_SECONDS,
         tls_context: ssl.SSLContext | None = None,
     ) -> None:
-        """Keep where to connect; `client_id` is this process's own, the same after a restart."""
+        """Keep where to connect; `client_id` is this process's own."""
         self._tls_context = tls_context
         self._address = BrokerAddress.from_url(url)
         self._session = Session(
@@ -194,6 +206,25 @@ class MqttVehicleLink:
         if not heard:
             raise VehicleLinkUnavailableError("Nobody listens for this vehicle.", vin=command.vin)
 
+    async def end_sessions_of(self, processes: Sequence[str]) -> None:
+        """End the sessions of dead processes: a broker gives them their share until then.
+
+        Raises:
+            VehicleLinkUnavailableError: the broker cannot be reached.
+        """
+        for client_id in {client_id_of(one) for one in processes} - {self._session.client_id}:
+            session = Session(
+                client_id=client_id, expiry_seconds=0, unhandled_max=1, clean_start=True
+            )
+            try:
+                connection = await mqtt_connection.connect(
+                    self._address, session, _ignore, tls_context=self._tls_context
+                )
+            except BrokerUnavailableError as error:
+                raise VehicleLinkUnavailableError(broker=repr(self._address)) from error
+            await connection.close()
+            _log.info("vehicle_link.session_ended", client_id=client_id)
+
     async def close(self) -> None:
         """Leave the broker; acknowledgements in hand are given up and will come again."""
         if self._keeping is None or self._inbox is None:
@@ -243,6 +274,10 @@ class MqttVehicleLink:
         if self._inbox is not None:
             confirm = functools.partial(_confirm, connection, message.packet_id)
             self._inbox.receive(message.topic, message.payload, confirm)
+
+
+def _ignore(_connection: MqttConnection, _message: mqtt5.PublishPacket) -> None:
+    """Nothing is subscribed in a session that is being ended."""
 
 
 def _confirm(connection: MqttConnection, packet_id: int | None) -> None:

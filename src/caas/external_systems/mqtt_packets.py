@@ -4,7 +4,8 @@ Seed: the IoT Gateway of Diagram 4. `mqtt_connection` sends these.
 
 Rules a change must keep:
 - A password never shows: neither in a repr nor in an error.
-- A session outlives its connection (`clean_start` false); a message is never retained.
+- A session outlives its connection (`clean_start` false), except one that is to be ended; a message
+  is never retained.
 - Pure: no socket, no clock.
 """
 
@@ -74,6 +75,7 @@ class Session:
     client_id: str
     expiry_seconds: int
     unhandled_max: int
+    clean_start: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,12 +90,12 @@ class Publication:
 
 
 def connect_packet(address: BrokerAddress, session: Session) -> bytes:
-    """Return CONNECT, which resumes our session."""
+    """Return CONNECT, which resumes our session unless it is to start clean."""
     return mqtt5.ConnectPacket(
         session.client_id,
         username=address.username,
         password=address.password.encode() if address.password is not None else None,
-        clean_start=False,
+        clean_start=session.clean_start,
         keep_alive=KEEP_ALIVE_SECONDS,
         session_expiry_interval=session.expiry_seconds,
         receive_max=session.unhandled_max,

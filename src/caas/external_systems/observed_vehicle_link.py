@@ -6,6 +6,7 @@ received is not timed.
 """
 
 import time
+from collections.abc import Sequence
 from typing import Final
 
 from caas.errors import CaasError
@@ -57,6 +58,10 @@ class ObservedVehicleLink:
             raise
         finally:
             self.sent[result] = self.sent.get(result, 0) + 1
+
+    async def end_sessions_of(self, processes: Sequence[str]) -> None:
+        """End what dead processes still receive in their names."""
+        await self._link.end_sessions_of(processes)
 
     async def close(self) -> None:
         """Stop listening and leave in order."""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from caas.channels.amounts import plain_amount, read_amount
+from caas.channels.amounts import AmountNotReadError, net_typed, plain_amount, read_amount
 from caas.rules.money import Money
 
 
@@ -12,7 +12,8 @@ from caas.rules.money import Money
         ("es", "1.000,50", 100_050), ("es", "1.000", 100_000), ("es", "1000", 100_000),
         ("es", "500 €", 50_000), ("es", "0,99", 99), ("es", "12.345.678,90", 1_234_567_890),
         ("en", "1,000.50", 100_050), ("en", "1,000", 100_000), ("en", "€500", 50_000),
-        ("en", "1000.00", 100_000),
+        ("en", "1000.00", 100_000), ("en", "10.5", 1050), ("es", "10,5", 1050),
+        ("en", "1,000.5", 100_050),
     ],
 )  # fmt: skip
 def test_an_amount_is_read_in_the_language_of_the_page(
@@ -27,8 +28,9 @@ def test_an_amount_is_read_in_the_language_of_the_page(
 @pytest.mark.parametrize(
     ("language", "text"),
     [
-        ("en", "1.000"), ("en", "1.000,50"), ("en", "1.5"), ("es", "1,000"), ("es", "1,000.50"),
+        ("en", "1.000"), ("en", "1.000,50"), ("en", "1,5"), ("es", "1,000"), ("es", "1,000.50"),
         ("es", "1.5"), ("es", "10.00"), ("en", "10,00"), ("en", "1,00,000"), ("en", "0,100"),
+        ("en", "10."), ("es", "10,"), ("en", ".5"),
         *(
             (language, text)
             for language in ("es", "en")
@@ -39,6 +41,22 @@ def test_an_amount_is_read_in_the_language_of_the_page(
 def test_what_is_no_amount_in_this_language_is_refused(language: str, text: str) -> None:
     """`1.000` in English was one euro."""
     assert read_amount(text, "EUR", language) is None
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "told"),
+    [
+        ("es", "-1.234,50 EUR", "-1234.50 EUR"), ("en", "1,234.5", "1234.50"),
+        ("en", "1,000 jpy", "1000 JPY"),
+    ],
+)  # fmt: skip
+def test_the_net_of_a_file_is_read_in_the_language_of_the_page(
+    language: str, text: str, told: str
+) -> None:
+    assert net_typed(text, language) == told
+    for wrong in ("1.000 EUR" if language == "en" else "1,000 EUR", "1 XXX", "--1", ""):
+        with pytest.raises(AmountNotReadError):
+            net_typed(wrong, language)
 
 
 def test_a_currency_without_cents_has_none() -> None:

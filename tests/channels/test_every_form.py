@@ -1,10 +1,13 @@
 """What every form of the channels refuses, read off the routes: nothing is listed here by hand."""
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import pytest
 
+from caas import channels
 from caas.billing_database.accounts import Role
 from caas.billing_database.identifiers import new_id
 from caas.channels.application import ROUTES
@@ -17,6 +20,14 @@ FORMS = [route for route in ROUTES if route.method == "POST"]
 NUMBERS = ("4111 1111 1111 1111", "ES91 2100 0418 4502 0005 1332")
 THINGS = {"car": str(new_id()), "service": str(new_id()), "{vin}": STOCK[0][0]}
 BOUNDARY = "limit"
+TEMPLATES = Path(channels.__file__).parent / "templates"
+TYPED = re.compile(
+    r"<textarea.*?</textarea>|\{% call field\(.*?%\}"
+    r"|<input (?!type=.(?:hidden|radio|checkbox))(?![^>]*type=.file)(?:[^<>{]|\{\{.*?\}\})*>",
+    re.S,
+)
+NOT_ECHOED = ('type="password"', "value=login", 'field("code"', 'field("login"', "forgotten.")
+"""Secrets; and the forms of signing in, which say themselves what they keep."""
 FILE = {"content-type": f"multipart/form-data; boundary={BOUNDARY}"}
 
 
@@ -75,6 +86,21 @@ async def test_no_form_takes_the_number_of_a_card_or_of_an_account(
 
     assert wrong == []
     assert len(FORMS) > 25
+
+
+def test_no_form_loses_what_was_typed_when_it_is_refused() -> None:
+    """Read off the templates: a field for text is filled with what was typed before."""
+    forgets: list[str] = []
+    fields = 0
+    for template in sorted(TEMPLATES.rglob("*.html")):
+        for form in re.findall(r'<form\b[^>]*method="post".*?</form>', template.read_text(), re.S):
+            for field in TYPED.findall(form):
+                fields += 1
+                kept = any(way in field for way in ("visit.typed(", "filled_in.", *NOT_ECHOED))
+                forgets += [] if kept else [f"{template.name}: {field}"]
+
+    assert forgets == []
+    assert fields > 30
 
 
 async def test_no_form_is_done_without_the_token_of_its_browser(

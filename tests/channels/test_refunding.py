@@ -5,13 +5,16 @@ from uuid import UUID
 
 import pytest
 from playwright.async_api import Browser, expect
+from yarl import URL
 
+from caas.billing_database.identifiers import new_id
 from caas.billing_database.payments import Payment
+from caas.channels.replies import OK
 from caas.payment_processing import PaymentRequest
 from caas.rules.payment_states import PaymentState
 from tests.channels.journeys import ANA, OPERATIONS, SECOND
 from tests.channels.test_operations import engineer
-from tests.channels.test_safety import Client, client_of
+from tests.channels.test_safety import Client, Reply, client_of
 from tests.channels.town import STOCK, Town, eventually
 
 FINISHED = STOCK[0][0]
@@ -58,14 +61,20 @@ async def in_state(town: Town, payment_id: UUID, state: PaymentState) -> Payment
 
 
 async def refunds(client: Client, payment: Payment, **fields: str) -> str:
-    """Send the form of the page; return what the page says of it."""
+    """Send the form of the page and confirm it; return what the page says of it."""
+    return (await asks_to_refund(client, payment, **fields))[-1].told
+
+
+async def asks_to_refund(client: Client, payment: Payment, **fields: str) -> list[Reply]:
+    """Send the form of the page, and of the page that asks whether it was read as it was meant."""
     path = f"/operations/payments/{payment.id}"
     page = await client.get(path)
     keys = {name: page.field(name) for name in ("form_token", "key")}
-    answer = await client.post(
-        f"{path}/refund", {"reason": "goodwill", "note": "They called.", **keys, **fields}
-    )
-    return str(answer.headers["location"]).partition("?")[2]
+    form = {"reason": "goodwill", "note": "They called.", **keys, **fields}
+    answers = [await client.post(f"{path}/refund", form)]
+    if answers[0].status == OK:
+        answers.append(await client.post(f"{path}/refund", answers[0].hidden))
+    return answers
 
 
 async def test_one_person_refunds_a_part_and_then_says_what_becomes_of_the_service(
@@ -98,6 +107,32 @@ async def test_one_person_refunds_a_part_and_then_says_what_becomes_of_the_servi
     assert 'id="refund-do"' not in page.text
 
 
+async def test_an_amount_is_shown_back_before_it_counts_and_what_was_typed_stays(
+    town: Town, desk: tuple[Client, Client]
+) -> None:
+    payment, (one, _) = await service_paid(town), desk
+    english = {"caas-language": "en"}
+    one.session.cookie_jar.update_cookies(english, URL(town.url))
+
+    (wrong,) = await asks_to_refund(
+        one, payment, amount="1.000", reason="not_delivered", note="Cold & wet.", term="keep"
+    )
+    asked, done = await asks_to_refund(one, payment, amount="10.5", term="keep")
+    other = asked.hidden | {"confirmed": "1000", "key": str(new_id())}
+    asked_again = await one.post(f"/operations/payments/{payment.id}/refund", other)
+    await eventually_refunded(town, payment, 1050)
+
+    assert (wrong.status, wrong.told) == (422, "refused=amount_not_read")
+    assert "1.000 could be one or a thousand" in wrong.text
+    assert 'required value="1.000"' in wrong.text
+    assert '<option value="not_delivered" selected>' in wrong.text
+    assert ">Cold &amp; wet.</textarea>" in wrong.text
+    assert 'value="keep" required checked' in wrong.text
+    assert "Refund €10.50?" in asked.text
+    assert done.told == "done=1"
+    assert "Refund €10.50?" in asked_again.text
+
+
 async def test_above_the_limit_two_people_refund(town: Town, desk: tuple[Client, Client]) -> None:
     one, two = desk
     order_id = await town.delivered(FINISHED, email=ANA)
@@ -120,7 +155,7 @@ async def agreed(client: Client, path: str) -> str:
     page = await client.get(path)
     keys = {name: page.field(name) for name in ("form_token", "key")}
     answer = await client.post(f"{path}/refund/agree", keys)
-    return str(answer.headers["location"]).partition("?")[2]
+    return answer.told
 
 
 async def eventually_refunded(town: Town, payment: Payment, amount: int) -> None:
@@ -157,6 +192,7 @@ async def test_a_refund_that_failed_is_made_again_from_the_page_of_its_case(
     await one.page.locator("#refund summary").click()
     await one.page.locator("#refund-note").fill("El banco la devolvió; otra vez.")
     await one.page.locator("#refund-do").click()
+    await one.page.locator("#confirm-it").click()
     await one.page.wait_for_url("**?done=1")
 
     await in_state(town, payment.id, PaymentState.REFUNDED)
@@ -178,7 +214,10 @@ async def test_a_credit_note_from_the_console_says_what_becomes_of_the_service(
         keys = {name: page.field(name) for name in ("form_token", "key")}
         form = {"reason": "Never on.", "amount": "", **keys, **fields}
         answer = await one.post(f"{path}/credit-notes", form)
-        return str(answer.headers["location"]).partition("?")[2]
+        if answer.status == OK:
+            assert f"{invoice.full_number} · 12,99" in answer.text
+            answer = await one.post(f"{path}/credit-notes", answer.hidden)
+        return answer.told
 
     shown = (await one.get(path)).text
     said = [await corrects(), await corrects(term="end")]

@@ -1,5 +1,6 @@
 """What the channels refuse, asked without a browser: other sites, other people, card numbers."""
 
+import html
 import io
 import re
 from collections.abc import AsyncIterator
@@ -34,6 +35,19 @@ class Reply:
         found = re.search(rf'name="{name}" value="([^"]+)"', self.text)
         assert found, f"the page has no {name}"
         return found[1]
+
+    @property
+    def hidden(self) -> dict[str, str]:
+        """Return every hidden field of the form that asks, as a browser would send it."""
+        form = self.text[self.text.index('<form class="card form"') :].partition("</form>")[0]
+        found = re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', form)
+        return {name: html.unescape(value) for name, value in found}
+
+    @property
+    def told(self) -> str:
+        """Return what the page says of the form before it: its address, or where one is sent."""
+        where = self.headers.get("content-location") or self.headers.get("location", "")
+        return str(where).partition("?")[2]
 
 
 @dataclass(slots=True)

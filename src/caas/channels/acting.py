@@ -1,5 +1,7 @@
 """A form of the console: done once, and a refusal is told on the page the form stood on.
 
+What was typed stays in its fields: the page is shown again, filled in.
+
 Rules a change must keep: what a room refuses changed nothing and is told in the reader's language;
 where the browser goes afterwards is a path of ours and never one that came in with the form.
 """
@@ -8,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from caas.billing_database.idempotency import InFlightError, KeyReusedError
-from caas.channels.replies import Reply, see_other
+from caas.channels.replies import Reply, refused
 from caas.channels.rooms import Channels
 from caas.channels.sending_once import once
 from caas.channels.visit import Visit
@@ -18,7 +20,7 @@ from caas.errors import RefusedError
 async def acted(
     channels: Channels, visit: Visit, path: str, act: Callable[[], Awaitable[object]]
 ) -> Reply:
-    """Do what a form says, and go back to `path`, which says whether it was done."""
+    """Do what a form says, and go back to `path`; a refused form is shown there as it was sent."""
 
     async def work() -> str:
         await act()
@@ -29,7 +31,7 @@ async def acted(
     except (KeyReusedError, InFlightError):
         raise
     except RefusedError as refusal:
-        return see_other(f"{path}?refused={refusal.code}")
+        return refused(path, refusal.code)
 
 
 @dataclass(frozen=True, slots=True)

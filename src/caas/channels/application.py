@@ -6,6 +6,7 @@ asked before anything is read for it; a form's token is asked of everybody.
 
 import re
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any, Final
 from uuid import UUID
 
@@ -16,7 +17,7 @@ from caas.channels.account import ACCOUNT_ROUTES
 from caas.channels.arriving import second_factor_path
 from caas.channels.customer import CUSTOMER_ROUTES
 from caas.channels.entrance import READING, Entrance
-from caas.channels.forms import ForeignFormError
+from caas.channels.forms import ForeignFormError, read_query
 from caas.channels.inbox import INBOX_ROUTES, unread
 from caas.channels.intranet import INTRANET_ROUTES
 from caas.channels.known_devices import KnownDevices
@@ -24,7 +25,7 @@ from caas.channels.operations import OPERATIONS_ROUTES
 from caas.channels.page_routes import NothingHereError, NotYourPageError, PageRoute
 from caas.channels.passwords import Passwords
 from caas.channels.rendering import Renderer
-from caas.channels.replies import Reply, see_other
+from caas.channels.replies import OK, Reply, see_other
 from caas.channels.returning import RETURNING_ROUTES
 from caas.channels.rooms import Channels, Rooms
 from caas.channels.second_factor import SECOND_FACTOR_ROUTES
@@ -32,7 +33,7 @@ from caas.channels.session_keeping import SessionKeeping
 from caas.channels.settings import ChannelSettings
 from caas.channels.sign_in import SIGN_IN_ROUTES, sign_in_path
 from caas.channels.visit import Visit
-from caas.errors import RefusedError
+from caas.errors import NotFoundError, RefusedError
 
 ROUTES: Final[tuple[PageRoute, ...]] = (
     *SIGN_IN_ROUTES,
@@ -45,6 +46,7 @@ ROUTES: Final[tuple[PageRoute, ...]] = (
     *OPERATIONS_ROUTES,
 )
 
+REFUSED: Final = 422
 _PLACE: Final = re.compile(r"\{(\w+)(?::(\w+))?\}")
 _KINDS: Final = {
     None: "[A-Za-z0-9_-]{1,64}",
@@ -94,8 +96,21 @@ def routed(
             there = there or match is not None
             if match is not None and route.method == visit.method:
                 visit.ids = {name: _value(text) for name, text in match.groupdict().items()}
-                return await _shown(channels, visit, route)
+                reply = await _shown(channels, visit, route)
+                return await again(visit, reply) if reply.shows_again else reply
         raise MethodNotAllowedError if there else NothingHereError
+
+    async def again(visit: Visit, refusal: Reply) -> Reply:
+        path, _, asked = refusal.shows_again.partition("?")
+        visit.show_again(path, read_query(asked.encode()))
+        try:
+            page = await show(visit)
+        except NotFoundError:
+            return refusal
+        if page.status != OK:
+            return refusal
+        where = (b"content-location", refusal.shows_again.encode())
+        return replace(page, status=REFUSED).with_headers(where)
 
     return show
 

@@ -19,8 +19,13 @@ from caas.channels.visit import Visit
 SECTIONS: Final = {
     "activate": "/operations/system",
     "agree": "/operations/cases",
+    "bulk": "/operations/reconciliation",
+    "credit_note": "/operations/payments",
     "deposit_keep": "/operations/cases",
     "deposit_refund": "/operations/cases",
+    "fee": "/operations/reconciliation",
+    "propose_refund": "/operations/payments",
+    "refund": "/operations/payments",
     "reset": "/operations/system",
     "resolve": "/operations/reconciliation",
     "revoke": "/operations/system",
@@ -30,6 +35,16 @@ SECTIONS: Final = {
 """What is asked about, and under which part of the navigation."""
 
 CONFIRMED: Final = "confirmed"
+
+
+def seen(amount: int) -> dict[str, str]:
+    """Return the field that says which amount, in minor units, the page that asks has shown."""
+    return {CONFIRMED: str(amount)}
+
+
+def has_seen(visit: Visit, amount: int) -> bool:
+    """Say whether this very amount was shown back before."""
+    return visit.form.get(CONFIRMED) == str(amount)
 
 
 def is_confirmed(visit: Visit) -> bool:

@@ -1,7 +1,8 @@
 """Many discrepancies decided by rule, claims on the provider, and agreed fees, in the console.
 
 Rules a change must keep: nothing is decided here; whether a second person is needed, and who may
-agree, is the room's to say; an amount is read in the language of the page.
+agree, is the room's to say; an amount is read in the language of the page, and shown back before it
+counts.
 """
 
 from collections.abc import Awaitable, Callable
@@ -11,10 +12,12 @@ from typing import Final, cast
 from uuid import UUID
 
 from caas.channels.acting import acted, told
-from caas.channels.amounts import read_amount
+from caas.channels.amounts import AmountNotReadError, amount_typed, read_amount
+from caas.channels.confirmation import asks, has_seen, seen
+from caas.channels.formats import written
 from caas.channels.operations_discrepancies import NoResolutionChosenError
 from caas.channels.page_routes import OPERATIONS, PageRoute, get, post
-from caas.channels.replies import Reply, see_other
+from caas.channels.replies import Reply, refused
 from caas.channels.rooms import Channels
 from caas.channels.sending_once import new_key, once
 from caas.channels.visit import Visit
@@ -34,6 +37,10 @@ STATUS_KINDS: Final = {
 PER_PERCENT: Final = 10_000
 PERCENT: Final = "USD"
 """A percentage is read as an amount is: a point or a comma, and two places."""
+
+
+BULK_FIELDS: Final = ("kind", "currency", "day", "amount_max", "resolution", "note")
+FEE_FIELDS: Final = ("method", "kind", "percent", "fixed", "tolerance", "valid_from")
 
 
 class RuleRefusedError(RefusedError):
@@ -74,11 +81,15 @@ async def resolve(channels: Channels, visit: Visit) -> Reply:
         return f"{BULK}?met={done.met}{told_counts}"
 
     try:
+        rule = _rule_of(visit)
+        limit = rule.amount_max
+        if limit is not None and visit.form.get("note", "").strip() and not has_seen(visit, limit):
+            return _asks_bulk(channels, visit, rule, limit)
         return await once(channels, visit, work)
     except UnavailableError:
         raise
     except RefusedError as refusal:
-        return see_other(f"{BULK}?refused={refusal.code}")
+        return refused(BULK, refusal.code)
 
 
 async def approve(channels: Channels, visit: Visit) -> Reply:
@@ -136,20 +147,41 @@ async def fees(channels: Channels, visit: Visit) -> Reply:
 async def keep_fee(channels: Channels, visit: Visit) -> Reply:
     """Keep a fee from a day on."""
     form = visit.form
+    method = form.get("method", "").strip() or "*"
+    percent = read_amount(form.get("percent", ""), PERCENT, visit.language)
 
     async def act() -> None:
-        percent = read_amount(form.get("percent", ""), PERCENT, visit.language)
+        if percent is None:
+            raise AmountNotReadError
         parts = [form.get(name, "").strip() or "0" for name in ("fixed", "tolerance")]
         day = _day(form.get("valid_from", ""))
-        if percent is None or day is None or not all(_is_number(it) for it in parts):
+        if day is None or not all(_is_number(it) for it in parts):
             raise FeeRefusedError
         rate = percent.amount * PER_PERCENT // 100
         await channels.rooms.reconciliation.finance_terms.keep_fee(
-            form.get("method", "").strip() or "*", form.get("kind", ""), day,
-            (rate, int(parts[0]), int(parts[1])), by=visit.by.name,
+            method, form.get("kind", ""), day, (rate, int(parts[0]), int(parts[1])),
+            by=visit.by.name,
         )  # fmt: skip
 
+    if percent is not None and not has_seen(visit, percent.amount):
+        share = Decimal(percent.amount).scaleb(-2)
+        return _asks(channels, visit, "fee", f"{method} · {share} %", FEE_FIELDS, percent.amount)
     return await acted(channels, visit, FEES, act)
+
+
+def _asks_bulk(channels: Channels, visit: Visit, rule: BulkRule, limit: int) -> Reply:
+    kind = channels.renderer.translator(visit.language).named("discrepancy", rule.kind)
+    name = f"{kind} ≤ {written(Money(limit, rule.currency), visit.language)}"
+    return _asks(channels, visit, "bulk", name, BULK_FIELDS, limit)
+
+
+def _asks(  # noqa: PLR0913  # what is asked, and what was read of which form
+    channels: Channels, visit: Visit, what: str, name: str, fields: tuple[str, ...], read: int
+) -> Reply:
+    filled_in = {field: visit.form.get(field, "") for field in fields}
+    return asks(
+        channels, visit, what, back=visit.path, name=name, fields=filled_in | seen(read)
+    )
 
 
 def _rule_of(visit: Visit) -> BulkRule:
@@ -158,8 +190,8 @@ def _rule_of(visit: Visit) -> BulkRule:
         raise RuleRefusedError
     day_text, amount_text = (visit.form.get(it, "").strip() for it in ("day", "amount_max"))
     day = _day(day_text)
-    largest = read_amount(amount_text, code, visit.language) if amount_text else None
-    if (day_text and day is None) or (amount_text and largest is None):
+    largest = amount_typed(amount_text, code, visit.language) if amount_text else None
+    if day_text and day is None:
         raise RuleRefusedError
     return BulkRule(
         kind=DiscrepancyKind(kind), currency=code, day=day,

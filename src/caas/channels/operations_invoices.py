@@ -1,7 +1,8 @@
 """Documents in the console: searched, read, sent, corrected, and corrections agreed to.
 
 Rules a change must keep: a search goes by an index and a page has a limit; whether money moves and
-whether a second person is needed is for the room to say, and the page says it before it is done.
+whether a second person is needed is for the room to say, and the page says it before it is done;
+what is corrected is shown back as an amount before it counts.
 """
 
 from collections.abc import Awaitable, Callable
@@ -10,9 +11,12 @@ from typing import Final
 from urllib.parse import urlencode
 from uuid import UUID
 
-from caas.billing.credit_notes import CORRECTABLE, CreditNotes, NotCorrectableError
+from caas.billing.credit_notes import CORRECTABLE, CreditNotes
 from caas.billing_database.invoices import CREDIT_NOTE, SERVICE, Invoice
 from caas.channels.acting import acted, told
+from caas.channels.amounts import amount_typed
+from caas.channels.confirmation import asks, has_seen, seen
+from caas.channels.formats import written
 from caas.channels.operations_payments import attachment
 from caas.channels.operations_refunds import TERMS
 from caas.channels.page_routes import OPERATIONS, NothingHereError, PageRoute, get, post
@@ -20,9 +24,9 @@ from caas.channels.replies import Reply
 from caas.channels.rooms import Channels
 from caas.channels.sending_once import new_key
 from caas.channels.visit import Visit
-from caas.errors import NotFoundError
+from caas.errors import NotFoundError, RefusedError
 from caas.rules.discrepancies import is_large
-from caas.rules.money import InvalidAmountError, Money, parse_decimal
+from caas.rules.money import Money
 
 PATH: Final = "/operations/invoices"
 ROWS: Final = 50
@@ -72,16 +76,16 @@ async def invoice_pdf(channels: Channels, visit: Visit) -> Reply:
 async def correct(channels: Channels, visit: Visit) -> Reply:
     """Issue a credit note, or propose it where a second person is needed."""
     one = await _invoice(channels, visit)
-    reason, text = visit.form.get("reason", ""), visit.form.get("amount", "").strip()
-    term = visit.form.get("term", "")
+    reason, term = visit.form.get("reason", ""), visit.form.get("term", "")
 
     async def act(desk: CreditNotes, invoice_id: UUID) -> None:
-        gross = _amount(text, one.currency) if text else None
         await desk.correct(
-            invoice_id, reason=reason, gross=gross, term=term if term in TERMS else None,
-            by=visit.by.actor,
+            invoice_id, reason=reason, gross=_gross(visit, one),
+            term=term if term in TERMS else None, by=visit.by.actor,
         )  # fmt: skip
 
+    if reason.strip() and _is_to_ask(visit, one):
+        return _asks(channels, visit, one)
     return await _acted(channels, visit, act)
 
 
@@ -117,11 +121,32 @@ async def _invoice(channels: Channels, visit: Visit) -> Invoice:
         raise NothingHereError from error
 
 
-def _amount(text: str, currency: str) -> int:
+def _gross(visit: Visit, one: Invoice) -> int | None:
+    """Return the amount that was typed, None for all that is left."""
+    text = visit.form.get("amount", "").strip()
+    return amount_typed(text, one.currency, visit.language).amount if text else None
+
+
+def _corrected(visit: Visit, one: Invoice) -> int:
+    return _gross(visit, one) or one.gross - one.credited
+
+
+def _is_to_ask(visit: Visit, one: Invoice) -> bool:
+    """Say whether the form can be read, and what was read was not shown back yet."""
     try:
-        return parse_decimal(text.replace(",", "."), currency).amount
-    except InvalidAmountError as error:
-        raise NotCorrectableError from error
+        return not has_seen(visit, _corrected(visit, one))
+    except RefusedError:
+        return False
+
+
+def _asks(channels: Channels, visit: Visit, one: Invoice) -> Reply:
+    amount = _corrected(visit, one)
+    fields = {name: visit.form.get(name, "") for name in ("amount", "reason", "term")}
+    name = f"{one.full_number} · {written(Money(amount, one.currency), visit.language)}"
+    return asks(
+        channels, visit, "credit_note", back=f"{PATH}/{one.id}", name=name,
+        fields=fields | seen(amount),
+    )  # fmt: skip
 
 
 def _day(text: str) -> date | None:

@@ -15,7 +15,7 @@ from caas.channels.operations_finance import OPERATIONS_FINANCE_ROUTES
 from caas.channels.operations_payments import attachment
 from caas.channels.operations_report_formats import OPERATIONS_REPORT_FORMAT_ROUTES
 from caas.channels.page_routes import OPERATIONS, NothingHereError, PageRoute, get, post
-from caas.channels.replies import Reply, see_other
+from caas.channels.replies import Reply, refused, see_other
 from caas.channels.rooms import Channels
 from caas.channels.sending_once import new_key, once
 from caas.channels.visit import Visit
@@ -82,7 +82,7 @@ async def reconcile(channels: Channels, visit: Visit) -> Reply:
     except UnavailableError:
         raise
     except RefusedError as refusal:
-        return see_other(f"{PATH}?refused={refusal.code}")
+        return refused(PATH, refusal.code)
 
 
 async def about_to_seal(channels: Channels, visit: Visit) -> Reply:

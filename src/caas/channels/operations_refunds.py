@@ -1,7 +1,8 @@
 """Refunding a payment from its page of the console: by one person, or by two above a limit.
 
-Rules a change must keep: an amount is read in the language of the page and never guessed; whether a
-second person is needed, and what may be refunded, is for Payment Processing to say.
+Rules a change must keep: an amount is read in the language of the page, never guessed, and shown
+back before it counts; whether a second person is needed, and what may be refunded, is for Payment
+Processing to say.
 """
 
 from dataclasses import dataclass
@@ -12,7 +13,9 @@ from caas.billing_database.entitlements import OrderTerm
 from caas.billing_database.payments import Payment
 from caas.billing_database.refund_decisions import RefundDecision, RefundWish
 from caas.channels.acting import acted
-from caas.channels.amounts import plain_amount, read_amount
+from caas.channels.amounts import amount_typed, plain_amount
+from caas.channels.confirmation import asks, has_seen, seen
+from caas.channels.formats import written
 from caas.channels.page_routes import OPERATIONS, NothingHereError, PageRoute, post
 from caas.channels.replies import Reply
 from caas.channels.rooms import Channels
@@ -24,12 +27,6 @@ from caas.rules.money import Money
 
 REASONS: Final = ("desistimiento", "goodwill", "not_delivered", "charged_in_error")
 TERMS: Final = ("end", "keep")
-
-
-class AmountNotReadError(RefusedError):
-    """Type an amount above zero, with the mark before the cents that this language uses."""
-
-    code = "amount_not_read"
 
 
 class RefundReasonError(RefusedError):
@@ -79,12 +76,13 @@ async def refund(channels: Channels, visit: Visit) -> Reply:
     except NotFoundError as error:
         raise NothingHereError from error
 
-    async def act() -> None:
-        wish = _wish(visit, payment)
-        await channels.rooms.payment_processing.refund_desk.decide(
-            payment_id, wish, note=visit.form.get("note", ""), by=visit.by.actor
-        )
+    desk, note = channels.rooms.payment_processing.refund_desk, visit.form.get("note", "")
 
+    async def act() -> None:
+        await desk.decide(payment_id, _wish(visit, payment), note=note, by=visit.by.actor)
+
+    if note.strip() and _is_to_ask(visit, payment):
+        return _asks(channels, visit, payment)
     return await acted(channels, visit, _path(payment_id), act)
 
 
@@ -104,10 +102,27 @@ async def withdraw(channels: Channels, visit: Visit) -> Reply:
     )
 
 
+def _is_to_ask(visit: Visit, payment: Payment) -> bool:
+    """Say whether the form can be read, and what was read was not shown back yet."""
+    try:
+        return not has_seen(visit, _wish(visit, payment).amount)
+    except RefusedError:
+        return False
+
+
+def _asks(channels: Channels, visit: Visit, payment: Payment) -> Reply:
+    wish = _wish(visit, payment)
+    money = Money(wish.amount, payment.currency)
+    fields = {name: visit.form.get(name, "") for name in ("amount", "reason", "term", "note")}
+    return asks(
+        channels, visit, "propose_refund" if is_large(money) else "refund",
+        back=_path(payment.id), name=written(money, visit.language),
+        fields=fields | seen(wish.amount),
+    )  # fmt: skip
+
+
 def _wish(visit: Visit, payment: Payment) -> RefundWish:
-    money = read_amount(visit.form.get("amount", ""), payment.currency, visit.language)
-    if money is None or money.amount <= 0:
-        raise AmountNotReadError
+    money = amount_typed(visit.form.get("amount", ""), payment.currency, visit.language)
     reason, term = visit.form.get("reason", ""), visit.form.get("term", "")
     if reason not in REASONS:
         raise RefundReasonError

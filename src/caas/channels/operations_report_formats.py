@@ -10,9 +10,10 @@ from typing import Any, Final
 import msgspec
 
 from caas.channels.acting import acted, told
+from caas.channels.amounts import net_typed
 from caas.channels.operations_payments import attachment
 from caas.channels.page_routes import OPERATIONS, PageRoute, get, post
-from caas.channels.replies import Reply, see_other
+from caas.channels.replies import Reply, refused
 from caas.channels.rooms import Channels
 from caas.channels.sending_once import new_key, once
 from caas.channels.visit import Visit
@@ -84,12 +85,13 @@ async def mapping(channels: Channels, visit: Visit) -> Reply:
 async def take(channels: Channels, visit: Visit) -> Reply:
     """Reconcile a day from a file that was sent."""
     upload, text = visit.upload, visit.form.get("day", "")
-    nets = tuple(filter(None, [visit.form.get("net", "").strip()]))
+    net = visit.form.get("net", "").strip()
     lines = visit.form.get("lines", "").strip()
 
     async def work() -> str:
         if upload is None:
             raise NoFileChosenError
+        nets = (net_typed(net, visit.language),) if net else ()
         expected = Expected(lines=int(lines) if lines.isdigit() else None, nets=nets)
         done = await channels.rooms.reconciliation.reconcile_content(
             date.fromisoformat(text), upload.content, expected=expected
@@ -99,15 +101,15 @@ async def take(channels: Channels, visit: Visit) -> Reply:
     try:
         date.fromisoformat(text)
     except ValueError:
-        return see_other(f"{DAYS}?refused=no_such_day")
+        return refused(DAYS, "no_such_day")
     try:
         return await once(channels, visit, work)
     except UnavailableError:
         raise
     except BadReportError as refusal:
-        return see_other(f"{DAYS}/{text}?refused={refusal.code}")
+        return refused(f"{DAYS}/{text}", refusal.code)
     except RefusedError as refusal:
-        return see_other(f"{DAYS}?refused={refusal.code}")
+        return refused(DAYS, refusal.code)
 
 
 def _mapping_of(visit: Visit) -> dict[str, Any]:

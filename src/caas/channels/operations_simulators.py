@@ -18,7 +18,7 @@ from caas.billing_database.movable_calendar import MovableCalendar
 from caas.channels.acting import told
 from caas.channels.formats import filters
 from caas.channels.page_routes import OPERATIONS, NothingHereError, PageRoute, get, post
-from caas.channels.replies import Reply, see_other
+from caas.channels.replies import Reply, refused
 from caas.channels.rooms import Channels
 from caas.channels.sending_once import new_key, once
 from caas.channels.visit import Visit
@@ -173,7 +173,7 @@ async def _acted(
     except (KeyReusedError, InFlightError):
         raise
     except RefusedError as refusal:
-        return see_other(f"{PATH}?refused={refusal.code}")
+        return refused(PATH, refusal.code)
 
 
 def _did(channels: Channels, visit: Visit) -> str:

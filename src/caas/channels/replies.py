@@ -26,6 +26,8 @@ class Reply:
     status: int
     body: bytes = b""
     headers: tuple[RawHeader, ...] = ()
+    shows_again: str = ""
+    """The page that a refused form stood on, to be shown again with what was typed."""
 
     def with_headers(self, *headers: RawHeader) -> "Reply":
         """Return the same reply with more headers."""
@@ -41,6 +43,12 @@ def see_other(path: str) -> Reply:
     """Send the browser to another of our pages, with GET."""
     assert is_own_path(path), path
     return Reply(SEE_OTHER, b"", ((b"location", path.encode()), NO_STORE))
+
+
+def refused(path: str, code: str) -> Reply:
+    """Show the page of a form again: what was refused, and what was typed."""
+    again = f"{path}?refused={code}"
+    return replace(see_other(again), shows_again=again)
 
 
 def nothing_new() -> Reply:

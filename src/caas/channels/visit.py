@@ -48,11 +48,23 @@ class Visit:
     awaiting: Session | None = None
     had_session: bool = False
     form: Mapping[str, str] = field(default_factory=dict)
+    refused_form: Mapping[str, str] = field(default_factory=dict)
+    refused_at: str = ""
     upload: Upload | None = None
     ids: dict[str, Any] = field(default_factory=dict)
     unread: int = 0
     request_id: str = field(default_factory=lambda: os.urandom(_REQUEST_ID_BYTES).hex())
     set_cookies: list[RawHeader] = field(default_factory=list)
+
+    def show_again(self, path: str, query: Mapping[str, str]) -> None:
+        """Become the visit of the page a refused form stood on, which keeps what was typed."""
+        self.refused_form, self.refused_at, self.form = self.form, self.path, {}
+        self.method, self.path, self.query = "GET", path, query
+
+    def typed(self, action: str, name: str, proposed: object = "") -> str:
+        """Return what a field of the form to `action` is filled with: as typed, or as proposed."""
+        was_refused = action == self.refused_at
+        return self.refused_form.get(name, "") if was_refused else str(proposed)
 
     @property
     def by(self) -> Session:

@@ -28,7 +28,7 @@ from caas.external_systems.head_copies import copies_at
 from caas.external_systems.http import HttpClient, Secret
 from caas.external_systems.in_process_vehicle_link import InProcessVehicleLink, VehiclesAtHand
 from caas.external_systems.iot_gateway import MqttVehicleLink, VehicleLink, client_id_of
-from caas.external_systems.local_outbox import LocalOutbox
+from caas.external_systems.local_outbox import OUTBOX, LocalOutbox
 from caas.external_systems.notification_channel import NotificationChannel
 from caas.external_systems.reconciliation_engine import SparkEngine
 from caas.external_systems.transport_system import TransportSystem
@@ -189,7 +189,7 @@ async def _partners(
     channel: NotificationChannel = (
         AppriseChannel(Secret(settings.notify_url))
         if settings.notify_url
-        else LocalOutbox(settings.data_dir / "outbox")
+        else LocalOutbox(settings.data_dir / OUTBOX)
     )
     stack.push_async_callback(channel.close)
     clients = [

@@ -26,6 +26,7 @@ from caas.channels import beside_api, build_channels
 from caas.channels.entrance import Entrance
 from caas.errors import StartupError
 from caas.external_systems.gateway_adapters import ADAPTERS
+from caas.external_systems.outbox_letters import OutboxLetters
 from caas.external_systems.simulator_control import SimulatorControl
 from caas.settings import Settings
 from caas.vital_signs import VitalSigns
@@ -33,10 +34,11 @@ from caas.vital_signs import VitalSigns
 
 @dataclass(frozen=True, slots=True)
 class Simulated:
-    """What is simulated: control planes by name, and the calendar where all the world is."""
+    """What is simulated: control planes by name, the calendar where all the world is, the mail."""
 
     controls: Mapping[str, str]
     calendar: MovableCalendar | None = None
+    letters: OutboxLetters | None = None
 
 
 async def serve(
@@ -57,7 +59,12 @@ async def serve(
     keys = Authentication(ApiKeys(platform.books.database))
     await keys.bootstrap(parse_api_keys(settings.api_keys))
     simulators = SimulatorControl(simulated.controls) if simulated else None
-    rooms = rooms_of_channels(platform, simulators, simulated.calendar if simulated else None)
+    rooms = rooms_of_channels(
+        platform,
+        simulators,
+        simulated.calendar if simulated else None,
+        simulated.letters if simulated else None,
+    )
     signs = VitalSigns(platform)
     served = beside_api(_api(platform, settings, signs), _channels(rooms, settings))
     with listener:
@@ -106,6 +113,7 @@ def rooms_of_channels(
     platform: Platform,
     simulators: SimulatorControl | None = None,
     calendar: MovableCalendar | None = None,
+    letters: OutboxLetters | None = None,
 ) -> channels.Rooms:
     """Return the rooms that the channels open onto."""
     return channels.Rooms(
@@ -124,6 +132,7 @@ def rooms_of_channels(
         billing=platform.billing,
         simulators=simulators,
         calendar=calendar,
+        letters=letters,
     )
 
 

@@ -14,7 +14,6 @@ import time
 from collections.abc import Coroutine, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -26,8 +25,10 @@ from caas.billing_database.movable_calendar import MovableCalendar
 from caas.commands import end_in_order, run_command
 from caas.errors import StartupError
 from caas.external_systems.http import HttpClient
+from caas.external_systems.local_outbox import OUTBOX
+from caas.external_systems.outbox_letters import OutboxLetters
 from caas.garbage import set_aside_what_stays
-from caas.settings import data_dir, read_settings
+from caas.settings import Settings, data_dir, read_settings
 
 HOST: Final = "127.0.0.1"
 PORT: Final = 8080
@@ -73,7 +74,7 @@ async def _up(wanted: int | None) -> None:
             platform.open_work.run(),
             world.supervisor.watch(),
             serving.serve(
-                platform, settings, listener=listener, simulated=_simulated(world),
+                platform, settings, listener=listener, simulated=_simulated(world, settings),
                 on_listening=lambda: _is_up(port, world, staff),
             ),
         )  # fmt: skip
@@ -127,13 +128,14 @@ def _is_up(port: int, world: local_machine.LocalWorld, staff: Sequence[channels.
     typer.echo(_welcome(port, world, staff))
 
 
-def _simulated(world: local_machine.LocalWorld) -> serving.Simulated | None:
+def _simulated(world: local_machine.LocalWorld, settings: Settings) -> serving.Simulated | None:
     """Return what is simulated; time moves where all is: our own database and whole world."""
     if not world.controls:
         return None
     whole = world.controls.keys() == SIMULATED
     calendar = MovableCalendar(world.owner_dsn) if world.owner_dsn and whole else None
-    return serving.Simulated(world.controls, calendar)
+    letters = None if settings.notify_url else OutboxLetters(settings.data_dir / OUTBOX)
+    return serving.Simulated(world.controls, calendar, letters)
 
 
 async def _key_of_car(fleet_url: str, vin: str) -> bytes:
@@ -148,7 +150,7 @@ async def _key_of_car(fleet_url: str, vin: str) -> bytes:
 
 
 def _welcome(port: int, world: local_machine.LocalWorld, staff: Sequence[channels.NewStaff]) -> str:
-    url, folder = f"http://{HOST}:{port}", Path(world.environment["CAAS_DATA_DIR"])
+    url = f"http://{HOST}:{port}"
     lines = [
         f"The platform is up at {url} (Ctrl-C stops it, the data stays).",
         f"  Channels      {url}/ for people; sign in as",
@@ -164,7 +166,7 @@ def _welcome(port: int, world: local_machine.LocalWorld, staff: Sequence[channel
         "What to try:",
         "  reserve a car as a dealership in a browser, then pay the rest as its customer",
         f"  finish a car, wake one, let a month pass: {url}/operations/simulators",
-        f"  read what the customer was sent: {folder / 'outbox'}",
+        f"  read what customers were sent, links and all: {url}/operations/simulators/letters",
         "  sell a service with curl: 'Try it' in README.md; every call: docs/integrating.md",
         f"  ./caas demo --against {url}    every flow and every failure, told",
         "  ./caas self-check    the laws of the whole database",

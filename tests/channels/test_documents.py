@@ -52,6 +52,7 @@ async def test_a_customer_says_where_they_are_and_finds_it_on_their_document(
     town: Town, ana: Client
 ) -> None:
     wrong = await sends(ana, "/billing-details", "/billing-details", {**ADDRESS, "tax_id": "1A"})
+    fresh = (await ana.get("/billing-details")).text
     kept = await sends(ana, "/billing-details", "/billing-details", ADDRESS)
     await town.platform.issuing.issue_due()
 
@@ -60,7 +61,8 @@ async def test_a_customer_says_where_they_are_and_finds_it_on_their_document(
     document = await town.platform.invoices.document(invoice.id)
 
     assert "No es un NIF de ese país" in wrong
-    assert "Calle Mayor 1" not in wrong
+    assert 'value="Calle Mayor 1"' in wrong
+    assert "Calle Mayor 1" not in fresh
     assert "Calle Mayor 1" in kept
     assert f"Factura de anticipo {invoice.full_number}" in " ".join(listed.split())
     assert document.buyer is not None

@@ -137,6 +137,7 @@ async def test_a_platform_with_real_partners_has_none_of_it(town: Town, engineer
 
     assert await status("GET", "/operations/keys") == 200
     assert await status("GET", PAGE) == 404
+    assert await status("GET", f"{PAGE}/letters") == 404
     assert {form: await status("POST", f"{PAGE}/{form}") for form in FORMS} == dict.fromkeys(
         FORMS, 404
     )

@@ -15,13 +15,14 @@ import pytest
 from caas.errors import StartupError
 from caas.external_systems.apprise_channel import AppriseChannel
 from caas.external_systems.http import Secret
-from caas.external_systems.local_outbox import LocalOutbox
+from caas.external_systems.local_outbox import OUTBOX, LocalOutbox
 from caas.external_systems.notification_channel import (
     Attachment,
     NotDeliveredError,
     NotificationChannel,
     OutgoingMessage,
 )
+from caas.external_systems.outbox_letters import OutboxLetters
 from tests.external_systems.scripted_server import answering, http_answer, scripted_server
 
 # apprise's own, on Python before 3.13, when it first reads its plugins.
@@ -182,3 +183,28 @@ def test_both_are_notification_channels(tmp_path: Path) -> None:
     ]
 
     assert len(channels) == 2
+
+
+async def test_letters_are_read_newest_first_with_their_links_whole(tmp_path: Path) -> None:
+    """Quoted-printable broke the address for whoever opened the file in a browser."""
+    folder = tmp_path / OUTBOX
+    link = f"http://127.0.0.1:8080/access/{'a=b' * 40}"
+    for second in range(3):
+        at = MESSAGE.written_at + timedelta(seconds=second)
+        await LocalOutbox(folder).send(
+            replace(MESSAGE, id=f"m-{second}", written_at=at, text=f"Tu cuenta {second}: {link}",
+                    attachments=(INVOICE,))
+        )  # fmt: skip
+    (folder / "somebody-elses.eml").write_text("Subject: no letter of ours\n\n")
+
+    letters = OutboxLetters(folder)
+    newest = await letters.newest(2)
+    older = await letters.newest(2, before=newest[-1].name)
+
+    assert [it.text.strip() for it in (*newest, *older)] == [
+        f"Tu cuenta {second}: {link}" for second in (2, 1, 0)
+    ]
+    assert newest[0].attachments == (INVOICE.name,)
+    assert newest[0].recipient == MESSAGE.recipient
+    assert await OutboxLetters(tmp_path / "nowhere").newest(2) == []
+    assert all(link.encode() in file.read_bytes() for file in folder.glob("2*.eml"))

@@ -7,8 +7,6 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from email import message_from_bytes, policy
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -20,7 +18,7 @@ from tests.first_minutes.checkout import SECONDS_MAX, Checkout, Up
 
 TO_BE_BUILT = "VSSZZZCAS0R000003"
 EVA = "eva@example.com"
-LINK = re.compile(r"https?://\S+/access/[\w-]+")
+LETTERS = "/operations/simulators/letters"
 SIGN_IN = re.compile(r"^  (\S+@\S+) +(\S+) +\((.+)\)$", re.MULTILINE)
 PATIENCE_MS = 60_000.0
 
@@ -36,9 +34,9 @@ class Newcomer:
     """Somebody who has started `up`, a browser, and what `up` printed."""
 
     up: Up
-    outbox: Path
     chromium: Browser
     picture: Picture = no_picture
+    reads_letters: Visitor | None = None
 
     @property
     def url(self) -> str:
@@ -46,16 +44,19 @@ class Newcomer:
         return self.up.url
 
     async def access_link(self, email: str) -> str:
-        """Look into the outbox until the letter with the link is there."""
+        """Look at the letters of the simulated world until the one with the link is there."""
+        assert self.reads_letters is not None
+        page = await self.reads_letters.page.context.new_page()
+        link = page.locator("article", has_text=email).locator("a[href*='/access/']").first
         async with asyncio.timeout(SECONDS_MAX):
-            while True:
-                for file in sorted(self.outbox.glob("*.eml"), reverse=True):
-                    letter = message_from_bytes(file.read_bytes(), policy=policy.default)
-                    body = letter.get_body(("plain",))
-                    link = LINK.search(body.get_content() if body else "")
-                    if link and letter["x-recipient"] == email:
-                        return link[0]
+            await page.goto(f"{self.url}{LETTERS}")
+            while not await link.count():
                 await asyncio.sleep(0.1)
+                await page.reload()
+        found = await link.get_attribute("href")
+        await page.close()
+        assert found is not None
+        return found
 
     async def signed_in(self, role: str, tongue: Tongue, window: dict[str, Any]) -> Visitor:
         """Sign in with what was printed for a role or a dealership."""
@@ -73,7 +74,7 @@ class Newcomer:
 
 async def test_a_browser_alone_leads_from_a_reservation_to_the_invoice(checkout: Checkout) -> None:
     async with checkout.up() as up, browser.started() as chromium:
-        newcomer = Newcomer(up, checkout.data / "outbox", chromium)
+        newcomer = Newcomer(up, chromium)
         people = await whole_story(newcomer)
 
     assert [who.complaints for who in people] == [[], [], []]
@@ -83,6 +84,7 @@ async def whole_story(newcomer: Newcomer) -> list[Visitor]:
     """Play it, each in a window of their own: dealership, operations, customer."""
     sales = await newcomer.signed_in("Autos Sol", ENGLISH, DESK)
     operations = await newcomer.signed_in("operations", ENGLISH, DESK)
+    newcomer.reads_letters = operations
     order = await a_car_is_reserved(newcomer, sales)
     await the_world_goes_on(newcomer, operations, "finish", TO_BE_BUILT, "has finished {vin}")
     eva = await newcomer.somebody(SPANISH, PHONE)

@@ -1,12 +1,13 @@
 """The simulated world of `caas up`: what it does next, and what goes wrong in it, as forms.
 
-Cars are finished, delivered, woken; the bank settles; a month passes; a call to the gateway fails.
-So a browser alone leads from a reservation to the invoice.
+Cars are finished, delivered, woken; the bank settles; a month passes; a call to the gateway fails;
+what people were sent is read. So a browser alone leads from a reservation to the invoice.
 
 Rules a change must keep: a platform with real partners has no such page; what can be done is one
 of a list; time is moved only where the whole world is simulated.
 """
 
+import re
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import date, datetime, timedelta
@@ -23,6 +24,7 @@ from caas.channels.rooms import Channels
 from caas.channels.sending_once import new_key, once
 from caas.channels.visit import Visit
 from caas.errors import RefusedError
+from caas.external_systems.outbox_letters import NAME
 from caas.external_systems.simulator_control import (
     CALLS,
     FAULTS,
@@ -35,6 +37,8 @@ from caas.rules.mes_vencido import InvalidMonthError, Month
 
 PATH: Final = "/operations/simulators"
 TIMES_MAX: Final = 1000
+LETTERS_SHOWN: Final = 30
+LINK: Final = re.compile(r"(https?://[A-Za-z0-9._~:/?#@!$&*+;=%-]+[A-Za-z0-9/_=-])")
 CHARS_MAX: Final = 32
 AFTER_MIDNIGHT: Final = timedelta(minutes=1)
 DID: Final = (
@@ -59,9 +63,29 @@ async def simulators(channels: Channels, visit: Visit) -> Reply:
         visit, "operations/simulators.html", scripted=scripted, faults=FAULTS, manners=MANNERS,
         calls=CALLS, ways=list(WAYS), has_vehicles="vehicles" in control.names,
         has_partners="partners" in control.names, waiting=await control.waiting(),
-        cars=await control.cars(), now=now,
+        cars=await control.cars(), now=now, has_letters=channels.rooms.letters is not None,
         key=new_key(), after=told(channels, visit), did=_did(channels, visit),
     )  # fmt: skip
+
+
+async def letters(channels: Channels, visit: Visit) -> Reply:
+    """Show what people were sent, newest first; nobody got it by mail."""
+    if channels.rooms.letters is None:
+        raise NothingHereError
+    before = visit.query.get("before", "")
+    page = await channels.rooms.letters.newest(
+        LETTERS_SHOWN + 1, before=before if NAME.fullmatch(before) else None
+    )
+    shown = page[:LETTERS_SHOWN]
+    return channels.page(
+        visit, "operations/letters.html", letters=[(it, parts_of(it.text)) for it in shown],
+        before=shown[-1].name if len(page) > LETTERS_SHOWN else None, is_first=not before,
+    )  # fmt: skip
+
+
+def parts_of(text: str) -> list[tuple[str, bool]]:
+    """Split a letter's text into words and addresses; an address is told by True."""
+    return [(part, index % 2 == 1) for index, part in enumerate(LINK.split(text)) if part]
 
 
 async def finish(channels: Channels, visit: Visit) -> Reply:
@@ -214,6 +238,7 @@ def _calendar(channels: Channels) -> MovableCalendar:
 
 OPERATIONS_SIMULATOR_ROUTES: Final[tuple[PageRoute, ...]] = (
     get(PATH, simulators, OPERATIONS),
+    get(PATH + "/letters", letters, OPERATIONS),
     post(PATH + "/finish", finish, OPERATIONS),
     post(PATH + "/deliver", deliver, OPERATIONS),
     post(PATH + "/manner", manner, OPERATIONS),

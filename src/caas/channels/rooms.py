@@ -21,6 +21,7 @@ from caas.channels.replies import OK, Reply, html
 from caas.channels.session_keeping import SessionKeeping
 from caas.channels.settings import ChannelSettings
 from caas.channels.visit import Visit
+from caas.external_systems.outbox_letters import OutboxLetters
 from caas.external_systems.simulator_control import SimulatorControl
 from caas.notifications import Notifications
 from caas.open_work import OpenWork
@@ -37,7 +38,8 @@ from caas.service_catalog.usage import Usage
 class Rooms:
     """The subsystems of Diagram 1, each built once.
 
-    `simulators` where partners are simulated; `calendar` where the world is, time and all.
+    `simulators` where partners are simulated; `calendar` where the world is, time and all;
+    `letters` where messages stay on this machine instead of being sent.
     """
 
     books: Books
@@ -55,6 +57,7 @@ class Rooms:
     billing: Billing
     simulators: SimulatorControl | None = None
     calendar: MovableCalendar | None = None
+    letters: OutboxLetters | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,6 +23,8 @@ MESSAGES_MAX: Final = 10_000
 MADE_AT_ONCE: Final = 10
 FILE_NAME_CHARS_MAX: Final = 100
 HEADER_CHARS_MAX: Final = 200
+OUTBOX: Final = "outbox"
+"""The folder's name in the data folder."""
 SENDER: Final = "caas@localhost"
 _NOT_IN_FILE_NAMES: Final = re.compile(r"[^A-Za-z0-9_-]+")
 _NOT_IN_HEADERS: Final = re.compile(r"[\x00-\x1f\x7f\s]+")
@@ -117,7 +119,7 @@ def _as_email(message: OutgoingMessage) -> EmailMessage:
     email["Subject"] = _in_one_line(message.subject)
     email["Date"] = message.written_at.astimezone(UTC)
     email["X-Message-Id"] = _in_one_line(message.id)
-    email.set_content(message.text)
+    email.set_content(message.text, cte="8bit")  # a link stays whole for whoever reads the file
     for attachment in message.attachments:
         kind = _MEDIA_TYPE.fullmatch(attachment.media_type)
         maintype, subtype = kind.groups() if kind else ("application", "octet-stream")

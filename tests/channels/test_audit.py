@@ -61,6 +61,27 @@ async def test_a_refused_sign_in_is_told_and_names_nobody(town: Town, client: Cl
         assert secret not in everything
 
 
+async def test_the_page_names_staff_and_keys_and_no_customer(town: Town, client: Client) -> None:
+    """It showed ids where the page of staff has logins."""
+    await town.reserved(STOCK[0][0], email=ANA)
+    await client.opens_account(ANA)
+    staff = client_of(town)
+    await staff.sign_in(OPERATIONS)
+    page = await staff.get("/operations/keys")
+    made = {"name": "lot-42", "scope-billing": "yes", "form_token": page.field("form_token"),
+            "key": page.field("key")}  # fmt: skip
+    await staff.post("/operations/keys", made)
+    told_of = (await staff.get("/operations/audit")).text
+    await staff.session.close()
+
+    (row,) = await town.database.fetch("select id from accounts where login = $1", OPERATIONS)
+    assert f"<strong>{OPERATIONS}</strong>" in told_of
+    assert str(row["id"]) not in told_of
+    assert "Clave lot-42" in told_of
+    assert "Cliente" in told_of
+    assert ANA not in told_of
+
+
 async def test_an_audit_event_is_never_changed(town: Town, database: Database) -> None:
     for statement in ("update audit_events set at = now()", "delete from audit_events"):
         with pytest.raises(asyncpg.InsufficientPrivilegeError):

@@ -5,6 +5,7 @@ it holds ids, never names; of an address on the network only its network is kept
 """
 
 import ipaddress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -32,6 +33,13 @@ select id, type, actor, account, subject, host(address) || '/' || masklen(addres
   from audit_events
  where ($1::uuid is null or id < $1) and ($2::text is null or type = $2)
  order by id desc limit $3
+"""
+NAMES: Final = """
+select id, 'staff' as kind, login as name from accounts
+ where id = any ($1) and role <> 'customer'
+union all select id, 'key', name from api_keys where id = any ($1)
+union all select id, 'customer', null from accounts where id = any ($1) and role = 'customer'
+union all select id, 'customer', null from customers where id = any ($1)
 """
 
 
@@ -63,6 +71,14 @@ class Outsider(StrEnum):
     SETTINGS = "settings"
     COMMAND_LINE = "command line"
     NOBODY = "nobody"
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Who or what has an id: the login of staff, the name of a key; customers are not named."""
+
+    kind: str
+    name: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +127,12 @@ class AuditEvents:
         """Return a page of events, the newest first."""
         rows = await self._database.fetch(BEFORE, event, type_, PAGE_ROWS_MAX)
         return [AuditEvent(**{**row, "type": AuditType(row["type"])}) for row in rows]
+
+    async def known(self, events: Sequence[AuditEvent]) -> dict[UUID, Known]:
+        """Return who acted in these events and whom or what they are about, by id."""
+        ids = {it for one in events for it in (one.account, one.subject) if it is not None}
+        rows = await self._database.fetch(NAMES, list(ids))
+        return {row["id"]: Known(row["kind"], row["name"]) for row in rows}
 
 
 def network_of(address: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:

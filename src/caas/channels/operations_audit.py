@@ -1,6 +1,7 @@
 """The audit log: who made keys, accounts and links, who signed in, who changed a password.
 
-Rule a change must keep: people stand here as the ids of their accounts, and nothing else of them.
+Rule a change must keep: staff are shown by their logins and keys by their names, as everywhere in
+the console; of a customer nothing is shown but the id.
 """
 
 from typing import Final
@@ -18,11 +19,11 @@ async def audit_events(channels: Channels, visit: Visit) -> Reply:
     """Show a page of events, the newest first."""
     chosen = visit.query.get("type", "")
     type_ = AuditType(chosen) if chosen in set(AuditType) else None
-    events = await AuditEvents(channels.rooms.books.database).before(
-        visit.place("before"), type_=type_
-    )
+    table = AuditEvents(channels.rooms.books.database)
+    events = await table.before(visit.place("before"), type_=type_)
     return channels.page(
-        visit, "operations/audit.html", events=events, types=list(AuditType), chosen=chosen,
+        visit, "operations/audit.html", events=events, known=await table.known(events),
+        types=list(AuditType), chosen=chosen,
         more=events[-1].id if len(events) == PAGE_ROWS_MAX else None,
         simulators=channels.rooms.simulators is not None,
     )  # fmt: skip

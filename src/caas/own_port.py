@@ -3,10 +3,11 @@
 It asks for no key, so that it belongs inside one's own network; it tells counts, never names.
 
 Rules a change must keep: it is bounded as the API's port is; it answers while the database does
-not.
+not; what both ports tell has one shape.
 """
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -16,6 +17,8 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
 
 from caas.api import server_config
+from caas.api.own_state import ReadyAnswer
+from caas.api.problems import MEDIA_TYPE, NotReadyError, problem_of
 from caas.serving import Server, listening
 from caas.vital_signs import VitalSigns
 
@@ -62,9 +65,9 @@ async def _answered(
     if path == "/ready":
         because = await signs.why_not_ready()
         if because is not None:
-            return 503, JSON, msgspec.json.encode({"status": "not ready", "because": because})
-        told = {"status": "ready", "degraded": signs.degraded()}
-        return 200, JSON, msgspec.json.encode(told)
+            problem = problem_of(NotReadyError(because), request_id=secrets.token_hex(8))
+            return problem.status, MEDIA_TYPE, msgspec.json.encode(problem)
+        return 200, JSON, msgspec.json.encode(ReadyAnswer("ready", signs.degraded()))
     if path == "/metrics":
         await signs.refresh()
         return 200, TEXT, generate_latest(registry)

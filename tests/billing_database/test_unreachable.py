@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 import os
 from collections.abc import AsyncIterator
 from urllib.parse import parse_qs, urlsplit, urlunsplit
@@ -12,6 +13,8 @@ import pytest
 from caas.billing_database import connection
 from caas.billing_database.connection import Database, DatabaseUnavailableError
 from caas.billing_database.embedded_postgresql_files import SOCKET_NAME
+from caas.billing_database.pulse import Pulse, PulseTaker, in_words
+from caas.billing_database.readiness import Readiness
 
 CRASH = b"SFATAL\0VFATAL\0C57P02\0Mterminating connection because of crash of another process\0\0"
 LAST_WORDS = b"E" + (len(CRASH) + 4).to_bytes(4) + CRASH
@@ -199,6 +202,49 @@ async def test_a_database_that_takes_no_writes_says_so(database_dsn: str) -> Non
     await database.close()
     assert pulse.answers
     assert "no writes" in (pulse.because or "")
+
+
+async def test_readiness_says_in_plain_words_that_writes_are_refused_and_at_once_when_they_are_not(
+    database_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A refusal was remembered for ten seconds, in the words of the driver."""
+    monkeypatch.setattr(connection, "REFUSED_WRITES_SECONDS", math.inf)
+    database = await connection.connect(database_dsn)
+    readiness = Readiness(database)
+    before = await readiness.why_not()
+    owner = await asyncpg.connect(database_dsn)
+    name = await owner.fetchval("select quote_ident(current_database())")
+
+    await owner.execute(f"alter database {name} set default_transaction_read_only = on")
+    for _ in range(connection.CONNECTIONS_MAX):
+        async with database.connection() as session:
+            session.terminate()
+    with pytest.raises(DatabaseUnavailableError):
+        await database.fetch("update processes set name = name")
+    while_read_only = await readiness.why_not()
+    await owner.execute("set default_transaction_read_only = off")
+    await owner.execute(f"alter database {name} set default_transaction_read_only = off")
+    after = await readiness.why_not()
+    await owner.close()
+    await database.close()
+
+    assert (before, after) == (None, None)
+    assert while_read_only == (
+        "The Billing Database cannot serve: it takes no writes: it is a standby, or "
+        "default_transaction_read_only is on."
+    )
+
+
+async def test_what_is_wrong_with_the_database_is_told_in_words_of_ours() -> None:
+    nowhere = await PulseTaker("postgresql://caas@127.0.0.1:1/caas").take()
+    errors: tuple[Exception, ...] = (
+        asyncpg.DiskFullError("could not extend file"), asyncpg.InternalClientError("got result"),
+        asyncpg.ReadOnlySQLTransactionError("cannot execute UPDATE"), OSError(111, "Connect call"),
+    )  # fmt: skip
+
+    assert nowhere == Pulse(answers=False, because="nothing listens at its address")
+    for error in errors:
+        assert str(error) not in in_words(error)
 
 
 async def test_a_session_that_never_answers_does_not_keep_a_program_from_ending(

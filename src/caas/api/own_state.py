@@ -28,11 +28,17 @@ METRICS_SECONDS_MAX: Final = 2.0
 METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
-class StateAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
-    """How the process is; `degraded` says which parts do not answer while it can serve."""
+class StateAnswer(msgspec.Struct, frozen=True):
+    """That the process lives."""
 
     status: str
-    degraded: list[str] = []
+
+
+class ReadyAnswer(msgspec.Struct, frozen=True):
+    """That the process can serve; `degraded` says which parts do not answer all the same."""
+
+    status: str
+    degraded: list[str]
 
 
 class LawAnswer(msgspec.Struct, frozen=True):
@@ -62,7 +68,7 @@ async def ready(api: Api, _call: Call) -> Answer:
     because = await api.readiness.why_not()
     if because is not None:
         raise NotReadyError(because)
-    return answer_of(200, StateAnswer("ready", api.settings.degraded()))
+    return answer_of(200, ReadyAnswer("ready", api.settings.degraded()))
 
 
 async def laws(api: Api, _call: Call) -> Answer:
@@ -98,7 +104,7 @@ STATE_OPERATIONS: Final = (
     ),
     Operation(
         id="ready", tag=TAG, method="GET", path="/ready", needs_key=False,
-        answers={200: StateAnswer, 503: Problem}, handle=ready,
+        answers={200: ReadyAnswer, 503: Problem}, handle=ready,
     ),
     Operation(
         id="selfCheck", tag=TAG, method="GET", path="/v1/self-check",

@@ -232,7 +232,8 @@ def problem_of(
 
 def _detail(error: CaasError) -> str:
     """Return the sentence; a failure claims nothing that is not known, and says what is safe."""
-    if error.http_status < _FAILURE_FROM or SAFE_AGAIN in error.sentence:
+    is_told_whole = isinstance(error, NotReadyError) or SAFE_AGAIN in error.sentence
+    if error.http_status < _FAILURE_FROM or is_told_whole:
         return error.sentence
     return f"{error.sentence} {SAFE_AGAIN}"
 

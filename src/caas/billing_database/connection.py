@@ -29,7 +29,7 @@ from caas.billing_database.database_sessions import (
     prepared,
     register,
 )
-from caas.billing_database.pulse import PulseTaker
+from caas.billing_database.pulse import PulseTaker, in_words
 from caas.errors import StartupError, UnavailableError
 from caas.rules.durations import Durations
 
@@ -119,7 +119,9 @@ class Database:
             self._lent[connection] = _clock()
             try:
                 yield connection
-            except BaseException:
+            except BaseException as error:
+                if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
+                    connection.terminate()  # a new session may write again
                 await self._released(connection)
                 raise
             await self._given_back(connection)
@@ -204,6 +206,10 @@ class Database:
             return None
         return self._refused[1]
 
+    def forget_refusal(self) -> None:
+        """Take note that the database takes writes again."""
+        self._refused = None
+
     async def close(self) -> None:
         """Close every connection, waiting a while for what is under way; then hang up."""
         self._closing = True  # nothing stays at hand any more
@@ -281,7 +287,7 @@ class Database:
 
     def _note_refusal(self, error: Exception) -> None:
         if isinstance(error, REFUSED_WRITES):
-            self._refused = (_clock(), " ".join(str(error).split()))
+            self._refused = (_clock(), in_words(error))
 
 
 async def connect(

@@ -4,7 +4,9 @@ A server that is frozen, or a network that swallows everything, answers nothing 
 nobody: whoever waits for it waits until a time limit of minutes. So it is asked apart, briefly.
 
 Rules a change must keep: an answer comes within `PULSE_SECONDS_MAX`, whatever the server does;
-whoever asks while somebody is asking gets that answer; a server that says it has no room is there.
+whoever asks while somebody is asking gets that answer; a server that says it has no room is there;
+what is wrong is said in words of ours, and the server's own are logged; a session that takes no
+writes is hung up on, since a new one may.
 """
 
 import asyncio
@@ -12,12 +14,39 @@ from dataclasses import dataclass
 from typing import Final
 
 import asyncpg
+import structlog
 
 PULSE_SECONDS_MAX: Final = 1.5
 SILENCE: Final = "it does not answer"
 READ_ONLY: Final = "it takes no writes: it is a standby, or default_transaction_read_only is on"
+WORDS: Final[tuple[tuple[tuple[type[BaseException], ...], str], ...]] = (
+    ((asyncpg.ReadOnlySQLTransactionError,), READ_ONLY),
+    ((asyncpg.DiskFullError,), "its disk is full"),
+    ((asyncpg.OutOfMemoryError,), "it has no memory left"),
+    ((asyncpg.TooManyConnectionsError,), "all its connections are taken"),
+    ((asyncpg.CannotConnectNowError,), "it is starting up or shutting down"),
+    ((asyncpg.AdminShutdownError, asyncpg.CrashShutdownError), "it is being stopped"),
+    ((asyncpg.InvalidAuthorizationSpecificationError,), "it refuses the login of this platform"),
+    ((asyncpg.InvalidCatalogNameError,), "there is no database of this name"),
+    ((asyncpg.PostgresSystemError,), "its machine cannot read or write its files"),
+    ((TimeoutError,), SILENCE),
+    ((ConnectionRefusedError,), "nothing listens at its address"),
+    ((OSError,), "the connection to it cannot be made, or was lost"),
+    ((asyncpg.InterfaceError, asyncpg.PostgresConnectionError), "the connection to it was lost"),
+)
+"""How errors are told; the first that fits counts."""
 LOOK: Final = "select current_setting('transaction_read_only')::boolean"
 FULL: Final = (asyncpg.TooManyConnectionsError, asyncpg.QueryCanceledError)
+
+_log = structlog.get_logger()
+
+
+def in_words(error: BaseException) -> str:
+    """Return in plain words what keeps the database from serving."""
+    for kinds, words in WORDS:
+        if isinstance(error, kinds):
+            return words
+    return "it answers with an error that the log names"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +91,10 @@ class PulseTaker:
             return Pulse(answers=False, because=SILENCE)
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             self._hang_up()
-            return Pulse(answers=False, because=" ".join(str(error).split()) or SILENCE)
+            _log.debug("database.no_pulse", because=str(error))
+            return Pulse(answers=False, because=in_words(error))
+        if read_only:
+            self._hang_up()
         return Pulse(answers=True, because=READ_ONLY if read_only else None)
 
     def _hang_up(self) -> None:

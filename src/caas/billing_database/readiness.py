@@ -1,6 +1,7 @@
 """Whether a process can serve over its database: it answers, takes writes and has our schema.
 
-Rule a change must keep: the answer comes within two seconds, whatever the database does.
+Rules a change must keep: the answer comes within two seconds, whatever the database does; it is a
+sentence of ours, with no words of a driver; a refusal to write that is over is seen to be over.
 """
 
 import asyncio
@@ -8,9 +9,11 @@ from typing import Final
 
 from caas.billing_database import schema_state
 from caas.billing_database.connection import Database
+from caas.billing_database.pulse import READ_ONLY, in_words
 from caas.errors import UnavailableError
 
 READY_SECONDS_MAX: Final = 1.8
+WRITE: Final = "update processes set name = name where id = this_process()"
 
 
 class Readiness:
@@ -25,17 +28,33 @@ class Readiness:
         try:
             async with asyncio.timeout(READY_SECONDS_MAX):
                 return await self._looked_at()
-        except (TimeoutError, UnavailableError) as error:
-            reason = error.facts.get("reason") if isinstance(error, UnavailableError) else None
-            return f"The Billing Database cannot serve: {reason or 'it is busy'}."
+        except TimeoutError:
+            return "The Billing Database cannot serve: it is busy."
+        except UnavailableError as error:
+            return f"The Billing Database cannot serve: {in_words(error.__cause__ or error)}."
 
     async def _looked_at(self) -> str | None:
         pulse = await self._database.pulse.take()
         if not pulse.answers or pulse.because:
             return f"The Billing Database cannot serve: {pulse.because}."
-        if self._database.refused_because:
-            return f"The Billing Database refuses to write: {self._database.refused_because}."
+        refused = self._database.refused_because
+        if refused is not None and not await self._writes_again(refused):
+            return f"The Billing Database cannot serve: {refused}."
         different = await schema_state.differences(self._database)
         if different:
             return f"The database's schema is not this version's: {different[0]}."
         return None
+
+    async def _writes_again(self, refused: str) -> bool:
+        """Say whether a read-only database takes writes again; a full disk is not asked so.
+
+        A row that is there finds room where a new one does not.
+        """
+        if refused != READ_ONLY:
+            return False
+        try:
+            await self._database.fetch(WRITE)
+        except UnavailableError:
+            return False
+        self._database.forget_refusal()
+        return True

@@ -7,12 +7,17 @@ import subprocess
 from collections.abc import AsyncIterator
 
 import aiohttp
+import asyncpg
 import pytest
 from prometheus_client import CollectorRegistry
 
 from caas.api.metrics import Metrics
+from caas.billing_database import history_heads
 from caas.billing_database import vital_figures as figures
 from caas.billing_database.connection import Database
+from caas.billing_database.identifiers import new_id
+from caas.external_systems.vehicle_command_keys import VehicleCommandKeys
+from caas.history_keeping import DAY_SECONDS, MAKE_HEAD, HeadTerms
 from caas.own_port import open_port
 from caas.rules.payment_states import PaymentState
 from caas.vital_signs import VitalSigns
@@ -124,6 +129,25 @@ async def test_a_case_and_a_broken_invariant_are_seen_in_the_metrics(
 
     assert samples["caas_open_cases"][("gateway_refuses",)] == 1
     assert samples["caas_invariant_broken"][("a_law",)] == 2
+
+
+async def test_the_age_of_the_newest_head_is_seen_where_heads_are_made(
+    house: House, signs: VitalSigns
+) -> None:
+    """No head for days was seen by nobody."""
+    without_key = await told(signs)
+    await house.platform.books.work.add(MAKE_HEAD, new_id(), due_in=DAY_SECONDS)
+    before_the_first = await told(VitalSigns(house.platform))
+    terms = HeadTerms(VehicleCommandKeys([b"k" * 32]), ())
+    await history_heads.made(house.database, sign=terms.sign)
+    owner = await asyncpg.connect(house.database.dsn)
+    await owner.execute("update caas.clock set moved = moved + interval '3 days'")
+    await owner.close()
+    days_later = await told(VitalSigns(house.platform))
+
+    assert "caas_history_head_age_seconds" not in without_key
+    assert 0 <= before_the_first["caas_history_head_age_seconds"][()] < DAY_SECONDS
+    assert days_later["caas_history_head_age_seconds"][()] >= 3 * DAY_SECONDS
 
 
 async def test_the_figures_are_read_once_however_often_somebody_asks(signs: VitalSigns) -> None:

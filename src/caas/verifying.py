@@ -16,7 +16,7 @@ from caas import app
 from caas.billing_database import history_checks, history_heads
 from caas.billing_database.connection import Database
 from caas.billing_database.event_chain import EVENTS_TABLE, ChainChecker, exported
-from caas.billing_database.event_exports import Export, ExportWriter
+from caas.billing_database.event_exports import Export, ExportWriter, NoExportError
 from caas.billing_database.history_checks import MISSING, Difference
 from caas.commands import FINDINGS, finished
 from caas.errors import StartupError
@@ -56,20 +56,25 @@ def verify(
         raise typer.BadParameter("it is written alone", param_hint="--export")
     if not all(map(is_public_key, key or ())):
         raise typer.BadParameter("it is 32 bytes in base64", param_hint="--key")
-    finished(_verify(export, file, against, key or [], without_end=without_end))
+    kept = _kept(against) if against else None
+    read = _export(file, "--file") if file else None
+    told: list[str] = []
+    for path, it in ((against, kept), (file, read)):
+        if path is not None and isinstance(it, Export):
+            told += _without_end(path, it, allowed=without_end)
+    finished(_verify(export, read, kept, (told, key or [])))
 
 
 async def _verify(
-    export: Path | None, file: Path | None, against: Path | None, keys: Sequence[str],
-    *, without_end: bool,
-) -> None:  # fmt: skip
-    kept = _kept(against) if against else None
-    told = list(_doubts(kept, keys)) if isinstance(kept, SignedHead) else []
-    if isinstance(kept, Export) and against:
-        told += _without_end(against, kept, allowed=without_end)
-    if file:
-        read = Export.read(file)
-        told += _without_end(file, read, allowed=without_end)
+    export: Path | None,
+    read: Export | None,
+    kept: SignedHead | Export | None,
+    doubted: tuple[list[str], Sequence[str]],
+) -> None:
+    told, keys = doubted
+    if isinstance(kept, SignedHead):
+        told += _doubts(kept, keys)
+    if read is not None:
         checked, found = _of_file(read, kept)
     else:
         async with app.reading_database(app.environment()) as database:
@@ -91,7 +96,20 @@ def _kept(path: Path) -> SignedHead | Export:
             return SignedHead.parse(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, NoHeadError):
         pass
-    return Export.read(path)
+    return _export(path, "--against")
+
+
+def _export(path: Path, option: str) -> Export:
+    """Read an export.
+
+    Raises:
+        BadParameter: the file is none, and no head either where one may be named.
+    """
+    try:
+        return Export.read(path)
+    except NoExportError as error:
+        more = "" if option == "--file" else " Nor is it a head: `heads` lists them."
+        raise typer.BadParameter(f"{error.sentence}{more}", param_hint=option) from error
 
 
 def _doubts(head: SignedHead, keys: Sequence[str]) -> Iterable[str]:

@@ -49,6 +49,7 @@ GAUGES: Final = (
     ("webhooks", "caas_webhook_lag_seconds", "Age of the oldest webhook not applied.", (), 0),
     ("invariants", "caas_invariant_broken", "Rows that break it.", ("invariant",), 1),
     ("invariants", "caas_invariant_check_age_seconds", "Since its last check.", ("invariant",), 2),
+    ("heads", "caas_history_head_age_seconds", "Age of the newest signed head.", (), 0),
 )  # fmt: skip
 
 _log = structlog.get_logger()

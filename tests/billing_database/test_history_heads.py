@@ -4,6 +4,7 @@ import asyncio
 import base64
 import hashlib
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from contextvars import Context
@@ -14,7 +15,7 @@ import asyncpg
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from caas.billing_database import connection, history_checks, history_heads
+from caas.billing_database import connection, history_checks, history_heads, migrations
 from caas.billing_database.connection import Connection, Database
 from caas.billing_database.event_chain import ChainLine, exported
 from caas.billing_database.event_exports import Export, ExportWriter
@@ -166,6 +167,39 @@ async def test_what_goes_on_is_no_difference(house: House, owner: asyncpg.Connec
         " where of_table = 'payment_events' group by head order by head"
     )
     assert [row[0] for row in leaves] == [1, 2]
+
+
+async def test_what_is_deleted_in_operation_is_no_history(owner: asyncpg.Connection) -> None:
+    """Read off the functions of the schema, the statements of the code and the grants."""
+    functions = await owner.fetch(
+        "select prosrc from pg_proc where pronamespace = 'caas'::regnamespace"
+    )
+    code = [file.read_text() for file in sorted(Path(migrations.__file__).parent.glob("*.py"))]
+    emptied = {
+        table for text in (*(row[0] for row in functions), *code)
+        for table in re.findall(r"(?i)\bdelete from (?:caas\.)?(\w+)", text)
+    }  # fmt: skip
+    granted = set(migrations.EMPTIED.split(", "))
+
+    assert {"sessions", "open_work", "document_buyers"} <= emptied | granted
+    assert (emptied | granted) & {*(table.name for table in HISTORY), *OF_THE_HEADS} == set()
+
+
+async def test_what_is_forgotten_is_no_difference(house: House, tmp_path: Path) -> None:
+    """A customer is erased and everything with a time limit is swept; the history stays."""
+    payment = await house.settled()
+    head = await made(house.database)
+    export = await written(house.database, tmp_path / "before", head)
+    erased = await house.platform.erasure.erase(payment.customer, end_open=True)
+    await house.database.fetch("select silent_processes()")
+    await house.rest()
+
+    assert erased.open == []
+    assert await history_checks.differences_from_head(house.database, head) == []
+    assert await history_checks.differences_from_export(exported(house.database), export) == []
+    assert await history_checks.differences_from_head(
+        house.database, await made(house.database)
+    ) == []  # fmt: skip
 
 
 async def test_a_transaction_that_commits_late_comes_into_the_next_head(

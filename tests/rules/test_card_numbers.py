@@ -32,7 +32,8 @@ SEPARATORS = [
     "\u00b7", "\uff0e", "\uff0f", "\uff3f", " - ", "--", "%20", "+",
     "\n", "\r\n", "\t", ",", ", ", ";", ":", "|", "*", ")(", '","', "\u2028", "\u2029",
     "\uff0c", "\u060c", "\u3001", "\x85", "\\n", "\\r\\n", "\\t", "%0A", "%0d%0a", "%2C",
-    " \n", ",\n",
+    " \n", ",\n", " x ", "x", " X ", "\u00d7", " \u00d7 ", "&nbsp;", "&#160;", "&#x2009;", "&shy;",
+    "</b>", "</b><b>", " <br/> ", '<span class="n4">',
 ]  # fmt: skip
 
 
@@ -78,7 +79,9 @@ def test_no_separator_and_no_script_hides_a_number(separator: str, zero: str) ->
         "https://example.org/?pan=4111%201111%201111%201111&x=1", "pm_4111111111111111",
         "1 4111 1111 1111 1111", "4111 1111 1111 1111 2", "12.50 4111 1111 1111 1111 99.90",
         "2026-11-23 4111111111111111", "40.41678 4111111111111111", "+34600123456 4111111111111111",
-        "4222 222 222 222", "+4111111111111111", "０1２ ４１１１１１１１１１１１１１１１",
+        "<b>4111</b>1111<i>1111</i>1111", "<p>4111<p>1111 1111 1111</p>",
+        "&#52;111 1111 1111 &#x31;111", "<b 4111111111111111>", "Pay 4111 x 1111 x 1111 x 1111 now",
+        "3782 x 822463 x 10005", "4222 222 222 222", "+4111111111111111", "０1２ ４１１１１１１１１１１１１１１１",
     ],
 )  # fmt: skip
 def test_a_number_is_found_inside_longer_text(text: str) -> None:
@@ -149,7 +152,7 @@ def test_of_random_tables_hardly_one_in_ten_thousand_is_taken_for_a_card_number(
     assert len(flagged) <= len([*rows, *in_json]) / 10_000
 
 
-@given(st.text(alphabet="0123456789 -./_+xa,;\n\u0661\u200b\\u", max_size=120))
+@given(st.text(alphabet="0123456789 -./_+xa,;<b>&#\n\u0661\u200b\\u", max_size=120))
 def test_nothing_is_left_after_scrubbing_whatever_the_text(text: str) -> None:
     scrubbed = scrub(text)
 
@@ -193,6 +196,7 @@ def test_an_escaped_digit_beyond_the_basic_plane_is_one_digit() -> None:
         "620 123 456 620 123 456", "675 912 345 674", "0190a1b2-7c3d-7e4f-8111-111111111112",
         "0190A1B2-7C3D-7E4F-8111-675911111119", "pay_0190a1b2-7c3d-7e4f-8111-675911111119",
         "4111,1111,1111,1112", "ES-2026-000123", "v4.11.1", "192.168.100.200:5432", "",
+        "1920x1080x60 4x4 1280 x 720", "<td>12</td><td>4111</td><td>1111</td><td>40</td>",
         "x1y4111111111111111", "4111111111111111a9", "4111 1111 1111 1111z7",
     ],
 )  # fmt: skip

@@ -10,6 +10,7 @@ from caas.billing_database import connection, history_heads
 from caas.commands import ExitStatus
 from caas.external_systems.vehicle_command_keys import VehicleCommandKeys
 from caas.history_keeping import HeadTerms
+from caas.rules.signed_heads import SignedHead
 from tests.house import standing
 from tests.start_up.conftest import Machine
 
@@ -72,3 +73,28 @@ async def test_an_auditor_lists_heads_and_compares_with_one(
         assert found.status == ExitStatus.FINDINGS, found.said
     assert f"payment {payment} is missing: its events 1 to " in gone.out
     assert f"payment {payment} is missing: its events 1 to " in gone_from_export.out
+
+
+JUNK = (
+    b"hello\n", bytes(range(256)), b"", b"[1, 2]\n", b"[" * 100_000,
+    b'{"head": {"head": 1}, "public_key": "AA==", "signature": ""}',
+)  # fmt: skip
+
+
+async def test_a_file_that_is_no_head_and_no_export_is_told_in_a_sentence(
+    machine: Machine, tmp_path: Path
+) -> None:
+    """It ended as if the environment were at fault."""
+    file = tmp_path / "junk"
+    for junk in JUNK:
+        file.write_bytes(junk)
+        found = await machine.runs("verify", "--file", str(file), "--against", str(file))
+        assert found.status == ExitStatus.USAGE, found.said
+        assert "--against" in found.said
+        assert "is no export of events" in " ".join(found.said.split())
+    offline = await machine.runs("verify", "--file", str(file))
+
+    assert (offline.status, "--file" in offline.said) == (ExitStatus.USAGE, True)
+    signature = '{"head": {"head": 1, "made_at": "", "previous": "", "tables": {}}, %s}'
+    for key in ('"public_key": "AA==", "signature": "x"', '"public_key": "AA==", "signature": ""'):
+        assert not SignedHead.parse(signature % key).is_signed

@@ -100,7 +100,12 @@ class Export:
                     else:
                         lines.append(msgspec.json.decode(line, type=ChainLine))
         except (OSError, msgspec.MsgspecError) as error:
-            raise NoExportError(f"{path} is no export of events: {error}.") from error
+            raise NoExportError(
+                f"{path} is no export of events: its line {len(lines) + 1} cannot be read. "
+                "Name a file that `verify --export` wrote."
+            ) from error
+        if not lines and end is None:
+            raise NoExportError(f"{path} is no export of events: it is empty.")
         return cls(lines, end)
 
     def digest(self, line: ChainLine) -> bytes:

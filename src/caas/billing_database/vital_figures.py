@@ -1,4 +1,4 @@
-"""What the metrics tell of the books: unknown outcomes, jobs, cases, exposure, losses, invariants.
+"""What the metrics tell of the books: unknown outcomes, jobs, cases, exposure, losses, heads.
 
 Rules a change must keep: read only; every figure is of what is open, or of the last day, and goes
 by an index of just that, whatever the size of the history; all of them together have
@@ -53,6 +53,12 @@ select coalesce(extract(epoch from db_now() - min(created_at)), 0)::float8 from 
 INVARIANTS: Final = """
 select law, broken, extract(epoch from db_now() - checked_at)::float8 from law_checks
 """
+# While no head was made yet, the age counts from when there was first a key to sign one.
+HEADS: Final = """
+select extract(epoch from db_now() - coalesce(
+         (select made_at from history_heads order by head desc limit 1), created_at))::float8
+  from open_work where kind = 'make_head'
+"""
 QUERIES: Final[Mapping[str, str]] = {
     "unknown": UNKNOWN,
     "jobs": JOBS,
@@ -62,6 +68,7 @@ QUERIES: Final[Mapping[str, str]] = {
     "losses": LOSSES,
     "webhooks": WEBHOOKS,
     "invariants": INVARIANTS,
+    "heads": HEADS,
 }
 
 Figures = Mapping[str, list[tuple[object, ...]]]

@@ -9,7 +9,7 @@ login takes as long as a wrong password.
 
 import asyncio
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from typing import Final
 
@@ -100,20 +100,28 @@ def refuse_weak(password: str, known_words: Iterable[str]) -> None:
         raise WeakPasswordError(Weakness.SHORT)
     if len(password) > CHARS_MAX:
         raise WeakPasswordError(Weakness.LONG)
-    personal = sorted(_words(known_words))
+    known = [text.casefold().strip() for text in known_words]
     plain = password.casefold()
-    if any(word in plain for word in personal):
+    if any(word in plain for word in _words(known)):
         raise WeakPasswordError(Weakness.PERSONAL)
-    if _is_guessed_soon(password, personal):
+    if _is_guessed_soon(password, _parts(known)):
         raise WeakPasswordError(Weakness.COMMON)
 
 
-def _words(known: Iterable[str]) -> set[str]:
-    """Return the parts of logins and names that nobody may build a password on."""
-    parts = {
-        part for text in known for part in _BETWEEN_WORDS.split(text.partition("@")[0].casefold())
-    }
-    return {part for part in parts if len(part) >= WORD_CHARS_MIN}
+def _words(known: Sequence[str]) -> set[str]:
+    """Return logins, and the parts of them and of names, that no password may contain.
+
+    The domain of an address is everybody's: a password may contain it, and is judged beside it.
+    """
+    parts = {part for text in known for part in _BETWEEN_WORDS.split(text.partition("@")[0])}
+    return {part for part in (*parts, *known) if len(part) >= WORD_CHARS_MIN}
+
+
+def _parts(known: Sequence[str]) -> list[str]:
+    """Return everything that whoever knows the logins and names would try first."""
+    domains = [text.partition("@")[2] for text in known]
+    parts = {part for text in known for part in _BETWEEN_WORDS.split(text)}
+    return sorted({it for it in (*known, *domains, *parts) if it})
 
 
 def _is_guessed_soon(password: str, personal: list[str]) -> bool:

@@ -2,8 +2,9 @@
 
 What counts as a card number: 12 to 19 digits that begin with a known issuer's range, have a length
 that issuer uses, and pass the Luhn check. They may stand alone, behind or before a word, in a
-sentence, in JSON or in a URL; in any script's digits; split by spaces, dashes, dots, slashes,
-underscores, line feeds, tabs, commas, brackets, quotes or characters nobody sees.
+sentence, in JSON, in HTML or in a URL; in any script's digits; split by spaces, dashes, dots,
+slashes, underscores, line feeds, tabs, commas, brackets, quotes, "x", tags or characters nobody
+sees.
 
 What must not count, because it fills our books: UUIDs and other hexadecimal ids, VINs, timestamps,
 signatures, coordinates, telephone numbers, ordinary amounts. Hence the rules of shape:
@@ -27,7 +28,7 @@ from itertools import accumulate, pairwise
 from typing import Final
 
 from caas.rules.bank_accounts import contains_iban, iban_spans
-from caas.rules.plain_digits import read_plainly, without_ids
+from caas.rules.plain_digits import PlainText, read_plainly, without_ids, without_tags
 
 __all__ = ["contains_card_number", "contains_iban", "scrub"]
 
@@ -95,6 +96,7 @@ _BETWEEN_VALUES: Final = r"\x01-\x1f,;:|*~=#&'\"()\[\]{}<>\\"
 _RUN: Final = re.compile(
     rf"(?<![0-9])[0-9](?:[{_BETWEEN}{_BETWEEN_VALUES}]{{0,4}}+[0-9]){{{_DIGITS_MIN - 1},}}+"
 )
+_TIMES: Final = re.compile(r"(?:(?<=[0-9])|(?<=[0-9] ))[xX](?= ?[0-9])")
 _LISTED: Final = re.compile(f"[{_BETWEEN_VALUES}]")
 _GROUP: Final = re.compile("[0-9]+")
 _FRACTION: Final = re.compile(r"(?<![0-9])(?<![0-9][-/._])[0-9]{1,9}\.[0-9]{5,18}(?![-/._]?[0-9])")
@@ -132,9 +134,24 @@ def _card_spans(text: str) -> Iterator[tuple[int, int]]:
     if not text.isascii() and sum(map(str.isdigit, text)) < _DIGITS_MIN:
         return
     plain = read_plainly(text)
-    if not _RUN.search(plain.text):
+    yield from _spans_in(plain, plain.text)
+    if _TIMES.search(plain.text):
+        yield from _spans_in(plain, _with_dashes(plain.text))
+    if "<" in plain.text:
+        shown = without_tags(plain)
+        yield from _spans_in(shown, _with_dashes(shown.text))
+
+
+def _with_dashes(text: str) -> str:
+    """Return text with each "x" between digits made a dash: "4111 x 1111"."""
+    return _TIMES.sub("-", text)
+
+
+def _spans_in(plain: PlainText, text: str) -> Iterator[tuple[int, int]]:
+    """Yield the place in the original of each card number in a reading of the plain text."""
+    if not _RUN.search(text):
         return
-    readable = _FRACTION.sub(lambda found: "\0" * len(found[0]), without_ids(plain.text))
+    readable = _FRACTION.sub(lambda found: "\0" * len(found[0]), without_ids(text))
     for run in _RUN.finditer(readable):
         groups = [group.span() for group in _GROUP.finditer(readable, *run.span())]
         for start, end in _card_numbers_among(readable, groups):

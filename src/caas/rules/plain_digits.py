@@ -1,8 +1,9 @@
 r"""Reads text as a person would read the digits in it, and remembers where each of them stood.
 
 Card numbers hide in full-width and Arabic-Indic digits, between zero-width characters, behind
-JSON's `\u0034` and `\n` and a URL's `%20`. `read_plainly` undoes all of that, one character at a
-time, and keeps the place in the original text, so that what is found can be cut out there.
+JSON's `\u0034` and `\n`, a URL's `%20` and HTML's `&nbsp;` and `&#52;`. `read_plainly` undoes all of
+that, one character at a time, and keeps the place in the original text, so that what is found can
+be cut out there. `without_tags` reads once more, as a browser would show it.
 
 Rules a change must keep:
 
@@ -18,10 +19,21 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-_ESCAPED: Final = re.compile(r"\\u[0-9A-Fa-f]{4}|\\[nrt]|%(?:20|09|0[ADad]|2[Cc])")
+_ENTITIES: Final = {
+    "nbsp": " ", "thinsp": " ", "ensp": " ", "emsp": " ", "shy": "", "zwj": "", "zwnj": "",
+}  # fmt: skip
+_ENTITY: Final = (
+    rf"&(?P<named>{'|'.join(_ENTITIES)});"
+    r"|&\#(?P<number>0{0,4}[0-9]{2,5});|&\#[xX](?P<hex>0{0,4}[0-9A-Fa-f]{2,5});"
+)
+_ESCAPED: Final = re.compile(
+    rf"\\u[0-9A-Fa-f]{{4}}|\\[nrt]|%(?:20|09|0[ADad]|2[Cc])|{_ENTITY}"
+)
+_TAG: Final = re.compile(r"</?[A-Za-z][^<>]{0,200}>")
 _PIECE: Final = re.compile(
     r"(?P<pair>\\u[dD][89abAB][0-9A-Fa-f]{2}\\u[dD][c-fC-F][0-9A-Fa-f]{2})"
-    r"|\\u(?P<json>[0-9A-Fa-f]{4})|\\(?P<line>[nrt])|%(?P<url>20|09|0[ADad]|2[Cc])|.",
+    r"|\\u(?P<json>[0-9A-Fa-f]{4})|\\(?P<line>[nrt])|%(?P<url>20|09|0[ADad]|2[Cc])"
+    rf"|{_ENTITY}|.",
     re.DOTALL,
 )
 _UUID: Final = re.compile(
@@ -39,6 +51,7 @@ _LOOKALIKES: Final = {
     **dict.fromkeys("\N{FULLWIDTH COMMA}\N{ARABIC COMMA}\N{IDEOGRAPHIC COMMA}", ","),
     **dict.fromkeys("\N{FULLWIDTH COLON}\N{FULLWIDTH SEMICOLON}\N{FULLWIDTH VERTICAL LINE}", ";"),
     "\x85": "\n",
+    **dict.fromkeys("\N{MULTIPLICATION SIGN}\N{MULTIPLICATION X}", "x"),
 }
 
 
@@ -71,6 +84,22 @@ def read_plainly(text: str) -> PlainText:
     return PlainText("".join(plain), starts, ends)
 
 
+def without_tags(plain: PlainText) -> PlainText:
+    """Return plain text without the tags of HTML, each character's place kept."""
+    kept, at = [], 0
+    for tag in _TAG.finditer(plain.text):
+        kept += range(at, tag.start())
+        at = tag.end()
+    if at == 0:
+        return plain
+    kept += range(at, len(plain.text))
+    return PlainText(
+        "".join(plain.text[it] for it in kept),
+        [plain.starts[it] for it in kept],
+        [plain.ends[it] for it in kept],
+    )
+
+
 def without_ids(plain: str) -> str:
     """Return plain text with every UUID blanked out, each character where it stood."""
     return _UUID.sub(lambda found: "\0" * len(found[0]), plain)
@@ -88,6 +117,12 @@ def _unescaped(piece: re.Match[str]) -> str:
             return "\n"
         case "url":
             return chr(int(piece["url"], 16))
+        case "named":
+            return _ENTITIES[piece["named"]]
+        case "number":
+            return chr(int(piece["number"]))
+        case "hex":
+            return chr(int(piece["hex"], 16))
         case _:
             return piece[0]
 
@@ -95,6 +130,8 @@ def _unescaped(piece: re.Match[str]) -> str:
 @lru_cache(maxsize=4096)
 def _plain_character(character: str) -> str:
     """Return the ASCII digit or separator it looks like, nothing if unseen, or itself."""
+    if not character:
+        return ""
     digit = unicodedata.digit(character, None)
     if digit is not None:
         return str(digit)

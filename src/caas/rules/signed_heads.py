@@ -49,7 +49,7 @@ class SignedHead:
             found = cls(canonical(data["head"]), data["public_key"], data["signature"])
             assert found.number > 0, "heads are counted from one"
             _ = found.tables, found.digest_before, base64.b64decode(found.public_key, validate=True)
-        except (ValueError, LookupError, TypeError, AssertionError, AttributeError) as error:
+        except (ValueError, LookupError, TypeError, AssertionError, AttributeError, RecursionError) as error:
             raise NoHeadError from error
         return found
 

@@ -6,6 +6,7 @@ from typing import Final
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from caas.billing_database.connection import Connection
+from caas.external_systems.in_process_vehicle_link import InProcessVehicleLink
 from caas.external_systems.vehicle_command_keys import VehicleCommandKeys
 from caas.rules.vehicle_signatures import SignedWord
 
@@ -38,3 +39,8 @@ def signature(word: SignedWord) -> bytes:
 def signature_text(word: SignedWord) -> str:
     """Sign as the car would, and write it as it goes over the wire."""
     return base64.b64encode(signature(word)).decode()
+
+
+def is_answered(link: InProcessVehicleLink) -> bool:
+    """Say whether every answer that came from the cars of this process has been handled."""
+    return link._inbox is None or not link._inbox._handling

@@ -40,7 +40,7 @@ from caas_simulators.gateway_world import GatewaySettings, GatewayWorld
 from caas_simulators.partner_world import PartnerSettings
 from caas_simulators.simulated_time import Clock
 from caas_simulators.vehicle_fleet import Fleet
-from tests.cars import COMMAND_KEYS, KNOWN_TO_VEHICLES
+from tests.cars import COMMAND_KEYS, KNOWN_TO_VEHICLES, is_answered
 from tests.ways_in import PARTNER_TOKEN
 
 TIME_SCALE = 1000.0
@@ -76,6 +76,7 @@ class House:
     fleet: Fleet
     letterbox: Letterbox
     database: Database
+    link: InProcessVehicleLink
 
     async def customer(self) -> UUID:
         """Make a customer."""
@@ -156,9 +157,9 @@ class House:
             assert answer.ok, await answer.text()
 
     async def rest(self) -> None:
-        """Let everything that is due be done."""
-        while await self.platform.open_work.run_due():
-            pass
+        """Let everything that is due be done, and what the cars answer be handled."""
+        while await self.platform.open_work.run_due() or not is_answered(self.link):
+            await asyncio.sleep(0)
 
 
 def quick_gateway(scale: float) -> GatewaySettings:
@@ -214,4 +215,4 @@ async def standing(
         await platform.ota_activation_engine.start()
         for opened in (partner_http, http, link):
             stack.push_async_callback(opened.close)
-        yield House(platform, world, server.url, fleet, letterbox, database)
+        yield House(platform, world, server.url, fleet, letterbox, database, link)

@@ -17,6 +17,7 @@ from caas.billing import Billing
 from caas.billing.invoices import Invoices
 from caas.billing.letterhead import Letterhead
 from caas.billing_database.books import Books, opened
+from caas.billing_database.cases import Case
 from caas.billing_database.connection import Database
 from caas.billing_database.customers import Customers
 from caas.billing_database.identifiers import new_id
@@ -54,7 +55,7 @@ from caas_simulators import payment_gateway
 from caas_simulators.gateway_world import GatewaySettings
 from caas_simulators.simulated_time import Clock
 from caas_simulators.vehicle_fleet import Fleet
-from tests.cars import COMMAND_KEYS, KNOWN_TO_VEHICLES
+from tests.cars import COMMAND_KEYS, KNOWN_TO_VEHICLES, is_answered
 from tests.not_played import NotPlayed
 
 MADRID = ZoneInfo("Europe/Madrid")
@@ -115,6 +116,7 @@ class SubscriptionHouse:
     ota: OtaActivationEngine
     gateway_url: str
     fleet: Fleet
+    link: InProcessVehicleLink
     letterbox: Letterbox
 
     async def customer(self) -> UUID:
@@ -184,6 +186,14 @@ class SubscriptionHouse:
 
         return await self._until(look)
 
+    async def until_case(self, subject: UUID) -> Case:
+        """Let open work run until a case about this is open."""
+
+        async def look() -> Case | None:
+            return next(iter(await self.books.cases.listed(subject=subject)), None)
+
+        return await self._until(look)
+
     async def _until(self, look: Callable[[], Awaitable[Seen | None]]) -> Seen:
         async with asyncio.timeout(PATIENCE_SECONDS):
             while (seen := await look()) is None:
@@ -202,9 +212,9 @@ class SubscriptionHouse:
         return await self._until(look)
 
     async def rest(self) -> None:
-        """Let everything that is due be done."""
-        while await self.open_work.run_due():
-            pass
+        """Let everything that is due be done, and what the cars answer be handled."""
+        while await self.open_work.run_due() or not is_answered(self.link):
+            await asyncio.sleep(0)
 
     async def month_ends(self) -> Month:
         """Move the clock behind the end of the month that runs, and return that month."""
@@ -375,5 +385,6 @@ def _built(  # the composition root of these tests
         subscriptions=subscriptions, usage=Usage(books=books), payment=payment,
         settlement=settlement, billing=billing, invoices=InvoiceRows(database),
         invoice_desk=desk, customers=customers,
-        notifications=notifications, ota=ota, gateway_url="", fleet=Fleet(1), letterbox=letterbox,
+        notifications=notifications, ota=ota, gateway_url="", fleet=Fleet(1), link=link,
+        letterbox=letterbox,
     )  # fmt: skip

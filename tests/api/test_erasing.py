@@ -14,6 +14,7 @@ import pytest
 from caas.billing_database.accounts import Accounts
 from caas.billing_database.connection import Database
 from caas.billing_database.customers import Access, Customers
+from caas.billing_database.payments import Payment
 from caas.billing_database.sessions import Sessions
 from caas.external_systems.local_outbox import LocalOutbox
 from caas.rules.order_states import OrderState
@@ -92,14 +93,20 @@ class Zenobia:
         return (await self.doors.get(f"/v1/payments?subject={subject}")).json["data"][0]
 
     async def nothing_on_its_way(self) -> None:
-        """Let the bank settle everything."""
-        for payment in (await self.doors.get(f"/v1/payments?customer={self.id}")).json["data"]:
-            if payment["state"] == "Capturing":
-                await self.doors.house.gateway_does("settle")
-                await self.doors.house.until(
-                    UUID(payment["id"]), lambda p: p.state is PaymentState.SETTLED
-                )
-        await self.doors.house.rest()
+        """Let the cars answer, and the bank settle everything; who is on a page stays there."""
+        house = self.doors.house
+        for told in (await self.doors.get(f"/v1/payments?customer={self.id}")).json["data"]:
+            payment = await house.until(UUID(told["id"]), has_come_to_the_bank)
+            if payment.state is PaymentState.CAPTURING:
+                await house.gateway_does("settle")
+                await house.until(payment.id, lambda p: p.state is PaymentState.SETTLED)
+        await house.rest()
+
+
+def has_come_to_the_bank(payment: Payment) -> bool:
+    """Say whether only the bank can move a payment on, or whoever stands on its page."""
+    on_a_page = payment.state is PaymentState.PENDING and payment.hosted_page_url is not None
+    return on_a_page or payment.state not in {PaymentState.PENDING, PaymentState.AUTHORIZED}
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ ignores idempotency keys, and its declines carry no PaymentIntent, which we righ
 
 import asyncio
 import json
-import socket
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -27,6 +26,7 @@ from caas.external_systems.stripe_gateway import HEADERS, StripeGateway
 from caas.external_systems.stripe_webhooks import StripeWebhookVerifier, read_event
 from tests.external_systems.scripted_server import answering, http_answer, scripted_server
 from tests.external_systems.stripe_answers import REQUEST
+from tests.ports import free_port
 
 pytest.importorskip("localstripe")
 
@@ -37,9 +37,7 @@ ASKED = replace(REQUEST, description="", return_url=None)
 @pytest.fixture
 async def url() -> AsyncIterator[str]:
     """A localstripe of our own."""
-    with socket.socket(socket.AF_INET6) as taken:
-        taken.bind(("::", 0))
-        port = taken.getsockname()[1]
+    port = free_port()
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "localstripe", "--port", str(port), "--from-scratch"),
         stdout=asyncio.subprocess.DEVNULL,

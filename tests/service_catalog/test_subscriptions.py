@@ -186,10 +186,10 @@ async def test_a_vehicle_that_keeps_an_ended_service_is_a_case(house: Subscripti
     house.fleet.add(VIN, Manner(Behaviour.REFUSES))
 
     await house.subscriptions.end_subscription(subscription.id)
-    await house.rest()
+    case = await house.until_case(subscription.id)
 
-    (case,) = await house.books.cases.listed(subject=subscription.id)
     assert case.kind == "goodwill_delivery"
+    assert await house.books.cases.listed(subject=subscription.id) == [case]
 
 
 async def test_a_subscription_that_nobody_made_is_said_so(house: SubscriptionHouse) -> None:

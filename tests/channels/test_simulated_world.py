@@ -98,6 +98,23 @@ async def test_what_is_not_on_the_page_is_refused_and_told(engineer: Client) -> 
         assert (reply.status, reply.told) == (422, "refused=no_such_fault"), form
 
 
+async def test_the_letters_are_read_newest_first_and_their_links_lead_on(
+    town: Town, engineer: Client, chromium: Browser
+) -> None:
+    await town.reserved(STOCK[0][0], email=ANA)
+    link = await town.access_link(ANA)
+    letters = await engineer.get(f"{PAGE}/letters")
+    before = await engineer.get(f"{PAGE}/letters?before=20000101T000000.000000-x")
+    ana = await visitor(town, chromium, SPANISH, **PHONE)
+    await ana.page.goto(link)
+
+    assert f'<a href="{link}"' in letters.text
+    assert ANA in letters.text
+    assert "De esta máquina no sale ningún correo" in letters.text
+    assert link not in before.text
+    await expect(ana.page.get_by_label(SPANISH.new_password)).to_be_visible()
+
+
 async def test_time_is_not_moved_where_not_all_the_world_is_simulated(engineer: Client) -> None:
     """The town's database is nobody's to move: other tests, or other platforms, live in it."""
     page = await engineer.get(PAGE)

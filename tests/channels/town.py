@@ -31,7 +31,9 @@ from caas.external_systems.admin_registration import AdminRegistration
 from caas.external_systems.factory import Factory
 from caas.external_systems.http import HttpClient
 from caas.external_systems.in_process_vehicle_link import InProcessVehicleLink
+from caas.external_systems.local_outbox import LocalOutbox
 from caas.external_systems.notification_channel import OutgoingMessage
+from caas.external_systems.outbox_letters import OutboxLetters
 from caas.external_systems.seed_contract_gateway import SeedContractGateway
 from caas.external_systems.transport_system import TransportSystem
 from caas.order_management import OrderPartners
@@ -76,11 +78,13 @@ Found = TypeVar("Found")
 
 @dataclass(slots=True)
 class Letterbox:
-    """A channel that keeps what it is given."""
+    """A channel that keeps what it is given, and writes it to an outbox as `up` does."""
 
+    folder: Path
     letters: list[OutgoingMessage] = field(default_factory=list)
 
     async def send(self, message: OutgoingMessage) -> None:
+        await LocalOutbox(self.folder).send(message)
         self.letters.append(message)
 
     async def forget(self, message_ids: frozenset[str]) -> None:
@@ -273,7 +277,7 @@ async def founded(database: Database) -> AsyncIterator[Town]:
             Fleet(
                 1, command_keys=KNOWN_TO_VEHICLES, clock=Clock(SCALE), latency_seconds=0.1 * SCALE
             ),
-            Letterbox(),
+            Letterbox(Path(stack.enter_context(TemporaryDirectory()))),
         )
         outside = await _outside(stack, settings, fleet, letterbox)
         terms = Terms(
@@ -285,7 +289,11 @@ async def founded(database: Database) -> AsyncIterator[Town]:
         platform = assemble(database, outside, terms)
         await platform.ota_activation_engine.start()
         stack.push_async_callback(outside.vehicles.close)
-        await _at_work(stack, platform, settings, listener)
+        simulated = Simulated(
+            {"gateway": gateway.url, "partners": partners.url},
+            letters=OutboxLetters(letterbox.folder),
+        )
+        await _at_work(stack, platform, (settings, simulated), listener)
         await _furnish(platform, fleet)
         await ensure_staff(database, STAFF)
         yield Town(
@@ -350,15 +358,17 @@ async def _outside(
 
 
 async def _at_work(
-    stack: AsyncExitStack, platform: Platform, settings: Settings, listener: socket.socket
+    stack: AsyncExitStack,
+    platform: Platform,
+    told: tuple[Settings, Simulated],
+    listener: socket.socket,
 ) -> None:
     """Let a worker work, and the API and the channels listen."""
     loop, listens = asyncio.get_running_loop(), asyncio.Event()
-    controls = {"gateway": settings.gateway_url, "partners": settings.factory_url}
+    settings, simulated = told
     serving = serve(
-        platform, settings, listener=listener, on_listening=listens.set,
-        simulated=Simulated(controls),
-    )  # fmt: skip
+        platform, settings, listener=listener, on_listening=listens.set, simulated=simulated
+    )
     tasks = [loop.create_task(platform.open_work.run()), loop.create_task(serving)]
 
     async def stop() -> None:

@@ -1,9 +1,9 @@
 r"""Reads text as a person would read the digits in it, and remembers where each of them stood.
 
 Card numbers hide in full-width and Arabic-Indic digits, between zero-width characters, behind
-JSON's `\u0034` and `\n`, a URL's `%20` and HTML's `&nbsp;` and `&#52;`. `read_plainly` undoes all of
-that, one character at a time, and keeps the place in the original text, so that what is found can
-be cut out there. `without_tags` reads once more, as a browser would show it.
+JSON's `\u0034` and `\n`, a URL's `%20` and HTML's `&nbsp;` and `&#52;`. `read_plainly` undoes all
+of that, one character at a time, and keeps the place in the original text, so that what is found
+can be cut out there. `without_tags` reads once more, as a browser would show it.
 
 Rules a change must keep:
 

@@ -28,6 +28,11 @@ class TableHead:
     rows: int
     root: str
 
+NOT_READ: Final = (
+    ValueError, LookupError, TypeError, AssertionError, AttributeError, RecursionError,
+)  # fmt: skip
+"""What data of another shape end in."""
+
 
 @dataclass(frozen=True, slots=True)
 class SignedHead:
@@ -49,7 +54,7 @@ class SignedHead:
             found = cls(canonical(data["head"]), data["public_key"], data["signature"])
             assert found.number > 0, "heads are counted from one"
             _ = found.tables, found.digest_before, base64.b64decode(found.public_key, validate=True)
-        except (ValueError, LookupError, TypeError, AssertionError, AttributeError, RecursionError) as error:
+        except NOT_READ as error:
             raise NoHeadError from error
         return found
 

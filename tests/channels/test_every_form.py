@@ -21,10 +21,11 @@ NUMBERS = ("4111 1111 1111 1111", "ES91 2100 0418 4502 0005 1332")
 THINGS = {"car": str(new_id()), "service": str(new_id()), "{vin}": STOCK[0][0]}
 BOUNDARY = "limit"
 TEMPLATES = Path(channels.__file__).parent / "templates"
+POSTED = re.compile(r'<form\b[^>]*method="post".*?</form>', re.DOTALL)
 TYPED = re.compile(
     r"<textarea.*?</textarea>|\{% call field\(.*?%\}"
     r"|<input (?!type=.(?:hidden|radio|checkbox))(?![^>]*type=.file)(?:[^<>{]|\{\{.*?\}\})*>",
-    re.S,
+    re.DOTALL,
 )
 NOT_ECHOED = ('type="password"', "value=login", 'field("code"', 'field("login"', "forgotten.")
 """Secrets; and the forms of signing in, which say themselves what they keep."""
@@ -93,7 +94,7 @@ def test_no_form_loses_what_was_typed_when_it_is_refused() -> None:
     forgets: list[str] = []
     fields = 0
     for template in sorted(TEMPLATES.rglob("*.html")):
-        for form in re.findall(r'<form\b[^>]*method="post".*?</form>', template.read_text(), re.S):
+        for form in POSTED.findall(template.read_text()):
             for field in TYPED.findall(form):
                 fields += 1
                 kept = any(way in field for way in ("visit.typed(", "filled_in.", *NOT_ECHOED))

@@ -175,13 +175,11 @@ def _asks_bulk(channels: Channels, visit: Visit, rule: BulkRule, limit: int) -> 
     return _asks(channels, visit, "bulk", name, BULK_FIELDS, limit)
 
 
-def _asks(  # noqa: PLR0913  # what is asked, and what was read of which form
+def _asks(  # what is asked, and what was read of which form
     channels: Channels, visit: Visit, what: str, name: str, fields: tuple[str, ...], read: int
 ) -> Reply:
     filled_in = {field: visit.form.get(field, "") for field in fields}
-    return asks(
-        channels, visit, what, back=visit.path, name=name, fields=filled_in | seen(read)
-    )
+    return asks(channels, visit, what, back=visit.path, name=name, fields=filled_in | seen(read))
 
 
 def _rule_of(visit: Visit) -> BulkRule:

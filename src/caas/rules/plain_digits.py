@@ -26,9 +26,7 @@ _ENTITY: Final = (
     rf"&(?P<named>{'|'.join(_ENTITIES)});"
     r"|&\#(?P<number>0{0,4}[0-9]{2,5});|&\#[xX](?P<hex>0{0,4}[0-9A-Fa-f]{2,5});"
 )
-_ESCAPED: Final = re.compile(
-    rf"\\u[0-9A-Fa-f]{{4}}|\\[nrt]|%(?:20|09|0[ADad]|2[Cc])|{_ENTITY}"
-)
+_ESCAPED: Final = re.compile(rf"\\u[0-9A-Fa-f]{{4}}|\\[nrt]|%(?:20|09|0[ADad]|2[Cc])|{_ENTITY}")
 _TAG: Final = re.compile(r"</?[A-Za-z][^<>]{0,200}>")
 _PIECE: Final = re.compile(
     r"(?P<pair>\\u[dD][89abAB][0-9A-Fa-f]{2}\\u[dD][c-fC-F][0-9A-Fa-f]{2})"
@@ -111,18 +109,14 @@ def _unescaped(piece: re.Match[str]) -> str:
         case "pair":
             high, low = int(piece[0][2:6], 16), int(piece[0][8:12], 16)
             return chr(0x10000 + ((high & 0x3FF) << 10) + (low & 0x3FF))
-        case "json":
-            return chr(int(piece["json"], 16))
+        case "json" | "url" | "hex" as group:
+            return chr(int(piece[group], 16))
         case "line":
             return "\n"
-        case "url":
-            return chr(int(piece["url"], 16))
         case "named":
             return _ENTITIES[piece["named"]]
         case "number":
             return chr(int(piece["number"]))
-        case "hex":
-            return chr(int(piece["hex"], 16))
         case _:
             return piece[0]
 

@@ -28,6 +28,7 @@ class TableHead:
     rows: int
     root: str
 
+
 NOT_READ: Final = (
     ValueError, LookupError, TypeError, AssertionError, AttributeError, RecursionError,
 )  # fmt: skip

@@ -680,7 +680,7 @@ begin
   return null;
 end $$;
 
-CREATE FUNCTION caas.free_work_of(p_processes integer[], p_kinds text[]) RETURNS bigint
+CREATE FUNCTION caas.free_work_of(p_processes integer[], p_kinds text[], p_awaited text[]) RETURNS bigint
     LANGUAGE sql SECURITY DEFINER
     SET search_path TO 'caas', 'pg_temp'
     AS $$
@@ -696,9 +696,25 @@ CREATE FUNCTION caas.free_work_of(p_processes integer[], p_kinds text[]) RETURNS
       from gone
      where o.held_by = gone.id and o.parked_at is null
        and (o.lease_until is not null or o.kind = any (p_kinds))
+    returning o.kind, o.subject
+  ), questions as (
+    select o.kind, o.subject, row_number() over (order by o.created_at desc) as place
+      from open_work o
+     where o.kind = any (p_awaited) and o.parked_at is null and o.lease_until is null
+       and o.due_at > db_now() and exists (select from gone)
+       and (o.kind, o.subject) not in (select f.kind, f.subject from freed f)
+       and not exists (select from processes p
+                        where p.gone_at > db_now() - interval '10 seconds'
+                          and p.id <> all (p_processes))
+     order by o.created_at desc limit 1000
+  ), asked as (
+    update open_work o
+       set due_at = least(o.due_at, db_now() + make_interval(secs => q.place / 50.0))
+      from questions q
+     where o.kind = q.kind and o.subject = q.subject and o.lease_until is null
     returning 1
   )
-  select count(*) from freed
+  select (select count(*) from freed) + (select count(*) from asked)
 $$;
 
 CREATE FUNCTION caas.has_vehicle(p_customer uuid, p_vin text) RETURNS boolean
@@ -971,6 +987,16 @@ begin
     left join lateral (select p.state, p.version from payments p
                         where p.id = g.payment_id and not g.goes limit 1) p on true;
 end $$;
+
+CREATE FUNCTION caas.names_of_dead(p_processes integer[]) RETURNS SETOF text
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'caas', 'pg_temp'
+    AS $$
+  select p.name from processes p
+   where p.id = any (p_processes)
+     and not exists (select from processes q
+                      where q.name = p.name and q.id <> p.id and process_lives(q.id))
+$$;
 
 CREATE FUNCTION caas.note_credit_note_due() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
@@ -1301,9 +1327,12 @@ end $$;
 CREATE FUNCTION caas.refuse_other_rate() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
+declare
+  today constant date := (select (caas.db_now() at time zone m.zone)::date
+                            from caas.markets m where m.code = new.market);
 begin
   if tg_op = 'INSERT' then
-    if lower(new.valid) <= db_now()::date and exists (
+    if lower(new.valid) <= today and exists (
       select from caas.tax_rates r where r.market = new.market and r.goods = new.goods) then
       raise exception 'a tax rate of % for % begins on a day to come', new.market, new.goods
         using errcode = 'check_violation';
@@ -1313,7 +1342,7 @@ begin
   if (old.market, old.goods, old.category, old.basis_points, old.name, old.reason)
      is distinct from (new.market, new.goods, new.category, new.basis_points, new.name, new.reason)
      or lower(new.valid) <> lower(old.valid) or not upper_inf(old.valid)
-     or upper(new.valid) <= db_now()::date then
+     or upper(new.valid) <= today then
     raise exception 'the tax rate % of % for % never changes, it ends on a day to come', old.id,
       old.market, old.goods using errcode = 'check_violation';
   end if;
@@ -4770,7 +4799,7 @@ GRANT ALL ON FUNCTION caas.event_digest(before bytea, payment_id uuid, seq integ
 
 GRANT ALL ON FUNCTION caas.follow_subscription() TO caas_app;
 
-GRANT ALL ON FUNCTION caas.free_work_of(p_processes integer[], p_kinds text[]) TO caas_app;
+GRANT ALL ON FUNCTION caas.free_work_of(p_processes integer[], p_kinds text[], p_awaited text[]) TO caas_app;
 
 GRANT ALL ON FUNCTION caas.has_vehicle(p_customer uuid, p_vin text) TO caas_app;
 
@@ -4791,6 +4820,8 @@ GRANT ALL ON FUNCTION caas.may_still_be_sold(p_service_order uuid) TO caas_app;
 GRANT ALL ON FUNCTION caas.money_out(p_payment uuid) TO caas_app;
 
 GRANT ALL ON FUNCTION caas.move_payments(p_moves jsonb) TO caas_app;
+
+GRANT ALL ON FUNCTION caas.names_of_dead(p_processes integer[]) TO caas_app;
 
 GRANT ALL ON FUNCTION caas.note_credit_note_due() TO caas_app;
 

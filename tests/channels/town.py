@@ -273,12 +273,10 @@ async def founded(database: Database) -> AsyncIterator[Town]:
             )
         )
         settings = _settings(database, url, gateway.url, partners.url)
-        fleet, letterbox = (
-            Fleet(
-                1, command_keys=KNOWN_TO_VEHICLES, clock=Clock(SCALE), latency_seconds=0.1 * SCALE
-            ),
-            Letterbox(Path(stack.enter_context(TemporaryDirectory()))),
+        fleet = Fleet(
+            1, command_keys=KNOWN_TO_VEHICLES, clock=Clock(SCALE), latency_seconds=0.1 * SCALE
         )
+        letterbox = Letterbox(Path(stack.enter_context(TemporaryDirectory())))
         outside = await _outside(stack, settings, fleet, letterbox)
         terms = Terms(
             market=settings.market,
@@ -289,11 +287,8 @@ async def founded(database: Database) -> AsyncIterator[Town]:
         platform = assemble(database, outside, terms)
         await platform.ota_activation_engine.start()
         stack.push_async_callback(outside.vehicles.close)
-        simulated = Simulated(
-            {"gateway": gateway.url, "partners": partners.url},
-            letters=OutboxLetters(letterbox.folder),
-        )
-        await _at_work(stack, platform, (settings, simulated), listener)
+        letters = OutboxLetters(letterbox.folder)
+        await _at_work(stack, platform, (settings, letters), listener)
         await _furnish(platform, fleet)
         await ensure_staff(database, STAFF)
         yield Town(
@@ -360,15 +355,17 @@ async def _outside(
 async def _at_work(
     stack: AsyncExitStack,
     platform: Platform,
-    told: tuple[Settings, Simulated],
+    told: tuple[Settings, OutboxLetters],
     listener: socket.socket,
 ) -> None:
     """Let a worker work, and the API and the channels listen."""
     loop, listens = asyncio.get_running_loop(), asyncio.Event()
-    settings, simulated = told
+    settings, letters = told
+    controls = {"gateway": settings.gateway_url, "partners": settings.factory_url}
     serving = serve(
-        platform, settings, listener=listener, on_listening=listens.set, simulated=simulated
-    )
+        platform, settings, listener=listener, on_listening=listens.set,
+        simulated=Simulated(controls, letters=letters),
+    )  # fmt: skip
     tasks = [loop.create_task(platform.open_work.run()), loop.create_task(serving)]
 
     async def stop() -> None:

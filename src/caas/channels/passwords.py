@@ -21,6 +21,8 @@ from caas.errors import RefusedError
 CHARS_MIN: Final = 10
 CHARS_MAX: Final = 200
 WORD_CHARS_MIN: Final = 4
+PART_CHARS_MIN: Final = 3
+OWN_CHARS_MIN: Final = 6
 JUDGED_CHARS_MAX: Final = 72
 SCORE_MIN: Final = 3
 """Of zxcvbn's 0 to 4: at least a hundred million guesses."""
@@ -102,9 +104,10 @@ def refuse_weak(password: str, known_words: Iterable[str]) -> None:
         raise WeakPasswordError(Weakness.LONG)
     known = [text.casefold().strip() for text in known_words]
     plain = password.casefold()
-    if any(word in plain for word in _words(known)):
+    parts = _parts(known)
+    if any(word in plain for word in _words(known)) or _is_little_beside(plain, parts):
         raise WeakPasswordError(Weakness.PERSONAL)
-    if _is_guessed_soon(password, _parts(known)):
+    if _is_guessed_soon(password, parts):
         raise WeakPasswordError(Weakness.COMMON)
 
 
@@ -121,7 +124,17 @@ def _parts(known: Sequence[str]) -> list[str]:
     """Return everything that whoever knows the logins and names would try first."""
     domains = [text.partition("@")[2] for text in known]
     parts = {part for text in known for part in _BETWEEN_WORDS.split(text)}
-    return sorted({it for it in (*known, *domains, *parts) if it})
+    return sorted({it for it in (*known, *domains, *parts) if it}, key=len, reverse=True)
+
+
+def _is_little_beside(password: str, parts: Sequence[str]) -> bool:
+    """Say whether a password is little more than parts of logins and names, the longest first."""
+    rest = password
+    for part in parts:
+        if len(part) >= PART_CHARS_MIN:
+            rest = rest.replace(part, " ")
+    rest = _BETWEEN_WORDS.sub("", rest)
+    return rest != _BETWEEN_WORDS.sub("", password) and len(rest) < OWN_CHARS_MIN
 
 
 def _is_guessed_soon(password: str, personal: list[str]) -> bool:

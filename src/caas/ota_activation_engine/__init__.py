@@ -119,10 +119,9 @@ class OtaActivationEngine:
 
     def register(self, open_work: OpenWork) -> None:
         """Take the jobs of unanswered commands."""
-        for kind, due in (
-            (ACTIVATE, self._activation_due), (SYNCHRONIZE, self._synchronization_due),
-        ):  # fmt: skip
-            open_work.register(kind, due, safety_net=True, awaits_message=True)
+        asked_again = {"safety_net": True, "awaits_message": True}
+        open_work.register(ACTIVATE, self._activation_due, **asked_again)
+        open_work.register(SYNCHRONIZE, self._synchronization_due, **asked_again)
         open_work.bury_with(self._link.end_sessions_of)
 
     async def start(self) -> None:

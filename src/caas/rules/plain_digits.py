@@ -84,7 +84,8 @@ def read_plainly(text: str) -> PlainText:
 
 def without_tags(plain: PlainText) -> PlainText:
     """Return plain text without the tags of HTML, each character's place kept."""
-    kept, at = [], 0
+    kept: list[int] = []
+    at = 0
     for tag in _TAG.finditer(plain.text):
         kept += range(at, tag.start())
         at = tag.end()

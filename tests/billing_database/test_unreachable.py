@@ -216,9 +216,7 @@ async def test_readiness_says_in_plain_words_that_writes_are_refused_and_at_once
     name = await owner.fetchval("select quote_ident(current_database())")
 
     await owner.execute(f"alter database {name} set default_transaction_read_only = on")
-    for _ in range(connection.CONNECTIONS_MAX):
-        async with database.connection() as session:
-            session.terminate()
+    await database.fetch("set default_transaction_read_only = on")  # the session at hand
     with pytest.raises(DatabaseUnavailableError):
         await database.fetch("update processes set name = name")
     while_read_only = await readiness.why_not()

@@ -281,7 +281,8 @@ class Database:
     def _send_away(self) -> None:
         """End every wait for a database that does not answer."""
         for connection in list(self._lent):
-            connection.terminate()
+            with suppress(asyncpg.InterfaceError):  # its borrower has hung up by itself
+                connection.terminate()
         for wait in list(self._waits):
             wait.reschedule(asyncio.get_running_loop().time())
 

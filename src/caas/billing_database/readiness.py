@@ -5,6 +5,7 @@ sentence of ours, with no words of a driver; a refusal to write that is over is 
 """
 
 import asyncio
+from contextlib import suppress
 from typing import Final
 
 from caas.billing_database import schema_state
@@ -13,6 +14,7 @@ from caas.billing_database.pulse import READ_ONLY, in_words
 from caas.errors import UnavailableError
 
 READY_SECONDS_MAX: Final = 1.8
+OLD_SESSIONS_MAX: Final = 3
 WRITE: Final = "update processes set name = name where id = this_process()"
 
 
@@ -52,9 +54,9 @@ class Readiness:
         """
         if refused != READ_ONLY:
             return False
-        try:
-            await self._database.fetch(WRITE)
-        except UnavailableError:
-            return False
-        self._database.forget_refusal()
-        return True
+        for _ in range(OLD_SESSIONS_MAX):  # one that began while it was read-only stays so
+            with suppress(UnavailableError):
+                await self._database.fetch(WRITE)
+                self._database.forget_refusal()
+                return True
+        return False

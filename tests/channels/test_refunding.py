@@ -84,7 +84,7 @@ async def test_one_person_refunds_a_part_and_then_says_what_becomes_of_the_servi
 
     refused = [
         await refunds(one, payment, amount="0"),
-        await refunds(one, payment, amount="12.345,6"),
+        await refunds(one, payment, amount="12.3456"),
         await refunds(one, payment, amount="3,00", reason="whim"),
         await refunds(one, payment, amount="13,00", term="end"),
         await refunds(one, payment, amount="12,99"),

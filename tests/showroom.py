@@ -47,6 +47,7 @@ from caas.rules.payment_states import PaymentState
 from caas.rules.payment_types import PaymentType
 from caas_simulators import order_partners, payment_gateway
 from caas_simulators.partner_world import PartnerSettings
+from tests.buyers import gives_details
 from tests.house import quick_gateway
 from tests.mortal import Fuse, Mortal, MortalDatabase
 from tests.not_played import NotPlayed
@@ -128,6 +129,7 @@ class Showroom:
         customer = await self.orders.create_customer(
             name=name, email=f"{name.lower()}@example.com", language="es"
         )
+        await gives_details(self.database, customer.id)
         return customer.id
 
     async def stock(self, vin: str | None = None, *, finished: bool = False) -> str:

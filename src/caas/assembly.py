@@ -109,7 +109,7 @@ def assemble(database: Database, partners: Partners, terms: Terms) -> Platform:
     payments = _payment_processing(ground, flows, settlement, disputes)
     reconciliation = _reconciliation(ground, flows, (settlement, disputes), payments, partners)
     billing, issuing = _billing(ground, flows), _issuing(ground)
-    invoices, erasure = _invoices(ground, payments), _erasure(ground, issuing)
+    invoices, erasure = _invoices(ground, payments, issuing), _erasure(ground, issuing)
     access_links = AccessLinks(
         books=ground.books, notifications=ground.notifications, public_url=terms.public_url
     )
@@ -221,13 +221,14 @@ def _erasure(ground: Ground, issuing: Issuing) -> Erasure:
     )
 
 
-def _invoices(ground: Ground, payments: PaymentProcessing) -> Invoices:
+def _invoices(ground: Ground, payments: PaymentProcessing, issuing: Issuing) -> Invoices:
     return Invoices(
         books=ground.books,
         notifications=ground.notifications,
         letterhead=between_rooms.letterhead(ground.terms.market),
         refund=payments.promise_refund,
         credited_refunds=payments.credited_refunds,
+        issuing=issuing,
         public_url=ground.terms.public_url,
     )
 
@@ -238,6 +239,7 @@ def _issuing(ground: Ground) -> Issuing:
         letterhead=between_rooms.letterhead(ground.terms.market),
         notifications=ground.notifications,
         pace=ground.terms.pace,
+        public_url=ground.terms.public_url,
     )
 
 

@@ -17,6 +17,7 @@ from typer.completion import completion_init  # type: ignore[attr-defined]  # Ty
 from caas import (
     __version__,
     app,
+    document_commands,
     finance_commands,
     history_commands,
     local_machine,
@@ -78,6 +79,7 @@ program.add_typer(finance_commands.fees, name="fees")
 program.add_typer(report_commands.mappings, name="mappings")
 program.add_typer(staffing.staff, name="staff")
 program.add_typer(tax_commands.taxes, name="taxes")
+program.add_typer(document_commands.documents, name="documents")
 Port = Annotated[
     int, typer.Option(min=1, max=PORT_MAX, help="Where the API and the channels listen.")
 ]

@@ -154,7 +154,7 @@ def list_fees(
         terms = room.finance_terms
         found = await terms.fees(day or await terms.today())
         rows = [
-            [room.gateway_name, it.method, it.kind, f"{Decimal(it.rate_ppm) / PER_PERCENT:f} %",
+            [room.gateway_name, it.provider, it.method, it.kind, f"{Decimal(it.rate_ppm) / PER_PERCENT:f} %",
              f"+ {it.fixed}", f"tolerance {it.tolerance}", f"from {it.valid_from}", it.kept_by]
             for it in found
         ]  # fmt: skip
@@ -171,6 +171,9 @@ def keep(  # noqa: PLR0913  # each part of a fee
         date, typer.Option("--from", metavar="YYYY-MM-DD", parser=parse_day, help="From this day.")
     ],
     percent: Annotated[str, typer.Option(help="Of the amount, such as 1.4.")],
+    provider: Annotated[
+        str, typer.Option(help="Format of its reports, such as adyen; '*' is any other.")
+    ] = "*",
     method: Annotated[str, typer.Option(help="Payment method; '*' is any other.")] = "*",
     kind: Annotated[str, typer.Option(help="Type of line.")] = "settlement",
     fixed: Annotated[int, typer.Option(min=0, help="A fixed part, in minor units.")] = 0,
@@ -180,9 +183,12 @@ def keep(  # noqa: PLR0913  # each part of a fee
 
     async def work(room: Reconciliation) -> None:
         amounts = (_millionths(percent), fixed, tolerance)
-        await room.finance_terms.keep_fee(method, kind, valid_from, amounts, by=by)
+        await room.finance_terms.keep_fee(
+            method, kind, valid_from, amounts, provider=provider, by=by
+        )
         typer.echo(
-            f"{room.gateway_name}, {method}, {kind}: {percent} % + {fixed} from {valid_from}"
+            f"{room.gateway_name}, {provider}, {method}, {kind}: {percent} % + {fixed} "
+            f"from {valid_from}"
         )
 
     at_the_desk(work)

@@ -77,7 +77,7 @@ def change(  # noqa: PLR0913  # the columns of a rate, by name
     basis_points: Annotated[int, typer.Option(min=0, max=10_000, help="2100 for 21 %.")],
     name: Annotated[str, typer.Option(help="What the tax is called, such as IVA.")],
     category: Annotated[
-        TaxCategory, typer.Option(help="S a rate, Z none, E exempt, O not subject, L IGIC.")
+        TaxCategory, typer.Option(help="S a rate, Z none, E exempt, O not subject, L IGIC, M IPSI.")
     ] = TaxCategory.STANDARD,
     reason: Annotated[str, typer.Option(help="Why there is none, for E and O.")] = "",
 ) -> None:
@@ -112,13 +112,22 @@ def add_market(  # noqa: PLR0913  # the columns of a market, by name
     simplified_up_to: Annotated[
         int, typer.Option(min=0, help="Up to which sum documents name no customer, minor units.")
     ] = 0,
+    buyer_tax_id: Annotated[
+        bool, typer.Option(help="A full invoice has the buyer's tax id.")
+    ] = False,
+    documents_kept_years: Annotated[
+        int, typer.Option(min=1, max=30, help="How long the law wants documents kept.")
+    ] = 10,
     postcode: Annotated[
         list[str] | None, typer.Option(help="Beginning of its postcodes, if it is a part; repeat.")
     ] = None,
 ) -> None:
     """Write down a market; it sells once it has a rate for everything."""
     read_market(f"{zone},{currency},en")
-    market = Market(code, name, country, postcode or [], zone, currency, simplified_up_to)
+    market = Market(
+        code, name, country, postcode or [], zone, currency, simplified_up_to, buyer_tax_id,
+        documents_kept_years,
+    )  # fmt: skip
 
     async def work(rates: TaxRates) -> None:
         await rates.add_market(market)

@@ -24,6 +24,7 @@ from tests.api.test_orders import EUR_500, until
 from tests.api.test_payments import count
 from tests.api.test_services import TRAFFIC, until_active
 from tests.api.test_webhooks import settled, tells
+from tests.buyers import gives_details
 from tests.house import VIN, standing
 
 NAME: Final = "Zenobiaquintanilla"
@@ -379,6 +380,7 @@ async def _live_a_whole_life(zenobia: Zenobia) -> None:
 async def _delivered(zenobia: Zenobia, **more: str) -> str:
     """Have her buy a vehicle and have it delivered; return the order."""
     doors = zenobia.doors
+    await gives_details(doors.house.database, UUID(zenobia.id))
     order = (await zenobia.orders()).json["id"]
     await until(doors, order, OrderState.READY)
     rest = {"payment_method": "pm_ok", **more}

@@ -7,6 +7,7 @@ import pytest
 
 from caas.rules.order_states import OrderState
 from tests.api.conftest import Doors, Reply
+from tests.buyers import AT_HOME
 from tests.house import VIN
 
 EUR_500 = {"amount": 50_000, "currency": "EUR"}
@@ -15,7 +16,8 @@ PATIENCE_SECONDS = 20.0
 
 async def customer(doors: Doors) -> str:
     """The id of a new customer."""
-    body = {"name": "Ana Ruiz", "email": "ana@example.com", "language": "es"}
+    body = {"name": "Ana Ruiz", "email": "ana@example.com", "language": "es",
+            "billing_details": AT_HOME}  # fmt: skip
     return str((await doors.post("/v1/customers", body, caller="orders")).json["id"])
 
 

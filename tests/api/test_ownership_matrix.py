@@ -15,6 +15,7 @@ from caas.billing_database.api_keys import ApiKeys
 from caas.rules.order_states import OrderState
 from tests.api.conftest import Doors, Reply
 from tests.api.test_orders import until
+from tests.buyers import AT_HOME
 
 A, B = "Autos Sol", "Motor Norte"
 CAR_OF_X, CAR_OF_Y, CAR_IN_STOCK = "WVWZZZ1JZXWOFX001", "WVWZZZ1JZXWOFY001", "WVWZZZ1JZXWSTOCK1"
@@ -56,7 +57,7 @@ class Market:
 
     async def creates(self, who: str, name: str) -> str:
         """Create a customer with somebody's key."""
-        body = {"name": name, "email": f"{name.lower()}@example.com"}
+        body = {"name": name, "email": f"{name.lower()}@example.com", "billing_details": AT_HOME}
         made = await self.asks(who, "POST", "/v1/customers", body)
         assert made.status == 201, made.body
         return str(made.json["id"])

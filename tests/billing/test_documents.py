@@ -148,7 +148,8 @@ async def test_a_vehicle_has_an_advance_invoice_which_its_invoice_deducts(
     assert [row.gross for row in rows] == [DEPOSIT.amount, rest]
     assert sum(row.iva for row in rows) == invoice.totals.tax
     assert [row.full_number[0] for row in rows] == ["A", "V"]
-    assert rows[1].buyer == {"name": "Ana"}
+    assert rows[1].buyer is not None
+    assert (rows[1].buyer["name"], rows[1].buyer["postcode"]) == ("Ana", "28013")
 
 
 async def test_vehicles_of_a_dealership_fall_under_the_taxes_of_its_market(

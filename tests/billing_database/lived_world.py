@@ -27,6 +27,7 @@ from caas.rules.money import Money
 from caas.rules.order_states import OrderState
 from caas.rules.payment_states import PaymentState
 from caas_simulators.vehicle_car import Behaviour, Manner
+from tests.buyers import gives_details
 from tests.house import PATIENCE_SECONDS, House
 from tests.payment_processing.test_refunds import ask_back, give_back
 from tests.people import COMMAND_LINE, employed
@@ -58,6 +59,7 @@ async def _ordered(house: House, vin: str) -> Order:
     customer = await management.create_customer(
         name="Ana", email=f"{vin.lower()}@example.com", language="es", dealership=DEALERSHIP
     )
+    await gives_details(house.database, customer.id)
     return await management.create_order(
         customer=customer.id, vin=vin, model=None, dealership=DEALERSHIP,
         deposit=Money(50_000, "EUR"),

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from playwright.async_api import Browser, BrowserContext, Page
 
+from tests.buyers import AT_HOME
 from tests.channels.town import PASSWORD
 
 PHONE: Final[dict[str, Any]] = {
@@ -97,9 +98,15 @@ class Visitor:
         await self.go(f"/intranet/stock/{vin}/reserve")
         await self.page.get_by_label(self.tongue.name).fill(name)
         await self.page.get_by_label(self.tongue.email).fill(email)
+        await self.says_where_they_are()
         await self.press(self.tongue.reserve)
         await self.page.wait_for_url("**/intranet/orders/*")
         return UUID(self.page.url.rsplit("/", 1)[1])
+
+    async def says_where_they_are(self) -> None:
+        """Fill in what the invoice of a vehicle needs of its buyer."""
+        for name, text in AT_HOME.items():
+            await self.page.locator(f"input[name={name}]").fill(text)
 
     async def pays(self, card: str = GOOD_CARD, *, confirm: bool = False) -> None:
         """Fill in the gateway's page, which is open, confirm if the bank asks, and come back."""

@@ -7,6 +7,7 @@ import pytest
 from playwright.async_api import Browser, expect
 
 from caas.rules.order_states import OrderState
+from tests.buyers import AT_HOME
 from tests.channels.journeys import (
     ANA,
     DECLINED_CARD,
@@ -35,6 +36,7 @@ async def test_a_vehicle_is_reserved_and_the_customer_gets_access(
     await sales.page.get_by_role("link", name=TO_BE_BUILT).click()
     await sales.page.get_by_label(tongue.name).fill("Ana Ruiz")
     await sales.page.get_by_label(tongue.email).fill(ANA)
+    await sales.says_where_they_are()
     await sales.press(tongue.reserve)
     await sales.page.get_by_text(tongue.pay_here).click()
     await sales.pays()
@@ -106,6 +108,7 @@ async def test_a_double_click_reserves_once(town: Town, chromium: Browser) -> No
     await sales.go(f"/intranet/stock/{FINISHED}/reserve")
     await sales.page.get_by_label(SPANISH.name).fill("Ana Ruiz")
     await sales.page.get_by_label(SPANISH.email).fill(ANA)
+    await sales.says_where_they_are()
 
     await sales.page.get_by_role("button", name=SPANISH.reserve).dblclick(no_wait_after=True)
     await sales.page.wait_for_url("**/intranet/orders/*")
@@ -123,7 +126,7 @@ async def test_a_form_sent_twice_at_the_same_moment_reserves_once(
     fields = {
         await field.get_attribute("name"): await field.get_attribute("value")
         for field in await sales.page.locator("main form input").all()
-    } | {"name": "Ana Ruiz", "email": ANA, "language": "es", "deposit": "500"}
+    } | {"name": "Ana Ruiz", "email": ANA, "language": "es", "deposit": "500"} | AT_HOME
     path = f"{town.url}/intranet/stock/{FINISHED}/reserve"
 
     answers = await asyncio.gather(
@@ -159,6 +162,7 @@ async def test_two_dealerships_want_one_vehicle_and_the_second_is_told(
     await norte.go(f"/intranet/stock/{FINISHED}/reserve")
     await norte.page.get_by_label(SPANISH.name).fill("Bea Sanz")
     await norte.page.get_by_label(SPANISH.email).fill("bea@example.com")
+    await norte.says_where_they_are()
     order = await sol.reserves(FINISHED)
     await sol.page.get_by_text(SPANISH.pay_here).click()
     await sol.pays()
@@ -182,6 +186,7 @@ async def test_mistakes_in_the_form_are_named_and_keep_what_was_typed(
 
     await sales.page.get_by_label(ENGLISH.name).fill("Ana Ruiz")
     await sales.page.get_by_label(ENGLISH.email).fill("ana at example")
+    await sales.says_where_they_are()
     await sales.page.get_by_label(ENGLISH.deposit).fill("99,999.00")
     await sales.press(ENGLISH.reserve)
 
@@ -201,6 +206,7 @@ async def test_an_amount_that_was_typed_is_shown_back_before_it_counts(
     await sales.go(f"/intranet/stock/{FINISHED}/reserve")
     await sales.page.get_by_label(ENGLISH.name).fill("Ana Ruiz")
     await sales.page.get_by_label(ENGLISH.email).fill("ana@example.com")
+    await sales.says_where_they_are()
 
     await sales.page.get_by_label(ENGLISH.deposit).fill("1.000")
     await sales.press(ENGLISH.reserve)
@@ -246,6 +252,7 @@ async def test_a_gateway_that_takes_its_time_is_told_as_that(town: Town, chromiu
     await sales.go(f"/intranet/stock/{FINISHED}/reserve")
     await sales.page.get_by_label(SPANISH.name).fill("Ana Ruiz")
     await sales.page.get_by_label(SPANISH.email).fill(ANA)
+    await sales.says_where_they_are()
     await sales.page.evaluate(KEEP_WHAT_IS_SAID)
     await sales.press(SPANISH.reserve)
     await sales.page.wait_for_url("**/intranet/orders/*")

@@ -50,6 +50,7 @@ from caas_simulators.partner_world import PartnerSettings
 from caas_simulators.simulated_time import Clock
 from caas_simulators.vehicle_fleet import Fleet
 from caas_simulators.webhook_sender import Target
+from tests.buyers import gives_details
 from tests.cars import COMMAND_KEY, COMMAND_KEYS, KNOWN_TO_VEHICLES
 from tests.ways_in import SETTINGS as WAYS_IN
 
@@ -151,6 +152,7 @@ class Town:
         customer = await management.create_customer(
             name=name, email=email, language="es", dealership=dealership
         )
+        await gives_details(self.database, customer.id)
         order = await management.create_order(
             customer=customer.id, vin=vin, model=None, dealership=dealership,
             deposit=Money(deposit, "EUR"),

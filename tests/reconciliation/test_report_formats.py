@@ -9,6 +9,7 @@ from caas.billing_database.payments import Payment
 from caas.external_systems.report_files import BadReportError
 from caas.external_systems.report_mappings import MappingRefusedError, read_mapping, shipped
 from caas.payment_processing.reconciliation import Reconciled
+from caas.payment_processing.reconciliation.finance_terms import FeeRefusedError
 from caas.rules.discrepancies import DiscrepancyKind as Kind
 from caas.rules.payment_states import PaymentState
 from tests.business_day import business_day
@@ -388,6 +389,27 @@ def test_a_mapping_that_cannot_be_meant_is_refused(wrong: dict[str, object], sen
 
 def test_every_mapping_that_comes_along_is_one() -> None:
     assert sorted(shipped()) == ["mollie", "paypal", "redsys"]
+
+
+async def test_a_fee_is_agreed_with_the_provider_whose_report_it_is(
+    office: Office, tmp_path: Path
+) -> None:
+    terms, day = office.room.finance_terms, office.today
+    await terms.keep_fee("*", "settlement", day, (0, 500, 0), by="Ana")
+    await terms.keep_fee("*", "settlement", day, (20_000, 15, 0), provider="adyen", by="Ana")
+    payment = await office.capturing()
+    rows = [
+        ADYEN_HEADER,
+        adyen("Settled", ",12.99", ",12.58", payment),
+        adyen("MerchantPayout", ",", "12.58,"),
+    ]
+
+    done = await given(office, tmp_path / "adyen.csv", "\n".join(rows) + "\n")
+
+    assert done.run.counts == {"matched": 1}
+    assert [it.fixed for it in await terms.fees_of("mollie", day)] == [500]
+    with pytest.raises(FeeRefusedError, match="adyen"):
+        await terms.keep_fee("*", "settlement", day, (0, 1, 0), provider="nobody", by="Ana")
 
 
 async def test_a_fee_is_agreed_by_method_and_may_differ_by_a_tolerance(

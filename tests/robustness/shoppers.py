@@ -14,6 +14,7 @@ from uuid import uuid4
 import aiohttp
 
 from caas_simulators.vehicle_car import Behaviour, Manner
+from tests.buyers import AT_HOME
 from tests.robustness.real_processes import OUR_KEY, RealProcess, RealWorld
 
 PATIENCE_SECONDS = 300.0
@@ -111,8 +112,9 @@ class Shoppers:
     async def customer(self) -> str:
         """Become a customer."""
         _, told = await self.call(
-            "POST", "/v1/customers", {"name": "Ana", "email": "ana@example.com"}
-        )
+            "POST", "/v1/customers",
+            {"name": "Ana", "email": "ana@example.com", "billing_details": AT_HOME},
+        )  # fmt: skip
         return str(told["id"])
 
     async def car(self, manner: Manner | None = None) -> str:

@@ -18,6 +18,7 @@ from caas.rules.order_states import OrderState
 from caas.rules.payment_states import PaymentState
 from caas.service_catalog.subscriptions import AlreadySubscribedError
 from caas_simulators.vehicle_car import Behaviour, Manner
+from tests.buyers import gives_details
 from tests.robustness.deaths import Story, until_quiet
 from tests.robustness.living_world import MADRID, LivingWorld, Process
 
@@ -50,6 +51,7 @@ async def customer_of(process: Process) -> UUID:
     made = await process.call(
         lambda: orders.create_customer(name="Ana", email="ana@example.com", language="es")
     )
+    await gives_details(process.platform.books.database, made.id)
     return made.id
 
 

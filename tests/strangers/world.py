@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import aiohttp
 
+from tests.buyers import AT_HOME
 from tests.start_up.conftest import Ended
 from tests.strangers.fleet import StrangeCar, StrangeFleet
 from tests.strangers.gateway import StrangeGateway
@@ -66,7 +67,10 @@ class World:
 
     async def customer(self) -> str:
         """Return a new customer's id."""
-        body = {"name": "Ana", "email": f"{uuid4().hex}@example.com", "language": "es"}
+        body = {
+            "name": "Ana", "email": f"{uuid4().hex}@example.com", "language": "es",
+            "billing_details": AT_HOME,
+        }  # fmt: skip
         _, told = await self.call("order-management", "POST", "/v1/customers", body)
         return str(told["id"])
 

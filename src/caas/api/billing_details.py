@@ -23,6 +23,7 @@ from caas.billing.buyers import checked_details
 from caas.billing_database.billing_details import (
     BillingDetails,
     BillingDetailsRows,
+    NewBillingDetails,
 )
 from caas.billing_database.customers import CustomerErasedError
 from caas.errors import NotFoundError
@@ -81,14 +82,22 @@ async def put_billing_details(api: Api, call: Call) -> Answer:
     customer = call.ids["customer_id"]
     await refuse_foreign_customer(api.rooms, call.by, customer)
     await api.rooms.order_management.customer(customer)
-    details = checked_details(
-        name=body.name or "", street=body.street, postcode=body.postcode, city=body.city,
-        country=body.country, tax_id=body.tax_id or "",
-    )  # fmt: skip
-    written = await BillingDetailsRows(api.rooms.books.database).put(customer, details)
+    written = await BillingDetailsRows(api.rooms.books.database).put(customer, checked(body))
     if written is None:
         raise CustomerErasedError(customer=str(customer))
     return answer_of(200, _told(written))
+
+
+def checked(body: BillingDetailsBody) -> NewBillingDetails:
+    """Return what was sent as details that a document can be made out to.
+
+    Raises:
+        UnknownCountryError, InvalidTaxIdError, InvalidBillingDetailsError: it cannot be used.
+    """
+    return checked_details(
+        name=body.name or "", street=body.street, postcode=body.postcode, city=body.city,
+        country=body.country, tax_id=body.tax_id or "",
+    )  # fmt: skip
 
 
 async def get_billing_details(api: Api, call: Call) -> Answer:

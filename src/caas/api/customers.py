@@ -11,6 +11,7 @@ from uuid import UUID
 import msgspec
 
 from caas.api.answers import Answer, answer_of, encode
+from caas.api.billing_details import BillingDetailsBody, checked
 from caas.api.bodies import BodyOf
 from caas.api.call import Call
 from caas.api.idempotency import Linked, once
@@ -20,6 +21,7 @@ from caas.api.problems import CallRefusedError, FieldError, Problem
 from caas.api.queries import QueryOf
 from caas.api.rooms import Api
 from caas.api.texts import Email, Language, PersonName
+from caas.billing_database.billing_details import BillingDetailsRows
 from caas.billing_database.customers import Customer
 from caas.billing_database.erasing import OpenKind, OpenThing
 from caas.rules.scopes import Scope
@@ -28,11 +30,16 @@ TAG: Final = "customers"
 
 
 class CustomerBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Who a customer is, and in which language they are written to."""
+    """Who a customer is, and in which language they are written to.
+
+    `billing_details` stand on their documents; who buys a vehicle gives them before the final
+    payment, here or with `putBillingDetails`.
+    """
 
     name: PersonName
     email: Email
     language: Language = "es"
+    billing_details: BillingDetailsBody | None = None
 
 
 class CustomerAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,11 +110,15 @@ async def create_customer(api: Api, call: Call) -> Answer:
     body = NEW.read(call.body)
     refuse_customers_own(call.by)
 
+    details = checked(body.billing_details) if body.billing_details else None
+
     async def create() -> Answer:
         customer = await api.rooms.order_management.create_customer(
             name=body.name, email=body.email, language=body.language,
             dealership=call.by.dealership,
         )  # fmt: skip
+        if details is not None:
+            await BillingDetailsRows(api.rooms.books.database).put(customer.id, details)
         path = _path(customer.id)
         return answer_of(201, Linked({"self": path}), (b"location", path.encode()))
 

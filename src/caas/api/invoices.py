@@ -247,6 +247,20 @@ async def send_invoice(api: Api, call: Call) -> Answer:
     return await once(api.rooms.books.keys, call, body, send)
 
 
+async def issue_documents(api: Api, call: Call) -> Answer:
+    """Issue the documents that a payment lacks; return those it has."""
+    body = NO_CONTENT.read(call.body)
+    refuse_narrowed(call.by)
+
+    async def issue() -> Answer:
+        payment = await api.rooms.books.payments.get(call.ids["payment_id"])
+        await api.rooms.invoices.issuing.issue_again(payment.id)
+        issued = await api.rooms.invoices.invoices(subject=payment.subject)
+        return answer_of(200, InvoicePage([_summary(one) for one in issued], None))
+
+    return await once(api.rooms.books.keys, call, body, issue)
+
+
 def _issued(note: Invoice) -> Answer:
     told = CreditNoteAnswer(
         moves_money=note.refund is not None, credit_note=_summary(note), proposal=None
@@ -338,6 +352,11 @@ INVOICE_OPERATIONS: Final = (
         id="rejectCreditNote", tag=TAG, method="POST", path=f"{_PATH}/credit-notes/rejection",
         scopes=_BILLERS, body=NO_CONTENT, handle=reject_credit_note,
         answers={200: CreditNoteAnswer, 404: Problem, 409: Problem},
+    ),
+    Operation(
+        id="issueDocuments", tag=TAG, method="POST",
+        path="/v1/payments/{payment_id:uuid}/documents", scopes=_BILLERS, body=NO_CONTENT,
+        answers={200: InvoicePage, 404: Problem, 409: Problem}, handle=issue_documents,
     ),
     Operation(
         id="sendInvoice", tag=TAG, method="POST", path=f"{_PATH}/sending", scopes=_BILLERS,

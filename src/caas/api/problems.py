@@ -225,9 +225,18 @@ def problem_of(
         detail=_detail(told),
         code=told.code,
         instance=f"urn:caas:request:{request_id}",
-        errors=told.errors if isinstance(told, CallRefusedError) else (),
+        errors=_errors(told),
         payment=payment,
     )
+
+
+def _errors(error: CaasError) -> tuple[FieldError, ...]:
+    """Return the fields that are wrong, or that an error of a lower floor says are missing."""
+    if isinstance(error, CallRefusedError):
+        return error.errors
+    missing = error.facts.get("missing")
+    fields = missing if isinstance(missing, tuple) else ()
+    return tuple(FieldError(str(field), "It is missing.") for field in fields)
 
 
 def _detail(error: CaasError) -> str:

@@ -62,6 +62,7 @@ class FeeBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     rate_ppm: Part
     fixed: Part
     tolerance: Part = 0
+    provider: Annotated[str, msgspec.Meta(min_length=1, max_length=40)] = "*"
 
 
 class FeeQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -149,7 +150,7 @@ async def keep_fee(api: Api, call: Call) -> Answer:
         terms = api.rooms.reconciliation.finance_terms
         await terms.keep_fee(
             body.method, body.kind, body.valid_from, (body.rate_ppm, body.fixed, body.tolerance),
-            by=call.by.name,
+            provider=body.provider, by=call.by.name,
         )  # fmt: skip
         return answer_of(201, FeeList(await terms.fees(body.valid_from)))
 

@@ -37,10 +37,17 @@ DEDUCTED: Final = "deducted advance"
 REASON_CHARS_MAX: Final = 200
 
 
+def lacks(paid: Row) -> list[str]:
+    """Return what a payment's document needs of its buyer and does not have.
+
+    The law lets small sums be documented without a buyer, but for the invoice of a vehicle.
+    """
+    return [] if _is_small(paid) else list(paid["lacking"])
+
+
 def of_payment(paid: Row, letterhead: Letterhead, now: datetime) -> NewDocument:
     """Draft the document of a payment, made out to its customer as known today."""
     kind = KIND_OF[PaymentType(paid["type"])]
-    small = kind == SERVICE and paid["gross"] <= paid["simplified_up_to"]
     return NewDocument(
         id=new_id(),
         series=letterhead.series_of(kind, now),
@@ -48,6 +55,7 @@ def of_payment(paid: Row, letterhead: Letterhead, now: datetime) -> NewDocument:
         subject=paid["subject"],
         customer=paid["customer"],
         service=paid["service"],
+        service_name=paid["service_name"],
         vin=paid["vin"],
         currency=paid["currency"],
         lines=_lines(kind, paid, letterhead),
@@ -61,7 +69,7 @@ def of_payment(paid: Row, letterhead: Letterhead, now: datetime) -> NewDocument:
         market=paid["market"],
         tax_rate=paid["rate"],
         supplied_on=paid["supplied_on"],
-        simplified=small and not paid["has_details"],
+        simplified=_is_small(paid) and bool(paid["lacking"]),
         language=paid["language"],
         seller=letterhead.as_issued,
         buyer=paid["buyer"],
@@ -91,6 +99,7 @@ def credit_note(  # noqa: PLR0913  # what a correction follows from, by name
         customer=invoice.customer,
         month=invoice.month,
         service=invoice.service,
+        service_name=invoice.service_called,
         vin=invoice.vin,
         currency=invoice.currency,
         lines=[_line("correction", -gross)],
@@ -110,6 +119,10 @@ def credit_note(  # noqa: PLR0913  # what a correction follows from, by name
         seller=letterhead.as_issued,
         buyer=buyer or invoice.buyer,
     )
+
+
+def _is_small(paid: Row) -> bool:
+    return bool(paid["type"] != PaymentType.FINAL and paid["gross"] <= paid["simplified_up_to"])
 
 
 def _lines(kind: str, paid: Row, letterhead: Letterhead) -> list[dict[str, Any]]:

@@ -130,7 +130,7 @@ def _items(invoice: Invoice, said: dict[str, str]) -> Iterator[Item]:
         counted = invoice.kind == INVOICE and not shared
         rate = row.get("basis_points", invoice.iva_basis_points)
         default = TaxCategory.STANDARD if rate else TaxCategory.ZERO
-        named = {**row, "service": invoice.service or ""}
+        named = {**row, "service": invoice.service_name or invoice.service or ""}
         yield Item(
             name=row.get("name") or said[row["kind"]].format(**named).rstrip(", "),
             amount=row["gross"] if "gross" in row else row["net"],

@@ -17,6 +17,7 @@ from caas.billing.document import Document
 from caas.billing.document_pdf import to_pdf
 from caas.billing.document_xml import to_xml
 from caas.billing.invoice_document import document_of
+from caas.billing.issuing import Issuing
 from caas.billing.letterhead import Letterhead
 from caas.billing_database.books import Books
 from caas.billing_database.due_work import DueWork
@@ -56,6 +57,7 @@ class Invoices:
         letterhead: Letterhead,
         refund: Refund,
         credited_refunds: CreditedRefunds,
+        issuing: Issuing,
         public_url: str = "",
     ) -> None:
         """Write under this letterhead; give money back through `refund`.
@@ -67,6 +69,7 @@ class Invoices:
         self._public_url = public_url
         self._letterhead = letterhead
         self._refund = refund
+        self.issuing = issuing
         self.credit_notes = CreditNotes(
             books=books,
             letterhead=letterhead,

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from caas.billing_database.connection import Database
+from caas.billing_database.connection import Connection, Database
 
 ONE: Final = """
 select name, street, postcode, city, country, tax_id, updated_at from billing_details
@@ -25,6 +25,16 @@ on conflict (customer) do update set name = excluded.name, street = excluded.str
   postcode = excluded.postcode, city = excluded.city, country = excluded.country,
   tax_id = excluded.tax_id, updated_at = excluded.updated_at
 returning name, street, postcode, city, country, tax_id, updated_at
+"""
+LACKING: Final = """
+select lacking_details(b, m) as lacking from market_of_sale($1, $2, $3) as sale(market)
+  join markets m on m.code = sale.market
+  left join billing_details b on b.customer = $3
+"""
+NEEDS_TAX_ID: Final = """
+select m.buyer_tax_id from markets m where m.code = coalesce(
+  (select d.market from dealership_markets d where d.dealership = $1),
+  (select s.market from tax_settings s))
 """
 
 
@@ -64,6 +74,21 @@ class BillingDetailsRows:
         """Return a customer's billing details, if they gave any."""
         row = await self._database.fetchrow(ONE, customer)
         return None if row is None else BillingDetails(**row)
+
+    async def lacking(
+        self, customer: UUID, *, sale: str, subject: UUID, within: Connection | None = None
+    ) -> list[str]:
+        """Return what a full invoice for this sale needs of its buyer and does not have.
+
+        `sale` is a payment's type, `subject` what it pays for.
+        """
+        row = await (within or self._database).fetchrow(LACKING, sale, subject, customer)
+        return [] if row is None else list(row["lacking"])
+
+    async def needs_tax_id(self, dealership: str) -> bool:
+        """Say whether invoices of this dealership's vehicles have the buyer's tax id."""
+        row = await self._database.fetchrow(NEEDS_TAX_ID, dealership)
+        return row is not None and bool(row["buyer_tax_id"])
 
     async def put(self, customer: UUID, new: NewBillingDetails) -> BillingDetails | None:
         """Write down what a customer says; None for one who was erased."""

@@ -100,10 +100,12 @@ with batch as materialized (
   select c.*, row_number() over (order by c.id) as i from charged c where c.gross <= $11
 ), taxed as materialized (
   select n.*, sale.market, r.id as tax_rate, r.basis_points, c.language,
+         coalesce(v.names->>c.language, v.name) as service_name,
          b.customer is null and n.gross <= m.simplified_up_to as simplified,
          case when b.customer is not null then buyer_of(n.customer)
               when c.name is not null then jsonb_build_object('name', c.name) end as buyer
     from numbered n left join customers c on c.id = n.customer
+    left join services v on v.code = n.service
     left join billing_details b on b.customer = n.customer
     cross join lateral (select coalesce(market_of_address(b.country, b.postcode),
       (select s.market from tax_settings s)) as market) sale
@@ -111,8 +113,8 @@ with batch as materialized (
     left join tax_rates r on r.market = sale.market and r.goods = 'subscription'
      and r.valid @> n.supplied_on
 ), issued as materialized (
-  select n.id, n.customer, n.vin, n.service, n.currency, n.lines, n.gross::bigint as gross,
-         tax_in(n.gross::bigint, n.basis_points) as iva, n.market, n.tax_rate, n.basis_points,
+  select n.id, n.customer, n.vin, n.service, n.service_name, n.currency, n.lines,
+         n.gross::bigint as gross, tax_in(n.gross::bigint, n.basis_points) as iva, n.market, n.tax_rate, n.basis_points,
          n.supplied_on, n.language, n.simplified, n.buyer, now_.at, n.i + $10 - 1 as number,
          overlay($12 || to_hex($13::bigint + 2 * n.i) placing '-' from 24 for 0)::uuid
            as invoice_id,
@@ -120,11 +122,11 @@ with batch as materialized (
            as payment_id
     from taxed n cross join (select db_now() as at offset 0) now_
 ), written as (
-  insert into invoices (id, series, number, kind, subscription, customer, month, service, vin,
-      currency, lines, net, iva_basis_points, iva, gross, payment_id, market, tax_rate, supplied_on,
-      language, simplified, seller, buyer_digest, issued_at)
-  select invoice_id, $9, number, 'invoice', id, customer, $1, service, vin, currency, lines,
-         gross - iva, basis_points, iva, gross, case when gross > 0 then payment_id end, market,
+  insert into invoices (id, series, number, kind, subscription, customer, month, service,
+      service_name, vin, currency, lines, net, iva_basis_points, iva, gross, payment_id, market,
+      tax_rate, supplied_on, language, simplified, seller, buyer_digest, issued_at)
+  select invoice_id, $9, number, 'invoice', id, customer, $1, service, service_name, vin,
+         currency, lines, gross - iva, basis_points, iva, gross, case when gross > 0 then payment_id end, market,
          tax_rate, supplied_on, language, simplified, $14,
          sha256(convert_to(buyer::text, 'UTF8')), at from issued
 ), made_out as (

@@ -1,7 +1,8 @@
 """Documents as rows: what is due to be documented, and the one statement that issues (record 123).
 
 Rules a change must keep: a document, its number and the end of what was due are one commit; series
-are locked in the order of their names; a payment has one document, a refund one credit note.
+are locked in the order of their names; a payment has one document, a refund one credit note; what
+is held has an open case.
 """
 
 from collections import Counter
@@ -13,22 +14,56 @@ from uuid import UUID
 import msgspec
 
 from caas.billing_database.connection import Connection, Database, Row
+from caas.billing_database.invoices import full_number
 
 DUE: Final = """
-select id, payment_id, refund from documents_due order by id limit $1 for update skip locked
+select id, payment_id, refund, case_kind from documents_due where not held
+ order by id limit $1 for update skip locked
 """
+LOCK_BUYERS: Final = """
+select c.id from customers c
+ where c.id in (select p.customer from payments p where p.id = any ($1)) order by c.id for share
+"""
+HOLD: Final = """
+update documents_due d set held = true, case_kind = $2 from payments p
+  left join payment_taxes t on t.payment_id = p.id
+  join markets m on m.code = coalesce(t.market, market_of_sale(p.type, p.subject, p.customer))
+  left join billing_details b on b.customer = p.customer
+ where p.id = any ($1) and d.payment_id = p.id and lacking_details(b, m) <> '{}'
+returning d.id, d.payment_id, p.customer
+"""
+HOLD_BEHIND: Final = """
+update documents_due d set held = true, case_kind = x.case_kind from documents_due x
+ where d.id = any ($1) and d.refund is not null
+   and x.payment_id = d.payment_id and x.refund is null and x.held
+returning d.id
+"""
+HOLD_ONE: Final = "update documents_due set held = true, case_kind = $2 where id = $1"
+RELEASE: Final = "update documents_due set held = false where payment_id = $1 and held"
+HELD: Final = """
+select case_kind from documents_due where payment_id = $1 and held order by id limit 1
+"""
+NOTE_MISSING: Final = "select note_missing_documents($1)"
+FORGET_BUYERS: Final = "select forget_buyers()"
 DONE: Final = "delete from documents_due where id = any ($1)"
 PAID: Final = """
 select p.id as payment_id, p.type, p.subject, p.customer, p.currency, t.gross, t.tax,
        t.supplied_on, t.market, t.rate, r.category, r.basis_points, r.reason as exempt_because,
-       m.simplified_up_to, coalesce(o.vin, s.vin) as vin, o.model, s.service, s.duration_days,
+       m.simplified_up_to, lacking_details(b, m) as lacking, coalesce(o.vin, s.vin) as vin, o.model, s.service, s.duration_days,
        coalesce(v.names->>c.language, v.name) as service_name, c.language,
-       buyer_of(p.customer) as buyer, b.customer is not null as has_details, a.id as advance,
+       buyer_of(p.customer) as buyer, a.id as advance,
        a.series as advance_series, a.number as advance_number, a.issued_at as advance_at,
        a.gross - coalesce(k.gross, 0) as advance_gross, a.iva - coalesce(k.iva, 0) as advance_iva,
        x.category as advance_category, x.basis_points as advance_basis_points,
        x.reason as advance_exempt_because
-  from payments p join payment_taxes t on t.payment_id = p.id
+  from payments p cross join lateral (
+    select s.gross, s.tax, s.supplied_on, s.market, s.rate from payment_taxes s
+     where s.payment_id = p.id
+    union all
+    select o.gross, o.tax, o.supplied_on, o.market, o.rate from payment_events e
+     cross join lateral tax_of_payment(p.id, e.at) o
+     where e.payment_id = p.id and e.event = 'Initiate settlement'
+       and not exists (select from payment_taxes s where s.payment_id = p.id)) t
   join tax_rates r on r.id = t.rate join markets m on m.code = t.market
   join customers c on c.id = p.customer left join billing_details b on b.customer = p.customer
   left join orders o on o.id = p.subject and p.type in ('reservation', 'final')
@@ -59,18 +94,18 @@ on conflict (series) do update set next = s.next + $2 returning next - $2
 ISSUE: Final = """
 with given as materialized (
   select * from jsonb_to_recordset($1) as n(id uuid, series text, number bigint, kind text,
-    subscription uuid, subject uuid, customer uuid, month text, service text, vin text,
-    currency text, lines jsonb, net bigint, iva_basis_points integer, iva bigint, gross bigint,
+    subscription uuid, subject uuid, customer uuid, month text, service text, service_name text,
+    vin text, currency text, lines jsonb, net bigint, iva_basis_points integer, iva bigint, gross bigint,
     payment_id uuid, corrects uuid, correction integer, refund uuid, advance uuid, reason text,
     market text, tax_rate bigint, supplied_on date, simplified boolean, language text,
     seller jsonb, buyer jsonb)
 ), written as (
   insert into invoices (id, series, number, kind, subscription, subject, customer, month, service,
-      vin, currency, lines, net, iva_basis_points, iva, gross, payment_id, corrects, correction,
+      service_name, vin, currency, lines, net, iva_basis_points, iva, gross, payment_id, corrects, correction,
       refund, advance, reason, market, tax_rate, supplied_on, simplified, language, seller,
       buyer_digest, issued_at)
-  select id, series, number, kind, subscription, subject, customer, month, service, vin, currency,
-         lines, net, iva_basis_points, iva, gross, payment_id, corrects, correction, refund,
+  select id, series, number, kind, subscription, subject, customer, month, service, service_name,
+         vin, currency, lines, net, iva_basis_points, iva, gross, payment_id, corrects, correction, refund,
          advance, reason, market, tax_rate, supplied_on, simplified, language, seller,
          sha256(convert_to(buyer::text, 'UTF8')), db_now()
     from given
@@ -96,6 +131,7 @@ class NewDocument(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     subscription: UUID | None = None
     month: str | None = None
     service: str | None = None
+    service_name: str | None = None
     vin: str | None = None
     payment_id: UUID | None = None
     corrects: UUID | None = None
@@ -120,8 +156,53 @@ class DocumentRows:
         self._database = database
 
     async def due(self, rows_max: int, *, within: Connection) -> list[Row]:
-        """Take what is due, the oldest first: `id`, `payment_id`, and the refund if it is one."""
+        """Take what is due, the oldest first: `id`, `payment_id`, and the refund if it is one.
+
+        `case_kind` is the case behind which it was held before.
+        """
         return list(await within.fetch(DUE, rows_max))
+
+    async def hold(self, payments: Sequence[UUID], kind: str, *, within: Connection) -> list[Row]:
+        """Hold the documents of payments whose buyers are still unknown: `id`, `customer`, ...
+
+        Buyers are locked before they are looked at, so that one who gives details at this moment
+        either is seen or releases what is held.
+        """
+        await within.execute(LOCK_BUYERS, list(payments))
+        return list(await within.fetch(HOLD, list(payments), kind))
+
+    async def hold_behind(self, due: Sequence[Row], *, within: Connection) -> list[Row]:
+        """Hold the credit notes of payments whose own document is held."""
+        return list(await within.fetch(HOLD_BEHIND, [row["id"] for row in due]))
+
+    async def hold_one(self, due: Row, kind: str, *, within: Connection) -> None:
+        """Hold what cannot be issued until a person lets it be tried again."""
+        await within.execute(HOLD_ONE, due["id"], kind)
+
+    async def release(self, payment_id: UUID) -> None:
+        """Let the documents of a payment be tried again, and note those that it lacks."""
+
+        async def together(connection: Connection) -> None:
+            await connection.execute(RELEASE, payment_id)
+            await connection.execute(NOTE_MISSING, payment_id)
+
+        await self._database.in_transaction(together)
+
+    async def held(self, payment_id: UUID) -> str | None:
+        """Return the kind of case behind which a document of a payment is held, if one is."""
+        row = await self._database.fetchrow(HELD, payment_id)
+        return None if row is None else str(row["case_kind"])
+
+    async def note_missing(self) -> int:
+        """Note every payment and refund without a document as due; return how many there are."""
+        row = await self._database.fetchrow(NOTE_MISSING, None)
+        assert row is not None, "a count is one row"
+        noted: int = row[0]
+        return noted
+
+    async def forget_buyers(self) -> None:
+        """Remove buyers who were erased from documents that the law wants kept no longer."""
+        await self._database.fetch(FORGET_BUYERS)
 
     async def done(self, due: Sequence[Row], *, within: Connection) -> None:
         """End what was due."""
@@ -137,10 +218,10 @@ class DocumentRows:
         """Return refunds without a credit note, each with the document that it corrects."""
         return list(await within.fetch(REFUNDED, list(refunds)))
 
-    async def issue(self, documents: Sequence[NewDocument], *, within: Connection) -> None:
-        """Issue documents under the next numbers of their series, in the order given."""
+    async def issue(self, documents: Sequence[NewDocument], *, within: Connection) -> list[str]:
+        """Issue documents under the next numbers of their series; return these, in their order."""
         if not documents:
-            return
+            return []
         counted = Counter(document.series for document in documents)
         following = {
             series: await within.fetchval(TAKE_NUMBERS, series, counted[series])
@@ -152,3 +233,4 @@ class DocumentRows:
             following[document.series] += 1
             rows.append({**msgspec.to_builtins(document), "number": number})
         await within.execute(ISSUE, rows)
+        return [full_number(row["series"], row["number"]) for row in rows]

@@ -64,6 +64,11 @@ select i.seller->>'vat_id' as vat_id from invoice_series s
 """
 
 
+def full_number(series: str, number: int) -> str:
+    """Return how a document is called."""
+    return f"{series}-{number:06}"
+
+
 class InvoiceNotFoundError(NotFoundError):
     """No invoice has this id."""
 
@@ -76,7 +81,8 @@ class Invoice:
 
     `lines`: `{"kind", "unit", "quantity", "out_of", "unit_price", "gross"}`, as `ChargeLine` says;
     `net` in place of `gross` where prices were written without their tax.
-    `credited` is what credit notes took back of it, IVA included.
+    `service_name` is what its service was called at its issue, `service_called` that or, for
+    documents of before, what it is called today. `credited` is what credit notes took back of it, IVA included.
     """
 
     id: UUID
@@ -88,6 +94,7 @@ class Invoice:
     customer: UUID
     month: str | None
     service: str | None
+    service_name: str | None
     vin: str | None
     currency: str
     lines: list[dict[str, Any]]
@@ -102,6 +109,7 @@ class Invoice:
     market: str | None
     tax_rate: int | None
     tax_category: str | None
+    service_called: str | None
     exempt_because: str | None
     supplied_on: date | None
     simplified: bool
@@ -125,7 +133,7 @@ class Invoice:
     @property
     def full_number(self) -> str:
         """How the invoice is called: its series and its number, "2026-000007"."""
-        return f"{self.series}-{self.number:06}"
+        return full_number(self.series, self.number)
 
 
 @dataclass(frozen=True, slots=True)

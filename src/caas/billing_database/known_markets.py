@@ -14,8 +14,9 @@ from typing import Any, Final
 from caas.billing_database.connection import Connection
 
 ADD_MARKET: Final = """
-insert into markets (code, name, country, postcodes, zone, currency, simplified_up_to)
-values ($1, $2, $3, $4, $5, $6, $7) on conflict do nothing
+insert into markets (code, name, country, postcodes, zone, currency, simplified_up_to,
+    buyer_tax_id, documents_kept_years)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9) on conflict do nothing
 """
 ADD_RATES: Final = """
 with known as materialized (select distinct goods from tax_rates where market = $1)
@@ -34,6 +35,7 @@ async def write_markets(connection: Connection) -> None:
         await connection.execute(
             ADD_MARKET, code, market["name"], market["country"], market.get("postcodes", []),
             market["zone"], market["currency"], market["simplified_up_to"],
+            market.get("buyer_tax_id", False), market["documents_kept_years"],
         )  # fmt: skip
         rows = [row for rate in market["rates"] for row in _rows(rate)]
         await connection.execute(ADD_RATES, code, *map(list, zip(*rows, strict=True)))

@@ -24,15 +24,15 @@ select distinct on (name) name, version, mapping, kept_by, kept_at, retired from
 """
 TODAY: Final = "select (db_now() at time zone $1)::date as today"
 KEEP_FEE: Final = """
-insert into fee_terms (gateway, method, kind, valid_from, rate_ppm, fixed, tolerance, kept_by,
-    kept_at)
-values ($1, $2, $3, $4, $5, $6, $7, $8, db_now())
+insert into fee_terms (gateway, provider, method, kind, valid_from, rate_ppm, fixed, tolerance,
+    kept_by, kept_at)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, db_now())
 """
 FEES: Final = f"""
-select distinct on (method, kind) method, kind, valid_from, rate_ppm, fixed, tolerance, kept_by,
-       kept_at
+select distinct on (provider, method, kind) provider, method, kind, valid_from, rate_ppm, fixed,
+       tolerance, kept_by, kept_at
   from fee_terms where gateway = $1 and valid_from <= $2
- order by method, kind, valid_from desc, kept_at desc limit {FEE_TERMS_MAX}
+ order by provider, method, kind, valid_from desc, kept_at desc limit {FEE_TERMS_MAX}
 """
 
 
@@ -50,8 +50,9 @@ class KeptMapping:
 
 @dataclass(frozen=True, slots=True)
 class FeeTerm:
-    """What may be kept of one type of line, by payment method ('*' is any other)."""
+    """What may be kept of one type of line, by provider and payment method ('*' is any other)."""
 
+    provider: str
     method: str
     kind: str
     valid_from: date
@@ -89,10 +90,13 @@ class ReportTerms:
         valid_from: date,
         amounts: tuple[int, int, int],
         *,
+        provider: str,
         by: str,
     ) -> None:
         """Keep a fee: millionths of the amount, a fixed part and a tolerance, in minor units."""
-        await self._database.fetch(KEEP_FEE, gateway, method, kind, valid_from, *amounts, by)
+        await self._database.fetch(
+            KEEP_FEE, gateway, provider, method, kind, valid_from, *amounts, by
+        )
 
     async def today(self, zone: str) -> date:
         """Return which day it is in a time zone."""

@@ -39,11 +39,14 @@ select r.market, r.goods, lower(r.valid) as first_day, upper(r.valid) as next_be
    and r.valid @> (db_now() at time zone m.zone)::date
 """
 MARKETS: Final = """
-select code, name, country, postcodes, zone, currency, simplified_up_to from markets order by code
+select code, name, country, postcodes, zone, currency, simplified_up_to, buyer_tax_id,
+       documents_kept_years
+  from markets order by code
 """
 ADD_MARKET: Final = """
-insert into markets (code, name, country, postcodes, zone, currency, simplified_up_to)
-values ($1, $2, $3, $4, $5, $6, $7) on conflict do nothing returning code
+insert into markets (code, name, country, postcodes, zone, currency, simplified_up_to,
+    buyer_tax_id, documents_kept_years)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9) on conflict do nothing returning code
 """
 END: Final = """
 update tax_rates set valid = daterange(lower(valid), $3)
@@ -86,7 +89,10 @@ class InvalidTaxRateError(RefusedError):
 
 @dataclass(frozen=True, slots=True)
 class Market:
-    """Where we sell; `postcodes` are beginnings, none for all of the country."""
+    """Where we sell; `postcodes` are beginnings, none for all of the country.
+
+    `buyer_tax_id` says that a full invoice has the buyer's tax id.
+    """
 
     code: str
     name: str
@@ -95,6 +101,8 @@ class Market:
     zone: str
     currency: str
     simplified_up_to: int
+    buyer_tax_id: bool
+    documents_kept_years: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,7 +161,8 @@ class TaxRates:
         """
         row = await self._database.fetchrow(
             ADD_MARKET, market.code, market.name, market.country, market.postcodes, market.zone,
-            market.currency, market.simplified_up_to,
+            market.currency, market.simplified_up_to, market.buyer_tax_id,
+            market.documents_kept_years,
         )  # fmt: skip
         if row is None:
             raise MarketKnownError(market=market.code)
@@ -200,7 +209,7 @@ def _check(rate: TaxRate) -> None:
     within = RATE_MIN <= rate.basis_points <= RATE_MAX
     if within != (rate.category in TAXED) or (rate.basis_points and not within):
         raise InvalidTaxRateError(
-            f"{rate.basis_points} basis points are no rate of category {rate.category}: S and L "
+            f"{rate.basis_points} basis points are no rate of category {rate.category}: S, L and M "
             f"have {RATE_MIN} to {RATE_MAX}, the others 0."
         )
     if bool(rate.reason.strip()) != (rate.category in NEEDS_A_REASON):

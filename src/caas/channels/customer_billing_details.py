@@ -6,9 +6,8 @@ the form, and nothing of it is kept.
 
 from typing import Final
 
-from caas.billing.buyers import checked_details
-from caas.billing_database.billing_details import BillingDetailsRows
 from caas.channels.acting import acted, told
+from caas.channels.buyer_fields import known_buyer, put_buyer, typed
 from caas.channels.page_routes import CUSTOMERS, PageRoute, get, post
 from caas.channels.replies import Reply
 from caas.channels.rooms import Channels
@@ -16,12 +15,11 @@ from caas.channels.sending_once import new_key
 from caas.channels.visit import Visit
 
 PATH: Final = "/billing-details"
-FIELDS: Final = ("name", "street", "postcode", "city", "country", "tax_id")
 
 
 async def billing_details(channels: Channels, visit: Visit) -> Reply:
     """Show what documents are made out to, to be changed."""
-    details = await BillingDetailsRows(channels.rooms.books.database).find(visit.customer)
+    details = await known_buyer(channels, visit.customer)
     return channels.page(
         visit, "customer/billing_details.html", details=details, after=told(channels, visit),
         key=new_key(),
@@ -29,14 +27,9 @@ async def billing_details(channels: Channels, visit: Visit) -> Reply:
 
 
 async def put_billing_details(channels: Channels, visit: Visit) -> Reply:
-    """Keep what the customer says; documents issued from now on show it."""
-    said = {name: visit.form.get(name, "") for name in FIELDS}
-
-    async def act() -> None:
-        new = checked_details(**{**said, "country": said["country"].strip().upper()})
-        await BillingDetailsRows(channels.rooms.books.database).put(visit.customer, new)
-
-    return await acted(channels, visit, PATH, act)
+    """Keep what the customer says; what waited for it is issued."""
+    said = typed(visit.form)
+    return await acted(channels, visit, PATH, lambda: put_buyer(channels, visit.customer, said))
 
 
 CUSTOMER_BILLING_DETAILS_ROUTES: Final[tuple[PageRoute, ...]] = (

@@ -12,15 +12,18 @@ from typing import Final
 from uuid import UUID
 
 from caas.billing_database.orders import Order
+from caas.channels.buyer_fields import is_filled, known_buyer, put_buyer, typed
 from caas.channels.customer_services import entitlements_of
 from caas.channels.entitlement_view import EntitlementView
+from caas.channels.error_pages import words_of
 from caas.channels.order_view import OrderView, order_view
 from caas.channels.page_routes import CUSTOMERS, NothingHereError, PageRoute, get, post
 from caas.channels.replies import Reply, nothing_new, see_other
 from caas.channels.rooms import Channels
 from caas.channels.sending_once import Asked, initiated, new_key, once
 from caas.channels.visit import Visit
-from caas.errors import NotFoundError
+from caas.errors import NotFoundError, RefusedError
+from caas.order_management.handing_over import BillingDetailsRequiredError
 from caas.order_management.withdrawal import CannotWithdrawError
 from caas.rules.order_states import OrderState
 
@@ -45,15 +48,17 @@ async def final_payment_form(channels: Channels, visit: Visit) -> Reply:
     view = await order_view(channels, await own_order(channels, visit))
     if view.order.state is not OrderState.READY or view.is_being_paid:
         return see_other(f"/car/{view.order.id}")
-    return _final_page(channels, visit, view)
+    return await _final_page(channels, visit, view)
 
 
 async def final_payment(channels: Channels, visit: Visit) -> Reply:
     """Begin the final payment; the customer goes on to the gateway's page."""
     order = await own_order(channels, visit)
-    if visit.form.get("understood") != "yes":
+    said = typed(visit.form)
+    refusal = await _refused_buyer(channels, order, said) if is_filled(said) else None
+    if refusal is not None or visit.form.get("understood") != "yes":
         view = await order_view(channels, order)
-        return _final_page(channels, visit, view, not_understood=True)
+        return await _final_page(channels, visit, view, refused=True, refusal=refusal)
 
     async def asked() -> Asked:
         return Asked(order.id, order.customer, order.rest, f"/returned/{order.id}")
@@ -63,7 +68,22 @@ async def final_payment(channels: Channels, visit: Visit) -> Reply:
         payment = await initiated(channels, visit, pay, asked)
         return f"/pay/{payment.id}"
 
-    return await once(channels, visit, work)
+    try:
+        return await once(channels, visit, work)
+    except BillingDetailsRequiredError as refusal:
+        view = await order_view(channels, order)
+        return await _final_page(channels, visit, view, refused=True, refusal=refusal)
+
+
+async def _refused_buyer(
+    channels: Channels, order: Order, said: dict[str, str]
+) -> RefusedError | None:
+    """Keep what the customer says of where they are, or return why it cannot be used."""
+    try:
+        await put_buyer(channels, order.customer, said)
+    except RefusedError as refusal:
+        return refusal
+    return None
 
 
 async def withdrawal_form(channels: Channels, visit: Visit) -> Reply:
@@ -129,16 +149,26 @@ async def _page(
     )
 
 
-def _final_page(
-    channels: Channels, visit: Visit, view: OrderView, *, not_understood: bool = False
+async def _final_page(
+    channels: Channels,
+    visit: Visit,
+    view: OrderView,
+    *,
+    refused: bool = False,
+    refusal: RefusedError | None = None,
 ) -> Reply:
+    said, known = typed(visit.form), await known_buyer(channels, view.order.customer)
+    lacking = await channels.rooms.order_management.lacking_of_buyer(view.order)
     return channels.page(
         visit,
         "customer/final_payment.html",
         order=view.order,
-        not_understood=not_understood,
+        buyer=said if is_filled(said) else known,
+        asks_buyer=bool(lacking) or refusal is not None,
+        refusal=words_of(channels, visit, refusal) if refusal else None,
+        not_understood=refused and visit.form.get("understood") != "yes",
         key=new_key(),
-        status=REFUSED if not_understood else 200,
+        status=REFUSED if refused else 200,
     )
 
 

@@ -10,6 +10,7 @@ vehicle that somebody else has reserved it sees that it is taken, and not by who
 from typing import Final
 
 from caas.billing_database.dealership_counts import counts_of
+from caas.channels.intranet_buyer import BUYER_ROUTES
 from caas.channels.intranet_order import ORDER_ROUTES
 from caas.channels.intranet_reserving import RESERVING_ROUTES
 from caas.channels.order_view import KINDS, slug
@@ -91,4 +92,5 @@ INTRANET_ROUTES: Final[tuple[PageRoute, ...]] = (
     get("/intranet/orders", orders, SALES),
     *RESERVING_ROUTES,
     *ORDER_ROUTES,
+    *BUYER_ROUTES,
 )

@@ -149,14 +149,14 @@ async def _seen(channels: Channels, visit: Visit) -> SalesView:
     told = await channels.rooms.notifications.inbox(order.customer, language=visit.language)
     return SalesView(
         view=await order_view(channels, order),
-        customer=await _known_customer(channels, order),
+        customer=await known_customer(channels, order),
         has_access=await channels.accounts.has_account(order.customer),
         credentials=next((one for one in told if one.template == CREDENTIALS), None),
         awaits_return=await channels.rooms.order_management.awaits_return(order),
     )
 
 
-async def _known_customer(channels: Channels, order: Order) -> Customer | None:
+async def known_customer(channels: Channels, order: Order) -> Customer | None:
     """Return an order's customer, if the dealership created them or they paid there."""
     database = channels.rooms.books.database
     if not await dealership_knows(database, order.dealership, order.customer):

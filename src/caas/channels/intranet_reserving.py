@@ -14,10 +14,12 @@ from typing import Final
 
 import structlog
 
+from caas.billing.buyers import checked_details
 from caas.billing_database.idempotency import InFlightError, KeyReusedError
 from caas.billing_database.orders import Order
 from caas.billing_database.vehicles import Vehicle
 from caas.channels.amounts import AMOUNT_CHARS_MAX, plain_amount, read_amount
+from caas.channels.buyer_fields import lacks_tax_id, put_buyer, typed
 from caas.channels.error_pages import words_of
 from caas.channels.forms import filled
 from caas.channels.languages import LOCALES
@@ -49,6 +51,7 @@ class ReservationForm:
     language: str = "es"
     deposit: str = ""
     deposit_money: Money | None = None
+    buyer: dict[str, str] = field(default_factory=dict)
     wrong: set[str] = field(default_factory=set)
     confirmed: bool = True
 
@@ -67,6 +70,8 @@ async def reserve(channels: Channels, visit: Visit) -> Reply:
     """Write down customer and order, and ask the gateway for the reservation payment's page."""
     vehicle = await channels.rooms.order_management.vehicle(visit.ids["vin"])
     filled_in = _read(visit, vehicle)
+    if await lacks_tax_id(channels, visit.dealership, filled_in.buyer):
+        filled_in.wrong.add("tax_id")
     if filled_in.wrong or filled_in.deposit_money is None:
         return _page(channels, visit, vehicle, filled_in, status=REFUSED)
     if not filled_in.confirmed:
@@ -104,6 +109,7 @@ async def _reserved(
     channels: Channels, visit: Visit, vehicle: Vehicle, filled_in: ReservationForm, deposit: Money
 ) -> str:
     management = channels.rooms.order_management
+    checked_details(**filled_in.buyer)
     customer = await channels.accounts.customer_of(visit.dealership, filled_in.email)
     if customer is None:
         created = await management.create_customer(
@@ -111,6 +117,7 @@ async def _reserved(
             dealership=visit.dealership,
         )  # fmt: skip
         customer = created.id
+    await put_buyer(channels, customer, filled_in.buyer)
     order = await management.create_order(
         customer=customer, vin=vehicle.vin, model=None, dealership=visit.dealership, deposit=deposit
     )
@@ -124,11 +131,13 @@ def _read(visit: Visit, vehicle: Vehicle) -> ReservationForm:
     language = visit.form.get("language", "")
     deposit = filled(visit.form, "deposit", chars_max=AMOUNT_CHARS_MAX)
     money = read_amount(deposit or "", vehicle.price.currency, visit.language)
+    buyer = typed(visit.form)
     checks = {
         "name": name is not None,
         "email": email is not None and _EMAIL.fullmatch(email) is not None,
         "language": language in LOCALES,
         "deposit": money is not None and 0 < money.amount < vehicle.price.amount,
+        **{part: bool(buyer[part]) for part in ("street", "postcode", "city")},
     }
     return ReservationForm(
         name=name or "",
@@ -136,6 +145,7 @@ def _read(visit: Visit, vehicle: Vehicle) -> ReservationForm:
         language=language if language in LOCALES else "es",
         deposit=deposit or "",
         deposit_money=money,
+        buyer=buyer,
         wrong={name for name, right in checks.items() if not right},
         confirmed=money is not None and _is_confirmed(visit, money),
     )

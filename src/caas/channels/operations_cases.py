@@ -7,6 +7,7 @@ closes by releasing the work, and one behind which a deposit is held by deciding
 from typing import Final
 from uuid import UUID
 
+from caas.billing.issuing import BUYER_MISSING, NOT_ISSUED
 from caas.billing_database import operations_counts
 from caas.billing_database.cases import DECIDED_OTHERWISE, DEPOSIT_HELD, Case
 from caas.channels.acting import acted, told
@@ -24,6 +25,7 @@ from caas.ota_activation_engine import DRIFTS
 RESOLUTION_CHARS_MAX: Final = 1000
 STATUSES: Final = ("open", "resolved")
 KIND_CHARS_MAX: Final = 64
+HELD_BY: Final = frozenset({NOT_ISSUED, BUYER_MISSING})
 
 
 class WordsNeededError(RefusedError):
@@ -55,7 +57,7 @@ async def case(channels: Channels, visit: Visit) -> Reply:
         is_payment=await books.payments.exists(found.subject), after=told(channels, visit),
         deposit=await held_deposit(channels, found.subject) if found.kind == DEPOSIT_HELD else None,
         vin=await books.entitlements.vehicle_of(found.subject) if found.kind in DRIFTS else None,
-        decisions=tuple(DepositDecision), is_decided=found.kind in DECIDED_OTHERWISE,
+        decisions=tuple(DepositDecision), waits_for_document=found.kind in HELD_BY, is_decided=found.kind in DECIDED_OTHERWISE,
     )  # fmt: skip
 
 
@@ -83,6 +85,15 @@ async def close(channels: Channels, visit: Visit) -> Reply:
     return await acted(channels, visit, f"/operations/cases/{case_id}", act)
 
 
+async def issue_document(channels: Channels, visit: Visit) -> Reply:
+    """Issue the document that a case is about; issued, it closes the case."""
+    found = await _case(channels, visit)
+    return await acted(
+        channels, visit, f"/operations/cases/{found.id}",
+        lambda: channels.rooms.invoices.issuing.issue_again(found.subject),
+    )  # fmt: skip
+
+
 async def _case(channels: Channels, visit: Visit) -> Case:
     try:
         return await channels.rooms.books.cases.get(visit.ids["case_id"])
@@ -95,5 +106,6 @@ OPERATIONS_CASE_ROUTES: Final[tuple[PageRoute, ...]] = (
     get("/operations/cases/{case_id:uuid}", case, OPERATIONS),
     post("/operations/cases/{case_id:uuid}/take", take, OPERATIONS),
     post("/operations/cases/{case_id:uuid}/close", close, OPERATIONS),
+    post("/operations/cases/{case_id:uuid}/document", issue_document, OPERATIONS),
     *OPERATIONS_DEPOSIT_ROUTES,
 )

@@ -160,6 +160,7 @@ async def keep_fee(channels: Channels, visit: Visit) -> Reply:
         rate = percent.amount * PER_PERCENT // 100
         await channels.rooms.reconciliation.finance_terms.keep_fee(
             method, form.get("kind", ""), day, (rate, int(parts[0]), int(parts[1])),
+            provider=form.get("provider", "").strip() or "*",
             by=visit.by.name,
         )  # fmt: skip
 

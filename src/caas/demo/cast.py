@@ -26,6 +26,10 @@ MODEL: Final = "Uno"
 PRICE: Final = 3_000_000
 DEPOSIT: Final = 100_000
 REST: Final = PRICE - DEPOSIT
+BUYER: Final = {
+    "street": "Calle Mayor 1", "postcode": "28013", "city": "Madrid", "country": "ES",
+    "tax_id": "12345678Z",
+}  # fmt: skip
 HEATED_SEATS: Final = "heated-seats"
 HEATED_SEATS_PRICE: Final = 1_299
 MONTH_DAYS: Final = 30
@@ -156,7 +160,9 @@ async def customer(play: Play, name: str) -> Customer:
     """Let a customer be known to the platform."""
     email = f"{name.lower()}.{new_id().hex[-8:]}@example.com"
     reply = await play.stage.platform.post(
-        "/v1/customers", {"name": name, "email": email, "language": "en"}, scope=SELLER
+        "/v1/customers",
+        {"name": name, "email": email, "language": "en", "billing_details": BUYER},
+        scope=SELLER,
     )
     play.people[email] = name
     return Customer(play, str(done(reply, "createCustomer")["id"]), name, email)

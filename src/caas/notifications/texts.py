@@ -65,6 +65,7 @@ TEMPLATES: Final[Mapping[str, frozenset[str]]] = {
     "payment_method_to_confirm": OF_A_SERVICE,
     "payment_method_changed": frozenset({"service", "vin"}),
     "payment_method_not_changed": frozenset({"service", "vin"}),
+    "billing_details_needed": frozenset({"address"}),
     "document_sent": OF_A_PAYMENT | {"number", "address"},
     "credit_note_sent": OF_A_PAYMENT | {"number", "invoice"},
     # What the diagrams do not draw

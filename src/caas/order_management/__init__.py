@@ -125,6 +125,7 @@ class OrderManagement:
         self.place_factory_order = self._factory_orders.place
         # Diagram 3
         self.check_final_due = self._handing_over.check_due
+        self.lacking_of_buyer = self._handing_over.lacking_of_buyer
         self.mark_fully_paid = self._handing_over.mark_fully_paid
         self.register_vehicle = self._handing_over.register_vehicle
         self.schedule_delivery = self._handing_over.schedule_delivery

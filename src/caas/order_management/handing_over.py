@@ -8,6 +8,7 @@ fails after that is tried again durably and then given to a person, and never to
 from typing import Final
 from uuid import UUID
 
+from caas.billing_database.billing_details import BillingDetailsRows
 from caas.billing_database.connection import Connection
 from caas.billing_database.due_work import DueWork
 from caas.billing_database.orders import Learnt, Order
@@ -29,6 +30,7 @@ from caas.order_management.partner_calls import Confirmed, Refused, Unanswered
 from caas.order_management.reservation import NotDueError, check_sum
 from caas.rules.money import Money
 from caas.rules.order_states import OrderEvent, OrderState
+from caas.rules.payment_types import PaymentType
 from caas.rules.vehicle_states import VehicleEvent
 
 REGISTER_VEHICLE: Final = "register_vehicle"
@@ -40,6 +42,15 @@ class VehicleNotReadyError(ConflictError):
     """The final payment is due when the vehicle is ready, and it is not."""
 
     code = "vehicle_not_ready"
+
+
+class BillingDetailsRequiredError(ConflictError):
+    """The invoice of a vehicle names its buyer; give the billing details, then pay.
+
+    PUT /v1/customers/{id}/billing-details takes them; `errors` lists what is missing.
+    """
+
+    code = "billing_details_required"
 
 
 class ReservationLostError(ConflictError):
@@ -73,17 +84,37 @@ class HandingOver:
             ReservationLostError: the final payment failed before.
             VehicleNotReadyError: there is nothing to pay for yet; NotDueError: not any more.
             NotTheSumDueError: another amount, currency or customer.
+            BillingDetailsRequiredError: its invoice could not name its buyer.
         """
         order = await self._books.orders.get_locked(order_id, within=within)
         match order.state:
             case OrderState.READY:
                 check_sum(order, order.rest, customer=customer, amount=amount)
+                await self._check_buyer(order, within=within)
             case OrderState.RESERVATION_LOST:
                 raise ReservationLostError(order=str(order_id))
             case OrderState.RESERVED | OrderState.FACTORY_ORDER_PLACED:
                 raise VehicleNotReadyError(order=str(order_id))
             case _:
                 raise NotDueError(f"The order {order_id} is {order.state}; no payment is due.")
+
+    async def lacking_of_buyer(
+        self, order: Order, *, within: Connection | None = None
+    ) -> list[str]:
+        """Return what the invoice of this order's vehicle needs of its buyer and does not have."""
+        return await BillingDetailsRows(self._books.books.database).lacking(
+            order.customer, sale=PaymentType.FINAL.value, subject=order.id, within=within
+        )
+
+    async def _check_buyer(self, order: Order, *, within: Connection) -> None:
+        missing = await self.lacking_of_buyer(order, within=within)
+        if missing:
+            raise BillingDetailsRequiredError(
+                f"The invoice of a vehicle names its buyer, and {', '.join(missing)} of customer "
+                f"{order.customer} are missing. Send them with PUT "
+                f"/v1/customers/{order.customer}/billing-details, then send this request again.",
+                missing=tuple(f"billing_details.{name}" for name in missing),
+            )
 
     async def mark_fully_paid(self, order_id: UUID, *, paid: Money, within: Connection) -> bool:
         """Mark Fully Paid; False when the order is no longer there to be paid."""

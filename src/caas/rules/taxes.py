@@ -35,9 +35,10 @@ class TaxCategory(StrEnum):
     EXEMPT = "E"
     NOT_SUBJECT = "O"
     IGIC = "L"
+    IPSI = "M"
 
 
-TAXED: Final = frozenset({TaxCategory.STANDARD, TaxCategory.IGIC})
+TAXED: Final = frozenset({TaxCategory.STANDARD, TaxCategory.IGIC, TaxCategory.IPSI})
 NEEDS_A_REASON: Final = frozenset({TaxCategory.EXEMPT, TaxCategory.NOT_SUBJECT})
 
 

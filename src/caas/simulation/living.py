@@ -19,6 +19,10 @@ ORDERS: Final = "order-management"
 CATALOG: Final = "service-catalog"
 FLEET: Final = "fleet"
 OTA: Final = "ota-engine"
+BUYER: Final = {
+    "street": "Calle Mayor 1", "postcode": "28013", "city": "Madrid", "country": "ES",
+    "tax_id": "12345678Z",
+}  # fmt: skip
 SERVICE: Final = "heated-seats"
 SUBSCRIPTION: Final = "range-plus"
 DEPOSIT: Final = 50_000
@@ -238,7 +242,10 @@ class Life:
         await self._say("PUT", f"/v1/vehicles/{vin}", body, ORDERS)
 
     async def _customer(self) -> str:
-        body = {"name": "Ana", "email": f"ana.{new_id().hex[-10:]}@example.com", "language": "en"}
+        body = {
+            "name": "Ana", "email": f"ana.{new_id().hex[-10:]}@example.com", "language": "en",
+            "billing_details": BUYER,
+        }  # fmt: skip
         reply = await self._say("POST", "/v1/customers", body, ORDERS)
         return str(reply.body["id"])
 

@@ -25,6 +25,7 @@ from caas.payment_processing.reconciliation.file_checks import days_of
 from caas.rules.card_numbers import scrub
 
 TRIED: Final = "tried"
+ANY: Final = "*"
 NAME: Final = r"[a-z0-9][a-z0-9_-]{0,39}"
 METHOD: Final = r"\*|[a-z0-9][a-z0-9_-]{0,39}"
 KINDS: Final = (
@@ -138,10 +139,29 @@ class FinanceTerms:
         """Return the fees that hold on a day."""
         return await self._terms.fees(self._gateway, day)
 
-    async def keep_fee(
-        self, method: str, kind: str, valid_from: date, amounts: tuple[int, int, int], *, by: str
+    async def fees_of(self, provider: str, day: date) -> list[FeeTerm]:
+        """Return the fees that a provider's report is held against on a day.
+
+        What is agreed with the provider itself holds for a type of line; only where nothing is,
+        what is agreed with any other.
+        """
+        kept = await self.fees(day)
+        own = {it.kind for it in kept if it.provider == provider}
+        return [it for it in kept if it.provider == (provider if it.kind in own else ANY)]
+
+    async def keep_fee(  # noqa: PLR0913  # the parts of a fee, by name
+        self,
+        method: str,
+        kind: str,
+        valid_from: date,
+        amounts: tuple[int, int, int],
+        *,
+        provider: str = ANY,
+        by: str,
     ) -> None:
         """Keep a fee: millionths of the amount, a fixed part and a tolerance, in minor units.
+
+        `provider` is the format of its reports, built in or by a mapping.
 
         Raises:
             FeeRefusedError: it is none.
@@ -149,7 +169,15 @@ class FinanceTerms:
         sensible = all(0 <= amount <= AMOUNT_MAX for amount in amounts)
         if not sensible or kind not in KINDS or not _matches(METHOD, method):
             raise FeeRefusedError
-        await self._terms.keep_fee(self._gateway, method, kind, valid_from, amounts, by=by)
+        known = {ANY, *(it.name for it in (*report_files.FORMATS, *await self.formats()))}
+        if provider not in known:
+            raise FeeRefusedError(
+                f"'{provider[:40]}' is no provider's format here; those are: "
+                f"{', '.join(sorted(known))}."
+            )
+        await self._terms.keep_fee(
+            self._gateway, method, kind, valid_from, amounts, provider=provider, by=by
+        )
 
     async def preview(
         self,

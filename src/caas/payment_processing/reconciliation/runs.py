@@ -263,7 +263,7 @@ class Runs:
     ) -> RunEnd:
         told = fetched.told
         effort.is_small = fetched.new.lines <= SMALL_LINES_MAX
-        terms = await self._terms(told.day, source.mode)
+        terms = await self._terms(told.day, told.format, source.mode)
         progress("compared", 0, fetched.new.lines)
         compared = await self._comparison.compare(told.gateway, str(told.id), terms, bench, effort)
         progress("compared", fetched.new.lines, fetched.new.lines)
@@ -307,13 +307,13 @@ class Runs:
         await self.reports.quarantine(report.id, fetched.quarantined)
         return report
 
-    async def _terms(self, day: date, mode: str) -> Terms:
+    async def _terms(self, day: date, provider: str, mode: str) -> Terms:
         last_day, last_as_of = await self.days.last_compared(self._gateway.name, day)
         return Terms(
             day=day,
             fees=self._settings.fees,
             closing=mode == CLOSE,
-            fees_by_method=await self.finance_terms.fees(day),
+            fees_by_method=await self.finance_terms.fees_of(provider, day),
             last_day=last_day,
             last_as_of=last_as_of,
             last_run_as_of=await self.days.last_run_as_of(self._gateway.name),

@@ -1,0 +1,226 @@
+"""A full invoice names its buyer: asked for before a vehicle is paid, waited for otherwise."""
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from uuid import UUID
+
+import pytest
+
+from caas.billing.invoice_document import document_of
+from caas.billing.issuing import BUYER_MISSING, NOT_ISSUED, DocumentHeldError, Issuing
+from caas.billing_database import self_check
+from caas.billing_database.connection import Database
+from caas.billing_database.documents import DocumentRows
+from caas.billing_database.invoices import Invoice, InvoiceRows
+from caas.billing_database.laws import LAWS
+from caas.billing_database.orders import Order
+from caas.order_management.handing_over import BillingDetailsRequiredError
+from caas.rules.money import Money
+from caas.rules.payment_states import PaymentState
+from caas.rules.taxes import tax_in
+from tests.buyers import gives_details
+from tests.house import House, standing
+from tests.showroom import (
+    DEALERSHIP,
+    DEPOSIT,
+    KEY,
+    PACE,
+    Showroom,
+    opened,
+    simulated_world,
+)
+from tests.subscription_house import LETTERHEAD
+
+@pytest.fixture
+async def showroom(database: Database) -> AsyncIterator[Showroom]:
+    """A showroom with everything at hand."""
+    async with simulated_world() as world, opened(database, world) as built:
+        yield built
+
+
+@pytest.fixture
+async def house(database: Database) -> AsyncIterator[House]:
+    """A house with a car and a service on offer."""
+    async with standing(database) as built:
+        await built.car()
+        await built.offer_heated_seats()
+        yield built
+
+
+def issuing_of(showroom: Showroom) -> Issuing:
+    return Issuing(
+        books=showroom.books, letterhead=LETTERHEAD, notifications=showroom.notifications, pace=PACE
+    )
+
+
+async def stranger_orders(showroom: Showroom, deposit: Money = DEPOSIT) -> Order:
+    """Let somebody order of whom nobody knows where they are."""
+    made = await showroom.orders.create_customer(name="Ana", email="a@b.example", language="es")
+    return await showroom.orders.create_order(
+        customer=made.id, vin=await showroom.stock(), model=None, dealership=DEALERSHIP,
+        deposit=deposit,
+    )  # fmt: skip
+
+
+async def issued(showroom: Showroom, order: UUID) -> list[Invoice]:
+    """Issue what is due; return an order's documents, oldest first."""
+    await issuing_of(showroom).issue_due()
+    return (await InvoiceRows(showroom.database).listed(subject=order))[::-1]
+
+
+async def as_owner(database: Database, statement: str) -> None:
+    """Run a statement as the one who owns the schema, not as the application."""
+    async with database.connection() as connection:
+        await connection.execute("set role none")
+        try:
+            await connection.execute(statement)
+        finally:
+            await connection.execute("set role caas_app")
+
+
+async def broken_laws(database: Database) -> set[str]:
+    return {found.law.name for found in await self_check.self_check(database) if found.broken}
+
+
+async def test_the_rest_of_a_vehicle_is_paid_only_by_a_buyer_whom_its_invoice_can_name(
+    showroom: Showroom,
+) -> None:
+    order = await stranger_orders(showroom)
+    await showroom.reserve(order)
+    known = await showroom.orders.order(order.id)
+    await showroom.orders.vehicle_ready(
+        vin=known.vin or "", public_key=KEY, factory_order_id=known.factory_order_id
+    )
+
+    with pytest.raises(BillingDetailsRequiredError) as refused:
+        await showroom.pay_rest(order)
+    before = await showroom.books.payments.listed(subject=order.id)
+    await gives_details(showroom.database, order.customer)
+    paid = await showroom.pay_rest(order)
+    documents = await issued(showroom, order.id)
+
+    assert refused.value.facts["missing"] == tuple(
+        f"billing_details.{it}" for it in ("street", "postcode", "city", "country", "tax_id")
+    )
+    assert [one.type for one in before] == ["reservation"]
+    assert paid.state is PaymentState.CAPTURING
+    assert [(one.kind, one.simplified) for one in documents] == [
+        ("advance invoice", False), ("vehicle invoice", False)
+    ]  # fmt: skip
+    for one in documents:
+        assert one.buyer is not None
+        assert (one.buyer["street"], one.buyer["tax_id"]) == ("Calle Mayor 1", "12345678Z")
+
+
+async def test_a_document_whose_buyer_is_unknown_waits_behind_a_case_until_they_say(
+    showroom: Showroom,
+) -> None:
+    order = await stranger_orders(showroom)
+    payment = await showroom.reserve(order)
+    none_yet = await issued(showroom, order.id)
+    again = await issued(showroom, order.id)
+    (case,) = await showroom.books.cases.listed(subject=payment.id)
+    with pytest.raises(DocumentHeldError):
+        await issuing_of(showroom).issue_again(payment.id)
+    asked = await showroom.told(order.customer)
+    laws_while_waiting = await broken_laws(showroom.database)
+
+    await gives_details(showroom.database, order.customer)
+    (document,) = await issued(showroom, order.id)
+    (closed,) = await showroom.books.cases.listed(subject=payment.id, status="resolved")
+
+    assert (none_yet, again) == ([], [])
+    assert case.kind == BUYER_MISSING
+    assert asked.count("billing_details_needed") == 1
+    assert laws_while_waiting == set()
+    assert document.payment_id == payment.id
+    assert closed.id == case.id
+    assert (await showroom.told(order.customer))[-1] == "document_sent"
+    assert await broken_laws(showroom.database) == set()
+
+
+async def test_a_small_deposit_is_documented_without_its_buyer(showroom: Showroom) -> None:
+    order = await stranger_orders(showroom, Money(40_000, "EUR"))
+    await showroom.reserve(order)
+
+    (advance,) = await issued(showroom, order.id)
+
+    assert advance.simplified
+    assert advance.kind == "advance invoice"
+
+
+async def test_what_cannot_be_issued_is_tried_again_and_hides_no_other_payment(
+    house: House, database: Database
+) -> None:
+    lost, held = await house.settled(), await house.settled()
+    await database.fetch("delete from documents_due where payment_id = $1", lost.id)
+    await as_owner(
+        database,
+        "alter table caas.invoices add constraint no_more check (kind <> 'service invoice')",
+    )
+    await house.platform.issuing.issue_due()
+    (case,) = await house.platform.books.cases.listed(subject=held.id)
+    found = await broken_laws(database)
+    (law,) = (law for law in LAWS if law.name == "every_payment_has_its_document")
+    rows = await database.fetch(law.query)
+
+    await as_owner(database, "alter table caas.invoices drop constraint no_more")
+    await house.platform.issuing.issue_again(held.id)
+    await house.platform.issuing.issue_again(lost.id)
+
+    assert case.kind == NOT_ISSUED
+    assert (found, [row["id"] for row in rows]) == ({law.name}, [lost.id])
+    issued = await house.platform.invoices.invoices()
+    assert [one.payment_id for one in issued] == [lost.id, held.id]
+    assert await house.platform.books.cases.listed(subject=held.id) == []
+    assert await broken_laws(database) == set()
+
+
+async def test_payments_of_before_documents_get_theirs_once(
+    house: House, database: Database
+) -> None:
+    await database.fetch("update tax_settings set since = 'infinity'")
+    payment = await house.settled()
+    await database.fetch("update tax_settings set since = db_now()")
+    rows = DocumentRows(database)
+
+    noted = [await rows.note_missing(), await rows.note_missing()]
+    await house.platform.issuing.issue_due()
+    (invoice,) = await house.platform.invoices.invoices()
+    await house.platform.payment_processing.refund_payment(
+        payment.id, amount=payment.amount, reason="desistimiento", key="all", requested_by="ops"
+    )
+    await house.until(payment.id, lambda it: it.refunded_amount == payment.amount)
+    await house.platform.issuing.issue_due()
+    note, _ = await house.platform.invoices.invoices()
+
+    assert noted == [1, 0]
+    assert (invoice.payment_id, invoice.gross) == (payment.id, payment.amount)
+    assert document_of(invoice, LETTERHEAD).totals.tax == tax_in(payment.amount, 2100)
+    assert (note.corrects, note.gross, note.iva) == (invoice.id, -invoice.gross, -invoice.iva)
+    assert await rows.note_missing() == 0
+    assert await broken_laws(database) == set()
+
+
+async def test_buyers_are_kept_for_the_term_of_the_law_and_not_longer(
+    showroom: Showroom,
+) -> None:
+    order = await showroom.ordered(await showroom.stock())
+    payment = await showroom.reserve(order)
+    (document,) = await issued(showroom, order.id)
+    await showroom.as_owner(f"select caas.clear_customer('{order.customer}')")
+    rows = DocumentRows(showroom.database)
+
+    await rows.forget_buyers()
+    kept = await InvoiceRows(showroom.database).get(document.id)
+    await showroom.pass_time(8 * 366 * 86_400.0)
+    await rows.forget_buyers()
+    over = await InvoiceRows(showroom.database).get(document.id)
+
+    assert kept.buyer is not None
+    assert kept.buyer["tax_id"] == "12345678Z"
+    assert over.buyer is None
+    assert replace(over, buyer=kept.buyer) == kept
+    assert payment.customer == order.customer
+    found = await broken_laws(showroom.database)
+    assert not found & {"documents_are_as_issued", "full_documents_name_their_buyer"}

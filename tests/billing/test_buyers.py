@@ -9,17 +9,17 @@ import pytest
 from caas.billing.invoice_document import document_of
 from caas.billing.issuing import BUYER_MISSING, NOT_ISSUED, DocumentHeldError, Issuing
 from caas.billing_database import self_check
+from caas.billing_database.billing_details import BillingDetailsRequiredError
 from caas.billing_database.connection import Database
 from caas.billing_database.documents import DocumentRows
 from caas.billing_database.invoices import Invoice, InvoiceRows
 from caas.billing_database.laws import LAWS
 from caas.billing_database.orders import Order
-from caas.order_management.handing_over import BillingDetailsRequiredError
 from caas.rules.money import Money
 from caas.rules.payment_states import PaymentState
 from caas.rules.taxes import tax_in
 from tests.buyers import gives_details
-from tests.house import House, standing
+from tests.house import VIN, House, standing
 from tests.showroom import (
     DEALERSHIP,
     DEPOSIT,
@@ -147,6 +147,26 @@ async def test_a_small_deposit_is_documented_without_its_buyer(showroom: Showroo
 
     assert advance.simplified
     assert advance.kind == "advance invoice"
+
+
+async def test_a_dear_service_is_sold_to_a_buyer_whom_its_invoice_can_name(house: House) -> None:
+    catalog = house.platform.service_catalog
+    await catalog.put_service(
+        code="range-plus", name="Range plus", kind="one_time", currency="EUR",
+        prices=[{"duration_days": 30, "amount": 40_000}, {"duration_days": 365, "amount": 40_001}],
+    )  # fmt: skip
+    customer = await house.customer()
+
+    async def orders(days: int) -> object:
+        return await catalog.create_service_order(
+            customer=customer, vin=VIN, service="range-plus", duration_days=days, by_fleet=True
+        )
+
+    with pytest.raises(BillingDetailsRequiredError):
+        await orders(365)
+    await gives_details(house.platform.books.database, customer)
+
+    assert await orders(365)
 
 
 async def test_what_cannot_be_issued_is_tried_again_and_hides_no_other_payment(

@@ -43,6 +43,7 @@ from tests.billing.norm import broken_rules
 
 RAM = "{urn:un:unece:uncefact:data:standard:ReusableAggregateBusinessInformationEntity:100}"
 ZERO, EXEMPT, IGIC = TaxCategory.ZERO, TaxCategory.EXEMPT, TaxCategory.IGIC
+IPSI = TaxCategory.IPSI
 EXEMPTED = item(300, 0, EXEMPT, exemption_reason="Artículo 20 de la Ley 37/1992")
 
 
@@ -56,6 +57,7 @@ DOCUMENTS = {
     "portugal": made(item(9990, 2300), seller=PORTUGAL),
     "chile": made(item(9_990_000, 1900), seller=CHILE, buyer=CHILE, currency="CLP"),
     "canaries": made(item(10700, 700, IGIC), seller=CANARIES),
+    "ceuta": made(item(10400, 400, IPSI), seller=CANARIES),
     "kuwait": made(not_subject(8_499_990), seller=KUWAIT, buyer=BUYER, currency="KWD"),
     "zero": made(item(5000, 0, ZERO)),
     "exempt": made(EXEMPTED, EXEMPTED),
@@ -92,6 +94,7 @@ def test_the_data_say_what_the_document_says() -> None:
     assert said(xml, "IssuerAssignedID") == ["4711", "VF1AAAAA555777123", "A2026-000003"]
     assert "base 413,22 €, impuesto 86,78 €, total 500,00 €" in str(said(xml, "Content"))
     assert said(to_xml(DOCUMENTS["canaries"]), "CategoryCode") == ["L", "L"]
+    assert said(to_xml(DOCUMENTS["ceuta"]), "CategoryCode") == ["M", "M"]
     assert said(to_xml(DOCUMENTS["chile"]), "GrandTotalAmount") == ["9990000"]
     assert said(to_xml(DOCUMENTS["kuwait"]), "RateApplicablePercent") == []
     assert said(to_xml(DOCUMENTS["kuwait"]), "GrandTotalAmount") == ["8499.99"]

@@ -9,6 +9,7 @@ import pypdf
 import pytest
 
 from caas.billing.document import Document, TypeCode
+from caas.billing.document_page import page_of
 from caas.billing.invoice_document import document_of
 from caas.billing.issuing import Issuing
 from caas.billing_database import self_check
@@ -93,6 +94,9 @@ async def test_a_service_has_a_simplified_invoice_and_each_refund_its_credit_not
         .pages[0]
         .extract_text()
     )
+    said = page_of(await house.platform.invoices.document(notes[0].id))["lines"][0]
+    assert said[0] == "Corrección, Heated seats"
+    assert [text[0] for text in (said[1], said[4])] == ["-", "-"]
     for words in ("Factura simplificada", "Heated seats, 30 días", "IVA 21", "12,99"):
         assert words in text
     for one in every:

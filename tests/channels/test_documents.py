@@ -7,12 +7,14 @@ import pytest
 from caas.billing_database.identifiers import new_id
 from caas.channels.application import REFUSED
 from caas.channels.replies import OK
-from tests.channels.journeys import ANA, OPERATIONS
+from caas.rules.order_states import OrderState
+from tests.buyers import AT_HOME
+from tests.channels.journeys import ANA, OPERATIONS, SALES
 from tests.channels.test_safety import Client, client_of
 from tests.channels.town import STOCK, Town
 
 ADDRESS = {
-    "name": "", "street": "Calle Mayor 1", "postcode": "28013", "city": "Madrid",
+    "name": "", "street": "Calle Luna 7", "postcode": "28013", "city": "Madrid",
     "country": "es", "tax_id": "12345678Z",
 }  # fmt: skip
 
@@ -61,9 +63,9 @@ async def test_a_customer_says_where_they_are_and_finds_it_on_their_document(
     document = await town.platform.invoices.document(invoice.id)
 
     assert "No es un NIF de ese país" in wrong
-    assert 'value="Calle Mayor 1"' in wrong
-    assert "Calle Mayor 1" not in fresh
-    assert "Calle Mayor 1" in kept
+    assert 'value="Calle Luna 7"' in wrong
+    assert "Calle Luna 7" not in fresh
+    assert "Calle Luna 7" in kept
     assert f"Factura de anticipo {invoice.full_number}" in " ".join(listed.split())
     assert document.buyer is not None
     assert (await ana.get(f"/invoices/{invoice.id}.pdf")).status == 200
@@ -88,6 +90,7 @@ async def test_the_console_finds_corrects_and_sends_documents(
         console, path, f"{path}/credit-notes", {"reason": "One euro off.", "amount": "1,00"}
     )
     note, _ = await town.platform.invoices.invoices()
+    of_note = " ".join((await console.get(f"/operations/invoices/{note.id}")).text.split())
 
     assert invoice.full_number in listed
     assert invoice.full_number not in nothing
@@ -97,5 +100,53 @@ async def test_the_console_finds_corrects_and_sends_documents(
     assert "Hecho" in sent
     assert "Hecho" in corrected
     assert (note.gross, note.corrects, note.reason) == (-100, invoice.id, "One euro off.")
+    assert 'lang="es">Corrección</dt><dd class="money">-1,00' in of_note
     assert (await console.get(f"{path}.pdf")).status == 200
     assert (await ana.get(path)).status == 403
+
+
+async def test_the_rest_is_paid_by_who_has_said_where_they_are(town: Town) -> None:
+    order = await town.reserved(STOCK[0][0], email=ANA, known=False)
+    await town.order_is(order, OrderState.READY)
+    ana = client_of(town)
+    await ana.opens_account(ANA)
+    page = f"/car/{order}/final-payment"
+
+    asked = await ana.get(page)
+    form = {"form_token": asked.field("form_token"), "understood": "yes"}
+    nothing = await ana.post(page, {**form, "key": str(new_id())})
+    wrong = await ana.post(page, {**form, "key": str(new_id()), **AT_HOME, "tax_id": "1A"})
+    paying = await ana.post(page, {**form, "key": str(new_id()), **AT_HOME})
+    await ana.session.close()
+
+    assert 'name="tax_id"' in asked.text
+    assert (nothing.status, wrong.status) == (422, 422)
+    assert "La factura necesita una dirección" in nothing.text
+    assert "No es un NIF de ese país" in wrong.text
+    assert "Calle Mayor 1" in wrong.text
+    assert (paying.status, paying.headers["location"][:5]) == (303, "/pay/")
+
+
+async def test_a_document_that_waits_for_its_buyer_is_issued_once_sales_know_them(
+    town: Town, console: Client
+) -> None:
+    order = await town.reserved(STOCK[0][0], email=ANA, known=False)
+    await town.platform.issuing.issue_due()
+    (case,) = await town.platform.books.cases.listed(kind="buyer_details_missing")
+    sales = client_of(town)
+    await sales.sign_in(SALES)
+    path, buyer = f"/operations/cases/{case.id}", f"/intranet/orders/{order}/buyer"
+
+    too_early = await sends(console, path, f"{path}/document", {})
+    told = (await sales.get(buyer)).text
+    kept = await sends(sales, buyer, buyer, {"name": "", **AT_HOME})
+    issued = await sends(console, path, f"{path}/document", {})
+    await sales.session.close()
+    (invoice,) = await town.platform.invoices.invoices()
+
+    assert "El documento aún no se puede emitir" in too_early
+    assert "no se puede pagar antes" in told
+    assert "Calle Mayor 1" in kept
+    assert "no se puede pagar antes" not in kept
+    assert "Resuelto" in issued
+    assert invoice.subject == order

@@ -146,13 +146,18 @@ class Town:
         name: str = "Ana Ruiz",
         deposit: int = 50_000,
         dealership: str = SOL,
+        known: bool = True,
     ) -> UUID:
-        """Let a customer reserve a vehicle at the dealership; return the order."""
+        """Let a customer reserve a vehicle at the dealership; return the order.
+
+        Who is not `known` has not said where they are.
+        """
         management = self.platform.order_management
         customer = await management.create_customer(
             name=name, email=email, language="es", dealership=dealership
         )
-        await gives_details(self.database, customer.id)
+        if known:
+            await gives_details(self.database, customer.id)
         order = await management.create_order(
             customer=customer.id, vin=vin, model=None, dealership=dealership,
             deposit=Money(deposit, "EUR"),

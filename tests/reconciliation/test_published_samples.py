@@ -3,7 +3,9 @@
 Adyen's documentation and public importers show reports without the optional columns, with an IANA
 zone, with a chargeback fee that stands in the net alone. Mollie's settlement export has no word for
 its withheld fees but the description, and pays foreign money out in euros. PayPal's settlement
-report writes one column with two blanks, and groups its event codes.
+report writes one column with two blanks, and groups its event codes. Checkout.com writes a row for
+each part of a payment, Moyasar one that has its fee and the tax on it in columns of their own; finance
+keeps a mapping for each.
 """
 
 from pathlib import Path
@@ -181,6 +183,96 @@ async def test_paypal_s_event_codes_are_what_its_reference_says(
         ("fee", "USD"): (1, 0, 25, -25),
         ("conversion", "USD"): (1, -40, 0, -40),
         ("adjustment", "USD"): (1, 1, 0, 1),
+    }
+
+
+async def test_a_clerk_s_mapping_reads_checkout_com_s_rows_of_parts(
+    office: Office, tmp_path: Path
+) -> None:
+    """A payment is a row for its capture, and one for each fee that was taken of it."""
+    await office.room.finance_terms.keep_mapping(
+        "checkout",
+        {
+            "columns": {
+                "type": ["Breakdown Type"], "gross": ["Holding Currency Amount"],
+                "net": ["Holding Currency Amount"], "currency": ["Holding Currency"],
+                "booked_at": ["Processed On"], "transaction_id": ["Payment ID"],
+                "reference": ["Reference"], "batch_id": ["Payout ID"],
+                "line_id": ["Action ID", "Breakdown Type"], "method": ["Payment Method"],
+            },
+            "types": {
+                "Capture": "settlement", "Refund": "refund", "Chargeback": "chargeback",
+                "Chargeback Reversal": "chargeback_reversal", "Rolling Reserve*": "reserve",
+                "Payout": "left out", "Top Up": "transfer",
+            },
+            "others": "cost",
+            "time_format": "%Y-%m-%dT%H:%M:%S.%f",
+        },
+        by="Ana",
+    )  # fmt: skip
+    at = "2026-08-03T10:15:22.123"
+    told = await seen(
+        office, tmp_path / "financial-actions_ent_20260804_1.csv",
+        "Entity ID,Processing Channel ID,Payment ID,Action ID,Action Type,Breakdown Type,"
+        "Processed On,Processing Currency,Processing Currency Amount,FX Rate Applied,"
+        "Holding Currency,Holding Currency Amount,Payment Method,Reference,Payout ID",
+        f"ent_1,pc_1,pay_1,act_1,Capture,Capture,{at},EUR,12.99,1,EUR,12.99,VISA,ORD-1,0000CFJU",
+        f"ent_1,pc_1,pay_1,act_1,Capture,Interchange Fee,{at},EUR,-0.03,1,EUR,-0.03,VISA,ORD-1,"
+        "0000CFJU",
+        f"ent_1,pc_1,pay_1,act_1,Capture,Gateway Fee,{at},EUR,-0.10,1,EUR,-0.10,VISA,ORD-1,0000CFJU",
+        f"ent_1,pc_1,pay_2,act_2,Refund,Refund,{at},EUR,-5.00,1,EUR,-5.00,VISA,ORD-2,0000CFJU",
+        f"ent_1,pc_1,,act_3,Rolling Reserve,Rolling Reserve Hold,{at},EUR,-1.00,1,EUR,-1.00,,,"
+        "0000CFJU",
+        f"ent_1,pc_1,,act_4,Payout,Payout,{at},EUR,-6.86,1,EUR,-6.86,,,0000CFJU",
+    )  # fmt: skip
+
+    found = sums(told)
+    assert (told.format, told.unreadable) == ("checkout", [])
+    assert found == {
+        ("settlement", "EUR"): (1, 1299, 0, 1299),
+        ("cost", "EUR"): (2, 0, 13, -13),
+        ("refund", "EUR"): (1, -500, 0, -500),
+        ("reserve", "EUR"): (1, -100, 0, -100),
+    }
+    assert sum(net for _, _, _, net in found.values()) == 686
+
+
+async def test_a_clerk_s_mapping_reads_moyasar_s_fees_with_their_tax(
+    office: Office, tmp_path: Path
+) -> None:
+    await office.room.finance_terms.keep_mapping(
+        "moyasar",
+        {
+            "columns": {
+                "type": ["type"], "gross": ["amount"], "net": ["net_amount"],
+                "currency": ["currency"], "booked_at": ["transaction_date"],
+                "transaction_id": ["payment_id"], "method": ["scheme"],
+                "line_id": ["payment_id", "type"],
+            },
+            "types": {
+                "pay": "settlement", "refund": "refund", "void": "refund", "fee": "fee",
+                "chargeback": "chargeback", "chargeback_penalty": "fee",
+                "platform_duties": "cost", "other_duties": "cost",
+            },
+        },
+        by="Ana",
+    )  # fmt: skip
+    told = await seen(
+        office, tmp_path / "settlement.csv",
+        "payment_id,description,scheme,source,type,currency,amount,net_amount,fee,vat,total_fee,"
+        "transaction_date",
+        "0b0a1c3e-0000-4000-8000-000000000001,Order 1,mada,Credit Card,pay,SAR,100.00,97.70,2.00,"
+        "0.30,2.30,2026-10-01 10:00:00",
+        "0b0a1c3e-0000-4000-8000-000000000001,Order 1,mada,Credit Card,refund,SAR,-40.00,-41.15,"
+        "1.00,0.15,1.15,2026-10-01 11:00:00",
+        ",Monthly,,,platform_duties,SAR,-10.00,-10.00,0,0,0,2026-10-01 12:00:00",
+    )  # fmt: skip
+
+    assert (told.format, told.unreadable) == ("moyasar", [])
+    assert sums(told) == {
+        ("settlement", "SAR"): (1, 10000, 230, 9770),
+        ("refund", "SAR"): (1, -4000, 115, -4115),
+        ("cost", "SAR"): (1, 0, 1000, -1000),
     }
 
 

@@ -5,12 +5,14 @@ A document keeps what stands here at its issue; erasing a customer clears it her
 Rule a change must keep: an erased customer has no billing details.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 from uuid import UUID
 
 from caas.billing_database.connection import Connection, Database
+from caas.errors import ConflictError
 
 ONE: Final = """
 select name, street, postcode, city, country, tax_id, updated_at from billing_details
@@ -30,12 +32,32 @@ LACKING: Final = """
 select lacking_details(b, m) as lacking from market_of_sale($1, $2, $3) as sale(market)
   join markets m on m.code = sale.market
   left join billing_details b on b.customer = $3
+ where $4::bigint is null or $4 > m.simplified_up_to
 """
 NEEDS_TAX_ID: Final = """
 select m.buyer_tax_id from markets m where m.code = coalesce(
   (select d.market from dealership_markets d where d.dealership = $1),
   (select s.market from tax_settings s))
 """
+
+
+class BillingDetailsRequiredError(ConflictError):
+    """The invoice must name its buyer; give the billing details, then buy.
+
+    PUT /v1/customers/{id}/billing-details takes them; `errors` lists what is missing.
+    """
+
+    code = "billing_details_required"
+
+
+def buyer_unknown(customer: UUID, missing: Sequence[str]) -> BillingDetailsRequiredError:
+    """Return the refusal to sell what an invoice could not be made out for."""
+    return BillingDetailsRequiredError(
+        f"The invoice must name its buyer, and {', '.join(missing)} of customer {customer} are "
+        f"missing. Send them with PUT /v1/customers/{customer}/billing-details, then send this "
+        "request again.",
+        missing=tuple(f"billing_details.{name}" for name in missing),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +98,20 @@ class BillingDetailsRows:
         return None if row is None else BillingDetails(**row)
 
     async def lacking(
-        self, customer: UUID, *, sale: str, subject: UUID, within: Connection | None = None
+        self,
+        customer: UUID,
+        *,
+        sale: str,
+        subject: UUID | None = None,
+        amount: int | None = None,
+        within: Connection | None = None,
     ) -> list[str]:
-        """Return what a full invoice for this sale needs of its buyer and does not have.
+        """Return what the invoice of this sale needs of its buyer and does not have.
 
-        `sale` is a payment's type, `subject` what it pays for.
+        `sale` is a payment's type, `subject` what it pays for; of an `amount` up to the market's
+        limit the invoice is simplified and needs nothing.
         """
-        row = await (within or self._database).fetchrow(LACKING, sale, subject, customer)
+        row = await (within or self._database).fetchrow(LACKING, sale, subject, customer, amount)
         return [] if row is None else list(row["lacking"])
 
     async def needs_tax_id(self, dealership: str) -> bool:

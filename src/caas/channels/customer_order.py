@@ -11,6 +11,7 @@ withdraw is decided by Order Management alone.
 from typing import Final
 from uuid import UUID
 
+from caas.billing_database.billing_details import BillingDetailsRequiredError
 from caas.billing_database.orders import Order
 from caas.channels.buyer_fields import is_filled, known_buyer, put_buyer, typed
 from caas.channels.customer_services import entitlements_of
@@ -23,7 +24,6 @@ from caas.channels.rooms import Channels
 from caas.channels.sending_once import Asked, initiated, new_key, once
 from caas.channels.visit import Visit
 from caas.errors import NotFoundError, RefusedError
-from caas.order_management.handing_over import BillingDetailsRequiredError
 from caas.order_management.withdrawal import CannotWithdrawError
 from caas.rules.order_states import OrderState
 

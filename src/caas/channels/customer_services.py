@@ -7,6 +7,7 @@ price is the catalogue's; what runs is extended and never offered as new.
 from dataclasses import dataclass
 from typing import Final
 
+from caas.billing_database.billing_details import BillingDetailsRequiredError
 from caas.billing_database.orders import Order
 from caas.billing_database.services import Service
 from caas.channels.acting import told
@@ -23,6 +24,7 @@ from caas.channels.entitlement_view import (
     Standing,
     entitlements_in,
 )
+from caas.channels.customer_billing_details import PATH as BILLING_DETAILS
 from caas.channels.page_routes import CUSTOMERS, NothingHereError, PageRoute, get, post
 from caas.channels.replies import Reply, see_other
 from caas.channels.rooms import Channels
@@ -125,6 +127,8 @@ async def buy(channels: Channels, visit: Visit) -> Reply:
 
     try:
         return await pays_once(channels, visit, ordered)
+    except BillingDetailsRequiredError as refusal:
+        return see_other(f"{BILLING_DETAILS}?refused={refusal.code}")
     except IN_THE_WAY as refusal:
         return see_other(f"/services/{offer.code}?vin={vin}&refused={refusal.code}")
 

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
+from caas.billing_database.billing_details import BillingDetailsRequiredError
 from caas.billing_database.invoices import Invoice, InvoiceRows
 from caas.billing_database.payment_methods import PaymentMethods, UsedMethod
 from caas.billing_database.services import Service
@@ -23,6 +24,7 @@ from caas.channels.customer_services import chosen
 from caas.channels.entitlement_view import IN_THE_WAY
 from caas.channels.next_charge import running_month
 from caas.channels.order_view import payments_of
+from caas.channels.customer_billing_details import PATH as BILLING_DETAILS
 from caas.channels.page_routes import CUSTOMERS, NothingHereError, PageRoute, get, post
 from caas.channels.payment_view import UNDER_WAY, PaymentView, Situation, view_of
 from caas.channels.replies import Reply, nothing_new, see_other
@@ -126,6 +128,8 @@ async def subscribe(channels: Channels, visit: Visit) -> Reply:
 
     try:
         return await once(channels, visit, work)
+    except BillingDetailsRequiredError as refusal:
+        return see_other(f"{BILLING_DETAILS}?refused={refusal.code}")
     except IN_THE_WAY as refusal:
         return see_other(f"/subscribe/{offer.code}?vin={vin}&refused={refusal.code}")
 

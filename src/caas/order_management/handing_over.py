@@ -8,7 +8,7 @@ fails after that is tried again durably and then given to a person, and never to
 from typing import Final
 from uuid import UUID
 
-from caas.billing_database.billing_details import BillingDetailsRows
+from caas.billing_database.billing_details import BillingDetailsRows, buyer_unknown
 from caas.billing_database.connection import Connection
 from caas.billing_database.due_work import DueWork
 from caas.billing_database.orders import Learnt, Order
@@ -42,15 +42,6 @@ class VehicleNotReadyError(ConflictError):
     """The final payment is due when the vehicle is ready, and it is not."""
 
     code = "vehicle_not_ready"
-
-
-class BillingDetailsRequiredError(ConflictError):
-    """The invoice of a vehicle names its buyer; give the billing details, then pay.
-
-    PUT /v1/customers/{id}/billing-details takes them; `errors` lists what is missing.
-    """
-
-    code = "billing_details_required"
 
 
 class ReservationLostError(ConflictError):
@@ -109,12 +100,7 @@ class HandingOver:
     async def _check_buyer(self, order: Order, *, within: Connection) -> None:
         missing = await self.lacking_of_buyer(order, within=within)
         if missing:
-            raise BillingDetailsRequiredError(
-                f"The invoice of a vehicle names its buyer, and {', '.join(missing)} of customer "
-                f"{order.customer} are missing. Send them with PUT "
-                f"/v1/customers/{order.customer}/billing-details, then send this request again.",
-                missing=tuple(f"billing_details.{name}" for name in missing),
-            )
+            raise buyer_unknown(order.customer, missing)
 
     async def mark_fully_paid(self, order_id: UUID, *, paid: Money, within: Connection) -> bool:
         """Mark Fully Paid; False when the order is no longer there to be paid."""

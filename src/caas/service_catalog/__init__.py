@@ -19,7 +19,7 @@ from caas.billing_database.identifiers import new_id
 from caas.billing_database.services import Service, ServiceOrder, Services, WantedService
 from caas.errors import NotFoundError, RefusedError
 from caas.rules.money import Money
-from caas.service_catalog.eligibility import check_eligible
+from caas.service_catalog.eligibility import check_buyer, check_eligible
 
 ONE_TIME: Final = "one_time"
 SUBSCRIPTION: Final = "subscription"
@@ -143,6 +143,7 @@ class ServiceCatalog:
                 the same.
             ServiceNotFoundError: the catalogue has no such service.
             NotSoldLikeThisError: it is not sold once, or not for this duration.
+            BillingDetailsRequiredError: its invoice must name its buyer, and could not.
             VehicleNotConnectedError: the vehicle could not confirm anything.
             PurchasePendingError: another purchase of it is under way for the vehicle.
             AlreadyRunningError: it runs by a subscription, or is not sold again while it runs.
@@ -155,6 +156,7 @@ class ServiceCatalog:
             )
         offer = await self.service(service)
         price = _price_of(offer, duration_days)
+        await check_buyer(self._database, customer=customer, price=price)
         order = await self._services.add_order(
             WantedService(
                 id=new_id(),

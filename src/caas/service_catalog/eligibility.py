@@ -13,7 +13,9 @@ the same words.
 from uuid import UUID
 
 from caas.billing_database import eligibility
+from caas.billing_database.billing_details import BillingDetailsRows, buyer_unknown
 from caas.billing_database.connection import Database
+from caas.rules.payment_types import PaymentType
 
 
 async def check_eligible(database: Database, *, customer: UUID, vin: str, by_fleet: bool) -> None:
@@ -24,3 +26,15 @@ async def check_eligible(database: Database, *, customer: UUID, vin: str, by_fle
     """
     if not by_fleet and not await eligibility.has_vehicle(database, customer, vin):
         raise eligibility.not_theirs(vin)
+
+
+async def check_buyer(database: Database, *, customer: UUID, price: int) -> None:
+    """Let a sale begin only to a buyer whom its invoice can name, where it must.
+
+    Raises:
+        BillingDetailsRequiredError: it could not.
+    """
+    rows = BillingDetailsRows(database)
+    missing = await rows.lacking(customer, sale=PaymentType.SERVICE.value, amount=price)
+    if missing:
+        raise buyer_unknown(customer, missing)

@@ -28,7 +28,7 @@ from caas.rules.card_numbers import contains_card_number
 from caas.rules.pace import Pace
 from caas.rules.subscription_states import SubscriptionEvent, SubscriptionState, next_state
 from caas.service_catalog import SUBSCRIPTION, NotSoldLikeThisError, ServiceCatalog
-from caas.service_catalog.eligibility import check_eligible
+from caas.service_catalog.eligibility import check_buyer, check_eligible
 from caas.service_catalog.subscription_delivery import SubscriptionDelivery
 
 VERIFY_PAYMENT_METHOD: Final = "verify_payment_method"
@@ -97,6 +97,7 @@ class Subscriptions:
                 the same.
             ServiceNotFoundError: the catalogue has no such service.
             NotSoldLikeThisError: it is no subscription, or not on offer.
+            BillingDetailsRequiredError: its invoices must name their buyer, and could not.
             InvalidPaymentMethodError: there is no token, or it is a card number.
             AlreadySubscribedError: the vehicle has this subscription already.
             PurchasePendingError: a purchase of the service is under way for the vehicle.
@@ -106,6 +107,7 @@ class Subscriptions:
         await self._customers.buyer(customer)
         await check_eligible(self._books.database, customer=customer, vin=vin, by_fleet=by_fleet)
         new = await self._on_these_terms(customer, vin, service, payment_method)
+        await check_buyer(self._books.database, customer=customer, price=new.monthly_fee)
 
         async def write(connection: Connection) -> None:
             if await self._rows.add(new, within=connection) is None:

@@ -40,11 +40,13 @@ from caas_simulators.gateway_world import GatewaySettings, GatewayWorld
 from caas_simulators.partner_world import PartnerSettings
 from caas_simulators.simulated_time import Clock
 from caas_simulators.vehicle_fleet import Fleet
+from tests.buyers import gives_details
 from tests.cars import COMMAND_KEYS, KNOWN_TO_VEHICLES, is_answered
 from tests.ways_in import PARTNER_TOKEN
 
 TIME_SCALE = 1000.0
 PATIENCE_SECONDS = 20.0
+SIMPLIFIED_UP_TO = 40_000
 VIN = "WVWZZZ1JZXW000001"
 
 
@@ -115,6 +117,9 @@ class House:
     ) -> Payment:
         """Buy heated seats for a month, as a new customer."""
         customer = await self.customer()
+        offer = await self.platform.service_catalog.service("heated-seats")
+        if offer.prices[0]["amount"] > SIMPLIFIED_UP_TO:
+            await gives_details(self.platform.books.database, customer)
         order = await self.platform.service_catalog.create_service_order(
             customer=customer, vin=vin, service="heated-seats", duration_days=30, by_fleet=True
         )

@@ -15,6 +15,7 @@ import asyncpg
 
 from caas.billing import Billing
 from caas.billing.invoices import Invoices
+from caas.billing.issuing import Issuing
 from caas.billing.letterhead import Letterhead
 from caas.billing_database.books import Books, opened
 from caas.billing_database.cases import Case
@@ -376,6 +377,7 @@ def _built(  # the composition root of these tests
         letterhead=LETTERHEAD,
         refund=promised.promise,
         credited_refunds=CreditedRefunds(books, refunds, cast("ServiceWithdrawal", None)),
+        issuing=Issuing(books=books, letterhead=LETTERHEAD, notifications=notifications, pace=pace),
     )
     rooms = (notifications, ota, payment, settlement, refunds, promised, billing, desk, unknown)
     for room in rooms:

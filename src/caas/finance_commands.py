@@ -154,8 +154,9 @@ def list_fees(
         terms = room.finance_terms
         found = await terms.fees(day or await terms.today())
         rows = [
-            [room.gateway_name, it.provider, it.method, it.kind, f"{Decimal(it.rate_ppm) / PER_PERCENT:f} %",
-             f"+ {it.fixed}", f"tolerance {it.tolerance}", f"from {it.valid_from}", it.kept_by]
+            [room.gateway_name, it.provider, it.method, it.kind,
+             f"{Decimal(it.rate_ppm) / PER_PERCENT:f} %", f"+ {it.fixed}",
+             f"tolerance {it.tolerance}", f"from {it.valid_from}", it.kept_by]
             for it in found
         ]  # fmt: skip
         print_json(found) if as_json else print_table(rows)

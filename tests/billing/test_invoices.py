@@ -15,7 +15,7 @@ from caas.billing_database.invoices import Invoice, InvoiceNotFoundError
 from caas.rules.mes_vencido import Month
 from caas.rules.payment_states import PaymentState
 from tests.billing.norm import broken_rules
-from tests.subscription_house import SERVICE, SubscriptionHouse
+from tests.subscription_house import SubscriptionHouse
 
 RAM = {"ram": "urn:un:unece:uncefact:data:standard:ReusableAggregateBusinessInformationEntity:100"}
 
@@ -48,7 +48,7 @@ async def test_an_invoice_is_a_pdf_that_a_person_can_read(house: SubscriptionHou
     text = pypdf.PdfReader(io.BytesIO(pdf.content)).pages[0].extract_text()
     assert pdf.name == f"{invoice.full_number}.pdf"
     for words in (
-        f"Simplified invoice {invoice.full_number}", "Ana", SERVICE, "Paid by card.", "VAT 21 %",
+        f"Simplified invoice {invoice.full_number}", "Ana", "Range plus", "Paid by card.", "VAT 21 %",
         "ESA12345674", "41",
     ):  # fmt: skip
         assert words in text

@@ -135,7 +135,8 @@ async def test_a_market_without_rates_does_not_start(database: Database) -> None
     with pytest.raises(StartupError, match="Atlantic/Azores"):
         await start_up.look_at_market(database, azores)
 
-    added = Market("PT-20", "Azores", "PT", ["95", "96", "97"], "Atlantic/Azores", "EUR", 0)
+    added = Market("PT-20", "Azores", "PT", ["95", "96", "97"], "Atlantic/Azores", "EUR", 0,
+                   buyer_tax_id=False, documents_kept_years=10)  # fmt: skip
     await TaxRates(database).add_market(added)
     with pytest.raises(StartupError, match="PT-20 has no tax rate for: service, subscription"):
         await start_up.look_at_market(database, azores)

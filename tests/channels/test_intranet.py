@@ -123,10 +123,14 @@ async def test_a_form_sent_twice_at_the_same_moment_reserves_once(
     sales = await visitor(town, chromium, java_script_enabled=False, **DESK)
     await sales.sign_in(SALES)
     await sales.go(f"/intranet/stock/{FINISHED}/reserve")
-    fields = {
-        await field.get_attribute("name"): await field.get_attribute("value")
-        for field in await sales.page.locator("main form input").all()
-    } | {"name": "Ana Ruiz", "email": ANA, "language": "es", "deposit": "500"} | AT_HOME
+    fields = (
+        {
+            await field.get_attribute("name"): await field.get_attribute("value")
+            for field in await sales.page.locator("main form input").all()
+        }
+        | {"name": "Ana Ruiz", "email": ANA, "language": "es", "deposit": "500"}
+        | AT_HOME
+    )
     path = f"{town.url}/intranet/stock/{FINISHED}/reserve"
 
     answers = await asyncio.gather(

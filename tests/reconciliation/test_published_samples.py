@@ -4,8 +4,8 @@ Adyen's documentation and public importers show reports without the optional col
 zone, with a chargeback fee that stands in the net alone. Mollie's settlement export has no word for
 its withheld fees but the description, and pays foreign money out in euros. PayPal's settlement
 report writes one column with two blanks, and groups its event codes. Checkout.com writes a row for
-each part of a payment, Moyasar one that has its fee and the tax on it in columns of their own; finance
-keeps a mapping for each.
+each part of a payment, Moyasar one that has its fee and the tax on it in columns of their own;
+finance keeps a mapping for each.
 """
 
 from pathlib import Path
@@ -219,7 +219,8 @@ async def test_a_clerk_s_mapping_reads_checkout_com_s_rows_of_parts(
         f"ent_1,pc_1,pay_1,act_1,Capture,Capture,{at},EUR,12.99,1,EUR,12.99,VISA,ORD-1,0000CFJU",
         f"ent_1,pc_1,pay_1,act_1,Capture,Interchange Fee,{at},EUR,-0.03,1,EUR,-0.03,VISA,ORD-1,"
         "0000CFJU",
-        f"ent_1,pc_1,pay_1,act_1,Capture,Gateway Fee,{at},EUR,-0.10,1,EUR,-0.10,VISA,ORD-1,0000CFJU",
+        f"ent_1,pc_1,pay_1,act_1,Capture,Gateway Fee,{at},EUR,-0.10,1,EUR,-0.10,VISA,ORD-1,"
+        "0000CFJU",
         f"ent_1,pc_1,pay_2,act_2,Refund,Refund,{at},EUR,-5.00,1,EUR,-5.00,VISA,ORD-2,0000CFJU",
         f"ent_1,pc_1,,act_3,Rolling Reserve,Rolling Reserve Hold,{at},EUR,-1.00,1,EUR,-1.00,,,"
         "0000CFJU",

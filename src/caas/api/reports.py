@@ -40,9 +40,10 @@ class FileBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class PreviewBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A report file of five megabytes at most, in Base64."""
+    """A report file of five megabytes at most, in Base64, and a mapping that is only tried."""
 
     content: bytes
+    mapping: dict[str, Any] | None = None
 
 
 class MappingBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -112,7 +113,8 @@ async def preview_report(api: Api, call: Call) -> Answer:
     body = PREVIEW.read(call.body)
 
     async def preview() -> Answer:
-        return answer_of(200, await api.rooms.reconciliation.preview_content(body.content))
+        room = api.rooms.reconciliation
+        return answer_of(200, await room.preview_content(body.content, body.mapping))
 
     return await once(api.rooms.books.keys, call, body, preview)
 

@@ -49,7 +49,7 @@ class InvoiceFile:
 class Invoices:
     """What customers and operations see of invoices, and do with them."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # what it works with, by name
         self,
         *,
         books: Books,

@@ -122,11 +122,13 @@ class Issuing:
     async def _issue(self, rows_max: int) -> int:
         async def batch(connection: Connection) -> int:
             due = await self._rows.due(rows_max, within=connection)
-            left = await self._of_payments(
+            unknown = await self._of_payments(
                 [row["payment_id"] for row in due if row["refund"] is None], connection
             )
-            left |= await self._of_refunds([row for row in due if row["refund"]], connection)
-            done = [row for row in due if row["id"] not in left and row["payment_id"] not in left]
+            held = await self._of_refunds([row for row in due if row["refund"]], connection)
+            done = [
+                row for row in due if row["id"] not in held and row["payment_id"] not in unknown
+            ]
             await self._rows.done(done, within=connection)
             await self._close_cases(done, connection)
             return len(due)
@@ -206,9 +208,9 @@ class Issuing:
         await self._notifications.alert(
             BUYER_MISSING,
             payment_id,
-            "The law wants the buyer's address on the invoice of this payment, and the tax id where "
-            "its market says so. The customer was asked; the document is issued once they are "
-            "there (PUT /v1/customers/{id}/billing-details, or the customer's own page).",
+            "The law wants the buyer's address on the invoice of this payment, and the tax id "
+            "where its market says so. The customer was asked; the document is issued once they "
+            "are there (PUT /v1/customers/{id}/billing-details, or the customer's own page).",
             within=within,
         )
 

@@ -114,7 +114,8 @@ with batch as materialized (
      and r.valid @> n.supplied_on
 ), issued as materialized (
   select n.id, n.customer, n.vin, n.service, n.service_name, n.currency, n.lines,
-         n.gross::bigint as gross, tax_in(n.gross::bigint, n.basis_points) as iva, n.market, n.tax_rate, n.basis_points,
+         n.gross::bigint as gross, tax_in(n.gross::bigint, n.basis_points) as iva,
+         n.market, n.tax_rate, n.basis_points,
          n.supplied_on, n.language, n.simplified, n.buyer, now_.at, n.i + $10 - 1 as number,
          overlay($12 || to_hex($13::bigint + 2 * n.i) placing '-' from 24 for 0)::uuid
            as invoice_id,
@@ -126,7 +127,8 @@ with batch as materialized (
       service_name, vin, currency, lines, net, iva_basis_points, iva, gross, payment_id, market,
       tax_rate, supplied_on, language, simplified, seller, buyer_digest, issued_at)
   select invoice_id, $9, number, 'invoice', id, customer, $1, service, service_name, vin,
-         currency, lines, gross - iva, basis_points, iva, gross, case when gross > 0 then payment_id end, market,
+         currency, lines, gross - iva, basis_points, iva, gross,
+         case when gross > 0 then payment_id end, market,
          tax_rate, supplied_on, language, simplified, $14,
          sha256(convert_to(buyer::text, 'UTF8')), at from issued
 ), made_out as (

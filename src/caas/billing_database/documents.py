@@ -49,7 +49,8 @@ DONE: Final = "delete from documents_due where id = any ($1)"
 PAID: Final = """
 select p.id as payment_id, p.type, p.subject, p.customer, p.currency, t.gross, t.tax,
        t.supplied_on, t.market, t.rate, r.category, r.basis_points, r.reason as exempt_because,
-       m.simplified_up_to, lacking_details(b, m) as lacking, coalesce(o.vin, s.vin) as vin, o.model, s.service, s.duration_days,
+       m.simplified_up_to, lacking_details(b, m) as lacking, coalesce(o.vin, s.vin) as vin,
+       o.model, s.service, s.duration_days,
        coalesce(v.names->>c.language, v.name) as service_name, c.language,
        buyer_of(p.customer) as buyer, a.id as advance,
        a.series as advance_series, a.number as advance_number, a.issued_at as advance_at,
@@ -95,17 +96,20 @@ ISSUE: Final = """
 with given as materialized (
   select * from jsonb_to_recordset($1) as n(id uuid, series text, number bigint, kind text,
     subscription uuid, subject uuid, customer uuid, month text, service text, service_name text,
-    vin text, currency text, lines jsonb, net bigint, iva_basis_points integer, iva bigint, gross bigint,
+    vin text, currency text, lines jsonb, net bigint, iva_basis_points integer, iva bigint,
+    gross bigint,
     payment_id uuid, corrects uuid, correction integer, refund uuid, advance uuid, reason text,
     market text, tax_rate bigint, supplied_on date, simplified boolean, language text,
     seller jsonb, buyer jsonb)
 ), written as (
   insert into invoices (id, series, number, kind, subscription, subject, customer, month, service,
-      service_name, vin, currency, lines, net, iva_basis_points, iva, gross, payment_id, corrects, correction,
+      service_name, vin, currency, lines, net, iva_basis_points, iva, gross, payment_id, corrects,
+      correction,
       refund, advance, reason, market, tax_rate, supplied_on, simplified, language, seller,
       buyer_digest, issued_at)
   select id, series, number, kind, subscription, subject, customer, month, service, service_name,
-         vin, currency, lines, net, iva_basis_points, iva, gross, payment_id, corrects, correction, refund,
+         vin, currency, lines, net, iva_basis_points, iva, gross, payment_id, corrects, correction,
+         refund,
          advance, reason, market, tax_rate, supplied_on, simplified, language, seller,
          sha256(convert_to(buyer::text, 'UTF8')), db_now()
     from given

@@ -82,7 +82,8 @@ class Invoice:
     `lines`: `{"kind", "unit", "quantity", "out_of", "unit_price", "gross"}`, as `ChargeLine` says;
     `net` in place of `gross` where prices were written without their tax.
     `service_name` is what its service was called at its issue, `service_called` that or, for
-    documents of before, what it is called today. `credited` is what credit notes took back of it, IVA included.
+    documents of before, what it is called today. `credited` is what credit notes took back of it,
+    IVA included.
     """
 
     id: UUID

@@ -82,7 +82,7 @@ class ReportTerms:
         """Return the newest version of each mapping, by name."""
         return [KeptMapping(**dict(row)) for row in await self._database.fetch(MAPPINGS)]
 
-    async def keep_fee(
+    async def keep_fee(  # noqa: PLR0913  # the columns of a fee, by name
         self,
         gateway: str,
         method: str,

@@ -12,6 +12,7 @@ from uuid import UUID
 from caas.billing.buyers import checked_details
 from caas.billing_database.billing_details import BillingDetails, BillingDetailsRows
 from caas.channels.rooms import Channels
+from caas.channels.visit import Visit
 
 FIELDS: Final = ("name", "street", "postcode", "city", "country", "tax_id")
 CHARS_MAX: Final = 200
@@ -26,6 +27,11 @@ def typed(form: Mapping[str, str]) -> dict[str, str]:
 def is_filled(said: Mapping[str, str]) -> bool:
     """Say whether anything was typed that other forms, or forms as they are shown, do not have."""
     return any(said[name] for name in ("street", "postcode", "city", "tax_id"))
+
+
+def filled_in(visit: Visit, action: str, known: BillingDetails | None) -> dict[str, str]:
+    """Return what the fields of the form to `action` show: what was typed, or what is known."""
+    return {name: visit.typed(action, name, getattr(known, name, None) or "") for name in FIELDS}
 
 
 async def known_buyer(channels: Channels, customer: UUID) -> BillingDetails | None:

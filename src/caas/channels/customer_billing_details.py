@@ -7,7 +7,7 @@ the form, and nothing of it is kept.
 from typing import Final
 
 from caas.channels.acting import acted, told
-from caas.channels.buyer_fields import known_buyer, put_buyer, typed
+from caas.channels.buyer_fields import filled_in, known_buyer, put_buyer, typed
 from caas.channels.page_routes import CUSTOMERS, PageRoute, get, post
 from caas.channels.replies import Reply
 from caas.channels.rooms import Channels
@@ -19,7 +19,7 @@ PATH: Final = "/billing-details"
 
 async def billing_details(channels: Channels, visit: Visit) -> Reply:
     """Show what documents are made out to, to be changed."""
-    details = await known_buyer(channels, visit.customer)
+    details = filled_in(visit, PATH, await known_buyer(channels, visit.customer))
     return channels.page(
         visit, "customer/billing_details.html", details=details, after=told(channels, visit),
         key=new_key(),

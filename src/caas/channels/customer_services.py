@@ -11,6 +11,7 @@ from caas.billing_database.billing_details import BillingDetailsRequiredError
 from caas.billing_database.orders import Order
 from caas.billing_database.services import Service
 from caas.channels.acting import told
+from caas.channels.customer_billing_details import PATH as BILLING_DETAILS
 from caas.channels.customer_service_orders import (
     ServiceOrderView,
     asked_for,
@@ -24,7 +25,6 @@ from caas.channels.entitlement_view import (
     Standing,
     entitlements_in,
 )
-from caas.channels.customer_billing_details import PATH as BILLING_DETAILS
 from caas.channels.page_routes import CUSTOMERS, NothingHereError, PageRoute, get, post
 from caas.channels.replies import Reply, see_other
 from caas.channels.rooms import Channels

@@ -18,13 +18,13 @@ from caas.billing_database.payment_methods import PaymentMethods, UsedMethod
 from caas.billing_database.services import Service
 from caas.billing_database.subscriptions import Subscription
 from caas.channels.acting import told
+from caas.channels.customer_billing_details import PATH as BILLING_DETAILS
 from caas.channels.customer_invoices import first_day_of
 from caas.channels.customer_service_orders import owns
 from caas.channels.customer_services import chosen
 from caas.channels.entitlement_view import IN_THE_WAY
 from caas.channels.next_charge import running_month
 from caas.channels.order_view import payments_of
-from caas.channels.customer_billing_details import PATH as BILLING_DETAILS
 from caas.channels.page_routes import CUSTOMERS, NothingHereError, PageRoute, get, post
 from caas.channels.payment_view import UNDER_WAY, PaymentView, Situation, view_of
 from caas.channels.replies import Reply, nothing_new, see_other

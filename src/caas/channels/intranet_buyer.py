@@ -6,7 +6,7 @@ Rule a change must keep: sales see and change it only for customers whom their d
 from typing import Final
 
 from caas.channels.acting import acted, told
-from caas.channels.buyer_fields import known_buyer, put_buyer, typed
+from caas.channels.buyer_fields import filled_in, known_buyer, put_buyer, typed
 from caas.channels.intranet_order import known_customer, own_order
 from caas.channels.page_routes import SALES, NothingHereError, PageRoute, get, post
 from caas.channels.replies import Reply
@@ -22,9 +22,10 @@ async def buyer(channels: Channels, visit: Visit) -> Reply:
     order = await own_order(channels, visit)
     if await known_customer(channels, order) is None:
         raise NothingHereError
+    known = await known_buyer(channels, order.customer)
     return channels.page(
         visit, "intranet/buyer.html", order=order, after=told(channels, visit), key=new_key(),
-        details=await known_buyer(channels, order.customer),
+        details=filled_in(visit, visit.path, known),
         lacking=await channels.rooms.order_management.lacking_of_buyer(order),
     )  # fmt: skip
 

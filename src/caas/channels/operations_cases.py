@@ -57,7 +57,8 @@ async def case(channels: Channels, visit: Visit) -> Reply:
         is_payment=await books.payments.exists(found.subject), after=told(channels, visit),
         deposit=await held_deposit(channels, found.subject) if found.kind == DEPOSIT_HELD else None,
         vin=await books.entitlements.vehicle_of(found.subject) if found.kind in DRIFTS else None,
-        decisions=tuple(DepositDecision), waits_for_document=found.kind in HELD_BY, is_decided=found.kind in DECIDED_OTHERWISE,
+        decisions=tuple(DepositDecision), is_decided=found.kind in DECIDED_OTHERWISE,
+        waits_for_document=found.kind in HELD_BY,
     )  # fmt: skip
 
 

@@ -149,7 +149,7 @@ class FinanceTerms:
         own = {it.kind for it in kept if it.provider == provider}
         return [it for it in kept if it.provider == (provider if it.kind in own else ANY)]
 
-    async def keep_fee(  # noqa: PLR0913  # the parts of a fee, by name
+    async def keep_fee(  # the parts of a fee, by name
         self,
         method: str,
         kind: str,

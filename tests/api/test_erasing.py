@@ -230,6 +230,7 @@ async def test_what_may_still_move_money_or_a_vehicle_stands_in_the_way(zenobia:
 async def test_a_dispute_stands_in_the_way_until_the_bank_decides(zenobia: Zenobia) -> None:
     house = zenobia.doors.house
     payment_id = UUID((await zenobia.buys_seats()).json["payment"])
+    await house.until(payment_id, lambda p: p.captured_amount > 0)
     await zenobia.nothing_on_its_way()
     payment = await house.until(payment_id, lambda p: p.state is PaymentState.SETTLED)
     transaction = payment.gateway_transaction_id

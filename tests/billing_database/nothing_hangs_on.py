@@ -187,6 +187,7 @@ NOTHING_HANGS_ON: Final[dict[str, str]] = {
 """Where nothing contradicts another value; everywhere else a law must find it."""
 
 MAY_BE_GONE: Final[dict[str, str]] = {
+    "billing_details": "whom documents are made out to from now on; those issued keep theirs",
     "accounts": _IDENTITY,
     "api_keys": _IDENTITY,
     "access_credentials": _IDENTITY,

@@ -205,6 +205,7 @@ HINTS: Final[dict[str, str]] = {
     "check_laws": "each start of a worker plans it again",
     "compensate": "law `one_transaction_per_payment` looks for it",
     "fit_disputes": "law `outgoing_money_is_in_rows` looks for it",
+    "forget_buyers": "every start plans it again, and what is too old is gone a day later",
     "forget_messages": "an erasure that is asked for again plans it again",
     "issue_documents": "each start of a worker plans it again; laws of documents look for each",
     "keep_head": "the next head holds the digest of this one",

@@ -552,6 +552,7 @@ CREATE TABLE caas.invoices (
     seller jsonb,
     buyer_digest bytea,
     digest bytea,
+    service_name text,
     CONSTRAINT adds_or_takes_back CHECK (
 CASE
     WHEN (kind <> 'credit note'::text) THEN ((net >= 0) AND (iva >= 0) AND (corrects IS NULL) AND (reason IS NULL) AND (refund IS NULL) AND ((payment_id IS NULL) = (gross = 0)))
@@ -680,6 +681,17 @@ begin
   return null;
 end $$;
 
+CREATE FUNCTION caas.forget_buyers() RETURNS bigint
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'caas', 'pg_temp'
+    AS $$
+  with gone as (
+    delete from document_buyers b using invoices i, customers c
+     where i.id = b.invoice and c.id = i.customer and c.erased_at is not null
+       and not is_kept_by_law(i) returning 1)
+  select count(*) from gone
+$$;
+
 CREATE FUNCTION caas.free_work_of(p_processes integer[], p_kinds text[], p_awaited text[]) RETURNS bigint
     LANGUAGE sql SECURITY DEFINER
     SET search_path TO 'caas', 'pg_temp'
@@ -725,6 +737,15 @@ CREATE FUNCTION caas.has_vehicle(p_customer uuid, p_vin text) RETURNS boolean
                     and o.state = 'delivered')
 $$;
 
+CREATE FUNCTION caas.is_kept_by_law(p_document caas.invoices) RETURNS boolean
+    LANGUAGE sql STABLE
+    AS $$
+  select (db_now() at time zone m.zone)::date < make_date(extract(year from
+      p_document.issued_at at time zone m.zone)::integer + 1 + m.documents_kept_years, 1, 1)
+    from markets m
+   where m.code = coalesce(p_document.market, (select s.market from tax_settings s))
+$$;
+
 CREATE FUNCTION caas.keep_term(p_term uuid, p_because text) RETURNS void
     LANGUAGE sql SECURITY DEFINER
     SET search_path TO 'caas', 'pg_temp'
@@ -732,6 +753,52 @@ CREATE FUNCTION caas.keep_term(p_term uuid, p_because text) RETURNS void
   insert into entitlement_changes (term, state, starts_at, ends_at, because, at, kept)
   select id, state, starts_at, ends_at, p_because, db_now(), true
     from entitlement_terms where id = p_term and state = 'granted'
+$$;
+
+CREATE TABLE caas.billing_details (
+    customer uuid NOT NULL,
+    name text NOT NULL,
+    street text NOT NULL,
+    postcode text NOT NULL,
+    city text NOT NULL,
+    country text NOT NULL,
+    tax_id text,
+    updated_at timestamp with time zone NOT NULL,
+    CONSTRAINT billing_details_city_check CHECK (((length(city) >= 1) AND (length(city) <= 100))),
+    CONSTRAINT billing_details_country_check CHECK ((country ~ '^[A-Z]{2}$'::text)),
+    CONSTRAINT billing_details_name_check CHECK (((length(name) >= 1) AND (length(name) <= 200))),
+    CONSTRAINT billing_details_postcode_check CHECK (((length(postcode) >= 1) AND (length(postcode) <= 20))),
+    CONSTRAINT billing_details_street_check CHECK (((length(street) >= 1) AND (length(street) <= 200))),
+    CONSTRAINT billing_details_tax_id_check CHECK (((length(tax_id) >= 3) AND (length(tax_id) <= 40)))
+);
+
+CREATE TABLE caas.markets (
+    code text NOT NULL,
+    name text NOT NULL,
+    country text NOT NULL,
+    postcodes text[] DEFAULT '{}'::text[] NOT NULL,
+    zone text NOT NULL,
+    currency text NOT NULL,
+    simplified_up_to bigint NOT NULL,
+    buyer_tax_id boolean DEFAULT false NOT NULL,
+    documents_kept_years integer DEFAULT 10 NOT NULL,
+    CONSTRAINT markets_code_check CHECK ((code ~ '^[A-Z]{2}(-[A-Z0-9]{1,3})?$'::text)),
+    CONSTRAINT markets_country_check CHECK ((country ~ '^[A-Z]{2}$'::text)),
+    CONSTRAINT markets_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
+    CONSTRAINT markets_documents_kept_years_check CHECK (((documents_kept_years >= 1) AND (documents_kept_years <= 30))),
+    CONSTRAINT markets_name_check CHECK (((length(name) >= 1) AND (length(name) <= 80))),
+    CONSTRAINT markets_postcodes_check CHECK ((cardinality(postcodes) <= 20)),
+    CONSTRAINT markets_simplified_up_to_check CHECK ((simplified_up_to >= 0)),
+    CONSTRAINT markets_zone_check CHECK (((length(zone) >= 1) AND (length(zone) <= 64)))
+);
+
+CREATE FUNCTION caas.lacking_details(p_details caas.billing_details, p_market caas.markets) RETURNS text[]
+    LANGUAGE sql IMMUTABLE
+    AS $$
+  select case when (p_details).customer is null
+              then '{street,postcode,city,country}'::text[] else '{}'::text[] end
+      || case when (p_market).buyer_tax_id and (p_details).tax_id is null
+              then '{tax_id}'::text[] else '{}'::text[] end
 $$;
 
 CREATE FUNCTION caas.lock_entitlement(p_vin text, p_service text) RETURNS uuid
@@ -766,25 +833,32 @@ CREATE FUNCTION caas.lock_payment(p_payment uuid) RETURNS bigint
     AS $$ select captured_amount from payments where id = p_payment for update $$;
 
 CREATE FUNCTION caas.market_of_address(p_country text, p_postcode text) RETURNS text
-    LANGUAGE sql STABLE
+    LANGUAGE plpgsql STABLE
     AS $$
-  select m.code from markets m
-   where m.country = p_country and (m.postcodes = '{}' or exists (
-     select from unnest(m.postcodes) as beginning where starts_with(p_postcode, beginning)))
-   order by m.postcodes = '{}', m.code limit 1
-$$;
+begin
+  return (select m.code from markets m
+           where m.country = p_country and (m.postcodes = '{}' or exists (
+             select from unnest(m.postcodes) as beginning where starts_with(p_postcode, beginning)))
+           order by m.postcodes = '{}', m.code limit 1);
+end $$;
 
 CREATE FUNCTION caas.market_of_sale(p_type text, p_subject uuid, p_customer uuid) RETURNS text
-    LANGUAGE sql STABLE
+    LANGUAGE plpgsql STABLE
     AS $$
-  select coalesce(
-    case when p_type in ('reservation', 'final')
-         then (select d.market from orders o join dealership_markets d
-                  on d.dealership = o.dealership where o.id = p_subject)
-         else (select market_of_address(b.country, b.postcode) from billing_details b
-                where b.customer = p_customer) end,
-    (select s.market from tax_settings s))
-$$;
+declare v_market text; v_country text; v_postcode text;
+begin
+  if p_type in ('reservation', 'final') then
+    select d.market into v_market from orders o join dealership_markets d
+        on d.dealership = o.dealership where o.id = p_subject;
+  else
+    select b.country, b.postcode into v_country, v_postcode from billing_details b
+     where b.customer = p_customer;
+    if found then
+      v_market := market_of_address(v_country, v_postcode);
+    end if;
+  end if;
+  return coalesce(v_market, (select s.market from tax_settings s));
+end $$;
 
 CREATE FUNCTION caas.may_still_be_sold(p_service_order uuid) RETURNS boolean
     LANGUAGE sql STABLE
@@ -1005,7 +1079,8 @@ CREATE FUNCTION caas.note_credit_note_due() RETURNS trigger
 begin
   insert into documents_due (payment_id, refund, at)
   select new.payment_id, new.id, db_now()
-   where exists (select from payment_taxes t where t.payment_id = new.payment_id)
+   where (exists (select from payment_taxes t where t.payment_id = new.payment_id)
+          or exists (select from invoices i where i.payment_id = new.payment_id))
      and not exists (select from invoices i where i.refund = new.id);
   return null;
 end $$;
@@ -1020,6 +1095,29 @@ begin
    where p.type <> 'subscription' order by n.payment_id;
   return null;
 end $$;
+
+CREATE FUNCTION caas.note_missing_documents(p_payment uuid DEFAULT NULL::uuid) RETURNS bigint
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'caas', 'pg_temp'
+    AS $$
+  with paid as (
+    insert into documents_due (payment_id, at)
+    select p.id, db_now() from payments p
+     where p.captured_amount > 0 and p.type <> 'subscription' and p.id = coalesce(p_payment, p.id)
+       and not exists (select from invoices i where i.payment_id = p.id and i.kind <> 'invoice')
+       and not exists (select from documents_due d where d.payment_id = p.id and d.refund is null)
+     order by p.created_at, p.id returning 1
+  ), refunded as (
+    insert into documents_due (payment_id, refund, at)
+    select f.payment_id, f.id, db_now() from refunds f
+     where f.state = 'succeeded' and f.payment_id = coalesce(p_payment, f.payment_id)
+       and f.reason not like 'credit note %'
+       and not exists (select from invoices n where n.refund = f.id)
+       and not exists (select from documents_due d where d.refund = f.id)
+     order by f.updated_at, f.id returning 1
+  )
+  select (select count(*) from paid) + (select count(*) from refunded)
+$$;
 
 CREATE FUNCTION caas.obstacle_to_refund(p_payment uuid) RETURNS text
     LANGUAGE sql STABLE
@@ -1456,6 +1554,17 @@ begin
     old.id using errcode = 'check_violation';
 end $$;
 
+CREATE FUNCTION caas.release_documents() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'caas', 'pg_temp'
+    AS $$
+begin
+  update documents_due d set held = false from payments p
+   where p.customer = new.customer and d.payment_id = p.id and d.held
+     and d.case_kind = 'buyer_details_missing';
+  return null;
+end $$;
+
 CREATE FUNCTION caas.report_state() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'caas', 'pg_temp'
@@ -1609,7 +1718,7 @@ CREATE FUNCTION caas.tax_left(p_tax bigint, p_left bigint, p_of bigint) RETURNS 
   select div(2 * p_tax::numeric * p_left + p_of, 2 * p_of::numeric)::bigint
 $$;
 
-CREATE FUNCTION caas.tax_of_payment(p_id uuid) RETURNS TABLE(market text, rate bigint, supplied_on date, gross bigint, tax bigint, advance uuid)
+CREATE FUNCTION caas.tax_of_payment(p_id uuid, p_at timestamp with time zone DEFAULT caas.db_now()) RETURNS TABLE(market text, rate bigint, supplied_on date, gross bigint, tax bigint, advance uuid)
     LANGUAGE sql STABLE
     AS $$
   select sale.market, r.id, day.of_supply, p.amount,
@@ -1624,7 +1733,7 @@ CREATE FUNCTION caas.tax_of_payment(p_id uuid) RETURNS TABLE(market text, rate b
       select coalesce(i.market, market_of_sale(p.type, p.subject, p.customer)) as market) sale
     join markets m on m.code = sale.market
     cross join lateral (
-      select coalesce(i.supplied_on, (coalesce(i.issued_at, db_now()) at time zone m.zone)::date)
+      select coalesce(i.supplied_on, (coalesce(i.issued_at, p_at) at time zone m.zone)::date)
         as of_supply) day
     join tax_rates r on r.market = sale.market and r.valid @> day.of_supply
      and r.goods = case when p.type in ('reservation', 'final') then 'vehicle' else p.type end
@@ -1831,23 +1940,6 @@ CASE family((address)::inet)
 END)),
     CONSTRAINT audit_events_check CHECK (((actor = 'account'::text) = (account IS NOT NULL))),
     CONSTRAINT audit_events_type_check CHECK ((type = ANY (ARRAY['key made'::text, 'key activated'::text, 'key revoked'::text, 'staff added'::text, 'staff disabled'::text, 'link made'::text, 'link used'::text, 'sign-in ok'::text, 'sign-in refused'::text, 'sign-in slowed'::text, 'password changed'::text, 'second factor enrolled'::text, 'second factor used'::text, 'second factor refused'::text, 'second factor reset'::text, 'recovery code used'::text])))
-);
-
-CREATE TABLE caas.billing_details (
-    customer uuid NOT NULL,
-    name text NOT NULL,
-    street text NOT NULL,
-    postcode text NOT NULL,
-    city text NOT NULL,
-    country text NOT NULL,
-    tax_id text,
-    updated_at timestamp with time zone NOT NULL,
-    CONSTRAINT billing_details_city_check CHECK (((length(city) >= 1) AND (length(city) <= 100))),
-    CONSTRAINT billing_details_country_check CHECK ((country ~ '^[A-Z]{2}$'::text)),
-    CONSTRAINT billing_details_name_check CHECK (((length(name) >= 1) AND (length(name) <= 200))),
-    CONSTRAINT billing_details_postcode_check CHECK (((length(postcode) >= 1) AND (length(postcode) <= 20))),
-    CONSTRAINT billing_details_street_check CHECK (((length(street) >= 1) AND (length(street) <= 200))),
-    CONSTRAINT billing_details_tax_id_check CHECK (((length(tax_id) >= 3) AND (length(tax_id) <= 40)))
 );
 
 CREATE TABLE caas.billing_runs (
@@ -2118,7 +2210,10 @@ CREATE TABLE caas.documents_due (
     id bigint NOT NULL,
     payment_id uuid NOT NULL,
     refund uuid,
-    at timestamp with time zone NOT NULL
+    at timestamp with time zone NOT NULL,
+    held boolean DEFAULT false NOT NULL,
+    case_kind text,
+    CONSTRAINT is_held_for_a_case CHECK (((NOT held) OR (case_kind IS NOT NULL)))
 );
 
 ALTER TABLE caas.documents_due ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
@@ -2204,9 +2299,11 @@ CREATE TABLE caas.fee_terms (
     tolerance bigint NOT NULL,
     kept_by text NOT NULL,
     kept_at timestamp with time zone NOT NULL,
+    provider text DEFAULT '*'::text NOT NULL,
     CONSTRAINT fee_terms_fixed_check CHECK (((fixed >= 0) AND (fixed <= 1000000))),
     CONSTRAINT fee_terms_kind_check CHECK ((kind = ANY (ARRAY['settlement'::text, 'refund'::text, 'refund_reversal'::text, 'chargeback'::text, 'chargeback_reversal'::text, 'fee'::text]))),
     CONSTRAINT fee_terms_method_check CHECK ((method ~ '^(\*|[a-z0-9][a-z0-9_-]{0,39})$'::text)),
+    CONSTRAINT fee_terms_provider_check CHECK ((provider ~ '^(\*|[a-z0-9][a-z0-9_-]{0,39})$'::text)),
     CONSTRAINT fee_terms_rate_ppm_check CHECK (((rate_ppm >= 0) AND (rate_ppm <= 1000000))),
     CONSTRAINT fee_terms_tolerance_check CHECK (((tolerance >= 0) AND (tolerance <= 1000000)))
 );
@@ -2355,6 +2452,28 @@ CREATE TABLE caas.payments (
 )
 WITH (fillfactor='60');
 
+CREATE TABLE caas.services (
+    code text NOT NULL,
+    name text NOT NULL,
+    names jsonb DEFAULT '{}'::jsonb NOT NULL,
+    kind text NOT NULL,
+    currency text NOT NULL,
+    prices jsonb DEFAULT '[]'::jsonb NOT NULL,
+    monthly_fee bigint,
+    metered jsonb DEFAULT '[]'::jsonb NOT NULL,
+    offered boolean DEFAULT true NOT NULL,
+    updated_at timestamp with time zone NOT NULL,
+    repeat_purchase text DEFAULT 'extend'::text NOT NULL,
+    CONSTRAINT services_check CHECK (((kind = 'subscription'::text) = (monthly_fee IS NOT NULL))),
+    CONSTRAINT services_code_check CHECK ((code ~ '^[a-z0-9][a-z0-9-]{0,63}$'::text)),
+    CONSTRAINT services_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
+    CONSTRAINT services_kind_check CHECK ((kind = ANY (ARRAY['one_time'::text, 'subscription'::text]))),
+    CONSTRAINT services_monthly_fee_check CHECK ((monthly_fee >= 0)),
+    CONSTRAINT services_name_check CHECK (((length(name) >= 1) AND (length(name) <= 200))),
+    CONSTRAINT services_names_check CHECK ((jsonb_typeof(names) = 'object'::text)),
+    CONSTRAINT services_repeat_purchase_check CHECK ((repeat_purchase = ANY (ARRAY['extend'::text, 'refuse'::text])))
+);
+
 CREATE TABLE caas.tax_rates (
     id bigint NOT NULL,
     market text NOT NULL,
@@ -2366,8 +2485,8 @@ CREATE TABLE caas.tax_rates (
     reason text DEFAULT ''::text NOT NULL,
     recorded_at timestamp with time zone NOT NULL,
     CONSTRAINT tax_rates_basis_points_check CHECK (((basis_points = 0) OR ((basis_points >= 50) AND (basis_points <= 10000)))),
-    CONSTRAINT tax_rates_category_check CHECK ((category = ANY (ARRAY['S'::text, 'Z'::text, 'E'::text, 'O'::text, 'L'::text]))),
-    CONSTRAINT tax_rates_check CHECK (((category = ANY (ARRAY['S'::text, 'L'::text])) = (basis_points > 0))),
+    CONSTRAINT tax_rates_category_check CHECK ((category = ANY (ARRAY['S'::text, 'Z'::text, 'E'::text, 'O'::text, 'L'::text, 'M'::text]))),
+    CONSTRAINT tax_rates_check CHECK (((category = ANY (ARRAY['S'::text, 'L'::text, 'M'::text])) = (basis_points > 0))),
     CONSTRAINT tax_rates_check1 CHECK (((category = ANY (ARRAY['E'::text, 'O'::text])) = (reason <> ''::text))),
     CONSTRAINT tax_rates_goods_check CHECK ((goods = ANY (ARRAY['vehicle'::text, 'service'::text, 'subscription'::text]))),
     CONSTRAINT tax_rates_name_check CHECK (((length(name) >= 1) AND (length(name) <= 40))),
@@ -2415,9 +2534,11 @@ CREATE VIEW caas.invoice_states AS
     i.seller,
     i.buyer_digest,
     i.digest,
+    i.service_name,
     b.buyer,
     r.category AS tax_category,
     r.reason AS exempt_because,
+    COALESCE(i.service_name, (v.names ->> i.language), v.name) AS service_called,
     p.id AS last_payment,
     p.state AS payment_state,
     p.decline_code,
@@ -2430,9 +2551,10 @@ CREATE VIEW caas.invoice_states AS
             WHEN (p.state = 'Failed'::text) THEN 'declined'::text
             ELSE 'open'::text
         END AS state
-   FROM (((((caas.invoices i
+   FROM ((((((caas.invoices i
      LEFT JOIN caas.document_buyers b ON ((b.invoice = i.id)))
      LEFT JOIN caas.tax_rates r ON ((r.id = i.tax_rate)))
+     LEFT JOIN caas.services v ON ((v.code = i.service)))
      LEFT JOIN LATERAL ( SELECT q.id,
             q.state,
             q.decline_code,
@@ -2639,23 +2761,6 @@ CREATE TABLE caas.legal_arrows (
     event text NOT NULL,
     from_state text NOT NULL,
     to_state text NOT NULL
-);
-
-CREATE TABLE caas.markets (
-    code text NOT NULL,
-    name text NOT NULL,
-    country text NOT NULL,
-    postcodes text[] DEFAULT '{}'::text[] NOT NULL,
-    zone text NOT NULL,
-    currency text NOT NULL,
-    simplified_up_to bigint NOT NULL,
-    CONSTRAINT markets_code_check CHECK ((code ~ '^[A-Z]{2}(-[A-Z0-9]{1,3})?$'::text)),
-    CONSTRAINT markets_country_check CHECK ((country ~ '^[A-Z]{2}$'::text)),
-    CONSTRAINT markets_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
-    CONSTRAINT markets_name_check CHECK (((length(name) >= 1) AND (length(name) <= 80))),
-    CONSTRAINT markets_postcodes_check CHECK ((cardinality(postcodes) <= 20)),
-    CONSTRAINT markets_simplified_up_to_check CHECK ((simplified_up_to >= 0)),
-    CONSTRAINT markets_zone_check CHECK (((length(zone) >= 1) AND (length(zone) <= 64)))
 );
 
 CREATE TABLE caas.migrations (
@@ -3119,28 +3224,6 @@ CREATE VIEW caas.service_order_states AS
      LEFT JOIN caas.resolution_claims c ON ((c.payment_id = p.id)))
      LEFT JOIN caas.delivery_evidence e ON ((e.id = c.evidence_id)));
 
-CREATE TABLE caas.services (
-    code text NOT NULL,
-    name text NOT NULL,
-    names jsonb DEFAULT '{}'::jsonb NOT NULL,
-    kind text NOT NULL,
-    currency text NOT NULL,
-    prices jsonb DEFAULT '[]'::jsonb NOT NULL,
-    monthly_fee bigint,
-    metered jsonb DEFAULT '[]'::jsonb NOT NULL,
-    offered boolean DEFAULT true NOT NULL,
-    updated_at timestamp with time zone NOT NULL,
-    repeat_purchase text DEFAULT 'extend'::text NOT NULL,
-    CONSTRAINT services_check CHECK (((kind = 'subscription'::text) = (monthly_fee IS NOT NULL))),
-    CONSTRAINT services_code_check CHECK ((code ~ '^[a-z0-9][a-z0-9-]{0,63}$'::text)),
-    CONSTRAINT services_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
-    CONSTRAINT services_kind_check CHECK ((kind = ANY (ARRAY['one_time'::text, 'subscription'::text]))),
-    CONSTRAINT services_monthly_fee_check CHECK ((monthly_fee >= 0)),
-    CONSTRAINT services_name_check CHECK (((length(name) >= 1) AND (length(name) <= 200))),
-    CONSTRAINT services_names_check CHECK ((jsonb_typeof(names) = 'object'::text)),
-    CONSTRAINT services_repeat_purchase_check CHECK ((repeat_purchase = ANY (ARRAY['extend'::text, 'refuse'::text])))
-);
-
 CREATE TABLE caas.sessions (
     token_hash bytea NOT NULL,
     account uuid NOT NULL,
@@ -3422,7 +3505,7 @@ ALTER TABLE ONLY caas.entitlements
     ADD CONSTRAINT entitlements_vin_service_key UNIQUE (vin, service);
 
 ALTER TABLE ONLY caas.fee_terms
-    ADD CONSTRAINT fee_terms_pkey PRIMARY KEY (gateway, method, kind, valid_from, kept_at);
+    ADD CONSTRAINT fee_terms_pkey PRIMARY KEY (gateway, provider, method, kind, valid_from, kept_at);
 
 ALTER TABLE ONLY caas.gateway_calls
     ADD CONSTRAINT gateway_calls_pkey PRIMARY KEY (id);
@@ -3688,6 +3771,10 @@ CREATE INDEX discrepancy_evidence_of ON caas.discrepancy_evidence USING btree (d
 CREATE INDEX discrepancy_resolutions_of_bulk ON caas.discrepancy_resolutions USING btree (bulk_id) WHERE (bulk_id IS NOT NULL);
 
 CREATE INDEX disputes_of_payment ON caas.disputes USING btree (payment_id);
+
+CREATE INDEX documents_due_now ON caas.documents_due USING btree (id) WHERE (NOT held);
+
+CREATE INDEX documents_due_of_payment ON caas.documents_due USING btree (payment_id);
 
 CREATE INDEX documents_in_time ON caas.invoices USING btree (issued_at DESC, id DESC);
 
@@ -4449,6 +4536,10 @@ CREATE TRIGGER proposer_stays BEFORE UPDATE ON caas.outcome_decisions FOR EACH R
 
 ALTER TABLE caas.outcome_decisions ENABLE ALWAYS TRIGGER proposer_stays;
 
+CREATE TRIGGER releases_documents AFTER INSERT OR UPDATE ON caas.billing_details FOR EACH ROW EXECUTE FUNCTION caas.release_documents();
+
+ALTER TABLE caas.billing_details ENABLE ALWAYS TRIGGER releases_documents;
+
 CREATE TRIGGER reports_a_state AFTER INSERT ON caas.delivery_evidence REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.report_state();
 
 ALTER TABLE caas.delivery_evidence ENABLE ALWAYS TRIGGER reports_a_state;
@@ -4799,11 +4890,21 @@ GRANT ALL ON FUNCTION caas.event_digest(before bytea, payment_id uuid, seq integ
 
 GRANT ALL ON FUNCTION caas.follow_subscription() TO caas_app;
 
+GRANT ALL ON FUNCTION caas.forget_buyers() TO caas_app;
+
 GRANT ALL ON FUNCTION caas.free_work_of(p_processes integer[], p_kinds text[], p_awaited text[]) TO caas_app;
 
 GRANT ALL ON FUNCTION caas.has_vehicle(p_customer uuid, p_vin text) TO caas_app;
 
+GRANT ALL ON FUNCTION caas.is_kept_by_law(p_document caas.invoices) TO caas_app;
+
 GRANT ALL ON FUNCTION caas.keep_term(p_term uuid, p_because text) TO caas_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.billing_details TO caas_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.markets TO caas_app;
+
+GRANT ALL ON FUNCTION caas.lacking_details(p_details caas.billing_details, p_market caas.markets) TO caas_app;
 
 GRANT ALL ON FUNCTION caas.lock_entitlement(p_vin text, p_service text) TO caas_app;
 
@@ -4826,6 +4927,8 @@ GRANT ALL ON FUNCTION caas.names_of_dead(p_processes integer[]) TO caas_app;
 GRANT ALL ON FUNCTION caas.note_credit_note_due() TO caas_app;
 
 GRANT ALL ON FUNCTION caas.note_documents_due() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.note_missing_documents(p_payment uuid) TO caas_app;
 
 GRANT ALL ON FUNCTION caas.obstacle_to_refund(p_payment uuid) TO caas_app;
 
@@ -4909,6 +5012,8 @@ GRANT ALL ON FUNCTION caas.refuse_revival() TO caas_app;
 
 GRANT ALL ON FUNCTION caas.refuse_rewrite() TO caas_app;
 
+GRANT ALL ON FUNCTION caas.release_documents() TO caas_app;
+
 GRANT ALL ON FUNCTION caas.report_state() TO caas_app;
 
 GRANT ALL ON FUNCTION caas.reserve_term(p_vin text, p_service text, p_customer uuid, p_service_order uuid, p_subscription uuid, p_duration_days integer, p_lapses_after double precision, p_by_fleet boolean) TO caas_app;
@@ -4925,7 +5030,7 @@ GRANT ALL ON FUNCTION caas.tax_in(p_gross bigint, p_basis_points integer) TO caa
 
 GRANT ALL ON FUNCTION caas.tax_left(p_tax bigint, p_left bigint, p_of bigint) TO caas_app;
 
-GRANT ALL ON FUNCTION caas.tax_of_payment(p_id uuid) TO caas_app;
+GRANT ALL ON FUNCTION caas.tax_of_payment(p_id uuid, p_at timestamp with time zone) TO caas_app;
 
 GRANT ALL ON FUNCTION caas.tax_what_is_earned() TO caas_app;
 
@@ -4946,8 +5051,6 @@ GRANT SELECT,INSERT,UPDATE ON TABLE caas.accounts TO caas_app;
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.api_keys TO caas_app;
 
 GRANT SELECT,INSERT ON TABLE caas.audit_events TO caas_app;
-
-GRANT SELECT,INSERT,UPDATE ON TABLE caas.billing_details TO caas_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.billing_runs TO caas_app;
 
@@ -5017,6 +5120,8 @@ GRANT SELECT,INSERT,UPDATE ON TABLE caas.invoice_series TO caas_app;
 
 GRANT SELECT ON TABLE caas.payments TO caas_app;
 
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.services TO caas_app;
+
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.tax_rates TO caas_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.written_off_invoices TO caas_app;
@@ -5038,8 +5143,6 @@ GRANT SELECT,INSERT ON TABLE caas.settlement_lines TO caas_app;
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.ledger_lines TO caas_app;
 
 GRANT SELECT ON TABLE caas.legal_arrows TO caas_app;
-
-GRANT SELECT,INSERT,UPDATE ON TABLE caas.markets TO caas_app;
 
 GRANT SELECT ON TABLE caas.migrations TO caas_app;
 
@@ -5092,8 +5195,6 @@ GRANT SELECT,INSERT,UPDATE ON TABLE caas.second_factors TO caas_app;
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.service_orders TO caas_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.service_order_states TO caas_app;
-
-GRANT SELECT,INSERT,UPDATE ON TABLE caas.services TO caas_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE caas.sessions TO caas_app;
 

@@ -168,8 +168,12 @@ class House:
 
 
 def quick_gateway(scale: float) -> GatewaySettings:
-    """A gateway that gives money back in a minute of its world, so that no test waits for it."""
-    return GatewaySettings(seed=1, time_scale=scale, terms=Terms(refund_seconds=60.0))
+    """A gateway that gives money back in a minute of its world, and whose pages wait for a test.
+
+    A page lasts half an hour of the machine's time, however fast the world is.
+    """
+    terms = Terms(refund_seconds=60.0, page_seconds=1_800.0 * scale)
+    return GatewaySettings(seed=1, time_scale=scale, terms=terms)
 
 
 @asynccontextmanager

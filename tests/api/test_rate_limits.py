@@ -43,11 +43,11 @@ async def test_a_key_that_calls_too_often_is_told_to_wait_and_others_are_not(hou
 
 
 async def test_every_answer_to_a_key_says_what_is_left(house: House) -> None:
-    async with limited(house, key_limit=RateLimit(1, 3)) as doors:
+    async with limited(house, key_limit=FEW) as doors:
         answers = [await doors.get("/v1/self-check") for _ in range(2)]
 
-    assert answers[0].headers["ratelimit-policy"] == '"key";q=3;w=3'
-    left = [re.fullmatch(r'"key";r=(\d);t=(\d)', it.headers["ratelimit"]) for it in answers]
+    assert answers[0].headers["ratelimit-policy"] == '"key";q=3;w=3000'
+    left = [re.fullmatch(r'"key";r=(\d);t=(\d+)', it.headers["ratelimit"]) for it in answers]
     assert [int(found[1]) for found in left if found] == [2, 1]
 
 

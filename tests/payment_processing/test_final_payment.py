@@ -177,7 +177,7 @@ async def test_a_page_that_was_left_takes_no_vehicle_away(showroom: Showroom) ->
     """Decision 19: only a decline loses the reservation; nobody declined anything here."""
     order = await showroom.ready()
     payment = await showroom.pay_rest(order, None)
-    await showroom.world.gateway("POST", "advance", {"seconds": 8 * 24 * 3600})
+    await showroom.world.gateway("POST", "advance", {"seconds": 30 * 24 * 3600})
 
     await showroom.pass_time(60)
     await showroom.open_work.run_due()

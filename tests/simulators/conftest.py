@@ -4,9 +4,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from caas_simulators.gateway_store import Terms
 from caas_simulators.gateway_world import GatewaySettings
 from caas_simulators.webhook_sender import Target
 from tests.simulators.gateway_client import SECRET, Gateway, Receiver, gateway_running, receiving
+
+PAGE_SECONDS = 1_800.0 * 1000
 
 
 @pytest.fixture
@@ -18,7 +21,15 @@ async def receiver() -> AsyncIterator[Receiver]:
 
 @pytest.fixture
 async def gateway(receiver: Receiver) -> AsyncIterator[Gateway]:
-    """Run a gateway that tells the receiver; a second of the world is a millisecond."""
-    webhooks = Target(receiver.url, [SECRET])
-    async with gateway_running(GatewaySettings(seed=1, time_scale=1000, webhooks=webhooks)) as one:
+    """Run a gateway that tells the receiver; a second of the world is a millisecond.
+
+    Its pages wait for half an hour of the machine's time.
+    """
+    settings = GatewaySettings(
+        seed=1,
+        time_scale=1000,
+        webhooks=Target(receiver.url, [SECRET]),
+        terms=Terms(page_seconds=PAGE_SECONDS),
+    )
+    async with gateway_running(settings) as one:
         yield one

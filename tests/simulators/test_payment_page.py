@@ -7,6 +7,7 @@ from urllib.parse import urlencode
 import pytest
 
 from caas_simulators.payment_page_texts import TEXTS, language_of
+from tests.simulators.conftest import PAGE_SECONDS
 from tests.simulators.gateway_client import Gateway, Receiver, Reply
 
 GOOD_CARD = {"number": "4242 4242 4242 4242", "expiry": "12/39", "cvc": "123"}
@@ -277,7 +278,7 @@ async def test_a_customer_who_leaves_has_not_been_declined(
 async def test_a_page_nobody_uses_closes(gateway: Gateway, receiver: Receiver) -> None:
     page = await opened(gateway)
 
-    await gateway.control("POST", "/advance", {"seconds": 1801})
+    await gateway.control("POST", "/advance", {"seconds": PAGE_SECONDS + 1})
     await gateway.webhooks_arrived()
 
     assert (await state_behind(gateway, page))["void_reason"] == "page_expired"

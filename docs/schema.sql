@@ -652,6 +652,19 @@ CREATE FUNCTION caas.event_digest(before bytea, payment_id uuid, seq integer, ev
      payment_id::text || '|' || seq::text || '|' || event || '|' || to_state || '|' || source
      || '|' || facts::text || '|' || extract(epoch from at)::text, 'UTF8')) $$;
 
+CREATE FUNCTION caas.events_are_whole_until() RETURNS timestamp with time zone
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'caas', 'pg_temp'
+    AS $$
+  select least(clock_timestamp(), min(case when a.state is null
+                                           then clock_timestamp() - interval '60 seconds'
+                                           else a.xact_start end))
+         + (select moved from clock)
+    from pg_stat_activity a
+   where a.datname = current_database() and a.pid <> pg_backend_pid()
+     and coalesce(a.backend_type, 'client backend') = 'client backend'
+$$;
+
 CREATE FUNCTION caas.follow_subscription() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'caas', 'pg_temp'
@@ -1061,6 +1074,30 @@ begin
     left join lateral (select p.state, p.version from payments p
                         where p.id = g.payment_id and not g.goes limit 1) p on true;
 end $$;
+
+CREATE FUNCTION caas.moved_by_disputes(p_payment uuid, p_currency text) RETURNS TABLE(dispute text, named boolean, of_refund boolean, taken bigint, back bigint)
+    LANGUAGE sql STABLE
+    AS $$
+  with words as (
+    select d.id, d.gateway_dispute_id is not null as named, d.origin = 'refund line' as of_refund,
+           e.event = 'Dispute opened' as opens,
+           coalesce((e.facts->'claimed'->>0)::bigint, d.claimed_amount) as claimed,
+           coalesce((e.facts->'instead'->>1)::bigint, 0) as instead,
+           lag(coalesce((e.facts->'claimed'->>0)::bigint, d.claimed_amount))
+             over (partition by d.id, e.event = 'Dispute opened' order by e.seq) as before
+      from caas.disputes d
+      join caas.payment_events e on e.payment_id = d.payment_id and e.facts->>'dispute' = d.id
+       and e.event in ('Dispute opened', 'Dispute won', 'Dispute reversed')
+     where d.payment_id = p_payment and d.claimed_currency = p_currency
+  ), amended as (
+    select w.*, case when opens and claimed <> before then least(claimed, before) else 0 end as again
+      from words w
+  )
+  select id, named, of_refund,
+         (coalesce(sum(claimed) filter (where opens), 0) - sum(again) - sum(instead))::bigint,
+         (coalesce(sum(claimed) filter (where not opens), 0) - sum(again) - sum(instead))::bigint
+    from amended group by id, named, of_refund
+$$;
 
 CREATE FUNCTION caas.names_of_dead(p_processes integer[]) RETURNS SETOF text
     LANGUAGE sql STABLE SECURITY DEFINER
@@ -1485,6 +1522,14 @@ begin
     using errcode = 'check_violation';
 end $$;
 
+CREATE FUNCTION caas.refuse_other_subscriber() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+begin
+  raise exception 'where events are sent to never changes; end it and make another'
+    using errcode = 'check_violation';
+end $$;
+
 CREATE FUNCTION caas.refuse_other_subscription() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -1690,7 +1735,7 @@ END) STORED,
     cancelled_because text,
     created_at timestamp with time zone NOT NULL,
     updated_at timestamp with time zone NOT NULL,
-    CONSTRAINT subscriptions_cancelled_because_check CHECK ((cancelled_because = ANY (ARRAY['customer'::text, 'payment failed'::text]))),
+    CONSTRAINT subscriptions_cancelled_because_check CHECK ((cancelled_because = ANY (ARRAY['customer'::text, 'withdrawal'::text, 'payment failed'::text]))),
     CONSTRAINT subscriptions_check CHECK (((activated_at IS NULL) = (activation_evidence IS NULL))),
     CONSTRAINT subscriptions_check1 CHECK (((state <> 'active'::text) OR (activated_at IS NOT NULL))),
     CONSTRAINT subscriptions_check2 CHECK (((state = 'cancelled'::text) = (cancelled_at IS NOT NULL))),
@@ -1981,6 +2026,160 @@ CREATE TABLE caas.clock (
     moved interval DEFAULT '00:00:00'::interval NOT NULL,
     CONSTRAINT clock_only_row_check CHECK (only_row)
 );
+
+CREATE TABLE caas.order_events (
+    order_id uuid NOT NULL,
+    version integer NOT NULL,
+    event text NOT NULL,
+    from_state text,
+    to_state text NOT NULL,
+    at timestamp with time zone NOT NULL,
+    terms jsonb
+);
+
+CREATE TABLE caas.payment_events (
+    payment_id uuid NOT NULL,
+    seq integer NOT NULL,
+    event text NOT NULL,
+    from_state text,
+    to_state text NOT NULL,
+    source text NOT NULL,
+    facts jsonb NOT NULL,
+    at timestamp with time zone NOT NULL,
+    hash bytea NOT NULL
+);
+
+CREATE TABLE caas.payments (
+    id uuid NOT NULL,
+    type text NOT NULL,
+    subject uuid NOT NULL,
+    customer uuid NOT NULL,
+    amount bigint NOT NULL,
+    currency text NOT NULL,
+    payment_method text,
+    return_url text,
+    state text NOT NULL,
+    came_from text,
+    outcome text DEFAULT 'known'::text NOT NULL,
+    version integer NOT NULL,
+    event_hash bytea NOT NULL,
+    decline_code text,
+    gateway_transaction_id text,
+    hosted_page_url text,
+    capture_before timestamp with time zone,
+    authorised_amount bigint DEFAULT 0 NOT NULL,
+    captured_amount bigint DEFAULT 0 NOT NULL,
+    settled_amount bigint DEFAULT 0 NOT NULL,
+    refunded_amount bigint DEFAULT 0 NOT NULL,
+    disputed_amount bigint DEFAULT 0 NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    updated_at timestamp with time zone NOT NULL,
+    live boolean GENERATED ALWAYS AS ((state <> ALL (ARRAY['Failed'::text, 'Voided'::text, 'Refunded'::text]))) STORED NOT NULL,
+    CONSTRAINT given_back_within_captured CHECK (((refunded_amount + disputed_amount) <= captured_amount)),
+    CONSTRAINT payments_amount_check CHECK ((amount > 0)),
+    CONSTRAINT payments_check CHECK (((authorised_amount >= 0) AND (authorised_amount <= amount))),
+    CONSTRAINT payments_check1 CHECK (((captured_amount >= 0) AND (captured_amount <= amount))),
+    CONSTRAINT payments_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
+    CONSTRAINT payments_disputed_amount_check CHECK ((disputed_amount >= 0)),
+    CONSTRAINT payments_outcome_check CHECK ((outcome = ANY (ARRAY['known'::text, 'unknown'::text]))),
+    CONSTRAINT payments_refunded_amount_check CHECK ((refunded_amount >= 0)),
+    CONSTRAINT payments_settled_amount_check CHECK ((settled_amount >= 0)),
+    CONSTRAINT payments_type_check CHECK ((type = ANY (ARRAY['reservation'::text, 'final'::text, 'service'::text, 'subscription'::text]))),
+    CONSTRAINT settled_within_captured CHECK ((settled_amount <= captured_amount))
+)
+WITH (fillfactor='60');
+
+CREATE TABLE caas.subscription_events (
+    subscription uuid NOT NULL,
+    version integer NOT NULL,
+    event text NOT NULL,
+    from_state text,
+    to_state text NOT NULL,
+    payment_id uuid,
+    at timestamp with time zone NOT NULL,
+    terms jsonb
+);
+
+CREATE TABLE caas.vehicle_events (
+    vin text NOT NULL,
+    version integer NOT NULL,
+    event text NOT NULL,
+    from_state text,
+    to_state text NOT NULL,
+    order_id uuid,
+    at timestamp with time zone NOT NULL
+);
+
+CREATE VIEW caas.company_events AS
+ SELECT e.at,
+    'payment'::text AS source,
+    (e.payment_id)::text AS subject,
+    e.seq,
+    ('payment.'::text || TRIM(BOTH '_'::text FROM regexp_replace(lower(e.event), '[^a-z0-9]+'::text, '_'::text, 'g'::text))) AS type,
+    e.to_state AS state,
+    e.from_state AS before,
+    p.type AS of_type,
+    p.subject AS about,
+    p.customer,
+    o.dealership
+   FROM ((caas.payment_events e
+     JOIN caas.payments p ON ((p.id = e.payment_id)))
+     LEFT JOIN caas.orders o ON (((o.id = p.subject) AND (p.type = ANY (ARRAY['reservation'::text, 'final'::text])))))
+UNION ALL
+ SELECT e.at,
+    'order'::text AS source,
+    (e.order_id)::text AS subject,
+    e.version AS seq,
+    ('order.'::text || TRIM(BOTH '_'::text FROM regexp_replace(lower(e.event), '[^a-z0-9]+'::text, '_'::text, 'g'::text))) AS type,
+    e.to_state AS state,
+    e.from_state AS before,
+    NULL::text AS of_type,
+    e.order_id AS about,
+    o.customer,
+    o.dealership
+   FROM (caas.order_events e
+     JOIN caas.orders o ON ((o.id = e.order_id)))
+UNION ALL
+ SELECT e.at,
+    'subscription'::text AS source,
+    (e.subscription)::text AS subject,
+    e.version AS seq,
+    ('subscription.'::text || TRIM(BOTH '_'::text FROM regexp_replace(lower(e.event), '[^a-z0-9]+'::text, '_'::text, 'g'::text))) AS type,
+    e.to_state AS state,
+    e.from_state AS before,
+    s.service AS of_type,
+    e.subscription AS about,
+    s.customer,
+    NULL::text AS dealership
+   FROM (caas.subscription_events e
+     JOIN caas.subscriptions s ON ((s.id = e.subscription)))
+UNION ALL
+ SELECT e.at,
+    'vehicle'::text AS source,
+    e.vin AS subject,
+    e.version AS seq,
+    ('vehicle.'::text || TRIM(BOTH '_'::text FROM regexp_replace(lower(e.event), '[^a-z0-9]+'::text, '_'::text, 'g'::text))) AS type,
+    e.to_state AS state,
+    e.from_state AS before,
+    NULL::text AS of_type,
+    e.order_id AS about,
+    NULL::uuid AS customer,
+    NULL::text AS dealership
+   FROM caas.vehicle_events e
+UNION ALL
+ SELECT i.issued_at AS at,
+    'document'::text AS source,
+    (i.id)::text AS subject,
+    1 AS seq,
+    'document.issued'::text AS type,
+    'issued'::text AS state,
+    NULL::text AS before,
+    i.kind AS of_type,
+    i.subject AS about,
+    i.customer,
+    o.dealership
+   FROM (caas.invoices i
+     LEFT JOIN caas.orders o ON ((o.id = i.subject)));
 
 CREATE TABLE caas.credit_note_decisions (
     id uuid NOT NULL,
@@ -2289,6 +2488,21 @@ CREATE TABLE caas.entitlements (
 )
 WITH (fillfactor='70');
 
+CREATE TABLE caas.event_subscriptions (
+    id uuid NOT NULL,
+    url text NOT NULL,
+    types text[] DEFAULT '{}'::text[] NOT NULL,
+    secret text NOT NULL,
+    created_by text NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    ended_at timestamp with time zone,
+    CONSTRAINT event_subscriptions_check CHECK ((ended_at >= created_at)),
+    CONSTRAINT event_subscriptions_created_by_check CHECK (((length(created_by) >= 1) AND (length(created_by) <= 200))),
+    CONSTRAINT event_subscriptions_secret_check CHECK ((secret ~ '^whsec_[A-Za-z0-9+/]{32,86}=*$'::text)),
+    CONSTRAINT event_subscriptions_types_check CHECK ((cardinality(types) <= 50)),
+    CONSTRAINT event_subscriptions_url_check CHECK (((url ~ '^https?://'::text) AND (length(url) <= 500)))
+);
+
 CREATE TABLE caas.fee_terms (
     gateway text NOT NULL,
     method text NOT NULL,
@@ -2411,46 +2625,6 @@ CREATE TABLE caas.invoice_series (
     CONSTRAINT invoice_series_next_check CHECK ((next > 0)),
     CONSTRAINT invoice_series_series_check CHECK ((series ~ '^([A-Z0-9]{1,6}-)?[ARSV]?[0-9]{4}$'::text))
 );
-
-CREATE TABLE caas.payments (
-    id uuid NOT NULL,
-    type text NOT NULL,
-    subject uuid NOT NULL,
-    customer uuid NOT NULL,
-    amount bigint NOT NULL,
-    currency text NOT NULL,
-    payment_method text,
-    return_url text,
-    state text NOT NULL,
-    came_from text,
-    outcome text DEFAULT 'known'::text NOT NULL,
-    version integer NOT NULL,
-    event_hash bytea NOT NULL,
-    decline_code text,
-    gateway_transaction_id text,
-    hosted_page_url text,
-    capture_before timestamp with time zone,
-    authorised_amount bigint DEFAULT 0 NOT NULL,
-    captured_amount bigint DEFAULT 0 NOT NULL,
-    settled_amount bigint DEFAULT 0 NOT NULL,
-    refunded_amount bigint DEFAULT 0 NOT NULL,
-    disputed_amount bigint DEFAULT 0 NOT NULL,
-    created_at timestamp with time zone NOT NULL,
-    updated_at timestamp with time zone NOT NULL,
-    live boolean GENERATED ALWAYS AS ((state <> ALL (ARRAY['Failed'::text, 'Voided'::text, 'Refunded'::text]))) STORED NOT NULL,
-    CONSTRAINT given_back_within_captured CHECK (((refunded_amount + disputed_amount) <= captured_amount)),
-    CONSTRAINT payments_amount_check CHECK ((amount > 0)),
-    CONSTRAINT payments_check CHECK (((authorised_amount >= 0) AND (authorised_amount <= amount))),
-    CONSTRAINT payments_check1 CHECK (((captured_amount >= 0) AND (captured_amount <= amount))),
-    CONSTRAINT payments_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
-    CONSTRAINT payments_disputed_amount_check CHECK ((disputed_amount >= 0)),
-    CONSTRAINT payments_outcome_check CHECK ((outcome = ANY (ARRAY['known'::text, 'unknown'::text]))),
-    CONSTRAINT payments_refunded_amount_check CHECK ((refunded_amount >= 0)),
-    CONSTRAINT payments_settled_amount_check CHECK ((settled_amount >= 0)),
-    CONSTRAINT payments_type_check CHECK ((type = ANY (ARRAY['reservation'::text, 'final'::text, 'service'::text, 'subscription'::text]))),
-    CONSTRAINT settled_within_captured CHECK ((settled_amount <= captured_amount))
-)
-WITH (fillfactor='60');
 
 CREATE TABLE caas.services (
     code text NOT NULL,
@@ -2807,16 +2981,6 @@ CREATE TABLE caas.order_arrows (
     to_state text NOT NULL
 );
 
-CREATE TABLE caas.order_events (
-    order_id uuid NOT NULL,
-    version integer NOT NULL,
-    event text NOT NULL,
-    from_state text,
-    to_state text NOT NULL,
-    at timestamp with time zone NOT NULL,
-    terms jsonb
-);
-
 CREATE TABLE caas.outcome_decisions (
     id uuid NOT NULL,
     payment_id uuid NOT NULL,
@@ -2866,18 +3030,6 @@ CREATE VIEW caas.output_tax AS
      JOIN caas.tax_rates r ON ((r.id = t.rate)))
   WHERE (('output_vat'::text = e.debit) OR ('output_vat'::text = e.credit))
   GROUP BY t.market, r.goods, r.name, r.category, r.basis_points, (to_char((t.supplied_on)::timestamp with time zone, 'YYYY-MM'::text)), e.currency;
-
-CREATE TABLE caas.payment_events (
-    payment_id uuid NOT NULL,
-    seq integer NOT NULL,
-    event text NOT NULL,
-    from_state text,
-    to_state text NOT NULL,
-    source text NOT NULL,
-    facts jsonb NOT NULL,
-    at timestamp with time zone NOT NULL,
-    hash bytea NOT NULL
-);
 
 CREATE TABLE caas.processes (
     id integer NOT NULL,
@@ -3264,17 +3416,6 @@ CREATE TABLE caas.subscription_arrows (
     to_state text NOT NULL
 );
 
-CREATE TABLE caas.subscription_events (
-    subscription uuid NOT NULL,
-    version integer NOT NULL,
-    event text NOT NULL,
-    from_state text,
-    to_state text NOT NULL,
-    payment_id uuid,
-    at timestamp with time zone NOT NULL,
-    terms jsonb
-);
-
 ALTER TABLE caas.tax_rates ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME caas.tax_rates_id_seq
     START WITH 1
@@ -3337,16 +3478,6 @@ CREATE TABLE caas.vehicle_assignments (
     ended_because text,
     CONSTRAINT vehicle_assignments_check CHECK ((active = (until IS NULL))),
     CONSTRAINT vehicle_assignments_check1 CHECK ((active = (ended_because IS NULL)))
-);
-
-CREATE TABLE caas.vehicle_events (
-    vin text NOT NULL,
-    version integer NOT NULL,
-    event text NOT NULL,
-    from_state text,
-    to_state text NOT NULL,
-    order_id uuid,
-    at timestamp with time zone NOT NULL
 );
 
 CREATE TABLE caas.vehicle_models (
@@ -3503,6 +3634,9 @@ ALTER TABLE ONLY caas.entitlements
 
 ALTER TABLE ONLY caas.entitlements
     ADD CONSTRAINT entitlements_vin_service_key UNIQUE (vin, service);
+
+ALTER TABLE ONLY caas.event_subscriptions
+    ADD CONSTRAINT event_subscriptions_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY caas.fee_terms
     ADD CONSTRAINT fee_terms_pkey PRIMARY KEY (gateway, provider, method, kind, valid_from, kept_at);
@@ -4384,6 +4518,10 @@ CREATE TRIGGER never_removed BEFORE DELETE OR TRUNCATE ON caas.entitlements FOR 
 
 ALTER TABLE caas.entitlements ENABLE ALWAYS TRIGGER never_removed;
 
+CREATE TRIGGER never_removed BEFORE DELETE OR TRUNCATE ON caas.event_subscriptions FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
+
+ALTER TABLE caas.event_subscriptions ENABLE ALWAYS TRIGGER never_removed;
+
 CREATE TRIGGER never_removed BEFORE DELETE OR TRUNCATE ON caas.gateway_claims FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
 
 ALTER TABLE caas.gateway_claims ENABLE ALWAYS TRIGGER never_removed;
@@ -4511,6 +4649,10 @@ ALTER TABLE caas.discrepancy_resolutions ENABLE ALWAYS TRIGGER not_of_a_sealed_d
 CREATE TRIGGER not_of_a_sealed_day_either AFTER UPDATE ON caas.quarantined_lines REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_lines_of_sealed_day();
 
 ALTER TABLE caas.quarantined_lines ENABLE ALWAYS TRIGGER not_of_a_sealed_day_either;
+
+CREATE TRIGGER only_ends BEFORE UPDATE ON caas.event_subscriptions FOR EACH ROW WHEN ((((((((new.id IS DISTINCT FROM old.id) OR (new.url IS DISTINCT FROM old.url)) OR (new.types IS DISTINCT FROM old.types)) OR (new.secret IS DISTINCT FROM old.secret)) OR (new.created_by IS DISTINCT FROM old.created_by)) OR (new.created_at IS DISTINCT FROM old.created_at)) OR (old.ended_at IS NOT NULL))) EXECUTE FUNCTION caas.refuse_other_subscriber();
+
+ALTER TABLE caas.event_subscriptions ENABLE ALWAYS TRIGGER only_ends;
 
 CREATE TRIGGER only_ends BEFORE UPDATE ON caas.usage_disputes FOR EACH ROW WHEN (((old.ended_at IS NOT NULL) OR ((((((old.id IS DISTINCT FROM new.id) OR (old.subscription IS DISTINCT FROM new.subscription)) OR (old.source_id IS DISTINCT FROM new.source_id)) OR (old.because IS DISTINCT FROM new.because)) OR (old.opened_by IS DISTINCT FROM new.opened_by)) OR (old.opened_at IS DISTINCT FROM new.opened_at)))) EXECUTE FUNCTION caas.refuse_other_usage_dispute();
 
@@ -4888,6 +5030,8 @@ GRANT ALL ON FUNCTION caas.end_term(p_term uuid, p_because text) TO caas_app;
 
 GRANT ALL ON FUNCTION caas.event_digest(before bytea, payment_id uuid, seq integer, event text, to_state text, source text, facts jsonb, at timestamp with time zone) TO caas_app;
 
+GRANT ALL ON FUNCTION caas.events_are_whole_until() TO caas_app;
+
 GRANT ALL ON FUNCTION caas.follow_subscription() TO caas_app;
 
 GRANT ALL ON FUNCTION caas.forget_buyers() TO caas_app;
@@ -4921,6 +5065,8 @@ GRANT ALL ON FUNCTION caas.may_still_be_sold(p_service_order uuid) TO caas_app;
 GRANT ALL ON FUNCTION caas.money_out(p_payment uuid) TO caas_app;
 
 GRANT ALL ON FUNCTION caas.move_payments(p_moves jsonb) TO caas_app;
+
+GRANT ALL ON FUNCTION caas.moved_by_disputes(p_payment uuid, p_currency text) TO caas_app;
 
 GRANT ALL ON FUNCTION caas.names_of_dead(p_processes integer[]) TO caas_app;
 
@@ -4996,6 +5142,8 @@ GRANT ALL ON FUNCTION caas.refuse_other_run() TO caas_app;
 
 GRANT ALL ON FUNCTION caas.refuse_other_scopes() TO caas_app;
 
+GRANT ALL ON FUNCTION caas.refuse_other_subscriber() TO caas_app;
+
 GRANT ALL ON FUNCTION caas.refuse_other_subscription() TO caas_app;
 
 GRANT ALL ON FUNCTION caas.refuse_other_term() TO caas_app;
@@ -5058,6 +5206,18 @@ GRANT SELECT,INSERT,UPDATE ON TABLE caas.cases TO caas_app;
 
 GRANT SELECT ON TABLE caas.clock TO caas_app;
 
+GRANT SELECT ON TABLE caas.order_events TO caas_app;
+
+GRANT SELECT ON TABLE caas.payment_events TO caas_app;
+
+GRANT SELECT ON TABLE caas.payments TO caas_app;
+
+GRANT SELECT ON TABLE caas.subscription_events TO caas_app;
+
+GRANT SELECT ON TABLE caas.vehicle_events TO caas_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.company_events TO caas_app;
+
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.credit_note_decisions TO caas_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.customers TO caas_app;
@@ -5096,6 +5256,8 @@ GRANT SELECT ON TABLE caas.entitlement_terms TO caas_app;
 
 GRANT SELECT ON TABLE caas.entitlements TO caas_app;
 
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.event_subscriptions TO caas_app;
+
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.fee_terms TO caas_app;
 
 GRANT SELECT,INSERT ON TABLE caas.gateway_calls TO caas_app;
@@ -5117,8 +5279,6 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE caas.idempotency_keys TO caas_app;
 GRANT SELECT,INSERT ON TABLE caas.identified_lines TO caas_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.invoice_series TO caas_app;
-
-GRANT SELECT ON TABLE caas.payments TO caas_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.services TO caas_app;
 
@@ -5152,15 +5312,11 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE caas.open_work TO caas_app;
 
 GRANT SELECT ON TABLE caas.order_arrows TO caas_app;
 
-GRANT SELECT ON TABLE caas.order_events TO caas_app;
-
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.outcome_decisions TO caas_app;
 
 GRANT SELECT ON TABLE caas.payment_taxes TO caas_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.output_tax TO caas_app;
-
-GRANT SELECT ON TABLE caas.payment_events TO caas_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.processes TO caas_app;
 
@@ -5204,8 +5360,6 @@ GRANT SELECT,INSERT,UPDATE ON TABLE caas.staff_links TO caas_app;
 
 GRANT SELECT ON TABLE caas.subscription_arrows TO caas_app;
 
-GRANT SELECT ON TABLE caas.subscription_events TO caas_app;
-
 GRANT USAGE ON SEQUENCE caas.tax_rates_id_seq TO caas_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.tax_settings TO caas_app;
@@ -5217,8 +5371,6 @@ GRANT SELECT,INSERT,UPDATE ON TABLE caas.usage_records TO caas_app;
 GRANT SELECT ON TABLE caas.vehicle_arrows TO caas_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.vehicle_assignments TO caas_app;
-
-GRANT SELECT ON TABLE caas.vehicle_events TO caas_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.vehicle_models TO caas_app;
 

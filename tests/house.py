@@ -33,6 +33,7 @@ from caas.rules.pace import Pace
 from caas.rules.payment_states import PaymentState
 from caas.rules.settlement_fees import FeeTerms
 from caas.rules.vehicle_signatures import SignedWord
+from caas.service_catalog.subscriptions import WithdrawnSubscription
 from caas.settings import Market
 from caas_simulators import order_partners, payment_gateway
 from caas_simulators.gateway_store import Terms
@@ -186,7 +187,7 @@ async def standing(
     channel: NotificationChannel | None = None,
     capabilities: Capabilities = CAPABILITIES,
 ) -> AsyncIterator[House]:
-    """Build a house and take it down afterwards."""
+    """Build a house, in which each day of a subscription is paid, and take it down afterwards."""
     fleet = Fleet(1, command_keys=KNOWN_TO_VEHICLES, clock=Clock(scale))
     letterbox = Letterbox()
     async with AsyncExitStack() as stack:
@@ -219,6 +220,7 @@ async def standing(
                 public_url="http://caas.example",
                 folder=Path(stack.enter_context(TemporaryDirectory())),
                 fees=fees,
+                withdrawn_subscription=WithdrawnSubscription.PROPORTIONAL,
             ),
         )
         await platform.ota_activation_engine.start()

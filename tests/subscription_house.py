@@ -50,7 +50,7 @@ from caas.rules.pace import Pace
 from caas.rules.payment_states import PaymentState
 from caas.service_catalog import ServiceCatalog
 from caas.service_catalog.subscription_delivery import SubscriptionDelivery
-from caas.service_catalog.subscriptions import Subscriptions
+from caas.service_catalog.subscriptions import Subscriptions, WithdrawnSubscription
 from caas.service_catalog.usage import Usage
 from caas_simulators import payment_gateway
 from caas_simulators.gateway_world import GatewaySettings
@@ -279,16 +279,21 @@ async def _nothing_of_ours(*_: object) -> Answer:
 
 @asynccontextmanager
 async def standing(
-    database: Database, *, scale: float = TIME_SCALE, dunning: DunningPolicy | None = None
+    database: Database,
+    *,
+    scale: float = TIME_SCALE,
+    dunning: DunningPolicy | None = None,
+    withdrawn: WithdrawnSubscription = WithdrawnSubscription.PROPORTIONAL,
 ) -> AsyncIterator[SubscriptionHouse]:
-    """Build a house and take it down afterwards."""
+    """Build a house and take it down afterwards; each day is paid, unless `withdrawn` says not."""
     fleet, letterbox = Fleet(1, command_keys=KNOWN_TO_VEHICLES, clock=Clock(scale)), Letterbox()
     async with payment_gateway.running(GatewaySettings(seed=1, time_scale=scale)) as (server, _):
         link = InProcessVehicleLink(
             fleet, now=_now, command_keys=COMMAND_KEYS, on_refused=lambda *_: None
         )
         http = HttpClient(server.url, partner="gateway", api_key=Secret("sk_simulated"))
-        house = _built(database, SeedContractGateway(http), link, letterbox, Pace(scale), dunning)
+        house = _built(database, SeedContractGateway(http), link, letterbox, Pace(scale), dunning,
+                       withdrawn)  # fmt: skip
         house.gateway_url, house.fleet = server.url, fleet
         await house.ota.start()
         try:
@@ -302,13 +307,14 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _built(  # the composition root of these tests
+def _built(  # noqa: PLR0913, PLR0917  # the composition root of these tests
     database: Database,
     gateway: SeedContractGateway,
     link: InProcessVehicleLink,
     letterbox: Letterbox,
     pace: Pace,
     dunning: DunningPolicy | None,
+    withdrawn: WithdrawnSubscription,
 ) -> SubscriptionHouse:
     books = opened(database)
     open_work = OpenWork(books.work, books.cases, pace)
@@ -330,7 +336,7 @@ def _built(  # the composition root of these tests
     ota = OtaActivationEngine(books=books, link=link, pace=pace, alert=notifications.alert)
     delivery = SubscriptionDelivery(books=books, ota_activation_engine=ota, tell=notifications.tell)
     subscriptions = Subscriptions(
-        books=books, service_catalog=catalog, delivery=delivery, pace=pace
+        books=books, service_catalog=catalog, delivery=delivery, pace=pace, withdrawn=withdrawn
     )
     charges = Charges(books, gateway, pace=pace, alert=notifications.alert)
     payment = SubscriptionPayment(

@@ -19,6 +19,7 @@ from caas.billing_database.books import Books
 from caas.billing_database.connection import Database
 from caas.billing_database.webhook_inbox import WebhookInbox
 from caas.erasure import Erasure
+from caas.event_delivery import EventDelivery
 from caas.ground import Ground, Observed, Partners, Terms, laid
 from caas.history_keeping import HistoryKeeping
 from caas.law_watch import LawWatch
@@ -74,6 +75,7 @@ class Platform:
     observed: Observed
     erasure: Erasure
     access_links: AccessLinks
+    event_delivery: EventDelivery
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,17 +109,18 @@ def assemble(database: Database, partners: Partners, terms: Terms) -> Platform:
     flows = _flows(ground)
     settlement, disputes = _settlement(ground, flows)
     payments = _payment_processing(ground, flows, settlement, disputes)
-    reconciliation = _reconciliation(ground, flows, (settlement, disputes), payments, partners)
+    reconciliation = _reconciliation(ground, flows, settlement, payments, partners)
     billing, issuing = _billing(ground, flows), _issuing(ground)
     invoices, erasure = _invoices(ground, payments, issuing), _erasure(ground, issuing)
     access_links = AccessLinks(
         books=ground.books, notifications=ground.notifications, public_url=terms.public_url
     )
     law_watch = LawWatch(books=ground.books, alert=ground.notifications.alert)
+    event_delivery = EventDelivery(ground.books, alert=ground.notifications.alert, pace=terms.pace)
     for room in (
         ground.notifications, ground.order_management, ground.ota_activation_engine, payments,
         reconciliation, flows.subscription, billing, invoices, issuing, law_watch, erasure,
-        ground.history_keeping, access_links,
+        ground.history_keeping, access_links, event_delivery,
         PartnerWebhooks(inbox=WebhookInbox(database), order_management=ground.order_management),
     ):  # fmt: skip
         room.register(ground.open_work)
@@ -140,6 +143,7 @@ def assemble(database: Database, partners: Partners, terms: Terms) -> Platform:
         observed=ground.observed,
         erasure=erasure,
         access_links=access_links,
+        event_delivery=event_delivery,
     )
 
 
@@ -246,17 +250,15 @@ def _issuing(ground: Ground) -> Issuing:
 def _reconciliation(
     ground: Ground,
     flows: _Flows,
-    money: tuple[Settlement, Disputes],
+    settlement: Settlement,
     payments: PaymentProcessing,
     partners: Partners,
 ) -> Reconciliation:
-    settlement, disputes = money
     return Reconciliation(
         books=ground.books,
         gateway=ground.gateway,
         charges=flows.charges,
         settlement=settlement,
-        disputes=disputes,
         void=payments.void_payment,
         alert=ground.notifications.alert,
         pace=ground.terms.pace,

@@ -13,7 +13,8 @@ from typing import Final, Protocol, TypeVar
 from uuid import UUID
 
 from caas.billing_database.actors import Actor, may_approve
-from caas.billing_database.connection import Connection
+from caas.billing_database.connection import Connection, Database
+from caas.billing_database.free_text import refuse_identifying, refuse_personal_data
 from caas.errors import ConflictError, RefusedError
 from caas.rules.card_numbers import contains_card_number
 
@@ -94,11 +95,25 @@ def checked_note(text: str) -> str:
 
     Raises:
         NoteRefusedError: it is empty, too long, or holds a card number.
+        PersonalDataRefusedError: it says who somebody is.
     """
     stripped = text.strip()
     if not 0 < len(stripped) <= NOTE_CHARS_MAX or contains_card_number(stripped):
         raise NoteRefusedError
+    refuse_identifying(stripped)
     return stripped
+
+
+async def checked_note_about(by: Database, about: UUID, text: str) -> str:
+    """Return a note about what `about` leads to, as `checked_note` does.
+
+    Raises:
+        NoteRefusedError: it is empty, too long, or holds a card number.
+        PersonalDataRefusedError: it says who somebody is, such as the customer.
+    """
+    note = checked_note(text)
+    await refuse_personal_data(by, about, note)
+    return note
 
 
 async def approve(

@@ -37,7 +37,7 @@ from caas.rules.settlement_fees import FeeTerms
 from caas.rules.settlement_polls import PollTerms
 from caas.service_catalog import ServiceCatalog
 from caas.service_catalog.subscription_delivery import SubscriptionDelivery
-from caas.service_catalog.subscriptions import Subscriptions
+from caas.service_catalog.subscriptions import Subscriptions, WithdrawnSubscription
 from caas.settings import Market
 
 
@@ -63,7 +63,7 @@ class Terms:
     theirs, None for nowhere; `fees` are those agreed with the gateway, None for none; `heads` sign
     and keep the history's, None to make none; `polls` say when the gateway is asked about
     settlements;
-    `deposit_on_loss` is the policy of decision 21.
+    `deposit_on_loss` is the policy of decision 21, `withdrawn_subscription` that of decision 141.
     """
 
     market: Market
@@ -75,6 +75,7 @@ class Terms:
     polls: PollTerms = dataclasses.field(default_factory=PollTerms)
     drop_folder: Path | None = None
     deposit_on_loss: DepositOnLoss = DepositOnLoss.HOLD
+    withdrawn_subscription: WithdrawnSubscription = WithdrawnSubscription.FREE
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,11 +128,7 @@ def laid(database: Database, partners: Partners, terms: Terms) -> Ground:
     ota = OtaActivationEngine(
         books=books, link=observed.vehicles, pace=terms.pace, alert=notifications.alert
     )
-    delivery = SubscriptionDelivery(
-        books=books,
-        ota_activation_engine=ota,
-        tell=notifications.tell,
-    )
+    delivery = SubscriptionDelivery(books=books, ota_activation_engine=ota, tell=notifications.tell)
     return Ground(
         books=books,
         open_work=OpenWork(books.work, books.cases, terms.pace),
@@ -143,7 +140,11 @@ def laid(database: Database, partners: Partners, terms: Terms) -> Ground:
         order_management=_order_management(books, partners, terms, notifications, refunds),
         service_catalog=catalog,
         subscriptions=Subscriptions(
-            books=books, service_catalog=catalog, delivery=delivery, pace=terms.pace
+            books=books,
+            service_catalog=catalog,
+            delivery=delivery,
+            pace=terms.pace,
+            withdrawn=terms.withdrawn_subscription,
         ),
         subscription_delivery=delivery,
         ota_activation_engine=ota,

@@ -165,6 +165,7 @@ def _api(platform: Platform, settings: Settings, signs: VitalSigns) -> FrontDoor
         billing=platform.billing,
         invoices=platform.invoices,
         erasure=platform.erasure,
+        event_delivery=platform.event_delivery,
     )
     adapter, partner_secrets = ADAPTERS[settings.gateway_adapter], settings.partner_webhook_secrets
     return build_api(

@@ -174,6 +174,7 @@ def rooms_of(house: House) -> Rooms:
         billing=house.platform.billing,
         invoices=house.platform.invoices,
         erasure=house.platform.erasure,
+        event_delivery=house.platform.event_delivery,
     )
 
 

@@ -134,15 +134,19 @@ async def test_lists_show_a_narrowed_key_its_own_and_refuse_to_show_others(world
         assert (asked.status, asked.json["code"]) == (403, "not_yours"), path
 
 
-async def test_a_dealership_lists_payments_of_one_of_its_orders_only(world: World) -> None:
+async def test_a_dealership_lists_payments_of_its_orders_only(world: World) -> None:
     of_order = f"/v1/payments?subject={world.order['id']}"
 
     everything = await world.as_somebody("GET", "/v1/payments", dealership="Madrid")
     own = await world.as_somebody("GET", of_order, dealership="Madrid")
     others = await world.as_somebody("GET", of_order, dealership="Vigo")
+    elsewhere = await world.as_somebody("GET", "/v1/payments", dealership="Vigo")
 
-    assert (everything.status, others.status) == (403, 404)
+    assert (everything.status, others.status) == (200, 404)
     assert len(own.json["data"]) == 1
+    assert own.json["data"][0] in everything.json["data"]
+    assert {one["subject"] for one in everything.json["data"]} == {world.order["id"]}
+    assert elsewhere.json["data"] == []
 
 
 async def test_nobody_buys_or_charges_in_anothers_name(world: World) -> None:
@@ -189,7 +193,8 @@ LOOKS_WHOSE: Final[dict[str, str]] = {
     "initiateSubscriptionPayment": "refused: an invoice is charged by Billing",
     "voidPayment": "the payment's customer or order",
     "queryPaymentStatus": "the payment's customer or order",
-    "listPayments": "the customer asked for, or the order",
+    "listPayments": "the customer's, or those of the dealership's orders",
+    "listEvents": "the customer's, or those of the dealership's orders",
     "recordSettlement": "the payment's customer or order, and then refused",
     "confirmDelivery": "the payment's customer or order",
     "refundPayment": "the payment's customer or order; refused to customers",

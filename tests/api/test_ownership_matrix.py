@@ -164,6 +164,48 @@ async def test_a_key_for_everybody_sees_whatever_its_scope_reads(market: Market)
         assert (await market.asks("any", "GET", path)).status == 200, thing
 
 
+async def test_each_key_lists_its_own_payments_and_no_others(market: Market) -> None:
+    def payments(*names: str) -> set[str]:
+        return {market.things[name].rpartition("/")[2] for name in names}
+
+    of_sale = payments("reservation payment", "final payment")
+    of_services = payments("service payment")
+    listed = {
+        who: {one["id"] for one in (await market.asks(who, "GET", "/v1/payments")).json["data"]}
+        for who in RESTRICTED
+    }
+    of_car = {
+        who: {
+            one["id"]
+            for one in (await market.asks(who, "GET", f"/v1/payments?vin={CAR_OF_X}")).json["data"]
+        }
+        for who in RESTRICTED
+    }
+
+    assert listed["dealership A"] == of_car["dealership A"] == of_sale
+    assert of_car["customer X"] >= of_sale | of_services
+    assert listed["customer X"] == of_car["customer X"]
+    assert of_car["customer Y"] == of_car["dealership B"] == set()
+    assert not (listed["customer Y"] | listed["dealership B"]) & listed["customer X"]
+
+
+async def test_each_key_reads_its_own_events_and_no_others(market: Market) -> None:
+    def ids(*names: str) -> set[str]:
+        return {market.things[name].rpartition("/")[2] for name in names}
+
+    seen: dict[str, set[str]] = {}
+    for who in RESTRICTED:
+        page = (await market.asks(who, "GET", "/v1/events?limit=100")).json
+        seen[who] = {
+            str(one["data"].get(thing)) for one in page["data"] for thing in ("payment", "order")
+        } - {"None"}
+
+    assert seen["dealership A"] == ids("order", "reservation payment", "final payment")
+    assert seen["customer X"] >= ids("order", "reservation payment", "service payment")
+    assert not seen["customer Y"] & seen["customer X"]
+    assert not seen["dealership B"] & seen["dealership A"]
+
+
 WAYS: Final = {
     "created": 200, "bought there": 200, "bought there and withdrew": 200,
     "named in an unpaid order": 404, "named in a failed payment": 404, "nothing": 404,

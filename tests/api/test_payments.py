@@ -18,6 +18,8 @@ from tests.api.conftest import ASLEEP, SOMEBODYS_PAYMENT, Doors, Reply
 from tests.house import VIN
 from tests.people import employed, key_of
 
+OTHER_CAR = "WVWZZZ1JZXW000002"
+
 
 async def wanted(
     doors: Doors, method: str | None = "pm_ok", *, vin: str = VIN
@@ -408,10 +410,35 @@ async def test_lists_are_filtered_by_subject_and_state(doors: Doors) -> None:
     assert [payment["id"] for payment in of_subject] == [declined["id"]]
 
 
+async def test_lists_are_filtered_by_everything_the_interface_names(doors: Doors) -> None:
+    declined = (await pays(doors, "pm_declined")).json["payment"]
+    here = await doors.house.settled()
+    await doors.house.car(OTHER_CAR)
+    there = await doors.house.buys(vin=OTHER_CAR)
+    before, after = "2000-01-01T00:00:00Z", "2100-01-01T00:00:00%2B01:00"
+
+    async def found(query: str) -> set[str]:
+        answer = await doors.get(f"/v1/payments?{query}")
+        assert answer.status == 200, answer.body
+        return {payment["id"] for payment in answer.json["data"]}
+
+    every = {declined["id"], str(here.id), str(there.id)}
+    assert await found("type=service&outcome=known") == every
+    assert await found("type=final") == await found("outcome=unknown") == set()
+    assert await found(f"vin={VIN}&state=Settled") == {str(here.id)}
+    assert await found(f"vin={OTHER_CAR}") == {str(there.id)}
+    assert await found(f"vin={OTHER_CAR}&created_to={before}") == set()
+    assert await found(f"created_from={before}&created_to={after}") == every
+    assert await found(f"customer={here.customer}&created_from={before}") == {str(here.id)}
+    assert await found("created_from=0001-01-01T00:00:00Z&type=service") == every
+
+
 @pytest.mark.parametrize(
     "query",
     ["limit=0", "limit=101", "limit=many", "state=failed", "cursor=x", "subject=1", "stat=Failed",
-     "limit=1&limit=2", "state=null", "subject=null", "limit", "&", "limit=1%00", "%ff=1"],
+     "type=car", "outcome=maybe", "created_from=yesterday", "created_to=2026-11-01T00:00:00",
+     "vin=!", "limit=1&limit=2", "state=null", "subject=null", "limit", "&", "limit=1%00",
+     "%ff=1"],
 )  # fmt: skip
 async def test_a_query_that_is_not_understood_is_refused(quiet_doors: Doors, query: str) -> None:
     answer = await quiet_doors.get(f"/v1/payments?{query}")

@@ -311,3 +311,26 @@ async def test_use_is_taken_back_disputed_and_explained_over_the_wire(doors: Doo
     assert (taken_back.status, taken_back.json["counted"]) == (201, True), taken_back.body
     assert (ended.status, ended.json["outcome"]) == (200, "cancelled")
     assert (otherwise.status, otherwise.json["code"]) == (409, "usage_dispute_ended")
+
+
+async def test_withdrawing_from_what_was_refunded_and_kept_is_a_conflict_that_says_so(
+    doors: Doors,
+) -> None:
+    order = (await buys(doors)).json
+    house, payment_id = doors.house, UUID(order["payment"])
+    await house.until(payment_id, lambda p: p.state is PaymentState.CAPTURING)
+    await house.gateway_does("settle")
+    await house.until(payment_id, lambda p: p.state is PaymentState.SETTLED)
+    refund = {"amount": 1299, "reason": "goodwill", "term": "keep"}
+    kept = await doors.post(f"/v1/payments/{payment_id}/refunds", refund, caller="operators")
+    path = f"/v1/service-orders/{order['id']}/withdrawal"
+
+    at_once = await doors.post(path, {}, caller="services")
+    await house.until(payment_id, lambda p: p.state is PaymentState.REFUNDED)
+    later = await doors.post(path, {}, caller="services")
+
+    assert kept.status in {201, 202}, kept.body
+    for answer in (at_once, later):
+        assert (answer.status, answer.json["code"]) == (409, "service_kept"), answer.body
+        assert "left on until" in answer.json["detail"]
+    assert (await doors.get(f"/v1/service-orders/{order['id']}")).json["state"] == "active"

@@ -34,6 +34,7 @@ NOTHING_HANGS_ON: Final[dict[str, str]] = {
     "recovery_codes": _IDENTITY,
     "slowed_tries": _IDENTITY,
     "audit_events": _IDENTITY,
+    "event_subscriptions": "where events are sent to; what happened stands without it",
     "clock": "the clock itself, which only tests move",
     "migrations": "every start compares it with the files",
     "law_checks": "what the laws said last time; they are asked anew",

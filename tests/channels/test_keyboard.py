@@ -85,7 +85,7 @@ async def test_a_service_is_bought_and_a_subscription_ended(
     await opens(page, page.locator("#end"), "**/end")
     await tabs_to(page, page.locator("main button.danger"))
     await keyboard.press("Enter")
-    ended = "Suscripción terminada" if tongue is SPANISH else "Subscription ended"
+    ended = "Desististe" if tongue is SPANISH else "You withdrew"
     await expect(page.get_by_role("heading", name=ended)).to_be_visible()
     assert ana.complaints == []
 

@@ -71,7 +71,9 @@ async def test_ending_a_subscription_switches_the_service_off(town: Town, ana: V
     await ana.page.locator("#end").click()
     await ana.press("Sí, terminarla")
 
-    await expect(ana.page.get_by_role("heading", name="Suscripción terminada")).to_be_visible()
+    await expect(
+        ana.page.get_by_role("heading", name="Desististe de esta suscripción")
+    ).to_be_visible()
 
     async def switched_off() -> bool | None:
         return None if town.fleet.cars[VIN].services["range-plus"].active else True

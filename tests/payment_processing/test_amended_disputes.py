@@ -35,3 +35,22 @@ async def test_the_amount_a_dispute_is_lost_at_is_what_the_books_lose(
     assert booked.get("risk_loss:dispute_excess", 0) == excess
     broken = [law.name for law in LAWS if await house.database.fetch(law.query)]
     assert broken == []
+
+
+@pytest.mark.parametrize("told", [10**18, 2599])
+async def test_no_bank_takes_more_than_any_dispute_can_come_to(house: House, told: int) -> None:
+    payment = await house.settled()
+
+    opened = await says(house, payment, OPENED, told, minute=1)
+    lost = await says(house, payment, LOST, told, minute=2)
+
+    assert (opened.state, opened.amount, opened.excess) == ("opened", 1299, 0)
+    assert (lost.state, lost.amount, lost.excess) == ("lost", 1299, 0)
+    booked = await balances(house)
+    assert booked["risk_loss:chargeback"] == 1299
+    assert "risk_loss:dispute_excess" not in booked
+    [case] = await house.platform.books.cases.listed(subject=payment.id)
+    assert case.kind == "dispute_contradiction"
+    assert str(told - 1299) in case.sentence
+    broken = [law.name for law in LAWS if await house.database.fetch(law.query)]
+    assert broken == []

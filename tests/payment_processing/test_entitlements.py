@@ -13,6 +13,7 @@ from caas.external_systems.vehicle_messages import encode_command, request_topic
 from caas.ota_activation_engine.commands import wire
 from caas.payment_processing import PaymentRequest
 from caas.payment_processing.service_withdrawal import (
+    ServiceKeptError,
     TermDecisionRequiredError,
     WithdrawalPeriodOverError,
 )
@@ -402,18 +403,21 @@ async def test_two_parts_at_once_that_leave_nothing_ask_what_becomes_of_the_term
     assert days_left(await owner.agree()) == 30
 
 
-async def test_withdrawing_from_what_was_refunded_and_kept_ends_it(owner: Owner) -> None:
+async def test_withdrawing_from_what_was_refunded_and_kept_undoes_nothing(owner: Owner) -> None:
     payment = await owner.settled(30)
     await owner.house.platform.payment_processing.refund_payment(
         payment.id, amount=payment.amount, reason="apology", key="a", requested_by="ops",
         term="keep",
     )  # fmt: skip
-    await owner.house.until(payment.id, lambda p: p.state is PaymentState.SETTLED or True)
 
-    await owner.withdraws(payment)
-
+    with pytest.raises(ServiceKeptError):
+        await owner.withdraws(payment)
     after = await owner.house.until(payment.id, lambda p: p.state is PaymentState.REFUNDED)
+    with pytest.raises(ServiceKeptError):
+        await owner.withdraws(payment)
+
     assert after.refunded_amount == payment.amount
+    assert await owner.agree() is not None
 
 
 async def test_withdrawing_from_what_the_bank_never_paid_ends_it_without_a_refund(

@@ -10,6 +10,7 @@ from caas.rules.personal_data import masked, tells_of_a_person, without_personal
     [
         "for Ana Ruiz, please", "ANA RUIZ", "ask ana@example.com", "call +34 612 345 678",
         "0034612345678", "612 345 678", "612 34 56 78", "+44 (20) 7946-0958",
+        "trip:ana.ruiz", "ANA-RUIZ_7", "anaruiz77", "Ruiz, Ana", "Aná Rúiz", "ana%40example.com",
     ],
 )  # fmt: skip
 def test_names_addresses_and_telephone_numbers_tell_of_a_person(text: str) -> None:
@@ -19,7 +20,8 @@ def test_names_addresses_and_telephone_numbers_tell_of_a_person(text: str) -> No
 @pytest.mark.parametrize(
     "text",
     [
-        "desistimiento", "ana ruizado", "invoice 2026-000123", "30 days at 12.99 EUR",
+        "desistimiento", "ana ruizado", "banana.ruiz", "ana", "invoice 2026-000123",
+        "30 days at 12.99 EUR",
         "2026-11-28T17:00:00+01:00", "01a20737-8baa-7443-b3c7-3e6890dce6ea", "WVWZZZ1JZXW000001",
         "goodwill", "settlement 20261128-0001", "123456789012", "", "at the dealership",
     ],

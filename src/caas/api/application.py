@@ -29,6 +29,7 @@ from caas.api.customers import CUSTOMER_OPERATIONS
 from caas.api.discrepancies import DISCREPANCY_OPERATIONS
 from caas.api.documentation import documentation_operations
 from caas.api.entitlements import ENTITLEMENT_OPERATIONS
+from caas.api.events import EVENT_OPERATIONS
 from caas.api.front_door import DirectCall, FrontDoor, told
 from caas.api.invoices import INVOICE_OPERATIONS
 from caas.api.metrics import Metrics
@@ -72,6 +73,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *REPORT_OPERATIONS,
     *WEBHOOK_OPERATIONS,
     *AUDIT_OPERATIONS,
+    *EVENT_OPERATIONS,
     *STATE_OPERATIONS,
     *PROBLEM_OPERATIONS,
 )

@@ -28,6 +28,7 @@ from caas.api.reconciliation import NO_CONTENT
 from caas.api.rooms import Api
 from caas.api.texts import PositiveAmount, Reason
 from caas.billing.document import Document
+from caas.billing_database.covered_notes import of_note
 from caas.billing_database.credit_note_decisions import CreditNoteProposal
 from caas.billing_database.invoices import Invoice
 from caas.rules.scopes import Scope
@@ -108,12 +109,26 @@ class ProposalAnswer(msgspec.Struct, frozen=True, kw_only=True):
     proposed_at: datetime
 
 
+class RepaymentAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the money of a credit note is, in minor units.
+
+    `given_back` by refunds, made or under way; `promised` as soon as nothing stands in the way;
+    `covered_by_loss` where a bank took it from us (chargeback) or never paid it, so that no refund
+    gives it back a second time.
+    """
+
+    given_back: int
+    promised: int
+    covered_by_loss: int
+
+
 class InvoiceAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """A document: where it stands, what it says, and what is proposed to be taken back of it."""
 
     summary: InvoiceSummary
     document: Document
     proposal: ProposalAnswer | None
+    repayment: RepaymentAnswer | None
 
 
 class CreditNoteAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -160,6 +175,15 @@ async def list_invoices(api: Api, call: Call) -> Answer:
     return answer_of(200, InvoicePage([_summary(one) for one in shown], more))
 
 
+async def _repayment(api: Api, invoice: Invoice) -> RepaymentAnswer | None:
+    note = await of_note(api.rooms.books.database, invoice.id)
+    if note is None:
+        return None
+    return RepaymentAnswer(
+        given_back=note.given_back, promised=note.promised, covered_by_loss=note.covered
+    )
+
+
 async def get_invoice(api: Api, call: Call) -> Answer:
     """Return a document as JSON, PDF or XML, whichever `Accept` prefers."""
     form = _preferred(call.headers.get(b"accept", b"*/*").decode("latin-1"))
@@ -170,6 +194,7 @@ async def get_invoice(api: Api, call: Call) -> Answer:
             summary=_summary(invoice),
             document=await api.rooms.invoices.document(invoice.id),
             proposal=_proposal(proposal) if proposal else None,
+            repayment=await _repayment(api, invoice),
         )
         return answer_of(200, answer, (b"vary", b"accept"))
     write = api.rooms.invoices.pdf if form == PDF else api.rooms.invoices.xml

@@ -36,7 +36,11 @@ VIN_PATTERN: Final = r"^(?=[0-9-]*[A-Z])[A-Z0-9][A-Z0-9-]{2,31}\Z"
 SERVICE_CODE_PATTERN: Final = r"^[a-z0-9][a-z0-9-]{0,63}\Z"
 COUNTRY_PATTERN: Final = r"^[A-Z]{2}\Z"
 MONTH_PATTERN: Final = r"^(?!0000|9999)[0-9]{4}-(0[1-9]|1[0-2])\Z"
+EVENT_ID_PATTERN: Final = r"^[0-9]{1,17}(_[a-z]{1,20}_[A-Za-z0-9-]{3,36}_[0-9]{1,9})?\Z"
+EVENT_TYPE_PATTERN: Final = r"^(payment|order|subscription|vehicle|document)(\.[a-z0-9_]{1,100})?\Z"
 IN_WORDS: Final = {
+    EVENT_ID_PATTERN: "the id of an event, or next_after of a page of them",
+    EVENT_TYPE_PATTERN: "payment, order, subscription, vehicle, document, or a type of one of them",
     CURRENCY_PATTERN: "an ISO 4217 code in capital letters, such as EUR",
     REFERENCE_PATTERN: "letters, digits and _.:-, at most 200 of them",
     URL_PATTERN: "an address that begins with http:// or https://",

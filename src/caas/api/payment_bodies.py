@@ -19,6 +19,7 @@ from caas.api.texts import (
     Currency,
     Epoch,
     Instant,
+    Moment,
     PaymentMethod,
     PositiveAmount,
     Reason,
@@ -30,6 +31,7 @@ from caas.api.texts import (
 )
 from caas.external_systems.vehicle_messages import Acknowledgement, AcknowledgementStatus, Action
 from caas.rules.payment_states import PaymentState
+from caas.rules.payment_types import PaymentType
 
 
 class InitiateBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -109,10 +111,15 @@ class DeliveryBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class PaymentQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which payments are listed."""
+    """Which payments are listed; times are half open: [created_from, created_to)."""
 
     subject: UUID | None = None
     customer: UUID | None = None
+    vin: Vin | None = None
+    type: PaymentType | None = None
     state: PaymentState | None = None
+    outcome: Literal["known", "unknown"] | None = None
+    created_from: Moment | None = None
+    created_to: Moment | None = None
     cursor: UUID | None = None
     limit: Limit = PAGE_ROWS

@@ -45,10 +45,11 @@ from caas.api.payment_steps import (
     refund_payment,
     void_payment,
 )
-from caas.api.problems import NotYoursError, Problem, RawHeader
+from caas.api.problems import Problem, RawHeader
 from caas.api.queries import QueryOf
 from caas.api.rooms import Api
 from caas.billing_database.idempotency import StoredAnswer, hashed
+from caas.billing_database.payment_search import Wanted, listed
 from caas.billing_database.payments import Payment
 from caas.payment_processing import CallerKey, PaymentRequest
 from caas.payment_processing.initiation import LivePaymentError
@@ -109,23 +110,24 @@ async def query_payment_status(api: Api, call: Call) -> Answer:
 
 
 async def list_payments(api: Api, call: Call) -> Answer:
-    """List payments, newest first; a narrowed key sees its own."""
+    """List payments, newest first; a narrowed key sees its own.
+
+    A page may hold fewer payments than the limit and go on all the same: follow `next_cursor`.
+    """
     query = LISTED.read(call.scope["query_string"])
-    customer = query.customer
-    if customer is not None:
-        refuse_other_customer(call.by, customer)
-    if call.by.dealership is not None:
-        if query.subject is None:
-            raise NotYoursError("A dealership's key lists the payments of an order: ?subject=.")
+    if query.customer is not None:
+        refuse_other_customer(call.by, query.customer)
+    if call.by.dealership is not None and query.subject is not None:
         await own_order(api.rooms, call.by, query.subject)
-    page = await api.rooms.books.payments.listed(
-        subject=query.subject, state=query.state, customer=customer or call.by.customer,
-        before=query.cursor, rows_max=query.limit + 1,
+    wanted = Wanted(
+        subject=query.subject, customer=query.customer or call.by.customer, vin=query.vin,
+        dealership=call.by.dealership, payment_type=query.type, state=query.state,
+        outcome=query.outcome, since=query.created_from, until=query.created_to,
     )  # fmt: skip
-    shown = page[: query.limit]
-    more = str(shown[-1].id) if len(page) > query.limit else None
+    page = await listed(api.rooms.books.database, wanted, below=query.cursor, rows_max=query.limit)
+    told = [payment_summary(payment) for payment in page.payments]
     return answer_of(
-        200, PaymentPage(data=[payment_summary(payment) for payment in shown], next_cursor=more)
+        200, PaymentPage(data=told, next_cursor=str(page.below) if page.below else None)
     )
 
 

@@ -1,4 +1,4 @@
-"""Refuses text that says who a customer is, where it would go into books that are never changed.
+"""Refuses text of a call that says who a customer is (`caas.billing_database.free_text`).
 
 Rule a change must keep: every free text of a call about a customer's payment, order or use passes
 here before it is written; a name and an address are told in the customer's own fields alone.
@@ -6,18 +6,8 @@ here before it is written; a name and an address are told in the customer's own 
 
 from uuid import UUID
 
-from caas.api.problems import CallRefusedError
 from caas.api.rooms import Rooms
-from caas.rules.personal_data import tells_of_a_person
-
-
-class PersonalDataRefusedError(CallRefusedError):
-    """A text names the customer, an e-mail address or a telephone number; send ids instead.
-
-    It would be kept in books that nobody can change, also after the customer is erased.
-    """
-
-    code = "personal_data_refused"
+from caas.billing_database import free_text
 
 
 async def refuse_personal_data(rooms: Rooms, customer: UUID, *texts: str | None) -> None:
@@ -25,9 +15,5 @@ async def refuse_personal_data(rooms: Rooms, customer: UUID, *texts: str | None)
 
     Raises:
         PersonalDataRefusedError: one does.
-        CustomerNotFoundError: no customer has this id.
     """
-    known = await rooms.order_management.customer(customer)
-    for text in texts:
-        if text and tells_of_a_person(text, name=known.name, email=known.email):
-            raise PersonalDataRefusedError
+    await free_text.refuse_personal_data(rooms.books.database, customer, *texts)

@@ -15,6 +15,7 @@ from caas.billing_database.books import Books
 from caas.billing_database.readiness import Readiness
 from caas.billing_database.webhook_inbox import WebhookInbox
 from caas.erasure import Erasure
+from caas.event_delivery import EventDelivery
 from caas.external_systems.webhook_signatures import Verifier
 from caas.order_management import OrderManagement
 from caas.ota_activation_engine import OtaActivationEngine
@@ -40,6 +41,7 @@ class Rooms:
     billing: Billing
     invoices: Invoices
     erasure: Erasure
+    event_delivery: EventDelivery
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

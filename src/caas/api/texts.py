@@ -13,6 +13,8 @@ from msgspec import Meta
 from caas.api.patterns import (
     CURRENCY_PATTERN,
     EMAIL_PATTERN,
+    EVENT_ID_PATTERN,
+    EVENT_TYPE_PATTERN,
     INSTANT_PATTERN,
     LANGUAGE_CODE_PATTERN,
     LANGUAGE_PATTERN,
@@ -56,6 +58,22 @@ ReturnUrl = Annotated[
         max_length=2000,
         pattern=URL_PATTERN,
         description="Where the gateway's page sends the customer back to: host, port and path.",
+    ),
+]
+CallbackUrl = Annotated[
+    str,
+    Meta(
+        max_length=500,
+        pattern=URL_PATTERN,
+        description="Where events are sent to: https, host, port and path.",
+    ),
+]
+EventId = Annotated[str, Meta(pattern=EVENT_ID_PATTERN)]
+EventType = Annotated[
+    str,
+    Meta(
+        pattern=EVENT_TYPE_PATTERN,
+        description="A type, such as payment.bank_confirms, or a source, such as payment.",
     ),
 ]
 Reason = Annotated[str, Meta(min_length=1, max_length=200, pattern=WRITTEN_PATTERN)]

@@ -145,6 +145,7 @@ def _api(stage: Stage, key: str, secret: Secret) -> object:
         usage=platform.usage,
         ota_activation_engine=platform.ota_activation_engine,
         erasure=platform.erasure,
+        event_delivery=platform.event_delivery,
         billing=platform.billing,
         invoices=platform.invoices,
     )

@@ -21,6 +21,7 @@ from caas.billing_database.books import Books
 from caas.billing_database.connection import Connection
 from caas.billing_database.credit_note_decisions import CreditNoteDecisions, CreditNoteProposal
 from caas.billing_database.documents import DocumentRows, NewDocument
+from caas.billing_database.free_text import refuse_personal_data
 from caas.billing_database.identifiers import derived_id, new_id
 from caas.billing_database.invoices import CREDIT_NOTE, Invoice, InvoiceRows
 from caas.billing_database.moves import move_of
@@ -105,12 +106,14 @@ class CreditNotes:
         Raises:
             InvoiceNotFoundError: there is no such invoice.
             InvalidReasonError: the reason is empty, too long, or holds a card number.
+            PersonalDataRefusedError: the reason says who somebody is.
             NotCorrectableError: its charge has not ended, or less is left of it.
             DecisionPendingError: a proposal waits already.
             RefundMustWaitError, RefundTooLargeError, TermDecisionRequiredError: the money it gives
                 back may not be promised now.
         """
         text = _checked(reason)
+        await refuse_personal_data(self._books.database, invoice_id, text)
         invoice = await self._rows.get(invoice_id)
         async with self._books.database.connection() as connection:
             taken = await self._taken(invoice, gross, connection)
@@ -177,11 +180,13 @@ class CreditNotes:
         Raises:
             InvoiceNotFoundError: there is no such invoice.
             InvalidReasonError: the reason is empty, too long, or holds a card number.
+            PersonalDataRefusedError: the reason says who somebody is.
             NotCorrectableError: its charge has not ended, or less is left of it.
             RefundMustWaitError, RefundTooLargeError, TermDecisionRequiredError: the money it gives
                 back may not be promised now.
         """
         wish, note_id = _Wish(_checked(reason), gross, term), new_id()
+        await refuse_personal_data(self._books.database, invoice_id, wish.reason)
 
         async def alone(connection: Connection) -> None:
             await self._credit(invoice_id, note_id, wish, connection)

@@ -19,6 +19,7 @@ from caas.billing.document_xml import to_xml
 from caas.billing.invoice_document import document_of
 from caas.billing.issuing import Issuing
 from caas.billing.letterhead import Letterhead
+from caas.billing.withdrawn_subscriptions import WithdrawnSubscriptions
 from caas.billing_database.books import Books
 from caas.billing_database.due_work import DueWork
 from caas.billing_database.identifiers import new_id
@@ -76,11 +77,13 @@ class Invoices:
             notifications=notifications,
             refunds=credited_refunds,
         )
+        self._withdrawn_subscriptions = WithdrawnSubscriptions(books, self.credit_notes)
         self._rows = InvoiceRows(books.database)
 
     def register(self, open_work: OpenWork) -> None:
         """Take the refunds that credit notes leave."""
         open_work.register(REFUND_CREDIT_NOTE, self._refund_due)
+        self._withdrawn_subscriptions.register(open_work)
 
     async def invoice(self, invoice_id: UUID) -> Invoice:
         """Return an invoice or a credit note as it stands.

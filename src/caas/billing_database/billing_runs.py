@@ -47,7 +47,7 @@ with batch as materialized (
   select s.id, s.customer, s.vin, s.service, s.currency, s.monthly_fee, s.metered,
          greatest(s.activated_at, t.starts_at) as activated_at,
          least(s.cancelled_at, s.deactivated_at) as ended_at, t.entitlement, t.starts_at,
-         s.activated_at is not null and s.cancelled_because is distinct from 'payment failed'
+         s.activated_at is not null and coalesce(s.cancelled_because, 'customer') = 'customer'
            and not exists (select from invoices i where i.subscription = s.id
              and i.month = $1 and i.correction = 0) as due
     from subscriptions s left join entitlement_terms t on t.subscription = s.id
@@ -65,7 +65,7 @@ with batch as materialized (
         from entitlement_terms o left join subscriptions s on s.id = o.subscription
        where o.entitlement = d.entitlement and o.starts_at < d.starts_at
          and o.ends_at > o.starts_at and o.state in ('granted', 'ended')
-         and s.cancelled_because is distinct from 'payment failed') b on true
+         and coalesce(s.cancelled_because, 'customer') = 'customer') b on true
 ), totals as materialized (
   select u.subscription, u.unit, sum(u.quantity) as quantity
     from counted c join usage_records u on u.subscription = c.id and u.invoice is null

@@ -51,13 +51,12 @@ p.id, p.gateway_transaction_id, p.state, p.version, p.currency, p.captured_amoun
 """
 DISPUTED: Final = """
 left join lateral (
-         select sum(claimed_amount * taken) filter (where origin <> 'refund line')::bigint
-                  as known,
-                sum(taken) filter (where origin <> 'refund line')::bigint as number,
-                sum(claimed_amount * back) filter (where origin <> 'refund line')::bigint as back,
-                sum(claimed_amount * taken) filter (where origin = 'refund line')::bigint
-                  as refund_lines
-           from disputes where payment_id = p.id and claimed_currency = currency) d on true
+         select sum(m.taken) filter (where not m.of_refund)::bigint as known,
+                sum(d.taken - d.amended) filter (where not m.of_refund)::bigint as number,
+                sum(m.back) filter (where not m.of_refund)::bigint as back,
+                sum(m.taken) filter (where m.of_refund)::bigint as refund_lines
+           from disputes d join moved_by_disputes(p.id, p.currency) m on m.dispute = d.id
+          where d.payment_id = p.id) d on true
 """
 TOLD: Final = f"""
 select {PAYMENT}, null, null, null, null

@@ -72,7 +72,7 @@ select t.starts_at, (
          from entitlement_terms o left join subscriptions s on s.id = o.subscription
         where o.entitlement = t.entitlement and o.starts_at < t.starts_at
           and o.ends_at > o.starts_at and o.state in ('granted', 'ended')
-          and s.cancelled_because is distinct from 'payment failed') as billed_through
+          and coalesce(s.cancelled_because, 'customer') = 'customer') as billed_through
   from entitlement_terms t where t.subscription = $1
 """
 CHANGES: Final = """

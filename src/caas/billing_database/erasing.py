@@ -44,8 +44,12 @@ select 'subscription', id::text, state from subscribed
  where state in ('verifying payment method', 'activating', 'active')
 union all
 select 'last month', s.id::text, s.state from subscribed s
+ where exists (select from open_work w
+                where w.kind = 'credit_withdrawn_subscription' and w.subject = s.id)
+union all
+select 'last month', s.id::text, s.state from subscribed s
  where s.cancelled_at is not null and s.activated_at is not null
-   and s.cancelled_because is distinct from 'payment failed'
+   and coalesce(s.cancelled_because, 'customer') = 'customer'
    and not exists (select from billing_runs r where r.finished_at is not null
      and r.month = to_char(least(s.cancelled_at, s.deactivated_at) at time zone $3, 'YYYY-MM'))
 union all

@@ -236,7 +236,7 @@ LAWS: Final = (
              join subscriptions s on s.id = u.subscription and s.activated_at <= u.at
               and (least(s.cancelled_at, s.deactivated_at) > u.at
                    or least(s.cancelled_at, s.deactivated_at) is null)
-              and s.cancelled_because is distinct from 'payment failed'
+              and coalesce(s.cancelled_because, 'customer') = 'customer'
             where not exists (select from usage_records c where c.subscription = u.subscription
                                  and c.cancels = u.source_id)
               and not exists (select from usage_disputes d where d.subscription = u.subscription

@@ -237,6 +237,10 @@ COPIES: Final[tuple[tuple[str, str, str], ...]] = (
             where (s.cancelled_because is not distinct from 'payment failed') <> exists (
                     select from subscription_events e where e.subscription = s.id
                        and e.event = 'Mark Subscription Cancelled')
+               or s.cancelled_because is distinct from 'payment failed'
+                  and (s.cancelled_because is not distinct from 'withdrawal') <> exists (
+                    select from subscription_events e where e.subscription = s.id
+                       and e.event = 'Customer withdraws')
            union all
            select e.vin from vehicle_events e
             where e.order_id is not null and not exists (

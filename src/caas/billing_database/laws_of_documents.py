@@ -7,6 +7,8 @@ Rule a change must keep: those of `laws`.
 
 from typing import Final
 
+from caas.billing_database.covered_notes import STANDING
+
 DUE: Final = "exists (select from documents_due d where d.payment_id = p.id)"
 """Something of this payment is still to be documented: at once, or once its open case ends."""
 MONEY_MOVES: Final = """
@@ -93,6 +95,15 @@ DOCUMENTS: Final[tuple[tuple[str, str, str], ...]] = (
                 where i.id = any (array({OF_PAYMENT}))
                    or i.corrects = any (array({OF_PAYMENT}))) d on true
             where not {DUE} and not {MONEY_MOVES} and coalesce(l.tax, 0) <> coalesce(d.tax, 0)""",
+    ),
+    (
+        "credit_notes_are_paid_back",
+        "What a credit note takes back of a payment is refunded, promised or covered by a loss.",
+        f"""select n.id from ({STANDING}) n
+            where n.owed <> n.given_back + n.promised + n.covered
+              and not exists (select from cases c
+                where c.subject = n.payment_id and c.kind = 'refund_failed')
+              or n.covered < 0""",
     ),
     (
         "documents_are_as_issued",

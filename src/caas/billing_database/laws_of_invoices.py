@@ -130,7 +130,7 @@ INVOICES: Final[tuple[tuple[str, str, str], ...]] = (
                  from entitlement_terms o left join subscriptions x on x.id = o.subscription
                 where o.entitlement = t.entitlement and o.starts_at < t.starts_at
                   and o.ends_at > o.starts_at and o.state in ('granted', 'ended')
-                  and x.cancelled_because is distinct from 'payment failed') before on true
+                  and coalesce(x.cancelled_because, 'customer') = 'customer') before on true
             where i.kind = 'invoice' and m.zone is not null and s.monthly_fee > 0
               and coalesce(b.days, 0) <> case when d.start_at < d.end_at then greatest(0,
                 greatest(((d.end_at - interval '1 microsecond') at time zone m.zone)::date, m.first)

@@ -40,6 +40,8 @@ ENTRIES: Final[tuple[Row, ...]] = (
     ("Loss booked", "risk_loss:settlement_reversed", "settled_funds", "kept"),
     ("Loss booked", "risk_loss:reversed_after_refund", "settled_funds", "refunded before"),
     ("Loss booked", EARNED, NOT_OWED, "not owed"),
+    ("Loss booked", EARNED, "risk_loss:credited", "covered"),
+    ("Loss booked", "risk_loss:credited", EARNED, "uncovered"),
     ("Refund requested", EARNED, "refunds_payable", "stated"),
     ("Refund complete", "refunds_payable", "settled_funds", "refunded"),
     ("Refund leaves remainder", "refunds_payable", "settled_funds", "refunded"),
@@ -114,6 +116,8 @@ _STATED: Final = f"""with since (at) as (select ran_at from migrations where nam
               then refunded_before end
             when 'not owed' then (select -n.gross from invoices n
                                    where n.id = (f->>'credit_note')::uuid)
+            when 'covered' then (f->>'covered')::bigint
+            when 'uncovered' then (f->>'uncovered')::bigint
             when 'of the refund' then (select r.amount from refunds r
                                         where r.id = (f->>'refund')::uuid)
             when 'counted' then (f->>'amount')::bigint - (

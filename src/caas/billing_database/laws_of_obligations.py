@@ -194,8 +194,22 @@ OBLIGATIONS: Final = (
                    and d.resolution in ('accept_loss', 'write_off')
                 then p.state in ('Capturing', 'Settled', 'Refunding')
               when d.kind = 'chargeback' and d.resolution <> 'itself' and l.gross < 0
-                then not exists (select from disputes x where x.payment_id = p.id
-                       and x.claimed_amount = -l.gross and x.claimed_currency = l.currency) end""",
+                then (select coalesce(sum(taken), 0) from moved_by_disputes(p.id, l.currency))
+                       < least(-l.gross, p.amount) end""",
+    ),
+    Obligation(
+        "give back what a withdrawn subscription was charged", ("credit_withdrawn_subscription",),
+        """select s.id, s.id from subscriptions s join invoice_states i on i.subscription = s.id
+            where s.cancelled_because = 'withdrawal' and i.kind = 'invoice'
+              and i.gross > 0 and i.credited = 0
+              and (i.state in ('open', 'declined')
+                   or i.state = 'paid' and i.payment_state in ('Capturing', 'Settled', 'Refunding')
+                      and not exists (
+                        select from disputes d where d.payment_id = i.last_payment))""",
+    ),
+    Obligation(
+        "deliver events", ("deliver_events",),
+        "select id, id from event_subscriptions where ended_at is null",
     ),
 )  # fmt: skip
 

@@ -1,8 +1,8 @@
 """Finding payments: by any id that a person may have at hand, and by what they are like.
 
-An id is looked up in the index of each table that may know it. A list without an id walks back from
-the newest payment, and looks at no more than `WINDOW_ROWS_MAX` of them for one page; the last one
-it has looked at is where the next page begins.
+An id is looked up in the index of each table that may know it. A list of somebody's or something's
+payments reads their index. Any other walks back from the newest payment, and looks at no more than
+`WINDOW_ROWS_MAX` of them for one page; the last one it has looked at is where the next page begins.
 
 Rules a change must keep: every branch of the search has an index and a limit, so that no search
 reads the table of payments from end to end; nothing is searched by a name or an address.
@@ -63,6 +63,25 @@ select {COLUMNS}, (select min(id::text)::uuid from seen) as seen_to,
    and ($7::text is null or outcome = $7)
  order by id desc limit $8
 """
+# What payments belong to, each by an index of its own; what is not asked for is left out.
+OF_SUBJECT: Final = "p.subject = $1::uuid"
+OF_CUSTOMER: Final = "p.customer = $2::uuid"
+OF_VIN: Final = """p.subject in (
+    select o.id from orders o where o.vin = $3 union
+    select s.id from service_orders s where s.vin = $3 union
+    select s.id from subscriptions s where s.vin = $3 union
+    select i.id from invoices i where i.vin = $3)"""
+OF_DEALERSHIP: Final = """p.type in ('reservation', 'final') and p.subject in (
+    select o.id from orders o where o.dealership = $4)"""
+BELONGING: Final = """
+select {columns} from payments p
+ where {belonging} and num_nonnulls($1::uuid, $2::uuid, $3::text, $4::text) > 0
+   and ($5::text is null or type = $5) and ($6::text is null or state = $6)
+   and ($7::text is null or outcome = $7)
+   and ($8::uuid is null or id < $8) and ($9::timestamptz is null or created_at < $9)
+   and ($10::timestamptz is null or created_at >= $10)
+ order by id desc limit $11
+"""
 BESIDE: Final = frozenset({"seen_to", "seen_rows"})
 SEEN_TO: Final = """
 select min(id::text)::uuid as seen_to, count(*) as seen_rows from (
@@ -77,6 +96,10 @@ select min(id::text)::uuid as seen_to, count(*) as seen_rows from (
 class Wanted:
     """What payments are asked for; None asks for any. Times are half open: [since, until)."""
 
+    subject: UUID | None = None
+    customer: UUID | None = None
+    vin: str | None = None
+    dealership: str | None = None
     payment_type: PaymentType | None = None
     state: PaymentState | None = None
     outcome: str | None = None
@@ -115,6 +138,9 @@ async def listed(
     database: Database, wanted: Wanted, *, below: UUID | None = None, rows_max: int = PAGE_ROWS
 ) -> Found:
     """Return a page of the payments that are like this, newest first."""
+    belongs = _belonging(wanted)
+    if belongs:
+        return await _belonging_to(database, wanted, belongs, below, rows_max)
     window = (below, _id_at(wanted.until), _id_at(wanted.since), WINDOW_ROWS_MAX)
     rows = await database.fetch(
         LISTED, *window, wanted.payment_type, wanted.state, wanted.outcome,
@@ -132,8 +158,31 @@ async def listed(
     return Found(payments, seen["seen_to"] if cut else None)
 
 
+def _belonging(wanted: Wanted) -> list[str]:
+    asked = {
+        OF_SUBJECT: wanted.subject,
+        OF_CUSTOMER: wanted.customer,
+        OF_VIN: wanted.vin,
+        OF_DEALERSHIP: wanted.dealership,
+    }
+    return [condition for condition, value in asked.items() if value is not None]
+
+
+async def _belonging_to(
+    database: Database, wanted: Wanted, belongs: list[str], below: UUID | None, rows_max: int
+) -> Found:
+    rows = await database.fetch(
+        BELONGING.format(columns=COLUMNS, belonging=" and ".join(belongs)),
+        wanted.subject, wanted.customer, wanted.vin, wanted.dealership,
+        wanted.payment_type, wanted.state, wanted.outcome,
+        below, wanted.until, wanted.since, min(rows_max, EXPORT_ROWS_MAX) + 1,
+    )  # fmt: skip
+    payments = [payment_of(row) for row in rows[:rows_max]]
+    return Found(payments, payments[-1].id if len(rows) > rows_max else None)
+
+
 def _id_at(at: datetime | None) -> UUID | None:
     """Return the smallest id that can be made at an instant: ids are in order of creation."""
     if at is None:
         return None
-    return UUID(int=int(at.timestamp() * 1000) << 80)
+    return UUID(int=max(int(at.timestamp() * 1000), 0) << 80)

@@ -136,9 +136,9 @@ VOID_REASON = "select reason from resolution_claims where payment_id = $1 and ki
 SEVERAL = f"{READ} where id = any ($1)"
 LISTED = f"""
 {READ}
- where ($1::uuid is null or subject = $1) and ($2::text is null or state = $2)
-   and ($3::uuid is null or customer = $3) and ($4::uuid is null or id < $4)
- order by id desc limit $5
+ where ($1::uuid is null or subject = $1) and ($2::uuid is null or customer = $2)
+   and ($3::uuid is null or id < $3)
+ order by id desc limit $4
 """
 DESCRIBED = """
 select facts->>$2 as description from payment_events where payment_id = $1 and seq = 1
@@ -210,7 +210,6 @@ class Payments:
         self,
         *,
         subject: UUID | None = None,
-        state: PaymentState | None = None,
         customer: UUID | None = None,
         before: UUID | None = None,
         rows_max: int = PAGE_ROWS_MAX,
@@ -218,7 +217,7 @@ class Payments:
     ) -> list[Payment]:
         """Return payments, newest first, at most a page of them; `before` is the last id seen."""
         rows = await (within or self._database).fetch(
-            LISTED, subject, state, customer, before, min(rows_max, PAGE_ROWS_MAX)
+            LISTED, subject, customer, before, min(rows_max, PAGE_ROWS_MAX)
         )
         return [payment_of(row) for row in rows]
 

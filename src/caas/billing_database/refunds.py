@@ -17,7 +17,10 @@ GIVEN_BACK: Final = """
 select coalesce((select sum(amount) from refunds
                   where payment_id = $1 and state <> 'failed'), 0)::bigint
      + coalesce((select sum(amount) from disputes
-                  where payment_id = $1 and state in ('opened', 'lost')), 0)::bigint as amount
+                  where payment_id = $1 and state in ('opened', 'lost')), 0)::bigint
+     + coalesce((select sum((payload->>'amount')::bigint) from open_work
+                  where kind = 'promised_refund' and payload->>'payment' = $1::text
+                    and payload->>'key' is distinct from $2), 0)::bigint as amount
 """
 MONEY_OUT: Final = "select money_out($1) as amount"
 OBSTACLE: Final = "select obstacle_to_refund($1) as what"
@@ -89,29 +92,36 @@ select id, payment_id, amount, currency, state, reason, opened_at, updated_at, c
        claimed_currency, excess, origin, gateway_dispute_id, told_at, steps, taken, back
   from disputes
 """
-# A line of a report names no dispute: it is the first one that the gateway tells of its amount.
+# A line of a report names no dispute: it is the first one that the gateway tells of its amount,
+# unless a named one has taken it over.
 DISPUTE_TOLD: Final = (
     DISPUTE_COLUMNS
-    + """
+    + """ d
  where payment_id = $1 and (gateway_dispute_id = $2 or id = $2
     or gateway_dispute_id is null and origin = 'chargeback line' and $5
-       and claimed_amount = $3 and claimed_currency = $4)
+       and claimed_amount = $3 and claimed_currency = $4
+       and (state in ('opened', 'lost') or not exists (
+         select from payment_events e where e.payment_id = $1 and e.facts->>'dispute' = d.id
+            and e.facts ? 'instead')))
  order by (gateway_dispute_id = $2 or id = $2) desc nulls last, opened_at limit 1
 """
 )
-# How many chargeback lines of an amount came for a payment that no dispute explains.
-LINES_UNTOLD: Final = """
-select (select count(*) from (
+# What lines of reports say that banks took of a payment and gave back, beside what disputes say.
+LINES_AND_DISPUTES: Final = """
+select coalesce(l.taken, 0)::bigint as lines_taken, coalesce(l.back, 0)::bigint as lines_back,
+       coalesce(m.taken, 0)::bigint as taken, coalesce(m.named, 0)::bigint as named,
+       coalesce(m.back, 0)::bigint as back
+  from (select -sum(least(gross, 0)) as taken, sum(greatest(gross, 0)) as back from (
           select * from settlement_lines where payment_id = $1
            union all
           select s.* from identified_lines i
             join settlement_lines s on s.report_id = i.report_id and s.line_no = i.line_no
-           where i.payment_id = $1) l
-         where l.type = 'chargeback' and l.gross = -$2::bigint and l.currency = $3
-           and l.class <> 'duplicate_line')
-     - (select coalesce(sum(taken - amended), 0) from disputes
-         where payment_id = $1 and claimed_amount = $2 and claimed_currency = $3
-           and origin <> 'refund line') as untold
+           where i.payment_id = $1) of_payment
+         where type in ('chargeback', 'chargeback_reversal') and currency = $2
+           and class <> 'duplicate_line') l
+ cross join (select sum(taken) as taken, sum(taken) filter (where named) as named,
+                    sum(back) as back
+               from moved_by_disputes($1, $2) where not of_refund) m
 """
 DISPUTES_OF_PAYMENT: Final = DISPUTE_COLUMNS + " where payment_id = $1 order by opened_at, id"
 
@@ -164,6 +174,32 @@ class Dispute:
     back: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class LinesAndDisputes:
+    """What banks took of a payment and gave back, by lines of reports and by disputes."""
+
+    lines_taken: int
+    lines_back: int
+    taken: int
+    named: int
+    back: int
+
+    @property
+    def untold(self) -> int:
+        """What lines took that no dispute tells."""
+        return max(self.lines_taken - self.taken, 0)
+
+    @property
+    def back_untold(self) -> int:
+        """What lines gave back that no dispute tells."""
+        return max(self.lines_back - self.back, 0)
+
+    @property
+    def told_twice(self) -> int:
+        """What disputes of lines took that the named ones account for."""
+        return max(self.taken - max(self.lines_taken, self.named), 0)
+
+
 class Refunds:
     """The tables of refunds and disputes."""
 
@@ -171,10 +207,15 @@ class Refunds:
         """Read and write through this database."""
         self._database = database
 
-    async def given_back(self, payment_id: UUID, *, within: Connection) -> int:
-        """Lock the payment and return what of it is given back, promised or argued about."""
+    async def given_back(
+        self, payment_id: UUID, *, beside: str | None = None, within: Connection
+    ) -> int:
+        """Lock the payment and return what of it is given back, promised or argued about.
+
+        The promise of the key `beside` is left out: it is about to be kept.
+        """
         await within.fetchrow(LOCK_PAYMENT, payment_id)
-        row = await within.fetchrow(GIVEN_BACK, payment_id)
+        row = await within.fetchrow(GIVEN_BACK, payment_id, beside)
         assert row is not None, "a sum is one row"
         return int(row["amount"])
 
@@ -296,11 +337,13 @@ class Refunds:
         row = await within.fetchrow(DISPUTE_TOLD, payment_id, dispute_id, *claimed, by_gateway)
         return None if row is None else Dispute(**dict(row))
 
-    async def lines_untold(self, payment_id: UUID, claimed: tuple[int, str]) -> int:
-        """Count the chargeback lines of an amount that no dispute of the payment explains."""
-        row = await self._database.fetchrow(LINES_UNTOLD, payment_id, *claimed)
-        assert row is not None, "a difference is one row"
-        return int(row["untold"])
+    async def lines_and_disputes(
+        self, payment_id: UUID, currency: str, *, within: Connection | None = None
+    ) -> LinesAndDisputes:
+        """Return what lines and disputes say of a payment in a currency, in all."""
+        row = await (within or self._database).fetchrow(LINES_AND_DISPUTES, payment_id, currency)
+        assert row is not None, "sums are one row"
+        return LinesAndDisputes(*row.values())
 
     async def disputes_of(
         self, payment_id: UUID, *, within: Connection | None = None

@@ -40,6 +40,15 @@ update subscriptions set state = $3, event = $4, version = version + 1, moved_fo
        cancelled_at = coalesce(cancelled_at, case when $7::text is not null then db_now() end)
  where id = $1 and state = $2 returning *
 """
+# In time, and the first of its customer for this service in this vehicle: whoever withdraws again
+# and again would never pay.
+MAY_WITHDRAW: Final = """
+select db_now() - s.created_at <= $2 * interval '1 second' and not exists (
+         select from subscriptions o
+          where o.customer = s.customer and o.vin = s.vin and o.service = s.service
+            and o.cancelled_because = 'withdrawal') as may
+  from subscriptions s where s.id = $1
+"""
 DONE: Final = "delete from open_work where kind = $1 and subject = $2"
 EVENTS: Final = """
 select event, from_state, to_state, payment_id, at from subscription_events
@@ -172,6 +181,12 @@ class SubscriptionRows:
             payment_method,
         )
         return None if row is None else _subscription(row)
+
+    async def may_withdraw(
+        self, subscription_id: UUID, period_seconds: float, *, within: Connection
+    ) -> bool:
+        """Say whether ending a subscription now is a withdrawal from it."""
+        return bool(await within.fetchval(MAY_WITHDRAW, subscription_id, period_seconds))
 
     async def work_done(self, kind: str, subscription_id: UUID, *, within: Connection) -> None:
         """End open work that an answer has made needless."""

@@ -11,6 +11,7 @@ from typing import Final
 import asyncpg
 
 from caas.billing_database.connection import Connection, Database, Row
+from caas.billing_database.free_text import refuse_identifying
 from caas.errors import NotFoundError, RefusedError
 from caas.rules.taxes import NEEDS_A_REASON, TAXED, Goods, TaxCategory
 
@@ -175,6 +176,7 @@ class TaxRates:
             InvalidTaxRateError: the rate contradicts itself, or begins too early.
         """
         _check(rate)
+        refuse_identifying(rate.name, rate.reason)
 
         async def follow(connection: Connection) -> None:
             await connection.execute(END, rate.market, rate.goods, rate.first_day)

@@ -26,6 +26,7 @@ from caas.errors import NotFoundError
 from caas.payment_processing.service_withdrawal import (
     DESISTIMIENTO,
     PaymentOpenError,
+    ServiceKeptError,
     WithdrawalPeriod,
     WithdrawalPeriodOverError,
 )
@@ -163,7 +164,7 @@ async def withdraw(channels: Channels, visit: Visit) -> Reply:
 
     try:
         return await once(channels, visit, work)
-    except (PaymentOpenError, WithdrawalPeriodOverError) as refusal:
+    except (PaymentOpenError, ServiceKeptError, WithdrawalPeriodOverError) as refusal:
         return see_other(f"{path}?refused={refusal.code}")
 
 

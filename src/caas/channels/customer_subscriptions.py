@@ -63,6 +63,8 @@ class SubscriptionView:
     @property
     def slug(self) -> str:
         """The key of the words for the state; a month that was not paid has its own."""
+        if self.subscription.cancelled_because == "withdrawal":
+            return "withdrawn"
         unpaid = self.subscription.cancelled_because == "payment failed"
         return "unpaid" if unpaid else self.subscription.state.value.replace(" ", "_")
 
@@ -150,7 +152,10 @@ async def subscription_live(channels: Channels, visit: Visit) -> Reply:
 async def end_form(channels: Channels, visit: Visit) -> Reply:
     """Say what ending a subscription means."""
     view = await own_subscription(channels, visit)
-    return channels.page(visit, "customer/end_subscription.html", view=view, key=new_key())
+    free = await channels.rooms.subscriptions.withdraws_now(view.subscription.id)
+    return channels.page(
+        visit, "customer/end_subscription.html", view=view, key=new_key(), free=free
+    )
 
 
 async def end(channels: Channels, visit: Visit) -> Reply:

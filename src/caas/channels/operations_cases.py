@@ -10,6 +10,7 @@ from uuid import UUID
 from caas.billing.issuing import BUYER_MISSING, NOT_ISSUED
 from caas.billing_database import operations_counts
 from caas.billing_database.cases import DECIDED_OTHERWISE, DEPOSIT_HELD, Case
+from caas.billing_database.free_text import refuse_personal_data
 from caas.channels.acting import acted, told
 from caas.channels.forms import filled
 from caas.channels.operations_deposits import OPERATIONS_DEPOSIT_ROUTES, held_deposit
@@ -79,6 +80,8 @@ async def close(channels: Channels, visit: Visit) -> Reply:
         resolution = filled(visit.form, "resolution", chars_max=RESOLUTION_CHARS_MAX)
         if resolution is None:
             raise WordsNeededError
+        found = await _case(channels, visit)
+        await refuse_personal_data(channels.rooms.books.database, found.subject, resolution)
         await channels.rooms.books.cases.resolve(
             case_id, resolution=resolution, owner=visit.by.name
         )

@@ -57,6 +57,7 @@ TEMPLATES: Final[Mapping[str, frozenset[str]]] = {
     "subscription_active": OF_A_SERVICE,
     "subscription_not_activated": frozenset({"service", "vin"}),
     "subscription_ended": frozenset({"service", "vin"}),
+    "subscription_withdrawn": frozenset({"service", "vin"}),
     "invoice_sent": OF_AN_INVOICE,
     "subscription_payment_retried": OF_AN_INVOICE | {"service", "decline_code", "until"},
     "subscription_payment_in_grace": OF_AN_INVOICE | {"service", "decline_code", "until"},

@@ -16,6 +16,7 @@ from uuid import UUID
 from caas.billing_database.books import Books
 from caas.billing_database.connection import Connection
 from caas.billing_database.customers import Customer, Customers
+from caas.billing_database.free_text import refuse_identifying
 from caas.billing_database.orders import Order, OrderMoved, Orders
 from caas.billing_database.vehicles import (
     Assignment,
@@ -177,6 +178,7 @@ class OrderManagement:
         Raises:
             VehicleDiffersError: it is known as another model, or with another public key.
         """
+        refuse_identifying(model)
         return await self._put_vehicle(
             NewVehicle(vin=vin, model=model, price=price, public_key=public_key, finished=finished)
         )

@@ -100,7 +100,7 @@ class HeldDeposits:
             DecisionPendingError: a proposal waits already.
             NoteRefusedError: there is no note, or a card number in it.
         """
-        text = dual_control.checked_note(note)
+        text = await dual_control.checked_note_about(self._books.books.database, payment_id, note)
         held = await self.of(payment_id)
 
         async def together(connection: Connection) -> None:

@@ -9,7 +9,7 @@ lost money is counted once; a word that is older than the last one followed chan
 lets money come back calls `fit_again` in the same commit.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -21,12 +21,20 @@ from caas.billing_database.moves import move_of
 from caas.billing_database.payments import Payment
 from caas.billing_database.refunds import Dispute
 from caas.billing_database.refunds import Refunds as RefundRows
-from caas.billing_database.settlement_reports import StoredLine
-from caas.external_systems.payment_gateway import DisputeStatus, GatewayDispute
+from caas.external_systems.payment_gateway import GatewayDispute
 from caas.open_work import Again, Answer, Done, OpenWork
+from caas.payment_processing.covered_notes import CoveredNotes
+from caas.payment_processing.dispute_steps import (
+    HELD,
+    Step,
+    after,
+    coming_back,
+    may_amend,
+    steps_of,
+)
 from caas.rules import postings
+from caas.rules.money import AMOUNT_MAX
 from caas.rules.payment_states import PaymentState, Remark
-from caas.rules.postings import Entry
 
 FIT: Final = "fit_disputes"
 FIT_SECONDS: Final = 60.0
@@ -37,42 +45,9 @@ NOT_TAKEN_YET: Final = frozenset(
     {PaymentState.INITIATED, PaymentState.PENDING, PaymentState.AUTHORIZED}
 )
 GATEWAY: Final = "gateway"
-CHARGEBACK: Final = "chargeback"
-HELD: Final = ("opened", "lost")
-
-# From how far a dispute was to how far it is told to be: the remarks that lead there.
-STEPS: Final[dict[tuple[str | None, DisputeStatus], tuple[Remark, ...]]] = {
-    (None, DisputeStatus.OPENED): (Remark.DISPUTE_OPENED,),
-    (None, DisputeStatus.WON): (Remark.DISPUTE_OPENED, Remark.DISPUTE_WON),
-    (None, DisputeStatus.LOST): (Remark.DISPUTE_OPENED, Remark.DISPUTE_LOST),
-    ("opened", DisputeStatus.WON): (Remark.DISPUTE_WON,),
-    ("opened", DisputeStatus.LOST): (Remark.DISPUTE_LOST,),
-    ("lost", DisputeStatus.WON): (Remark.DISPUTE_REVERSED,),
-}
-# What the bank may decide after all; believed only of a word that was said later than the last one.
-STEPS_LATER: Final[dict[tuple[str | None, DisputeStatus], tuple[Remark, ...]]] = {
-    (state, status): remarks
-    for state in ("won", "reversed")
-    for status, remarks in (
-        (DisputeStatus.OPENED, (Remark.DISPUTE_OPENED,)),
-        (DisputeStatus.LOST, (Remark.DISPUTE_OPENED, Remark.DISPUTE_LOST)),
-    )
-}
-STATE_AFTER: Final = {
-    Remark.DISPUTE_OPENED: "opened",
-    Remark.DISPUTE_WON: "won",
-    Remark.DISPUTE_LOST: "lost",
-    Remark.DISPUTE_REVERSED: "reversed",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class _Step:
-    """What one remark does: the dispute after it, what it adds to the loss, and its entries."""
-
-    after: Dispute
-    disputed: int
-    entries: tuple[Entry, ...]
+CHARGEBACK_LINE: Final = "chargeback line"
+PLAUSIBLE_TIMES: Final = 2
+"""How many times what a payment is of a dispute of it may come to."""
 
 
 class Disputes:
@@ -82,6 +57,7 @@ class Disputes:
         """Keep disputes in these books."""
         self._books = books
         self._rows = RefundRows(books.database)
+        self._covered_notes = CoveredNotes(books)
 
     def register(self, open_work: OpenWork) -> None:
         """Take the disputes that were told before their payment was captured."""
@@ -100,43 +76,10 @@ class Disputes:
             return Again(STRANGER_SECONDS, "the disputed payment is not known here")
 
         async def together(connection: Connection) -> None:
-            await self._follow(payment.id, told, at, origin, connection)
+            await self.follow(payment.id, told, at, origin, connection)
 
         await self._books.database.in_transaction(together)
         return Done()
-
-    async def line_says(self, payment: Payment, line: StoredLine) -> bool:
-        """Lose what a line took, or undo the loss that it brings back; False: it is of no dispute.
-
-        A line names no dispute: it is of the one of its amount, and of a new one only when more
-        lines of the amount came than disputes are known.
-        """
-        claimed = (abs(line.gross), line.currency)
-        back = line.gross > 0
-        of_line = f"line:{line.report_id}:{line.line_no}"
-        alike = [
-            it
-            for it in await self.of(payment)
-            if (it.claimed_amount, it.claimed_currency) == claimed and it.state in HELD
-        ]
-        known = {it.id for it in alike}
-        is_told = line.type == CHARGEBACK and of_line not in known
-        if back or (is_told and await self._rows.lines_untold(payment.id, claimed) <= 0):
-            held = sorted(alike, key=lambda it: (it.state == "lost") is not back)
-            if not held:
-                return not back
-            of_line, origin = held[0].id, held[0].origin
-        else:
-            origin = "chargeback line" if line.type == CHARGEBACK else "refund line"
-        told = GatewayDispute(
-            id=of_line,
-            transaction_id=payment.gateway_transaction_id or "",
-            amount=claimed[0],
-            currency=line.currency,
-            status=DisputeStatus.WON if back else DisputeStatus.LOST,
-            reason=f"{line.type} in a settlement report",
-        )
-        return isinstance(await self.gateway_says(told, origin=origin), Done)
 
     async def fit_again(self, payment_id: UUID, *, within: Connection) -> None:
         """Count more of the disputes that exceed what was received; the payment is locked."""
@@ -147,16 +90,18 @@ class Disputes:
             if dispute.state not in HELD or more <= 0:
                 continue
             lost = dispute.state == "lost"
-            step = _Step(
+            step = Step(
                 replace(dispute, amount=dispute.amount + more, excess=dispute.excess - more),
                 more if lost else 0,
                 postings.dispute_counted(more, lost=lost),
             )
             await self._take(dispute, Remark.DISPUTE_COUNTED, step, within)
+        room = payment.captured_amount - await self._rows.given_back(payment_id, within=within)
+        await self._covered_notes.give_back_again(payment_id, room, within=within)
         await self._end_case(payment_id, within)
         await self._rows.wake(payment_id, within=within)
 
-    async def _follow(
+    async def follow(
         self,
         payment_id: UUID,
         told: GatewayDispute,
@@ -164,9 +109,10 @@ class Disputes:
         origin: str,
         connection: Connection,
     ) -> None:
+        """Follow a word about a dispute of a payment, which is locked from then on."""
         await self._rows.given_back(payment_id, within=connection)
         payment = await self._books.payments.get(payment_id, within=connection)
-        claimed = (told.amount, told.currency or payment.currency)
+        claimed = await self._believed(payment, told, connection)
         known = await self._rows.dispute_told(
             payment.id, told.id, claimed, by_gateway=origin == GATEWAY, within=connection
         )
@@ -177,10 +123,12 @@ class Disputes:
             await self._contradiction(
                 payment, told, f"and of {known.claimed_amount} before", connection
             )
-            if not _may_amend(known, told.status, claimed[1], at):
+            if not may_amend(known, told.status, claimed[1], at):
                 return
-            known = await self._amended(payment, known, at, claimed[0], connection)
-        steps = _steps(known, told.status, at)
+            known = await self.amended(payment, known, at, claimed[0], connection)
+            if origin == GATEWAY:
+                known = await self._taken_over(payment, known, connection)
+        steps = steps_of(known, told.status, at)
         gateway_id = told.id if origin == GATEWAY else None
         if not steps:
             if known is not None and known.gateway_dispute_id is None:
@@ -194,59 +142,131 @@ class Disputes:
                     payment, told, "which counts as all that is left", connection
                 )
         for remark in steps:
-            known = await self._step(payment, known, remark, connection)
+            known = await self.step(payment, known, remark, connection)
         await self._rows.told_dispute(known.id, at, gateway_id, within=connection)
+        if gateway_id is not None:
+            known = await self._taken_over(payment, known, connection)
         await self._say_excess(payment, known, connection)
         if known.state not in HELD:
             await self.fit_again(payment.id, within=connection)
         elif known.state == "lost":
             await self._rows.wake(payment.id, within=connection)
 
-    async def _amended(
+    async def _believed(
+        self, payment: Payment, told: GatewayDispute, connection: Connection
+    ) -> tuple[int, str]:
+        """Return the claim that is booked: no bank takes so much more than was ever paid.
+
+        Exchange rates change an amount by parts of it. What is far beyond is a claim of the bank's
+        that a person looks at, and no loss.
+        """
+        currency = told.currency or payment.currency
+        in_ours = currency == payment.currency
+        most = payment.amount * PLAUSIBLE_TIMES if in_ours else AMOUNT_MAX
+        if told.amount <= most:
+            return told.amount, currency
+        booked = payment.amount if in_ours else AMOUNT_MAX
+        await self._contradiction(
+            payment, told, f"of which {told.amount - booked} is not booked", connection
+        )
+        return booked, currency
+
+    async def _taken_over(
+        self, payment: Payment, known: Dispute, connection: Connection
+    ) -> Dispute:
+        """Let a dispute that has a name take over what lines of reports told of it without one."""
+        over = 0
+        for one in await self._rows.disputes_of(payment.id, within=connection):
+            if one.gateway_dispute_id or one.origin != CHARGEBACK_LINE or one.state not in HELD:
+                continue
+            said = await self._rows.lines_and_disputes(
+                payment.id, one.claimed_currency, within=connection
+            )
+            part = min(one.claimed_amount, said.told_twice)
+            if part > 0:
+                over += part
+                await self._give_way(payment, one, (known.id, part), connection)
+        if not over:
+            return known
+        await self.fit_again(payment.id, within=connection)
+        known = await self._again(known, connection)
+        if known.state == "opened" and over >= known.claimed_amount:
+            known = await self.step(payment, known, Remark.DISPUTE_LOST, connection)
+        return known
+
+    async def _give_way(
+        self, payment: Payment, one: Dispute, instead: tuple[str, int], connection: Connection
+    ) -> None:
+        if instead[1] < one.claimed_amount:
+            left = one.claimed_amount - instead[1]
+            await self.amended(payment, one, one.told_at, left, connection, instead=instead)
+        else:
+            await self.step(payment, one, coming_back(one), connection, instead=instead)
+
+    async def _again(self, dispute: Dispute, connection: Connection) -> Dispute:
+        known = await self._rows.disputes_of(dispute.payment_id, within=connection)
+        return next(it for it in known if it.id == dispute.id)
+
+    async def amended(
         self,
         payment: Payment,
         known: Dispute,
         at: datetime | None,
         claimed: int,
         connection: Connection,
+        *,
+        instead: tuple[str, int] | None = None,
     ) -> Dispute:
         """Let what is held come back, and take the amount that the bank says now instead."""
         lost = known.state == "lost"
-        back = Remark.DISPUTE_REVERSED if lost else Remark.DISPUTE_WON
-        known = await self._step(payment, known, back, connection)
+        known = await self.step(payment, known, coming_back(known), connection, instead=instead)
         await self._rows.amend_dispute(known.id, claimed, within=connection)
         known = replace(known, claimed_amount=claimed)
-        known = await self._step(payment, known, Remark.DISPUTE_OPENED, connection)
+        known = await self.step(payment, known, Remark.DISPUTE_OPENED, connection)
         if lost:
-            known = await self._step(payment, known, Remark.DISPUTE_LOST, connection)
+            known = await self.step(payment, known, Remark.DISPUTE_LOST, connection)
         await self._rows.told_dispute(known.id, at, None, within=connection)
         await self._say_excess(payment, known, connection)
         await self.fit_again(payment.id, within=connection)
-        return known
+        return await self._again(known, connection)
 
-    async def _step(
-        self, payment: Payment, dispute: Dispute, remark: Remark, connection: Connection
+    async def step(
+        self,
+        payment: Payment,
+        dispute: Dispute,
+        remark: Remark,
+        connection: Connection,
+        *,
+        instead: tuple[str, int] | None = None,
     ) -> Dispute:
+        """Take one step of a dispute; `instead` names the dispute that takes over how much."""
         room = 0
         if remark is Remark.DISPUTE_OPENED:
             out = await self._rows.money_out(payment.id, within=connection)
             room = max(payment.captured_amount - out, 0)
-        step = _after(dispute, remark, room)
-        await self._take(dispute, remark, step, connection)
+        step = after(dispute, remark, room)
+        await self._take(dispute, remark, step, connection, instead)
         return replace(step.after, steps=dispute.steps + 1)
 
     async def _take(
-        self, dispute: Dispute, remark: Remark, step: _Step, connection: Connection
+        self,
+        dispute: Dispute,
+        remark: Remark,
+        step: Step,
+        connection: Connection,
+        instead: tuple[str, int] | None = None,
     ) -> None:
         """Write a step down: the payment's event and entries, and the dispute's row."""
         now = await self._books.payments.get(dispute.payment_id, within=connection)
-        facts = {
+        facts: dict[str, object] = {
             "dispute": dispute.id,
             "amount": step.after.amount,
             "excess": step.after.excess,
             "reason": dispute.reason,
             "claimed": [dispute.claimed_amount, dispute.claimed_currency],
         }
+        if instead is not None:
+            facts["instead"] = list(instead)
         moved = await self._books.moves.apply(
             move_of(
                 now,
@@ -307,26 +327,6 @@ class Disputes:
             )
 
 
-def _steps(known: Dispute | None, status: DisputeStatus, at: datetime | None) -> tuple[Remark, ...]:
-    """Say what a word adds to what is known; nothing, when it is older than what was followed."""
-    state = known.state if known else None
-    said_before = known.told_at if known else None
-    if said_before is not None and at is not None and at < said_before:
-        return ()
-    later = said_before is not None and at is not None and at > said_before
-    more = STEPS_LATER.get((state, status), ()) if later else ()
-    return STEPS.get((state, status), more)
-
-
-def _may_amend(known: Dispute, status: DisputeStatus, currency: str, at: datetime | None) -> bool:
-    """Say whether another amount is the bank's newest word on what it holds."""
-    if known.state not in HELD or currency != known.claimed_currency:
-        return False
-    if known.told_at is not None and at is not None and at != known.told_at:
-        return at > known.told_at
-    return (known.state, status) in STEPS
-
-
 def _new(payment: Payment, told: GatewayDispute, claimed: tuple[int, str], origin: str) -> Dispute:
     amount, currency = claimed
     return Dispute(
@@ -343,25 +343,3 @@ def _new(payment: Payment, told: GatewayDispute, claimed: tuple[int, str], origi
         excess=0,
         origin=origin,
     )
-
-
-def _after(dispute: Dispute, remark: Remark, room: int) -> _Step:
-    """Say what a remark makes of a dispute, when so much of the payment is still there."""
-    after = replace(dispute, state=STATE_AFTER[remark])
-    match remark:
-        case Remark.DISPUTE_OPENED:
-            same = dispute.claimed_currency == dispute.currency
-            counts = min(dispute.claimed_amount, room) if same else room
-            excess = dispute.claimed_amount - counts if same else 0
-            entries = postings.dispute_opened(counts, excess=excess)
-            taken = dispute.taken + 1
-            return _Step(replace(after, amount=counts, excess=excess, taken=taken), 0, entries)
-        case Remark.DISPUTE_WON:
-            after = replace(after, back=dispute.back + 1)
-            return _Step(after, 0, postings.dispute_won(dispute.amount, excess=dispute.excess))
-        case Remark.DISPUTE_LOST:
-            return _Step(after, dispute.amount, postings.dispute_lost(dispute.amount))
-        case _:
-            after = replace(after, back=dispute.back + 1)
-            entries = postings.dispute_reversed(dispute.amount, excess=dispute.excess)
-            return _Step(after, -dispute.amount, entries)

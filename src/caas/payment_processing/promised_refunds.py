@@ -15,13 +15,14 @@ from caas.billing_database.due_work import DueWork
 from caas.billing_database.identifiers import derived_id
 from caas.billing_database.refunds import Refund
 from caas.open_work import Again, Answer, Done, OpenWork
+from caas.payment_processing.covered_notes import PROMISED, CoveredNotes
 from caas.payment_processing.refund_refusals import (
     NothingToRefundError,
     RefundMustWaitError,
     RefundTooLargeError,
 )
 from caas.payment_processing.refund_requests import Together
-from caas.payment_processing.refunds import PROMISED, Refunds
+from caas.payment_processing.refunds import Refunds
 from caas.rules.pace import Pace
 
 LOOK_AGAIN_SECONDS: Final = 300.0
@@ -34,6 +35,7 @@ class PromisedRefunds:
         """Refund through this door."""
         self._books = books
         self._refunds = refunds
+        self._covered_notes = CoveredNotes(books)
         self._pace = pace
 
     def register(self, open_work: OpenWork) -> None:
@@ -102,18 +104,40 @@ class PromisedRefunds:
 
         await self._books.database.in_transaction(write)
 
+    async def _keep_part(self, work: DueWork, part: int, asked: dict[str, Any]) -> Answer:
+        """Refund what is left of a promise; a loss covers the rest where a credit note says it."""
+        payment_id, promised = UUID(work.payload["payment"]), int(work.payload["amount"])
+
+        async def ended(connection: Connection) -> None:
+            await self._books.work.end(PROMISED, work.subject, within=connection)
+            await self._covered_notes.cover(
+                payment_id, asked["reason"], promised - part, within=connection
+            )
+
+        async def nothing_left(connection: Connection) -> bool:
+            left = await self._refunds.left(payment_id, beside=asked["key"], within=connection)
+            if left <= 0:
+                await ended(connection)
+            return left <= 0
+
+        if part > 0:
+            await self._refunds.request(payment_id, amount=part, together_with=ended, **asked)
+        elif not await self._books.database.in_transaction(nothing_left):
+            return Again(LOOK_AGAIN_SECONDS, "more of the payment is left than a moment ago")
+        return Done()
+
     async def _due(self, work: DueWork) -> Answer:
         """Keep a promise as far as the money is still there."""
         payment_id, amount = UUID(work.payload["payment"]), work.payload["amount"]
         asked: dict[str, Any] = {
             name: str(work.payload[name]) for name in ("reason", "key", "requested_by")
         }
-        left = await self._refunds.left(payment_id)
+        left = await self._refunds.left(payment_id, beside=asked["key"])
         try:
             if amount is None:
                 await self._refunds.request_rest(payment_id, **asked)
             else:
-                await self._refunds.request(payment_id, amount=min(int(amount), left), **asked)
+                return await self._keep_part(work, min(int(amount), max(left, 0)), asked)
         except RefundMustWaitError as waits:
             return Again(LOOK_AGAIN_SECONDS, waits.sentence)
         except RefundTooLargeError as less:

@@ -80,10 +80,11 @@ class RefundDesk:
         Raises:
             DecisionPendingError: a proposal waits already.
             NoteRefusedError: there is no note, or a card number in it.
+            PersonalDataRefusedError: the note says who somebody is.
             NothingToRefundError, RefundMustWaitError, RefundTooLargeError,
             TermDecisionRequiredError: as for any refund; nothing was written.
         """
-        text = dual_control.checked_note(note)
+        text = await dual_control.checked_note_about(self._books.database, payment_id, note)
         payment = await self._books.payments.get(payment_id)
         await self._check(payment, wish)
         needs_second, decision_id = is_large(Money(wish.amount, payment.currency)), new_id()

@@ -81,7 +81,9 @@ class RefundRequests:
             NothingToRefundError, RefundMustWaitError, RefundTooLargeError: it is refused.
         """
         refund_id = derived_id(wanted.payment_id, REFUND, wanted.key)
-        given_back = await self._rows.given_back(wanted.payment_id, within=connection)
+        given_back = await self._rows.given_back(
+            wanted.payment_id, beside=wanted.key, within=connection
+        )
         if await self._rows.get(refund_id, within=connection) is not None:
             return True
         amount = await self._allowed(wanted, given_back, connection)

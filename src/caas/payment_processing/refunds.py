@@ -20,7 +20,6 @@ from uuid import UUID
 from caas.billing_database.books import Books
 from caas.billing_database.connection import Connection
 from caas.billing_database.due_work import DueWork
-from caas.billing_database.identifiers import derived_id
 from caas.billing_database.moves import Move, move_of
 from caas.billing_database.payments import Payment
 from caas.billing_database.refunds import Refund
@@ -30,6 +29,7 @@ from caas.open_work import Again, Answer, Done, OpenWork
 from caas.payment_processing.disputes import Disputes
 from caas.payment_processing.flow import Alert
 from caas.payment_processing.gateway_calls import Refused
+from caas.payment_processing.overtaken_refunds import OvertakenRefunds
 from caas.payment_processing.refund_calls import (
     REFUND,
     UNKNOWN,
@@ -47,8 +47,6 @@ from caas.rules.payment_states import BeyondEvent, PaymentEvent, PaymentState
 WAIT_FOR_SETTLEMENT_SECONDS: Final = 3600.0
 WAIT_FOR_ANOTHER_SECONDS: Final = 5.0
 WAIT_FOR_OBSTACLE_SECONDS: Final = 300.0
-PROMISED: Final = "promised_refund"
-OVERTAKEN: Final = "a dispute took the money before the refund was sent"
 FAILED: Final = "refund_failed"
 ENDED: Final = frozenset({"succeeded", "failed"})
 _CONTRARY: Final = {"succeeded": RefundStatus.FAILED, "failed": RefundStatus.SUCCEEDED}
@@ -74,6 +72,7 @@ class Refunds:
         self._tell_refunded = tell_refunded
         self._rows = RefundRows(books.database)
         self._disputes = Disputes(books)
+        self._overtaken = OvertakenRefunds(books, self._rows)
         self._alert = alert or books.cases.open
         self.requests = RefundRequests(books, self._rows, pace=pace)
         self._strange = StrangeRefunds(books, gateway, self._rows)
@@ -87,11 +86,16 @@ class Refunds:
         """Return a payment's refunds, oldest first."""
         return await self._rows.of_payment(payment_id)
 
-    async def left(self, payment_id: UUID, *, within: Connection | None = None) -> int:
-        """Return what of a payment is neither given back, promised nor argued about, locking it."""
+    async def left(
+        self, payment_id: UUID, *, beside: str | None = None, within: Connection | None = None
+    ) -> int:
+        """Return what of a payment is neither given back, promised nor argued about, locking it.
+
+        The promise of the key `beside` is left out.
+        """
 
         async def look(connection: Connection) -> int:
-            given_back = await self._rows.given_back(payment_id, within=connection)
+            given_back = await self._rows.given_back(payment_id, beside=beside, within=connection)
             payment = await self._books.payments.get(payment_id, within=connection)
             return payment.captured_amount - given_back
 
@@ -186,9 +190,7 @@ class Refunds:
             case PaymentState.SETTLED:
                 return await self._begin(payment, refund)
             case _:
-                await self._rows.set(
-                    refund.id, "failed", failed_because=f"the payment is {payment.state}"
-                )
+                await self._overtaken.never_came(payment, refund)
                 return Done()
 
     async def gateway_says(self, told: GatewayRefund) -> Answer:
@@ -293,13 +295,8 @@ class Refunds:
         out = await self._rows.money_out(payment.id, within=connection)
         if out + refund.amount <= payment.captured_amount:
             return None
-        await self._rows.set(refund.id, "failed", failed_because=OVERTAKEN, within=connection)
-        key = f"{refund.id}:rest"
-        promised = {"payment": str(payment.id), "amount": refund.amount, "reason": refund.reason,
-                    "key": key, "requested_by": refund.requested_by}  # fmt: skip
-        await self._books.work.add(
-            PROMISED, derived_id(payment.id, PROMISED, key), payload=promised, within=connection
-        )
+        room = max(payment.captured_amount - out, 0)
+        await self._overtaken.give_way(refund, room, within=connection)
         return Done()
 
     async def _follow(self, payment: Payment, refund: Refund, told: Told) -> Answer:

@@ -58,6 +58,12 @@ class WithdrawalPeriodOverError(ConflictError):
     code = "withdrawal_period_over"
 
 
+class ServiceKeptError(ConflictError):
+    """The money of this service went back in full, and it was left on: nothing is left to undo."""
+
+    code = "service_kept"
+
+
 class TermDecisionRequiredError(RefusedError):
     """This refund leaves nothing paid for a service that still runs: say `term` "end" or "keep"."""
 
@@ -107,8 +113,10 @@ class ServiceWithdrawal:
 
         Raises:
             PaymentOpenError: the outcome of its payment is not known yet.
+            ServiceKeptError: all of it was refunded, and the service left on for nothing.
             WithdrawalPeriodOverError: too late, or nothing of it is left.
         """
+        await self._refuse_kept(service_order)
         await self._undo(service_order, requested_by=requested_by, by_customer=True)
 
     async def period(self, service_order: UUID) -> WithdrawalPeriod:
@@ -234,6 +242,29 @@ class ServiceWithdrawal:
             raise PaymentOpenError(service_order=str(service_order))
         return False
 
+    async def _refuse_kept(self, service_order: UUID) -> None:
+        term = await self._books.entitlements.of_order(service_order)
+        if term is None or term.state != GRANTED or not await self._is_paid_back(service_order):
+            return
+        assert term.ends_at is not None, "what was granted to an order has an end"
+        ends_at = term.ends_at.isoformat(timespec="seconds")
+        raise ServiceKeptError(
+            "All that was paid for this service has been refunded, or is being refunded, and the "
+            f"service was left on until {ends_at} at no charge. There is nothing to withdraw from; "
+            "it ends by itself. A refund that fails makes a withdrawal possible again.",
+            service_order=str(service_order),
+        )
+
+    async def _is_paid_back(self, service_order: UUID) -> bool:
+        """Say whether refunds, made or promised, come to all that an order's payments took."""
+        payments = await self._books.payments.listed(subject=service_order)
+        taken = [one for one in payments if one.captured_amount > 0]
+        back = [sum(it.amount for it in await self._refunds.of(one.id) if it.state != "failed")
+                for one in taken]  # fmt: skip
+        return bool(taken) and all(
+            amount >= one.captured_amount for amount, one in zip(back, taken, strict=True)
+        )
+
     async def _live_payment(self, service_order: UUID) -> Payment | None:
         payments = await self._books.payments.listed(subject=service_order)
         return next(
@@ -296,7 +327,7 @@ class ServiceWithdrawal:
 
     async def _end(self, term: Term) -> bool:
         if term.subscription is not None:
-            await self._subscriptions.end_subscription(term.subscription)
+            await self._subscriptions.end_subscription(term.subscription, with_vehicle=True)
             return True
         if term.service_order is None or term.status in {"expired", "ended"}:
             return True

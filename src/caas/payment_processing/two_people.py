@@ -63,7 +63,7 @@ class TwoPeople:
             DecisionPendingError: a proposal waits already.
             NoteRefusedError: there is no note, or a card number in it.
         """
-        text = dual_control.checked_note(note)
+        text = await dual_control.checked_note_about(self._books.database, payment_id, note)
         _refuse_undecidable(await self._books.payments.get(payment_id))
         if not await self._decisions.propose(payment_id, note=text, by=by):
             raise dual_control.DecisionPendingError(payment_id=str(payment_id))

@@ -8,6 +8,7 @@ nothing that would be found again.
 """
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from typing import Final
 
@@ -27,19 +28,43 @@ _TELEPHONE: Final = re.compile(
     r"|(?<![\w.-])[6-9]\d{2}(?:[ .]\d{3}){2}(?![\w.-])"
     r"|(?<![\w.-])[6-9]\d{2}(?:[ .]\d{2}){3}(?![\w.-])"
 )
+_WORD: Final = re.compile(r"[^\W\d_]+")
 _NAME_CHARS_MIN: Final = 3
+_RUN_TOGETHER_CHARS_MIN: Final = 7
 
 
 def tells_of_a_person(text: str, *, name: str | None, email: str | None) -> bool:
-    """Say whether text holds an address, a telephone number, or this customer's own data."""
-    if _ADDRESS.search(text) or _TELEPHONE.search(text):
+    """Say whether text holds an address, a telephone number, or this customer's own data.
+
+    A name is found with or without its accents, with any marks between its words or none, and with
+    its family name first.
+    """
+    if _ADDRESS.search(text.replace("%40", "@")) or _TELEPHONE.search(text):
         return True
-    plain = text.casefold()
-    if email is not None and email.casefold() in plain:
+    if email is not None and email.casefold() in text.casefold():
         return True
-    if name is None or len(name) < _NAME_CHARS_MIN:
+    return name is not None and _names(text, name)
+
+
+def _names(text: str, name: str) -> bool:
+    wanted, words = _words(name), _words(text)
+    together = "".join(wanted)
+    if len(together) < _NAME_CHARS_MIN:
         return False
-    return re.search(rf"(?<!\w){re.escape(name.casefold())}(?!\w)", plain) is not None
+    for order in (wanted, [*wanted[1:], wanted[0]], wanted[::-1]):
+        if any(words[at : at + len(order)] == order for at in range(len(words))):
+            return True
+        if len(order) > 1 and len(together) >= _RUN_TOGETHER_CHARS_MIN:
+            joined = "".join(order)
+            if any(joined in word for word in words):
+                return True
+    return False
+
+
+def _words(text: str) -> list[str]:
+    """Return the words of a text without accents, each in small letters."""
+    plain = unicodedata.normalize("NFKD", text)
+    return _WORD.findall("".join(it for it in plain if not unicodedata.combining(it)).casefold())
 
 
 def masked(text: str) -> str:

@@ -52,6 +52,7 @@ OF_PROVIDER = {
 
 CHARGEBACK: Final = "chargeback"
 DISPUTE_EXCESS: Final = "dispute_excess"
+CREDITED: Final = "credited"
 REVERSED_AFTER_REFUND: Final = "reversed_after_refund"
 OTHER: Final = "other"
 LOSS_CAUSES: Final = frozenset(
@@ -61,6 +62,7 @@ LOSS_CAUSES: Final = frozenset(
         REVERSED_AFTER_REFUND,
         CHARGEBACK,
         DISPUTE_EXCESS,
+        CREDITED,
         "authorization_expired",
         "already_voided",
         "already_failed",
@@ -160,6 +162,16 @@ def written_off(payment_type: PaymentType, cause: str, amount: int) -> tuple[Ent
 def loss_not_owed(payment_type: PaymentType, cause: str, amount: int) -> tuple[Entry, ...]:
     """A credit note says that what was written off was not owed: neither earned nor lost."""
     return _transfer(earned(payment_type), risk_loss(cause), amount)
+
+
+def covered_by_loss(payment_type: PaymentType, amount: int) -> tuple[Entry, ...]:
+    """What a credit note takes back went to a bank instead: not earned, so no loss of ours."""
+    return _transfer(earned(payment_type), risk_loss(CREDITED), amount)
+
+
+def covered_no_more(payment_type: PaymentType, amount: int) -> tuple[Entry, ...]:
+    """The bank gave it back after all, so that a refund can carry the credit note out."""
+    return _transfer(risk_loss(CREDITED), earned(payment_type), amount)
 
 
 def reversed_after_settlement(cause: str, amount: int) -> tuple[Entry, ...]:

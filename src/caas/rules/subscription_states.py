@@ -44,6 +44,7 @@ class SubscriptionEvent(StrEnum):
     PAYMENT_METHOD_REFUSED = "Payment method refused"
     ACTIVATION_FAILED = "Activation failed"
     CUSTOMER_ENDS_SUBSCRIPTION = "Customer ends subscription"
+    CUSTOMER_WITHDRAWS = "Customer withdraws"
     PAYMENT_METHOD_CHANGED = "Payment method changed"
 
 
@@ -64,16 +65,19 @@ BEYOND: Final[dict[SubscriptionState, dict[SubscriptionEvent, SubscriptionState]
         _E.PAYMENT_METHOD_VERIFIED: _S.ACTIVATING,
         _E.PAYMENT_METHOD_REFUSED: _S.REFUSED,
         _E.CUSTOMER_ENDS_SUBSCRIPTION: _S.CANCELLED,
+        _E.CUSTOMER_WITHDRAWS: _S.CANCELLED,
     },
     _S.REFUSED: {},
     _S.ACTIVATING: {
         _E.ACTIVATION_FAILED: _S.NOT_ACTIVATED,
         _E.CUSTOMER_ENDS_SUBSCRIPTION: _S.CANCELLED,
+        _E.CUSTOMER_WITHDRAWS: _S.CANCELLED,
         _E.PAYMENT_METHOD_CHANGED: _S.ACTIVATING,
     },
     _S.NOT_ACTIVATED: {},
     _S.ACTIVE: {
         _E.CUSTOMER_ENDS_SUBSCRIPTION: _S.CANCELLED,
+        _E.CUSTOMER_WITHDRAWS: _S.CANCELLED,
         _E.PAYMENT_METHOD_CHANGED: _S.ACTIVE,
     },
     _S.CANCELLED: {_E.MARK_SUBSCRIPTION_CANCELLED: _S.CANCELLED},

@@ -15,6 +15,7 @@ from caas.billing_database.books import Books
 from caas.billing_database.connection import Connection
 from caas.billing_database.customers import Customers
 from caas.billing_database.eligibility import may_still_be_sold
+from caas.billing_database.free_text import refuse_identifying
 from caas.billing_database.identifiers import new_id
 from caas.billing_database.services import Service, ServiceOrder, Services, WantedService
 from caas.errors import NotFoundError, RefusedError
@@ -101,6 +102,7 @@ class ServiceCatalog:
             dict(names or {}), repeat_purchase,
         )  # fmt: skip
         _check(service)
+        refuse_identifying(name, *(names or {}).values(), *(str(it["unit"]) for it in metered))
         await self._services.put(service)
         return service
 

@@ -10,6 +10,7 @@ nothing (decision 25).
 """
 
 from collections.abc import Awaitable, Callable
+from enum import StrEnum
 from typing import Any, Final
 from uuid import UUID
 
@@ -34,6 +35,14 @@ from caas.service_catalog.subscription_delivery import SubscriptionDelivery
 VERIFY_PAYMENT_METHOD: Final = "verify_payment_method"
 SAFETY_NET_SECONDS: Final = 75.0
 BY_CUSTOMER: Final = "customer"
+BY_WITHDRAWAL: Final = "withdrawal"
+ENDED_WORDS: Final = {BY_CUSTOMER: "subscription_ended", BY_WITHDRAWAL: "subscription_withdrawn"}
+ENDING: Final = {
+    BY_CUSTOMER: SubscriptionEvent.CUSTOMER_ENDS_SUBSCRIPTION,
+    BY_WITHDRAWAL: SubscriptionEvent.CUSTOMER_WITHDRAWS,
+}
+WITHDRAWAL_PERIOD_SECONDS: Final = 14 * 86400.0
+CREDIT_WITHDRAWN: Final = "credit_withdrawn_subscription"
 PAYMENT_FAILED: Final = "payment failed"
 
 Verify = Callable[[UUID], Awaitable[None]]
@@ -41,6 +50,13 @@ Verify = Callable[[UUID], Awaitable[None]]
 
 VerifyAnother = Callable[[Subscription, str | None], Awaitable[Payment]]
 """Ask it about another one; None is one that the customer types at the gateway."""
+
+
+class WithdrawnSubscription(StrEnum):
+    """What a subscription costs whose customer withdraws from it (2011/83/EU, articles 14, 15)."""
+
+    FREE = "free"
+    PROPORTIONAL = "proportional"
 
 
 class AlreadySubscribedError(ConflictError):
@@ -71,8 +87,10 @@ class Subscriptions:
         service_catalog: ServiceCatalog,
         delivery: SubscriptionDelivery,
         pace: Pace,
+        withdrawn: WithdrawnSubscription = WithdrawnSubscription.FREE,
     ) -> None:
         """Sell what the catalogue offers and deliver it through `delivery`."""
+        self._withdrawn = withdrawn
         self._books = books
         self._catalog = service_catalog
         self._delivery = delivery
@@ -130,8 +148,13 @@ class Subscriptions:
         await self._verify(new.id)
         return await self._rows.get(new.id)
 
-    async def end_subscription(self, subscription_id: UUID) -> Subscription:
+    async def end_subscription(
+        self, subscription_id: UUID, *, with_vehicle: bool = False
+    ) -> Subscription:
         """End a subscription by the customer's wish; ending it again changes nothing.
+
+        `with_vehicle` says that its customer withdrew from the vehicle. Withdrawn from like that,
+        or in time, it costs nothing, and what was charged goes back.
 
         Raises:
             SubscriptionNotFoundError: there is none with this id.
@@ -139,13 +162,17 @@ class Subscriptions:
 
         async def end(connection: Connection) -> Subscription | None:
             before = await self._rows.locked(subscription_id, within=connection)
-            event = SubscriptionEvent.CUSTOMER_ENDS_SUBSCRIPTION
+            because = await self._because(before, connection, with_vehicle=with_vehicle)
+            event = ENDING[because]
             ended = await self._rows.move(
-                before, event, within=connection, cancelled_because=BY_CUSTOMER
+                before, event, within=connection, cancelled_because=because
             )
             if ended is None:
                 return None
-            await self._delivery.tell_customer("subscription_ended", ended, within=connection)
+            if because == BY_WITHDRAWAL:
+                await self._books.work.add(CREDIT_WITHDRAWN, ended.id, within=connection)
+            template = ENDED_WORDS[because]
+            await self._delivery.tell_customer(template, ended, within=connection)
             if before.state is SubscriptionState.VERIFYING:
                 return None
             await self._delivery.order_deactivation(ended, within=connection)
@@ -155,6 +182,26 @@ class Subscriptions:
         if ended is not None:
             await self._delivery.send_command(ended)
         return await self._rows.get(subscription_id)
+
+    async def withdraws_now(self, subscription_id: UUID) -> bool:
+        """Say whether ending a subscription now is a withdrawal, after which it costs nothing."""
+
+        async def look(connection: Connection) -> bool:
+            subscription = await self._rows.get(subscription_id, within=connection)
+            return await self._because(subscription, connection) == BY_WITHDRAWAL
+
+        return await self._books.database.in_transaction(look)
+
+    async def _because(
+        self, subscription: Subscription, within: Connection, *, with_vehicle: bool = False
+    ) -> str:
+        """Say whether a customer who ends a subscription withdraws from it; once from each."""
+        if self._withdrawn is WithdrawnSubscription.PROPORTIONAL:
+            return BY_CUSTOMER
+        period = self._pace.seconds(WITHDRAWAL_PERIOD_SECONDS)
+        if with_vehicle or await self._rows.may_withdraw(subscription.id, period, within=within):
+            return BY_WITHDRAWAL
+        return BY_CUSTOMER
 
     async def change_payment_method(
         self, subscription_id: UUID, *, payment_method: str | None

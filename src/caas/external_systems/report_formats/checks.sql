@@ -16,6 +16,9 @@ select t.*,
            then 'its transaction is no identifier'
          when not regexp_full_match(coalesce(reference, 'x'), '[A-Za-z0-9][!-~]{0,199}')
            then 'its reference is no identifier'
+         when regexp_matches(concat_ws(' ', batch_id, line_id, transaction_id, reference),
+                             '[^ @]@[^ @]+\.[^ @]')
+           then 'it holds an e-mail address'
          when type is null or type not in ('settlement', 'refund', 'refund_reversal', 'chargeback',
               'chargeback_reversal', 'fee', 'settlement_failure', 'adjustment', 'cost', 'tax',
               'invoice', 'reserve', 'transfer', 'carried', 'conversion')

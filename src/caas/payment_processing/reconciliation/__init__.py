@@ -27,8 +27,8 @@ from caas.billing_database.settlement_reports import (
 from caas.dual_control import checked_note
 from caas.external_systems.payment_gateway import PaymentGateway
 from caas.open_work import OpenWork
+from caas.payment_processing.chargeback_lines import ChargebackLines
 from caas.payment_processing.charges import Charges
-from caas.payment_processing.disputes import Disputes
 from caas.payment_processing.flow import Alert
 from caas.payment_processing.reconciliation.bulk import Bulk
 from caas.payment_processing.reconciliation.carrying_out import CarryingOut, Void
@@ -70,7 +70,6 @@ class Reconciliation:
         gateway: PaymentGateway,
         charges: Charges,
         settlement: Settlement,
-        disputes: Disputes,
         void: Void,
         alert: Alert,
         pace: Pace,
@@ -91,7 +90,7 @@ class Reconciliation:
             reports=self.reports,
             gateway=gateway,
             settlement=settlement,
-            disputes=disputes,
+            chargeback_lines=ChargebackLines(books),
             charges=charges,
             void=void,
             pace=pace,

@@ -17,6 +17,7 @@ from caas.billing_database.discrepancies import (
     Discrepancy,
     ProposedBulk,
 )
+from caas.billing_database.free_text import refuse_identifying
 from caas.billing_database.gateway_claims import GatewayClaim, GatewayClaims
 from caas.billing_database.identifiers import new_id
 from caas.dual_control import checked_note
@@ -166,6 +167,7 @@ class Bulk:
             receipt and (len(receipt) > RECEIPT_CHARS_MAX or contains_card_number(receipt))
         ):
             raise ReceiptRefusedError
+        refuse_identifying(receipt)
         return await self._claims.step(
             discrepancy_id, status, receipt=receipt, by=by, note=checked_note(note)
         )

@@ -27,8 +27,8 @@ from caas.external_systems.payment_gateway import (
     TransactionStatus,
 )
 from caas.open_work import Again, Answer, Done, OpenWork, Park
+from caas.payment_processing.chargeback_lines import ChargebackLines
 from caas.payment_processing.charges import Charges
-from caas.payment_processing.disputes import Disputes
 from caas.payment_processing.gateway_calls import (
     CAPTURE,
     POLL_SETTLEMENT,
@@ -83,7 +83,7 @@ class CarryingOut:
         reports: SettlementReports,
         gateway: PaymentGateway,
         settlement: Settlement,
-        disputes: Disputes,
+        chargeback_lines: ChargebackLines,
         charges: Charges,
         void: Void,
         pace: Pace,
@@ -94,7 +94,7 @@ class CarryingOut:
         self._reports = reports
         self._gateway = gateway
         self._settlement = settlement
-        self._disputes = disputes
+        self._chargeback_lines = chargeback_lines
         self._charges = charges
         self._void = void
         self._pace = pace
@@ -163,16 +163,17 @@ class CarryingOut:
 
     async def _lose_dispute(self, discrepancy: Discrepancy) -> Answer:
         line, payment = await self._line(discrepancy), await self._payment(discrepancy)
-        if await self._disputes.line_says(payment, line):
+        if await self._chargeback_lines.takes(payment, line):
             return Done()
         return Again(AGAIN_SECONDS, "the payment is not known by its transaction")
 
     async def _reverse_dispute(self, discrepancy: Discrepancy) -> Answer:
         """What came back undoes the loss of its dispute; of no dispute, it is a loss the less."""
         line, payment = await self._line(discrepancy), await self._payment(discrepancy)
-        if not await self._disputes.line_says(payment, line):
-            entries = postings.dispute_reversed(line.gross)
-            facts = {"reversal": f"{line.report_id}:{line.line_no}", "amount": line.gross}
+        of_none = await self._chargeback_lines.gives_back(payment, line)
+        if of_none:
+            entries = postings.dispute_reversed(of_none)
+            facts = {"reversal": f"{line.report_id}:{line.line_no}", "amount": of_none}
             await self._post_once(discrepancy, entries, facts)
         return Done()
 

@@ -47,6 +47,7 @@ from caas.payment_processing.reconciliation.report_pages import (
     ReportPages,
 )
 from caas.rules.card_numbers import contains_card_number, scrub
+from caas.rules.personal_data import masked
 
 PAGES_MAX: Final = 1_000_000
 CONTRADICTS: Final = "contradicts"
@@ -311,7 +312,8 @@ class Fetching:
         return [
             Quarantined(
                 bad.place, bad.line_no, bad.line_id,
-                CONTRADICTS if bad.line_no in known else UNREADABLE, bad.reason, scrub(bad.text),
+                CONTRADICTS if bad.line_no in known else UNREADABLE, bad.reason,
+                masked(scrub(bad.text)),
             )
             for bad in unreadable
         ]  # fmt: skip

@@ -122,9 +122,11 @@ class Investigation:
         Raises:
             NoteRefusedError: it is empty, too long, or holds a card number.
         """
-        return await self._step(
-            discrepancy_id, "noted", by=by, even_resolved=True, note=dual_control.checked_note(text)
-        )
+        checked = await self._checked(discrepancy_id, text)
+        return await self._step(discrepancy_id, "noted", by=by, even_resolved=True, note=checked)
+
+    async def _checked(self, discrepancy_id: UUID, text: str) -> str:
+        return await dual_control.checked_note_about(self._books.database, discrepancy_id, text)
 
     async def attach(
         self, discrepancy_id: UUID, *, name: str, media_type: str, content: bytes, by: str
@@ -169,7 +171,7 @@ class Investigation:
             ResolutionNotAllowedError: this kind cannot be resolved this way.
             DiscrepancyResolvedError, DecisionPendingError: there is nothing to decide here.
         """
-        text = dual_control.checked_note(note)
+        text = await self._checked(discrepancy_id, note)
 
         async def together(connection: Connection) -> tuple[Action, ...]:
             found = await self._of_open_day(discrepancy_id, connection)
@@ -216,7 +218,7 @@ class Investigation:
         Raises:
             NothingProposedError: nothing waits for a decision.
         """
-        text = dual_control.checked_note(note)
+        text = await self._checked(discrepancy_id, note)
 
         async def together(connection: Connection) -> None:
             found = await self._of_open_day(discrepancy_id, connection)
@@ -236,7 +238,7 @@ class Investigation:
         Raises:
             NotResolvedError: it is not resolved.
         """
-        text = dual_control.checked_note(note)
+        text = await self._checked(discrepancy_id, note)
 
         async def together(connection: Connection) -> None:
             found = await self._of_open_day(discrepancy_id, connection)

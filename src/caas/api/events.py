@@ -1,0 +1,214 @@
+"""What happened, for the rest of the company: read by position, or delivered as signed webhooks.
+
+Rules a change must keep: a narrowed key sees its own events alone; subscriptions are for
+operations; a secret is shown once, when its subscription is made.
+"""
+
+from datetime import datetime
+from typing import Annotated, Any, Final
+from uuid import UUID
+
+import msgspec
+from msgspec import Meta
+
+from caas.api.answers import Answer, answer_of
+from caas.api.bodies import BodyOf
+from caas.api.call import Call
+from caas.api.idempotency import once
+from caas.api.limits import PAGE_ROWS
+from caas.api.operation import Operation
+from caas.api.problems import Problem
+from caas.api.queries import Limit, QueryOf
+from caas.api.rooms import Api
+from caas.api.texts import CallbackUrl, EventId, EventType
+from caas.billing_database.company_events import position_of
+from caas.billing_database.event_subscriptions import EventSubscription
+from caas.event_delivery import body_of
+from caas.rules.scopes import Scope
+
+TAG: Final = "events"
+PATH: Final = "/v1/event-subscriptions"
+
+
+class HappenedAnswer(msgspec.Struct, frozen=True):
+    """One event; `data` has the id of what moved under the name of what it is, and its states."""
+
+    id: str
+    type: str
+    occurred_at: datetime
+    data: dict[str, str | None]
+
+
+class EventPage(msgspec.Struct, frozen=True):
+    """Events, the oldest first. Ask again with `next_after`, at once while `more` is true."""
+
+    data: list[HappenedAnswer]
+    next_after: str
+    more: bool
+
+
+class EventQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Events behind one, of a type (`payment.bank_confirms`) or of a source (`payment`)."""
+
+    after: EventId | None = None
+    type: EventType | None = None
+    limit: Limit = PAGE_ROWS
+
+
+class SubscriptionQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which event subscriptions are listed."""
+
+    cursor: UUID | None = None
+    limit: Limit = PAGE_ROWS
+
+
+class EventSubscriptionBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where events are sent to; no types are all, and without `after` it begins now."""
+
+    url: CallbackUrl
+    types: Annotated[list[EventType], Meta(max_length=50)] = []
+    after: EventId | None = None
+
+
+class ReplayBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Behind which event it begins again."""
+
+    after: EventId
+
+
+class EventSubscriptionAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """Where events are sent to."""
+
+    id: UUID
+    url: str
+    types: list[str]
+    created_by: str
+    created_at: datetime
+    ended_at: datetime | None
+    links: dict[str, str]
+
+
+class NewEventSubscriptionAnswer(EventSubscriptionAnswer, frozen=True, kw_only=True):
+    """A new subscription with its secret (Standard Webhooks), which is shown this once."""
+
+    secret: str
+
+
+class EventSubscriptionPage(msgspec.Struct, frozen=True):
+    """A page of subscriptions, newest first; `next_cursor` asks for the one after it."""
+
+    data: list[EventSubscriptionAnswer]
+    next_cursor: str | None
+
+
+EVENTS: Final = QueryOf(EventQuery)
+LISTED: Final = QueryOf(SubscriptionQuery)
+NEW: Final = BodyOf(EventSubscriptionBody)
+REPLAY: Final = BodyOf(ReplayBody)
+
+
+async def list_events(api: Api, call: Call) -> Answer:
+    """List what happened, the oldest first; a narrowed key sees its own."""
+    query = EVENTS.read(call.scope["query_string"])
+    page = await api.rooms.event_delivery.events.after(
+        position_of(query.after) if query.after else None,
+        types=[query.type] if query.type else (),
+        customer=call.by.customer, dealership=call.by.dealership, rows_max=query.limit,
+    )  # fmt: skip
+    told = [msgspec.convert(_plain(body_of(event)), HappenedAnswer) for event in page.events]
+    return answer_of(200, EventPage(told, page.until.id, page.more))
+
+
+async def subscribe_to_events(api: Api, call: Call) -> Answer:
+    """Have events delivered to an address, in order and signed, until each was taken."""
+    body = NEW.read(call.body)
+
+    async def make() -> Answer:
+        made = await api.rooms.event_delivery.subscribe(
+            url=body.url, types=body.types, after=body.after, by=call.by.name
+        )
+        told = NewEventSubscriptionAnswer(**_fields(made), secret=made.secret)
+        return answer_of(201, told, (b"location", told.links["self"].encode()))
+
+    return await once(api.rooms.books.keys, call, body, make)
+
+
+async def list_event_subscriptions(api: Api, call: Call) -> Answer:
+    """List where events are delivered to, newest first."""
+    query = LISTED.read(call.scope["query_string"])
+    page = await api.rooms.event_delivery.subscriptions(
+        before=query.cursor, rows_max=query.limit + 1
+    )
+    shown = page[: query.limit]
+    more = str(shown[-1].id) if len(page) > query.limit else None
+    return answer_of(200, EventSubscriptionPage([_told(one) for one in shown], more))
+
+
+async def get_event_subscription(api: Api, call: Call) -> Answer:
+    """Return a subscription as it stands, without its secret."""
+    one = await api.rooms.event_delivery.subscription(call.ids["subscription_id"])
+    return answer_of(200, _told(one))
+
+
+async def end_event_subscription(api: Api, call: Call) -> Answer:
+    """Deliver no more events there; ending it again changes nothing."""
+    return answer_of(200, _told(await api.rooms.event_delivery.end(call.ids["subscription_id"])))
+
+
+async def replay_events(api: Api, call: Call) -> Answer:
+    """Deliver again from behind an event on."""
+    body, subscription_id = REPLAY.read(call.body), call.ids["subscription_id"]
+
+    async def replay() -> Answer:
+        await api.rooms.event_delivery.replay(subscription_id, after=body.after)
+        return answer_of(202, _told(await api.rooms.event_delivery.subscription(subscription_id)))
+
+    return await once(api.rooms.books.keys, call, body, replay)
+
+
+def _plain(told: dict[str, object]) -> object:
+    return msgspec.to_builtins(told)
+
+
+def _fields(one: EventSubscription) -> dict[str, Any]:
+    return {
+        "id": one.id, "url": one.url, "types": one.types, "created_by": one.created_by,
+        "created_at": one.created_at, "ended_at": one.ended_at,
+        "links": {"self": f"{PATH}/{one.id}", "replay": f"{PATH}/{one.id}/replay"},
+    }  # fmt: skip
+
+
+def _told(one: EventSubscription) -> EventSubscriptionAnswer:
+    return EventSubscriptionAnswer(**_fields(one))
+
+
+_ONE: Final = f"{PATH}/{{subscription_id:uuid}}"
+_SCOPES: Final = frozenset({Scope.OPERATIONS})
+
+EVENT_OPERATIONS: Final = (
+    Operation(
+        id="listEvents", narrowed=True, tag=TAG, method="GET", path="/v1/events", query=EVENTS,
+        answers={200: EventPage}, handle=list_events,
+    ),
+    Operation(
+        id="subscribeToEvents", tag=TAG, method="POST", path=PATH, scopes=_SCOPES, body=NEW,
+        answers={201: NewEventSubscriptionAnswer, 409: Problem}, handle=subscribe_to_events,
+    ),
+    Operation(
+        id="listEventSubscriptions", tag=TAG, method="GET", path=PATH, scopes=_SCOPES,
+        query=LISTED, answers={200: EventSubscriptionPage}, handle=list_event_subscriptions,
+    ),
+    Operation(
+        id="getEventSubscription", tag=TAG, method="GET", path=_ONE, scopes=_SCOPES,
+        answers={200: EventSubscriptionAnswer, 404: Problem}, handle=get_event_subscription,
+    ),
+    Operation(
+        id="endEventSubscription", tag=TAG, method="DELETE", path=_ONE, scopes=_SCOPES,
+        answers={200: EventSubscriptionAnswer, 404: Problem}, handle=end_event_subscription,
+    ),
+    Operation(
+        id="replayEvents", tag=TAG, method="POST", path=f"{_ONE}/replay", scopes=_SCOPES,
+        body=REPLAY, answers={202: EventSubscriptionAnswer, 404: Problem, 409: Problem},
+        handle=replay_events,
+    ),
+)  # fmt: skip

@@ -1,0 +1,69 @@
+"""Subscriptions that their customers withdrew from: what was charged for them goes back.
+
+Nothing of them is billed any more; a month that was charged before the withdrawal is credited
+whole (record 141).
+
+Rule a change must keep: the work ends when no invoice of the subscription has anything left.
+"""
+
+from typing import Final
+
+from caas.billing.credit_notes import CreditNotes
+from caas.billing_database.books import Books
+from caas.billing_database.due_work import DueWork
+from caas.billing_database.invoices import CREDIT_NOTE, Invoice, InvoiceRows
+from caas.open_work import Again, Answer, Done, OpenWork
+from caas.payment_processing.refund_refusals import (
+    NothingToRefundError,
+    RefundMustWaitError,
+    RefundTooLargeError,
+)
+from caas.service_catalog.subscriptions import CREDIT_WITHDRAWN
+
+REASON: Final = "desistimiento"
+LOOK_AGAIN_SECONDS: Final = 300.0
+UNDER_WAY: Final = frozenset({"open", "declined"})
+
+
+class WithdrawnSubscriptions:
+    """Credits their months."""
+
+    def __init__(self, books: Books, credit_notes: CreditNotes) -> None:
+        """Issue at this desk."""
+        self._rows = InvoiceRows(books.database)
+        self._credit_notes = credit_notes
+
+    def register(self, open_work: OpenWork) -> None:
+        """Take the subscriptions that were withdrawn from."""
+        open_work.register(CREDIT_WITHDRAWN, self._due)
+
+    async def _due(self, work: DueWork) -> Answer:
+        for invoice in await self._rows.listed(subject=work.subject):
+            if invoice.kind == CREDIT_NOTE or invoice.gross <= invoice.credited:
+                continue
+            waits = await self._credited(invoice)
+            if waits is not None:
+                return Again(LOOK_AGAIN_SECONDS, waits)
+        return Done()
+
+    async def _credited(self, invoice: Invoice) -> str | None:
+        """Credit a month that was paid; return what it waits for."""
+        if invoice.state in UNDER_WAY:
+            return "the charge of a month is under way"
+        if invoice.state != "paid":
+            return None
+        try:
+            await self._credit_notes.issue(invoice.id, reason=REASON)
+        except RefundMustWaitError as waits:
+            return waits.sentence
+        except RefundTooLargeError as less:
+            await self._credited_in_part(invoice, less)
+        except NothingToRefundError:
+            return None
+        return None
+
+    async def _credited_in_part(self, invoice: Invoice, less: RefundTooLargeError) -> None:
+        """Credit what a refund or a bank has left of a month."""
+        refundable = less.facts["refundable"]
+        if isinstance(refundable, int) and refundable > 0:
+            await self._credit_notes.issue(invoice.id, reason=REASON, gross=refundable)

@@ -1,0 +1,161 @@
+"""What happened, in one order: payments, orders, subscriptions, vehicles and documents.
+
+Events stand in their own tables, in the order of each thing alone. Here they are read by their
+time, up to the moment before which no open transaction began: what is read is whole, and nothing
+appears behind a reader's back. An id is where a reader has got to, and the next page begins there.
+
+Rules a change must keep: a page and the time it looks through have limits; a page that found
+nothing says how far it looked, so that the next one goes on from there.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from caas.billing_database.connection import Database
+from caas.errors import RefusedError
+
+FIRST_WINDOW: Final = timedelta(minutes=1)
+WIDER_TIMES: Final = 4
+WINDOWS_MAX: Final = 12
+WHOLE_UNTIL: Final = "select events_are_whole_until() as until"
+CLOCK: Final = "select clock_timestamp() as now"
+SINCE: Final = "select min(ran_at) as since from migrations"
+LISTED: Final = """
+select at, source, subject, seq, type, state, before, of_type, about, customer, dealership
+  from company_events
+ where at >= $1 and at < $2 and (at, source, subject, seq) > ($1, $3::text, $4::text, $5::integer)
+   and ($6::text[] = '{}' or type = any ($6) or source = any ($6))
+   and ($7::uuid is null or customer = $7) and ($8::text is null or dealership = $8)
+ order by at, source, subject, seq limit $9
+"""
+_ID: Final = re.compile(
+    r"([0-9]{1,17})(?:_(payment|order|subscription|vehicle|document)_([A-Za-z0-9-]{3,36})"
+    r"_([0-9]{1,9}))?"
+)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class EventIdRefusedError(RefusedError):
+    """This is no event's id; take `next_after` of the page before, or leave it out to begin."""
+
+    code = "event_id_refused"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Position:
+    """Where a reader is: behind this event, or behind everything before an instant."""
+
+    at: datetime
+    source: str = ""
+    subject: str = ""
+    seq: int = 0
+
+    @property
+    def id(self) -> str:
+        """The position as text."""
+        micros = (self.at - _EPOCH) // timedelta(microseconds=1)
+        return f"{micros}_{self.source}_{self.subject}_{self.seq}" if self.source else str(micros)
+
+
+@dataclass(frozen=True, slots=True)
+class CompanyEvent:
+    """One thing that happened; ids and states, and whose they are."""
+
+    position: Position
+    type: str
+    state: str
+    before: str | None
+    of_type: str | None
+    about: UUID | None
+    customer: UUID | None
+    dealership: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Happened:
+    """A page of events, the oldest first; `more` says whether more are there already."""
+
+    events: list[CompanyEvent]
+    until: Position
+    more: bool
+
+
+def position_of(event_id: str) -> Position:
+    """Read an id.
+
+    Raises:
+        EventIdRefusedError: it is none.
+    """
+    read = _ID.fullmatch(event_id)
+    if read is None:
+        raise EventIdRefusedError
+    micros, source, subject, seq = read.groups()
+    try:
+        at = _EPOCH + timedelta(microseconds=int(micros))
+    except OverflowError as error:
+        raise EventIdRefusedError from error
+    return Position(at, source or "", subject or "", int(seq or 0))
+
+
+class CompanyEvents:
+    """Reads what happened."""
+
+    def __init__(self, database: Database) -> None:
+        """Read through this database."""
+        self._database = database
+
+    async def now(self) -> Position:
+        """Return the position behind everything that has happened."""
+        row = await self._database.fetchrow(WHOLE_UNTIL)
+        assert row is not None, "a function returns one row"
+        return Position(row["until"])
+
+    async def clock(self) -> datetime:
+        """Return the time of day, however far the books' clock was moved."""
+        row = await self._database.fetchrow(CLOCK)
+        assert row is not None, "the time is one row"
+        moment: datetime = row["now"]
+        return moment
+
+    async def after(
+        self,
+        position: Position | None,
+        *,
+        types: Sequence[str] = (),
+        customer: UUID | None = None,
+        dealership: str | None = None,
+        rows_max: int,
+    ) -> Happened:
+        """Return the events behind a position; from the beginning where there is none."""
+        place = position or await self._beginning()
+        whole = (await self.now()).at
+        width = FIRST_WINDOW
+        for _ in range(WINDOWS_MAX):
+            if place.at >= whole:
+                break
+            until = min(place.at + width, whole)
+            rows = await self._database.fetch(
+                LISTED, place.at, until, place.source, place.subject, place.seq,
+                list(types), customer, dealership, rows_max,
+            )  # fmt: skip
+            if rows:
+                events = [_event(row) for row in rows]
+                more = len(rows) == rows_max or until < whole
+                end = events[-1].position if len(rows) == rows_max else Position(until)
+                return Happened(events, end, more)
+            place, width = Position(until), width * WIDER_TIMES
+        return Happened([], place, place.at < whole)
+
+    async def _beginning(self) -> Position:
+        row = await self._database.fetchrow(SINCE)
+        assert row is not None, "a minimum is one row"
+        return Position(row["since"])
+
+
+def _event(row: Sequence[object]) -> CompanyEvent:
+    at, source, subject, seq, *rest = tuple(row)
+    return CompanyEvent(Position(at, source, subject, seq), *rest)  # type: ignore[arg-type]

@@ -1,0 +1,91 @@
+"""Where events are sent to, as rows.
+
+Rule a change must keep: a subscription is made and ends, and never changes between.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from caas.billing_database.connection import Connection, Database
+from caas.errors import NotFoundError
+
+COLUMNS: Final = "select id, url, types, secret, created_by, created_at, ended_at"
+ONE: Final = f"{COLUMNS} from event_subscriptions where id = $1"
+LISTED: Final = f"""
+{COLUMNS} from event_subscriptions where ended_at is null and ($1::uuid is null or id < $1)
+ order by id desc limit $2
+"""
+RUNNING: Final = "select count(*) as running from event_subscriptions where ended_at is null"
+ADD: Final = """
+insert into event_subscriptions (id, url, types, secret, created_by, created_at)
+values ($1, $2, $3, $4, $5, db_now())
+"""
+END: Final = """
+update event_subscriptions set ended_at = db_now() where id = $1 and ended_at is null
+"""
+
+
+class EventSubscriptionNotFoundError(NotFoundError):
+    """No event subscription has this id."""
+
+    code = "event_subscription_not_found"
+
+
+@dataclass(frozen=True, slots=True)
+class EventSubscription:
+    """Where events are sent to; no types are all types."""
+
+    id: UUID
+    url: str
+    types: list[str]
+    secret: str = field(repr=False)
+    created_by: str
+    created_at: datetime
+    ended_at: datetime | None
+
+
+class EventSubscriptions:
+    """The table of event subscriptions."""
+
+    def __init__(self, database: Database) -> None:
+        """Read and write through this database."""
+        self._database = database
+
+    async def get(self, subscription_id: UUID) -> EventSubscription:
+        """Return a subscription.
+
+        Raises:
+            EventSubscriptionNotFoundError: none has this id.
+        """
+        row = await self._database.fetchrow(ONE, subscription_id)
+        if row is None:
+            raise EventSubscriptionNotFoundError(f"No subscription has the id {subscription_id}.")
+        return EventSubscription(**dict(row))
+
+    async def listed(self, *, before: UUID | None, rows_max: int) -> list[EventSubscription]:
+        """Return those that have not ended, newest first."""
+        rows = await self._database.fetch(LISTED, before, rows_max)
+        return [EventSubscription(**dict(row)) for row in rows]
+
+    async def running(self, *, within: Connection) -> int:
+        """Count those that have not ended."""
+        return int(await within.fetchval(RUNNING))
+
+    async def add(  # the columns of a subscription, by name
+        self,
+        subscription_id: UUID,
+        *,
+        url: str,
+        types: list[str],
+        secret: str,
+        by: str,
+        within: Connection,
+    ) -> None:
+        """Write a new one down."""
+        await within.execute(ADD, subscription_id, url, types, secret, by)
+
+    async def end(self, subscription_id: UUID, *, within: Connection) -> None:
+        """End one; ended again, nothing changes."""
+        await within.execute(END, subscription_id)

@@ -1,0 +1,112 @@
+"""Chargebacks as lines of settlement reports tell them: without a name, and sometimes in parts.
+
+A line names no dispute. Providers that amend a dispute book the difference as another line, or take
+the first one back and book another; others book each dispute once. So lines and disputes of a
+payment are compared by what they come to, never one by one: a line takes only what no dispute tells
+yet, and a dispute that is told by name afterwards takes over what lines told before.
+
+Rules a change must keep: whatever the order, what is booked comes to the larger of what lines and
+what named disputes say; a line that is carried out twice counts once.
+"""
+
+from dataclasses import replace
+from typing import Final
+
+from caas.billing_database.books import Books
+from caas.billing_database.connection import Connection
+from caas.billing_database.payments import Payment
+from caas.billing_database.refunds import Dispute
+from caas.billing_database.refunds import Refunds as RefundRows
+from caas.billing_database.settlement_reports import StoredLine
+from caas.external_systems.payment_gateway import DisputeStatus, GatewayDispute
+from caas.open_work import Done
+from caas.payment_processing.dispute_steps import HELD, coming_back
+from caas.payment_processing.disputes import CHARGEBACK_LINE, Disputes
+
+REFUND_LINE: Final = "refund line"
+CHARGEBACKS: Final = frozenset({"chargeback", "chargeback_reversal"})
+
+
+class ChargebackLines:
+    """Books what a line took, and what it gave back."""
+
+    def __init__(self, books: Books) -> None:
+        """Keep disputes in these books."""
+        self._books = books
+        self._disputes = Disputes(books)
+        self._rows = RefundRows(books.database)
+
+    async def takes(self, payment: Payment, line: StoredLine) -> bool:
+        """Lose what a line took and no dispute tells yet; False: its payment is not known."""
+        told = _told(payment, line)
+        if line.type not in CHARGEBACKS:
+            return await self._lost(told, REFUND_LINE)
+        known = await self._disputes.of(payment)
+        if any(it.id == told.id for it in known):
+            return True
+        said = await self._rows.lines_and_disputes(payment.id, line.currency)
+        if said.untold > 0:
+            return await self._lost(
+                replace(told, amount=min(told.amount, said.untold)), CHARGEBACK_LINE
+            )
+        claimed = (told.amount, line.currency)
+        alike = [it for it in known if (it.claimed_amount, it.claimed_currency) == claimed
+                 and it.state == "opened"]  # fmt: skip
+        return not alike or await self._lost(replace(told, id=alike[0].id), alike[0].origin)
+
+    async def gives_back(self, payment: Payment, line: StoredLine) -> int:
+        """Undo the losses that a line brings back; return what of it is of no dispute."""
+
+        async def together(connection: Connection) -> int:
+            await self._rows.given_back(payment.id, within=connection)
+            known = await self._rows.disputes_of(payment.id, within=connection)
+            held = [it for it in known if it.state in HELD and it.claimed_currency == line.currency]
+            left = line.gross
+            if line.type in CHARGEBACKS:
+                said = await self._rows.lines_and_disputes(
+                    payment.id, line.currency, within=connection
+                )
+                left = min(left, said.back_untold)
+            else:
+                held = [it for it in held if it.claimed_amount == line.gross]
+            for one in sorted(held, key=lambda it: _nearest(it, line)):
+                part = min(one.claimed_amount, left)
+                if part > 0:
+                    await self._comes_back(payment, one, part, connection)
+                    left -= part
+            await self._disputes.fit_again(payment.id, within=connection)
+            return left
+
+        return await self._books.database.in_transaction(together)
+
+    async def _comes_back(
+        self, payment: Payment, one: Dispute, part: int, connection: Connection
+    ) -> None:
+        if part < one.claimed_amount:
+            rest = one.claimed_amount - part
+            await self._disputes.amended(payment, one, one.told_at, rest, connection)
+            return
+        await self._disputes.step(payment, one, coming_back(one), connection)
+
+    async def _lost(self, told: GatewayDispute, origin: str) -> bool:
+        return isinstance(await self._disputes.gateway_says(told, origin=origin), Done)
+
+
+def _told(payment: Payment, line: StoredLine) -> GatewayDispute:
+    return GatewayDispute(
+        id=f"line:{line.report_id}:{line.line_no}",
+        transaction_id=payment.gateway_transaction_id or "",
+        amount=abs(line.gross),
+        currency=line.currency,
+        status=DisputeStatus.LOST,
+        reason=f"{line.type} in a settlement report",
+    )
+
+
+def _nearest(dispute: Dispute, line: StoredLine) -> tuple[bool, bool, bool]:
+    """Order disputes by how likely a line brings them back: of its amount, lost, without a name."""
+    return (
+        dispute.claimed_amount != line.gross,
+        dispute.state != "lost",
+        dispute.gateway_dispute_id is not None,
+    )

@@ -1,0 +1,60 @@
+"""Refunds that wait, and whose money is gone before they are sent: to a bank, or never paid by one.
+
+What is left of the money is promised again; the rest is not paid a second time, and where a credit
+note named it, a loss covers it.
+
+Rule a change must keep: a refund that ends so, what is promised again and what is covered are one
+commit.
+"""
+
+from typing import Final
+
+from caas.billing_database.books import Books
+from caas.billing_database.connection import Connection
+from caas.billing_database.identifiers import derived_id
+from caas.billing_database.payments import Payment
+from caas.billing_database.refunds import Refund
+from caas.billing_database.refunds import Refunds as RefundRows
+from caas.payment_processing.covered_notes import PROMISED, CoveredNotes
+
+OVERTAKEN: Final = "a dispute took the money before the refund was sent"
+
+
+class OvertakenRefunds:
+    """Ends refunds that cannot be sent any more."""
+
+    def __init__(self, books: Books, rows: RefundRows) -> None:
+        """End them in these rows."""
+        self._books = books
+        self._rows = rows
+        self._covered = CoveredNotes(books)
+
+    async def give_way(self, refund: Refund, room: int, *, within: Connection) -> None:
+        """Let a dispute have the money; what it leaves is promised. The payment is locked."""
+        await self._rows.set(refund.id, "failed", failed_because=OVERTAKEN, within=within)
+        await self._covered.cover(
+            refund.payment_id, refund.reason, refund.amount - room, within=within
+        )
+        if not room:
+            return
+        key = f"{refund.id}:rest"
+        promised = {"payment": str(refund.payment_id), "amount": room, "reason": refund.reason,
+                    "key": key, "requested_by": refund.requested_by}  # fmt: skip
+        subject = derived_id(refund.payment_id, PROMISED, key)
+        await self._books.work.add(PROMISED, subject, payload=promised, within=within)
+
+    async def never_came(self, payment: Payment, refund: Refund) -> None:
+        """End a refund of a payment that brought no money after all."""
+
+        async def together(connection: Connection) -> None:
+            await self._rows.given_back(payment.id, within=connection)
+            because = f"the payment is {payment.state}"
+            ended = await self._rows.set(
+                refund.id, "failed", failed_because=because, within=connection
+            )
+            if ended:
+                await self._covered.cover(
+                    payment.id, refund.reason, refund.amount, within=connection
+                )
+
+        await self._books.database.in_transaction(together)

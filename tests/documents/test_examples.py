@@ -1,15 +1,21 @@
 """The examples of the documents, run line by line against a platform of their own."""
 
+import asyncio
 import re
 import subprocess
 import threading
 import time
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from urllib.parse import quote
 
+import asyncpg
 import pytest
 from docs.generate import ROOT, documents
 
+from caas.billing_database.embedded_postgresql import EmbeddedPostgresql
 from tests.first_minutes.checkout import ADDRESS, PATH, Checkout, cloned
 
 WITH_EXAMPLES = ("README.md", "docs/integrating.md")
@@ -24,7 +30,6 @@ ELSEWHERE = {
     " ID": "tests/reconciliation/test_command_line.py",
     "--date": "tests/reconciliation/test_command_line.py",
     "--against": "tests/start_up/test_history_commands.py",
-    "$SERVER": "a server of the operators' own",
 }
 UP_SECONDS_MAX = 120.0
 EXAMPLES_SECONDS_MAX = 240.0
@@ -57,6 +62,29 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
         process.stdout.close()
 
 
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    """A server of the operators' own: empty, and with no role that the platform knows."""
+    in_use = EmbeddedPostgresql()
+    with TemporaryDirectory(prefix="caas-restore-") as folder:
+        dsn = asyncio.run(in_use.start(Path(folder)))
+        own = f"postgresql://operators@{quote(f'{folder}/postgresql', safe='')}"
+        try:
+            asyncio.run(said(dsn, "create role operators superuser login"))
+            asyncio.run(said(f"{own}/postgres", "alter role caas rename to somebody"))
+            yield own
+            asyncio.run(said(f"{own}/postgres", "alter role somebody rename to caas"))
+        finally:
+            asyncio.run(in_use.stop())
+
+
+async def said(dsn: str, statement: str) -> None:
+    """Say something to a server."""
+    session = await asyncpg.connect(dsn)
+    await session.execute(statement)
+    await session.close()
+
+
 def environment(clone: Checkout) -> dict[str, str]:
     """Return what a newcomer has set."""
     return {"PATH": PATH, "HOME": str(clone.home)}
@@ -82,13 +110,18 @@ def test_the_examples_run_as_they_stand(document: str, checkout: Checkout) -> No
 
 
 @pytest.mark.parametrize("document", WITH_CONSOLES)
-def test_the_consoles_run_as_they_stand(document: str, checkout: Checkout) -> None:
+def test_the_consoles_run_as_they_stand(document: str, checkout: Checkout, server: str) -> None:
+    finds_programs = ""
     for console in CONSOLE.findall((ROOT / document).read_text("utf-8")):
         commands = [one for one in commands_of(console) if not run_elsewhere(one)]
+        if "BIN=" in console:
+            finds_programs = commands[0]
+        elif "$BIN" in console:
+            commands.insert(0, finds_programs)
 
         ended = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", "\n".join(commands)],
-            env=environment(checkout),
+            env=environment(checkout) | {"SERVER": server},
             cwd=checkout.folder,
             check=False,
             capture_output=True,
@@ -96,6 +129,7 @@ def test_the_consoles_run_as_they_stand(document: str, checkout: Checkout) -> No
         )
 
         assert ended.returncode == 0, f"{commands}: {ended.stderr.decode()}"
+        assert "error" not in ended.stderr.decode().lower(), f"{commands}: {ended.stderr.decode()}"
 
 
 def commands_of(console: str) -> list[str]:

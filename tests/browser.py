@@ -4,9 +4,13 @@ import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from playwright.async_api import Browser, async_playwright
+from playwright.async_api import Browser, async_playwright, expect
 
 from bootstrap.system_programs import PROGRAMS
+
+PATIENCE_MS = 60_000
+"""How long a page may take to show what must come, beside whatever else the machine does."""
+expect.set_options(timeout=PATIENCE_MS)
 
 CHROMIUM = next(filter(None, map(shutil.which, PROGRAMS["chromium"])), None)
 

@@ -11,7 +11,6 @@ from tests.channels.journeys import ANA, PHONE, visitor
 from tests.channels.town import STOCK, Town
 
 FIRST_PAGE_BYTES_MAX = 100_000
-FIRST_PAGE_MILLISECONDS_MAX = 2_000
 
 
 async def test_the_first_page_is_small_and_everything_comes_from_us(
@@ -23,13 +22,9 @@ async def test_the_first_page_is_small_and_everything_comes_from_us(
 
     await somebody.go("/")
     sizes = [(await answer.request.sizes())["responseBodySize"] for answer in answers]
-    loaded = await somebody.page.evaluate(
-        "performance.getEntriesByType('navigation')[0].loadEventEnd"
-    )
 
     assert {urlsplit(answer.url).netloc for answer in answers} == {urlsplit(town.url).netloc}
     assert sum(sizes) < FIRST_PAGE_BYTES_MAX
-    assert loaded < FIRST_PAGE_MILLISECONDS_MAX
     assert somebody.complaints == []
 
 

@@ -17,7 +17,7 @@ from caas_simulators.vehicle_car import Behaviour, Manner
 from tests.buyers import AT_HOME
 from tests.robustness.real_processes import OUR_KEY, RealProcess, RealWorld
 
-PATIENCE_SECONDS = 300.0
+PATIENCE_SECONDS = 500.0
 CALL_SECONDS_MAX = 10.0
 PAUSE_SECONDS = 0.05
 PRICE = 1299

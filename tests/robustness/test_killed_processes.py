@@ -58,6 +58,7 @@ END_UNRECORDED = """
 select pg_terminate_backend(pid) from pg_locks
  where relation = 'caas.delivery_evidence'::regclass and not granted
 """
+ALL_SETTLED = "select from caas.payments where state = 'Settled' having count(*) = $1"
 COMMITTED = "select from caas.payments where state in ('Capturing', 'Settled') having count(*) = $1"
 
 
@@ -266,6 +267,7 @@ async def test_acknowledgements_that_died_with_their_process_are_asked_for_again
     await world.pass_time(BACK_SECONDS)
     await door.start()
     await asyncio.gather(*asked)
+    await until_row(world, ALL_SETTLED, CARS)
 
     assert (await world.gateway("GET", "ledger"))["charges_executed"] == CARS
     assert await world.broken_laws() == []

@@ -62,10 +62,10 @@ def main() -> int:
 
 
 def _write_schema() -> None:
-    told = asyncio.run(schema.made())
-    if not schema.FILE.exists() or schema.FILE.read_text("utf-8") != told:
-        schema.FILE.write_text(told, "utf-8")
-        sys.stdout.write(f"{schema.FILE.relative_to(ROOT)}\n")
+    for path, told in asyncio.run(schema.made()).items():
+        if not path.exists() or path.read_text("utf-8") != told:
+            path.write_text(told, "utf-8")
+            sys.stdout.write(f"{path.relative_to(ROOT)}\n")
 
 
 def documents() -> Iterator[Path]:

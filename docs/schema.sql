@@ -665,6 +665,622 @@ CREATE FUNCTION caas.events_are_whole_until() RETURNS timestamp with time zone
      and coalesce(a.backend_type, 'client backend') = 'client backend'
 $$;
 
+CREATE TABLE caas.access_credentials (
+    token_hash bytea NOT NULL,
+    customer uuid NOT NULL,
+    order_id uuid NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    used_at timestamp with time zone,
+    created_at timestamp with time zone NOT NULL,
+    CONSTRAINT access_credentials_token_hash_check CHECK ((octet_length(token_hash) = 32))
+);
+
+CREATE FUNCTION caas.fixed_checksum(r caas.access_credentials) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$select hash_record_extended(row(r.created_at, r.customer, r.expires_at, r.order_id, r.token_hash), 0)::bigint$$;
+
+CREATE TABLE caas.accounts (
+    id uuid NOT NULL,
+    role text NOT NULL,
+    customer uuid,
+    dealership text,
+    login text,
+    password_hash text NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    password_set_at timestamp with time zone NOT NULL,
+    disabled_at timestamp with time zone,
+    CONSTRAINT accounts_check CHECK (((role = 'customer'::text) = (customer IS NOT NULL))),
+    CONSTRAINT accounts_check1 CHECK (((role = 'sales'::text) = (dealership IS NOT NULL))),
+    CONSTRAINT accounts_check2 CHECK (((role = 'customer'::text) = (login IS NULL))),
+    CONSTRAINT accounts_dealership_check CHECK (((length(dealership) >= 1) AND (length(dealership) <= 120))),
+    CONSTRAINT accounts_login_check CHECK ((((length(login) >= 3) AND (length(login) <= 120)) AND (login = lower(login)))),
+    CONSTRAINT accounts_password_hash_check CHECK ((password_hash ~~ '$argon2id$%'::text)),
+    CONSTRAINT accounts_role_check CHECK ((role = ANY (ARRAY['customer'::text, 'sales'::text, 'operations'::text])))
+);
+
+CREATE FUNCTION caas.fixed_checksum(r caas.accounts) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$select hash_record_extended(row(r.created_at, r.id), 0)::bigint$$;
+
+CREATE TABLE caas.api_keys (
+    id uuid NOT NULL,
+    key_hash bytea NOT NULL,
+    name text NOT NULL,
+    scopes text[] NOT NULL,
+    customer uuid,
+    dealership text,
+    created_at timestamp with time zone NOT NULL,
+    revoked_at timestamp with time zone,
+    account uuid,
+    activated_at timestamp with time zone,
+    activated_account uuid,
+    CONSTRAINT api_keys_key_hash_check CHECK ((octet_length(key_hash) = 32)),
+    CONSTRAINT api_keys_name_check CHECK ((name ~ '^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$'::text)),
+    CONSTRAINT api_keys_scopes_check CHECK ((cardinality(scopes) > 0))
+);
+
+CREATE FUNCTION caas.fixed_checksum(r caas.api_keys) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$select hash_record_extended(row(r.account, r.created_at, r.customer, r.dealership, r.id, r.key_hash, r.scopes), 0)::bigint$$;
+
+CREATE TABLE caas.audit_events (
+    id uuid NOT NULL,
+    type text NOT NULL,
+    actor text NOT NULL,
+    account uuid,
+    subject uuid,
+    address cidr,
+    at timestamp with time zone NOT NULL,
+    CONSTRAINT audit_events_actor_check CHECK ((actor = ANY (ARRAY['account'::text, 'platform'::text, 'settings'::text, 'command line'::text, 'nobody'::text]))),
+    CONSTRAINT audit_events_address_check CHECK ((masklen((address)::inet) <=
+CASE family((address)::inet)
+    WHEN 4 THEN 24
+    ELSE 48
+END)),
+    CONSTRAINT audit_events_check CHECK (((actor = 'account'::text) = (account IS NOT NULL))),
+    CONSTRAINT audit_events_type_check CHECK ((type = ANY (ARRAY['key made'::text, 'key activated'::text, 'key revoked'::text, 'staff added'::text, 'staff disabled'::text, 'link made'::text, 'link used'::text, 'sign-in ok'::text, 'sign-in refused'::text, 'sign-in slowed'::text, 'password changed'::text, 'second factor enrolled'::text, 'second factor used'::text, 'second factor refused'::text, 'second factor reset'::text, 'recovery code used'::text])))
+);
+
+CREATE FUNCTION caas.fixed_checksum(r caas.audit_events) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$select hash_record_extended(row(r.account, r.actor, r.address, r.at, r.id, r.subject, r.type), 0)::bigint$$;
+
+CREATE TABLE caas.billing_details (
+    customer uuid NOT NULL,
+    name text NOT NULL,
+    street text NOT NULL,
+    postcode text NOT NULL,
+    city text NOT NULL,
+    country text NOT NULL,
+    tax_id text,
+    updated_at timestamp with time zone NOT NULL,
+    CONSTRAINT billing_details_city_check CHECK (((length(city) >= 1) AND (length(city) <= 100))),
+    CONSTRAINT billing_details_country_check CHECK ((country ~ '^[A-Z]{2}$'::text)),
+    CONSTRAINT billing_details_name_check CHECK (((length(name) >= 1) AND (length(name) <= 200))),
+    CONSTRAINT billing_details_postcode_check CHECK (((length(postcode) >= 1) AND (length(postcode) <= 20))),
+    CONSTRAINT billing_details_street_check CHECK (((length(street) >= 1) AND (length(street) <= 200))),
+    CONSTRAINT billing_details_tax_id_check CHECK (((length(tax_id) >= 3) AND (length(tax_id) <= 40)))
+);
+
+CREATE FUNCTION caas.fixed_checksum(r caas.billing_details) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$select 0::bigint$$;
+
+CREATE TABLE caas.billing_runs (
+    month text NOT NULL,
+    series text NOT NULL,
+    first_number bigint NOT NULL,
+    subscriptions bigint NOT NULL,
+    seen_through uuid,
+    seen bigint DEFAULT 0 NOT NULL,
+    invoices bigint DEFAULT 0 NOT NULL,
+    invoiced_at timestamp with time zone,
+    charged_series text NOT NULL,
+    charged_number bigint NOT NULL,
+    charges bigint DEFAULT 0 NOT NULL,
+    started_at timestamp with time zone NOT NULL,
+    finished_at timestamp with time zone,
+    zone text,
+    CONSTRAINT billing_runs_check CHECK (((finished_at IS NULL) OR (invoiced_at IS NOT NULL))),
+    CONSTRAINT billing_runs_month_check CHECK ((month ~ '^[0-9]{4}-(0[1-9]|1[0-2])$'::text))
+);
+
+CREATE FUNCTION caas.fixed_checksum(r caas.billing_runs) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$select hash_record_extended(row(r.first_number, r.month, r.series, r.started_at), 0)::bigint$$;
+
+CREATE TABLE caas.cases (
+    id uuid NOT NULL,
+    kind text NOT NULL,
+    subject uuid NOT NULL,
+    sentence text NOT NULL,
+    facts jsonb DEFAULT '{}'::jsonb NOT NULL,
+    owner text,
+    status text DEFAULT 'open'::text NOT NULL,
+    resolution text,
+    opened_at timestamp with time zone NOT NULL,
+    resolved_at timestamp with time zone,
+    CONSTRAINT cases_check CHECK (((status = 'resolved'::text) = (resolved_at IS NOT NULL))),
+    CONSTRAINT cases_status_check CHECK ((status = ANY (ARRAY['open'::text, 'resolved'::text])))
+);
+
+CREATE FUNCTION caas.fixed_checksum(r caas.cases) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$select hash_record_extended(row(r.facts, r.id, r.kind, r.opened_at, r.sentence, r.subject), 0)::bigint$$;
+
+CREATE TABLE caas.credit_note_decisions (
+    id uuid NOT NULL,
+    invoice uuid NOT NULL,
+    gross bigint NOT NULL,
+    reason text NOT NULL,
+    state text NOT NULL,
+    proposed_by text NOT NULL,
+    proposed_account uuid,
+    proposed_at timestamp with time zone NOT NULL,
+    decided_by text,
+    decided_account uuid,
+    decided_at timestamp with time zone,
+    term text,
+    CONSTRAINT credit_note_decisions_check CHECK (((state = 'proposed'::text) = (decided_by IS NULL))),
+    CONSTRAINT credit_note_decisions_check1 CHECK (((decided_by IS NULL) = (decided_at IS NULL))),
+    CONSTRAINT credit_note_decisions_check2 CHECK (((decided_by IS NOT NULL) OR (decided_account IS NULL))),
+    CONSTRAINT credit_note_decisions_gross_check CHECK ((gross > 0)),
+    CONSTRAINT credit_note_decisions_reason_check CHECK (((length(reason) >= 1) AND (length(reason) <= 200))),
+    CONSTRAINT credit_note_decisions_state_check CHECK ((state = ANY (ARRAY['proposed'::text, 'agreed'::text, 'withdrawn'::text]))),
+    CONSTRAINT credit_note_decisions_term_check CHECK ((term = ANY (ARRAY['end'::text, 'keep'::text])))
+);
+
+CREATE FUNCTION caas.fixed_checksum(r caas.credit_note_decisions) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$select hash_record_extended(row(r.gross, r.id, r.invoice, r.proposed_account, r.proposed_at, r.proposed_by, r.reason, r.term), 0)::bigint$$;
+
+CREATE TABLE caas.customers (
+    id uuid NOT NULL,
+    name text,
+    email text,
+    language text NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    erased_at timestamp with time zone,
+    dealership text,
+    CONSTRAINT customers_check CHECK (
+CASE
+    WHEN (erased_at IS NULL) THEN ((name IS NOT NULL) AND (email IS NOT NULL))
+    ELSE ((name IS NULL) AND (email IS NULL))
+END),
+    CONSTRAINT customers_dealership_check CHECK (((length(dealership) >= 1) AND (length(dealership) <= 120))),
+    CONSTRAINT customers_email_check CHECK ((((length(email) >= 3) AND (length(email) <= 254)) AND (email ~ '^[^@\s]+@[^@\s]+$'::text))),
+    CONSTRAINT customers_language_check CHECK ((language ~ '^[a-z]{2}(-[A-Z]{2})?$'::text)),
+    CONSTRAINT customers_name_check CHECK (((length(name) >= 1) AND (length(name) <= 200)))
+);
+
+CREATE FUNCTION caas.fixed_checksum(r caas.customers) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$select hash_record_extended(row(r.created_at, r.dealership, r.id), 0)::bigint$$;
+
+CREATE TABLE caas.dealership_markets (
+    dealership text NOT NULL,
+    market text NOT NULL,
+    CONSTRAINT dealership_markets_dealership_check CHECK (((length(dealership) >= 1) AND (length(dealership) <= 120)))
+);
+
+CREATE FUNCTION caas.fixed_checksum(r caas.dealership_markets) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$select 0::bigint$$;
+
+CREATE TABLE caas.deposit_decisions (
+    id uuid NOT NULL,
+    payment_id uuid NOT NULL,
+    decision text NOT NULL,
+    note text NOT NULL,
+    needs_second boolean NOT NULL,
+    state text NOT NULL,
+    proposed_by text NOT NULL,
+    proposed_at timestamp with time zone NOT NULL,
+    decided_by text,
+    decided_at timestamp with time zone,
+    proposed_account uuid,
+    decided_account uuid,
+    CONSTRAINT deposit_decisions_check CHECK (((state = 'proposed'::text) = (decided_by IS NULL))),
+    CONSTRAINT deposit_decisions_check1 CHECK (((decided_by IS NULL) = (decided_at IS NULL))),
+    CONSTRAINT deposit_decisions_check2 CHECK (((decided_by IS NOT NULL) OR (decided_account IS NULL))),
+    CONSTRAINT deposit_decisions_decision_check CHECK ((decision = ANY (ARRAY['refund'::text, 'keep'::text]))),
+    CONSTRAINT deposit_decisions_note_check CHECK (((length(note) >= 1) AND (length(note) <= 1000))),
+    CONSTRAINT deposit_decisions_state_check CHECK ((state = ANY (ARRAY['proposed'::text, 'agreed'::text, 'withdrawn'::text])))
+);
+
+CREATE FUNCTION caas.fixed_checksum(r caas.deposit_decisions) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$select hash_record_extended(row(r.decision, r.id, r.needs_second, r.note, r.payment_id, r.proposed_account, r.proposed_at, r.proposed_by), 0)::bigint$$;
+
+CREATE TABLE caas.disputes (
+    id text NOT NULL,
+    payment_id uuid NOT NULL,
+    amount bigint NOT NULL,
+    currency text NOT NULL,
+    state text NOT NULL,
+    reason text NOT NULL,
+    opened_at timestamp with time zone NOT NULL,
+    updated_at timestamp with time zone NOT NULL,
+    claimed_amount bigint NOT NULL,
+    claimed_currency text NOT NULL,
+    origin text DEFAULT 'gateway'::text NOT NULL,
+    gateway_dispute_id text,
+    told_at timestamp with time zone,
+    steps integer DEFAULT 0 NOT NULL,
+    taken integer DEFAULT 0 NOT NULL,
+    back integer DEFAULT 0 NOT NULL,
+    excess bigint GENERATED ALWAYS AS (
+CASE
+    WHEN (claimed_currency = currency) THEN (claimed_amount - amount)
+    ELSE (0)::bigint
+END) STORED NOT NULL,
+    amended integer DEFAULT 0 NOT NULL,
+    CONSTRAINT counts_no_more_than_claimed CHECK (((claimed_currency <> currency) OR (amount <= claimed_amount))),
+    CONSTRAINT disputes_amount_check CHECK ((amount >= 0)),
+    CONSTRAINT disputes_check CHECK (((back >= 0) AND (back <= taken))),
+    CONSTRAINT disputes_check1 CHECK (((amended >= 0) AND (amended <= taken))),
+    CONSTRAINT disputes_claimed_amount_check CHECK ((claimed_amount > 0)),
+    CONSTRAINT disputes_origin_check CHECK ((origin = ANY (ARRAY['gateway'::text, 'chargeback line'::text, 'refund line'::text]))),
+    CONSTRAINT disputes_state_check CHECK ((state = ANY (ARRAY['opened'::text, 'won'::text, 'lost'::text, 'reversed'::text]))),
+    CONSTRAINT disputes_taken_check CHECK ((taken >= 0))
+);
+
+CREATE FUNCTION caas.fixed_checksum(r caas.disputes) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$select hash_record_extended(row(r.claimed_currency, r.currency, r.id, r.opened_at, r.origin, r.payment_id, r.reason), 0)::bigint$$;
+
+CREATE TABLE caas.orders (
+    id uuid NOT NULL,
+    customer uuid NOT NULL,
+    model text NOT NULL,
+    vin text,
+    dealership text NOT NULL,
+    deposit bigint NOT NULL,
+    price bigint NOT NULL,
+    currency text NOT NULL,
+    state text DEFAULT 'awaiting reservation payment'::text NOT NULL,
+    event text DEFAULT 'Order created'::text NOT NULL,
+    version integer DEFAULT 1 NOT NULL,
+    factory_order_id text,
+    plate text,
+    registered_at timestamp with time zone,
+    delivery_id text,
+    delivery_scheduled_for timestamp with time zone,
+    delivered_at timestamp with time zone,
+    created_at timestamp with time zone NOT NULL,
+    updated_at timestamp with time zone NOT NULL,
+    CONSTRAINT orders_check CHECK ((price > deposit)),
+    CONSTRAINT orders_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
+    CONSTRAINT orders_dealership_check CHECK (((length(dealership) >= 1) AND (length(dealership) <= 120))),
+    CONSTRAINT orders_delivery_id_check CHECK (((length(delivery_id) >= 1) AND (length(delivery_id) <= 200))),
+    CONSTRAINT orders_deposit_check CHECK ((deposit > 0)),
+    CONSTRAINT orders_factory_order_id_check CHECK (((length(factory_order_id) >= 1) AND (length(factory_order_id) <= 200))),
+    CONSTRAINT orders_plate_check CHECK (((length(plate) >= 1) AND (length(plate) <= 40)))
+);
+
+CREATE FUNCTION caas.fixed_checksum(r caas.orders) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$select hash_record_extended(row(r.created_at, r.currency, r.customer, r.dealership, r.deposit, r.id, r.model, r.price), 0)::bigint$$;
+
+CREATE TABLE caas.outcome_decisions (
+    id uuid NOT NULL,
+    payment_id uuid NOT NULL,
+    note text NOT NULL,
+    state text NOT NULL,
+    proposed_by text NOT NULL,
+    proposed_at timestamp with time zone NOT NULL,
+    decided_by text,
+    decided_at timestamp with time zone,
+    proposed_account uuid,
+    decided_account uuid,
+    CONSTRAINT outcome_decisions_check CHECK (((state = 'proposed'::text) = (decided_by IS NULL))),
+    CONSTRAINT outcome_decisions_check1 CHECK (((decided_by IS NULL) = (decided_at IS NULL))),
+    CONSTRAINT outcome_decisions_check2 CHECK (((decided_by IS NOT NULL) OR (decided_account IS NULL))),
+    CONSTRAINT outcome_decisions_note_check CHECK (((length(note) >= 1) AND (length(note) <= 1000))),
+    CONSTRAINT outcome_decisions_state_check CHECK ((state = ANY (ARRAY['proposed'::text, 'agreed'::text, 'withdrawn'::text])))
+);
+
+CREATE FUNCTION caas.fixed_checksum(r caas.outcome_decisions) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$select hash_record_extended(row(r.id, r.note, r.payment_id, r.proposed_account, r.proposed_at, r.proposed_by), 0)::bigint$$;
+
+CREATE TABLE caas.recovery_codes (
+    code_hash bytea NOT NULL,
+    factor uuid NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    used_at timestamp with time zone,
+    CONSTRAINT recovery_codes_code_hash_check CHECK ((octet_length(code_hash) = 32))
+);
+
+CREATE FUNCTION caas.fixed_checksum(r caas.recovery_codes) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$select hash_record_extended(row(r.code_hash, r.created_at, r.factor), 0)::bigint$$;
+
+CREATE TABLE caas.refund_decisions (
+    id uuid NOT NULL,
+    payment_id uuid NOT NULL,
+    amount bigint NOT NULL,
+    reason text NOT NULL,
+    term text,
+    note text NOT NULL,
+    needs_second boolean NOT NULL,
+    state text NOT NULL,
+    proposed_by text NOT NULL,
+    proposed_account uuid,
+    proposed_at timestamp with time zone NOT NULL,
+    decided_by text,
+    decided_account uuid,
+    decided_at timestamp with time zone,
+    CONSTRAINT refund_decisions_amount_check CHECK ((amount > 0)),
+    CONSTRAINT refund_decisions_check CHECK (((state = 'proposed'::text) = (decided_by IS NULL))),
+    CONSTRAINT refund_decisions_check1 CHECK (((decided_by IS NULL) = (decided_at IS NULL))),
+    CONSTRAINT refund_decisions_check2 CHECK (((decided_by IS NOT NULL) OR (decided_account IS NULL))),
+    CONSTRAINT refund_decisions_note_check CHECK (((length(note) >= 1) AND (length(note) <= 1000))),
+    CONSTRAINT refund_decisions_reason_check CHECK (((length(reason) >= 1) AND (length(reason) <= 200))),
+    CONSTRAINT refund_decisions_state_check CHECK ((state = ANY (ARRAY['proposed'::text, 'agreed'::text, 'withdrawn'::text]))),
+    CONSTRAINT refund_decisions_term_check CHECK ((term = ANY (ARRAY['end'::text, 'keep'::text])))
+);
+
+CREATE FUNCTION caas.fixed_checksum(r caas.refund_decisions) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$select hash_record_extended(row(r.amount, r.id, r.needs_second, r.note, r.payment_id, r.proposed_account, r.proposed_at, r.proposed_by, r.reason, r.term), 0)::bigint$$;
+
+CREATE TABLE caas.refunds (
+    id uuid NOT NULL,
+    payment_id uuid NOT NULL,
+    amount bigint NOT NULL,
+    currency text NOT NULL,
+    reason text NOT NULL,
+    requested_by text NOT NULL,
+    state text NOT NULL,
+    outcome text DEFAULT 'known'::text NOT NULL,
+    issue integer DEFAULT 1 NOT NULL,
+    gateway_refund_id text,
+    failed_because text,
+    created_at timestamp with time zone NOT NULL,
+    updated_at timestamp with time zone NOT NULL,
+    CONSTRAINT refunds_amount_check CHECK ((amount > 0)),
+    CONSTRAINT refunds_outcome_check CHECK ((outcome = ANY (ARRAY['known'::text, 'unknown'::text]))),
+    CONSTRAINT refunds_reason_check CHECK (((length(reason) >= 1) AND (length(reason) <= 200))),
+    CONSTRAINT refunds_state_check CHECK ((state = ANY (ARRAY['waiting'::text, 'sent'::text, 'succeeded'::text, 'failed'::text])))
+);
+
+CREATE FUNCTION caas.fixed_checksum(r caas.refunds) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$select hash_record_extended(row(r.amount, r.created_at, r.currency, r.id, r.payment_id, r.reason, r.requested_by), 0)::bigint$$;
+
+CREATE TABLE caas.second_factors (
+    id uuid NOT NULL,
+    account uuid NOT NULL,
+    sealed_secret bytea NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    confirmed_at timestamp with time zone,
+    last_step bigint,
+    ended_at timestamp with time zone,
+    ended_by uuid,
+    CONSTRAINT second_factors_check CHECK (((confirmed_at IS NULL) = (last_step IS NULL))),
+    CONSTRAINT second_factors_check1 CHECK (((ended_at IS NULL) = (ended_by IS NULL))),
+    CONSTRAINT second_factors_sealed_secret_check CHECK (((octet_length(sealed_secret) >= 29) AND (octet_length(sealed_secret) <= 256)))
+);
+
+CREATE FUNCTION caas.fixed_checksum(r caas.second_factors) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$select hash_record_extended(row(r.account, r.id), 0)::bigint$$;
+
+CREATE TABLE caas.services (
+    code text NOT NULL,
+    name text NOT NULL,
+    names jsonb DEFAULT '{}'::jsonb NOT NULL,
+    kind text NOT NULL,
+    currency text NOT NULL,
+    prices jsonb DEFAULT '[]'::jsonb NOT NULL,
+    monthly_fee bigint,
+    metered jsonb DEFAULT '[]'::jsonb NOT NULL,
+    offered boolean DEFAULT true NOT NULL,
+    updated_at timestamp with time zone NOT NULL,
+    repeat_purchase text DEFAULT 'extend'::text NOT NULL,
+    CONSTRAINT services_check CHECK (((kind = 'subscription'::text) = (monthly_fee IS NOT NULL))),
+    CONSTRAINT services_code_check CHECK ((code ~ '^[a-z0-9][a-z0-9-]{0,63}$'::text)),
+    CONSTRAINT services_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
+    CONSTRAINT services_kind_check CHECK ((kind = ANY (ARRAY['one_time'::text, 'subscription'::text]))),
+    CONSTRAINT services_monthly_fee_check CHECK ((monthly_fee >= 0)),
+    CONSTRAINT services_name_check CHECK (((length(name) >= 1) AND (length(name) <= 200))),
+    CONSTRAINT services_names_check CHECK ((jsonb_typeof(names) = 'object'::text)),
+    CONSTRAINT services_repeat_purchase_check CHECK ((repeat_purchase = ANY (ARRAY['extend'::text, 'refuse'::text])))
+);
+
+CREATE FUNCTION caas.fixed_checksum(r caas.services) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$select 0::bigint$$;
+
+CREATE TABLE caas.staff_links (
+    token_hash bytea NOT NULL,
+    account uuid NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    used_at timestamp with time zone,
+    created_at timestamp with time zone NOT NULL,
+    CONSTRAINT staff_links_token_hash_check CHECK ((octet_length(token_hash) = 32))
+);
+
+CREATE FUNCTION caas.fixed_checksum(r caas.staff_links) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$select hash_record_extended(row(r.created_at, r.token_hash), 0)::bigint$$;
+
+CREATE TABLE caas.subscriptions (
+    id uuid NOT NULL,
+    customer uuid NOT NULL,
+    vin text NOT NULL,
+    service text NOT NULL,
+    currency text NOT NULL,
+    monthly_fee bigint NOT NULL,
+    metered jsonb DEFAULT '[]'::jsonb NOT NULL,
+    payment_method text NOT NULL,
+    state text DEFAULT 'verifying payment method'::text NOT NULL,
+    event text DEFAULT 'Subscribe to Monthly Service'::text NOT NULL,
+    version integer DEFAULT 1 NOT NULL,
+    moved_for uuid,
+    activation_evidence uuid,
+    evidence_kind text GENERATED ALWAYS AS (
+CASE
+    WHEN (activation_evidence IS NOT NULL) THEN 'vehicle_acknowledgement'::text
+    ELSE NULL::text
+END) STORED,
+    proves_delivery boolean GENERATED ALWAYS AS (
+CASE
+    WHEN (activation_evidence IS NOT NULL) THEN true
+    ELSE NULL::boolean
+END) STORED,
+    activated_at timestamp with time zone,
+    deactivated_at timestamp with time zone,
+    cancelled_at timestamp with time zone,
+    cancelled_because text,
+    created_at timestamp with time zone NOT NULL,
+    updated_at timestamp with time zone NOT NULL,
+    CONSTRAINT subscriptions_cancelled_because_check CHECK ((cancelled_because = ANY (ARRAY['customer'::text, 'withdrawal'::text, 'payment failed'::text]))),
+    CONSTRAINT subscriptions_check CHECK (((activated_at IS NULL) = (activation_evidence IS NULL))),
+    CONSTRAINT subscriptions_check1 CHECK (((state <> 'active'::text) OR (activated_at IS NOT NULL))),
+    CONSTRAINT subscriptions_check2 CHECK (((state = 'cancelled'::text) = (cancelled_at IS NOT NULL))),
+    CONSTRAINT subscriptions_check3 CHECK (((cancelled_at IS NULL) = (cancelled_because IS NULL))),
+    CONSTRAINT subscriptions_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
+    CONSTRAINT subscriptions_monthly_fee_check CHECK (((monthly_fee >= 0) AND (monthly_fee <= '10000000000000'::bigint))),
+    CONSTRAINT subscriptions_payment_method_check CHECK (((length(payment_method) >= 1) AND (length(payment_method) <= 200)))
+)
+WITH (fillfactor='80');
+
+CREATE FUNCTION caas.fixed_checksum(r caas.subscriptions) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$select hash_record_extended(row(r.created_at, r.currency, r.customer, r.id, r.metered, r.monthly_fee, r.service, r.vin), 0)::bigint$$;
+
+CREATE TABLE caas.tax_rates (
+    id bigint NOT NULL,
+    market text NOT NULL,
+    goods text NOT NULL,
+    valid daterange NOT NULL,
+    category text NOT NULL,
+    basis_points integer NOT NULL,
+    name text NOT NULL,
+    reason text DEFAULT ''::text NOT NULL,
+    recorded_at timestamp with time zone NOT NULL,
+    CONSTRAINT tax_rates_basis_points_check CHECK (((basis_points = 0) OR ((basis_points >= 50) AND (basis_points <= 10000)))),
+    CONSTRAINT tax_rates_category_check CHECK ((category = ANY (ARRAY['S'::text, 'Z'::text, 'E'::text, 'O'::text, 'L'::text, 'M'::text]))),
+    CONSTRAINT tax_rates_check CHECK (((category = ANY (ARRAY['S'::text, 'L'::text, 'M'::text])) = (basis_points > 0))),
+    CONSTRAINT tax_rates_check1 CHECK (((category = ANY (ARRAY['E'::text, 'O'::text])) = (reason <> ''::text))),
+    CONSTRAINT tax_rates_goods_check CHECK ((goods = ANY (ARRAY['vehicle'::text, 'service'::text, 'subscription'::text]))),
+    CONSTRAINT tax_rates_name_check CHECK (((length(name) >= 1) AND (length(name) <= 40))),
+    CONSTRAINT tax_rates_reason_check CHECK ((length(reason) <= 200)),
+    CONSTRAINT tax_rates_valid_check CHECK (((NOT isempty(valid)) AND (NOT lower_inf(valid))))
+);
+
+CREATE FUNCTION caas.fixed_checksum(r caas.tax_rates) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$select hash_record_extended(row(r.id), 0)::bigint$$;
+
+CREATE TABLE caas.tax_settings (
+    only_row boolean DEFAULT true NOT NULL,
+    market text NOT NULL,
+    since timestamp with time zone NOT NULL,
+    CONSTRAINT tax_settings_only_row_check CHECK (only_row)
+);
+
+CREATE FUNCTION caas.fixed_checksum(r caas.tax_settings) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$select 0::bigint$$;
+
+CREATE TABLE caas.usage_disputes (
+    id uuid NOT NULL,
+    subscription uuid NOT NULL,
+    source_id text NOT NULL,
+    because text NOT NULL,
+    opened_by text NOT NULL,
+    opened_at timestamp with time zone NOT NULL,
+    outcome text,
+    ended_by text,
+    ended_at timestamp with time zone,
+    CONSTRAINT usage_disputes_because_check CHECK (((length(because) >= 1) AND (length(because) <= 200))),
+    CONSTRAINT usage_disputes_check CHECK ((((outcome IS NULL) = (ended_at IS NULL)) AND ((ended_by IS NULL) = (ended_at IS NULL)))),
+    CONSTRAINT usage_disputes_outcome_check CHECK ((outcome = ANY (ARRAY['billed'::text, 'cancelled'::text])))
+);
+
+CREATE FUNCTION caas.fixed_checksum(r caas.usage_disputes) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$select hash_record_extended(row(r.because, r.id, r.opened_at, r.opened_by, r.source_id, r.subscription), 0)::bigint$$;
+
+CREATE TABLE caas.usage_records (
+    subscription uuid NOT NULL,
+    source_id text NOT NULL,
+    unit text NOT NULL,
+    quantity bigint NOT NULL,
+    at timestamp with time zone NOT NULL,
+    recorded_at timestamp with time zone NOT NULL,
+    invoice uuid,
+    cancels text,
+    CONSTRAINT usage_records_quantity_check CHECK ((((abs(quantity) >= 1) AND (abs(quantity) <= '1000000000000'::bigint)) AND ((quantity > 0) = (cancels IS NULL)))),
+    CONSTRAINT usage_records_source_id_check CHECK (((length(source_id) >= 1) AND (length(source_id) <= 200)))
+)
+WITH (fillfactor='80');
+
+CREATE FUNCTION caas.fixed_checksum(r caas.usage_records) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$select hash_record_extended(row(r.at, r.cancels, r.quantity, r.recorded_at, r.source_id, r.subscription, r.unit), 0)::bigint$$;
+
+CREATE TABLE caas.vehicle_assignments (
+    id uuid NOT NULL,
+    vin text NOT NULL,
+    order_id uuid NOT NULL,
+    customer uuid NOT NULL,
+    active boolean DEFAULT true NOT NULL,
+    since timestamp with time zone NOT NULL,
+    until timestamp with time zone,
+    ended_because text,
+    CONSTRAINT vehicle_assignments_check CHECK ((active = (until IS NULL))),
+    CONSTRAINT vehicle_assignments_check1 CHECK ((active = (ended_because IS NULL)))
+);
+
+CREATE FUNCTION caas.fixed_checksum(r caas.vehicle_assignments) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$select hash_record_extended(row(r.customer, r.id, r.order_id, r.since, r.vin), 0)::bigint$$;
+
+CREATE TABLE caas.vehicle_models (
+    model text NOT NULL,
+    price bigint NOT NULL,
+    currency text NOT NULL,
+    updated_at timestamp with time zone NOT NULL,
+    CONSTRAINT vehicle_models_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
+    CONSTRAINT vehicle_models_model_check CHECK (((length(model) >= 1) AND (length(model) <= 120))),
+    CONSTRAINT vehicle_models_price_check CHECK ((price > 0))
+);
+
+CREATE FUNCTION caas.fixed_checksum(r caas.vehicle_models) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$select 0::bigint$$;
+
+CREATE TABLE caas.vehicles (
+    vin text NOT NULL,
+    model text NOT NULL,
+    price bigint NOT NULL,
+    currency text NOT NULL,
+    public_key bytea,
+    finished boolean DEFAULT false NOT NULL,
+    factory_order_id text,
+    state text DEFAULT 'sin asignar'::text NOT NULL,
+    event text DEFAULT 'Add to Stock Inventory'::text NOT NULL,
+    version integer DEFAULT 1 NOT NULL,
+    moved_for uuid,
+    in_stock_since timestamp with time zone,
+    created_at timestamp with time zone NOT NULL,
+    updated_at timestamp with time zone NOT NULL,
+    CONSTRAINT vehicles_check CHECK (((state = 'sin asignar'::text) OR (in_stock_since IS NULL))),
+    CONSTRAINT vehicles_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
+    CONSTRAINT vehicles_factory_order_id_check CHECK (((length(factory_order_id) >= 1) AND (length(factory_order_id) <= 200))),
+    CONSTRAINT vehicles_price_check CHECK ((price > 0)),
+    CONSTRAINT vehicles_public_key_check CHECK ((octet_length(public_key) = 32)),
+    CONSTRAINT vehicles_vin_check CHECK (((vin ~ '^[A-Z0-9][A-Z0-9-]{2,31}$'::text) AND (vin ~ '[A-Z]'::text)))
+);
+
+CREATE FUNCTION caas.fixed_checksum(r caas.vehicles) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$select hash_record_extended(row(r.created_at, r.model, r.vin), 0)::bigint$$;
+
 CREATE FUNCTION caas.follow_subscription() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'caas', 'pg_temp'
@@ -759,6 +1375,62 @@ CREATE FUNCTION caas.is_kept_by_law(p_document caas.invoices) RETURNS boolean
    where m.code = coalesce(p_document.market, (select s.market from tax_settings s))
 $$;
 
+CREATE FUNCTION caas.keep_checksum(p_table text, p_fixed text[], p_removable boolean DEFAULT false) RETURNS void
+    LANGUAGE plpgsql
+    AS $_$
+declare v_fixed text; v_moving text; v_name text := 'sum_' || p_table;
+begin
+  select coalesce('hash_record_extended(row('
+                  || string_agg('r.' || quote_ident(attname), ', ' order by attname)
+                     filter (where attname = any (p_fixed)) || '), 0)', '0'),
+         coalesce('hash_record_extended(row('
+                  || string_agg('r.' || quote_ident(attname), ', ' order by attname)
+                     filter (where attname <> all (p_fixed)) || '), 0)', '0')
+    into v_fixed, v_moving from pg_attribute
+   where attrelid = ('caas.' || p_table)::regclass and attnum > 0 and not attisdropped
+     and attgenerated = '';
+  execute format('create or replace function caas.fixed_checksum(r caas.%I) returns bigint'
+    ' language sql immutable parallel safe as %L', p_table, 'select ' || v_fixed || '::bigint');
+  execute format('create or replace function caas.moving_checksum(r caas.%I) returns bigint'
+    ' language sql immutable parallel safe as %L', p_table, 'select ' || v_moving || '::bigint');
+  execute format('create or replace function caas.%I() returns trigger language plpgsql'
+    ' security definer set search_path = caas, pg_temp as %L', v_name, format($f$
+declare v_rows bigint := 0; v_fixed numeric := 0; v_moving numeric := 0;
+begin
+  if tg_op <> 'DELETE' then
+    select count(*), coalesce(sum(%2$s), 0), coalesce(sum(%3$s), 0)
+      into v_rows, v_fixed, v_moving from new_rows r;
+  end if;
+  if tg_op = 'UPDATE' then
+    select 0, 0, v_moving - coalesce(sum(%3$s), 0) into v_rows, v_fixed, v_moving from old_rows r;
+  elsif tg_op = 'DELETE' then
+    select -count(*), -coalesce(sum(%2$s), 0), -coalesce(sum(%3$s), 0)
+      into v_rows, v_fixed, v_moving from old_rows r;
+  end if;
+  if (v_rows, v_moving) <> (0, 0) then
+    insert into table_checksums as k
+    values (%1$L, pg_backend_pid() %% 1024, v_rows, v_fixed, v_moving)
+    on conflict (of_table, slot) do update set rows = k.rows + excluded.rows,
+      fixed = k.fixed + excluded.fixed, moving = k.moving + excluded.moving;
+  end if;
+  return null;
+end $f$, p_table, v_fixed, v_moving));
+  execute format('create or replace trigger checksum_of_inserted after insert on caas.%I'
+    ' referencing new table as new_rows for each statement execute function caas.%I()',
+    p_table, v_name);
+  if v_moving <> '0' then
+    execute format('create or replace trigger checksum_of_updated after update on caas.%I'
+      ' referencing old table as old_rows new table as new_rows'
+      ' for each statement execute function caas.%I()', p_table, v_name);
+  end if;
+  if p_removable then
+    execute format('create or replace trigger checksum_of_deleted after delete on caas.%I'
+      ' referencing old table as old_rows for each statement execute function caas.%I()',
+      p_table, v_name);
+  end if;
+  perform sum_anew(p_table);
+end $_$;
+
 CREATE FUNCTION caas.keep_term(p_term uuid, p_because text) RETURNS void
     LANGUAGE sql SECURITY DEFINER
     SET search_path TO 'caas', 'pg_temp'
@@ -767,23 +1439,6 @@ CREATE FUNCTION caas.keep_term(p_term uuid, p_because text) RETURNS void
   select id, state, starts_at, ends_at, p_because, db_now(), true
     from entitlement_terms where id = p_term and state = 'granted'
 $$;
-
-CREATE TABLE caas.billing_details (
-    customer uuid NOT NULL,
-    name text NOT NULL,
-    street text NOT NULL,
-    postcode text NOT NULL,
-    city text NOT NULL,
-    country text NOT NULL,
-    tax_id text,
-    updated_at timestamp with time zone NOT NULL,
-    CONSTRAINT billing_details_city_check CHECK (((length(city) >= 1) AND (length(city) <= 100))),
-    CONSTRAINT billing_details_country_check CHECK ((country ~ '^[A-Z]{2}$'::text)),
-    CONSTRAINT billing_details_name_check CHECK (((length(name) >= 1) AND (length(name) <= 200))),
-    CONSTRAINT billing_details_postcode_check CHECK (((length(postcode) >= 1) AND (length(postcode) <= 20))),
-    CONSTRAINT billing_details_street_check CHECK (((length(street) >= 1) AND (length(street) <= 200))),
-    CONSTRAINT billing_details_tax_id_check CHECK (((length(tax_id) >= 3) AND (length(tax_id) <= 40)))
-);
 
 CREATE TABLE caas.markets (
     code text NOT NULL,
@@ -1099,6 +1754,118 @@ CREATE FUNCTION caas.moved_by_disputes(p_payment uuid, p_currency text) RETURNS 
     from amended group by id, named, of_refund
 $$;
 
+CREATE FUNCTION caas.moving_checksum(r caas.access_credentials) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$select hash_record_extended(row(r.used_at), 0)::bigint$$;
+
+CREATE FUNCTION caas.moving_checksum(r caas.accounts) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$select hash_record_extended(row(r.customer, r.dealership, r.disabled_at, r.login, r.password_hash, r.password_set_at, r.role), 0)::bigint$$;
+
+CREATE FUNCTION caas.moving_checksum(r caas.api_keys) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$select hash_record_extended(row(r.activated_account, r.activated_at, r.name, r.revoked_at), 0)::bigint$$;
+
+CREATE FUNCTION caas.moving_checksum(r caas.audit_events) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$select 0::bigint$$;
+
+CREATE FUNCTION caas.moving_checksum(r caas.billing_details) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$select hash_record_extended(row(r.city, r.country, r.customer, r.name, r.postcode, r.street, r.tax_id, r.updated_at), 0)::bigint$$;
+
+CREATE FUNCTION caas.moving_checksum(r caas.billing_runs) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$select hash_record_extended(row(r.charged_number, r.charged_series, r.charges, r.finished_at, r.invoiced_at, r.invoices, r.seen, r.seen_through, r.subscriptions, r.zone), 0)::bigint$$;
+
+CREATE FUNCTION caas.moving_checksum(r caas.cases) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$select hash_record_extended(row(r.owner, r.resolution, r.resolved_at, r.status), 0)::bigint$$;
+
+CREATE FUNCTION caas.moving_checksum(r caas.credit_note_decisions) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$select hash_record_extended(row(r.decided_account, r.decided_at, r.decided_by, r.state), 0)::bigint$$;
+
+CREATE FUNCTION caas.moving_checksum(r caas.customers) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$select hash_record_extended(row(r.email, r.erased_at, r.language, r.name), 0)::bigint$$;
+
+CREATE FUNCTION caas.moving_checksum(r caas.dealership_markets) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$select hash_record_extended(row(r.dealership, r.market), 0)::bigint$$;
+
+CREATE FUNCTION caas.moving_checksum(r caas.deposit_decisions) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$select hash_record_extended(row(r.decided_account, r.decided_at, r.decided_by, r.state), 0)::bigint$$;
+
+CREATE FUNCTION caas.moving_checksum(r caas.disputes) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$select hash_record_extended(row(r.amended, r.amount, r.back, r.claimed_amount, r.gateway_dispute_id, r.state, r.steps, r.taken, r.told_at, r.updated_at), 0)::bigint$$;
+
+CREATE FUNCTION caas.moving_checksum(r caas.orders) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$select hash_record_extended(row(r.delivered_at, r.delivery_id, r.delivery_scheduled_for, r.event, r.factory_order_id, r.plate, r.registered_at, r.state, r.updated_at, r.version, r.vin), 0)::bigint$$;
+
+CREATE FUNCTION caas.moving_checksum(r caas.outcome_decisions) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$select hash_record_extended(row(r.decided_account, r.decided_at, r.decided_by, r.state), 0)::bigint$$;
+
+CREATE FUNCTION caas.moving_checksum(r caas.recovery_codes) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$select hash_record_extended(row(r.used_at), 0)::bigint$$;
+
+CREATE FUNCTION caas.moving_checksum(r caas.refund_decisions) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$select hash_record_extended(row(r.decided_account, r.decided_at, r.decided_by, r.state), 0)::bigint$$;
+
+CREATE FUNCTION caas.moving_checksum(r caas.refunds) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$select hash_record_extended(row(r.failed_because, r.gateway_refund_id, r.issue, r.outcome, r.state, r.updated_at), 0)::bigint$$;
+
+CREATE FUNCTION caas.moving_checksum(r caas.second_factors) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$select hash_record_extended(row(r.confirmed_at, r.created_at, r.ended_at, r.ended_by, r.last_step, r.sealed_secret), 0)::bigint$$;
+
+CREATE FUNCTION caas.moving_checksum(r caas.services) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$select hash_record_extended(row(r.code, r.currency, r.kind, r.metered, r.monthly_fee, r.name, r.names, r.offered, r.prices, r.repeat_purchase, r.updated_at), 0)::bigint$$;
+
+CREATE FUNCTION caas.moving_checksum(r caas.staff_links) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$select hash_record_extended(row(r.account, r.expires_at, r.used_at), 0)::bigint$$;
+
+CREATE FUNCTION caas.moving_checksum(r caas.subscriptions) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$select hash_record_extended(row(r.activated_at, r.activation_evidence, r.cancelled_at, r.cancelled_because, r.deactivated_at, r.event, r.moved_for, r.payment_method, r.state, r.updated_at, r.version), 0)::bigint$$;
+
+CREATE FUNCTION caas.moving_checksum(r caas.tax_rates) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$select hash_record_extended(row(r.basis_points, r.category, r.goods, r.market, r.name, r.reason, r.recorded_at, r.valid), 0)::bigint$$;
+
+CREATE FUNCTION caas.moving_checksum(r caas.tax_settings) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$select hash_record_extended(row(r.market, r.only_row, r.since), 0)::bigint$$;
+
+CREATE FUNCTION caas.moving_checksum(r caas.usage_disputes) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$select hash_record_extended(row(r.ended_at, r.ended_by, r.outcome), 0)::bigint$$;
+
+CREATE FUNCTION caas.moving_checksum(r caas.usage_records) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$select hash_record_extended(row(r.invoice), 0)::bigint$$;
+
+CREATE FUNCTION caas.moving_checksum(r caas.vehicle_assignments) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$select hash_record_extended(row(r.active, r.ended_because, r.until), 0)::bigint$$;
+
+CREATE FUNCTION caas.moving_checksum(r caas.vehicle_models) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$select hash_record_extended(row(r.currency, r.model, r.price, r.updated_at), 0)::bigint$$;
+
+CREATE FUNCTION caas.moving_checksum(r caas.vehicles) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$select hash_record_extended(row(r.currency, r.event, r.factory_order_id, r.finished, r.in_stock_since, r.moved_for, r.price, r.public_key, r.state, r.updated_at, r.version), 0)::bigint$$;
+
 CREATE FUNCTION caas.names_of_dead(p_processes integer[]) RETURNS SETOF text
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO 'caas', 'pg_temp'
@@ -1186,35 +1953,6 @@ CREATE FUNCTION caas.obstacle_to_refund(p_payment uuid) RETURNS text
        and l.gross < 0
   ) told limit 1
 $$;
-
-CREATE TABLE caas.orders (
-    id uuid NOT NULL,
-    customer uuid NOT NULL,
-    model text NOT NULL,
-    vin text,
-    dealership text NOT NULL,
-    deposit bigint NOT NULL,
-    price bigint NOT NULL,
-    currency text NOT NULL,
-    state text DEFAULT 'awaiting reservation payment'::text NOT NULL,
-    event text DEFAULT 'Order created'::text NOT NULL,
-    version integer DEFAULT 1 NOT NULL,
-    factory_order_id text,
-    plate text,
-    registered_at timestamp with time zone,
-    delivery_id text,
-    delivery_scheduled_for timestamp with time zone,
-    delivered_at timestamp with time zone,
-    created_at timestamp with time zone NOT NULL,
-    updated_at timestamp with time zone NOT NULL,
-    CONSTRAINT orders_check CHECK ((price > deposit)),
-    CONSTRAINT orders_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
-    CONSTRAINT orders_dealership_check CHECK (((length(dealership) >= 1) AND (length(dealership) <= 120))),
-    CONSTRAINT orders_delivery_id_check CHECK (((length(delivery_id) >= 1) AND (length(delivery_id) <= 200))),
-    CONSTRAINT orders_deposit_check CHECK ((deposit > 0)),
-    CONSTRAINT orders_factory_order_id_check CHECK (((length(factory_order_id) >= 1) AND (length(factory_order_id) <= 200))),
-    CONSTRAINT orders_plate_check CHECK (((length(plate) >= 1) AND (length(plate) <= 40)))
-);
 
 CREATE FUNCTION caas.order_terms(o caas.orders) RETURNS jsonb
     LANGUAGE sql IMMUTABLE
@@ -1705,51 +2443,721 @@ CREATE FUNCTION caas.silent_processes() RETURNS SETOF integer
   select id from processes where gone_at is null and not process_lives(id)
 $$;
 
-CREATE TABLE caas.subscriptions (
-    id uuid NOT NULL,
-    customer uuid NOT NULL,
-    vin text NOT NULL,
-    service text NOT NULL,
-    currency text NOT NULL,
-    monthly_fee bigint NOT NULL,
-    metered jsonb DEFAULT '[]'::jsonb NOT NULL,
-    payment_method text NOT NULL,
-    state text DEFAULT 'verifying payment method'::text NOT NULL,
-    event text DEFAULT 'Subscribe to Monthly Service'::text NOT NULL,
-    version integer DEFAULT 1 NOT NULL,
-    moved_for uuid,
-    activation_evidence uuid,
-    evidence_kind text GENERATED ALWAYS AS (
-CASE
-    WHEN (activation_evidence IS NOT NULL) THEN 'vehicle_acknowledgement'::text
-    ELSE NULL::text
-END) STORED,
-    proves_delivery boolean GENERATED ALWAYS AS (
-CASE
-    WHEN (activation_evidence IS NOT NULL) THEN true
-    ELSE NULL::boolean
-END) STORED,
-    activated_at timestamp with time zone,
-    deactivated_at timestamp with time zone,
-    cancelled_at timestamp with time zone,
-    cancelled_because text,
-    created_at timestamp with time zone NOT NULL,
-    updated_at timestamp with time zone NOT NULL,
-    CONSTRAINT subscriptions_cancelled_because_check CHECK ((cancelled_because = ANY (ARRAY['customer'::text, 'withdrawal'::text, 'payment failed'::text]))),
-    CONSTRAINT subscriptions_check CHECK (((activated_at IS NULL) = (activation_evidence IS NULL))),
-    CONSTRAINT subscriptions_check1 CHECK (((state <> 'active'::text) OR (activated_at IS NOT NULL))),
-    CONSTRAINT subscriptions_check2 CHECK (((state = 'cancelled'::text) = (cancelled_at IS NOT NULL))),
-    CONSTRAINT subscriptions_check3 CHECK (((cancelled_at IS NULL) = (cancelled_because IS NULL))),
-    CONSTRAINT subscriptions_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
-    CONSTRAINT subscriptions_monthly_fee_check CHECK (((monthly_fee >= 0) AND (monthly_fee <= '10000000000000'::bigint))),
-    CONSTRAINT subscriptions_payment_method_check CHECK (((length(payment_method) >= 1) AND (length(payment_method) <= 200)))
-)
-WITH (fillfactor='80');
-
 CREATE FUNCTION caas.subscription_terms(s caas.subscriptions) RETURNS jsonb
     LANGUAGE sql IMMUTABLE
     AS $$ select jsonb_build_object('customer', s.customer, 'vin', s.vin, 'service', s.service,
      'currency', s.currency, 'monthly_fee', s.monthly_fee, 'metered', s.metered) $$;
+
+CREATE FUNCTION caas.sum_access_credentials() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'caas', 'pg_temp'
+    AS $$
+declare v_rows bigint := 0; v_fixed numeric := 0; v_moving numeric := 0;
+begin
+  if tg_op <> 'DELETE' then
+    select count(*), coalesce(sum(hash_record_extended(row(r.created_at, r.customer, r.expires_at, r.order_id, r.token_hash), 0)), 0), coalesce(sum(hash_record_extended(row(r.used_at), 0)), 0)
+      into v_rows, v_fixed, v_moving from new_rows r;
+  end if;
+  if tg_op = 'UPDATE' then
+    select 0, 0, v_moving - coalesce(sum(hash_record_extended(row(r.used_at), 0)), 0) into v_rows, v_fixed, v_moving from old_rows r;
+  elsif tg_op = 'DELETE' then
+    select -count(*), -coalesce(sum(hash_record_extended(row(r.created_at, r.customer, r.expires_at, r.order_id, r.token_hash), 0)), 0), -coalesce(sum(hash_record_extended(row(r.used_at), 0)), 0)
+      into v_rows, v_fixed, v_moving from old_rows r;
+  end if;
+  if (v_rows, v_moving) <> (0, 0) then
+    insert into table_checksums as k
+    values ('access_credentials', pg_backend_pid() % 1024, v_rows, v_fixed, v_moving)
+    on conflict (of_table, slot) do update set rows = k.rows + excluded.rows,
+      fixed = k.fixed + excluded.fixed, moving = k.moving + excluded.moving;
+  end if;
+  return null;
+end $$;
+
+CREATE FUNCTION caas.sum_accounts() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'caas', 'pg_temp'
+    AS $$
+declare v_rows bigint := 0; v_fixed numeric := 0; v_moving numeric := 0;
+begin
+  if tg_op <> 'DELETE' then
+    select count(*), coalesce(sum(hash_record_extended(row(r.created_at, r.id), 0)), 0), coalesce(sum(hash_record_extended(row(r.customer, r.dealership, r.disabled_at, r.login, r.password_hash, r.password_set_at, r.role), 0)), 0)
+      into v_rows, v_fixed, v_moving from new_rows r;
+  end if;
+  if tg_op = 'UPDATE' then
+    select 0, 0, v_moving - coalesce(sum(hash_record_extended(row(r.customer, r.dealership, r.disabled_at, r.login, r.password_hash, r.password_set_at, r.role), 0)), 0) into v_rows, v_fixed, v_moving from old_rows r;
+  elsif tg_op = 'DELETE' then
+    select -count(*), -coalesce(sum(hash_record_extended(row(r.created_at, r.id), 0)), 0), -coalesce(sum(hash_record_extended(row(r.customer, r.dealership, r.disabled_at, r.login, r.password_hash, r.password_set_at, r.role), 0)), 0)
+      into v_rows, v_fixed, v_moving from old_rows r;
+  end if;
+  if (v_rows, v_moving) <> (0, 0) then
+    insert into table_checksums as k
+    values ('accounts', pg_backend_pid() % 1024, v_rows, v_fixed, v_moving)
+    on conflict (of_table, slot) do update set rows = k.rows + excluded.rows,
+      fixed = k.fixed + excluded.fixed, moving = k.moving + excluded.moving;
+  end if;
+  return null;
+end $$;
+
+CREATE FUNCTION caas.sum_anew(p_table text) RETURNS void
+    LANGUAGE plpgsql
+    AS $$
+begin
+  execute format('lock table caas.%I in share row exclusive mode', p_table);
+  delete from caas.table_checksums where of_table = p_table;
+  execute format('insert into caas.table_checksums select %L, 0, count(*),'
+    ' coalesce(sum(caas.fixed_checksum(r)), 0), coalesce(sum(caas.moving_checksum(r)), 0)'
+    ' from caas.%I r', p_table, p_table);
+end $$;
+
+CREATE FUNCTION caas.sum_api_keys() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'caas', 'pg_temp'
+    AS $$
+declare v_rows bigint := 0; v_fixed numeric := 0; v_moving numeric := 0;
+begin
+  if tg_op <> 'DELETE' then
+    select count(*), coalesce(sum(hash_record_extended(row(r.account, r.created_at, r.customer, r.dealership, r.id, r.key_hash, r.scopes), 0)), 0), coalesce(sum(hash_record_extended(row(r.activated_account, r.activated_at, r.name, r.revoked_at), 0)), 0)
+      into v_rows, v_fixed, v_moving from new_rows r;
+  end if;
+  if tg_op = 'UPDATE' then
+    select 0, 0, v_moving - coalesce(sum(hash_record_extended(row(r.activated_account, r.activated_at, r.name, r.revoked_at), 0)), 0) into v_rows, v_fixed, v_moving from old_rows r;
+  elsif tg_op = 'DELETE' then
+    select -count(*), -coalesce(sum(hash_record_extended(row(r.account, r.created_at, r.customer, r.dealership, r.id, r.key_hash, r.scopes), 0)), 0), -coalesce(sum(hash_record_extended(row(r.activated_account, r.activated_at, r.name, r.revoked_at), 0)), 0)
+      into v_rows, v_fixed, v_moving from old_rows r;
+  end if;
+  if (v_rows, v_moving) <> (0, 0) then
+    insert into table_checksums as k
+    values ('api_keys', pg_backend_pid() % 1024, v_rows, v_fixed, v_moving)
+    on conflict (of_table, slot) do update set rows = k.rows + excluded.rows,
+      fixed = k.fixed + excluded.fixed, moving = k.moving + excluded.moving;
+  end if;
+  return null;
+end $$;
+
+CREATE FUNCTION caas.sum_audit_events() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'caas', 'pg_temp'
+    AS $$
+declare v_rows bigint := 0; v_fixed numeric := 0; v_moving numeric := 0;
+begin
+  if tg_op <> 'DELETE' then
+    select count(*), coalesce(sum(hash_record_extended(row(r.account, r.actor, r.address, r.at, r.id, r.subject, r.type), 0)), 0), coalesce(sum(0), 0)
+      into v_rows, v_fixed, v_moving from new_rows r;
+  end if;
+  if tg_op = 'UPDATE' then
+    select 0, 0, v_moving - coalesce(sum(0), 0) into v_rows, v_fixed, v_moving from old_rows r;
+  elsif tg_op = 'DELETE' then
+    select -count(*), -coalesce(sum(hash_record_extended(row(r.account, r.actor, r.address, r.at, r.id, r.subject, r.type), 0)), 0), -coalesce(sum(0), 0)
+      into v_rows, v_fixed, v_moving from old_rows r;
+  end if;
+  if (v_rows, v_moving) <> (0, 0) then
+    insert into table_checksums as k
+    values ('audit_events', pg_backend_pid() % 1024, v_rows, v_fixed, v_moving)
+    on conflict (of_table, slot) do update set rows = k.rows + excluded.rows,
+      fixed = k.fixed + excluded.fixed, moving = k.moving + excluded.moving;
+  end if;
+  return null;
+end $$;
+
+CREATE FUNCTION caas.sum_billing_details() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'caas', 'pg_temp'
+    AS $$
+declare v_rows bigint := 0; v_fixed numeric := 0; v_moving numeric := 0;
+begin
+  if tg_op <> 'DELETE' then
+    select count(*), coalesce(sum(0), 0), coalesce(sum(hash_record_extended(row(r.city, r.country, r.customer, r.name, r.postcode, r.street, r.tax_id, r.updated_at), 0)), 0)
+      into v_rows, v_fixed, v_moving from new_rows r;
+  end if;
+  if tg_op = 'UPDATE' then
+    select 0, 0, v_moving - coalesce(sum(hash_record_extended(row(r.city, r.country, r.customer, r.name, r.postcode, r.street, r.tax_id, r.updated_at), 0)), 0) into v_rows, v_fixed, v_moving from old_rows r;
+  elsif tg_op = 'DELETE' then
+    select -count(*), -coalesce(sum(0), 0), -coalesce(sum(hash_record_extended(row(r.city, r.country, r.customer, r.name, r.postcode, r.street, r.tax_id, r.updated_at), 0)), 0)
+      into v_rows, v_fixed, v_moving from old_rows r;
+  end if;
+  if (v_rows, v_moving) <> (0, 0) then
+    insert into table_checksums as k
+    values ('billing_details', pg_backend_pid() % 1024, v_rows, v_fixed, v_moving)
+    on conflict (of_table, slot) do update set rows = k.rows + excluded.rows,
+      fixed = k.fixed + excluded.fixed, moving = k.moving + excluded.moving;
+  end if;
+  return null;
+end $$;
+
+CREATE FUNCTION caas.sum_billing_runs() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'caas', 'pg_temp'
+    AS $$
+declare v_rows bigint := 0; v_fixed numeric := 0; v_moving numeric := 0;
+begin
+  if tg_op <> 'DELETE' then
+    select count(*), coalesce(sum(hash_record_extended(row(r.first_number, r.month, r.series, r.started_at), 0)), 0), coalesce(sum(hash_record_extended(row(r.charged_number, r.charged_series, r.charges, r.finished_at, r.invoiced_at, r.invoices, r.seen, r.seen_through, r.subscriptions, r.zone), 0)), 0)
+      into v_rows, v_fixed, v_moving from new_rows r;
+  end if;
+  if tg_op = 'UPDATE' then
+    select 0, 0, v_moving - coalesce(sum(hash_record_extended(row(r.charged_number, r.charged_series, r.charges, r.finished_at, r.invoiced_at, r.invoices, r.seen, r.seen_through, r.subscriptions, r.zone), 0)), 0) into v_rows, v_fixed, v_moving from old_rows r;
+  elsif tg_op = 'DELETE' then
+    select -count(*), -coalesce(sum(hash_record_extended(row(r.first_number, r.month, r.series, r.started_at), 0)), 0), -coalesce(sum(hash_record_extended(row(r.charged_number, r.charged_series, r.charges, r.finished_at, r.invoiced_at, r.invoices, r.seen, r.seen_through, r.subscriptions, r.zone), 0)), 0)
+      into v_rows, v_fixed, v_moving from old_rows r;
+  end if;
+  if (v_rows, v_moving) <> (0, 0) then
+    insert into table_checksums as k
+    values ('billing_runs', pg_backend_pid() % 1024, v_rows, v_fixed, v_moving)
+    on conflict (of_table, slot) do update set rows = k.rows + excluded.rows,
+      fixed = k.fixed + excluded.fixed, moving = k.moving + excluded.moving;
+  end if;
+  return null;
+end $$;
+
+CREATE FUNCTION caas.sum_cases() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'caas', 'pg_temp'
+    AS $$
+declare v_rows bigint := 0; v_fixed numeric := 0; v_moving numeric := 0;
+begin
+  if tg_op <> 'DELETE' then
+    select count(*), coalesce(sum(hash_record_extended(row(r.facts, r.id, r.kind, r.opened_at, r.sentence, r.subject), 0)), 0), coalesce(sum(hash_record_extended(row(r.owner, r.resolution, r.resolved_at, r.status), 0)), 0)
+      into v_rows, v_fixed, v_moving from new_rows r;
+  end if;
+  if tg_op = 'UPDATE' then
+    select 0, 0, v_moving - coalesce(sum(hash_record_extended(row(r.owner, r.resolution, r.resolved_at, r.status), 0)), 0) into v_rows, v_fixed, v_moving from old_rows r;
+  elsif tg_op = 'DELETE' then
+    select -count(*), -coalesce(sum(hash_record_extended(row(r.facts, r.id, r.kind, r.opened_at, r.sentence, r.subject), 0)), 0), -coalesce(sum(hash_record_extended(row(r.owner, r.resolution, r.resolved_at, r.status), 0)), 0)
+      into v_rows, v_fixed, v_moving from old_rows r;
+  end if;
+  if (v_rows, v_moving) <> (0, 0) then
+    insert into table_checksums as k
+    values ('cases', pg_backend_pid() % 1024, v_rows, v_fixed, v_moving)
+    on conflict (of_table, slot) do update set rows = k.rows + excluded.rows,
+      fixed = k.fixed + excluded.fixed, moving = k.moving + excluded.moving;
+  end if;
+  return null;
+end $$;
+
+CREATE FUNCTION caas.sum_credit_note_decisions() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'caas', 'pg_temp'
+    AS $$
+declare v_rows bigint := 0; v_fixed numeric := 0; v_moving numeric := 0;
+begin
+  if tg_op <> 'DELETE' then
+    select count(*), coalesce(sum(hash_record_extended(row(r.gross, r.id, r.invoice, r.proposed_account, r.proposed_at, r.proposed_by, r.reason, r.term), 0)), 0), coalesce(sum(hash_record_extended(row(r.decided_account, r.decided_at, r.decided_by, r.state), 0)), 0)
+      into v_rows, v_fixed, v_moving from new_rows r;
+  end if;
+  if tg_op = 'UPDATE' then
+    select 0, 0, v_moving - coalesce(sum(hash_record_extended(row(r.decided_account, r.decided_at, r.decided_by, r.state), 0)), 0) into v_rows, v_fixed, v_moving from old_rows r;
+  elsif tg_op = 'DELETE' then
+    select -count(*), -coalesce(sum(hash_record_extended(row(r.gross, r.id, r.invoice, r.proposed_account, r.proposed_at, r.proposed_by, r.reason, r.term), 0)), 0), -coalesce(sum(hash_record_extended(row(r.decided_account, r.decided_at, r.decided_by, r.state), 0)), 0)
+      into v_rows, v_fixed, v_moving from old_rows r;
+  end if;
+  if (v_rows, v_moving) <> (0, 0) then
+    insert into table_checksums as k
+    values ('credit_note_decisions', pg_backend_pid() % 1024, v_rows, v_fixed, v_moving)
+    on conflict (of_table, slot) do update set rows = k.rows + excluded.rows,
+      fixed = k.fixed + excluded.fixed, moving = k.moving + excluded.moving;
+  end if;
+  return null;
+end $$;
+
+CREATE FUNCTION caas.sum_customers() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'caas', 'pg_temp'
+    AS $$
+declare v_rows bigint := 0; v_fixed numeric := 0; v_moving numeric := 0;
+begin
+  if tg_op <> 'DELETE' then
+    select count(*), coalesce(sum(hash_record_extended(row(r.created_at, r.dealership, r.id), 0)), 0), coalesce(sum(hash_record_extended(row(r.email, r.erased_at, r.language, r.name), 0)), 0)
+      into v_rows, v_fixed, v_moving from new_rows r;
+  end if;
+  if tg_op = 'UPDATE' then
+    select 0, 0, v_moving - coalesce(sum(hash_record_extended(row(r.email, r.erased_at, r.language, r.name), 0)), 0) into v_rows, v_fixed, v_moving from old_rows r;
+  elsif tg_op = 'DELETE' then
+    select -count(*), -coalesce(sum(hash_record_extended(row(r.created_at, r.dealership, r.id), 0)), 0), -coalesce(sum(hash_record_extended(row(r.email, r.erased_at, r.language, r.name), 0)), 0)
+      into v_rows, v_fixed, v_moving from old_rows r;
+  end if;
+  if (v_rows, v_moving) <> (0, 0) then
+    insert into table_checksums as k
+    values ('customers', pg_backend_pid() % 1024, v_rows, v_fixed, v_moving)
+    on conflict (of_table, slot) do update set rows = k.rows + excluded.rows,
+      fixed = k.fixed + excluded.fixed, moving = k.moving + excluded.moving;
+  end if;
+  return null;
+end $$;
+
+CREATE FUNCTION caas.sum_dealership_markets() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'caas', 'pg_temp'
+    AS $$
+declare v_rows bigint := 0; v_fixed numeric := 0; v_moving numeric := 0;
+begin
+  if tg_op <> 'DELETE' then
+    select count(*), coalesce(sum(0), 0), coalesce(sum(hash_record_extended(row(r.dealership, r.market), 0)), 0)
+      into v_rows, v_fixed, v_moving from new_rows r;
+  end if;
+  if tg_op = 'UPDATE' then
+    select 0, 0, v_moving - coalesce(sum(hash_record_extended(row(r.dealership, r.market), 0)), 0) into v_rows, v_fixed, v_moving from old_rows r;
+  elsif tg_op = 'DELETE' then
+    select -count(*), -coalesce(sum(0), 0), -coalesce(sum(hash_record_extended(row(r.dealership, r.market), 0)), 0)
+      into v_rows, v_fixed, v_moving from old_rows r;
+  end if;
+  if (v_rows, v_moving) <> (0, 0) then
+    insert into table_checksums as k
+    values ('dealership_markets', pg_backend_pid() % 1024, v_rows, v_fixed, v_moving)
+    on conflict (of_table, slot) do update set rows = k.rows + excluded.rows,
+      fixed = k.fixed + excluded.fixed, moving = k.moving + excluded.moving;
+  end if;
+  return null;
+end $$;
+
+CREATE FUNCTION caas.sum_deposit_decisions() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'caas', 'pg_temp'
+    AS $$
+declare v_rows bigint := 0; v_fixed numeric := 0; v_moving numeric := 0;
+begin
+  if tg_op <> 'DELETE' then
+    select count(*), coalesce(sum(hash_record_extended(row(r.decision, r.id, r.needs_second, r.note, r.payment_id, r.proposed_account, r.proposed_at, r.proposed_by), 0)), 0), coalesce(sum(hash_record_extended(row(r.decided_account, r.decided_at, r.decided_by, r.state), 0)), 0)
+      into v_rows, v_fixed, v_moving from new_rows r;
+  end if;
+  if tg_op = 'UPDATE' then
+    select 0, 0, v_moving - coalesce(sum(hash_record_extended(row(r.decided_account, r.decided_at, r.decided_by, r.state), 0)), 0) into v_rows, v_fixed, v_moving from old_rows r;
+  elsif tg_op = 'DELETE' then
+    select -count(*), -coalesce(sum(hash_record_extended(row(r.decision, r.id, r.needs_second, r.note, r.payment_id, r.proposed_account, r.proposed_at, r.proposed_by), 0)), 0), -coalesce(sum(hash_record_extended(row(r.decided_account, r.decided_at, r.decided_by, r.state), 0)), 0)
+      into v_rows, v_fixed, v_moving from old_rows r;
+  end if;
+  if (v_rows, v_moving) <> (0, 0) then
+    insert into table_checksums as k
+    values ('deposit_decisions', pg_backend_pid() % 1024, v_rows, v_fixed, v_moving)
+    on conflict (of_table, slot) do update set rows = k.rows + excluded.rows,
+      fixed = k.fixed + excluded.fixed, moving = k.moving + excluded.moving;
+  end if;
+  return null;
+end $$;
+
+CREATE FUNCTION caas.sum_disputes() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'caas', 'pg_temp'
+    AS $$
+declare v_rows bigint := 0; v_fixed numeric := 0; v_moving numeric := 0;
+begin
+  if tg_op <> 'DELETE' then
+    select count(*), coalesce(sum(hash_record_extended(row(r.claimed_currency, r.currency, r.id, r.opened_at, r.origin, r.payment_id, r.reason), 0)), 0), coalesce(sum(hash_record_extended(row(r.amended, r.amount, r.back, r.claimed_amount, r.gateway_dispute_id, r.state, r.steps, r.taken, r.told_at, r.updated_at), 0)), 0)
+      into v_rows, v_fixed, v_moving from new_rows r;
+  end if;
+  if tg_op = 'UPDATE' then
+    select 0, 0, v_moving - coalesce(sum(hash_record_extended(row(r.amended, r.amount, r.back, r.claimed_amount, r.gateway_dispute_id, r.state, r.steps, r.taken, r.told_at, r.updated_at), 0)), 0) into v_rows, v_fixed, v_moving from old_rows r;
+  elsif tg_op = 'DELETE' then
+    select -count(*), -coalesce(sum(hash_record_extended(row(r.claimed_currency, r.currency, r.id, r.opened_at, r.origin, r.payment_id, r.reason), 0)), 0), -coalesce(sum(hash_record_extended(row(r.amended, r.amount, r.back, r.claimed_amount, r.gateway_dispute_id, r.state, r.steps, r.taken, r.told_at, r.updated_at), 0)), 0)
+      into v_rows, v_fixed, v_moving from old_rows r;
+  end if;
+  if (v_rows, v_moving) <> (0, 0) then
+    insert into table_checksums as k
+    values ('disputes', pg_backend_pid() % 1024, v_rows, v_fixed, v_moving)
+    on conflict (of_table, slot) do update set rows = k.rows + excluded.rows,
+      fixed = k.fixed + excluded.fixed, moving = k.moving + excluded.moving;
+  end if;
+  return null;
+end $$;
+
+CREATE FUNCTION caas.sum_orders() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'caas', 'pg_temp'
+    AS $$
+declare v_rows bigint := 0; v_fixed numeric := 0; v_moving numeric := 0;
+begin
+  if tg_op <> 'DELETE' then
+    select count(*), coalesce(sum(hash_record_extended(row(r.created_at, r.currency, r.customer, r.dealership, r.deposit, r.id, r.model, r.price), 0)), 0), coalesce(sum(hash_record_extended(row(r.delivered_at, r.delivery_id, r.delivery_scheduled_for, r.event, r.factory_order_id, r.plate, r.registered_at, r.state, r.updated_at, r.version, r.vin), 0)), 0)
+      into v_rows, v_fixed, v_moving from new_rows r;
+  end if;
+  if tg_op = 'UPDATE' then
+    select 0, 0, v_moving - coalesce(sum(hash_record_extended(row(r.delivered_at, r.delivery_id, r.delivery_scheduled_for, r.event, r.factory_order_id, r.plate, r.registered_at, r.state, r.updated_at, r.version, r.vin), 0)), 0) into v_rows, v_fixed, v_moving from old_rows r;
+  elsif tg_op = 'DELETE' then
+    select -count(*), -coalesce(sum(hash_record_extended(row(r.created_at, r.currency, r.customer, r.dealership, r.deposit, r.id, r.model, r.price), 0)), 0), -coalesce(sum(hash_record_extended(row(r.delivered_at, r.delivery_id, r.delivery_scheduled_for, r.event, r.factory_order_id, r.plate, r.registered_at, r.state, r.updated_at, r.version, r.vin), 0)), 0)
+      into v_rows, v_fixed, v_moving from old_rows r;
+  end if;
+  if (v_rows, v_moving) <> (0, 0) then
+    insert into table_checksums as k
+    values ('orders', pg_backend_pid() % 1024, v_rows, v_fixed, v_moving)
+    on conflict (of_table, slot) do update set rows = k.rows + excluded.rows,
+      fixed = k.fixed + excluded.fixed, moving = k.moving + excluded.moving;
+  end if;
+  return null;
+end $$;
+
+CREATE FUNCTION caas.sum_outcome_decisions() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'caas', 'pg_temp'
+    AS $$
+declare v_rows bigint := 0; v_fixed numeric := 0; v_moving numeric := 0;
+begin
+  if tg_op <> 'DELETE' then
+    select count(*), coalesce(sum(hash_record_extended(row(r.id, r.note, r.payment_id, r.proposed_account, r.proposed_at, r.proposed_by), 0)), 0), coalesce(sum(hash_record_extended(row(r.decided_account, r.decided_at, r.decided_by, r.state), 0)), 0)
+      into v_rows, v_fixed, v_moving from new_rows r;
+  end if;
+  if tg_op = 'UPDATE' then
+    select 0, 0, v_moving - coalesce(sum(hash_record_extended(row(r.decided_account, r.decided_at, r.decided_by, r.state), 0)), 0) into v_rows, v_fixed, v_moving from old_rows r;
+  elsif tg_op = 'DELETE' then
+    select -count(*), -coalesce(sum(hash_record_extended(row(r.id, r.note, r.payment_id, r.proposed_account, r.proposed_at, r.proposed_by), 0)), 0), -coalesce(sum(hash_record_extended(row(r.decided_account, r.decided_at, r.decided_by, r.state), 0)), 0)
+      into v_rows, v_fixed, v_moving from old_rows r;
+  end if;
+  if (v_rows, v_moving) <> (0, 0) then
+    insert into table_checksums as k
+    values ('outcome_decisions', pg_backend_pid() % 1024, v_rows, v_fixed, v_moving)
+    on conflict (of_table, slot) do update set rows = k.rows + excluded.rows,
+      fixed = k.fixed + excluded.fixed, moving = k.moving + excluded.moving;
+  end if;
+  return null;
+end $$;
+
+CREATE FUNCTION caas.sum_recovery_codes() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'caas', 'pg_temp'
+    AS $$
+declare v_rows bigint := 0; v_fixed numeric := 0; v_moving numeric := 0;
+begin
+  if tg_op <> 'DELETE' then
+    select count(*), coalesce(sum(hash_record_extended(row(r.code_hash, r.created_at, r.factor), 0)), 0), coalesce(sum(hash_record_extended(row(r.used_at), 0)), 0)
+      into v_rows, v_fixed, v_moving from new_rows r;
+  end if;
+  if tg_op = 'UPDATE' then
+    select 0, 0, v_moving - coalesce(sum(hash_record_extended(row(r.used_at), 0)), 0) into v_rows, v_fixed, v_moving from old_rows r;
+  elsif tg_op = 'DELETE' then
+    select -count(*), -coalesce(sum(hash_record_extended(row(r.code_hash, r.created_at, r.factor), 0)), 0), -coalesce(sum(hash_record_extended(row(r.used_at), 0)), 0)
+      into v_rows, v_fixed, v_moving from old_rows r;
+  end if;
+  if (v_rows, v_moving) <> (0, 0) then
+    insert into table_checksums as k
+    values ('recovery_codes', pg_backend_pid() % 1024, v_rows, v_fixed, v_moving)
+    on conflict (of_table, slot) do update set rows = k.rows + excluded.rows,
+      fixed = k.fixed + excluded.fixed, moving = k.moving + excluded.moving;
+  end if;
+  return null;
+end $$;
+
+CREATE FUNCTION caas.sum_refund_decisions() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'caas', 'pg_temp'
+    AS $$
+declare v_rows bigint := 0; v_fixed numeric := 0; v_moving numeric := 0;
+begin
+  if tg_op <> 'DELETE' then
+    select count(*), coalesce(sum(hash_record_extended(row(r.amount, r.id, r.needs_second, r.note, r.payment_id, r.proposed_account, r.proposed_at, r.proposed_by, r.reason, r.term), 0)), 0), coalesce(sum(hash_record_extended(row(r.decided_account, r.decided_at, r.decided_by, r.state), 0)), 0)
+      into v_rows, v_fixed, v_moving from new_rows r;
+  end if;
+  if tg_op = 'UPDATE' then
+    select 0, 0, v_moving - coalesce(sum(hash_record_extended(row(r.decided_account, r.decided_at, r.decided_by, r.state), 0)), 0) into v_rows, v_fixed, v_moving from old_rows r;
+  elsif tg_op = 'DELETE' then
+    select -count(*), -coalesce(sum(hash_record_extended(row(r.amount, r.id, r.needs_second, r.note, r.payment_id, r.proposed_account, r.proposed_at, r.proposed_by, r.reason, r.term), 0)), 0), -coalesce(sum(hash_record_extended(row(r.decided_account, r.decided_at, r.decided_by, r.state), 0)), 0)
+      into v_rows, v_fixed, v_moving from old_rows r;
+  end if;
+  if (v_rows, v_moving) <> (0, 0) then
+    insert into table_checksums as k
+    values ('refund_decisions', pg_backend_pid() % 1024, v_rows, v_fixed, v_moving)
+    on conflict (of_table, slot) do update set rows = k.rows + excluded.rows,
+      fixed = k.fixed + excluded.fixed, moving = k.moving + excluded.moving;
+  end if;
+  return null;
+end $$;
+
+CREATE FUNCTION caas.sum_refunds() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'caas', 'pg_temp'
+    AS $$
+declare v_rows bigint := 0; v_fixed numeric := 0; v_moving numeric := 0;
+begin
+  if tg_op <> 'DELETE' then
+    select count(*), coalesce(sum(hash_record_extended(row(r.amount, r.created_at, r.currency, r.id, r.payment_id, r.reason, r.requested_by), 0)), 0), coalesce(sum(hash_record_extended(row(r.failed_because, r.gateway_refund_id, r.issue, r.outcome, r.state, r.updated_at), 0)), 0)
+      into v_rows, v_fixed, v_moving from new_rows r;
+  end if;
+  if tg_op = 'UPDATE' then
+    select 0, 0, v_moving - coalesce(sum(hash_record_extended(row(r.failed_because, r.gateway_refund_id, r.issue, r.outcome, r.state, r.updated_at), 0)), 0) into v_rows, v_fixed, v_moving from old_rows r;
+  elsif tg_op = 'DELETE' then
+    select -count(*), -coalesce(sum(hash_record_extended(row(r.amount, r.created_at, r.currency, r.id, r.payment_id, r.reason, r.requested_by), 0)), 0), -coalesce(sum(hash_record_extended(row(r.failed_because, r.gateway_refund_id, r.issue, r.outcome, r.state, r.updated_at), 0)), 0)
+      into v_rows, v_fixed, v_moving from old_rows r;
+  end if;
+  if (v_rows, v_moving) <> (0, 0) then
+    insert into table_checksums as k
+    values ('refunds', pg_backend_pid() % 1024, v_rows, v_fixed, v_moving)
+    on conflict (of_table, slot) do update set rows = k.rows + excluded.rows,
+      fixed = k.fixed + excluded.fixed, moving = k.moving + excluded.moving;
+  end if;
+  return null;
+end $$;
+
+CREATE FUNCTION caas.sum_second_factors() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'caas', 'pg_temp'
+    AS $$
+declare v_rows bigint := 0; v_fixed numeric := 0; v_moving numeric := 0;
+begin
+  if tg_op <> 'DELETE' then
+    select count(*), coalesce(sum(hash_record_extended(row(r.account, r.id), 0)), 0), coalesce(sum(hash_record_extended(row(r.confirmed_at, r.created_at, r.ended_at, r.ended_by, r.last_step, r.sealed_secret), 0)), 0)
+      into v_rows, v_fixed, v_moving from new_rows r;
+  end if;
+  if tg_op = 'UPDATE' then
+    select 0, 0, v_moving - coalesce(sum(hash_record_extended(row(r.confirmed_at, r.created_at, r.ended_at, r.ended_by, r.last_step, r.sealed_secret), 0)), 0) into v_rows, v_fixed, v_moving from old_rows r;
+  elsif tg_op = 'DELETE' then
+    select -count(*), -coalesce(sum(hash_record_extended(row(r.account, r.id), 0)), 0), -coalesce(sum(hash_record_extended(row(r.confirmed_at, r.created_at, r.ended_at, r.ended_by, r.last_step, r.sealed_secret), 0)), 0)
+      into v_rows, v_fixed, v_moving from old_rows r;
+  end if;
+  if (v_rows, v_moving) <> (0, 0) then
+    insert into table_checksums as k
+    values ('second_factors', pg_backend_pid() % 1024, v_rows, v_fixed, v_moving)
+    on conflict (of_table, slot) do update set rows = k.rows + excluded.rows,
+      fixed = k.fixed + excluded.fixed, moving = k.moving + excluded.moving;
+  end if;
+  return null;
+end $$;
+
+CREATE FUNCTION caas.sum_services() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'caas', 'pg_temp'
+    AS $$
+declare v_rows bigint := 0; v_fixed numeric := 0; v_moving numeric := 0;
+begin
+  if tg_op <> 'DELETE' then
+    select count(*), coalesce(sum(0), 0), coalesce(sum(hash_record_extended(row(r.code, r.currency, r.kind, r.metered, r.monthly_fee, r.name, r.names, r.offered, r.prices, r.repeat_purchase, r.updated_at), 0)), 0)
+      into v_rows, v_fixed, v_moving from new_rows r;
+  end if;
+  if tg_op = 'UPDATE' then
+    select 0, 0, v_moving - coalesce(sum(hash_record_extended(row(r.code, r.currency, r.kind, r.metered, r.monthly_fee, r.name, r.names, r.offered, r.prices, r.repeat_purchase, r.updated_at), 0)), 0) into v_rows, v_fixed, v_moving from old_rows r;
+  elsif tg_op = 'DELETE' then
+    select -count(*), -coalesce(sum(0), 0), -coalesce(sum(hash_record_extended(row(r.code, r.currency, r.kind, r.metered, r.monthly_fee, r.name, r.names, r.offered, r.prices, r.repeat_purchase, r.updated_at), 0)), 0)
+      into v_rows, v_fixed, v_moving from old_rows r;
+  end if;
+  if (v_rows, v_moving) <> (0, 0) then
+    insert into table_checksums as k
+    values ('services', pg_backend_pid() % 1024, v_rows, v_fixed, v_moving)
+    on conflict (of_table, slot) do update set rows = k.rows + excluded.rows,
+      fixed = k.fixed + excluded.fixed, moving = k.moving + excluded.moving;
+  end if;
+  return null;
+end $$;
+
+CREATE FUNCTION caas.sum_staff_links() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'caas', 'pg_temp'
+    AS $$
+declare v_rows bigint := 0; v_fixed numeric := 0; v_moving numeric := 0;
+begin
+  if tg_op <> 'DELETE' then
+    select count(*), coalesce(sum(hash_record_extended(row(r.created_at, r.token_hash), 0)), 0), coalesce(sum(hash_record_extended(row(r.account, r.expires_at, r.used_at), 0)), 0)
+      into v_rows, v_fixed, v_moving from new_rows r;
+  end if;
+  if tg_op = 'UPDATE' then
+    select 0, 0, v_moving - coalesce(sum(hash_record_extended(row(r.account, r.expires_at, r.used_at), 0)), 0) into v_rows, v_fixed, v_moving from old_rows r;
+  elsif tg_op = 'DELETE' then
+    select -count(*), -coalesce(sum(hash_record_extended(row(r.created_at, r.token_hash), 0)), 0), -coalesce(sum(hash_record_extended(row(r.account, r.expires_at, r.used_at), 0)), 0)
+      into v_rows, v_fixed, v_moving from old_rows r;
+  end if;
+  if (v_rows, v_moving) <> (0, 0) then
+    insert into table_checksums as k
+    values ('staff_links', pg_backend_pid() % 1024, v_rows, v_fixed, v_moving)
+    on conflict (of_table, slot) do update set rows = k.rows + excluded.rows,
+      fixed = k.fixed + excluded.fixed, moving = k.moving + excluded.moving;
+  end if;
+  return null;
+end $$;
+
+CREATE FUNCTION caas.sum_subscriptions() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'caas', 'pg_temp'
+    AS $$
+declare v_rows bigint := 0; v_fixed numeric := 0; v_moving numeric := 0;
+begin
+  if tg_op <> 'DELETE' then
+    select count(*), coalesce(sum(hash_record_extended(row(r.created_at, r.currency, r.customer, r.id, r.metered, r.monthly_fee, r.service, r.vin), 0)), 0), coalesce(sum(hash_record_extended(row(r.activated_at, r.activation_evidence, r.cancelled_at, r.cancelled_because, r.deactivated_at, r.event, r.moved_for, r.payment_method, r.state, r.updated_at, r.version), 0)), 0)
+      into v_rows, v_fixed, v_moving from new_rows r;
+  end if;
+  if tg_op = 'UPDATE' then
+    select 0, 0, v_moving - coalesce(sum(hash_record_extended(row(r.activated_at, r.activation_evidence, r.cancelled_at, r.cancelled_because, r.deactivated_at, r.event, r.moved_for, r.payment_method, r.state, r.updated_at, r.version), 0)), 0) into v_rows, v_fixed, v_moving from old_rows r;
+  elsif tg_op = 'DELETE' then
+    select -count(*), -coalesce(sum(hash_record_extended(row(r.created_at, r.currency, r.customer, r.id, r.metered, r.monthly_fee, r.service, r.vin), 0)), 0), -coalesce(sum(hash_record_extended(row(r.activated_at, r.activation_evidence, r.cancelled_at, r.cancelled_because, r.deactivated_at, r.event, r.moved_for, r.payment_method, r.state, r.updated_at, r.version), 0)), 0)
+      into v_rows, v_fixed, v_moving from old_rows r;
+  end if;
+  if (v_rows, v_moving) <> (0, 0) then
+    insert into table_checksums as k
+    values ('subscriptions', pg_backend_pid() % 1024, v_rows, v_fixed, v_moving)
+    on conflict (of_table, slot) do update set rows = k.rows + excluded.rows,
+      fixed = k.fixed + excluded.fixed, moving = k.moving + excluded.moving;
+  end if;
+  return null;
+end $$;
+
+CREATE FUNCTION caas.sum_tax_rates() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'caas', 'pg_temp'
+    AS $$
+declare v_rows bigint := 0; v_fixed numeric := 0; v_moving numeric := 0;
+begin
+  if tg_op <> 'DELETE' then
+    select count(*), coalesce(sum(hash_record_extended(row(r.id), 0)), 0), coalesce(sum(hash_record_extended(row(r.basis_points, r.category, r.goods, r.market, r.name, r.reason, r.recorded_at, r.valid), 0)), 0)
+      into v_rows, v_fixed, v_moving from new_rows r;
+  end if;
+  if tg_op = 'UPDATE' then
+    select 0, 0, v_moving - coalesce(sum(hash_record_extended(row(r.basis_points, r.category, r.goods, r.market, r.name, r.reason, r.recorded_at, r.valid), 0)), 0) into v_rows, v_fixed, v_moving from old_rows r;
+  elsif tg_op = 'DELETE' then
+    select -count(*), -coalesce(sum(hash_record_extended(row(r.id), 0)), 0), -coalesce(sum(hash_record_extended(row(r.basis_points, r.category, r.goods, r.market, r.name, r.reason, r.recorded_at, r.valid), 0)), 0)
+      into v_rows, v_fixed, v_moving from old_rows r;
+  end if;
+  if (v_rows, v_moving) <> (0, 0) then
+    insert into table_checksums as k
+    values ('tax_rates', pg_backend_pid() % 1024, v_rows, v_fixed, v_moving)
+    on conflict (of_table, slot) do update set rows = k.rows + excluded.rows,
+      fixed = k.fixed + excluded.fixed, moving = k.moving + excluded.moving;
+  end if;
+  return null;
+end $$;
+
+CREATE FUNCTION caas.sum_tax_settings() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'caas', 'pg_temp'
+    AS $$
+declare v_rows bigint := 0; v_fixed numeric := 0; v_moving numeric := 0;
+begin
+  if tg_op <> 'DELETE' then
+    select count(*), coalesce(sum(0), 0), coalesce(sum(hash_record_extended(row(r.market, r.only_row, r.since), 0)), 0)
+      into v_rows, v_fixed, v_moving from new_rows r;
+  end if;
+  if tg_op = 'UPDATE' then
+    select 0, 0, v_moving - coalesce(sum(hash_record_extended(row(r.market, r.only_row, r.since), 0)), 0) into v_rows, v_fixed, v_moving from old_rows r;
+  elsif tg_op = 'DELETE' then
+    select -count(*), -coalesce(sum(0), 0), -coalesce(sum(hash_record_extended(row(r.market, r.only_row, r.since), 0)), 0)
+      into v_rows, v_fixed, v_moving from old_rows r;
+  end if;
+  if (v_rows, v_moving) <> (0, 0) then
+    insert into table_checksums as k
+    values ('tax_settings', pg_backend_pid() % 1024, v_rows, v_fixed, v_moving)
+    on conflict (of_table, slot) do update set rows = k.rows + excluded.rows,
+      fixed = k.fixed + excluded.fixed, moving = k.moving + excluded.moving;
+  end if;
+  return null;
+end $$;
+
+CREATE FUNCTION caas.sum_usage_disputes() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'caas', 'pg_temp'
+    AS $$
+declare v_rows bigint := 0; v_fixed numeric := 0; v_moving numeric := 0;
+begin
+  if tg_op <> 'DELETE' then
+    select count(*), coalesce(sum(hash_record_extended(row(r.because, r.id, r.opened_at, r.opened_by, r.source_id, r.subscription), 0)), 0), coalesce(sum(hash_record_extended(row(r.ended_at, r.ended_by, r.outcome), 0)), 0)
+      into v_rows, v_fixed, v_moving from new_rows r;
+  end if;
+  if tg_op = 'UPDATE' then
+    select 0, 0, v_moving - coalesce(sum(hash_record_extended(row(r.ended_at, r.ended_by, r.outcome), 0)), 0) into v_rows, v_fixed, v_moving from old_rows r;
+  elsif tg_op = 'DELETE' then
+    select -count(*), -coalesce(sum(hash_record_extended(row(r.because, r.id, r.opened_at, r.opened_by, r.source_id, r.subscription), 0)), 0), -coalesce(sum(hash_record_extended(row(r.ended_at, r.ended_by, r.outcome), 0)), 0)
+      into v_rows, v_fixed, v_moving from old_rows r;
+  end if;
+  if (v_rows, v_moving) <> (0, 0) then
+    insert into table_checksums as k
+    values ('usage_disputes', pg_backend_pid() % 1024, v_rows, v_fixed, v_moving)
+    on conflict (of_table, slot) do update set rows = k.rows + excluded.rows,
+      fixed = k.fixed + excluded.fixed, moving = k.moving + excluded.moving;
+  end if;
+  return null;
+end $$;
+
+CREATE FUNCTION caas.sum_usage_records() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'caas', 'pg_temp'
+    AS $$
+declare v_rows bigint := 0; v_fixed numeric := 0; v_moving numeric := 0;
+begin
+  if tg_op <> 'DELETE' then
+    select count(*), coalesce(sum(hash_record_extended(row(r.at, r.cancels, r.quantity, r.recorded_at, r.source_id, r.subscription, r.unit), 0)), 0), coalesce(sum(hash_record_extended(row(r.invoice), 0)), 0)
+      into v_rows, v_fixed, v_moving from new_rows r;
+  end if;
+  if tg_op = 'UPDATE' then
+    select 0, 0, v_moving - coalesce(sum(hash_record_extended(row(r.invoice), 0)), 0) into v_rows, v_fixed, v_moving from old_rows r;
+  elsif tg_op = 'DELETE' then
+    select -count(*), -coalesce(sum(hash_record_extended(row(r.at, r.cancels, r.quantity, r.recorded_at, r.source_id, r.subscription, r.unit), 0)), 0), -coalesce(sum(hash_record_extended(row(r.invoice), 0)), 0)
+      into v_rows, v_fixed, v_moving from old_rows r;
+  end if;
+  if (v_rows, v_moving) <> (0, 0) then
+    insert into table_checksums as k
+    values ('usage_records', pg_backend_pid() % 1024, v_rows, v_fixed, v_moving)
+    on conflict (of_table, slot) do update set rows = k.rows + excluded.rows,
+      fixed = k.fixed + excluded.fixed, moving = k.moving + excluded.moving;
+  end if;
+  return null;
+end $$;
+
+CREATE FUNCTION caas.sum_vehicle_assignments() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'caas', 'pg_temp'
+    AS $$
+declare v_rows bigint := 0; v_fixed numeric := 0; v_moving numeric := 0;
+begin
+  if tg_op <> 'DELETE' then
+    select count(*), coalesce(sum(hash_record_extended(row(r.customer, r.id, r.order_id, r.since, r.vin), 0)), 0), coalesce(sum(hash_record_extended(row(r.active, r.ended_because, r.until), 0)), 0)
+      into v_rows, v_fixed, v_moving from new_rows r;
+  end if;
+  if tg_op = 'UPDATE' then
+    select 0, 0, v_moving - coalesce(sum(hash_record_extended(row(r.active, r.ended_because, r.until), 0)), 0) into v_rows, v_fixed, v_moving from old_rows r;
+  elsif tg_op = 'DELETE' then
+    select -count(*), -coalesce(sum(hash_record_extended(row(r.customer, r.id, r.order_id, r.since, r.vin), 0)), 0), -coalesce(sum(hash_record_extended(row(r.active, r.ended_because, r.until), 0)), 0)
+      into v_rows, v_fixed, v_moving from old_rows r;
+  end if;
+  if (v_rows, v_moving) <> (0, 0) then
+    insert into table_checksums as k
+    values ('vehicle_assignments', pg_backend_pid() % 1024, v_rows, v_fixed, v_moving)
+    on conflict (of_table, slot) do update set rows = k.rows + excluded.rows,
+      fixed = k.fixed + excluded.fixed, moving = k.moving + excluded.moving;
+  end if;
+  return null;
+end $$;
+
+CREATE FUNCTION caas.sum_vehicle_models() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'caas', 'pg_temp'
+    AS $$
+declare v_rows bigint := 0; v_fixed numeric := 0; v_moving numeric := 0;
+begin
+  if tg_op <> 'DELETE' then
+    select count(*), coalesce(sum(0), 0), coalesce(sum(hash_record_extended(row(r.currency, r.model, r.price, r.updated_at), 0)), 0)
+      into v_rows, v_fixed, v_moving from new_rows r;
+  end if;
+  if tg_op = 'UPDATE' then
+    select 0, 0, v_moving - coalesce(sum(hash_record_extended(row(r.currency, r.model, r.price, r.updated_at), 0)), 0) into v_rows, v_fixed, v_moving from old_rows r;
+  elsif tg_op = 'DELETE' then
+    select -count(*), -coalesce(sum(0), 0), -coalesce(sum(hash_record_extended(row(r.currency, r.model, r.price, r.updated_at), 0)), 0)
+      into v_rows, v_fixed, v_moving from old_rows r;
+  end if;
+  if (v_rows, v_moving) <> (0, 0) then
+    insert into table_checksums as k
+    values ('vehicle_models', pg_backend_pid() % 1024, v_rows, v_fixed, v_moving)
+    on conflict (of_table, slot) do update set rows = k.rows + excluded.rows,
+      fixed = k.fixed + excluded.fixed, moving = k.moving + excluded.moving;
+  end if;
+  return null;
+end $$;
+
+CREATE FUNCTION caas.sum_vehicles() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'caas', 'pg_temp'
+    AS $$
+declare v_rows bigint := 0; v_fixed numeric := 0; v_moving numeric := 0;
+begin
+  if tg_op <> 'DELETE' then
+    select count(*), coalesce(sum(hash_record_extended(row(r.created_at, r.model, r.vin), 0)), 0), coalesce(sum(hash_record_extended(row(r.currency, r.event, r.factory_order_id, r.finished, r.in_stock_since, r.moved_for, r.price, r.public_key, r.state, r.updated_at, r.version), 0)), 0)
+      into v_rows, v_fixed, v_moving from new_rows r;
+  end if;
+  if tg_op = 'UPDATE' then
+    select 0, 0, v_moving - coalesce(sum(hash_record_extended(row(r.currency, r.event, r.factory_order_id, r.finished, r.in_stock_since, r.moved_for, r.price, r.public_key, r.state, r.updated_at, r.version), 0)), 0) into v_rows, v_fixed, v_moving from old_rows r;
+  elsif tg_op = 'DELETE' then
+    select -count(*), -coalesce(sum(hash_record_extended(row(r.created_at, r.model, r.vin), 0)), 0), -coalesce(sum(hash_record_extended(row(r.currency, r.event, r.factory_order_id, r.finished, r.in_stock_since, r.moved_for, r.price, r.public_key, r.state, r.updated_at, r.version), 0)), 0)
+      into v_rows, v_fixed, v_moving from old_rows r;
+  end if;
+  if (v_rows, v_moving) <> (0, 0) then
+    insert into table_checksums as k
+    values ('vehicles', pg_backend_pid() % 1024, v_rows, v_fixed, v_moving)
+    on conflict (of_table, slot) do update set rows = k.rows + excluded.rows,
+      fixed = k.fixed + excluded.fixed, moving = k.moving + excluded.moving;
+  end if;
+  return null;
+end $$;
 
 CREATE FUNCTION caas.tax_in(p_gross bigint, p_basis_points integer) RETURNS bigint
     LANGUAGE sql IMMUTABLE
@@ -1923,104 +3331,6 @@ begin
   return null;
 end $$;
 
-CREATE TABLE caas.access_credentials (
-    token_hash bytea NOT NULL,
-    customer uuid NOT NULL,
-    order_id uuid NOT NULL,
-    expires_at timestamp with time zone NOT NULL,
-    used_at timestamp with time zone,
-    created_at timestamp with time zone NOT NULL,
-    CONSTRAINT access_credentials_token_hash_check CHECK ((octet_length(token_hash) = 32))
-);
-
-CREATE TABLE caas.accounts (
-    id uuid NOT NULL,
-    role text NOT NULL,
-    customer uuid,
-    dealership text,
-    login text,
-    password_hash text NOT NULL,
-    created_at timestamp with time zone NOT NULL,
-    password_set_at timestamp with time zone NOT NULL,
-    disabled_at timestamp with time zone,
-    CONSTRAINT accounts_check CHECK (((role = 'customer'::text) = (customer IS NOT NULL))),
-    CONSTRAINT accounts_check1 CHECK (((role = 'sales'::text) = (dealership IS NOT NULL))),
-    CONSTRAINT accounts_check2 CHECK (((role = 'customer'::text) = (login IS NULL))),
-    CONSTRAINT accounts_dealership_check CHECK (((length(dealership) >= 1) AND (length(dealership) <= 120))),
-    CONSTRAINT accounts_login_check CHECK ((((length(login) >= 3) AND (length(login) <= 120)) AND (login = lower(login)))),
-    CONSTRAINT accounts_password_hash_check CHECK ((password_hash ~~ '$argon2id$%'::text)),
-    CONSTRAINT accounts_role_check CHECK ((role = ANY (ARRAY['customer'::text, 'sales'::text, 'operations'::text])))
-);
-
-CREATE TABLE caas.api_keys (
-    id uuid NOT NULL,
-    key_hash bytea NOT NULL,
-    name text NOT NULL,
-    scopes text[] NOT NULL,
-    customer uuid,
-    dealership text,
-    created_at timestamp with time zone NOT NULL,
-    revoked_at timestamp with time zone,
-    account uuid,
-    activated_at timestamp with time zone,
-    activated_account uuid,
-    CONSTRAINT api_keys_key_hash_check CHECK ((octet_length(key_hash) = 32)),
-    CONSTRAINT api_keys_name_check CHECK ((name ~ '^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$'::text)),
-    CONSTRAINT api_keys_scopes_check CHECK ((cardinality(scopes) > 0))
-);
-
-CREATE TABLE caas.audit_events (
-    id uuid NOT NULL,
-    type text NOT NULL,
-    actor text NOT NULL,
-    account uuid,
-    subject uuid,
-    address cidr,
-    at timestamp with time zone NOT NULL,
-    CONSTRAINT audit_events_actor_check CHECK ((actor = ANY (ARRAY['account'::text, 'platform'::text, 'settings'::text, 'command line'::text, 'nobody'::text]))),
-    CONSTRAINT audit_events_address_check CHECK ((masklen((address)::inet) <=
-CASE family((address)::inet)
-    WHEN 4 THEN 24
-    ELSE 48
-END)),
-    CONSTRAINT audit_events_check CHECK (((actor = 'account'::text) = (account IS NOT NULL))),
-    CONSTRAINT audit_events_type_check CHECK ((type = ANY (ARRAY['key made'::text, 'key activated'::text, 'key revoked'::text, 'staff added'::text, 'staff disabled'::text, 'link made'::text, 'link used'::text, 'sign-in ok'::text, 'sign-in refused'::text, 'sign-in slowed'::text, 'password changed'::text, 'second factor enrolled'::text, 'second factor used'::text, 'second factor refused'::text, 'second factor reset'::text, 'recovery code used'::text])))
-);
-
-CREATE TABLE caas.billing_runs (
-    month text NOT NULL,
-    series text NOT NULL,
-    first_number bigint NOT NULL,
-    subscriptions bigint NOT NULL,
-    seen_through uuid,
-    seen bigint DEFAULT 0 NOT NULL,
-    invoices bigint DEFAULT 0 NOT NULL,
-    invoiced_at timestamp with time zone,
-    charged_series text NOT NULL,
-    charged_number bigint NOT NULL,
-    charges bigint DEFAULT 0 NOT NULL,
-    started_at timestamp with time zone NOT NULL,
-    finished_at timestamp with time zone,
-    zone text,
-    CONSTRAINT billing_runs_check CHECK (((finished_at IS NULL) OR (invoiced_at IS NOT NULL))),
-    CONSTRAINT billing_runs_month_check CHECK ((month ~ '^[0-9]{4}-(0[1-9]|1[0-2])$'::text))
-);
-
-CREATE TABLE caas.cases (
-    id uuid NOT NULL,
-    kind text NOT NULL,
-    subject uuid NOT NULL,
-    sentence text NOT NULL,
-    facts jsonb DEFAULT '{}'::jsonb NOT NULL,
-    owner text,
-    status text DEFAULT 'open'::text NOT NULL,
-    resolution text,
-    opened_at timestamp with time zone NOT NULL,
-    resolved_at timestamp with time zone,
-    CONSTRAINT cases_check CHECK (((status = 'resolved'::text) = (resolved_at IS NOT NULL))),
-    CONSTRAINT cases_status_check CHECK ((status = ANY (ARRAY['open'::text, 'resolved'::text])))
-);
-
 CREATE TABLE caas.clock (
     only_row boolean DEFAULT true NOT NULL,
     moved interval DEFAULT '00:00:00'::interval NOT NULL,
@@ -2181,53 +3491,6 @@ UNION ALL
    FROM (caas.invoices i
      LEFT JOIN caas.orders o ON ((o.id = i.subject)));
 
-CREATE TABLE caas.credit_note_decisions (
-    id uuid NOT NULL,
-    invoice uuid NOT NULL,
-    gross bigint NOT NULL,
-    reason text NOT NULL,
-    state text NOT NULL,
-    proposed_by text NOT NULL,
-    proposed_account uuid,
-    proposed_at timestamp with time zone NOT NULL,
-    decided_by text,
-    decided_account uuid,
-    decided_at timestamp with time zone,
-    term text,
-    CONSTRAINT credit_note_decisions_check CHECK (((state = 'proposed'::text) = (decided_by IS NULL))),
-    CONSTRAINT credit_note_decisions_check1 CHECK (((decided_by IS NULL) = (decided_at IS NULL))),
-    CONSTRAINT credit_note_decisions_check2 CHECK (((decided_by IS NOT NULL) OR (decided_account IS NULL))),
-    CONSTRAINT credit_note_decisions_gross_check CHECK ((gross > 0)),
-    CONSTRAINT credit_note_decisions_reason_check CHECK (((length(reason) >= 1) AND (length(reason) <= 200))),
-    CONSTRAINT credit_note_decisions_state_check CHECK ((state = ANY (ARRAY['proposed'::text, 'agreed'::text, 'withdrawn'::text]))),
-    CONSTRAINT credit_note_decisions_term_check CHECK ((term = ANY (ARRAY['end'::text, 'keep'::text])))
-);
-
-CREATE TABLE caas.customers (
-    id uuid NOT NULL,
-    name text,
-    email text,
-    language text NOT NULL,
-    created_at timestamp with time zone NOT NULL,
-    erased_at timestamp with time zone,
-    dealership text,
-    CONSTRAINT customers_check CHECK (
-CASE
-    WHEN (erased_at IS NULL) THEN ((name IS NOT NULL) AND (email IS NOT NULL))
-    ELSE ((name IS NULL) AND (email IS NULL))
-END),
-    CONSTRAINT customers_dealership_check CHECK (((length(dealership) >= 1) AND (length(dealership) <= 120))),
-    CONSTRAINT customers_email_check CHECK ((((length(email) >= 3) AND (length(email) <= 254)) AND (email ~ '^[^@\s]+@[^@\s]+$'::text))),
-    CONSTRAINT customers_language_check CHECK ((language ~ '^[a-z]{2}(-[A-Z]{2})?$'::text)),
-    CONSTRAINT customers_name_check CHECK (((length(name) >= 1) AND (length(name) <= 200)))
-);
-
-CREATE TABLE caas.dealership_markets (
-    dealership text NOT NULL,
-    market text NOT NULL,
-    CONSTRAINT dealership_markets_dealership_check CHECK (((length(dealership) >= 1) AND (length(dealership) <= 120)))
-);
-
 CREATE TABLE caas.delivery_evidence (
     id uuid NOT NULL,
     subject uuid NOT NULL,
@@ -2250,27 +3513,6 @@ CREATE TABLE caas.delivery_evidence (
     CONSTRAINT delivery_evidence_check CHECK (((kind <> 'vehicle_acknowledgement'::text) OR (NOT verified) OR ((command_id IS NOT NULL) AND (epoch IS NOT NULL) AND (action IS NOT NULL) AND (signature IS NOT NULL) AND (octet_length(signature) = 64)))),
     CONSTRAINT delivery_evidence_check1 CHECK ((verified = (refused_because IS NULL))),
     CONSTRAINT delivery_evidence_kind_check CHECK ((kind = ANY (ARRAY['vehicle_acknowledgement'::text, 'reservation_recorded'::text, 'order_confirmed'::text, 'usage_snapshot'::text])))
-);
-
-CREATE TABLE caas.deposit_decisions (
-    id uuid NOT NULL,
-    payment_id uuid NOT NULL,
-    decision text NOT NULL,
-    note text NOT NULL,
-    needs_second boolean NOT NULL,
-    state text NOT NULL,
-    proposed_by text NOT NULL,
-    proposed_at timestamp with time zone NOT NULL,
-    decided_by text,
-    decided_at timestamp with time zone,
-    proposed_account uuid,
-    decided_account uuid,
-    CONSTRAINT deposit_decisions_check CHECK (((state = 'proposed'::text) = (decided_by IS NULL))),
-    CONSTRAINT deposit_decisions_check1 CHECK (((decided_by IS NULL) = (decided_at IS NULL))),
-    CONSTRAINT deposit_decisions_check2 CHECK (((decided_by IS NOT NULL) OR (decided_account IS NULL))),
-    CONSTRAINT deposit_decisions_decision_check CHECK ((decision = ANY (ARRAY['refund'::text, 'keep'::text]))),
-    CONSTRAINT deposit_decisions_note_check CHECK (((length(note) >= 1) AND (length(note) <= 1000))),
-    CONSTRAINT deposit_decisions_state_check CHECK ((state = ANY (ARRAY['proposed'::text, 'agreed'::text, 'withdrawn'::text])))
 );
 
 CREATE TABLE caas.discrepancies (
@@ -2364,39 +3606,6 @@ CREATE TABLE caas.discrepancy_resolutions (
     CONSTRAINT discrepancy_resolutions_note_check CHECK (((length(note) >= 1) AND (length(note) <= 1000))),
     CONSTRAINT discrepancy_resolutions_resolution_check CHECK ((resolution = ANY (ARRAY['accept_loss'::text, 'wait'::text, 'claim_from_gateway'::text, 'refund_the_customer'::text, 'write_off'::text, 'correct_by_entry'::text]))),
     CONSTRAINT discrepancy_resolutions_state_check CHECK ((state = ANY (ARRAY['proposed'::text, 'approved'::text, 'rejected'::text])))
-);
-
-CREATE TABLE caas.disputes (
-    id text NOT NULL,
-    payment_id uuid NOT NULL,
-    amount bigint NOT NULL,
-    currency text NOT NULL,
-    state text NOT NULL,
-    reason text NOT NULL,
-    opened_at timestamp with time zone NOT NULL,
-    updated_at timestamp with time zone NOT NULL,
-    claimed_amount bigint NOT NULL,
-    claimed_currency text NOT NULL,
-    origin text DEFAULT 'gateway'::text NOT NULL,
-    gateway_dispute_id text,
-    told_at timestamp with time zone,
-    steps integer DEFAULT 0 NOT NULL,
-    taken integer DEFAULT 0 NOT NULL,
-    back integer DEFAULT 0 NOT NULL,
-    excess bigint GENERATED ALWAYS AS (
-CASE
-    WHEN (claimed_currency = currency) THEN (claimed_amount - amount)
-    ELSE (0)::bigint
-END) STORED NOT NULL,
-    amended integer DEFAULT 0 NOT NULL,
-    CONSTRAINT counts_no_more_than_claimed CHECK (((claimed_currency <> currency) OR (amount <= claimed_amount))),
-    CONSTRAINT disputes_amount_check CHECK ((amount >= 0)),
-    CONSTRAINT disputes_check CHECK (((back >= 0) AND (back <= taken))),
-    CONSTRAINT disputes_check1 CHECK (((amended >= 0) AND (amended <= taken))),
-    CONSTRAINT disputes_claimed_amount_check CHECK ((claimed_amount > 0)),
-    CONSTRAINT disputes_origin_check CHECK ((origin = ANY (ARRAY['gateway'::text, 'chargeback line'::text, 'refund line'::text]))),
-    CONSTRAINT disputes_state_check CHECK ((state = ANY (ARRAY['opened'::text, 'won'::text, 'lost'::text, 'reversed'::text]))),
-    CONSTRAINT disputes_taken_check CHECK ((taken >= 0))
 );
 
 CREATE TABLE caas.document_buyers (
@@ -2624,48 +3833,6 @@ CREATE TABLE caas.invoice_series (
     next bigint DEFAULT 1 NOT NULL,
     CONSTRAINT invoice_series_next_check CHECK ((next > 0)),
     CONSTRAINT invoice_series_series_check CHECK ((series ~ '^([A-Z0-9]{1,6}-)?[ARSV]?[0-9]{4}$'::text))
-);
-
-CREATE TABLE caas.services (
-    code text NOT NULL,
-    name text NOT NULL,
-    names jsonb DEFAULT '{}'::jsonb NOT NULL,
-    kind text NOT NULL,
-    currency text NOT NULL,
-    prices jsonb DEFAULT '[]'::jsonb NOT NULL,
-    monthly_fee bigint,
-    metered jsonb DEFAULT '[]'::jsonb NOT NULL,
-    offered boolean DEFAULT true NOT NULL,
-    updated_at timestamp with time zone NOT NULL,
-    repeat_purchase text DEFAULT 'extend'::text NOT NULL,
-    CONSTRAINT services_check CHECK (((kind = 'subscription'::text) = (monthly_fee IS NOT NULL))),
-    CONSTRAINT services_code_check CHECK ((code ~ '^[a-z0-9][a-z0-9-]{0,63}$'::text)),
-    CONSTRAINT services_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
-    CONSTRAINT services_kind_check CHECK ((kind = ANY (ARRAY['one_time'::text, 'subscription'::text]))),
-    CONSTRAINT services_monthly_fee_check CHECK ((monthly_fee >= 0)),
-    CONSTRAINT services_name_check CHECK (((length(name) >= 1) AND (length(name) <= 200))),
-    CONSTRAINT services_names_check CHECK ((jsonb_typeof(names) = 'object'::text)),
-    CONSTRAINT services_repeat_purchase_check CHECK ((repeat_purchase = ANY (ARRAY['extend'::text, 'refuse'::text])))
-);
-
-CREATE TABLE caas.tax_rates (
-    id bigint NOT NULL,
-    market text NOT NULL,
-    goods text NOT NULL,
-    valid daterange NOT NULL,
-    category text NOT NULL,
-    basis_points integer NOT NULL,
-    name text NOT NULL,
-    reason text DEFAULT ''::text NOT NULL,
-    recorded_at timestamp with time zone NOT NULL,
-    CONSTRAINT tax_rates_basis_points_check CHECK (((basis_points = 0) OR ((basis_points >= 50) AND (basis_points <= 10000)))),
-    CONSTRAINT tax_rates_category_check CHECK ((category = ANY (ARRAY['S'::text, 'Z'::text, 'E'::text, 'O'::text, 'L'::text, 'M'::text]))),
-    CONSTRAINT tax_rates_check CHECK (((category = ANY (ARRAY['S'::text, 'L'::text, 'M'::text])) = (basis_points > 0))),
-    CONSTRAINT tax_rates_check1 CHECK (((category = ANY (ARRAY['E'::text, 'O'::text])) = (reason <> ''::text))),
-    CONSTRAINT tax_rates_goods_check CHECK ((goods = ANY (ARRAY['vehicle'::text, 'service'::text, 'subscription'::text]))),
-    CONSTRAINT tax_rates_name_check CHECK (((length(name) >= 1) AND (length(name) <= 40))),
-    CONSTRAINT tax_rates_reason_check CHECK ((length(reason) <= 200)),
-    CONSTRAINT tax_rates_valid_check CHECK (((NOT isempty(valid)) AND (NOT lower_inf(valid))))
 );
 
 CREATE TABLE caas.written_off_invoices (
@@ -2981,24 +4148,6 @@ CREATE TABLE caas.order_arrows (
     to_state text NOT NULL
 );
 
-CREATE TABLE caas.outcome_decisions (
-    id uuid NOT NULL,
-    payment_id uuid NOT NULL,
-    note text NOT NULL,
-    state text NOT NULL,
-    proposed_by text NOT NULL,
-    proposed_at timestamp with time zone NOT NULL,
-    decided_by text,
-    decided_at timestamp with time zone,
-    proposed_account uuid,
-    decided_account uuid,
-    CONSTRAINT outcome_decisions_check CHECK (((state = 'proposed'::text) = (decided_by IS NULL))),
-    CONSTRAINT outcome_decisions_check1 CHECK (((decided_by IS NULL) = (decided_at IS NULL))),
-    CONSTRAINT outcome_decisions_check2 CHECK (((decided_by IS NOT NULL) OR (decided_account IS NULL))),
-    CONSTRAINT outcome_decisions_note_check CHECK (((length(note) >= 1) AND (length(note) <= 1000))),
-    CONSTRAINT outcome_decisions_state_check CHECK ((state = ANY (ARRAY['proposed'::text, 'agreed'::text, 'withdrawn'::text])))
-);
-
 CREATE TABLE caas.payment_taxes (
     payment_id uuid NOT NULL,
     market text NOT NULL,
@@ -3183,59 +4332,6 @@ CREATE VIEW caas.reconciliation_verdicts AS
                     ELSE NULL::text
                 END) AS wrong) c);
 
-CREATE TABLE caas.recovery_codes (
-    code_hash bytea NOT NULL,
-    factor uuid NOT NULL,
-    created_at timestamp with time zone NOT NULL,
-    used_at timestamp with time zone,
-    CONSTRAINT recovery_codes_code_hash_check CHECK ((octet_length(code_hash) = 32))
-);
-
-CREATE TABLE caas.refund_decisions (
-    id uuid NOT NULL,
-    payment_id uuid NOT NULL,
-    amount bigint NOT NULL,
-    reason text NOT NULL,
-    term text,
-    note text NOT NULL,
-    needs_second boolean NOT NULL,
-    state text NOT NULL,
-    proposed_by text NOT NULL,
-    proposed_account uuid,
-    proposed_at timestamp with time zone NOT NULL,
-    decided_by text,
-    decided_account uuid,
-    decided_at timestamp with time zone,
-    CONSTRAINT refund_decisions_amount_check CHECK ((amount > 0)),
-    CONSTRAINT refund_decisions_check CHECK (((state = 'proposed'::text) = (decided_by IS NULL))),
-    CONSTRAINT refund_decisions_check1 CHECK (((decided_by IS NULL) = (decided_at IS NULL))),
-    CONSTRAINT refund_decisions_check2 CHECK (((decided_by IS NOT NULL) OR (decided_account IS NULL))),
-    CONSTRAINT refund_decisions_note_check CHECK (((length(note) >= 1) AND (length(note) <= 1000))),
-    CONSTRAINT refund_decisions_reason_check CHECK (((length(reason) >= 1) AND (length(reason) <= 200))),
-    CONSTRAINT refund_decisions_state_check CHECK ((state = ANY (ARRAY['proposed'::text, 'agreed'::text, 'withdrawn'::text]))),
-    CONSTRAINT refund_decisions_term_check CHECK ((term = ANY (ARRAY['end'::text, 'keep'::text])))
-);
-
-CREATE TABLE caas.refunds (
-    id uuid NOT NULL,
-    payment_id uuid NOT NULL,
-    amount bigint NOT NULL,
-    currency text NOT NULL,
-    reason text NOT NULL,
-    requested_by text NOT NULL,
-    state text NOT NULL,
-    outcome text DEFAULT 'known'::text NOT NULL,
-    issue integer DEFAULT 1 NOT NULL,
-    gateway_refund_id text,
-    failed_because text,
-    created_at timestamp with time zone NOT NULL,
-    updated_at timestamp with time zone NOT NULL,
-    CONSTRAINT refunds_amount_check CHECK ((amount > 0)),
-    CONSTRAINT refunds_outcome_check CHECK ((outcome = ANY (ARRAY['known'::text, 'unknown'::text]))),
-    CONSTRAINT refunds_reason_check CHECK (((length(reason) >= 1) AND (length(reason) <= 200))),
-    CONSTRAINT refunds_state_check CHECK ((state = ANY (ARRAY['waiting'::text, 'sent'::text, 'succeeded'::text, 'failed'::text])))
-);
-
 CREATE TABLE caas.refused_acknowledgements (
     vin text NOT NULL,
     hour timestamp with time zone NOT NULL,
@@ -3303,20 +4399,6 @@ CREATE TABLE caas.sealed_reports (
     sealed_at timestamp with time zone NOT NULL,
     CONSTRAINT sealed_reports_check CHECK ((digest = sha256(content))),
     CONSTRAINT sealed_reports_form_check CHECK ((form = ANY (ARRAY['csv'::text, 'pdf'::text])))
-);
-
-CREATE TABLE caas.second_factors (
-    id uuid NOT NULL,
-    account uuid NOT NULL,
-    sealed_secret bytea NOT NULL,
-    created_at timestamp with time zone NOT NULL,
-    confirmed_at timestamp with time zone,
-    last_step bigint,
-    ended_at timestamp with time zone,
-    ended_by uuid,
-    CONSTRAINT second_factors_check CHECK (((confirmed_at IS NULL) = (last_step IS NULL))),
-    CONSTRAINT second_factors_check1 CHECK (((ended_at IS NULL) = (ended_by IS NULL))),
-    CONSTRAINT second_factors_sealed_secret_check CHECK (((octet_length(sealed_secret) >= 29) AND (octet_length(sealed_secret) <= 256)))
 );
 
 CREATE TABLE caas.service_orders (
@@ -3401,20 +4483,20 @@ CREATE TABLE caas.slowed_tries (
 )
 WITH (fillfactor='80');
 
-CREATE TABLE caas.staff_links (
-    token_hash bytea NOT NULL,
-    account uuid NOT NULL,
-    expires_at timestamp with time zone NOT NULL,
-    used_at timestamp with time zone,
-    created_at timestamp with time zone NOT NULL,
-    CONSTRAINT staff_links_token_hash_check CHECK ((octet_length(token_hash) = 32))
-);
-
 CREATE TABLE caas.subscription_arrows (
     from_state text NOT NULL,
     event text NOT NULL,
     to_state text NOT NULL
 );
+
+CREATE TABLE caas.table_checksums (
+    of_table text NOT NULL,
+    slot integer NOT NULL,
+    rows bigint NOT NULL,
+    fixed numeric NOT NULL,
+    moving numeric NOT NULL
+)
+WITH (fillfactor='50');
 
 ALTER TABLE caas.tax_rates ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME caas.tax_rates_id_seq
@@ -3425,92 +4507,10 @@ ALTER TABLE caas.tax_rates ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     CACHE 1
 );
 
-CREATE TABLE caas.tax_settings (
-    only_row boolean DEFAULT true NOT NULL,
-    market text NOT NULL,
-    since timestamp with time zone NOT NULL,
-    CONSTRAINT tax_settings_only_row_check CHECK (only_row)
-);
-
-CREATE TABLE caas.usage_disputes (
-    id uuid NOT NULL,
-    subscription uuid NOT NULL,
-    source_id text NOT NULL,
-    because text NOT NULL,
-    opened_by text NOT NULL,
-    opened_at timestamp with time zone NOT NULL,
-    outcome text,
-    ended_by text,
-    ended_at timestamp with time zone,
-    CONSTRAINT usage_disputes_because_check CHECK (((length(because) >= 1) AND (length(because) <= 200))),
-    CONSTRAINT usage_disputes_check CHECK ((((outcome IS NULL) = (ended_at IS NULL)) AND ((ended_by IS NULL) = (ended_at IS NULL)))),
-    CONSTRAINT usage_disputes_outcome_check CHECK ((outcome = ANY (ARRAY['billed'::text, 'cancelled'::text])))
-);
-
-CREATE TABLE caas.usage_records (
-    subscription uuid NOT NULL,
-    source_id text NOT NULL,
-    unit text NOT NULL,
-    quantity bigint NOT NULL,
-    at timestamp with time zone NOT NULL,
-    recorded_at timestamp with time zone NOT NULL,
-    invoice uuid,
-    cancels text,
-    CONSTRAINT usage_records_quantity_check CHECK ((((abs(quantity) >= 1) AND (abs(quantity) <= '1000000000000'::bigint)) AND ((quantity > 0) = (cancels IS NULL)))),
-    CONSTRAINT usage_records_source_id_check CHECK (((length(source_id) >= 1) AND (length(source_id) <= 200)))
-)
-WITH (fillfactor='80');
-
 CREATE TABLE caas.vehicle_arrows (
     from_state text NOT NULL,
     event text NOT NULL,
     to_state text NOT NULL
-);
-
-CREATE TABLE caas.vehicle_assignments (
-    id uuid NOT NULL,
-    vin text NOT NULL,
-    order_id uuid NOT NULL,
-    customer uuid NOT NULL,
-    active boolean DEFAULT true NOT NULL,
-    since timestamp with time zone NOT NULL,
-    until timestamp with time zone,
-    ended_because text,
-    CONSTRAINT vehicle_assignments_check CHECK ((active = (until IS NULL))),
-    CONSTRAINT vehicle_assignments_check1 CHECK ((active = (ended_because IS NULL)))
-);
-
-CREATE TABLE caas.vehicle_models (
-    model text NOT NULL,
-    price bigint NOT NULL,
-    currency text NOT NULL,
-    updated_at timestamp with time zone NOT NULL,
-    CONSTRAINT vehicle_models_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
-    CONSTRAINT vehicle_models_model_check CHECK (((length(model) >= 1) AND (length(model) <= 120))),
-    CONSTRAINT vehicle_models_price_check CHECK ((price > 0))
-);
-
-CREATE TABLE caas.vehicles (
-    vin text NOT NULL,
-    model text NOT NULL,
-    price bigint NOT NULL,
-    currency text NOT NULL,
-    public_key bytea,
-    finished boolean DEFAULT false NOT NULL,
-    factory_order_id text,
-    state text DEFAULT 'sin asignar'::text NOT NULL,
-    event text DEFAULT 'Add to Stock Inventory'::text NOT NULL,
-    version integer DEFAULT 1 NOT NULL,
-    moved_for uuid,
-    in_stock_since timestamp with time zone,
-    created_at timestamp with time zone NOT NULL,
-    updated_at timestamp with time zone NOT NULL,
-    CONSTRAINT vehicles_check CHECK (((state = 'sin asignar'::text) OR (in_stock_since IS NULL))),
-    CONSTRAINT vehicles_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
-    CONSTRAINT vehicles_factory_order_id_check CHECK (((length(factory_order_id) >= 1) AND (length(factory_order_id) <= 200))),
-    CONSTRAINT vehicles_price_check CHECK ((price > 0)),
-    CONSTRAINT vehicles_public_key_check CHECK ((octet_length(public_key) = 32)),
-    CONSTRAINT vehicles_vin_check CHECK (((vin ~ '^[A-Z0-9][A-Z0-9-]{2,31}$'::text) AND (vin ~ '[A-Z]'::text)))
 );
 
 CREATE TABLE caas.webhook_inbox (
@@ -3826,6 +4826,9 @@ ALTER TABLE ONLY caas.subscription_events
 
 ALTER TABLE ONLY caas.subscriptions
     ADD CONSTRAINT subscriptions_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY caas.table_checksums
+    ADD CONSTRAINT table_checksums_pkey PRIMARY KEY (of_table, slot);
 
 ALTER TABLE ONLY caas.tax_rates
     ADD CONSTRAINT tax_rates_pkey PRIMARY KEY (id);
@@ -4277,6 +5280,118 @@ ALTER TABLE caas.discrepancies ENABLE ALWAYS TRIGGER changes_with_its_event;
 CREATE CONSTRAINT TRIGGER changes_with_its_event AFTER INSERT OR UPDATE ON caas.gateway_claims DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION caas.check_gateway_claim();
 
 ALTER TABLE caas.gateway_claims ENABLE ALWAYS TRIGGER changes_with_its_event;
+
+CREATE TRIGGER checksum_of_deleted AFTER DELETE ON caas.billing_details REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.sum_billing_details();
+
+CREATE TRIGGER checksum_of_inserted AFTER INSERT ON caas.access_credentials REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.sum_access_credentials();
+
+CREATE TRIGGER checksum_of_inserted AFTER INSERT ON caas.accounts REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.sum_accounts();
+
+CREATE TRIGGER checksum_of_inserted AFTER INSERT ON caas.api_keys REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.sum_api_keys();
+
+CREATE TRIGGER checksum_of_inserted AFTER INSERT ON caas.audit_events REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.sum_audit_events();
+
+CREATE TRIGGER checksum_of_inserted AFTER INSERT ON caas.billing_details REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.sum_billing_details();
+
+CREATE TRIGGER checksum_of_inserted AFTER INSERT ON caas.billing_runs REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.sum_billing_runs();
+
+CREATE TRIGGER checksum_of_inserted AFTER INSERT ON caas.cases REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.sum_cases();
+
+CREATE TRIGGER checksum_of_inserted AFTER INSERT ON caas.credit_note_decisions REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.sum_credit_note_decisions();
+
+CREATE TRIGGER checksum_of_inserted AFTER INSERT ON caas.customers REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.sum_customers();
+
+CREATE TRIGGER checksum_of_inserted AFTER INSERT ON caas.dealership_markets REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.sum_dealership_markets();
+
+CREATE TRIGGER checksum_of_inserted AFTER INSERT ON caas.deposit_decisions REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.sum_deposit_decisions();
+
+CREATE TRIGGER checksum_of_inserted AFTER INSERT ON caas.disputes REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.sum_disputes();
+
+CREATE TRIGGER checksum_of_inserted AFTER INSERT ON caas.orders REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.sum_orders();
+
+CREATE TRIGGER checksum_of_inserted AFTER INSERT ON caas.outcome_decisions REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.sum_outcome_decisions();
+
+CREATE TRIGGER checksum_of_inserted AFTER INSERT ON caas.recovery_codes REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.sum_recovery_codes();
+
+CREATE TRIGGER checksum_of_inserted AFTER INSERT ON caas.refund_decisions REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.sum_refund_decisions();
+
+CREATE TRIGGER checksum_of_inserted AFTER INSERT ON caas.refunds REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.sum_refunds();
+
+CREATE TRIGGER checksum_of_inserted AFTER INSERT ON caas.second_factors REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.sum_second_factors();
+
+CREATE TRIGGER checksum_of_inserted AFTER INSERT ON caas.services REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.sum_services();
+
+CREATE TRIGGER checksum_of_inserted AFTER INSERT ON caas.staff_links REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.sum_staff_links();
+
+CREATE TRIGGER checksum_of_inserted AFTER INSERT ON caas.subscriptions REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.sum_subscriptions();
+
+CREATE TRIGGER checksum_of_inserted AFTER INSERT ON caas.tax_rates REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.sum_tax_rates();
+
+CREATE TRIGGER checksum_of_inserted AFTER INSERT ON caas.tax_settings REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.sum_tax_settings();
+
+CREATE TRIGGER checksum_of_inserted AFTER INSERT ON caas.usage_disputes REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.sum_usage_disputes();
+
+CREATE TRIGGER checksum_of_inserted AFTER INSERT ON caas.usage_records REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.sum_usage_records();
+
+CREATE TRIGGER checksum_of_inserted AFTER INSERT ON caas.vehicle_assignments REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.sum_vehicle_assignments();
+
+CREATE TRIGGER checksum_of_inserted AFTER INSERT ON caas.vehicle_models REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.sum_vehicle_models();
+
+CREATE TRIGGER checksum_of_inserted AFTER INSERT ON caas.vehicles REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.sum_vehicles();
+
+CREATE TRIGGER checksum_of_updated AFTER UPDATE ON caas.access_credentials REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.sum_access_credentials();
+
+CREATE TRIGGER checksum_of_updated AFTER UPDATE ON caas.accounts REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.sum_accounts();
+
+CREATE TRIGGER checksum_of_updated AFTER UPDATE ON caas.api_keys REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.sum_api_keys();
+
+CREATE TRIGGER checksum_of_updated AFTER UPDATE ON caas.billing_details REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.sum_billing_details();
+
+CREATE TRIGGER checksum_of_updated AFTER UPDATE ON caas.billing_runs REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.sum_billing_runs();
+
+CREATE TRIGGER checksum_of_updated AFTER UPDATE ON caas.cases REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.sum_cases();
+
+CREATE TRIGGER checksum_of_updated AFTER UPDATE ON caas.credit_note_decisions REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.sum_credit_note_decisions();
+
+CREATE TRIGGER checksum_of_updated AFTER UPDATE ON caas.customers REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.sum_customers();
+
+CREATE TRIGGER checksum_of_updated AFTER UPDATE ON caas.dealership_markets REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.sum_dealership_markets();
+
+CREATE TRIGGER checksum_of_updated AFTER UPDATE ON caas.deposit_decisions REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.sum_deposit_decisions();
+
+CREATE TRIGGER checksum_of_updated AFTER UPDATE ON caas.disputes REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.sum_disputes();
+
+CREATE TRIGGER checksum_of_updated AFTER UPDATE ON caas.orders REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.sum_orders();
+
+CREATE TRIGGER checksum_of_updated AFTER UPDATE ON caas.outcome_decisions REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.sum_outcome_decisions();
+
+CREATE TRIGGER checksum_of_updated AFTER UPDATE ON caas.recovery_codes REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.sum_recovery_codes();
+
+CREATE TRIGGER checksum_of_updated AFTER UPDATE ON caas.refund_decisions REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.sum_refund_decisions();
+
+CREATE TRIGGER checksum_of_updated AFTER UPDATE ON caas.refunds REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.sum_refunds();
+
+CREATE TRIGGER checksum_of_updated AFTER UPDATE ON caas.second_factors REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.sum_second_factors();
+
+CREATE TRIGGER checksum_of_updated AFTER UPDATE ON caas.services REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.sum_services();
+
+CREATE TRIGGER checksum_of_updated AFTER UPDATE ON caas.staff_links REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.sum_staff_links();
+
+CREATE TRIGGER checksum_of_updated AFTER UPDATE ON caas.subscriptions REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.sum_subscriptions();
+
+CREATE TRIGGER checksum_of_updated AFTER UPDATE ON caas.tax_rates REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.sum_tax_rates();
+
+CREATE TRIGGER checksum_of_updated AFTER UPDATE ON caas.tax_settings REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.sum_tax_settings();
+
+CREATE TRIGGER checksum_of_updated AFTER UPDATE ON caas.usage_disputes REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.sum_usage_disputes();
+
+CREATE TRIGGER checksum_of_updated AFTER UPDATE ON caas.usage_records REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.sum_usage_records();
+
+CREATE TRIGGER checksum_of_updated AFTER UPDATE ON caas.vehicle_assignments REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.sum_vehicle_assignments();
+
+CREATE TRIGGER checksum_of_updated AFTER UPDATE ON caas.vehicle_models REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.sum_vehicle_models();
+
+CREATE TRIGGER checksum_of_updated AFTER UPDATE ON caas.vehicles REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.sum_vehicles();
 
 CREATE TRIGGER ends_older BEFORE INSERT ON caas.access_credentials FOR EACH ROW EXECUTE FUNCTION caas.end_older_credentials();
 
@@ -5032,6 +6147,118 @@ GRANT ALL ON FUNCTION caas.event_digest(before bytea, payment_id uuid, seq integ
 
 GRANT ALL ON FUNCTION caas.events_are_whole_until() TO caas_app;
 
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.access_credentials TO caas_app;
+
+GRANT ALL ON FUNCTION caas.fixed_checksum(r caas.access_credentials) TO caas_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.accounts TO caas_app;
+
+GRANT ALL ON FUNCTION caas.fixed_checksum(r caas.accounts) TO caas_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.api_keys TO caas_app;
+
+GRANT ALL ON FUNCTION caas.fixed_checksum(r caas.api_keys) TO caas_app;
+
+GRANT SELECT,INSERT ON TABLE caas.audit_events TO caas_app;
+
+GRANT ALL ON FUNCTION caas.fixed_checksum(r caas.audit_events) TO caas_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.billing_details TO caas_app;
+
+GRANT ALL ON FUNCTION caas.fixed_checksum(r caas.billing_details) TO caas_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.billing_runs TO caas_app;
+
+GRANT ALL ON FUNCTION caas.fixed_checksum(r caas.billing_runs) TO caas_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.cases TO caas_app;
+
+GRANT ALL ON FUNCTION caas.fixed_checksum(r caas.cases) TO caas_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.credit_note_decisions TO caas_app;
+
+GRANT ALL ON FUNCTION caas.fixed_checksum(r caas.credit_note_decisions) TO caas_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.customers TO caas_app;
+
+GRANT ALL ON FUNCTION caas.fixed_checksum(r caas.customers) TO caas_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.dealership_markets TO caas_app;
+
+GRANT ALL ON FUNCTION caas.fixed_checksum(r caas.dealership_markets) TO caas_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.deposit_decisions TO caas_app;
+
+GRANT ALL ON FUNCTION caas.fixed_checksum(r caas.deposit_decisions) TO caas_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.disputes TO caas_app;
+
+GRANT ALL ON FUNCTION caas.fixed_checksum(r caas.disputes) TO caas_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.orders TO caas_app;
+
+GRANT ALL ON FUNCTION caas.fixed_checksum(r caas.orders) TO caas_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.outcome_decisions TO caas_app;
+
+GRANT ALL ON FUNCTION caas.fixed_checksum(r caas.outcome_decisions) TO caas_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.recovery_codes TO caas_app;
+
+GRANT ALL ON FUNCTION caas.fixed_checksum(r caas.recovery_codes) TO caas_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.refund_decisions TO caas_app;
+
+GRANT ALL ON FUNCTION caas.fixed_checksum(r caas.refund_decisions) TO caas_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.refunds TO caas_app;
+
+GRANT ALL ON FUNCTION caas.fixed_checksum(r caas.refunds) TO caas_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.second_factors TO caas_app;
+
+GRANT ALL ON FUNCTION caas.fixed_checksum(r caas.second_factors) TO caas_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.services TO caas_app;
+
+GRANT ALL ON FUNCTION caas.fixed_checksum(r caas.services) TO caas_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.staff_links TO caas_app;
+
+GRANT ALL ON FUNCTION caas.fixed_checksum(r caas.staff_links) TO caas_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.subscriptions TO caas_app;
+
+GRANT ALL ON FUNCTION caas.fixed_checksum(r caas.subscriptions) TO caas_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.tax_rates TO caas_app;
+
+GRANT ALL ON FUNCTION caas.fixed_checksum(r caas.tax_rates) TO caas_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.tax_settings TO caas_app;
+
+GRANT ALL ON FUNCTION caas.fixed_checksum(r caas.tax_settings) TO caas_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.usage_disputes TO caas_app;
+
+GRANT ALL ON FUNCTION caas.fixed_checksum(r caas.usage_disputes) TO caas_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.usage_records TO caas_app;
+
+GRANT ALL ON FUNCTION caas.fixed_checksum(r caas.usage_records) TO caas_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.vehicle_assignments TO caas_app;
+
+GRANT ALL ON FUNCTION caas.fixed_checksum(r caas.vehicle_assignments) TO caas_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.vehicle_models TO caas_app;
+
+GRANT ALL ON FUNCTION caas.fixed_checksum(r caas.vehicle_models) TO caas_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.vehicles TO caas_app;
+
+GRANT ALL ON FUNCTION caas.fixed_checksum(r caas.vehicles) TO caas_app;
+
 GRANT ALL ON FUNCTION caas.follow_subscription() TO caas_app;
 
 GRANT ALL ON FUNCTION caas.forget_buyers() TO caas_app;
@@ -5042,9 +6269,9 @@ GRANT ALL ON FUNCTION caas.has_vehicle(p_customer uuid, p_vin text) TO caas_app;
 
 GRANT ALL ON FUNCTION caas.is_kept_by_law(p_document caas.invoices) TO caas_app;
 
-GRANT ALL ON FUNCTION caas.keep_term(p_term uuid, p_because text) TO caas_app;
+GRANT ALL ON FUNCTION caas.keep_checksum(p_table text, p_fixed text[], p_removable boolean) TO caas_app;
 
-GRANT SELECT,INSERT,UPDATE ON TABLE caas.billing_details TO caas_app;
+GRANT ALL ON FUNCTION caas.keep_term(p_term uuid, p_because text) TO caas_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.markets TO caas_app;
 
@@ -5068,6 +6295,62 @@ GRANT ALL ON FUNCTION caas.move_payments(p_moves jsonb) TO caas_app;
 
 GRANT ALL ON FUNCTION caas.moved_by_disputes(p_payment uuid, p_currency text) TO caas_app;
 
+GRANT ALL ON FUNCTION caas.moving_checksum(r caas.access_credentials) TO caas_app;
+
+GRANT ALL ON FUNCTION caas.moving_checksum(r caas.accounts) TO caas_app;
+
+GRANT ALL ON FUNCTION caas.moving_checksum(r caas.api_keys) TO caas_app;
+
+GRANT ALL ON FUNCTION caas.moving_checksum(r caas.audit_events) TO caas_app;
+
+GRANT ALL ON FUNCTION caas.moving_checksum(r caas.billing_details) TO caas_app;
+
+GRANT ALL ON FUNCTION caas.moving_checksum(r caas.billing_runs) TO caas_app;
+
+GRANT ALL ON FUNCTION caas.moving_checksum(r caas.cases) TO caas_app;
+
+GRANT ALL ON FUNCTION caas.moving_checksum(r caas.credit_note_decisions) TO caas_app;
+
+GRANT ALL ON FUNCTION caas.moving_checksum(r caas.customers) TO caas_app;
+
+GRANT ALL ON FUNCTION caas.moving_checksum(r caas.dealership_markets) TO caas_app;
+
+GRANT ALL ON FUNCTION caas.moving_checksum(r caas.deposit_decisions) TO caas_app;
+
+GRANT ALL ON FUNCTION caas.moving_checksum(r caas.disputes) TO caas_app;
+
+GRANT ALL ON FUNCTION caas.moving_checksum(r caas.orders) TO caas_app;
+
+GRANT ALL ON FUNCTION caas.moving_checksum(r caas.outcome_decisions) TO caas_app;
+
+GRANT ALL ON FUNCTION caas.moving_checksum(r caas.recovery_codes) TO caas_app;
+
+GRANT ALL ON FUNCTION caas.moving_checksum(r caas.refund_decisions) TO caas_app;
+
+GRANT ALL ON FUNCTION caas.moving_checksum(r caas.refunds) TO caas_app;
+
+GRANT ALL ON FUNCTION caas.moving_checksum(r caas.second_factors) TO caas_app;
+
+GRANT ALL ON FUNCTION caas.moving_checksum(r caas.services) TO caas_app;
+
+GRANT ALL ON FUNCTION caas.moving_checksum(r caas.staff_links) TO caas_app;
+
+GRANT ALL ON FUNCTION caas.moving_checksum(r caas.subscriptions) TO caas_app;
+
+GRANT ALL ON FUNCTION caas.moving_checksum(r caas.tax_rates) TO caas_app;
+
+GRANT ALL ON FUNCTION caas.moving_checksum(r caas.tax_settings) TO caas_app;
+
+GRANT ALL ON FUNCTION caas.moving_checksum(r caas.usage_disputes) TO caas_app;
+
+GRANT ALL ON FUNCTION caas.moving_checksum(r caas.usage_records) TO caas_app;
+
+GRANT ALL ON FUNCTION caas.moving_checksum(r caas.vehicle_assignments) TO caas_app;
+
+GRANT ALL ON FUNCTION caas.moving_checksum(r caas.vehicle_models) TO caas_app;
+
+GRANT ALL ON FUNCTION caas.moving_checksum(r caas.vehicles) TO caas_app;
+
 GRANT ALL ON FUNCTION caas.names_of_dead(p_processes integer[]) TO caas_app;
 
 GRANT ALL ON FUNCTION caas.note_credit_note_due() TO caas_app;
@@ -5077,8 +6360,6 @@ GRANT ALL ON FUNCTION caas.note_documents_due() TO caas_app;
 GRANT ALL ON FUNCTION caas.note_missing_documents(p_payment uuid) TO caas_app;
 
 GRANT ALL ON FUNCTION caas.obstacle_to_refund(p_payment uuid) TO caas_app;
-
-GRANT SELECT,INSERT,UPDATE ON TABLE caas.orders TO caas_app;
 
 GRANT ALL ON FUNCTION caas.order_terms(o caas.orders) TO caas_app;
 
@@ -5170,9 +6451,65 @@ GRANT ALL ON FUNCTION caas.seal_document() TO caas_app;
 
 GRANT ALL ON FUNCTION caas.silent_processes() TO caas_app;
 
-GRANT SELECT,INSERT,UPDATE ON TABLE caas.subscriptions TO caas_app;
-
 GRANT ALL ON FUNCTION caas.subscription_terms(s caas.subscriptions) TO caas_app;
+
+GRANT ALL ON FUNCTION caas.sum_access_credentials() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.sum_accounts() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.sum_anew(p_table text) TO caas_app;
+
+GRANT ALL ON FUNCTION caas.sum_api_keys() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.sum_audit_events() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.sum_billing_details() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.sum_billing_runs() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.sum_cases() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.sum_credit_note_decisions() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.sum_customers() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.sum_dealership_markets() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.sum_deposit_decisions() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.sum_disputes() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.sum_orders() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.sum_outcome_decisions() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.sum_recovery_codes() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.sum_refund_decisions() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.sum_refunds() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.sum_second_factors() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.sum_services() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.sum_staff_links() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.sum_subscriptions() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.sum_tax_rates() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.sum_tax_settings() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.sum_usage_disputes() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.sum_usage_records() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.sum_vehicle_assignments() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.sum_vehicle_models() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.sum_vehicles() TO caas_app;
 
 GRANT ALL ON FUNCTION caas.tax_in(p_gross bigint, p_basis_points integer) TO caas_app;
 
@@ -5192,18 +6529,6 @@ GRANT ALL ON FUNCTION caas.write_subscription_move() TO caas_app;
 
 GRANT ALL ON FUNCTION caas.write_vehicle_move() TO caas_app;
 
-GRANT SELECT,INSERT,UPDATE ON TABLE caas.access_credentials TO caas_app;
-
-GRANT SELECT,INSERT,UPDATE ON TABLE caas.accounts TO caas_app;
-
-GRANT SELECT,INSERT,UPDATE ON TABLE caas.api_keys TO caas_app;
-
-GRANT SELECT,INSERT ON TABLE caas.audit_events TO caas_app;
-
-GRANT SELECT,INSERT,UPDATE ON TABLE caas.billing_runs TO caas_app;
-
-GRANT SELECT,INSERT,UPDATE ON TABLE caas.cases TO caas_app;
-
 GRANT SELECT ON TABLE caas.clock TO caas_app;
 
 GRANT SELECT ON TABLE caas.order_events TO caas_app;
@@ -5218,15 +6543,7 @@ GRANT SELECT ON TABLE caas.vehicle_events TO caas_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.company_events TO caas_app;
 
-GRANT SELECT,INSERT,UPDATE ON TABLE caas.credit_note_decisions TO caas_app;
-
-GRANT SELECT,INSERT,UPDATE ON TABLE caas.customers TO caas_app;
-
-GRANT SELECT,INSERT,UPDATE ON TABLE caas.dealership_markets TO caas_app;
-
 GRANT SELECT,INSERT ON TABLE caas.delivery_evidence TO caas_app;
-
-GRANT SELECT,INSERT,UPDATE ON TABLE caas.deposit_decisions TO caas_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.discrepancies TO caas_app;
 
@@ -5239,8 +6556,6 @@ GRANT SELECT,INSERT ON TABLE caas.discrepancy_events TO caas_app;
 GRANT SELECT,INSERT ON TABLE caas.discrepancy_evidence TO caas_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.discrepancy_resolutions TO caas_app;
-
-GRANT SELECT,INSERT,UPDATE ON TABLE caas.disputes TO caas_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.document_buyers TO caas_app;
 
@@ -5280,10 +6595,6 @@ GRANT SELECT,INSERT ON TABLE caas.identified_lines TO caas_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.invoice_series TO caas_app;
 
-GRANT SELECT,INSERT,UPDATE ON TABLE caas.services TO caas_app;
-
-GRANT SELECT,INSERT,UPDATE ON TABLE caas.tax_rates TO caas_app;
-
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.written_off_invoices TO caas_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.invoice_states TO caas_app;
@@ -5312,8 +6623,6 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE caas.open_work TO caas_app;
 
 GRANT SELECT ON TABLE caas.order_arrows TO caas_app;
 
-GRANT SELECT,INSERT,UPDATE ON TABLE caas.outcome_decisions TO caas_app;
-
 GRANT SELECT ON TABLE caas.payment_taxes TO caas_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.output_tax TO caas_app;
@@ -5330,12 +6639,6 @@ GRANT SELECT,INSERT,UPDATE ON TABLE caas.settlement_reports TO caas_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.reconciliation_verdicts TO caas_app;
 
-GRANT SELECT,INSERT,UPDATE ON TABLE caas.recovery_codes TO caas_app;
-
-GRANT SELECT,INSERT,UPDATE ON TABLE caas.refund_decisions TO caas_app;
-
-GRANT SELECT,INSERT,UPDATE ON TABLE caas.refunds TO caas_app;
-
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.refused_acknowledgements TO caas_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE caas.refused_sign_ins TO caas_app;
@@ -5346,8 +6649,6 @@ GRANT SELECT ON TABLE caas.resolution_claims TO caas_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.sealed_reports TO caas_app;
 
-GRANT SELECT,INSERT,UPDATE ON TABLE caas.second_factors TO caas_app;
-
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.service_orders TO caas_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.service_order_states TO caas_app;
@@ -5356,25 +6657,13 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE caas.sessions TO caas_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE caas.slowed_tries TO caas_app;
 
-GRANT SELECT,INSERT,UPDATE ON TABLE caas.staff_links TO caas_app;
-
 GRANT SELECT ON TABLE caas.subscription_arrows TO caas_app;
+
+GRANT SELECT ON TABLE caas.table_checksums TO caas_app;
 
 GRANT USAGE ON SEQUENCE caas.tax_rates_id_seq TO caas_app;
 
-GRANT SELECT,INSERT,UPDATE ON TABLE caas.tax_settings TO caas_app;
-
-GRANT SELECT,INSERT,UPDATE ON TABLE caas.usage_disputes TO caas_app;
-
-GRANT SELECT,INSERT,UPDATE ON TABLE caas.usage_records TO caas_app;
-
 GRANT SELECT ON TABLE caas.vehicle_arrows TO caas_app;
-
-GRANT SELECT,INSERT,UPDATE ON TABLE caas.vehicle_assignments TO caas_app;
-
-GRANT SELECT,INSERT,UPDATE ON TABLE caas.vehicle_models TO caas_app;
-
-GRANT SELECT,INSERT,UPDATE ON TABLE caas.vehicles TO caas_app;
 
 GRANT SELECT,INSERT ON TABLE caas.webhook_inbox TO caas_app;
 

@@ -6,7 +6,6 @@ import asyncpg
 import pytest
 
 from caas.billing_database import connection, law_checks
-from caas.billing_database.identifiers import new_id
 from caas.law_watch import LAW_BROKEN
 from tests.databases import fresh_database
 from tests.house import House, standing
@@ -21,10 +20,10 @@ async def lawless(server_dsn: str) -> AsyncIterator[tuple[House, asyncpg.Connect
         database = await connection.connect(dsn)
         owner = await asyncpg.connect(dsn)
         await owner.execute(
-            "insert into caas.cases (id, kind, subject, sentence, status, resolution, opened_at,"
-            " resolved_at) values ($1, 'noted', $1, $2, 'resolved', 'seen', now(), now())",
-            new_id(), A_CARD,
-        )  # fmt: skip
+            "insert into caas.services (code, name, kind, currency, updated_at)"
+            " values ('noted', $1, 'one_time', 'EUR', now())",
+            A_CARD,
+        )
         async with standing(database) as house:
             yield house, owner
         await owner.close()
@@ -54,11 +53,7 @@ async def test_what_was_mended_is_seen_at_the_next_check(
     await house.rest()
     before = await law_checks.last_checks(house.database)
 
-    await owner.execute(
-        "alter table caas.cases disable trigger is_about_one_thing;"
-        "update caas.cases set sentence = 'x' where kind = 'noted';"
-        "alter table caas.cases enable always trigger is_about_one_thing"
-    )
+    await owner.execute("update caas.services set name = 'x' where code = 'noted'")
     await owner.execute("update caas.clock set moved = moved + interval '1 hour'")
     await house.rest()
 

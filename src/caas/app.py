@@ -116,9 +116,9 @@ async def opened(
         if hears_vehicles:
             await platform.billing.schedule()
             await platform.reconciliation.begin_schedule()
-            await platform.law_watch.begin()
-            await platform.history_keeping.begin()
             await platform.issuing.begin()
+            await platform.history_keeping.begin()
+            await platform.law_watch.begin()  # the last, because it looks for the others
             await platform.ota_activation_engine.start()
             stack.push_async_callback(partners.vehicles.close)
         yield platform

@@ -14,6 +14,8 @@ from tests import cars
 
 MADRID = ZoneInfo("Europe/Madrid")
 FEE = 3100
+LETTERS = str.maketrans("0123456789", "GHJKLMNPQR")
+"""A number of twelve digits among the letters of an id might be that of a card."""
 
 CUSTOMERS = """
 insert into customers (id, name, email, language, created_at)
@@ -44,11 +46,11 @@ select i, i, 'vehicle_acknowledgement', i, c.action, c.epoch, c.vin, c.service, 
 """
 ACTIVATE = """
 update subscriptions s set state = 'active', event = 'Service Active', version = 3,
-       activation_evidence = s.id, activated_at = w.a
+       activation_evidence = s.id, activated_at = w.a, updated_at = w.a
   from unnest($1::uuid[], $2::timestamptz[]) as w(i, a) where s.id = w.i
 """
 CANCEL = """
-update subscriptions s set state = 'cancelled', version = 4, cancelled_at = w.c,
+update subscriptions s set state = 'cancelled', version = 4, cancelled_at = w.c, updated_at = w.c,
        event = case w.b when 'customer' then 'Customer ends subscription'
                         else 'Mark Subscription Cancelled' end,
        cancelled_because = w.b, deactivated_at = w.d
@@ -57,8 +59,8 @@ update subscriptions s set state = 'cancelled', version = 4, cancelled_at = w.c,
 """
 TERMS = """
 insert into entitlement_terms (id, entitlement, customer, subscription, state, starts_at,
-    reserved_at, updated_at)
-select gen_random_uuid(), e.id, s.customer, s.id, 'granted', s.activated_at, now(), now()
+    reserved_at, updated_at, by_fleet)
+select gen_random_uuid(), e.id, s.customer, s.id, 'granted', s.activated_at, now(), now(), true
   from subscriptions s join entitlements e on (e.vin, e.service) = (s.vin, s.service)
  where s.id = any ($1)
 """
@@ -68,6 +70,10 @@ update entitlement_terms t set state = 'ended', ends_at = least(s.cancelled_at, 
   from subscriptions s where s.id = t.subscription and s.state <> 'active' and s.id = any ($1)
 """
 SWITCHED_OFF = """
+update entitlements e set last_command = k.command_id
+  from (select distinct on (vin, service) vin, service, command_id from ota_commands
+         order by vin, service, epoch desc) k
+ where (k.vin, k.service) = (e.vin, e.service);
 update entitlements e set reported_on = false
  where not exists (select from entitlement_terms t where t.entitlement = e.id and t.ends_at is null)
 """
@@ -80,7 +86,7 @@ select s, gen_random_uuid()::text, u, q, a, now()
 
 def vin_of(subscription: UUID) -> str:
     """The vehicle of a subscription that shares it with no other."""
-    return f"VIN{str(subscription)[-29:]}".upper()
+    return f"VIN{str(subscription)[-29:].translate(LETTERS)}".upper()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,28 +5,35 @@ rows, and most kinds of work are waiting.
 """
 
 import asyncio
+import hashlib
+import json
 from dataclasses import replace
 from datetime import timedelta
 from itertools import cycle
+from pathlib import Path
 from uuid import UUID
 
 import asyncpg
 
 from caas import app
+from caas.billing_database import history_heads
 from caas.billing_database.cases import DEPOSIT_HELD
 from caas.billing_database.orders import Order
 from caas.billing_database.refund_decisions import RefundWish
 from caas.billing_database.subscriptions import Subscription
+from caas.billing_database.webhook_inbox import Incoming, WebhookInbox
 from caas.external_systems.payment_gateway import DisputeStatus, GatewayDispute
 from caas.order_management.held_deposits import DepositDecision
-from caas.payment_processing import PaymentRequest
+from caas.payment_processing import CallerKey, PaymentRequest
 from caas.payment_processing.disputes import Disputes
+from caas.payment_processing.settlement import APPLY_WEBHOOK
 from caas.rules.discrepancies import DiscrepancyKind, Resolution
 from caas.rules.mes_vencido import Month
 from caas.rules.money import Money
 from caas.rules.order_states import OrderState
 from caas.rules.payment_states import PaymentState
 from caas_simulators.vehicle_car import Behaviour, Manner
+from tests.billing_database.test_history_heads import TERMS
 from tests.buyers import gives_details
 from tests.house import PATIENCE_SECONDS, House
 from tests.payment_processing.test_refunds import ask_back, give_back
@@ -34,6 +41,7 @@ from tests.people import COMMAND_LINE, employed
 from tests.reconciliation.office import Office
 from tests.subscription_house import MADRID
 
+BESIDE = Path(__file__).with_name("lived_beside.sql")
 DEALERSHIP = "Autos Sol"
 BOUGHT, LOST, WITHDRAWN, REFUSING, MONTHLY, CANCELLED, KEPT = (
     f"WVWZZZ1JZXWLIVED{n}" for n in range(1, 8)
@@ -51,6 +59,8 @@ async def lived(house: House) -> None:
     await _reconciled(house)
     await _a_month_ends(house, subscription)
     await _under_way(house)
+    await _used_and_told(house, subscription)
+    await _on_schedule(house)
 
 
 async def _ordered(house: House, vin: str) -> Order:
@@ -228,3 +238,53 @@ async def _under_way(house: House) -> None:
     )
     await house.platform.issuing.issue_due()
     await employed(house.database, "olga@caas.example")
+
+
+async def _used_and_told(house: House, subscription: UUID) -> None:
+    """Use that no invoice bills yet, a webhook that is followed, a case that a person closed."""
+    (now,) = await house.database.fetch("select db_now() as at")
+    await house.platform.usage.record_usage(
+        subscription, quantity=11, at=now["at"], source_id="later"
+    )
+    payment = await house.buys()
+    await house.until(payment.id, lambda p: p.state is PaymentState.CAPTURING)
+    await house.gateway_does("settle")
+    told = {
+        "id": str(payment.gateway_transaction_id), "reference": str(payment.id),
+        "status": "settled", "amount": payment.amount, "currency": payment.currency,
+        "captured_amount": payment.amount, "settled_amount": payment.amount, "refunded_amount": 0,
+        "created_at": payment.created_at.isoformat(),
+    }  # fmt: skip
+    event = {"id": "evt_lived", "type": "transaction.settled", "data": told}
+    body = json.dumps(event | {"occurred_at": payment.created_at.isoformat()})
+    digest = hashlib.sha256(body.encode()).digest()
+    incoming = Incoming(
+        gateway="gateway",
+        event_id="evt_lived",
+        body=body,
+        body_hash=digest,
+        work_kind=APPLY_WEBHOOK,
+    )
+    await WebhookInbox(house.database).store(incoming)
+    await house.until(payment.id, lambda p: p.state is PaymentState.SETTLED)
+    cases = house.platform.books.cases
+    await cases.open("noted", payment.id, "Somebody should look.")
+    await cases.close("noted", payment.id, resolution="Seen.", owner="olga")
+    key = CallerKey("shop", b"k" * 32, b"r" * 32)
+    await house.buys(caller_key=key)
+    await house.customer()
+
+
+async def _on_schedule(house: House) -> None:
+    """What each worker plans when it starts, and the head of a day."""
+    platform = house.platform
+    await platform.billing.schedule()
+    await platform.reconciliation.begin_schedule()
+    await platform.law_watch.begin()
+    await platform.issuing.begin()
+    owner = await asyncpg.connect(
+        house.database.dsn, server_settings={"search_path": "caas,public"}
+    )
+    await owner.execute(BESIDE.read_text("utf-8"))
+    await owner.close()
+    assert await history_heads.made(house.database, sign=TERMS.sign) is not None

@@ -69,8 +69,9 @@ ANSWERED = f"""
 THERE = f"""
 insert into caas.services (code, name, kind, currency, updated_at)
 values ('{SERVICE}', 'Heated seats', 'one_time', 'EUR', now());
-insert into caas.cases (id, kind, subject, sentence, status, opened_at, resolved_at)
-values ('{CASE}', 'k', '{new_id()}', 's', 'resolved', now(), now());
+insert into caas.cases (id, kind, subject, sentence, status, opened_at, resolved_at, resolution,
+  owner)
+values ('{CASE}', 'k', '{new_id()}', 's', 'resolved', now(), now(), 'Seen.', 'olga');
 insert into caas.customers (id, language, created_at, erased_at)
 values ('{CUSTOMER}', 'es', now(), now());
 insert into caas.api_keys (id, key_hash, name, scopes, created_at, revoked_at)

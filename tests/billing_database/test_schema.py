@@ -1,4 +1,4 @@
-"""The schema in one place: docs/schema.sql is what all migrations make."""
+"""What all migrations make is what docs/schema.sql shows, and what the self-check compares with."""
 
 from docs import schema
 
@@ -7,3 +7,11 @@ async def test_the_schema_that_is_shown_is_the_one_that_is_made(database_dsn: st
     told = await schema.told(database_dsn)
 
     assert told == schema.FILE.read_text("utf-8"), "run `make docs`"
+
+
+async def test_the_list_that_a_schema_is_compared_with_is_of_the_migrations(
+    database_dsn: str,
+) -> None:
+    told = await schema.catalog(database_dsn)
+
+    assert told == schema.CATALOG.read_text("utf-8"), "run `make docs`"

@@ -247,7 +247,7 @@ async def test_a_word_of_success_after_the_decline_is_asked_about_and_revives_no
         status=TransactionStatus.AUTHORIZED, amount=payment.amount, currency=payment.currency,
     )  # fmt: skip
 
-    await house.settlement.gateway_says(payment, late, source="webhook:late")
+    await house.settlement.gateway_says(payment, late, source="late")
     await house.rest()
 
     after = await house.books.payments.get(payment.id)

@@ -19,8 +19,10 @@ from caas.billing_database.laws_of_ledger import LEDGER
 from caas.billing_database.laws_of_money import MONEY
 from caas.billing_database.laws_of_obligations import NOTHING_IS_FORGOTTEN
 from caas.billing_database.laws_of_reconciliation import RECONCILIATION
+from caas.billing_database.laws_of_rows import ROWS
 from caas.billing_database.laws_of_sales import SALES
 from caas.billing_database.laws_of_taxes import TAXES
+from caas.billing_database.schema_catalog import SCHEMA
 from caas.rules.compared_relations import AGREEING
 from caas.rules.order_states import VEHICLE_OF
 
@@ -76,6 +78,8 @@ LAWS: Final = (
             ACCESS,
             SALES,
             HISTORY_LAWS,
+            ROWS,
+            SCHEMA,
         )
         for law in laws
     ),

@@ -21,7 +21,8 @@ COPIES: Final[tuple[tuple[str, str, str], ...]] = (
            select p.id from payments p
              join payment_events e on e.payment_id = p.id and e.seq = p.version
              left join payment_events b on b.payment_id = p.id and b.seq = p.version - 1
-            where (p.came_from is distinct from e.from_state and p.came_from is not null)
+            where (p.came_from is distinct from e.from_state
+                   and (p.came_from is not null or p.version > 2))
                or e.at <> p.updated_at
            union all
            select p.id from payments p left join refunds r on r.payment_id = p.id
@@ -305,10 +306,10 @@ COPIES: Final[tuple[tuple[str, str, str], ...]] = (
                    case when s.id is null then 'service payment' else 'subscription' end)
            union all
            select e.id from entitlements e left join ota_commands k on k.command_id = e.last_command
-            where e.last_command is not null
-              and ((k.vin, k.service) is distinct from (e.vin, e.service)
-                or exists (select from ota_commands n where n.vin = e.vin
-                              and n.service = e.service and n.epoch > k.epoch))
+            where (e.last_command is not null
+                   and (k.vin, k.service) is distinct from (e.vin, e.service))
+               or exists (select from ota_commands n where n.vin = e.vin
+                             and n.service = e.service and n.epoch > coalesce(k.epoch, 0))
            union all
            select e.id from entitlements e join (
              select k.vin, k.service, max(k.epoch) as epoch,

@@ -215,8 +215,8 @@ OBLIGATIONS: Final = (
 
 HINTS: Final[dict[str, str]] = {
     "apply_webhook": "polling and reconciliation learn the same",
-    "bill_month": "each start of a worker plans the month again",
-    "check_laws": "each start of a worker plans it again",
+    "bill_month": "law `schedules_stand_together` looks for it; each start of a worker plans it",
+    "check_laws": "as `bill_month`",
     "compensate": "law `one_transaction_per_payment` looks for it",
     "fit_disputes": "law `outgoing_money_is_in_rows` looks for it",
     "forget_buyers": "every start plans it again, and what is too old is gone a day later",
@@ -227,8 +227,8 @@ HINTS: Final[dict[str, str]] = {
     "look_for_siblings": "the settlement report shows what a sibling took",
     "make_head": "each start of a worker plans it again",
     "promised_refund": "what is promised is owed by its order, service or credit note",
-    "reconcile_daily": "each start of a worker plans it again",
-    "reconcile_hourly": "each start of a worker plans it again",
+    "reconcile_daily": "as `bill_month`",
+    "reconcile_hourly": "as `bill_month`",
     "send_access_links": "who asks for a link again gets one",
     "take_dropped_reports": "each start of a worker plans it again",
 }

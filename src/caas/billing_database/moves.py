@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 AMOUNTS: Final = ("authorised", "captured", "settled", "refunded", "disputed")
 """What a move may add to, by the names of the payment's `<name>_amount` columns."""
 
-STATED = ("gateway_transaction_id", "decline_code")
+STATED = ("gateway_transaction_id", "decline_code", "capture_before")
 """What of a payment its event states as well, because money or a reservation hangs on it."""
 
 MOVE = "select * from move_payments($1) order by i"

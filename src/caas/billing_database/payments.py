@@ -4,6 +4,7 @@ Rules a change must keep: a payment is accepted in one commit, with its first ev
 idempotency key and the work that will carry it on; reading never locks.
 """
 
+import hashlib
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -26,6 +27,9 @@ DESCRIPTION = "description"
 
 TERMS = ("type", "subject", "customer", "amount", "currency")
 """What a payment is for; its first event states the same (law `payments_are_as_accepted`)."""
+
+DIGEST_CHARS = 32
+"""How much of a digest the first event states of a payment method and of a caller's key."""
 
 ACCEPT = "select * from accept_payments($1) order by i"
 
@@ -248,9 +252,24 @@ async def _accept(connection: Connection, payments: Sequence[NewPayment]) -> lis
 
 
 def _with_terms(payment: NewPayment) -> NewPayment:
-    """State in the first event's facts what the payment is for; the event is chained by a hash."""
-    terms = {name: getattr(payment, name) for name in TERMS}
-    return structs.replace(payment, facts=(payment.facts or {}) | {"terms": terms})
+    """State in the first event's facts what the payment is for; the event is chained by a hash.
+
+    Of the payment method and of the caller's key it states the digests: an erasure clears the one,
+    and time the other.
+    """
+    stated: dict[str, Any] = {"terms": {name: getattr(payment, name) for name in TERMS}}
+    accepted_with = {}
+    if payment.payment_method is not None:
+        accepted_with["payment_method"] = _digest(payment.payment_method.encode())
+    if payment.caller is not None and payment.key_hash is not None:
+        key_hash = bytes.fromhex(payment.key_hash.removeprefix("\\x"))
+        accepted_with["key"] = _digest(payment.caller.encode() + key_hash)
+    stated["accepted_with"] = accepted_with
+    return structs.replace(payment, facts=(payment.facts or {}) | stated)
+
+
+def _digest(of: bytes) -> str:
+    return hashlib.sha256(of).hexdigest()[:DIGEST_CHARS]
 
 
 def payment_of(row: Mapping[str, Any]) -> Payment:

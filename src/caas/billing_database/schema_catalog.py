@@ -1,0 +1,103 @@
+"""What the migrations make of a database: every column, constraint, trigger, function and view.
+
+`schema_catalog.txt` is what `OBJECTS` finds in a database that was just migrated, one object a
+line; `make docs` writes it. The invariant compares it with what is there now: whoever owns the
+schema can drop a constraint, weaken it under its name, add one that was never checked, or put a
+trigger to sleep, and leaves no other trace.
+
+Rules a change must keep: the file is what a migrated database says, never edited; how the server
+writes a definition is compared only on the major version that the file was made on, because
+another one may write it in another way.
+"""
+
+from importlib import resources
+from typing import Final
+
+import asyncpg
+
+FILE: Final = "schema_catalog.txt"
+DIGEST_CHARS: Final = 12
+
+# Of each object what every version says alike (`state`), and its definition as this one writes it.
+# Parentheses and blanks are left out: they differ once a dump was restored.
+OBJECTS: Final = rf"""
+with here as (select oid, relname, relkind, relpersistence, relrowsecurity, relforcerowsecurity
+                from pg_class where relnamespace = 'caas'::regnamespace),
+objects (kind, of_table, name, state, definition) as (
+  select 'table', relname, '', concat_ws(' ', relkind, relpersistence, relrowsecurity,
+         relforcerowsecurity), case when relkind = 'v' then pg_get_viewdef(oid) end
+    from here where relkind in ('r', 'p', 'v', 'm', 'f')
+  union all
+  select 'column', c.relname, a.attname,
+         case when a.attnotnull then 'required' else 'optional' end || a.attidentity::text
+           || a.attgenerated::text,
+         concat_ws(' ', format_type(a.atttypid, a.atttypmod), pg_get_expr(d.adbin, d.adrelid))
+    from here c join pg_attribute a on a.attrelid = c.oid
+    left join pg_attrdef d on d.adrelid = c.oid and d.adnum = a.attnum
+   where c.relkind = 'r' and a.attnum > 0 and not a.attisdropped
+  union all
+  select 'constraint', c.relname, k.conname,
+         k.contype::text || case when k.convalidated then '' else ' not valid' end,
+         pg_get_constraintdef(k.oid)
+    from here c join pg_constraint k on k.conrelid = c.oid where k.contype not in ('n', 't')
+  union all
+  select 'index', c.relname, x.relname,
+         case when i.indisvalid and i.indisready then 'valid' else 'not valid' end,
+         pg_get_indexdef(i.indexrelid)
+    from here c join pg_index i on i.indrelid = c.oid join pg_class x on x.oid = i.indexrelid
+   where i.indisunique or i.indisexclusion
+  union all
+  select 'trigger', c.relname, t.tgname, t.tgenabled::text, pg_get_triggerdef(t.oid)
+    from here c join pg_trigger t on t.tgrelid = c.oid where not t.tgisinternal
+  union all
+  select 'function', p.proname, pg_get_function_identity_arguments(p.oid),
+         concat_ws(' ', p.prosecdef, p.provolatile, p.proconfig, md5(p.prosrc)), null
+    from pg_proc p where p.pronamespace = 'caas'::regnamespace
+     and not exists (select from pg_depend d
+                      where d.classid = 'pg_proc'::regclass and d.objid = p.oid and d.deptype = 'e')
+  union all
+  select 'rule', c.relname, r.rulename, r.ev_enabled::text, pg_get_ruledef(r.oid)
+    from here c join pg_rewrite r on r.ev_class = c.oid where r.rulename <> '_RETURN'
+  union all
+  select 'policy', c.relname, p.polname, p.polcmd::text, null
+    from here c join pg_policy p on p.polrelid = c.oid)
+select concat_ws(' ', kind, replace(of_table, ' ', '_'), replace(name, 'caas.', '')) as name,
+       left(md5(state), {DIGEST_CHARS}) as state,
+       left(md5(regexp_replace(replace(definition, 'caas.', ''), '[()\s]+', '', 'g')),
+            {DIGEST_CHARS}) as definition
+  from objects
+"""
+
+
+def _expected() -> tuple[int, str]:
+    """Return the major version that the file was made on, and its lines."""
+    first, _, lines = (resources.files("caas.billing_database") / FILE).read_text().partition("\n")
+    return int(first.rpartition(" ")[2]), lines.strip()
+
+
+async def told(connection: asyncpg.Connection) -> str:
+    """Return the file as this database would have it."""
+    major = connection.get_server_version().major
+    rows = await connection.fetch(f"{OBJECTS} order by 1")
+    lines = ["\t".join((row["name"], row["state"], row["definition"] or "-")) for row in rows]
+    return "\n".join([f"-- made by `make docs` on PostgreSQL {major}", *lines, ""])
+
+
+_MAJOR, _LINES = _expected()
+SCHEMA: Final[tuple[tuple[str, str, str], ...]] = (
+    (
+        "schema_is_as_migrated",
+        "Every column, constraint, index and trigger is as the migrations made it, and none else.",
+        f"""with expected as (
+             select l[1] as name, l[2] as state, nullif(l[3], '-') as definition
+               from string_to_table($lines${_LINES}$lines$, E'\\n') line
+              cross join lateral string_to_array(line, E'\\t') l),
+           present as ({OBJECTS})
+           select coalesce(e.name, p.name) || case when p.name is null then ': missing'
+                    when e.name is null then ': not of a migration' else ': changed' end
+             from expected e full join present p on p.name = e.name
+            where (e.name is null or p.name is null or e.state <> p.state)
+               or current_setting('server_version_num')::integer / 10000 = {_MAJOR}
+                  and e.definition is distinct from p.definition""",
+    ),
+)

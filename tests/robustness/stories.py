@@ -51,7 +51,7 @@ async def customer_of(process: Process) -> UUID:
     made = await process.call(
         lambda: orders.create_customer(name="Ana", email="ana@example.com", language="es")
     )
-    await gives_details(process.platform.books.database, made.id)
+    await process.call(lambda: gives_details(process.platform.books.database, made.id))
     return made.id
 
 

@@ -115,6 +115,7 @@ async def test_dealership_sales_on_a_telephone_in_english(town: Town, chromium: 
     await sales.go(f"/intranet/stock/{VIN}/reserve")
     await sales.page.get_by_label(ENGLISH.name).fill("Ana Ruiz")
     await sales.page.get_by_label(ENGLISH.email).fill(ANA)
+    await sales.says_where_they_are()
     await session_ends(town)
     await sales.press(ENGLISH.reserve)
     await signs_in_again(sales, SALES)
@@ -122,6 +123,7 @@ async def test_dealership_sales_on_a_telephone_in_english(town: Town, chromium: 
 
     await sales.page.get_by_label(ENGLISH.name).fill("Ana Ruiz")
     await sales.page.get_by_label(ENGLISH.email).fill(ANA)
+    await sales.says_where_they_are()
     await sales.page.get_by_role("button", name=ENGLISH.reserve).dblclick(no_wait_after=True)
     await sales.page.wait_for_url("**/intranet/orders/*")
     await sales.page.go_back()

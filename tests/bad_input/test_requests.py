@@ -110,6 +110,7 @@ CODES_OF_ABSENCE = (
     "not_found", "payment_not_found", "order_not_found", "customer_not_found", "no_such_payment",
     "vehicle_not_found", "service_not_found", "service_order_not_found", "no_such_order",
     "subscription_not_found", "billing_run_not_found", "unknown_payment", "no_such_service",
+    "event_subscription_not_found",
     "no_such_vehicle", "no_such_customer", "no_such_subscription", "no_such_service_order",
     "no_such_billing_run", "no_such_route",
 )  # fmt: skip

@@ -424,7 +424,7 @@ async def test_withdrawing_from_what_the_bank_never_paid_ends_it_without_a_refun
     owner: Owner,
 ) -> None:
     payment = await owner.pays(await owner.orders(30), "pm_settlement_fails")
-    await owner.house.until(payment.id, lambda p: p.captured_amount > 0)
+    await owner.house.until(payment.id, lambda p: p.captured_amount > 0 and p.outcome == "known")
     await owner.house.gateway_does("settle")
     failed = await owner.house.until(
         payment.id, lambda p: p.state is PaymentState.SETTLEMENT_FAILED

@@ -101,8 +101,8 @@ async def test_fees_and_mappings_are_kept_shown_tried_and_deleted(
     names = await caas("mappings", "list")
 
     assert (kept.status, refused.status) == (0, 4)
-    assert listed.out.split()[:6] == [
-        office.room.gateway_name, "visa", "settlement", "1.45", "%", "+",
+    assert listed.out.split()[:7] == [
+        office.room.gateway_name, "*", "visa", "settlement", "1.45", "%", "+",
     ]  # fmt: skip
     assert (unread.status, gone.status) == (4, 4)
     assert tried.out.startswith("tried, 1 lines, 2026-11-01")

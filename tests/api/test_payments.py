@@ -375,6 +375,29 @@ async def test_a_refund_that_must_wait_is_a_conflict_that_says_for_what(doors: D
     assert (dispute["amount"], dispute["claimed_amount"], dispute["excess"]) == (1299, 1299, 0)
 
 
+async def test_a_refund_beside_one_of_unknown_outcome_is_a_conflict_that_names_it(
+    doors: Doors,
+) -> None:
+    """Whoever repeated a refund because nobody knew of it paid twice."""
+    payment, house = await doors.house.settled(), doors.house
+    path, body = f"/v1/payments/{payment.id}/refunds", {"amount": 100, "reason": "goodwill"}
+    await house.gateway_does(
+        "faults", match={"operation": "refund"}, action={"drop_connection_after": True}
+    )
+    await house.gateway_does("faults", match={"operation": "find"}, action={"status": 503})
+
+    key = {"idempotency-key": str(uuid4())}
+    first = await doors.post(path, body, caller="operators", headers=key)
+    second = await doors.post(path, body, caller="operators")
+    same = await doors.post(path, body, caller="operators", headers=key)
+
+    assert (first.status, first.json["outcome"]) == (202, "unknown"), first.body
+    assert (second.status, second.json["code"]) == (409, "refund_unknown"), second.body
+    assert f"the refund {first.json['id']} of 100 minor units EUR" in second.json["detail"]
+    assert "ask for another refund when it is known" in second.json["detail"]
+    assert (same.status, same.json["id"]) == (202, first.json["id"])
+
+
 async def test_a_forged_acknowledgement_proves_nothing(doors: Doors) -> None:
     payment = (await pays(doors)).json
     forged = {

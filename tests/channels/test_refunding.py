@@ -133,6 +133,32 @@ async def test_an_amount_is_shown_back_before_it_counts_and_what_was_typed_stays
     assert "Refund €10.50?" in asked_again.text
 
 
+async def test_beside_a_refund_of_unknown_outcome_nothing_is_offered_or_asked(
+    town: Town, desk: tuple[Client, Client]
+) -> None:
+    payment, (one, two) = await service_paid(town), desk
+    path = f"/operations/payments/{payment.id}"
+    page = await two.get(path)
+    form = {name: page.field(name) for name in ("form_token", "key")}
+    await town.gateway_does(
+        "faults", match={"operation": "refund"}, action={"drop_connection_after": True}
+    )
+    await town.gateway_does("faults", match={"operation": "find"}, action={"status": 503})
+
+    first = await refunds(one, payment, amount="3,00")
+    seen = await one.get(path)
+    again = await two.post(
+        f"{path}/refund", {"amount": "3,00", "reason": "goodwill", "note": "Again.", **form}
+    )
+
+    (refund,) = await town.database.fetch("select id, outcome from refunds")
+    assert (first, refund["outcome"]) == ("done=1", "unknown")
+    assert 'id="refund-unknown"' in seen.text
+    assert str(refund["id"]) in seen.text
+    assert 'id="refund-do"' not in seen.text
+    assert again.told == "refused=refund_unknown"
+
+
 async def test_above_the_limit_two_people_refund(town: Town, desk: tuple[Client, Client]) -> None:
     one, two = desk
     order_id = await town.delivered(FINISHED, email=ANA)

@@ -44,6 +44,13 @@ select id, payment_id, amount, currency, reason, requested_by, state, outcome, g
 """
 ONE: Final = COLUMNS + " where id = $1"
 OF_PAYMENT: Final = COLUMNS + " where payment_id = $1 order by created_at"
+# Since when: it was sent then, whatever was tried after that.
+UNKNOWN: Final = """
+select r.id, r.amount, r.currency, e.at as since
+  from refunds r join payment_events e on e.payment_id = r.payment_id
+   and e.source = 'refund:' || r.id
+ where r.payment_id = $1 and r.outcome = 'unknown' limit 1
+"""
 # Refunds that reconciliation has asked for, and noted, are at the gateway and no rows of `refunds`.
 NOTED: Final = """
 select e.facts->>'refund' as id, (e.facts->>'amount')::bigint as amount
@@ -148,6 +155,16 @@ class Refund:
 
 
 @dataclass(frozen=True, slots=True)
+class UnknownRefund:
+    """A refund that was sent, and whose outcome nobody knows since then."""
+
+    id: UUID
+    amount: int
+    currency: str
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Dispute:
     """A chargeback the customer's bank raised; `id` is the gateway's, or that of a report's line.
 
@@ -230,6 +247,13 @@ class Refunds:
         row = await (within or self._database).fetchrow(OBSTACLE, payment_id)
         assert row is not None, "a function returns one row"
         return None if row["what"] is None else str(row["what"])
+
+    async def unknown(
+        self, payment_id: UUID, *, within: Connection | None = None
+    ) -> UnknownRefund | None:
+        """Return the refund of a payment whose outcome is not known; None when there is none."""
+        row = await (within or self._database).fetchrow(UNKNOWN, payment_id)
+        return None if row is None else UnknownRefund(**dict(row))
 
     async def wake(self, payment_id: UUID, *, within: Connection) -> None:
         """Let the refunds of a payment that wait look again now."""

@@ -12,6 +12,7 @@ from uuid import UUID
 from caas.billing_database.entitlements import OrderTerm
 from caas.billing_database.payments import Payment
 from caas.billing_database.refund_decisions import RefundDecision, RefundWish
+from caas.billing_database.refunds import UnknownRefund
 from caas.channels.acting import acted
 from caas.channels.amounts import amount_typed, plain_amount
 from caas.channels.confirmation import asks, has_seen, seen
@@ -37,12 +38,16 @@ class RefundReasonError(RefusedError):
 
 @dataclass(frozen=True, slots=True)
 class RefundOffer:
-    """What the page offers: how much is left, what waits for a second person, what to decide."""
+    """What the page offers: how much is left, what waits for a second person, what to decide.
+
+    While the outcome of a refund is `unknown`, nothing is offered beside it.
+    """
 
     left: Money
     typed: str
     proposal: RefundDecision | None
     asks_term: bool
+    unknown: UnknownRefund | None = None
 
     @property
     def needs_second(self) -> bool:
@@ -57,7 +62,8 @@ async def refund_offer(
     processing = channels.rooms.payment_processing
     left = await processing.left_to_refund(payment.id) if payment.state in REFUNDABLE else 0
     proposal = await processing.refund_desk.proposed(payment.id)
-    if left <= 0 and proposal is None:
+    unknown = await processing.unknown_refund(payment.id)
+    if left <= 0 and proposal is None and unknown is None:
         return None
     money = Money(max(left, 0), payment.currency)
     return RefundOffer(
@@ -65,6 +71,7 @@ async def refund_offer(
         typed=plain_amount(money, visit.language),
         proposal=proposal,
         asks_term=term is not None and term.state == "granted" and term.lasts,
+        unknown=unknown,
     )
 
 
@@ -76,12 +83,15 @@ async def refund(channels: Channels, visit: Visit) -> Reply:
     except NotFoundError as error:
         raise NothingHereError from error
 
-    desk, note = channels.rooms.payment_processing.refund_desk, visit.form.get("note", "")
+    processing, note = channels.rooms.payment_processing, visit.form.get("note", "")
 
     async def act() -> None:
-        await desk.decide(payment_id, _wish(visit, payment), note=note, by=visit.by.actor)
+        await processing.refund_desk.decide(
+            payment_id, _wish(visit, payment), note=note, by=visit.by.actor
+        )
 
-    if note.strip() and _is_to_ask(visit, payment):
+    unknown = await processing.unknown_refund(payment_id)
+    if unknown is None and note.strip() and _is_to_ask(visit, payment):
         return _asks(channels, visit, payment)
     return await acted(channels, visit, _path(payment_id), act)
 

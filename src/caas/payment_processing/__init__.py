@@ -15,7 +15,7 @@ from caas.billing_database.books import Books
 from caas.billing_database.idempotency import StoredAnswer
 from caas.billing_database.payments import Payment, TimelineEvent
 from caas.billing_database.refund_decisions import RefundWish
-from caas.billing_database.refunds import Dispute, Refund
+from caas.billing_database.refunds import Dispute, Refund, UnknownRefund
 from caas.errors import ConflictError
 from caas.external_systems.vehicle_messages import Acknowledgement
 from caas.open_work import OpenWork
@@ -98,7 +98,11 @@ class PaymentProcessing:
         self.two_people = TwoPeople(books, unknown_outcomes)
         self.credited_refunds = CreditedRefunds(books, refunds, service_withdrawal)
         self.refund_desk = RefundDesk(
-            books, refund=self.refund_payment, check=self._check_refund, pace=pace
+            books,
+            refund=self.refund_payment,
+            check=self._check_refund,
+            refuse_beside_unknown=refunds.requests.refuse_beside_unknown,
+            pace=pace,
         )
 
     def register(self, open_work: OpenWork) -> None:
@@ -209,6 +213,7 @@ class PaymentProcessing:
         Raises:
             NothingToRefundError: the payment took no money.
             RefundMustWaitError: a dispute or a contradiction about its money is open.
+            RefundUnknownError: the outcome of another refund of it is not known.
             RefundTooLargeError: more than is left of it.
             TermDecisionRequiredError: `term` is missing for a service that still runs.
         """
@@ -225,6 +230,10 @@ class PaymentProcessing:
         """Return the refunds of payments, oldest first; what took no money has none."""
         taken = [one.id for one in payments if one.captured_amount > 0]
         return [refund for one in taken for refund in await self._refunds.of(one)]
+
+    async def unknown_refund(self, payment_id: UUID) -> UnknownRefund | None:
+        """Return the refund of a payment whose outcome is not known; None when there is none."""
+        return await self._refunds.unknown(payment_id)
 
     async def left_to_refund(self, payment_id: UUID) -> int:
         """Return what of a payment is neither given back, promised nor argued about."""

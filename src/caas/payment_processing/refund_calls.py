@@ -189,8 +189,8 @@ class RefundCalls:
 
     async def _unanswered(self, payment: Payment, refund: Refund, because: str) -> Again:
         if refund.outcome == "known" and refund.gateway_refund_id is None:
-            await self._alert(UNKNOWN, payment.id, because)
             await self._rows.set(refund.id, "sent", outcome="unknown")
+            await self._alert(UNKNOWN, payment.id, because)
         return ask_again(refund, self._pace, because)
 
     def _key_is_alive(self, refund: Refund) -> bool:

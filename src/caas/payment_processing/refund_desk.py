@@ -1,8 +1,8 @@
 """Refunds that people decide in the console: by one of them, or by two above a limit.
 
 Rules a change must keep: what would be refused is refused before anything is written; above the
-limit one person never decides alone; a decision and the work that carries it out are one commit,
-and one decision refunds once.
+limit one person never decides alone; nothing is decided beside a refund whose outcome is not known;
+a decision and the work that carries it out are one commit, and one decision refunds once.
 """
 
 from collections.abc import Awaitable
@@ -53,16 +53,30 @@ class CheckRefund(Protocol):
         """Look at what is left and what stands in the way."""
 
 
+class RefuseBesideUnknown(Protocol):
+    """Refuses, by raising, a refund beside another one whose outcome is not known."""
+
+    def __call__(self, payment_id: UUID, within: Connection) -> Awaitable[None]:
+        """Look, under the lock of the payment."""
+
+
 class RefundDesk:
     """Where people refund payments."""
 
     def __init__(
-        self, books: Books, *, refund: RefundPayment, check: CheckRefund, pace: Pace
+        self,
+        books: Books,
+        *,
+        refund: RefundPayment,
+        check: CheckRefund,
+        refuse_beside_unknown: RefuseBesideUnknown,
+        pace: Pace,
     ) -> None:
         """Keep decisions in these books; refund through this door."""
         self._books = books
         self._refund = refund
         self._check = check
+        self._refuse_beside_unknown = refuse_beside_unknown
         self._pace = pace
         self._decisions = RefundDecisions(books.database)
 
@@ -81,8 +95,8 @@ class RefundDesk:
             DecisionPendingError: a proposal waits already.
             NoteRefusedError: there is no note, or a card number in it.
             PersonalDataRefusedError: the note says who somebody is.
-            NothingToRefundError, RefundMustWaitError, RefundTooLargeError,
-            TermDecisionRequiredError: as for any refund; nothing was written.
+            NothingToRefundError, RefundMustWaitError (also RefundUnknownError),
+            RefundTooLargeError, TermDecisionRequiredError: as for any refund; nothing was written.
         """
         text = await dual_control.checked_note_about(self._books.database, payment_id, note)
         payment = await self._books.payments.get(payment_id)
@@ -90,6 +104,7 @@ class RefundDesk:
         needs_second, decision_id = is_large(Money(wish.amount, payment.currency)), new_id()
 
         async def together(connection: Connection) -> None:
+            await self._refuse_beside_unknown(payment_id, connection)
             written = await self._decisions.write(
                 decision_id, payment_id, wish, note=text, needs_second=needs_second, by=by,
                 within=connection,
@@ -109,9 +124,11 @@ class RefundDesk:
         Raises:
             NothingProposedError, SamePersonError, ApprovalNeedsAccountError,
             ApproverNotValidError: as dual control has it.
+            RefundUnknownError: the outcome of another refund is not known; it may be this one.
         """
 
         async def together(connection: Connection) -> UUID:
+            await self._refuse_beside_unknown(payment_id, connection)
             proposal = await dual_control.approve(
                 self._decisions, payment_id, by=by, within=connection
             )

@@ -7,6 +7,7 @@ accepted is still so when the transaction commits.
 from typing import Final
 
 from caas.billing_database.payments import Payment
+from caas.billing_database.refunds import UnknownRefund
 from caas.errors import ConflictError, RefusedError
 from caas.rules.payment_states import PaymentState
 
@@ -33,6 +34,15 @@ class RefundMustWaitError(ConflictError):
     code = "refund_must_wait"
 
 
+class RefundUnknownError(RefundMustWaitError):
+    """The outcome of another refund of this payment is not known; it is looked up by itself.
+
+    Ask again when it is known: whoever repeats a refund because nobody knows of it pays twice.
+    """
+
+    code = "refund_unknown"
+
+
 def refuse_impossible(payment: Payment) -> None:
     """Refuse a refund of what took no money.
 
@@ -56,6 +66,24 @@ def refuse_while(obstacle: str | None) -> None:
         raise RefundMustWaitError(
             f"Nothing is refunded while this is open: {obstacle}. Ask again when it has ended.",
             waits_for=obstacle,
+        )
+
+
+def refuse_beside(unknown: UnknownRefund | None) -> None:
+    """Refuse a refund beside another one whose outcome is not known.
+
+    Raises:
+        RefundUnknownError: there is one.
+    """
+    if unknown is not None:
+        since = unknown.since.isoformat(timespec="seconds")
+        raise RefundUnknownError(
+            f"The outcome of the refund {unknown.id} of {unknown.amount} minor units "
+            f"{unknown.currency} of this payment has not been known since {since}. It is looked up "
+            "by itself: wait, and ask for another refund when it is known.",
+            refund=str(unknown.id),
+            amount=unknown.amount,
+            since=since,
         )
 
 

@@ -1,7 +1,8 @@
 """Refunds as they are asked for: written down under the lock of their payment, once for a key.
 
 Rules a change must keep: how much is left is counted under that lock, together with what is written
-down; a key stands for one refund, and one that failed is asked for again under the next key.
+down; a key stands for one refund, and one that failed is asked for again under the next key; beside
+a refund whose outcome is not known nothing new is written down, a promise waits.
 """
 
 from collections.abc import Awaitable, Callable
@@ -17,11 +18,13 @@ from caas.payment_processing.gateway_calls import SAFETY_NET_SECONDS
 from caas.payment_processing.refund_calls import REFUND
 from caas.payment_processing.refund_refusals import (
     REFUNDABLE,
+    refuse_beside,
     refuse_impossible,
     refuse_too_large,
     refuse_while,
 )
 from caas.rules.pace import Pace
+from caas.rules.payment_states import PaymentState
 
 RESENDS_MAX: Final = 100
 
@@ -63,7 +66,8 @@ class RefundRequests:
         """Write a refund down, once for a key; None when the rest was wanted and nothing is left.
 
         Raises:
-            NothingToRefundError, RefundMustWaitError, RefundTooLargeError: it is refused.
+            NothingToRefundError, RefundMustWaitError (also RefundUnknownError),
+            RefundTooLargeError: it is refused.
         """
 
         async def written(connection: Connection) -> bool:
@@ -78,7 +82,8 @@ class RefundRequests:
         """Write a refund down in a transaction of the caller's; False where `write` gives None.
 
         Raises:
-            NothingToRefundError, RefundMustWaitError, RefundTooLargeError: it is refused.
+            NothingToRefundError, RefundMustWaitError (also RefundUnknownError),
+            RefundTooLargeError: it is refused.
         """
         refund_id = derived_id(wanted.payment_id, REFUND, wanted.key)
         given_back = await self._rows.given_back(
@@ -106,6 +111,15 @@ class RefundRequests:
 
         await self._books.database.in_transaction(look)
 
+    async def refuse_beside_unknown(self, payment_id: UUID, within: Connection) -> None:
+        """Refuse a refund while another one of the payment is unknown; the payment is locked.
+
+        Raises:
+            RefundUnknownError: one is.
+        """
+        await self._rows.given_back(payment_id, within=within)
+        refuse_beside(await self._rows.unknown(payment_id, within=within))
+
     async def _allowed(self, wanted: Wanted, given_back: int, connection: Connection) -> int | None:
         """Return how much may be refunded, None when all of it was wanted and nothing is left."""
         payment = await self._books.payments.get(wanted.payment_id, within=connection)
@@ -113,6 +127,8 @@ class RefundRequests:
             return None
         refuse_impossible(payment)
         refuse_while(await self._rows.obstacle(payment.id, within=connection))
+        if payment.state is PaymentState.REFUNDING:
+            refuse_beside(await self._rows.unknown(payment.id, within=connection))
         if wanted.amount is None:
             return max(payment.captured_amount - given_back, 0) or None
         refuse_too_large(payment, wanted.amount, given_back)

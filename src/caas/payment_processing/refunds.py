@@ -22,7 +22,7 @@ from caas.billing_database.connection import Connection
 from caas.billing_database.due_work import DueWork
 from caas.billing_database.moves import Move, move_of
 from caas.billing_database.payments import Payment
-from caas.billing_database.refunds import Refund
+from caas.billing_database.refunds import Refund, UnknownRefund
 from caas.billing_database.refunds import Refunds as RefundRows
 from caas.external_systems.payment_gateway import GatewayRefund, PaymentGateway, RefundStatus
 from caas.open_work import Again, Answer, Done, OpenWork
@@ -153,6 +153,10 @@ class Refunds:
     async def check(self, payment_id: UUID, amount: int) -> None:
         """Refuse what could not be refunded now, as `request` would."""
         await self.requests.check(payment_id, amount)
+
+    async def unknown(self, payment_id: UUID) -> UnknownRefund | None:
+        """Return the refund of a payment whose outcome is not known; None when there is none."""
+        return await self._rows.unknown(payment_id)
 
     async def _requested(self, wanted: Wanted, together_with: Together | None) -> Refund | None:
         refund_id = await self.requests.write(wanted, together_with)
@@ -384,6 +388,7 @@ class Refunds:
                 owner="caas",
                 within=connection,
             )
+            await self._rows.wake(refund.payment_id, within=connection)
             if state == "failed":
                 await self._disputes.fit_again(refund.payment_id, within=connection)
             await also(connection)

@@ -107,6 +107,25 @@ begin
   return query select v_id, v_amount, v_at, null::text, null::uuid, null::uuid, null::timestamptz;
 end $$;
 
+CREATE FUNCTION caas.address_without_tax_table(p_customer uuid) RETURNS text
+    LANGUAGE plpgsql STABLE
+    AS $$
+declare v_country text; v_postcode text; v_market text;
+begin
+  select b.country, b.postcode into v_country, v_postcode from billing_details b
+   where b.customer = p_customer;
+  if not found then
+    return null;
+  end if;
+  v_market := market_of_address(v_country, v_postcode);
+  if (select count(*) from markets m join tax_rates r on r.market = m.code
+         and r.valid @> (db_now() at time zone m.zone)::date
+       where m.code = v_market) = 3 then
+    return null;
+  end if;
+  return v_country || ', postcode ' || v_postcode;
+end $$;
+
 CREATE FUNCTION caas.buyer_of(p_customer uuid) RETURNS jsonb
     LANGUAGE sql STABLE
     AS $$
@@ -1507,7 +1526,8 @@ begin
   return (select m.code from markets m
            where m.country = p_country and (m.postcodes = '{}' or exists (
              select from unnest(m.postcodes) as beginning where starts_with(p_postcode, beginning)))
-           order by m.postcodes = '{}', m.code limit 1);
+           order by m.postcodes = '{}',
+                 not exists (select from tax_rates r where r.market = m.code), m.code limit 1);
 end $$;
 
 CREATE FUNCTION caas.market_of_sale(p_type text, p_subject uuid, p_customer uuid) RETURNS text
@@ -1522,7 +1542,7 @@ begin
     select b.country, b.postcode into v_country, v_postcode from billing_details b
      where b.customer = p_customer;
     if found then
-      v_market := market_of_address(v_country, v_postcode);
+      return market_of_address(v_country, v_postcode);
     end if;
   end if;
   return coalesce(v_market, (select s.market from tax_settings s));
@@ -6082,6 +6102,8 @@ GRANT USAGE ON SCHEMA caas TO caas_app;
 GRANT ALL ON FUNCTION caas.accept_payments(p_payments jsonb) TO caas_app;
 
 GRANT ALL ON FUNCTION caas.add_service_order(p_id uuid, p_customer uuid, p_vin text, p_service text, p_duration_days integer, p_amount bigint, p_currency text, p_lapses_after double precision, p_request_key bytea, p_by_fleet boolean) TO caas_app;
+
+GRANT ALL ON FUNCTION caas.address_without_tax_table(p_customer uuid) TO caas_app;
 
 GRANT ALL ON FUNCTION caas.buyer_of(p_customer uuid) TO caas_app;
 

@@ -6,11 +6,13 @@ from uuid import UUID
 
 import pytest
 
+from caas.billing.buyers import checked_details
 from caas.billing.invoice_document import document_of
 from caas.billing.issuing import BUYER_MISSING, NOT_ISSUED, DocumentHeldError, Issuing
 from caas.billing_database import self_check
-from caas.billing_database.billing_details import BillingDetailsRequiredError
+from caas.billing_database.billing_details import BillingDetailsRequiredError, BillingDetailsRows
 from caas.billing_database.connection import Database
+from caas.billing_database.customers import NoTaxTableError
 from caas.billing_database.documents import DocumentRows
 from caas.billing_database.invoices import Invoice, InvoiceRows
 from caas.billing_database.laws import LAWS
@@ -18,7 +20,7 @@ from caas.billing_database.orders import Order
 from caas.rules.money import Money
 from caas.rules.payment_states import PaymentState
 from caas.rules.taxes import tax_in
-from tests.buyers import gives_details
+from tests.buyers import AT_HOME, gives_details
 from tests.house import VIN, House, standing
 from tests.showroom import (
     DEALERSHIP,
@@ -168,6 +170,36 @@ async def test_a_dear_service_is_sold_to_a_buyer_whom_its_invoice_can_name(house
     await gives_details(house.platform.books.database, customer)
 
     assert await orders(365)
+
+
+async def test_nothing_is_sold_to_an_address_without_tax_rates(
+    showroom: Showroom, house: House
+) -> None:
+    order = await stranger_orders(showroom)
+    await showroom.reserve(order)
+    known = await showroom.orders.order(order.id)
+    await showroom.orders.vehicle_ready(
+        vin=known.vin or "", public_key=KEY, factory_order_id=known.factory_order_id
+    )
+    catalog, database = house.platform.service_catalog, house.platform.books.database
+    customer = await house.customer()
+    for buyer in (order.customer, customer):
+        in_paris = checked_details(
+            **{**AT_HOME, "country": "FR", "postcode": "75001", "tax_id": ""}
+        )
+        await BillingDetailsRows(database).put(buyer, in_paris)
+
+    with pytest.raises(NoTaxTableError, match="FR, postcode 75001"):
+        await showroom.pay_rest(order)
+    with pytest.raises(NoTaxTableError):
+        await showroom.orders.create_order(
+            customer=customer, vin=await showroom.stock(), model=None, dealership=DEALERSHIP,
+            deposit=DEPOSIT,
+        )  # fmt: skip
+    with pytest.raises(NoTaxTableError):
+        await catalog.create_service_order(
+            customer=customer, vin=VIN, service="heated-seats", duration_days=30, by_fleet=True
+        )
 
 
 async def test_what_cannot_be_issued_is_tried_again_and_hides_no_other_payment(

@@ -9,6 +9,8 @@ import pytest
 from caas import start_up
 from caas.billing_database import self_check
 from caas.billing_database.connection import Database
+from caas.billing_database.customers import Customers, NoTaxTableError
+from caas.billing_database.identifiers import new_id
 from caas.billing_database.tax_rates import (
     InvalidTaxRateError,
     Market,
@@ -131,18 +133,88 @@ async def test_a_rate_that_contradicts_itself_is_refused(
 
 
 async def test_a_market_without_rates_does_not_start(database: Database) -> None:
-    azores = read_market("Atlantic/Azores,EUR,es")
-    with pytest.raises(StartupError, match="Atlantic/Azores"):
-        await start_up.look_at_market(database, azores)
+    cape_verde = read_market("Atlantic/Cape_Verde,EUR,es")
+    with pytest.raises(StartupError, match="Atlantic/Cape_Verde"):
+        await start_up.look_at_market(database, cape_verde)
 
-    added = Market("PT-20", "Azores", "PT", ["95", "96", "97"], "Atlantic/Azores", "EUR", 0,
+    added = Market("CV", "Cape Verde", "CV", [], "Atlantic/Cape_Verde", "EUR", 0,
                    buyer_tax_id=False, documents_kept_years=10)  # fmt: skip
     await TaxRates(database).add_market(added)
-    with pytest.raises(StartupError, match="PT-20 has no tax rate for: service, subscription"):
-        await start_up.look_at_market(database, azores)
+    with pytest.raises(StartupError, match="CV has no tax rate for: service, subscription"):
+        await start_up.look_at_market(database, cape_verde)
 
     for text, code in (("Atlantic/Canary,EUR,es", "ES-CN"), ("Europe/Madrid,EUR,es,PT", "PT")):
         assert await start_up.look_at_market(database, read_market(text)) == code
+
+
+@pytest.mark.parametrize(
+    ("country", "postcode"),
+    [("FR", "75001"), ("US", "10001"), ("ES", "51001"), ("ES", "52001"), ("PT", "9000-001"),
+     ("PT", "9500-150")],
+)  # fmt: skip
+async def test_an_address_without_a_tax_table_falls_under_nobodys_rates(
+    database: Database, country: str, postcode: str
+) -> None:
+    customers, buyer = Customers(database), new_id()
+    await customers.add(buyer, name="Ana", email="ana@example.com", language="es")
+    assert await customers.buyer(buyer)
+
+    await database.fetch(ADDRESS, buyer, postcode, country)
+    with pytest.raises(NoTaxTableError, match=f"{country}, postcode {postcode}") as refused:
+        await customers.buyer(buyer)
+    rate = await TaxRates(database).of_customer(buyer, Goods.SERVICE)
+    await database.fetch(
+        "update billing_details set country = 'PT', postcode = '8000-075' where customer = $1",
+        buyer,
+    )
+
+    assert "./caas taxes add-market" in refused.value.sentence
+    assert rate is None
+    assert await customers.buyer(buyer)
+
+
+async def test_a_market_that_operations_wrote_sells_where_ours_has_no_rates(
+    database: Database,
+) -> None:
+    rates = TaxRates(database)
+    await rates.add_market(Market("ES-ZZ", "Ceuta", "ES", ["51"], "Africa/Ceuta", "EUR", 0,
+                                  buyer_tax_id=True, documents_kept_years=6))  # fmt: skip
+    customers, buyer = Customers(database), new_id()
+    await customers.add(buyer, name="Ana", email="ana@example.com", language="es")
+    await database.fetch(ADDRESS, buyer, "51001", "ES")
+    for goods in Goods:
+        with pytest.raises(NoTaxTableError):
+            await customers.buyer(buyer)
+        await rates.change(TaxRate(market="ES-ZZ", goods=goods, first_day=date(2020, 1, 1),
+            category=TaxCategory.IPSI, basis_points=1000, name="IPSI"))  # fmt: skip
+
+    rate = await rates.of_customer(buyer, Goods.SERVICE)
+
+    assert await customers.buyer(buyer)
+    assert rate is not None
+    assert (rate.market, rate.basis_points) == ("ES-ZZ", 1000)
+
+
+async def test_a_month_of_somebody_who_moved_away_is_a_case_and_no_invoice(
+    database: Database, house: SubscriptionHouse
+) -> None:
+    since = datetime(2031, 5, 5, tzinfo=UTC)
+    pasts = [Past(activated_at=since) for _ in range(3)]
+    stays, moved, left = sorted(pasts, key=lambda past: past.id)
+    await put(database, pasts)
+    await database.fetch(ADDRESS, moved.id, "75001", "FR")
+    await set_clock(database, datetime(2032, 3, 1, 12, tzinfo=MADRID))
+
+    await house.billing.run_month(Month.parse("2032-02"))
+
+    numbers = [
+        one.number for it in (stays, left) for one in await house.invoices.listed(subject=it.id)
+    ]
+    assert numbers == [1, 2]
+    assert await house.invoices.listed(subject=moved.id) == []
+    (case,) = await house.books.cases.listed(subject=moved.id)
+    assert case.kind == "month_without_tax_table"
+    assert await broken_laws(database) == set()
 
 
 async def test_a_month_falls_under_the_rate_of_its_last_day_where_its_customer_is(

@@ -35,6 +35,7 @@ from caas.rules.mes_vencido import Month
 BILL_MONTH: Final = "bill_month"
 TOO_LARGE: Final = "month_too_large"
 NOT_INVOICED: Final = "month_not_invoiced"
+NO_TAX_TABLE: Final = "month_without_tax_table"
 ERROR_CHARS_MAX: Final = 300
 INVOICED_AT_ONCE: Final = 5000
 CHARGED_AT_ONCE: Final = 2000
@@ -150,7 +151,7 @@ class Billing:
         while True:
             try:
                 async with connection.transaction():
-                    after, unfit = await self._runs.invoice_batch(
+                    after, unfit, untaxed = await self._runs.invoice_batch(
                         run, terms, rows_max=rows_max, within=connection
                     )
             except CANNOT_BE_WRITTEN as error:
@@ -160,6 +161,8 @@ class Billing:
                 continue
             for subscription in unfit:
                 await self._say_too_large(subscription, month, connection)
+            for subscription in untaxed:
+                await self._say_untaxed(subscription, month, connection)
             return after
 
     async def _pass_over(
@@ -191,6 +194,16 @@ class Billing:
             f"The use recorded of a subscription for {month} comes to more than a payment may be, "
             "or to less than nothing; only its fee is billed. Take back what was recorded wrongly; "
             "what is left is billed with the next month.",
+            within=connection,
+        )
+
+    async def _say_untaxed(self, subscription: UUID, month: Month, connection: Connection) -> None:
+        await self._notifications.alert(
+            NO_TAX_TABLE,
+            subscription,
+            f"A subscription has no invoice for {month}: its customer's billing address is in no "
+            "market with a table of tax rates. Add the market with './caas taxes add-market' and "
+            "its rates with './caas taxes change', or end the subscription.",
             within=connection,
         )
 

@@ -96,22 +96,26 @@ with batch as materialized (
     from counted c left join used u
       on u.id = c.id and not exists (select from unfit x where x.id = c.id)
    where c.days > 0 and c.monthly_fee > 0 or u.id is not null
+), placed as materialized (
+  select c.*, b.customer is not null as has_address,
+         case when b.customer is not null then market_of_address(b.country, b.postcode)
+              else (select s.market from tax_settings s) end as market
+    from charged c left join billing_details b on b.customer = c.customer where c.gross <= $11
+), rated as materialized (
+  select p.*, r.id as tax_rate, r.basis_points
+    from placed p left join tax_rates r on r.market = p.market and r.goods = 'subscription'
+     and r.valid @> p.supplied_on
 ), numbered as materialized (
-  select c.*, row_number() over (order by c.id) as i from charged c where c.gross <= $11
+  select r.*, row_number() over (order by r.id) as i from rated r where r.tax_rate is not null
 ), taxed as materialized (
-  select n.*, sale.market, r.id as tax_rate, r.basis_points, c.language,
+  select n.*, c.language,
          coalesce(v.names->>c.language, v.name) as service_name,
-         b.customer is null and n.gross <= m.simplified_up_to as simplified,
-         case when b.customer is not null then buyer_of(n.customer)
+         not n.has_address and n.gross <= m.simplified_up_to as simplified,
+         case when n.has_address then buyer_of(n.customer)
               when c.name is not null then jsonb_build_object('name', c.name) end as buyer
     from numbered n left join customers c on c.id = n.customer
     left join services v on v.code = n.service
-    left join billing_details b on b.customer = n.customer
-    cross join lateral (select coalesce(market_of_address(b.country, b.postcode),
-      (select s.market from tax_settings s)) as market) sale
-    left join markets m on m.code = sale.market
-    left join tax_rates r on r.market = sale.market and r.goods = 'subscription'
-     and r.valid @> n.supplied_on
+    left join markets m on m.code = n.market
 ), issued as materialized (
   select n.id, n.customer, n.vin, n.service, n.service_name, n.currency, n.lines,
          n.gross::bigint as gross, tax_in(n.gross::bigint, n.basis_points) as iva,
@@ -145,7 +149,8 @@ with batch as materialized (
 )
 select (select count(*) from batch) as seen, (select max(id::text)::uuid from batch) as last,
        (select count(*) from issued) as issued,
-       (select array_agg(id) from unfit) as unfit
+       (select array_agg(id) from unfit) as unfit,
+       (select array_agg(id) from rated where tax_rate is null) as untaxed
 """
 NEXT: Final = """
 select id from subscriptions where $1::uuid is null or id > $1 order by id limit 1
@@ -254,11 +259,12 @@ class BillingRuns:
 
     async def invoice_batch(
         self, run: BillingRun, terms: Terms, *, rows_max: int, within: Connection
-    ) -> tuple[BillingRun, list[UUID]]:
+    ) -> tuple[BillingRun, list[UUID], list[UUID]]:
         """Issue the invoices of the next subscriptions; return the run as it is then.
 
         The ids are of subscriptions whose use comes to more than a payment may be, or to less than
-        nothing: it is not billed, only the fee is.
+        nothing: it is not billed, only the fee is. Then of those whose customer is where we have no
+        tax rate: nothing of them is billed.
         """
         first = await within.fetchval(LOCK_SERIES, terms.series)
         await within.execute(HOLD_OFF_CHANGES)
@@ -284,7 +290,7 @@ class BillingRuns:
             ADVANCE, run.month, terms.series, batch["issued"], batch["last"], batch["seen"]
         )
         assert after is not None, "the run is locked and there"
-        return _run(after), batch["unfit"] or []
+        return _run(after), batch["unfit"] or [], batch["untaxed"] or []
 
     async def pass_over(
         self, run: BillingRun, terms: Terms, *, within: Connection

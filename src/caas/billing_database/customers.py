@@ -21,7 +21,11 @@ insert into customers (id, name, email, language, dealership, created_at)
 values ($1, $2, $3, $4, $5, db_now())
 returning id, name, email, language, created_at, erased_at
 """
-COLUMNS: Final = "select id, name, email, language, created_at, erased_at from customers"
+COLUMNS: Final = """
+select id, name, email, language, created_at, erased_at,
+       address_without_tax_table(id) as untaxed_address
+  from customers
+"""
 ONE: Final = f"{COLUMNS} where id = $1"
 SEVERAL: Final = f"{COLUMNS} where id = any ($1)"
 ADD_LINK: Final = """
@@ -47,9 +51,18 @@ class CustomerErasedError(ConflictError):
     code = "customer_erased"
 
 
+class NoTaxTableError(ConflictError):
+    """Nothing is sold to an address whose tax rates we do not have."""
+
+    code = "no_tax_table"
+
+
 @dataclass(frozen=True, slots=True)
 class Customer:
-    """A customer; without name and email once erased."""
+    """A customer; without name and email once erased.
+
+    `untaxed_address` is the country and postcode of one whose address has no tax rates here.
+    """
 
     id: UUID
     name: str | None
@@ -57,6 +70,7 @@ class Customer:
     language: str
     created_at: datetime
     erased_at: datetime | None
+    untaxed_address: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +126,19 @@ class Customers:
         Raises:
             CustomerNotFoundError: no customer has this id.
             CustomerErasedError: not any more.
+            NoTaxTableError: we have no tax rates where they are.
         """
         customer = await self.get(customer_id, within=within)
         if customer.erased_at is not None:
             raise CustomerErasedError(customer=str(customer_id))
+        if customer.untaxed_address is not None:
+            raise NoTaxTableError(
+                f"The billing address of customer {customer_id} is in {customer.untaxed_address}, "
+                "and there is no table of tax rates for it, so nothing can be sold there. "
+                "Operations add the market with './caas taxes add-market' and its rates with "
+                "'./caas taxes change'.",
+                address=customer.untaxed_address,
+            )
         return customer
 
     async def is_erased(self, customer_id: UUID) -> bool:

@@ -37,8 +37,9 @@ async def write_markets(connection: Connection) -> None:
             market["zone"], market["currency"], market["simplified_up_to"],
             market.get("buyer_tax_id", False), market["documents_kept_years"],
         )  # fmt: skip
-        rows = [row for rate in market["rates"] for row in _rows(rate)]
-        await connection.execute(ADD_RATES, code, *map(list, zip(*rows, strict=True)))
+        rows = [row for rate in market.get("rates", []) for row in _rows(rate)]
+        if rows:
+            await connection.execute(ADD_RATES, code, *map(list, zip(*rows, strict=True)))
 
 
 def _rows(

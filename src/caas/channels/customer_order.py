@@ -12,6 +12,7 @@ from typing import Final
 from uuid import UUID
 
 from caas.billing_database.billing_details import BillingDetailsRequiredError
+from caas.billing_database.customers import NoTaxTableError
 from caas.billing_database.orders import Order
 from caas.channels.buyer_fields import is_filled, known_buyer, put_buyer, typed
 from caas.channels.customer_services import entitlements_of
@@ -70,7 +71,7 @@ async def final_payment(channels: Channels, visit: Visit) -> Reply:
 
     try:
         return await once(channels, visit, work)
-    except BillingDetailsRequiredError as refusal:
+    except (BillingDetailsRequiredError, NoTaxTableError) as refusal:
         view = await order_view(channels, order)
         return await _final_page(channels, visit, view, refused=True, refusal=refusal)
 

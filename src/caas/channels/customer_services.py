@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from caas.billing_database.billing_details import BillingDetailsRequiredError
+from caas.billing_database.customers import NoTaxTableError
 from caas.billing_database.orders import Order
 from caas.billing_database.services import Service
 from caas.channels.acting import told
@@ -127,7 +128,7 @@ async def buy(channels: Channels, visit: Visit) -> Reply:
 
     try:
         return await pays_once(channels, visit, ordered)
-    except BillingDetailsRequiredError as refusal:
+    except (BillingDetailsRequiredError, NoTaxTableError) as refusal:
         return see_other(f"{BILLING_DETAILS}?refused={refusal.code}")
     except IN_THE_WAY as refusal:
         return see_other(f"/services/{offer.code}?vin={vin}&refused={refusal.code}")

@@ -13,6 +13,7 @@ from typing import Final
 from uuid import UUID
 
 from caas.billing_database.billing_details import BillingDetailsRequiredError
+from caas.billing_database.customers import NoTaxTableError
 from caas.billing_database.invoices import Invoice, InvoiceRows
 from caas.billing_database.payment_methods import PaymentMethods, UsedMethod
 from caas.billing_database.services import Service
@@ -130,7 +131,7 @@ async def subscribe(channels: Channels, visit: Visit) -> Reply:
 
     try:
         return await once(channels, visit, work)
-    except BillingDetailsRequiredError as refusal:
+    except (BillingDetailsRequiredError, NoTaxTableError) as refusal:
         return see_other(f"{BILLING_DETAILS}?refused={refusal.code}")
     except IN_THE_WAY as refusal:
         return see_other(f"/subscribe/{offer.code}?vin={vin}&refused={refusal.code}")

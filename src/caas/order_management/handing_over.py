@@ -76,6 +76,7 @@ class HandingOver:
             VehicleNotReadyError: there is nothing to pay for yet; NotDueError: not any more.
             NotTheSumDueError: another amount, currency or customer.
             BillingDetailsRequiredError: its invoice could not name its buyer.
+            NoTaxTableError: we have no tax rates where its buyer is.
         """
         order = await self._books.orders.get_locked(order_id, within=within)
         match order.state:
@@ -98,6 +99,7 @@ class HandingOver:
         )
 
     async def _check_buyer(self, order: Order, *, within: Connection) -> None:
+        await self._books.customers.buyer(order.customer, within=within)
         missing = await self.lacking_of_buyer(order, within=within)
         if missing:
             raise buyer_unknown(order.customer, missing)

@@ -422,6 +422,14 @@ begin
   return null;
 end $$;
 
+CREATE FUNCTION caas.claimed_by(p_discrepancy uuid) RETURNS bigint
+    LANGUAGE sql STABLE
+    AS $$
+  select coalesce(sum(case when e.debit = 'gateway_claims' then e.amount else -e.amount end), 0)::bigint
+    from discrepancy_entries e
+   where e.discrepancy_id = p_discrepancy and 'gateway_claims' in (e.debit, e.credit)
+$$;
+
 CREATE FUNCTION caas.clear_customer(p_customer uuid) RETURNS void
     LANGUAGE sql SECURITY DEFINER
     SET search_path TO 'caas', 'pg_temp'
@@ -3766,6 +3774,29 @@ CREATE TABLE caas.gateway_calls (
     CONSTRAINT gateway_calls_took_ms_check CHECK ((took_ms >= 0))
 );
 
+CREATE TABLE caas.gateway_claim_entries (
+    id bigint NOT NULL,
+    discrepancy_id uuid NOT NULL,
+    seq integer NOT NULL,
+    debit text NOT NULL,
+    credit text NOT NULL,
+    amount bigint NOT NULL,
+    currency text NOT NULL,
+    at timestamp with time zone NOT NULL,
+    CONSTRAINT gateway_claim_entries_amount_check CHECK ((amount > 0)),
+    CONSTRAINT gateway_claim_entries_check CHECK ((debit <> credit)),
+    CONSTRAINT gateway_claim_entries_check1 CHECK ((('gateway_claims'::text = debit) OR ('gateway_claims'::text = credit)))
+);
+
+ALTER TABLE caas.gateway_claim_entries ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME caas.gateway_claim_entries_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 CREATE TABLE caas.gateway_claim_events (
     discrepancy_id uuid NOT NULL,
     seq integer NOT NULL,
@@ -4116,7 +4147,25 @@ UNION ALL
     (- discrepancy_entries.amount) AS amount,
     discrepancy_entries.currency,
     discrepancy_entries.at
-   FROM caas.discrepancy_entries;
+   FROM caas.discrepancy_entries
+UNION ALL
+ SELECT gateway_claim_entries.id,
+    NULL::uuid AS payment_id,
+    NULL::integer AS seq,
+    gateway_claim_entries.debit AS account,
+    gateway_claim_entries.amount,
+    gateway_claim_entries.currency,
+    gateway_claim_entries.at
+   FROM caas.gateway_claim_entries
+UNION ALL
+ SELECT gateway_claim_entries.id,
+    NULL::uuid AS payment_id,
+    NULL::integer AS seq,
+    gateway_claim_entries.credit AS account,
+    (- gateway_claim_entries.amount) AS amount,
+    gateway_claim_entries.currency,
+    gateway_claim_entries.at
+   FROM caas.gateway_claim_entries;
 
 CREATE TABLE caas.legal_arrows (
     event text NOT NULL,
@@ -4664,6 +4713,12 @@ ALTER TABLE ONLY caas.fee_terms
 ALTER TABLE ONLY caas.gateway_calls
     ADD CONSTRAINT gateway_calls_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY caas.gateway_claim_entries
+    ADD CONSTRAINT gateway_claim_entries_discrepancy_id_seq_key UNIQUE (discrepancy_id, seq);
+
+ALTER TABLE ONLY caas.gateway_claim_entries
+    ADD CONSTRAINT gateway_claim_entries_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY caas.gateway_claim_events
     ADD CONSTRAINT gateway_claim_events_pkey PRIMARY KEY (discrepancy_id, seq);
 
@@ -5152,6 +5207,10 @@ ALTER TABLE caas.fee_terms ENABLE ALWAYS TRIGGER append_only;
 CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON caas.gateway_calls FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
 
 ALTER TABLE caas.gateway_calls ENABLE ALWAYS TRIGGER append_only;
+
+CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON caas.gateway_claim_entries FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
+
+ALTER TABLE caas.gateway_claim_entries ENABLE ALWAYS TRIGGER append_only;
 
 CREATE TRIGGER append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON caas.gateway_claim_events FOR EACH STATEMENT EXECUTE FUNCTION caas.refuse_change();
 
@@ -5841,6 +5900,10 @@ CREATE TRIGGER stands_on_accounts AFTER INSERT ON caas.discrepancy_entries REFER
 
 ALTER TABLE caas.discrepancy_entries ENABLE ALWAYS TRIGGER stands_on_accounts;
 
+CREATE TRIGGER stands_on_accounts AFTER INSERT ON caas.gateway_claim_entries REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.check_accounts_of_entries();
+
+ALTER TABLE caas.gateway_claim_entries ENABLE ALWAYS TRIGGER stands_on_accounts;
+
 CREATE TRIGGER stands_on_accounts AFTER INSERT ON caas.ledger_entries REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.check_accounts_of_entries();
 
 ALTER TABLE caas.ledger_entries ENABLE ALWAYS TRIGGER stands_on_accounts;
@@ -5988,6 +6051,9 @@ ALTER TABLE ONLY caas.documents_due
 
 ALTER TABLE ONLY caas.entitlement_terms
     ADD CONSTRAINT entitlement_terms_entitlement_fkey FOREIGN KEY (entitlement) REFERENCES caas.entitlements(id);
+
+ALTER TABLE ONLY caas.gateway_claim_entries
+    ADD CONSTRAINT gateway_claim_entries_discrepancy_id_fkey FOREIGN KEY (discrepancy_id) REFERENCES caas.gateway_claims(discrepancy_id);
 
 ALTER TABLE ONLY caas.gateway_claim_events
     ADD CONSTRAINT gateway_claim_events_discrepancy_id_fkey FOREIGN KEY (discrepancy_id) REFERENCES caas.gateway_claims(discrepancy_id) DEFERRABLE INITIALLY DEFERRED;
@@ -6138,6 +6204,8 @@ GRANT ALL ON FUNCTION caas.check_seal() TO caas_app;
 GRANT ALL ON FUNCTION caas.check_series() TO caas_app;
 
 GRANT ALL ON FUNCTION caas.check_whose() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.claimed_by(p_discrepancy uuid) TO caas_app;
 
 GRANT ALL ON FUNCTION caas.clear_customer(p_customer uuid) TO caas_app;
 
@@ -6598,6 +6666,10 @@ GRANT SELECT,INSERT,UPDATE ON TABLE caas.event_subscriptions TO caas_app;
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.fee_terms TO caas_app;
 
 GRANT SELECT,INSERT ON TABLE caas.gateway_calls TO caas_app;
+
+GRANT SELECT,INSERT ON TABLE caas.gateway_claim_entries TO caas_app;
+
+GRANT USAGE ON SEQUENCE caas.gateway_claim_entries_id_seq TO caas_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.gateway_claim_events TO caas_app;
 

@@ -2,14 +2,29 @@
 
 import pytest
 
+from caas.billing_database import self_check
+from caas.billing_database.connection import Database
+from caas.billing_database.gateway_claims import ClaimPostedError, LineAwaitedError
 from caas.dual_control import SamePersonError
-from caas.payment_processing.reconciliation.bulk import BulkRule, ReceiptRefusedError
+from caas.payment_processing.reconciliation.bulk import (
+    BulkRule,
+    ClaimStatus,
+    LossNeedsTwoError,
+    ReceiptRefusedError,
+)
 from caas.rules.discrepancies import DiscrepancyKind as Kind
 from caas.rules.discrepancies import Resolution
 from tests.people import employed
 from tests.reconciliation.office import Office
 
 STRANGERS = BulkRule(kind=Kind.MISSING_IN_BOOK, currency="EUR")
+
+
+ENDINGS: tuple[ClaimStatus, ...] = ("paid", "refused")
+
+
+async def broken_laws(database: Database) -> set[str]:
+    return {found.law.name for found in await self_check.self_check(database) if found.broken}
 
 
 async def strangers(office: Office, *amounts: int) -> None:
@@ -102,3 +117,74 @@ async def test_reopening_ends_the_claim(office: Office) -> None:
 
     [claim] = await office.room.bulk.claims()
     assert claim.status == "refused"
+
+
+async def test_a_paid_claim_moves_to_the_line_that_brings_it(office: Office) -> None:
+    await strangers(office, 100)
+    claimed = await office.resolved(Resolution.CLAIM_FROM_GATEWAY)
+    owed, unexplained = await office.balance("gateway_claims"), await office.balance(
+        "unexplained_funds"
+    )  # fmt: skip
+    claims = office.room.bulk
+    before = await broken_laws(office.house.database)
+    await office.room.seal(office.today, by="Ana")
+
+    await claims.claim_step(claimed.id, "paid", receipt="CASE-7", note="Came.", by="Ana")
+
+    assert (owed, await office.balance("gateway_claims"), before) == (-100, 0, set())
+    assert await office.balance("unexplained_funds") == unexplained + owed
+    assert await broken_laws(office.house.database) == set()
+
+
+async def test_a_refused_claim_is_a_loss_and_a_large_one_needs_two_people(office: Office) -> None:
+    await strangers(office, 100, 60_000)
+    small, large = sorted(await office.found(unresolved=True), key=lambda it: it.amount)
+    ana, luis = [await employed(office.house.database, name) for name in ("ana", "luis")]
+    for found in (small, large):
+        await office.room.investigation.resolve(
+            found.id, resolution=Resolution.CLAIM_FROM_GATEWAY, note="Theirs.", by=ana
+        )
+    await office.room.investigation.approve(large.id, by=luis)
+
+    await office.room.bulk.claim_step(small.id, "refused", receipt=None, note="No.", by="Ana")
+    with pytest.raises(ClaimPostedError):
+        await office.room.investigation.reopen(small.id, note="Once more.", by="Luis")
+    with pytest.raises(LossNeedsTwoError):
+        await office.room.bulk.claim_step(large.id, "refused", receipt=None, note="No.", by="Ana")
+
+    assert await office.balance("gateway_claims") == -60_000
+    assert await office.balance("risk_loss:missing_in_book") == -100
+    assert await broken_laws(office.house.database) == set()
+
+
+async def test_a_claim_whose_line_is_awaited_ends_with_its_line(office: Office) -> None:
+    payment = await office.capturing()
+    await office.a_settlement_is_late()
+    claimed = await office.resolved(Resolution.CLAIM_FROM_GATEWAY)
+    claims = office.room.bulk
+    for status in ENDINGS:
+        with pytest.raises(LineAwaitedError):
+            await claims.claim_step(claimed.id, status, receipt="C-7", note="Came.", by="Ana")
+
+    await office.line(payment)
+    await office.closed()
+
+    [claim] = await claims.claims()
+    assert claim.status == "paid"
+    assert await office.balance("gateway_claims") == 0
+    assert await office.balance("unexplained_funds") == 0
+    assert await broken_laws(office.house.database) == set()
+
+
+async def test_a_claim_given_up_for_a_loss_leaves_nothing_owed(office: Office) -> None:
+    await office.bought()
+    await office.a_settlement_is_late()
+    await office.resolved(Resolution.CLAIM_FROM_GATEWAY)
+    await office.resolved(Resolution.ACCEPT_LOSS)
+
+    [claim] = await office.room.bulk.claims()
+    assert claim.status == "refused"
+    assert await office.balance("gateway_claims") == 0
+    assert await office.balance("gateway_receivable") == 0
+    assert await office.balance("risk_loss:settlement_failed") == 1299
+    assert await broken_laws(office.house.database) == set()

@@ -1,7 +1,10 @@
 """Claims on the provider as rows: filed by a decision, then what became of them, with a receipt.
 
+A claim that ends is posted (record 153): paid, to the funds that wait for the line which brings the
+money; refused, to the losses.
+
 Rules a change must keep: a claim changes only with its event, in the same statement; what is paid
-or refused is ended.
+or refused is ended, and leaves nothing on the account of claims.
 """
 
 from dataclasses import dataclass
@@ -12,6 +15,7 @@ from zoneinfo import ZoneInfo
 
 from caas.billing_database.connection import Connection, Database, Row
 from caas.errors import ConflictError, NotFoundError
+from caas.rules.postings import GATEWAY_CLAIMS, UNEXPLAINED_FUNDS, risk_loss
 
 ROWS_MAX: Final = 200
 DUE_DAYS: Final = 10
@@ -45,6 +49,26 @@ with claim as (
 insert into gateway_claim_events (discrepancy_id, seq, status, by, note, receipt, at)
 select discrepancy_id, version, $2, $4, $5, receipt, updated_at from claim returning seq
 """
+BROUGHT: Final = """
+with claim as (
+  update gateway_claims set status = 'paid', version = version + 1, updated_at = db_now(),
+         receipt = coalesce(receipt, $2)
+   where discrepancy_id = $1 and status not in ('paid', 'refused')
+  returning discrepancy_id, version, receipt, updated_at
+)
+insert into gateway_claim_events (discrepancy_id, seq, status, by, note, receipt, at)
+select discrepancy_id, version, 'paid', 'reconciliation', 'Its line came.', receipt, updated_at
+  from claim
+"""
+SUBJECT: Final = "select status, kind from discrepancies where id = $1 for share"
+POST: Final = """
+insert into gateway_claim_entries (discrepancy_id, seq, debit, credit, amount, currency, at)
+select c.discrepancy_id, c.version, case when b.owed > 0 then $2 else $3 end,
+       case when b.owed > 0 then $3 else $2 end, abs(b.owed), c.currency, c.updated_at
+  from gateway_claims c cross join lateral (select claimed_by(c.discrepancy_id) as owed) b
+ where c.discrepancy_id = $1 and b.owed <> 0
+"""
+IS_POSTED: Final = "select from gateway_claim_entries where discrepancy_id = $1 limit 1"
 ONE: Final = f"select {COLUMNS} from gateway_claims c where c.discrepancy_id = $1"
 LISTED: Final = f"""
 select {COLUMNS} from gateway_claims c
@@ -64,6 +88,21 @@ class ClaimEndedError(ConflictError):
     """The claim is paid or refused; nothing of it changes any more."""
 
     code = "claim_ended"
+
+
+class LineAwaitedError(ConflictError):
+    """The line of this payment is awaited: if it comes, it brings the money and ends the claim.
+
+    If it never comes, decide the discrepancy anew, with accept_loss.
+    """
+
+    code = "line_awaited"
+
+
+class ClaimPostedError(ConflictError):
+    """The claim is paid or refused, and that is in the ledger; its decision stands."""
+
+    code = "claim_posted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +135,13 @@ class GatewayClaims:
         await within.execute(FILE, discrepancy_id, by, note, self._zone)
 
     async def end(self, discrepancy_id: UUID, *, by: str, note: str, within: Connection) -> None:
-        """End a claim, if there is one, because its discrepancy is decided anew."""
+        """End a claim, if there is one, because its discrepancy is decided anew.
+
+        Raises:
+            ClaimPostedError: it has ended already, and its money is posted.
+        """
+        if await within.fetchrow(IS_POSTED, discrepancy_id) is not None:
+            raise ClaimPostedError
         await within.execute(STEP, discrepancy_id, "refused", None, by, note)
 
     async def step(
@@ -106,11 +151,24 @@ class GatewayClaims:
 
         Raises:
             ClaimNotFoundError, ClaimEndedError: there is none, or nothing changes any more.
+            LineAwaitedError: its line would bring the same money once more.
         """
+
+        async def together(connection: Connection) -> None:
+            subject = await connection.fetchrow(SUBJECT, discrepancy_id)
+            assert subject is not None, "a claim is about a discrepancy"
+            rows = await connection.fetch(STEP, discrepancy_id, status, receipt, by, note)
+            if not rows:
+                raise ClaimEndedError(status=claim.status)
+            if status not in ENDED:
+                return
+            if subject["status"] != "resolved":
+                raise LineAwaitedError
+            account = UNEXPLAINED_FUNDS if status == "paid" else risk_loss(subject["kind"])
+            await connection.execute(POST, discrepancy_id, account, GATEWAY_CLAIMS)
+
         claim = await self.get(discrepancy_id)
-        rows = await self._database.fetch(STEP, discrepancy_id, status, receipt, by, note)
-        if not rows:
-            raise ClaimEndedError(status=claim.status)
+        await self._database.in_transaction(together)
         return await self.get(discrepancy_id)
 
     async def get(self, discrepancy_id: UUID) -> GatewayClaim:
@@ -130,6 +188,11 @@ class GatewayClaims:
         """Return claims, the soonest due first."""
         rows = await self._database.fetch(LISTED, gateway, status, open_only)
         return [_claim(row) for row in rows]
+
+
+async def brought_by_its_line(discrepancy_id: UUID, line: str, *, within: Connection) -> None:
+    """End the claim of a discrepancy, if there is one, because its line came after all."""
+    await within.execute(BROUGHT, discrepancy_id, line)
 
 
 def _claim(row: Row) -> GatewayClaim:

@@ -41,6 +41,7 @@ HISTORY: Final = (
     HistoryTable("entitlement_changes", "at"),
     HistoryTable("fee_terms", "kept_at", ("gateway", "method", "kind", "valid_from", "kept_at")),
     HistoryTable("gateway_calls", "asked_at"),
+    HistoryTable("gateway_claim_entries", "at"),
     HistoryTable("gateway_claim_events", "at", ("discrepancy_id", "seq")),
     HistoryTable("identified_lines", "at", ("report_id", "line_no")),
     HistoryTable("invoices", "issued_at"),

@@ -89,7 +89,9 @@ MONEY: Final[tuple[tuple[str, str, str], ...]] = (
             select used.name from (
               select debit as name from ledger_entries union select credit from ledger_entries
               union select debit from discrepancy_entries
-              union select credit from discrepancy_entries) used
+              union select credit from discrepancy_entries
+              union select debit from gateway_claim_entries
+              union select credit from gateway_claim_entries) used
              where not exists (select from ledger_accounts a where a.name = used.name)""",
     ),
     (

@@ -78,6 +78,23 @@ RECONCILIATION: Final[tuple[tuple[str, str, str], ...]] = (
                    l.reference)""",
     ),
     (
+        "claims_are_what_the_provider_owes",
+        "On the account of claims stands what open claims are about, and nothing of ended ones.",
+        """select coalesce(b.discrepancy_id, c.discrepancy_id)
+             from (select discrepancy_id,
+                          sum(case when debit = 'gateway_claims' then amount else -amount end)
+                            as owed
+                     from (select discrepancy_id, debit, credit, amount from discrepancy_entries
+                           union all
+                           select discrepancy_id, debit, credit, amount
+                             from gateway_claim_entries) e
+                    where 'gateway_claims' in (debit, credit) group by 1) b
+             full join gateway_claims c on c.discrepancy_id = b.discrepancy_id
+            where case when coalesce(c.status, 'paid') in ('paid', 'refused')
+                       then coalesce(b.owed, 0) <> 0
+                       else c.amount > 0 and coalesce(b.owed, 0) = 0 end""",
+    ),
+    (
         "decisions_are_as_proposed",
         "A decision about a discrepancy is what its steps say was proposed, and then decided.",
         """select r.id from discrepancy_resolutions r

@@ -196,6 +196,7 @@ BEHIND_DOORS = (
 APPEND_ONLY = (
     "delivery_evidence, webhook_inbox, ota_commands, settlement_lines, "
     "identified_lines, discrepancy_events, discrepancy_entries, discrepancy_evidence, "
+    "gateway_claim_entries, "
     "gateway_calls, audit_events, history_heads, history_leaves"
 )
 

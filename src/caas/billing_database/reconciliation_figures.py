@@ -52,6 +52,12 @@ select cause, currency, sum(amount)::bigint as amount
          where at >= $1 and at < $2 and debit like 'risk\\_loss:%'
         union all
         select split_part(credit, ':', 2), currency, -amount from discrepancy_entries
+         where at >= $1 and at < $2 and credit like 'risk\\_loss:%'
+        union all
+        select split_part(debit, ':', 2), currency, amount from gateway_claim_entries
+         where at >= $1 and at < $2 and debit like 'risk\\_loss:%'
+        union all
+        select split_part(credit, ':', 2), currency, -amount from gateway_claim_entries
          where at >= $1 and at < $2 and credit like 'risk\\_loss:%') l
  group by 1, 2 having sum(amount) <> 0 order by 1, 2
 """

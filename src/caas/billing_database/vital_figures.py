@@ -43,6 +43,9 @@ select cause, currency, sum(amount)::float8
          where at >= db_now() - interval '1 day' and debit like 'risk\\_loss:%'
         union all
         select split_part(debit, ':', 2), currency, amount from discrepancy_entries
+         where at >= db_now() - interval '1 day' and debit like 'risk\\_loss:%'
+        union all
+        select split_part(debit, ':', 2), currency, amount from gateway_claim_entries
          where at >= db_now() - interval '1 day' and debit like 'risk\\_loss:%') l
  group by 1, 2
 """

@@ -21,11 +21,11 @@ from caas.billing_database.free_text import refuse_identifying
 from caas.billing_database.gateway_claims import GatewayClaim, GatewayClaims
 from caas.billing_database.identifiers import new_id
 from caas.dual_control import checked_note
-from caas.errors import RefusedError
+from caas.errors import ConflictError, RefusedError
 from caas.payment_processing.reconciliation.investigation import InBulk, Investigation
 from caas.payment_processing.reconciliation.refusals import ResolutionNotAllowedError
 from caas.rules.card_numbers import contains_card_number
-from caas.rules.discrepancies import DiscrepancyKind, Resolution, needs_second_approver
+from caas.rules.discrepancies import DiscrepancyKind, Resolution, is_large, needs_second_approver
 from caas.rules.money import Money
 
 BULK_MAX: Final = 1_000
@@ -44,6 +44,15 @@ class ReceiptRefusedError(RefusedError):
     """A claim that was sent has the provider's receipt: 1 to 200 characters, no card number."""
 
     code = "receipt_refused"
+
+
+class LossNeedsTwoError(ConflictError):
+    """A loss above the limit needs two people, and a claim's step is one person's.
+
+    Reopen the discrepancy, which ends the claim, and decide accept_loss.
+    """
+
+    code = "loss_needs_two"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,6 +169,8 @@ class Bulk:
         Raises:
             ReceiptRefusedError: it was sent, accepted or paid, and has no receipt.
             ClaimNotFoundError, ClaimEndedError: there is none, or nothing changes any more.
+            LossNeedsTwoError: refused, it is a loss that one person may not accept.
+            LineAwaitedError: it ends with the line of its payment.
         """
         claim = await self._claims.get(discrepancy_id)
         known = receipt or claim.receipt
@@ -168,6 +179,8 @@ class Bulk:
         ):
             raise ReceiptRefusedError
         refuse_identifying(receipt)
+        if status == "refused" and is_large(Money(claim.amount, claim.currency)):
+            raise LossNeedsTwoError
         return await self._claims.step(
             discrepancy_id, status, receipt=receipt, by=by, note=checked_note(note)
         )

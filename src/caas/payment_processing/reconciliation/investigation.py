@@ -285,6 +285,9 @@ class Investigation:
         subject = await self._subject(found, within=within)
         refuse_not_offered(found, proposed.resolution, offered(subject))
         decided = plan(subject, proposed.resolution)
+        posted = still_posted(await self._discrepancies.entries(found.id, within=within))
+        if posted:
+            await self._claims.end(found.id, by=by.name, note=proposed.note, within=within)
         step = Step(
             event="resolved" if decided.ends else "approved",
             status="resolved" if decided.ends else "waiting",
@@ -292,7 +295,7 @@ class Investigation:
             facts={"resolution": proposed.resolution.value},
             resolution=proposed.resolution.value,
             due_on=None if decided.ends else _later(found),
-            entries=decided.entries,
+            entries=taken_back(posted) + decided.entries,
             decision=proposed.id,
         )
         await self._discrepancies.step(found.id, step, within=within)

@@ -22,6 +22,7 @@ from uuid import UUID
 from caas.billing_database.books import Books
 from caas.billing_database.connection import Connection
 from caas.billing_database.discrepancies import Discrepancies, Discrepancy, NewDiscrepancy, Step
+from caas.billing_database.gateway_claims import brought_by_its_line
 from caas.billing_database.identifiers import derived_id
 from caas.billing_database.moves import Move
 from caas.billing_database.reconciliation_days import ReconciliationDays
@@ -277,6 +278,7 @@ class Updating:
             entries=taken_back(still_posted(posted)) + entries,
         )
         await self._discrepancies.step(discrepancy.id, step, within=connection)
+        await brought_by_its_line(discrepancy.id, step.facts["line"], within=connection)
 
     async def _close(self, run: Run) -> None:
         """Write down that both directions were compared, and what is missing by now."""

@@ -26,12 +26,25 @@ OWN_CHARS_MIN: Final = 6
 JUDGED_CHARS_MAX: Final = 72
 SCORE_MIN: Final = 3
 """Of zxcvbn's 0 to 4: at least a hundred million guesses."""
+SCORE_MIN_WITH_OUR_WORDS: Final = 4
+"""Ten thousand million guesses, where a part of it is a word or a year that we named to zxcvbn."""
 
 OUR_WORDS: Final = (
     "contraseña", "contrasena", "clave", "bienvenido", "bienvenida", "acceso", "secreto", "coche",
     "vehiculo", "concesionario", "operaciones", "ventas", "españa", "espana",
+    "caas", "carasaservice", "car-as-a-service", "car as a service",
+    "spring", "summer", "autumn", "winter", "primavera", "verano", "otoño", "otono", "invierno",
+    "january", "february", "march", "april", "may", "june", "july", "august", "september",
+    "october", "november", "december", "enero", "febrero", "marzo", "abril", "mayo", "junio",
+    "julio", "agosto", "septiembre", "octubre", "noviembre", "diciembre",
+    "madrid", "barcelona", "valencia", "sevilla", "zaragoza", "málaga", "malaga", "murcia", "palma",
+    "bilbao", "alicante", "córdoba", "cordoba", "valladolid", "vigo", "gijón", "gijon", "granada",
+    "coruña", "coruna", "vitoria", "elche", "oviedo", "santander", "pamplona", "toledo", "salamanca",
 )  # fmt: skip
-"""What people here build passwords on, and no English list has."""
+"""What people here build passwords on: the product, the calendar, the market's large cities."""
+
+YEARS: Final = tuple(str(year) for year in range(1950, 2050))
+"""What they put behind it."""
 
 HASHED_AT_ONCE_MAX: Final = 2
 _BETWEEN_WORDS: Final = re.compile(r"[\W_]+")
@@ -141,8 +154,9 @@ def _is_guessed_soon(password: str, personal: list[str]) -> bool:
     """Say whether zxcvbn, which knows the common passwords and how people vary them, guesses it."""
     from zxcvbn import zxcvbn  # noqa: PLC0415 - its lists take a tenth of a second to load
 
-    judged = zxcvbn(password[:JUDGED_CHARS_MAX], user_inputs=[*personal, *OUR_WORDS])
-    return int(judged["score"]) < SCORE_MIN
+    judged = zxcvbn(password[:JUDGED_CHARS_MAX], user_inputs=[*personal, *OUR_WORDS, *YEARS])
+    ours = any(part.get("dictionary_name") == "user_inputs" for part in judged["sequence"])
+    return int(judged["score"]) < (SCORE_MIN_WITH_OUR_WORDS if ours else SCORE_MIN)
 
 
 def _verify(password_hash: str, password: str) -> bool:

@@ -213,6 +213,13 @@ class _Machine:
         self.supervisor.add(
             Part(name="PostgreSQL", lives=server.lives, start_again=server.start_again)
         )
+        self.supervisor.add(
+            Part(
+                name="The keeper of PostgreSQL",
+                lives=server.is_kept,
+                start_again=server.keep_again,
+            )
+        )
 
     async def start_vehicles(self) -> None:
         self._report("Starting the vehicles' MQTT broker.")

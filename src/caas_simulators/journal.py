@@ -157,9 +157,23 @@ def _opened(path: Path) -> FileIO:
             return file
         file.close()
         time.sleep(IN_USE_PAUSE_SECONDS)
-    raise JournalInUseError(
-        f"{path} is in use by another simulator, which may be stopped: end that one, start again."
-    )
+    holder = _holder(path)
+    end = f"(process {holder}), which may be stopped: kill -9 {holder}" if holder else "that still runs: end it"
+    raise JournalInUseError(f"{path} is in use by another simulator {end}, and start again.")
+
+
+def _holder(path: Path) -> int | None:
+    """Return the number of the process that has the file locked, where the system tells."""
+    try:
+        inode = path.stat().st_ino
+        for line in Path("/proc/locks").read_text().splitlines():
+            # as in `1: FLOCK  ADVISORY  WRITE 3519 fe:00:1835048 0 EOF`
+            words = line.split()
+            if words[1] == "FLOCK" and words[5].rpartition(":")[2] == str(inode):
+                return int(words[4])
+    except (OSError, ValueError, IndexError):
+        return None
+    return None
 
 
 def _is_ours(file: FileIO, path: Path) -> bool:

@@ -4,12 +4,13 @@ Every test runs real servers in folders of its own; none uses the server of the 
 """
 
 import asyncio
+import ctypes
 import os
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import asyncpg
@@ -28,7 +29,25 @@ async def main():
     await asyncio.sleep(600)
 asyncio.run(main())
 """
+LOSING_PROGRAM = """
+import asyncio, os, pathlib, signal, sys
+from caas.billing_database.embedded_postgresql import EmbeddedPostgresql
+async def main():
+    server = EmbeddedPostgresql()
+    await server.start(pathlib.Path(sys.argv[1]))
+    pid = int(pathlib.Path(sys.argv[1], "postgresql/postmaster.pid").read_text().split()[0])
+    told = [server.is_kept()]
+    os.kill(int(pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]), 9)
+    while server.is_kept():
+        await asyncio.sleep(0.01)
+    told.append(server.is_kept())
+    await server.keep_again()
+    print(*told, server.is_kept(), pid, flush=True)
+    await asyncio.sleep(600)
+asyncio.run(main())
+"""
 NOBODY = 65534
+PR_SET_CHILD_SUBREAPER = 36
 
 
 @pytest.fixture
@@ -44,6 +63,15 @@ async def postgresql() -> AsyncIterator[EmbeddedPostgresql]:
     user = EmbeddedPostgresql()
     yield user
     await user.stop()
+
+
+@pytest.fixture
+def adopted() -> Iterator[None]:
+    """Make this process the parent of its orphaned grandchildren, as init does in a container."""
+    libc = ctypes.CDLL(None)
+    libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    yield
+    libc.prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
 
 
 async def test_what_was_written_is_there_after_a_restart(data_dir: Path) -> None:
@@ -135,12 +163,54 @@ async def test_a_server_killed_in_the_middle_of_its_work_comes_back_with_every_c
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+@pytest.mark.usefixtures("adopted")
+async def test_a_killed_server_whose_keeper_was_killed_before_is_started_again(
+    postgresql: EmbeddedPostgresql, data_dir: Path
+) -> None:
+    """It stays a zombie until its new parent asks after it; PostgreSQL took that for a server."""
+    dsn = await postgresql.start(data_dir)
+    await execute(dsn, "create table kept as select 42 as answer")
+    server = files.postmaster(data_dir / "postgresql").pid
+    os.kill(parent_of(server), signal.SIGKILL)
+    await holds(lambda: parent_of(server) == os.getpid())
+    os.kill(server, signal.SIGKILL)
+    await state_is(server, "Z")
+
+    await postgresql.start_again()
+
+    assert await value(dsn, "select answer::text from kept") == "42"
+    assert files.postmaster(data_dir / "postgresql").pid != server
+    assert postgresql.is_kept()
+    os.waitpid(server, 0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+async def test_a_server_that_lost_its_keeper_gets_another_that_stops_it_for_a_killed_user(
+    data_dir: Path,
+) -> None:
+    """Nobody noticed, and the server would have outlived its last user."""
+    user = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", LOSING_PROGRAM, data_dir, stdout=asyncio.subprocess.PIPE
+    )
+    assert user.stdout is not None
+    told = await asyncio.wait_for(user.stdout.readline(), 60)
+    kept = data_dir / "postgresql" / "postmaster.pid"
+    server = kept.read_text().split()[0]
+
+    user.kill()
+    await user.wait()
+
+    assert told.decode().split() == ["True", "False", "True", server]
+    await gone(kept)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 async def test_a_server_that_was_stopped_for_a_while_is_kept(
     postgresql: EmbeddedPostgresql, data_dir: Path
 ) -> None:
     dsn = await postgresql.start(data_dir)
     server = files.postmaster(data_dir / "postgresql").pid
-    keeper = int(Path(f"/proc/{server}/stat").read_text().rpartition(")")[2].split()[1])
+    keeper = parent_of(server)
 
     os.kill(server, signal.SIGSTOP)
     await state_is(server, "T")
@@ -278,6 +348,18 @@ async def value(dsn: str, query: str) -> str:
         return str(await connection.fetchval(query))
     finally:
         await connection.close()
+
+
+def parent_of(pid: int) -> int:
+    """Return the number of the process's parent."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+async def holds(what: Callable[[], bool]) -> None:
+    """Wait until it holds."""
+    async with asyncio.timeout(30):
+        while not what():
+            await asyncio.sleep(0.01)
 
 
 async def state_is(pid: int, state: str) -> None:

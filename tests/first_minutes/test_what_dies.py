@@ -28,6 +28,8 @@ async def test_each_part_that_is_killed_is_started_again_and_all_of_them_togethe
     checkout: Checkout,
 ) -> None:
     async with checkout.up() as up:
+        os.kill(pid_with(f"embedded_postgresql_keeper.py\0{checkout.data}/"), signal.SIGKILL)
+        await up.line("The keeper of PostgreSQL runs again")
         for name, pid_of in parts(checkout).items():
             killed = pid_of()
             os.kill(killed, signal.SIGKILL)
@@ -109,7 +111,7 @@ async def test_a_stopped_simulator_of_a_killed_platform_keeps_its_world_to_itsel
         os.kill(gateway, signal.SIGCONT)
 
     assert second.status == 3
-    assert "in use by another simulator" in second.err
+    assert f"in use by another simulator (process {gateway})" in second.err
     assert second.err.endswith("did not start; what it said is above.\n")
 
 

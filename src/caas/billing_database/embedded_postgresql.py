@@ -44,6 +44,9 @@ START_SECONDS_MAX: Final = 180.0  # the recovery of max_wal_size on a slow disk
 STOP_SECONDS_MAX: Final = 60.0
 ORPHANS_SECONDS_MAX: Final = 20.0  # busy backends outlive a killed server until they look up
 ORPHANS_PAUSE_SECONDS: Final = 0.1
+LEFT_BEHIND: Final = ("still in use", "already exists")
+"""What a server says that finds the memory or the pid file of a killed one."""
+KEEPER_ENDS_SECONDS_MAX: Final = 2.0
 POLL_SECONDS: Final = 0.005
 
 
@@ -105,13 +108,27 @@ class EmbeddedPostgresql:
         assert self._cluster is not None, "what was not started is not started again"
         starting = await _locked(self._cluster.parent / files.START_LOCK, fcntl.LOCK_EX)
         try:
-            self._keeper_has_ended()
+            await _until(self._keeper_has_ended, seconds_max=KEEPER_ENDS_SECONDS_MAX)
             if not self.lives():
                 await self._started(self._cluster)
         except OSError as failure:
             raise files.UnusableDataFolderError.because(self._cluster.parent, failure) from failure
         finally:
             os.close(starting)
+
+    def is_kept(self) -> bool:
+        """Whether somebody stops the server when its last user is gone; one that is dead needs it not."""
+        if not self.lives() or self._cluster is None:
+            return True
+        if self._keeper:
+            return not self._keeper_has_ended()
+        return files.has_parent(self._cluster, keeper.__file__)
+
+    async def keep_again(self) -> None:
+        """Start a keeper beside a server that has lost its own."""
+        if self._cluster is not None and not self.is_kept():
+            server = str(files.postmaster(self._cluster).pid)
+            self._keeper = _spawn_keeper(self._cluster, [server])
 
     async def _started(self, cluster: Path) -> str:
         joined = _listens(cluster) and await _ready(
@@ -127,14 +144,15 @@ class EmbeddedPostgresql:
         deadline = asyncio.get_running_loop().time() + ORPHANS_SECONDS_MAX
         while True:
             log_start = files.log_size(cluster)
-            self._keeper = _spawn_keeper(cluster, self._settings)
+            self._keeper = _spawn_keeper(cluster, _command(cluster, self._settings))
             if await _ready(cluster, has_ended=self._keeper_has_ended):
                 return
             reason = files.last_failure(cluster, since=log_start)
             late = asyncio.get_running_loop().time() > deadline
-            if late or "still in use" not in reason:
+            if late or not any(word in reason for word in LEFT_BEHIND) or self.lives():
                 raise StartupError(f"PostgreSQL did not start in {cluster}: {reason}")
             files.end_orphans(cluster)
+            files.disarm_pid(cluster)
             await asyncio.sleep(ORPHANS_PAUSE_SECONDS)
 
     def _keeper_has_ended(self) -> bool:
@@ -160,12 +178,20 @@ def psql_command(dsn: str) -> list[str]:
     return [str(program("psql")), dsn]
 
 
-def _spawn_keeper(cluster: Path, settings: Mapping[str, str]) -> int:
-    """Start the keeper in a session of its own, so that Ctrl-C reaches only the platform."""
+def _command(cluster: Path, settings: Mapping[str, str]) -> list[str]:
+    """Return the command that is the server."""
     socket_dir = files.socket_dir(cluster)
     server = [*files.account(cluster), str(program("postgres")), "-D", str(cluster)]
     for name, value in {**settings, "unix_socket_directories": str(socket_dir)}.items():
         server += ["-c", f"{name}={value}"]
+    return server
+
+
+def _spawn_keeper(cluster: Path, server: list[str]) -> int:
+    """Start the keeper in a session of its own, so that Ctrl-C reaches only the platform.
+
+    `server` is the command that it starts, or the number of one that runs.
+    """
     lock = str(cluster.parent / files.USERS_LOCK)
     arguments = [sys.executable, "-I", "-S", keeper.__file__, lock, *server]
     log = os.open(files.log_path(cluster), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)

@@ -105,7 +105,7 @@ async def prepare(cluster: Path) -> None:
         raise UnusableDataFolderError(sentence)
     if cluster.exists():
         _check_version(cluster)
-        _disarm_reused_pid(cluster)
+        disarm_pid(cluster)
     else:
         await _initialise(cluster)
     log = log_path(cluster)
@@ -247,18 +247,44 @@ def _check_version(cluster: Path) -> None:
         )
 
 
-def _disarm_reused_pid(cluster: Path) -> None:
-    """Take the pid of a living stranger out of a killed server's pid file.
+def disarm_pid(cluster: Path) -> None:
+    """Take a number that is no living server's out of a killed server's pid file and lock.
 
-    After a reboot or in a new container another process may have got that pid, and PostgreSQL
-    would refuse to start for ever. The rest of the file stays: it guards the shared memory.
+    After a reboot or in a new container another process may have got that number, and a killed
+    server whose parent is dead too is a zombie until somebody asks after it, which in a container
+    is often nobody. PostgreSQL would refuse to start for ever. The rest of the file stays: it
+    guards the shared memory.
     """
-    working_dir = _working_dir(Path("/proc", str(postmaster(cluster).pid)))
-    if working_dir in {None, cluster.resolve()}:
+    server = postmaster(cluster)
+    process = Path("/proc", str(server.pid))
+    working_dir = _working_dir(process)
+    if working_dir == cluster.resolve() or (working_dir is None and not _is_zombie(process)):
         return
-    pid_file = cluster / PID_FILE
-    _, _, rest = pid_file.read_text().partition("\n")
-    pid_file.write_text(f"{PID_OF_NO_PROCESS}\n{rest}")
+    for file in (cluster / PID_FILE, server.socket_dir / f"{SOCKET_NAME}.lock"):
+        with contextlib.suppress(FileNotFoundError):
+            first, _, rest = file.read_text().partition("\n")
+            if first == str(server.pid):
+                file.write_text(f"{PID_OF_NO_PROCESS}\n{rest}")
+
+
+def has_parent(cluster: Path, program_path: str) -> bool:
+    """Say whether the parent of the server that runs is this program; True where nobody knows."""
+    if not Path("/proc/self").exists():
+        return True
+    status = _read(Path("/proc", str(postmaster(cluster).pid), "stat"))
+    parent = status.rpartition(")")[2].split()[1:2]
+    return bool(parent) and program_path in _read(Path("/proc", parent[0], "cmdline"))
+
+
+def _is_zombie(process: Path) -> bool:
+    return _read(process / "stat").rpartition(")")[2].split()[:1] == ["Z"]
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""
 
 
 def _working_dir(process: Path) -> Path | None:

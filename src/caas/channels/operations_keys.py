@@ -21,7 +21,7 @@ from caas.channels.acting import acted, told
 from caas.channels.confirmation import asks
 from caas.channels.forms import filled
 from caas.channels.page_routes import OPERATIONS, NothingHereError, PageRoute, get, post
-from caas.channels.replies import Reply
+from caas.channels.replies import Reply, see_other
 from caas.channels.rooms import Channels
 from caas.channels.sending_once import new_key
 from caas.channels.visit import Visit
@@ -62,10 +62,12 @@ async def make(channels: Channels, visit: Visit) -> Reply:
 
 
 async def about_to_activate(channels: Channels, visit: Visit) -> Reply:
-    """Say what activating a key does, and ask."""
+    """Say what activating a key does, and ask; whoever made it is told who can."""
     wanted = await _valid(channels, visit)
     if wanted.activated_at is not None:
         raise NothingHereError
+    if wanted.account == visit.by.account:
+        return see_other(f"{PATH}?refused=own_key")
     return asks(channels, visit, "activate", back=PATH, name=wanted.name)
 
 

@@ -14,7 +14,7 @@ from caas.billing_database.second_factors import Colleague
 from caas.channels.acting import acted, told
 from caas.channels.confirmation import asks
 from caas.channels.page_routes import OPERATIONS, NothingHereError, PageRoute, get, post
-from caas.channels.replies import Reply
+from caas.channels.replies import Reply, see_other
 from caas.channels.rooms import Channels
 from caas.channels.visit import Visit
 
@@ -31,8 +31,10 @@ async def staff(channels: Channels, visit: Visit) -> Reply:
 
 
 async def about_to_reset(channels: Channels, visit: Visit) -> Reply:
-    """Say what a reset does, and ask."""
+    """Say what a reset does, and ask; whoever means themselves is told who can."""
     colleague = await _colleague(channels, visit)
+    if colleague.id == visit.by.account:
+        return see_other(f"{PATH}?refused=own_second_factor")
     return asks(channels, visit, "reset", back=PATH, name=colleague.login)
 
 

@@ -6,6 +6,7 @@ import logging
 import re
 from pathlib import Path
 
+import asyncpg
 import pytest
 import structlog
 
@@ -132,3 +133,42 @@ def test_what_a_library_says_is_a_line_like_any_other(tmp_path: Path) -> None:
     line = json.loads((tmp_path / "caas.log").read_text("utf-8"))
     assert (line["event"], line["library"]) == ("library.said", "uvicorn.error")
     assert "4242" not in line["text"]
+
+
+def test_an_outage_that_a_library_tells_of_is_one_line_without_a_traceback(tmp_path: Path) -> None:
+    """The pool logged a traceback for each connection it could not restore."""
+    pool = logging.getLogger("asyncpg.pool")
+    outages = (
+        ConnectionRefusedError(111, "Connection refused"), TimeoutError(),
+        asyncpg.CannotConnectNowError("the database system is starting up"),
+        asyncpg.ConnectionDoesNotExistError("closed in the middle"),
+    )  # fmt: skip
+    with logs.to_file(tmp_path / "caas.log"):
+        for error in outages * 50:
+            try:
+                raise error
+            except (OSError, asyncpg.PostgresError):
+                pool.warning("Failed to restore the pool connection floor", exc_info=True)
+        try:
+            raise ValueError("a bug")
+        except ValueError:
+            pool.exception("odd")
+
+    lines = [json.loads(it) for it in (tmp_path / "caas.log").read_text("utf-8").splitlines()]
+    assert "Connection refused" in lines[0]["because"]
+    assert [line["text"] for line in lines if "exception" in line] == ["odd"]
+    assert len(lines) < 100
+
+
+def test_what_a_library_repeats_is_one_line_a_second_with_the_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs, "REPEATED_AFTER_SECONDS", 3600.0)
+    with logs.to_file(tmp_path / "caas.log"):
+        for _ in range(500):
+            logging.getLogger("uvicorn.error").warning("Invalid HTTP request received.")
+        monkeypatch.setattr(logs, "REPEATED_AFTER_SECONDS", 0.0)
+        logging.getLogger("uvicorn.error").warning("Invalid HTTP request received.")
+
+    first, last = map(json.loads, (tmp_path / "caas.log").read_text("utf-8").splitlines())
+    assert (first["text"], last["left_out"]) == ("Invalid HTTP request received.", 499)

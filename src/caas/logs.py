@@ -19,6 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, TextIO
 
+import asyncpg
 import msgspec
 import structlog
 from structlog.typing import EventDict
@@ -30,6 +31,17 @@ LEVEL: Final = logging.INFO
 REPEATED_AFTER_SECONDS: Final = 1.0
 KINDS_REMEMBERED_MAX: Final = 1_000
 TEXT_CHARS_MAX: Final = 8_000
+KIND: Final = "_kind"
+"""What says which lines of a library are the same one again; no part of the line."""
+OUTAGES: Final = (
+    OSError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.PostgresSystemError,
+    asyncpg.InternalClientError,
+)
+"""What a library says when the other end is away; a timeout is an OSError, too."""
 
 
 class Sink:
@@ -86,6 +98,7 @@ class _FromLibraries(logging.Handler):
                 library=record.name,
                 text=record.getMessage(),
                 exc_info=record.exc_info,
+                **{KIND: str(record.msg)},
             )
 
 
@@ -158,18 +171,35 @@ class _Processor:
         return _line(event)
 
     def _thin_out(self, event: EventDict) -> None:
-        error = event.get("exc_info")
-        if error is True:
-            error = sys.exc_info()[1]
-        if not isinstance(error, UnavailableError):
+        """Keep what repeats itself to a line a second: an outage, and what libraries say."""
+        error = _error_of(event)
+        said = event.pop(KIND, None)
+        if isinstance(error, UnavailableError):
+            kind, because = error.code, error.facts.get("reason") or error.sentence
+        elif said is None or not (error is None or isinstance(error, OUTAGES)):
             return
-        left_out = self._seldom.left_out((str(event.get("event")), error.code))
+        else:
+            kind, because = f"{event['library']}: {said}", error and repr(error)
+        left_out = self._seldom.left_out((str(event.get("event")), kind))
         if left_out is None:
             raise structlog.DropEvent
-        del event["exc_info"]
-        event.update(code=error.code, because=error.facts.get("reason") or error.sentence)
+        event.pop("exc_info", None)
+        if isinstance(error, UnavailableError):
+            event["code"] = error.code
+        if because:
+            event["because"] = because
         if left_out:
             event["left_out"] = left_out
+
+
+def _error_of(event: EventDict) -> BaseException | None:
+    """Return the error an event tells of, in each of the three ways to hand one over."""
+    error = event.get("exc_info")
+    if isinstance(error, tuple):
+        error = error[1]
+    elif error is True:
+        error = sys.exc_info()[1]
+    return error if isinstance(error, BaseException) else None
 
 
 def _line(event: EventDict) -> str:

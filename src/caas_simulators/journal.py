@@ -158,7 +158,11 @@ def _opened(path: Path) -> FileIO:
         file.close()
         time.sleep(IN_USE_PAUSE_SECONDS)
     holder = _holder(path)
-    end = f"(process {holder}), which may be stopped: kill -9 {holder}" if holder else "that still runs: end it"
+    end = (
+        f"(process {holder}), which may be stopped: kill -9 {holder}"
+        if holder
+        else "that still runs: end it"
+    )
     raise JournalInUseError(f"{path} is in use by another simulator {end}, and start again.")
 
 

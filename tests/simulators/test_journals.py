@@ -1,5 +1,6 @@
 """Journals that stay small, and scripted faults that outlive the simulator's process."""
 
+import os
 from pathlib import Path
 
 import msgspec
@@ -143,3 +144,18 @@ def told(fleet: Fleet) -> list[object]:
         (car.vin, car.manner, car.commands, car.expired, car.services, car.applied, car.asleep)
         for car in fleet.cars.values()
     ]
+
+
+def test_whoever_has_a_journal_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sentence said to end the other simulator, and not which process that is."""
+    monkeypatch.setattr(journal, "IN_USE_ATTEMPTS_MAX", 1)
+    decoder = msgspec.json.Decoder(journal.Delivered)
+    first = journal.Journal(tmp_path / "gateway.jsonl", decoder)
+
+    with pytest.raises(journal.JournalInUseError) as refused:
+        journal.Journal(tmp_path / "gateway.jsonl", decoder)
+    first.close()
+
+    if Path("/proc/locks").exists():
+        assert f"(process {os.getpid()}), which may be stopped: kill -9" in str(refused.value)
+    assert str(refused.value).endswith("and start again.")

@@ -117,7 +117,7 @@ class EmbeddedPostgresql:
             os.close(starting)
 
     def is_kept(self) -> bool:
-        """Whether somebody stops the server when its last user is gone; one that is dead needs it not."""
+        """Whether somebody stops the server when its last user is gone; a dead one needs nobody."""
         if not self.lives() or self._cluster is None:
             return True
         if self._keeper:

@@ -39,7 +39,8 @@ OUR_WORDS: Final = (
     "julio", "agosto", "septiembre", "octubre", "noviembre", "diciembre",
     "madrid", "barcelona", "valencia", "sevilla", "zaragoza", "málaga", "malaga", "murcia", "palma",
     "bilbao", "alicante", "córdoba", "cordoba", "valladolid", "vigo", "gijón", "gijon", "granada",
-    "coruña", "coruna", "vitoria", "elche", "oviedo", "santander", "pamplona", "toledo", "salamanca",
+    "coruña", "coruna", "vitoria", "elche", "oviedo", "santander", "pamplona", "toledo",
+    "salamanca",
 )  # fmt: skip
 """What people here build passwords on: the product, the calendar, the market's large cities."""
 

@@ -210,16 +210,11 @@ class _Machine:
         self.owner_dsn = await server.start(self._folder)
         self._stack.push_async_callback(server.stop)
         self._found["CAAS_DATABASE_URL"] = await service_login.made(self.owner_dsn)
-        self.supervisor.add(
-            Part(name="PostgreSQL", lives=server.lives, start_again=server.start_again)
-        )
-        self.supervisor.add(
-            Part(
-                name="The keeper of PostgreSQL",
-                lives=server.is_kept,
-                start_again=server.keep_again,
-            )
-        )
+        for name, lives, start_again in (
+            ("PostgreSQL", server.lives, server.start_again),
+            ("The keeper of PostgreSQL", server.is_kept, server.keep_again),
+        ):
+            self.supervisor.add(Part(name=name, lives=lives, start_again=start_again))
 
     async def start_vehicles(self) -> None:
         self._report("Starting the vehicles' MQTT broker.")

@@ -19,11 +19,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, TextIO
 
-import asyncpg
 import msgspec
 import structlog
 from structlog.typing import EventDict
 
+from caas.billing_database.connection import UNREACHABLE
 from caas.errors import StartupError, UnavailableError
 from caas.rules.card_numbers import scrub
 
@@ -33,15 +33,6 @@ KINDS_REMEMBERED_MAX: Final = 1_000
 TEXT_CHARS_MAX: Final = 8_000
 KIND: Final = "_kind"
 """What says which lines of a library are the same one again; no part of the line."""
-OUTAGES: Final = (
-    OSError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.InsufficientResourcesError,
-    asyncpg.PostgresSystemError,
-    asyncpg.InternalClientError,
-)
-"""What a library says when the other end is away; a timeout is an OSError, too."""
 
 
 class Sink:
@@ -176,7 +167,7 @@ class _Processor:
         said = event.pop(KIND, None)
         if isinstance(error, UnavailableError):
             kind, because = error.code, error.facts.get("reason") or error.sentence
-        elif said is None or not (error is None or isinstance(error, OUTAGES)):
+        elif said is None or not (error is None or isinstance(error, UNREACHABLE)):
             return
         else:
             kind, because = f"{event['library']}: {said}", error and repr(error)

@@ -123,6 +123,17 @@ class OpenWork:
         """Look at once: something became due."""
         self._wake.set()
 
+    async def ask_again(self) -> None:
+        """Let every kind that awaits a message ask at once: the way to whoever is asked is back.
+
+        A database that is away meanwhile is no error: they ask again at their interval.
+        """
+        try:
+            await self._rows.hasten(sorted(self._awaited))
+        except UnavailableError as error:
+            _log.warning("open_work.not_asked_again", exc_info=error)
+        self.wake()
+
     async def release(self, kind: str, subject: UUID, *, by: str) -> None:
         """Let parked work go on, and close the case that said it was parked.
 

@@ -13,6 +13,7 @@ import pytest
 
 from caas.errors import StartupError
 from caas.external_systems import mqtt_connection, vehicle_messages
+from caas.external_systems.acknowledgement_inbox import OnReturn
 from caas.external_systems.iot_gateway import (
     AcknowledgementStatus,
     MqttVehicleLink,
@@ -71,13 +72,17 @@ async def fleet_at(url: str, stack: AsyncExitStack) -> Fleet:
 
 
 async def link_to(
-    url: str, recorder: Recorder, stack: AsyncExitStack, client_id: str = "caas-1"
+    url: str,
+    recorder: Recorder,
+    stack: AsyncExitStack,
+    client_id: str = "caas-1",
+    on_return: OnReturn | None = None,
 ) -> MqttVehicleLink:
     link = MqttVehicleLink(
         url, client_id=client_id, now=now, command_keys=COMMAND_KEYS, on_refused=recorder.refuse
     )
     stack.push_async_callback(link.close)
-    await link.start(recorder.acknowledge)
+    await link.start(recorder.acknowledge, on_return)
     return link
 
 
@@ -244,14 +249,22 @@ async def test_a_broker_that_is_away_at_the_start_is_found_when_it_comes(
 async def test_a_broker_that_was_killed_is_found_again_with_the_same_session(
     stack: AsyncExitStack,
 ) -> None:
+    """Whoever waits for it is told of its return, once."""
+    returns: list[bool] = []
+
+    async def count() -> None:
+        returns.append(link.connected)
+
     async with scripted_broker(ScriptedBroker(script.confirm)) as first:
-        link = await link_to(first.url, Recorder(), stack)
+        link = await link_to(first.url, Recorder(), stack, on_return=count)
         await link.send(command(1))
+        assert returns == []
     await until(lambda: not link.connected)
 
     async with scripted_broker(ScriptedBroker(script.confirm, port=first.port)) as second:
         await until(lambda: link.connected)
         await link.send(command(2))
+        await until(lambda: returns == [True])
 
     connects = [one for one in second.packets if isinstance(one, mqtt5.ConnectPacket)]
     assert (connects[0].client_id, connects[0].clean_start) == ("caas-1", False)

@@ -273,6 +273,33 @@ async def test_acknowledgements_that_died_with_their_process_are_asked_for_again
     assert await world.broken_laws() == []
 
 
+async def test_a_command_that_a_dead_broker_kept_back_is_sent_when_it_is_back(
+    world: RealWorld,
+) -> None:
+    """The clock goes back an hour: no interval ends in this test.
+
+    The broker was back in a moment, and the payment went on after twenty seconds.
+    """
+    door = await world.starts("serve", listens=True, CAAS_TIME_SCALE="1")
+    await world.starts("work", CAAS_TIME_SCALE="1")
+    shoppers = Shoppers(world, [door], random.Random(SEED))
+    await shoppers.furnish()
+    order = await service_order(shoppers)
+    os.kill(world.broker.pid, signal.SIGKILL)
+    asked = asyncio.create_task(shoppers.call("POST", "/v1/service-orders", order))
+    async with asyncio.timeout(QUIET_SECONDS_MAX):
+        while "vehicle.unreachable" not in door.said_to.read_text():
+            await asyncio.sleep(CALM_SECONDS)
+    await world.pass_time(-BACK_SECONDS)
+
+    await world.broker.start_again()
+    await until_row(world, COMMITTED, 1)
+
+    await world.pass_time(BACK_SECONDS)
+    await asked
+    assert await world.broken_laws() == []
+
+
 async def service_order(shoppers: Shoppers, manner: Manner | None = None) -> dict[str, Any]:
     """Return an order of heated seats by a new customer for a new car."""
     vin, customer = await shoppers.car(manner), await shoppers.customer()

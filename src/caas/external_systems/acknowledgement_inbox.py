@@ -23,6 +23,7 @@ ATTEMPTS_MAX: Final = 10
 WAIT_SECONDS: Final = (0.1, 30.0)
 
 OnAcknowledgement = Callable[[Acknowledgement], Awaitable[None]]
+OnReturn = Callable[[], Awaitable[None]]
 OnRefused = Callable[[str, str], None]
 Confirm = Callable[[], None]
 

@@ -19,6 +19,7 @@ from caas.external_systems.acknowledgement_inbox import (
     AcknowledgementInbox,
     OnAcknowledgement,
     OnRefused,
+    OnReturn,
 )
 from caas.external_systems.iot_gateway import VehicleLinkUnavailableError, seconds_to_deadline
 from caas.external_systems.vehicle_command_keys import VehicleCommandKeys
@@ -58,8 +59,12 @@ class InProcessVehicleLink:
         """Whether a command could be sent now."""
         return self._inbox is not None
 
-    async def start(self, on_acknowledgement: OnAcknowledgement) -> None:
-        """Listen from now on."""
+    async def start(
+        self,
+        on_acknowledgement: OnAcknowledgement,
+        on_return: OnReturn | None = None,  # noqa: ARG002 - the port's
+    ) -> None:
+        """Listen from now on; this way is never lost, and so never returns."""
         assert self._inbox is None
         self._inbox = AcknowledgementInbox(on_acknowledgement, self._on_refused)
         self._vehicles.attach(self._receive)

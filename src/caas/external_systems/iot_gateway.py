@@ -40,6 +40,7 @@ from caas.external_systems.acknowledgement_inbox import (
     AcknowledgementInbox,
     OnAcknowledgement,
     OnRefused,
+    OnReturn,
     growing_wait,
 )
 from caas.external_systems.mqtt_connection import MqttConnection
@@ -100,8 +101,13 @@ class CommandDeadlinePassedError(RefusedError):
 class VehicleLink(Protocol):
     """The port to the vehicles; one adapter per way of reaching them."""
 
-    async def start(self, on_acknowledgement: OnAcknowledgement) -> None:
-        """Listen from now on; a way that is closed now is tried again without end."""
+    async def start(
+        self, on_acknowledgement: OnAcknowledgement, on_return: OnReturn | None = None
+    ) -> None:
+        """Listen from now on; a way that is closed now is tried again without end.
+
+        `on_return` is called each time the way is open again after it was closed.
+        """
 
     async def send(self, command: VehicleCommand) -> None:
         """Hand a command over, once.
@@ -164,6 +170,9 @@ class MqttVehicleLink:
         self._command_keys = command_keys
         self._on_refused = on_refused
         self._inbox: AcknowledgementInbox | None = None
+        self._on_return: OnReturn | None = None
+        self._was_away = False
+        self._returning: asyncio.Task[None] | None = None
         self._connection: MqttConnection | None = None
         self._keeping: asyncio.Task[None] | None = None
         self._first_attempt = asyncio.Event()
@@ -173,9 +182,12 @@ class MqttVehicleLink:
         """Whether a command could be sent now."""
         return self._connection is not None
 
-    async def start(self, on_acknowledgement: OnAcknowledgement) -> None:
+    async def start(
+        self, on_acknowledgement: OnAcknowledgement, on_return: OnReturn | None = None
+    ) -> None:
         """Connect, or go on trying; returns after the first attempt."""
         assert self._keeping is None
+        self._on_return = on_return
         self._inbox = AcknowledgementInbox(on_acknowledgement, self._on_refused)
         self._keeping = asyncio.get_running_loop().create_task(self._keep_connected())
         await self._first_attempt.wait()
@@ -229,8 +241,10 @@ class MqttVehicleLink:
         """Leave the broker; acknowledgements in hand are given up and will come again."""
         if self._keeping is None or self._inbox is None:
             return
-        self._keeping.cancel()
-        await asyncio.wait((self._keeping,))
+        ending = [task for task in (self._keeping, self._returning) if task is not None]
+        for task in ending:
+            task.cancel()
+        await asyncio.wait(ending)
         await self._inbox.close()
         if self._connection is not None:
             await self._connection.close()
@@ -250,14 +264,24 @@ class MqttVehicleLink:
             connection = await self._connect()
         except BrokerUnavailableError as error:
             _log.warning("vehicle_link.unavailable", reason=error.sentence)
+            self._was_away = True
             return
         finally:
             self._first_attempt.set()
         self._connection = connection
         _log.info("vehicle_link.connected", broker=repr(self._address))
+        self._tell_of_return()
         reason = await connection.wait_until_lost()
         self._connection = None
+        self._was_away = True
         _log.warning("vehicle_link.lost", reason=reason)
+
+    def _tell_of_return(self) -> None:
+        """Say once that the broker is there again, beside the connection; not at the first time."""
+        told = self._returning is None or self._returning.done()
+        if self._was_away and self._on_return is not None and told:
+            self._was_away = False
+            self._returning = asyncio.ensure_future(self._on_return())
 
     async def _connect(self) -> MqttConnection:
         connection = await mqtt_connection.connect(

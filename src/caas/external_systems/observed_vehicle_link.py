@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from caas.errors import CaasError
-from caas.external_systems.acknowledgement_inbox import OnAcknowledgement
+from caas.external_systems.acknowledgement_inbox import OnAcknowledgement, OnReturn
 from caas.external_systems.iot_gateway import VehicleLink
 from caas.external_systems.vehicle_messages import Acknowledgement, VehicleCommand
 from caas.rules.durations import Durations
@@ -35,7 +35,9 @@ class ObservedVehicleLink:
         """Whether a command could be sent now."""
         return bool(getattr(self._link, "connected", True))
 
-    async def start(self, on_acknowledgement: OnAcknowledgement) -> None:
+    async def start(
+        self, on_acknowledgement: OnAcknowledgement, on_return: OnReturn | None = None
+    ) -> None:
         """Listen from now on, and time what is heard."""
 
         async def heard(acknowledgement: Acknowledgement) -> None:
@@ -45,7 +47,7 @@ class ObservedVehicleLink:
                 self.round_trips.add(time.monotonic() - sent_at, status)
             await on_acknowledgement(acknowledgement)
 
-        await self._link.start(heard)
+        await self._link.start(heard, on_return)
 
     async def send(self, command: VehicleCommand) -> None:
         """Hand a command over, and count what became of it."""

@@ -36,6 +36,7 @@ from caas.ota_activation_engine.commands import (
     ACTIVATE,
     ACTIVATION_SECONDS_MAX,
     ATTEMPTS_MAX,
+    RESEND_DOUBLINGS_MAX,
     RESEND_SECONDS,
     SERVICE_PAYMENT,
     SUBSCRIPTION,
@@ -112,6 +113,7 @@ class OtaActivationEngine:
         self._commands = books.commands
         self._entitlements = books.entitlements
         self._upward: Mapping[str, Upward] = {}
+        self._ask_again: Callable[[], Awaitable[None]] | None = None
 
     def report_to(self, upward: Mapping[str, Upward]) -> None:
         """Say, for each purpose of a command, where its final results go."""
@@ -123,10 +125,11 @@ class OtaActivationEngine:
         open_work.register(ACTIVATE, self._activation_due, **asked_again)
         open_work.register(SYNCHRONIZE, self._synchronization_due, **asked_again)
         open_work.bury_with(self._link.end_sessions_of)
+        self._ask_again = open_work.ask_again
 
     async def start(self) -> None:
-        """Begin to receive what vehicles say."""
-        await self._link.start(self.acknowledged)
+        """Begin to receive what vehicles say; after an outage they are asked again at once."""
+        await self._link.start(self.acknowledged, self._ask_again)
 
     async def trigger_activation(self, subject: UUID, *, vin: str, service: str) -> bool:
         """Send the activation recorded for a purchase; False when none was recorded for it.
@@ -323,15 +326,18 @@ class OtaActivationEngine:
             within=within,
         )
 
-    async def _send(self, command: OtaCommand) -> None:
+    async def _send(self, command: OtaCommand) -> bool:
+        """Send it while there is time; return whether somebody may have received it."""
         if command.overdue:
-            return
+            return False
         try:
             await self._link.send(wire(command))
         except CommandDeadlinePassedError:
-            return
+            return False
         except UnavailableError as error:
             _log.warning("vehicle.unreachable", vin=command.vin, because=error.sentence)
+            return False
+        return True
 
     async def _activation_due(self, work: DueWork) -> Answer:
         """No answer yet: send again, or give up at the deadline (arrow 4b)."""
@@ -339,8 +345,9 @@ class OtaActivationEngine:
         if command is None:
             return Done()
         if not command.overdue:
-            await self._send(command)
-            return Again(RESEND_SECONDS, "the vehicle has not answered")
+            if await self._send(command):
+                return Again(RESEND_SECONDS, "the vehicle has not answered")
+            return Again(_unreachable_wait(work.attempts), "the vehicle cannot be reached")
         await self._upward[command.purpose].failed(work.subject, "the vehicle did not answer")
         return Done()
 
@@ -360,6 +367,11 @@ class OtaActivationEngine:
         else:
             await self._apart(state)
         return Done()
+
+
+def _unreachable_wait(attempts: int) -> float:
+    """Return when to try a vehicle that was not reached: soon, then ever less often."""
+    return min(2.0 ** min(attempts - 1, RESEND_DOUBLINGS_MAX), RESEND_SECONDS)
 
 
 def _has_too_much(state: SyncState) -> bool:

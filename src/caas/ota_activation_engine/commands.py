@@ -22,6 +22,8 @@ SUBSCRIPTION: Final = "subscription"
 ACTIVATION_SECONDS_MAX: Final = 600.0
 SYNCHRONIZATION_SECONDS_MAX: Final = 30 * 86400.0
 RESEND_SECONDS: Final = 20.0
+RESEND_DOUBLINGS_MAX: Final = 5
+"""Of a second, until a vehicle that was not reached is tried as rarely as one that is silent."""
 ATTEMPTS_MAX: Final = 3
 
 

@@ -28,6 +28,7 @@ RULES = (ROOT / "docs" / "prometheus-rules.yml").read_text("utf-8")
 RUNBOOK = (ROOT / "docs" / "operations.md").read_text("utf-8")
 SUFFIXES = {"counter": ("_total",), "histogram": ("_bucket", "_count", "_sum"), "gauge": ("",)}
 PATIENCE_SECONDS = 60.0
+ALERTED_AFTER_SECONDS = 900
 NOT_NOW = 503
 """A busy machine is not ready in time, and says so."""
 PROMTOOL = shutil.which("promtool")
@@ -113,6 +114,31 @@ async def test_a_purchase_is_seen_in_the_metrics(house: House, signs: VitalSigns
     assert samples["caas_database_up"][()] == 1
     assert sum(samples["caas_jobs"].values()) >= 1
     assert samples["caas_figures_age_seconds"][()] < 1_000
+
+
+async def test_a_refund_of_unknown_outcome_is_counted_and_none_is_told_as_zero(
+    house: House, signs: VitalSigns
+) -> None:
+    """No alert could fire for it, and nobody could tell none from not told."""
+    payment = await house.settled()
+    without = await told(signs)
+    await house.gateway_does(
+        "faults", match={"operation": "refund"}, action={"drop_connection_after": True}
+    )
+    await house.gateway_does("faults", match={"operation": "find"}, action={"status": 503})
+    await house.platform.payment_processing.refund_payment(
+        payment.id, amount=100, reason="goodwill", key="k", requested_by="operations"
+    )
+    owner = await asyncpg.connect(house.database.dsn)
+    await owner.execute("update caas.clock set moved = moved + interval '1 hour'")
+    await owner.close()
+    with_one = await told(VitalSigns(house.platform))
+
+    types = {("reservation",), ("final",), ("service",), ("subscription",), ("refund",)}
+    assert without["caas_unknown_outcomes"] == dict.fromkeys(types, 0)
+    assert without["caas_unknown_outcome_oldest_seconds"] == dict.fromkeys(types, 0)
+    assert with_one["caas_unknown_outcomes"] == dict.fromkeys(types, 0) | {("refund",): 1}
+    assert with_one["caas_unknown_outcome_oldest_seconds"][("refund",)] >= ALERTED_AFTER_SECONDS
 
 
 async def test_a_case_and_a_broken_invariant_are_seen_in_the_metrics(

@@ -28,12 +28,13 @@ from caas.billing_database.readiness import Readiness
 from caas.billing_database.vital_figures import Figures, vital_figures
 from caas.errors import UnavailableError
 from caas.rules.durations import Durations
+from caas.rules.payment_types import PaymentType
 
 FIGURES_EVERY_SECONDS: Final = 15.0
 FIRST_FIGURES_SECONDS_MAX: Final = 1.0
 GATEWAY_SILENT_AFTER_CALLS: Final = 3
 GAUGES: Final = (
-    ("unknown", "caas_unknown_outcomes", "Payments whose outcome nobody knows.", ("type",), 1),
+    ("unknown", "caas_unknown_outcomes", "Payments and refunds of unknown outcome.", ("type",), 1),
     ("unknown", "caas_unknown_outcome_oldest_seconds", "Age of the oldest of them.", ("type",), 2),
     ("jobs", "caas_jobs", "Open work.", ("kind", "state"), 2),
     ("jobs", "caas_job_oldest_due_seconds", "How long the oldest is due.", ("kind", "state"), 3),
@@ -51,6 +52,8 @@ GAUGES: Final = (
     ("invariants", "caas_invariant_check_age_seconds", "Since its last check.", ("invariant",), 2),
     ("heads", "caas_history_head_age_seconds", "Age of the newest signed head.", (), 0),
 )  # fmt: skip
+UNKNOWN_TYPES: Final = (*(str(kind) for kind in PaymentType), "refund")
+"""What may be unknown: each is told as 0 when none is, so that none and not told differ."""
 
 _log = structlog.get_logger()
 
@@ -114,7 +117,7 @@ class VitalSigns(Collector):
     def _of_the_books(self) -> Iterator[Metric]:
         for source, name, about, labels, column in GAUGES:
             gauge = GaugeMetricFamily(name, about, labels=labels)
-            for row in self._figures.get(source, []):
+            for row in self._rows(source):
                 names = [str(label) for label in row[: len(labels)]]
                 gauge.add_metric(names, float(str(row[column])))
             yield gauge
@@ -123,6 +126,13 @@ class VitalSigns(Collector):
         yield CounterMetricFamily(
             "caas_figures_failed", "How often they could not be read.", value=self._failed
         )
+
+    def _rows(self, source: str) -> list[tuple[object, ...]]:
+        rows = self._figures.get(source, [])
+        if source != "unknown" or not self._figures:
+            return rows
+        told = {row[0] for row in rows}
+        return rows + [(kind, 0, 0.0) for kind in UNKNOWN_TYPES if kind not in told]
 
     def _of_the_process(self) -> Iterator[Metric]:
         link, calls = self._platform.observed.vehicles, self._platform.observed.gateway_calls

@@ -13,10 +13,16 @@ from caas.billing_database.connection import Connection, Database
 FIGURES_SECONDS_MAX: Final = 3
 LIMIT: Final = f"set local statement_timeout = '{FIGURES_SECONDS_MAX}s'"
 
+# A refund is unknown since it was sent, whatever was tried after that.
 UNKNOWN: Final = """
 select p.type, count(*), extract(epoch from db_now() - min(p.updated_at))::float8
   from open_work o join payments p on p.id = o.subject
  where o.kind = 'probe' and p.outcome = 'unknown' group by p.type
+ union all
+select 'refund', count(*), extract(epoch from db_now() - min(e.at))::float8
+  from open_work o join refunds r on r.id = o.subject
+  join payment_events e on e.payment_id = r.payment_id and e.source = 'refund:' || r.id
+ where o.kind = 'refund' and r.outcome = 'unknown' having count(*) > 0
 """
 JOBS: Final = """
 select kind, case when parked_at is not null then 'parked'

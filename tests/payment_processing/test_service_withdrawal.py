@@ -156,6 +156,7 @@ async def test_a_capture_without_an_answer_is_looked_up_at_once(owner: Owner) ->
     owner.wakes()
     await owner.house.until(payment.id, lambda p: p.state is PaymentState.CAPTURING)
     await owner.agree()
+    await owner.house.rest()
 
     now = await owner.house.platform.books.payments.get(payment.id)
     asked = await GatewayCalls(owner.house.database).of(payment.id, now.gateway_transaction_id)

@@ -318,8 +318,8 @@ REMOVALS: dict[str, Removal] = {
     "siblings are looked for": Removal(
         fault="F-H1",
         file="payment_processing/gateway_calls.py",
-        protection="                if on_unknown is not None and not maybe_sent:\n",
-        without="                if on_unknown is None and not maybe_sent and on_unknown:\n",
+        protection="                if on_unknown is not None:\n",
+        without="                if on_unknown is None and on_unknown:\n",
         shown_by=f"{SEVERAL}::test_a_second_hold_is_found_although_nobody_tells",
     ),
     # -- the platform -----------------------------------------------------------------------------

@@ -66,6 +66,24 @@ class Applying:
             after, moved = await self._apply(payment, _with_step(move, step), also=step.also)
         return after, moved.moved
 
+    async def in_doubt(self, payment: Payment, operation: str, because: str) -> Payment:
+        """Say at once that a call had no answer, while it is still tried (decision 62).
+
+        What somebody else has moved meanwhile is left as it is.
+        """
+        if payment.outcome == "unknown":
+            return payment
+        move = move_of(
+            payment,
+            Remark.OUTCOME_UNKNOWN,
+            source=f"unknown:{operation}:{payment.version}",
+            if_version=payment.version,
+            outcome="unknown",
+            facts={"operation": operation, "because": because},
+        )
+        after = (await self._apply(payment, move))[0]
+        return after if after.state is payment.state else payment
+
     async def leave_unknown(
         self,
         payment: Payment,
@@ -78,10 +96,8 @@ class Applying:
         """Write down that nobody knows what became of an operation; it is looked up from now on."""
         await self._alert(OUTCOME_UNKNOWN, payment.id, because)
         first_probe = self._pace.seconds(FIRST_PROBE_SECONDS)
-        if payment.outcome == "unknown":
-            await self._books.work.postpone(
-                PROBE, payment.id, due_in=first_probe, payload={"issue": issue}
-            )
+        if payment.outcome == "unknown" and transaction_id is None:
+            await self._probe_instead(payment, operation, first_probe, issue)
             return payment
         move = move_of(
             payment,
@@ -94,6 +110,15 @@ class Applying:
             next=(Work(PROBE, first_probe, {"operation": operation, "issue": issue}),),
         )
         return (await self._apply(payment, move))[0]
+
+    async def _probe_instead(
+        self, payment: Payment, operation: str, due_in: float, issue: int
+    ) -> None:
+        """Look it up from now on instead of trying it again; that it is unknown is written."""
+        asked = {"operation": operation, "issue": issue}
+        await self._books.work.postpone(PROBE, payment.id, due_in=due_in, payload=asked)
+        async with self._books.database.connection() as connection:
+            await self._books.work.end(operation, payment.id, within=connection)
 
     async def suspect(
         self, payment: Payment, transaction_id: str, *, disputed: bool = False

@@ -83,10 +83,12 @@ class Authorising(Choosing):
         key = key_of(payment.id, AUTHORISE, issue=attempt.issue)
         in_doubt = attempt.maybe_sent or attempt.issue > 1
 
-        async def doubt() -> None:
-            nonlocal in_doubt
+        async def doubt(because: str) -> None:
+            nonlocal in_doubt, payment
+            if not in_doubt:
+                await self.watch_for_siblings(payment)
             in_doubt = True
-            await self.watch_for_siblings(payment)
+            payment = await self.in_doubt(payment, AUTHORISE, because)
 
         if in_doubt:
             await self.watch_for_siblings(payment)

@@ -103,11 +103,17 @@ class Committing(Applying):
         assert payment.gateway_transaction_id is not None, "what is captured was authorised"
         transaction_id = payment.gateway_transaction_id
         key = key_of(payment.id, CAPTURE, issue=issue)
+
+        async def doubt(because: str) -> None:
+            nonlocal payment
+            payment = await self.in_doubt(payment, CAPTURE, because)
+
         answer = await persist(
             lambda: self._gateway.capture(transaction_id, payment.amount, key=key),
             pace=self._pace,
             patience_seconds=patience_seconds,
             earlier_tries=earlier_tries,
+            on_unknown=doubt,
         )
         match answer:
             case Unanswered() if answer.maybe_sent and await self._is_taken(payment):

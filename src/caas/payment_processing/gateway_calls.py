@@ -97,12 +97,12 @@ async def persist(
     earlier_tries: int = 0,
     maybe_sent: bool = False,
     key_lifetime: KeyLifetime = KEY_NEEDS_NO_LIFE,
-    on_unknown: Callable[[], Awaitable[None]] | None = None,
+    on_unknown: Callable[[str], Awaitable[None]] | None = None,
 ) -> Answer | Unanswered | Refused:
     """Call until there is an answer, the retries are exhausted, or patience ends.
 
     What may have been sent is not sent again once the gateway may have forgotten its key;
-    `on_unknown` is awaited after the first attempt that may have been, before another is made.
+    `on_unknown` is awaited, with why, after each attempt that may have been, before anything else.
     """
     clock = asyncio.get_running_loop().time
     first_sent = clock()
@@ -114,8 +114,8 @@ async def persist(
             return Refused(refusal, maybe_sent)
         except (NotSentError, TooManyRequestsError, OutcomeUnknownError) as failure:
             if isinstance(failure, OutcomeUnknownError):
-                if on_unknown is not None and not maybe_sent:
-                    await on_unknown()
+                if on_unknown is not None:
+                    await on_unknown(failure.sentence)
                 maybe_sent = True
             unanswered = _unanswered(failure, tries, maybe_sent=maybe_sent)
         if maybe_sent and unanswered.wait_seconds is not None:

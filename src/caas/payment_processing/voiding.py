@@ -111,11 +111,17 @@ class Voiding(Applying):
         transaction_id = payment.gateway_transaction_id
         reason = await self._books.payments.void_reason(payment.id)
         key = key_of(payment.id, VOID, issue=issue)
+
+        async def doubt(because: str) -> None:
+            nonlocal payment
+            payment = await self.in_doubt(payment, VOID, because)
+
         answer = await persist(
             lambda: self._gateway.void(transaction_id, reason, key=key),
             pace=self._pace,
             patience_seconds=patience_seconds,
             earlier_tries=earlier_tries,
+            on_unknown=doubt,
         )
         match answer:
             case Unanswered():

@@ -1,6 +1,7 @@
 """Subscriptions that their customers withdraw from: not billed, and what was charged goes back."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from uuid import UUID
 
 import pytest
@@ -8,6 +9,8 @@ import pytest
 from caas.billing_database.connection import Database
 from caas.billing_database.laws import LAWS
 from caas.billing_database.subscriptions import Subscription
+from caas.external_systems.payment_gateway import DisputeStatus, GatewayDispute
+from caas.payment_processing.disputes import Disputes
 from caas.rules.payment_states import PaymentState
 from caas.service_catalog.subscriptions import WithdrawnSubscription
 from tests.subscription_house import SERVICE, VIN, SubscriptionHouse, standing
@@ -84,5 +87,42 @@ async def test_a_month_that_was_charged_goes_back_with_the_vehicle(
     [note] = await house.invoices.listed(corrects=invoice.id)
     assert (note.gross, refunded.refunded_amount) == (-invoice.gross, invoice.gross)
     await house.until(subscription.id, lambda s: s.deactivated_at is not None)
+    await house.rest()
+    assert await broken(house) == []
+
+
+@pytest.mark.parametrize("told", [
+    ("lost", "withdrawn", "won"), ("opened", "withdrawn", "lost", "won"),
+    ("opened", "withdrawn", "won"), ("withdrawn", "lost", "won"),
+])  # fmt: skip
+@pytest.mark.parametrize("part", [1, 2])
+async def test_a_month_goes_back_when_the_dispute_that_took_it_is_reversed(
+    house: SubscriptionHouse, told: tuple[str, ...], part: int
+) -> None:
+    subscription = await house.active()
+    invoice = await house.billed(subscription)
+    charge = await house.charged(invoice)
+    await house.gateway_does("settle")
+    charge = await house.until_paid(charge.id, lambda p: p.state is PaymentState.SETTLED)
+    word = GatewayDispute(
+        id="dp_1", transaction_id=charge.gateway_transaction_id or "",
+        amount=charge.amount // part, currency=charge.currency, status=DisputeStatus.OPENED,
+    )  # fmt: skip
+    for what in told:
+        if what == "withdrawn":
+            await house.subscriptions.end_subscription(subscription.id, with_vehicle=True)
+            await house.until(subscription.id, lambda s: s.deactivated_at is not None)
+        else:
+            said = replace(word, status=DisputeStatus(what))
+            await Disputes(house.books).gateway_says(said)
+        await house.open_work.run_due()
+        assert await broken(house) == [], what
+
+    await house.gateway_does("settle")
+    refunded = await house.until_paid(charge.id, lambda p: p.state is PaymentState.REFUNDED)
+    notes = await house.invoices.listed(corrects=invoice.id)
+    assert (sum(note.gross for note in notes), refunded.refunded_amount) == (
+        -invoice.gross, invoice.gross,
+    )  # fmt: skip
     await house.rest()
     assert await broken(house) == []

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from caas.billing_database.connection import Database
+from caas.billing_database.laws_of_obligations import NOTHING_IS_FORGOTTEN
 from caas.billing_database.orders import Order
 from caas.external_systems.payment_gateway import DisputeStatus, GatewayDispute
 from caas.order_management.withdrawal import (
@@ -17,6 +18,7 @@ from caas.order_management.withdrawal import (
 from caas.payment_processing.disputes import Disputes
 from caas.rules.order_states import OrderState
 from caas.rules.payment_states import PaymentState
+from caas.rules.payment_types import PaymentType
 from caas.rules.vehicle_states import VehicleState
 from tests.showroom import DEALERSHIP, DEPOSIT, Showroom, opened, simulated_world
 
@@ -193,6 +195,39 @@ async def test_what_is_disputed_waits_and_is_not_paid_twice(showroom: Showroom) 
 
     assert (meanwhile, await refunded(showroom)) == ([], [DEPOSIT.amount])
     assert await showroom.cases() == []
+
+
+@pytest.mark.parametrize("told", [
+    ("opened", "lost", "withdrawn", "won"), ("opened", "withdrawn", "lost", "won"),
+    ("withdrawn", "opened", "lost", "won"), ("opened", "lost", "won", "withdrawn"),
+])  # fmt: skip
+async def test_the_price_of_a_withdrawn_order_goes_back_when_a_lost_dispute_is_reversed(
+    showroom: Showroom, told: tuple[str, ...]
+) -> None:
+    """While the vehicle is not yet returned: nothing of the money is forgotten meanwhile."""
+    order = await delivered(showroom)
+    [payment] = [
+        one for one in await showroom.books.payments.listed(subject=order.id)
+        if one.type is PaymentType.FINAL
+    ]  # fmt: skip
+    desk = Disputes(showroom.books)
+    word = GatewayDispute(
+        id="dp_1", transaction_id=payment.gateway_transaction_id or "", amount=payment.amount,
+        currency=payment.currency, status=DisputeStatus.OPENED,
+    )  # fmt: skip
+    for what in told:
+        if what == "withdrawn":
+            await showroom.orders.withdraw(order.id)
+        else:
+            await desk.gateway_says(replace(word, status=DisputeStatus(what)))
+            await showroom.open_work.run_due()
+        assert not await showroom.database.fetch(NOTHING_IS_FORGOTTEN[2]), what
+
+    await showroom.world.gateway("POST", "settle", {})
+    await showroom.work_until_payment(payment.id, PaymentState.REFUNDING)
+    await showroom.world.gateway("POST", "settle", {})
+    after = await showroom.work_until_payment(payment.id, PaymentState.REFUNDED)
+    assert (after.refunded_amount, after.disputed_amount) == (payment.amount, 0)
 
 
 async def delivered(showroom: Showroom) -> Order:

@@ -199,13 +199,13 @@ OBLIGATIONS: Final = (
     ),
     Obligation(
         "give back what a withdrawn subscription was charged", ("credit_withdrawn_subscription",),
-        """select s.id, s.id from subscriptions s join invoice_states i on i.subscription = s.id
+        f"""select s.id, coalesce(i.last_payment, s.id)
+             from subscriptions s join invoice_states i on i.subscription = s.id
             where s.cancelled_because = 'withdrawal' and i.kind = 'invoice'
-              and i.gross > 0 and i.credited = 0
-              and (i.state in ('open', 'declined')
-                   or i.state = 'paid' and i.payment_state in ('Capturing', 'Settled', 'Refunding')
-                      and not exists (
-                        select from disputes d where d.payment_id = i.last_payment))""",
+              and i.gross > 0 and i.credited < i.gross
+              and (i.state in ('open', 'declined') and i.credited = 0
+                   or i.state = 'paid' and exists (
+                        select from payments p where p.id = i.last_payment and {_LEFT}))""",
     ),
     Obligation(
         "deliver events", ("deliver_events",),
@@ -246,10 +246,12 @@ def _owed(obligation: Obligation) -> str:
 NOTHING_IS_FORGOTTEN: Final = (
     "nothing_is_forgotten",
     "What is decided and not done has its job, or an open case.",
+    # That a withdrawn vehicle is not back says nothing of its money.
     f"""with owed (what, kinds, job, about) as ({" union all ".join(map(_owed, OBLIGATIONS))})
     select o.what || ' ' || o.job from owed o
      where not exists (select from open_work w where w.subject = o.job
                           and w.kind = any (o.kinds) and w.parked_at is null)
        and not exists (select from cases c
-                        where c.status = 'open' and c.subject in (o.job, o.about))""",
+                        where c.status = 'open' and c.subject in (o.job, o.about)
+                          and c.kind <> 'withdrawn_after_registration')""",
 )

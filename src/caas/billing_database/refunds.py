@@ -5,6 +5,7 @@ the database refuses what would exceed the money received, and a refund that is 
 stands in its way; what stands in the way is said in one place, `obstacle_to_refund` of the schema.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -24,12 +25,13 @@ select coalesce((select sum(amount) from refunds
 """
 MONEY_OUT: Final = "select money_out($1) as amount"
 OBSTACLE: Final = "select obstacle_to_refund($1) as what"
+# The fence is raised so that a worker that looked before this commit does not put the work off.
 WAKE: Final = """
-update open_work w set due_at = least(due_at, db_now())
- where w.parked_at is null and w.lease_until is null
+update open_work w set due_at = least(due_at, db_now()), fence = fence + 1
+ where w.parked_at is null
    and (w.kind = 'refund' and w.subject in
-          (select id from refunds where payment_id = $1 and state = 'waiting')
-        or w.kind = 'promised_refund' and w.payload->>'payment' = $1::text)
+          (select id from refunds where payment_id = any ($1::uuid[]) and state = 'waiting')
+        or w.kind = 'promised_refund' and w.payload->>'payment' = any ($1::uuid[]::text[]))
 """
 ADD: Final = """
 insert into refunds (id, payment_id, amount, currency, reason, requested_by, state, created_at,
@@ -257,7 +259,12 @@ class Refunds:
 
     async def wake(self, payment_id: UUID, *, within: Connection) -> None:
         """Let the refunds of a payment that wait look again now."""
-        await within.execute(WAKE, payment_id)
+        await self.wake_all([payment_id], within=within)
+
+    async def wake_all(self, payment_ids: Sequence[UUID], *, within: Connection) -> None:
+        """Let the refunds of payments that wait look again now."""
+        if payment_ids:
+            await within.execute(WAKE, list(payment_ids))
 
     async def add(  # noqa: PLR0913  # the columns of a refund
         self,

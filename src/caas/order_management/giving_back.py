@@ -79,12 +79,14 @@ class GivingBack:
         return Again(LOOK_AGAIN_SECONDS, "not all the money could be given back yet")
 
     async def _is_given_back(self, payment: Payment, reason: str) -> bool:
-        """Hand one payment's money over to its refund; False while that cannot be done yet."""
+        """Hand one payment's money over to its refund; False while that cannot be done yet.
+
+        How much is left is counted by the refund, under the payment's lock: a dispute may be
+        giving it back at this moment.
+        """
         if payment.state in {PaymentState.AUTHORIZED, PaymentState.REFUNDING}:
             return False
-        received = max(payment.captured_amount, payment.settled_amount)
-        left = received - payment.refunded_amount - payment.disputed_amount
-        if payment.state not in WITH_US or left <= 0:
+        if payment.state not in WITH_US:
             return True
         try:
             await self._refund(payment.id, reason)

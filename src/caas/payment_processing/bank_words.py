@@ -70,7 +70,11 @@ class BankWords:
             done=(CAPTURE, PROBE, POLL_SETTLEMENT),
             next=() if whole else (poll,),
         )
-        return await self._charges.try_to_apply(payment, move)
+        return await self._charges.try_to_apply(payment, move, step=Step(also=self._wake))
+
+    async def _wake(self, connection: Connection, after: Payment) -> None:
+        """Let refunds that wait for the bank go out now."""
+        await self._refunds.wake(after.id, within=connection)
 
     async def rejects(self, payment: Payment, *, source: str) -> Heard:
         """Delivered and not paid: never charged again, CaaS takes the loss (decision 17)."""

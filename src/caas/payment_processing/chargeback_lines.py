@@ -58,7 +58,6 @@ class ChargebackLines:
         """Undo the losses that a line brings back; return what of it is of no dispute."""
 
         async def together(connection: Connection) -> int:
-            await self._rows.given_back(payment.id, within=connection)
             known = await self._rows.disputes_of(payment.id, within=connection)
             held = [it for it in known if it.state in HELD and it.claimed_currency == line.currency]
             left = line.gross
@@ -77,7 +76,11 @@ class ChargebackLines:
             await self._disputes.fit_again(payment.id, within=connection)
             return left
 
-        return await self._books.database.in_transaction(together)
+        async def watched(connection: Connection) -> int:
+            async with self._disputes.undone_sales.watched(payment.id, within=connection):
+                return await together(connection)
+
+        return await self._books.database.in_transaction(watched)
 
     async def _comes_back(
         self, payment: Payment, one: Dispute, part: int, connection: Connection

@@ -6,7 +6,8 @@ loss at once. When something else of the payment ends, more of a dispute may fit
 
 Rules a change must keep: every word about a dispute ends as a row, in any order and any number;
 lost money is counted once; a word that is older than the last one followed changes nothing; whoever
-lets money come back calls `fit_again` in the same commit.
+lets money come back calls `fit_again` in the same commit, and steps of disputes are taken inside
+`undone_sales.watched`.
 """
 
 from dataclasses import replace
@@ -32,6 +33,7 @@ from caas.payment_processing.dispute_steps import (
     may_amend,
     steps_of,
 )
+from caas.payment_processing.undone_sales import UndoneSales
 from caas.rules import postings
 from caas.rules.money import AMOUNT_MAX
 from caas.rules.payment_states import PaymentState, Remark
@@ -58,6 +60,7 @@ class Disputes:
         self._books = books
         self._rows = RefundRows(books.database)
         self._covered_notes = CoveredNotes(books)
+        self.undone_sales = UndoneSales(books, self._rows)
 
     def register(self, open_work: OpenWork) -> None:
         """Take the disputes that were told before their payment was captured."""
@@ -76,7 +79,8 @@ class Disputes:
             return Again(STRANGER_SECONDS, "the disputed payment is not known here")
 
         async def together(connection: Connection) -> None:
-            await self.follow(payment.id, told, at, origin, connection)
+            async with self.undone_sales.watched(payment.id, within=connection):
+                await self._follow(payment.id, told, at, origin, connection)
 
         await self._books.database.in_transaction(together)
         return Done()
@@ -101,7 +105,7 @@ class Disputes:
         await self._end_case(payment_id, within)
         await self._rows.wake(payment_id, within=within)
 
-    async def follow(
+    async def _follow(
         self,
         payment_id: UUID,
         told: GatewayDispute,
@@ -109,8 +113,7 @@ class Disputes:
         origin: str,
         connection: Connection,
     ) -> None:
-        """Follow a word about a dispute of a payment, which is locked from then on."""
-        await self._rows.given_back(payment_id, within=connection)
+        """Follow a word about a dispute of a payment, which is locked."""
         payment = await self._books.payments.get(payment_id, within=connection)
         claimed = await self._believed(payment, told, connection)
         known = await self._rows.dispute_told(

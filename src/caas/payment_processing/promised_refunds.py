@@ -75,8 +75,8 @@ class PromisedRefunds:
     ) -> Refund | None:
         """Refund all that is left, now or later; None while it must wait or when nothing is left.
 
-        What failed at the gateway is asked for again. `together_with` is done in the commit that
-        promises it.
+        What failed at the gateway, or is left again since a refund, is asked for. `together_with`
+        is done in the commit that promises it.
         """
         again = await self._refunds.next_key(payment_id, key)
         asked: dict[str, Any] = {"reason": reason, "key": again, "requested_by": requested_by}
@@ -129,13 +129,18 @@ class PromisedRefunds:
     async def _due(self, work: DueWork) -> Answer:
         """Keep a promise as far as the money is still there."""
         payment_id, amount = UUID(work.payload["payment"]), work.payload["amount"]
+
+        async def ended(connection: Connection) -> None:
+            await self._books.work.end(PROMISED, work.subject, within=connection)
+
         asked: dict[str, Any] = {
             name: str(work.payload[name]) for name in ("reason", "key", "requested_by")
         }
         left = await self._refunds.left(payment_id, beside=asked["key"])
         try:
             if amount is None:
-                await self._refunds.request_rest(payment_id, **asked)
+                asked["key"] = await self._refunds.next_key(payment_id, asked["key"])
+                await self._refunds.request_rest(payment_id, together_with=ended, **asked)
             else:
                 return await self._keep_part(work, min(int(amount), max(left, 0)), asked)
         except RefundMustWaitError as waits:

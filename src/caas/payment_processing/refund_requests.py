@@ -1,7 +1,7 @@
 """Refunds as they are asked for: written down under the lock of their payment, once for a key.
 
 Rules a change must keep: how much is left is counted under that lock, together with what is written
-down; a key stands for one refund, and one that failed is asked for again under the next key; beside
+down; a key stands for one refund; what is left beside it is asked for under the next key; beside
 a refund whose outcome is not known nothing new is written down, a promise waits.
 """
 
@@ -53,12 +53,12 @@ class RefundRequests:
         self._pace = pace
 
     async def next_key(self, payment_id: UUID, key: str) -> str:
-        """Return the key to ask with again: the first whose refund has not failed."""
-        states = {one.id: one.state for one in await self._rows.of_payment(payment_id)}
+        """Return the key to ask for the rest with: the first that no refund has."""
+        known = {one.id for one in await self._rows.of_payment(payment_id)}
         again = key
         for number in range(RESENDS_MAX):
             again = f"{key}:{number}" if number else key
-            if states.get(derived_id(payment_id, REFUND, again)) != "failed":
+            if derived_id(payment_id, REFUND, again) not in known:
                 break
         return again
 

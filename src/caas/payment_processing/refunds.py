@@ -44,7 +44,7 @@ from caas.rules import postings
 from caas.rules.pace import Pace
 from caas.rules.payment_states import BeyondEvent, PaymentEvent, PaymentState
 
-WAIT_FOR_SETTLEMENT_SECONDS: Final = 3600.0
+WAIT_FOR_SETTLEMENT_SECONDS: Final = 300.0
 WAIT_FOR_ANOTHER_SECONDS: Final = 5.0
 WAIT_FOR_OBSTACLE_SECONDS: Final = 300.0
 FAILED: Final = "refund_failed"
@@ -147,7 +147,7 @@ class Refunds:
         return await self._requested(wanted, together_with)
 
     async def next_key(self, payment_id: UUID, key: str) -> str:
-        """Return the key to ask with again: the first whose refund has not failed."""
+        """Return the key to ask for the rest with: the first that no refund has."""
         return await self.requests.next_key(payment_id, key)
 
     async def check(self, payment_id: UUID, amount: int) -> None:

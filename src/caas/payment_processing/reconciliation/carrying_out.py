@@ -18,6 +18,7 @@ from caas.billing_database.discrepancies import Discrepancies, Discrepancy, Step
 from caas.billing_database.due_work import RELEASED_AFTER, DueWork
 from caas.billing_database.moves import move_of
 from caas.billing_database.payments import Payment
+from caas.billing_database.refunds import Refunds
 from caas.billing_database.settlement_reports import SettlementReports, StoredLine
 from caas.external_systems.http_answers import GatewayFailure, RefusedByPartnerError
 from caas.external_systems.payment_gateway import (
@@ -90,6 +91,7 @@ class CarryingOut:
     ) -> None:
         """Ask these doors."""
         self._books = books
+        self._refunds = Refunds(books.database)
         self._discrepancies = discrepancies
         self._reports = reports
         self._gateway = gateway
@@ -203,8 +205,15 @@ class CarryingOut:
             entries=postings.lost_before_settlement(cause, lost),
             done=(CAPTURE, PROBE, POLL_SETTLEMENT),
         )
-        moved = await self._books.moves.apply(move)
-        return Done() if moved.moved else Again(AGAIN_SECONDS, "the payment moved meanwhile")
+
+        async def together(connection: Connection) -> bool:
+            moved = await self._books.moves.apply(move, within=connection)
+            await self._refunds.wake(payment.id, within=connection)
+            return moved.moved
+
+        if await self._books.database.in_transaction(together):
+            return Done()
+        return Again(AGAIN_SECONDS, "the payment moved meanwhile")
 
     async def _settle_what_is_due(self, discrepancy: Discrepancy) -> Answer:
         payment = await self._payment(discrepancy)

@@ -26,6 +26,7 @@ from caas.billing_database.gateway_claims import brought_by_its_line
 from caas.billing_database.identifiers import derived_id
 from caas.billing_database.moves import Move
 from caas.billing_database.reconciliation_days import ReconciliationDays
+from caas.billing_database.refunds import Refunds
 from caas.billing_database.settlement_reports import STORED, SettlementReport, SettlementReports
 from caas.external_systems.reconciliation_workbench import Chunk, Workbench
 from caas.payment_processing.gateway_calls import CAPTURE, POLL_SETTLEMENT, PROBE
@@ -96,6 +97,7 @@ class Updating:
     ) -> None:
         """Apply to these books, so many lines a commit."""
         self._books = books
+        self._refunds = Refunds(books.database)
         self._reports = reports
         self._discrepancies = discrepancies
         self._days = days
@@ -170,6 +172,7 @@ class Updating:
         moved = await self._books.moves.apply_all(moves, within=connection)
         refused = [row for row, it in zip(settling, moved, strict=True) if not it.moved]
         await self._leave_late(run, refused, connection)
+        await self._refunds.wake_all([move.payment_id for move in moves], within=connection)
         return _Known(
             {
                 row["payment_id"]: (it.version, row["settles"])

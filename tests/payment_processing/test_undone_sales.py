@@ -1,0 +1,186 @@
+"""What a customer withdrew from is theirs, however a bank's dispute of it goes on.
+
+A lost dispute took the money, so the withdrawal paid nothing; when the bank turned the dispute in
+our favour, the money came back and nobody owed it any more: the price of a thing that was given
+back was kept.
+"""
+
+import itertools
+from collections.abc import Sequence
+from typing import Any, Final
+
+import aiohttp
+
+from caas.billing_database.laws import LAWS
+from caas.billing_database.payments import Payment
+from caas.payment_processing.disputes import Disputes
+from caas.rules.payment_states import PaymentState
+from tests.house import House
+from tests.payment_processing.test_money_that_contradicts import (
+    LOST,
+    OPENED,
+    WON,
+    refunds_of,
+    says,
+    until,
+)
+
+WORDS: Final = {"opened": (OPENED, 1), "lost": (LOST, 2), "won": (WON, 3), "lost again": (LOST, 4),
+                "won again": (WON, 5)}  # fmt: skip
+TOLD: Final = (
+    ("opened", "won"), ("opened", "lost"), ("opened", "lost", "won"), ("lost", "won"),
+    ("lost", "won", "lost again", "won again"),
+)  # fmt: skip
+DUE: Final = "select due_at <= db_now() as due from open_work where kind = 'refund'"
+
+
+def orders(words: Sequence[str]) -> list[tuple[str, ...]]:
+    """Return every order of a dispute's words, the withdrawal and the bank's settlement."""
+    every = itertools.permutations((*words, "withdrawn", "settled"))
+    return [one for one in every if [it for it in one if it in words] == list(words)]
+
+
+CASES: Final = [
+    (order, amount) for words in TOLD for order in orders(words) for amount in (1299, 500)
+][::3]
+
+
+def vin(number: int) -> str:
+    """A vehicle of its own for each order."""
+    return f"WVWZZZ1JZXW{number:06d}"
+
+
+async def happens(house: House, payment: Payment, what: str, amount: int) -> None:
+    """Let one thing come."""
+    if what == "withdrawn":
+        await withdraws(house, payment)
+    elif what == "settled":
+        await house.gateway_does("settle", reference=str(payment.id))
+        await house.until(payment.id, lambda p: p.state is not PaymentState.CAPTURING)
+    else:
+        status, minute = WORDS[what]
+        await says(house, payment, status, amount, minute=minute, name=f"dp_{payment.id}")
+
+
+async def withdraws(house: House, payment: Payment) -> None:
+    """Withdraw from the service of a payment."""
+    await house.platform.payment_processing.withdraw_from_service(
+        payment.subject, requested_by="customer"
+    )
+
+
+async def all_goes_out(house: House) -> None:
+    """Let every refund that nothing stands in the way of go out and end."""
+
+    async def gone() -> bool:
+        return not await house.database.fetch(
+            "select from open_work where kind in ('refund', 'promised_refund')"
+        )
+
+    await until(house, gone)
+
+
+async def at_gateway(house: House, payment: Payment) -> int:
+    """What the gateway has refunded of a payment."""
+    url = f"{house.gateway_url}/_control/ledger?reference={payment.id}"
+    async with aiohttp.ClientSession() as session, session.get(url) as answer:
+        told: dict[str, Any] = await answer.json()
+    return sum(int(one["refunded"]) for one in told["transactions"])
+
+
+async def broken(house: House) -> list[str]:
+    """The laws that do not hold."""
+    return [law.name for law in LAWS if await house.database.fetch(law.query)]
+
+
+async def bought(house: House, number: int) -> Payment:
+    """Sell a service for a vehicle of its own; the bank has not confirmed."""
+    payment = await house.buys(vin=await house.car(vin(number)))
+    return await house.until(
+        payment.id, lambda p: p.state is PaymentState.CAPTURING and p.outcome == "known"
+    )
+
+
+async def test_a_withdrawn_service_is_paid_back_in_every_order_of_its_dispute(
+    house: House,
+) -> None:
+    lives = []
+    for number, (order, amount) in enumerate(CASES):
+        payment = await bought(house, number)
+        for what in order:
+            await happens(house, payment, what, amount)
+        lives.append((payment, order, amount))
+    await all_goes_out(house)
+
+    forgotten = await broken(house)
+    for payment, order, amount in lives:
+        now = await house.platform.books.payments.get(payment.id)
+        [dispute] = await Disputes(house.platform.books).of(payment)
+        sums = (now.refunded_amount, await at_gateway(house, payment), 1299 - now.disputed_amount)
+        assert len(set(sums)) == 1, (order, amount, sums)
+        lost = amount if dispute.state == "lost" else 0
+        assert now.disputed_amount + dispute.excess * (lost > 0) == lost, (order, amount)
+    assert forgotten == []
+
+
+async def test_withdrawing_again_pays_what_came_back_and_no_more(house: House) -> None:
+    payment = await house.settled()
+    await says(house, payment, LOST, 500, minute=1)
+    await withdraws(house, payment)
+    await all_goes_out(house)
+    await says(house, payment, WON, 500, minute=2)
+
+    for _ in range(3):
+        await withdraws(house, payment)
+    await all_goes_out(house)
+    await withdraws(house, payment)
+
+    assert sorted(one.amount for one in await refunds_of(house, payment)) == [500, 799]
+    assert await at_gateway(house, payment) == 1299
+
+
+async def test_what_a_person_settled_is_not_paid_by_a_reversal(house: House) -> None:
+    """A refund failed, and was paid in another way; only what the bank gave back goes out."""
+    payment = await house.settled("pm_refund_fails")
+    await says(house, payment, LOST, 500, minute=1)
+    await withdraws(house, payment)
+    await all_goes_out(house)
+
+    await says(house, payment, WON, 500, minute=2)
+    await all_goes_out(house)
+
+    assert sorted((one.amount, one.state) for one in await refunds_of(house, payment)) == [
+        (500, "failed"), (799, "failed"),
+    ]  # fmt: skip
+
+
+async def test_the_law_sees_what_a_bank_gave_back_of_a_withdrawal(house: House) -> None:
+    payment = await house.settled()
+    await says(house, payment, LOST, minute=1)
+    await withdraws(house, payment)
+    await all_goes_out(house)
+    await says(house, payment, WON, minute=2)
+    held = await broken(house)
+
+    promises = await house.database.fetch(
+        "update open_work set kind = 'unknown' where kind = 'promised_refund' returning subject"
+    )
+    lost = await broken(house)
+    await house.database.fetch(
+        "update open_work set kind = 'promised_refund' where kind = 'unknown'"
+    )
+
+    assert (held, len(promises), lost) == ([], 1, ["nothing_is_forgotten"])
+
+
+async def test_a_settlement_wakes_the_refund_that_waits_for_it(house: House) -> None:
+    payment = await bought(house, 1)
+    await withdraws(house, payment)
+    [waits] = await house.database.fetch(DUE)
+    assert not waits["due"]
+
+    await house.gateway_does("settle", reference=str(payment.id))
+    await house.until(payment.id, lambda p: p.state is not PaymentState.CAPTURING)
+
+    after = await house.until(payment.id, lambda p: p.refunded_amount > 0)
+    assert after.refunded_amount == 1299

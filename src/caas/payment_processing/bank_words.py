@@ -70,7 +70,9 @@ class BankWords:
             done=(CAPTURE, PROBE, POLL_SETTLEMENT),
             next=() if whole else (poll,),
         )
-        return await self._charges.try_to_apply(payment, move, step=Step(also=self._wake))
+        waits = any(it.state == "waiting" for it in await self._refunds.of_payment(payment.id))
+        step = Step(also=self._wake) if waits else None  # without one, moves share their commits
+        return await self._charges.try_to_apply(payment, move, step=step)
 
     async def _wake(self, connection: Connection, after: Payment) -> None:
         """Let refunds that wait for the bank go out now."""

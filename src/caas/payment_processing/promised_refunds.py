@@ -139,7 +139,7 @@ class PromisedRefunds:
         left = await self._refunds.left(payment_id, beside=asked["key"])
         try:
             if amount is None:
-                asked["key"] = await self._refunds.next_key(payment_id, asked["key"])
+                asked["key"] = await self._refunds.next_key(payment_id, f"{asked['key']}:kept")
                 await self._refunds.request_rest(payment_id, together_with=ended, **asked)
             else:
                 return await self._keep_part(work, min(int(amount), max(left, 0)), asked)

@@ -53,12 +53,13 @@ class RefundRequests:
         self._pace = pace
 
     async def next_key(self, payment_id: UUID, key: str) -> str:
-        """Return the key to ask for the rest with: the first that no refund has."""
-        known = {one.id for one in await self._rows.of_payment(payment_id)}
+        """Return the key to ask for the rest with: the first whose refund has not ended."""
+        known = await self._rows.of_payment(payment_id)
+        ended = {one.id for one in known if one.state in {"succeeded", "failed"}}
         again = key
         for number in range(RESENDS_MAX):
             again = f"{key}:{number}" if number else key
-            if derived_id(payment_id, REFUND, again) not in known:
+            if derived_id(payment_id, REFUND, again) not in ended:
                 break
         return again
 

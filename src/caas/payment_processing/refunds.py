@@ -147,7 +147,7 @@ class Refunds:
         return await self._requested(wanted, together_with)
 
     async def next_key(self, payment_id: UUID, key: str) -> str:
-        """Return the key to ask for the rest with: the first that no refund has."""
+        """Return the key to ask for the rest with: the first whose refund has not ended."""
         return await self.requests.next_key(payment_id, key)
 
     async def check(self, payment_id: UUID, amount: int) -> None:

@@ -765,7 +765,7 @@ CASE family((address)::inet)
     ELSE 48
 END)),
     CONSTRAINT audit_events_check CHECK (((actor = 'account'::text) = (account IS NOT NULL))),
-    CONSTRAINT audit_events_type_check CHECK ((type = ANY (ARRAY['key made'::text, 'key activated'::text, 'key revoked'::text, 'staff added'::text, 'staff disabled'::text, 'link made'::text, 'link used'::text, 'sign-in ok'::text, 'sign-in refused'::text, 'sign-in slowed'::text, 'password changed'::text, 'second factor enrolled'::text, 'second factor used'::text, 'second factor refused'::text, 'second factor reset'::text, 'recovery code used'::text])))
+    CONSTRAINT audit_events_type_check CHECK ((type = ANY (ARRAY['key made'::text, 'key activated'::text, 'key revoked'::text, 'staff added'::text, 'staff disabled'::text, 'link made'::text, 'link used'::text, 'sign-in ok'::text, 'sign-in refused'::text, 'sign-in slowed'::text, 'password changed'::text, 'second factor enrolled'::text, 'second factor used'::text, 'second factor refused'::text, 'second factor reset'::text, 'recovery code used'::text, 'event subscription made'::text, 'event subscription ended'::text])))
 );
 
 CREATE FUNCTION caas.fixed_checksum(r caas.audit_events) RETURNS bigint
@@ -955,6 +955,25 @@ END) STORED NOT NULL,
 CREATE FUNCTION caas.fixed_checksum(r caas.disputes) RETURNS bigint
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS $$select hash_record_extended(row(r.claimed_currency, r.currency, r.id, r.opened_at, r.origin, r.payment_id, r.reason), 0)::bigint$$;
+
+CREATE TABLE caas.event_subscriptions (
+    id uuid NOT NULL,
+    url text NOT NULL,
+    types text[] DEFAULT '{}'::text[] NOT NULL,
+    secret text NOT NULL,
+    created_by text NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    ended_at timestamp with time zone,
+    CONSTRAINT event_subscriptions_check CHECK ((ended_at >= created_at)),
+    CONSTRAINT event_subscriptions_created_by_check CHECK (((length(created_by) >= 1) AND (length(created_by) <= 200))),
+    CONSTRAINT event_subscriptions_secret_check CHECK ((secret ~ '^whsec_[A-Za-z0-9+/]{32,86}=*$'::text)),
+    CONSTRAINT event_subscriptions_types_check CHECK ((cardinality(types) <= 50)),
+    CONSTRAINT event_subscriptions_url_check CHECK (((url ~ '^https?://'::text) AND (length(url) <= 500)))
+);
+
+CREATE FUNCTION caas.fixed_checksum(r caas.event_subscriptions) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$select hash_record_extended(row(r.created_at, r.created_by, r.id, r.secret, r.types, r.url), 0)::bigint$$;
 
 CREATE TABLE caas.orders (
     id uuid NOT NULL,
@@ -1829,6 +1848,10 @@ CREATE FUNCTION caas.moving_checksum(r caas.deposit_decisions) RETURNS bigint
 CREATE FUNCTION caas.moving_checksum(r caas.disputes) RETURNS bigint
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS $$select hash_record_extended(row(r.amended, r.amount, r.back, r.claimed_amount, r.gateway_dispute_id, r.state, r.steps, r.taken, r.told_at, r.updated_at), 0)::bigint$$;
+
+CREATE FUNCTION caas.moving_checksum(r caas.event_subscriptions) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$select hash_record_extended(row(r.ended_at), 0)::bigint$$;
 
 CREATE FUNCTION caas.moving_checksum(r caas.orders) RETURNS bigint
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -2787,6 +2810,31 @@ begin
   return null;
 end $$;
 
+CREATE FUNCTION caas.sum_event_subscriptions() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'caas', 'pg_temp'
+    AS $$
+declare v_rows bigint := 0; v_fixed numeric := 0; v_moving numeric := 0;
+begin
+  if tg_op <> 'DELETE' then
+    select count(*), coalesce(sum(hash_record_extended(row(r.created_at, r.created_by, r.id, r.secret, r.types, r.url), 0)), 0), coalesce(sum(hash_record_extended(row(r.ended_at), 0)), 0)
+      into v_rows, v_fixed, v_moving from new_rows r;
+  end if;
+  if tg_op = 'UPDATE' then
+    select 0, 0, v_moving - coalesce(sum(hash_record_extended(row(r.ended_at), 0)), 0) into v_rows, v_fixed, v_moving from old_rows r;
+  elsif tg_op = 'DELETE' then
+    select -count(*), -coalesce(sum(hash_record_extended(row(r.created_at, r.created_by, r.id, r.secret, r.types, r.url), 0)), 0), -coalesce(sum(hash_record_extended(row(r.ended_at), 0)), 0)
+      into v_rows, v_fixed, v_moving from old_rows r;
+  end if;
+  if (v_rows, v_moving) <> (0, 0) then
+    insert into table_checksums as k
+    values ('event_subscriptions', pg_backend_pid() % 1024, v_rows, v_fixed, v_moving)
+    on conflict (of_table, slot) do update set rows = k.rows + excluded.rows,
+      fixed = k.fixed + excluded.fixed, moving = k.moving + excluded.moving;
+  end if;
+  return null;
+end $$;
+
 CREATE FUNCTION caas.sum_orders() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'caas', 'pg_temp'
@@ -3724,21 +3772,6 @@ CREATE TABLE caas.entitlements (
     CONSTRAINT entitlements_check1 CHECK (((reported_until IS NULL) OR reported_on))
 )
 WITH (fillfactor='70');
-
-CREATE TABLE caas.event_subscriptions (
-    id uuid NOT NULL,
-    url text NOT NULL,
-    types text[] DEFAULT '{}'::text[] NOT NULL,
-    secret text NOT NULL,
-    created_by text NOT NULL,
-    created_at timestamp with time zone NOT NULL,
-    ended_at timestamp with time zone,
-    CONSTRAINT event_subscriptions_check CHECK ((ended_at >= created_at)),
-    CONSTRAINT event_subscriptions_created_by_check CHECK (((length(created_by) >= 1) AND (length(created_by) <= 200))),
-    CONSTRAINT event_subscriptions_secret_check CHECK ((secret ~ '^whsec_[A-Za-z0-9+/]{32,86}=*$'::text)),
-    CONSTRAINT event_subscriptions_types_check CHECK ((cardinality(types) <= 50)),
-    CONSTRAINT event_subscriptions_url_check CHECK (((url ~ '^https?://'::text) AND (length(url) <= 500)))
-);
 
 CREATE TABLE caas.fee_terms (
     gateway text NOT NULL,
@@ -5386,6 +5419,8 @@ CREATE TRIGGER checksum_of_inserted AFTER INSERT ON caas.deposit_decisions REFER
 
 CREATE TRIGGER checksum_of_inserted AFTER INSERT ON caas.disputes REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.sum_disputes();
 
+CREATE TRIGGER checksum_of_inserted AFTER INSERT ON caas.event_subscriptions REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.sum_event_subscriptions();
+
 CREATE TRIGGER checksum_of_inserted AFTER INSERT ON caas.orders REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.sum_orders();
 
 CREATE TRIGGER checksum_of_inserted AFTER INSERT ON caas.outcome_decisions REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.sum_outcome_decisions();
@@ -5439,6 +5474,8 @@ CREATE TRIGGER checksum_of_updated AFTER UPDATE ON caas.dealership_markets REFER
 CREATE TRIGGER checksum_of_updated AFTER UPDATE ON caas.deposit_decisions REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.sum_deposit_decisions();
 
 CREATE TRIGGER checksum_of_updated AFTER UPDATE ON caas.disputes REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.sum_disputes();
+
+CREATE TRIGGER checksum_of_updated AFTER UPDATE ON caas.event_subscriptions REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.sum_event_subscriptions();
 
 CREATE TRIGGER checksum_of_updated AFTER UPDATE ON caas.orders REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.sum_orders();
 
@@ -6285,6 +6322,10 @@ GRANT SELECT,INSERT,UPDATE ON TABLE caas.disputes TO caas_app;
 
 GRANT ALL ON FUNCTION caas.fixed_checksum(r caas.disputes) TO caas_app;
 
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.event_subscriptions TO caas_app;
+
+GRANT ALL ON FUNCTION caas.fixed_checksum(r caas.event_subscriptions) TO caas_app;
+
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.orders TO caas_app;
 
 GRANT ALL ON FUNCTION caas.fixed_checksum(r caas.orders) TO caas_app;
@@ -6408,6 +6449,8 @@ GRANT ALL ON FUNCTION caas.moving_checksum(r caas.dealership_markets) TO caas_ap
 GRANT ALL ON FUNCTION caas.moving_checksum(r caas.deposit_decisions) TO caas_app;
 
 GRANT ALL ON FUNCTION caas.moving_checksum(r caas.disputes) TO caas_app;
+
+GRANT ALL ON FUNCTION caas.moving_checksum(r caas.event_subscriptions) TO caas_app;
 
 GRANT ALL ON FUNCTION caas.moving_checksum(r caas.orders) TO caas_app;
 
@@ -6569,6 +6612,8 @@ GRANT ALL ON FUNCTION caas.sum_deposit_decisions() TO caas_app;
 
 GRANT ALL ON FUNCTION caas.sum_disputes() TO caas_app;
 
+GRANT ALL ON FUNCTION caas.sum_event_subscriptions() TO caas_app;
+
 GRANT ALL ON FUNCTION caas.sum_orders() TO caas_app;
 
 GRANT ALL ON FUNCTION caas.sum_outcome_decisions() TO caas_app;
@@ -6660,8 +6705,6 @@ GRANT USAGE ON SEQUENCE caas.entitlement_changes_id_seq TO caas_app;
 GRANT SELECT ON TABLE caas.entitlement_terms TO caas_app;
 
 GRANT SELECT ON TABLE caas.entitlements TO caas_app;
-
-GRANT SELECT,INSERT,UPDATE ON TABLE caas.event_subscriptions TO caas_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.fee_terms TO caas_app;
 

@@ -221,6 +221,7 @@ async def standing(
                 folder=Path(stack.enter_context(TemporaryDirectory())),
                 fees=fees,
                 withdrawn_subscription=WithdrawnSubscription.PROPORTIONAL,
+                local_subscribers=True,
             ),
         )
         await platform.ota_activation_engine.start()

@@ -99,6 +99,21 @@ def strong_login_allowed(environment: Mapping[str, str]) -> bool:
     return text == "allowed"
 
 
+def local_subscribers(environment: Mapping[str, str]) -> bool:
+    """Say whether events may be delivered to this machine itself.
+
+    Raises:
+        SettingError: it says something else.
+    """
+    text = environment.get("CAAS_LOCAL_SUBSCRIBERS") or "refused"
+    if text not in {"refused", "allowed"}:
+        raise SettingError(
+            f"CAAS_LOCAL_SUBSCRIBERS is 'refused' or 'allowed', not '{text}'. 'allowed' is for "
+            "development alone."
+        )
+    return text == "allowed"
+
+
 def partner_credential(partner: Partner, environment: Mapping[str, str]) -> PartnerCredential:
     """Return what we show to a partner.
 

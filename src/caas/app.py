@@ -167,6 +167,7 @@ def _terms(settings: Settings) -> Terms:
         polls=settings.settlement_polls,
         heads=_heads(settings),
         drop_folder=settings.reports_folder,
+        local_subscribers=settings.local_subscribers,
     )
 
 

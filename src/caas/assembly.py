@@ -116,7 +116,10 @@ def assemble(database: Database, partners: Partners, terms: Terms) -> Platform:
         books=ground.books, notifications=ground.notifications, public_url=terms.public_url
     )
     law_watch = LawWatch(books=ground.books, alert=ground.notifications.alert)
-    event_delivery = EventDelivery(ground.books, alert=ground.notifications.alert, pace=terms.pace)
+    event_delivery = EventDelivery(
+        ground.books, alert=ground.notifications.alert, pace=terms.pace,
+        local_subscribers=terms.local_subscribers,
+    )  # fmt: skip
     for room in (
         ground.notifications, ground.order_management, ground.ota_activation_engine, payments,
         reconciliation, flows.subscription, billing, invoices, issuing, law_watch, erasure,

@@ -3,20 +3,25 @@
 One piece of open work for each subscription holds how far it is. What is not answered with success
 is sent again, later and later, and nothing behind it is sent before; operations are alerted.
 
-Rules a change must keep: an event is delivered at least once and under one id; the place moves only
-behind what was taken; an answer's body is not kept, because the address is the subscriber's.
+Rules a change must keep: every connection goes to an address of the public internet that was
+looked at just before (docs/decisions/0155); an event is delivered at least once and under one id;
+the place moves only behind what was taken; an answer's body is not kept: its
+address is the subscriber's.
 """
 
 import asyncio
 import base64
 import secrets
 from datetime import UTC
+from functools import partial
 from typing import Final
 from urllib.parse import urlsplit
 from uuid import UUID
 
 import msgspec
 
+from caas.billing_database.actors import Actor
+from caas.billing_database.audit_events import AuditType, Outsider, audit
 from caas.billing_database.books import Books
 from caas.billing_database.company_events import (
     CompanyEvent,
@@ -31,6 +36,11 @@ from caas.billing_database.identifiers import new_id
 from caas.errors import ConflictError, RefusedError, StartupError
 from caas.external_systems.http import HttpClient, HttpLimits, Secret, checked_base_url
 from caas.external_systems.http_answers import NotSentError, OutcomeUnknownError
+from caas.external_systems.subscriber_addresses import (
+    AddressNotPublicError,
+    checked_addresses,
+    is_local_name,
+)
 from caas.external_systems.webhook_signatures import SECRET_PREFIX, sign
 from caas.open_work import Again, Answer, Done, OpenWork
 from caas.payment_processing.flow import Alert
@@ -49,11 +59,12 @@ DOUBLINGS_MAX: Final = 20
 SECRET_BYTES: Final = 32
 LIMITS: Final = HttpLimits(total_seconds=10.0, connect_seconds=3.0, connections_max=1)
 LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
+HTTPS_PORT: Final = 443
 _ENCODER: Final = msgspec.json.Encoder()
 
 
 class EventAddressRefusedError(RefusedError):
-    """Events go to an https address without user, query or fragment (http on this machine only)."""
+    """Events go to an https address of the public internet, without user, query or fragment."""
 
     code = "event_address_refused"
 
@@ -73,11 +84,18 @@ class EventSubscriptionEndedError(ConflictError):
 class EventDelivery:
     """Keeps subscriptions, and delivers."""
 
-    def __init__(self, books: Books, *, alert: Alert, pace: Pace) -> None:
-        """Deliver what these books tell; `alert` tells operations of a subscriber in trouble."""
+    def __init__(
+        self, books: Books, *, alert: Alert, pace: Pace, local_subscribers: bool = False
+    ) -> None:
+        """Deliver what these books tell; `alert` tells operations of a subscriber in trouble.
+
+        `local_subscribers` may be on this machine, also without TLS: for development alone.
+        """
         self._books = books
         self._alert = alert
         self._pace = pace
+        self._local = local_subscribers
+        self._look_up = partial(checked_addresses, loopback_allowed=local_subscribers)
         self._rows = EventSubscriptions(books.database)
         self.events = CompanyEvents(books.database)
 
@@ -86,7 +104,7 @@ class EventDelivery:
         open_work.register(DELIVER, self._due)
 
     async def subscribe(
-        self, *, url: str, types: list[str], after: str | None, by: str
+        self, *, url: str, types: list[str], after: str | None, by: Actor
     ) -> EventSubscription:
         """Deliver events from now on, or from behind an event on; the secret is told this once.
 
@@ -94,7 +112,7 @@ class EventDelivery:
             EventAddressRefusedError, EventIdRefusedError: nothing can be sent there, or from there.
             TooManyEventSubscriptionsError: there are as many as there may be.
         """
-        refuse_address(url)
+        await self._refuse_address(url)
         begin = position_of(after) if after else await self.events.now()
         secret = SECRET_PREFIX + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
         subscription_id = new_id()
@@ -103,9 +121,10 @@ class EventDelivery:
             if await self._rows.running(within=connection) >= SUBSCRIPTIONS_MAX:
                 raise TooManyEventSubscriptionsError
             await self._rows.add(
-                subscription_id, url=url, types=sorted(set(types)), secret=secret, by=by,
+                subscription_id, url=url, types=sorted(set(types)), secret=secret, by=by.name,
                 within=connection,
             )  # fmt: skip
+            await _audited(AuditType.EVENTS_SUBSCRIBED, subscription_id, by, connection)
             place = _told(begin, 0)
             await self._books.work.add(DELIVER, subscription_id, payload=place, within=connection)
 
@@ -126,7 +145,7 @@ class EventDelivery:
         """Return the running subscriptions, newest first."""
         return await self._rows.listed(before=before, rows_max=rows_max)
 
-    async def end(self, subscription_id: UUID) -> EventSubscription:
+    async def end(self, subscription_id: UUID, *, by: Actor) -> EventSubscription:
         """Deliver no more; ending it again changes nothing.
 
         Raises:
@@ -135,7 +154,8 @@ class EventDelivery:
         await self._rows.get(subscription_id)
 
         async def together(connection: Connection) -> None:
-            await self._rows.end(subscription_id, within=connection)
+            if await self._rows.end(subscription_id, within=connection):
+                await _audited(AuditType.EVENTS_UNSUBSCRIBED, subscription_id, by, connection)
             await self._books.work.end(DELIVER, subscription_id, within=connection)
             await self._no_longer_failing(subscription_id, "It has ended.", connection)
 
@@ -156,6 +176,24 @@ class EventDelivery:
         await self._books.work.postpone(
             DELIVER, subscription_id, due_in=0.0, payload={"after": begin.id, "failures": 0}
         )
+
+    async def _refuse_address(self, url: str) -> None:
+        """Refuse where nothing may be sent; a name that is not known yet is looked at when sent."""
+        try:
+            parts = urlsplit(checked_base_url(url))
+            host, port = parts.hostname or "", parts.port
+        except (StartupError, ValueError) as error:
+            raise EventAddressRefusedError from error
+        here = self._local and host in LOOPBACK
+        if port == 0 or (not here and (parts.scheme != "https" or is_local_name(host))):
+            raise EventAddressRefusedError
+        try:
+            async with asyncio.timeout(LIMITS.connect_seconds):
+                await self._look_up(host, port or HTTPS_PORT)
+        except AddressNotPublicError as error:
+            raise EventAddressRefusedError from error
+        except (OSError, UnicodeError):
+            return
 
     async def _due(self, work: DueWork) -> Answer:
         subscription = await self._rows.get(work.subject)
@@ -184,7 +222,11 @@ class EventDelivery:
             Secret(subscription.secret), event_id=event.position.id, at=signed_at, body=body
         )
         client = HttpClient(
-            subscription.url, partner="event subscriber", limits=LIMITS, headers=headers
+            subscription.url,
+            partner="event subscriber",
+            limits=LIMITS,
+            headers=headers,
+            look_up=self._look_up,
         )
         try:
             path = urlsplit(checked_base_url(subscription.url)).path
@@ -239,19 +281,9 @@ def body_of(event: CompanyEvent) -> dict[str, object]:
     }
 
 
-def refuse_address(url: str) -> None:
-    """Refuse an address to which nothing may be sent.
-
-    Raises:
-        EventAddressRefusedError: it is one.
-    """
-    try:
-        parts = urlsplit(checked_base_url(url))
-        port = parts.port
-    except (StartupError, ValueError) as error:
-        raise EventAddressRefusedError from error
-    if (parts.scheme != "https" and parts.hostname not in LOOPBACK) or port == 0:
-        raise EventAddressRefusedError
+async def _audited(type_: AuditType, subject: UUID, by: Actor, connection: Connection) -> None:
+    who = by.account or Outsider.SETTINGS
+    await audit(type_, by=who, subject=subject, within=connection)
 
 
 def _told(place: Position, failures: int) -> dict[str, object]:

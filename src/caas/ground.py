@@ -63,6 +63,7 @@ class Terms:
     theirs, None for nowhere; `fees` are those agreed with the gateway, None for none; `heads` sign
     and keep the history's, None to make none; `polls` say when the gateway is asked about
     settlements;
+    `local_subscribers` may take events on this machine;
     `deposit_on_loss` is the policy of decision 21, `withdrawn_subscription` that of decision 141.
     """
 
@@ -74,6 +75,7 @@ class Terms:
     heads: HeadTerms | None = None
     polls: PollTerms = dataclasses.field(default_factory=PollTerms)
     drop_folder: Path | None = None
+    local_subscribers: bool = False
     deposit_on_loss: DepositOnLoss = DepositOnLoss.HOLD
     withdrawn_subscription: WithdrawnSubscription = WithdrawnSubscription.FREE
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from caas import local_secrets
-from caas.access_settings import FACTORY, REGISTRATION, TRANSPORT, SecondFactorPolicy
+from caas.access_settings import FACTORY, REGISTRATION, TRANSPORT
 from caas.billing_database import service_login
 from caas.billing_database.embedded_postgresql import EmbeddedPostgresql
 from caas.errors import StartupError
@@ -44,6 +44,7 @@ SIMULATED_FEES: Final = "14,25,1500"
 """What the simulated gateway keeps, as CAAS_SETTLEMENT_FEES says it."""
 WORD: Final = "running.json"
 PORTS: Final = "ports.json"
+FOR_DEVELOPMENT: Final = {"CAAS_SECOND_FACTOR": "optional", "CAAS_LOCAL_SUBSCRIBERS": "allowed"}
 LOCK: Final = "up.lock"
 LOCK_SECONDS_MAX: Final = 1.0  # whoever only looks whether we are up holds it for a moment
 LOCK_PAUSE_SECONDS: Final = 0.05
@@ -84,7 +85,7 @@ async def start(
     folder = data_dir(environment)
     await _lock(stack, folder)
     kept = local_secrets.kept(folder)
-    found = {name: value for name, value in environment.items() if value}
+    found = FOR_DEVELOPMENT | {name: value for name, value in environment.items() if value}
     found["CAAS_DATA_DIR"] = str(folder)
     found.setdefault("CAAS_PUBLIC_URL", public_url)
     found.setdefault("CAAS_GATEWAY_API_KEY", kept.gateway_api_key)
@@ -96,7 +97,6 @@ async def start(
     found.setdefault("CAAS_VEHICLE_COMMAND_KEYS", kept.vehicle_command_key)
     found.setdefault("CAAS_HEAD_KEYS", kept.head_key)
     found.setdefault("CAAS_SIGN_IN_KEYS", kept.sign_in_key)
-    found.setdefault("CAAS_SECOND_FACTOR", SecondFactorPolicy.OPTIONAL)
     machine = _Machine(stack, found, folder, kept, report)
     embedded = not found.get("CAAS_DATABASE_URL")
     if embedded:

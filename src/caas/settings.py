@@ -145,6 +145,7 @@ class Settings:
     key_limit: RateLimit = DEFAULT_KEY_LIMIT
     address_limit: RateLimit = DEFAULT_ADDRESS_LIMIT
     trusted_proxies: tuple[str, ...] = ()
+    local_subscribers: bool = False
     work_port: int | None = None
     heads: HeadSettings = field(repr=False, default_factory=HeadSettings)
 
@@ -191,6 +192,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         key_limit=read(partial(rate_limit, "CAAS_KEY_RATE", DEFAULT_KEY_LIMIT)),
         address_limit=read(partial(rate_limit, "CAAS_ADDRESS_RATE", DEFAULT_ADDRESS_LIMIT)),
         trusted_proxies=read(access_settings.trusted_proxies),
+        local_subscribers=read(access_settings.local_subscribers),
         work_port=read(_work_port),
         heads=read(head_settings),
     )

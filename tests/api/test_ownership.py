@@ -252,3 +252,28 @@ async def test_every_call_about_everybody_is_refused_to_every_key_for_somebody(
             if answer.status != 403 or answer.json["code"] != "not_yours":
                 wrong.append((operation.id, dealership, answer.status, answer.body[:100]))
     assert wrong == []
+
+
+async def test_a_dealership_reads_of_others_terms_only_until_when_they_take_a_service(
+    world: World,
+) -> None:
+    house, path = world.doors.house, f"/v1/vehicles/{VIN}/entitlements"
+    await house.platform.service_catalog.put_service(
+        code="range-plus", name="Range plus", kind="one_time", currency="EUR",
+        prices=[{"duration_days": 30, "amount": 900}],
+    )  # fmt: skip
+    sold = await world.doors.post("/v1/service-orders", {
+        "customer": str(world.theirs), "vin": VIN, "service": "range-plus", "duration_days": 30,
+        "payment_method": "pm_ok",
+    })  # fmt: skip
+    running = await house.until(UUID(sold.json["payment"]), lambda it: it.captured_amount > 0)
+
+    seen = await world.as_somebody("GET", path, dealership="Madrid")
+    everything = await world.doors.get(path)
+
+    assert seen.status == 200, seen.body
+    terms = {one["service"]: one["terms"] for one in seen.json["data"]}
+    (full,) = {one["service"]: one["terms"] for one in everything.json["data"]}["range-plus"]
+    assert terms["heated-seats"][0]["customer"] == str(world.mine)
+    assert terms["range-plus"] == [dict.fromkeys(full) | {"state": "taken", "until": full["until"]}]
+    assert (full["customer"], full["payment"]) == (str(world.theirs), str(running.id))

@@ -31,7 +31,6 @@ def _of(table: str, names: str, reason: str) -> dict[str, str]:
 
 NOTHING_HANGS_ON: Final[dict[str, str]] = {
     # whole tables
-    "event_subscriptions": "where events are sent to; what happened stands without it",
     "sessions": _SESSIONS,
     "refused_sign_ins": _TRIES,
     "slowed_tries": _TRIES,

@@ -15,7 +15,7 @@ import asyncpg
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from caas.billing_database import connection, history_checks, history_heads, migrations
+from caas.billing_database import connection, history_checks, history_heads, migrations, rights
 from caas.billing_database.connection import Connection, Database
 from caas.billing_database.event_chain import ChainLine, exported
 from caas.billing_database.event_exports import Export, ExportWriter
@@ -179,7 +179,7 @@ async def test_what_is_deleted_in_operation_is_no_history(owner: asyncpg.Connect
         table for text in (*(row[0] for row in functions), *code)
         for table in re.findall(r"(?i)\bdelete from (?:caas\.)?(\w+)", text)
     }  # fmt: skip
-    granted = set(migrations.EMPTIED.split(", "))
+    granted = set(rights.EMPTIED.split(", "))
 
     assert {"sessions", "open_work", "document_buyers"} <= emptied | granted
     assert (emptied | granted) & {*(table.name for table in HISTORY), *OF_THE_HEADS} == set()

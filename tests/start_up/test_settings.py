@@ -57,6 +57,7 @@ OTHERS = [
     ("CAAS_TRANSPORT_CLIENT_CERTIFICATE", f"/nowhere/{SECRET_PART}.pem"),
     ("CAAS_SECOND_FACTOR", "off"),
     ("CAAS_STRONG_DATABASE_LOGIN", "yes"),
+    ("CAAS_LOCAL_SUBSCRIBERS", "yes"),
     ("CAAS_GATEWAY", "paypal"),
     ("CAAS_GATEWAY_KEY_LIFETIME", "never"),
     ("CAAS_GATEWAY_KEY_LIFETIME", "24"),

@@ -1,7 +1,8 @@
 """Entitlements: who may use which service in a vehicle, until when, and what the vehicle has on.
 
 Rule a change must keep: a key that is narrowed to a customer sees that customer's terms alone, one
-that is narrowed to a dealership those in the vehicles that it sold.
+that is narrowed to a dealership those of its customers, and of others only until when a service is
+taken.
 """
 
 from collections.abc import Sequence
@@ -20,24 +21,27 @@ from caas.api.ownership import hide_foreign_vehicle
 from caas.api.problems import Problem
 from caas.api.rooms import Api
 from caas.api.vehicles import vin_of
+from caas.billing_database.eligibility import dealership_knows
 from caas.billing_database.entitlements import SyncState, Term
 from caas.rules.scopes import Scope
 
 TAG: Final = "vehicles"
 STATES: Final = {"running": "active"}
+OVER: Final = frozenset({"ended", "expired"})
 
 
 class TermAnswer(msgspec.Struct, frozen=True, kw_only=True, rename={"from_": "from"}):
     """What was sold of a service: from when until when (null without end), and by what.
 
-    `state` is pending, activating, active, scheduled, expired or ended.
+    `state` is pending, activating, active, scheduled, expired or ended; or taken, by a customer who
+    is not the caller's: then nothing is told but until when.
     """
 
-    id: UUID
+    id: UUID | None
     state: str
     from_: datetime | None
     until: datetime | None
-    customer: UUID
+    customer: UUID | None
     payment: UUID | None
     service_order: UUID | None
     subscription: UUID | None
@@ -92,8 +96,11 @@ async def list_entitlements(api: Api, call: Call) -> Answer:
     terms = await api.rooms.books.entitlements.terms(vin)
     if call.by.customer is not None:
         terms = [term for term in terms if term.customer == call.by.customer]
+    told = await _told(api, call, terms)
     states = await api.rooms.books.entitlements.sync_states(vin)
-    data = [_answer(state, [t for t in terms if t.service == state.service]) for state in states]
+    data = [
+        _answer(state, [t for service, t in told if service == state.service]) for state in states
+    ]
     return answer_of(200, EntitlementList(vin=vin, data=[one for one in data if one.terms]))
 
 
@@ -110,10 +117,23 @@ async def synchronize_vehicle(api: Api, call: Call) -> Answer:
     return await once(api.rooms.books.keys, call, body, synchronize)
 
 
-def _answer(state: SyncState, terms: Sequence[Term]) -> EntitlementAnswer:
+async def _told(api: Api, call: Call, terms: Sequence[Term]) -> list[tuple[str, TermAnswer]]:
+    """Return what is told of terms, each with its service; a dealership learns nobody's ids."""
+    known = {term.customer for term in terms}
+    if call.by.dealership is not None:
+        database = api.rooms.books.database
+        known = {it for it in known if await dealership_knows(database, call.by.dealership, it)}
+    return [
+        (term.service, _term_answer(term) if term.customer in known else _taken(term))
+        for term in terms
+        if term.customer in known or term.status not in OVER
+    ]
+
+
+def _answer(state: SyncState, terms: list[TermAnswer]) -> EntitlementAnswer:
     return EntitlementAnswer(
         service=state.service,
-        terms=[_term_answer(term) for term in terms],
+        terms=terms,
         desired=DesiredAnswer(on=state.desired_on, until=state.desired_until),
         reported=_reported_answer(state),
         in_sync=state.in_sync,
@@ -132,6 +152,13 @@ def _term_answer(term: Term) -> TermAnswer:
         subscription=term.subscription,
         ended_because=term.ended_because,
     )
+
+
+def _taken(term: Term) -> TermAnswer:
+    return TermAnswer(
+        id=None, state="taken", from_=None, until=term.ends_at, customer=None, payment=None,
+        service_order=None, subscription=None, ended_because=None,
+    )  # fmt: skip
 
 
 def _reported_answer(state: SyncState) -> ReportedAnswer | None:

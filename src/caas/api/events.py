@@ -11,7 +11,7 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta
 
-from caas.api.answers import Answer, answer_of
+from caas.api.answers import Answer, answer_of, encode
 from caas.api.bodies import BodyOf
 from caas.api.call import Call
 from caas.api.idempotency import once
@@ -89,9 +89,9 @@ class EventSubscriptionAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NewEventSubscriptionAnswer(EventSubscriptionAnswer, frozen=True, kw_only=True):
-    """A new subscription with its secret (Standard Webhooks), which is shown this once."""
+    """A new subscription with its secret (Standard Webhooks); null when the call is repeated."""
 
-    secret: str
+    secret: str | None
 
 
 class EventSubscriptionPage(msgspec.Struct, frozen=True):
@@ -125,12 +125,12 @@ async def subscribe_to_events(api: Api, call: Call) -> Answer:
 
     async def make() -> Answer:
         made = await api.rooms.event_delivery.subscribe(
-            url=body.url, types=body.types, after=body.after, by=call.by.name
+            url=body.url, types=body.types, after=body.after, by=call.by.actor
         )
         told = NewEventSubscriptionAnswer(**_fields(made), secret=made.secret)
         return answer_of(201, told, (b"location", told.links["self"].encode()))
 
-    return await once(api.rooms.books.keys, call, body, make)
+    return await once(api.rooms.books.keys, call, body, make, kept=_without_secret)
 
 
 async def list_event_subscriptions(api: Api, call: Call) -> Answer:
@@ -152,7 +152,8 @@ async def get_event_subscription(api: Api, call: Call) -> Answer:
 
 async def end_event_subscription(api: Api, call: Call) -> Answer:
     """Deliver no more events there; ending it again changes nothing."""
-    return answer_of(200, _told(await api.rooms.event_delivery.end(call.ids["subscription_id"])))
+    ended = await api.rooms.event_delivery.end(call.ids["subscription_id"], by=call.by.actor)
+    return answer_of(200, _told(ended))
 
 
 async def replay_events(api: Api, call: Call) -> Answer:
@@ -164,6 +165,11 @@ async def replay_events(api: Api, call: Call) -> Answer:
         return answer_of(202, _told(await api.rooms.event_delivery.subscription(subscription_id)))
 
     return await once(api.rooms.books.keys, call, body, replay)
+
+
+def _without_secret(answer: Answer) -> bytes:
+    made = msgspec.json.decode(answer.body, type=NewEventSubscriptionAnswer)
+    return encode(msgspec.structs.replace(made, secret=None))
 
 
 def _plain(told: dict[str, object]) -> object:

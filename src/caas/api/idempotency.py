@@ -18,6 +18,7 @@ that failed in an unknown way keeps it, until the first is certainly over.
 import hashlib
 import re
 from collections.abc import Awaitable, Callable
+from operator import attrgetter
 from typing import Final
 
 import msgspec
@@ -85,8 +86,12 @@ async def once(
     call: Call,
     content: msgspec.Struct,
     work: Callable[[], Awaitable[Answer]],
+    *,
+    kept: Callable[[Answer], bytes] = attrgetter("body"),
 ) -> Answer:
     """Do the work of a POST, unless its key says that it was done; then return that answer.
+
+    `kept` returns what of an answer is kept for that, without what is shown only once.
 
     Raises:
         KeyReusedError: the key was used for another request.
@@ -101,7 +106,7 @@ async def once(
     except (RefusedError, UnavailableError):
         await keys.forget(caller, key)
         raise
-    await keys.end(caller, key, StoredAnswer(answer.status, answer.body))
+    await keys.end(caller, key, StoredAnswer(answer.status, kept(answer)))
     return answer
 
 

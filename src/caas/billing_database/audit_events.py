@@ -62,6 +62,8 @@ class AuditType(StrEnum):
     SECOND_FACTOR_REFUSED = "second factor refused"
     SECOND_FACTOR_RESET = "second factor reset"
     RECOVERY_CODE_USED = "recovery code used"
+    EVENTS_SUBSCRIBED = "event subscription made"
+    EVENTS_UNSUBSCRIBED = "event subscription ended"
 
 
 class Outsider(StrEnum):

@@ -23,7 +23,7 @@ insert into event_subscriptions (id, url, types, secret, created_by, created_at)
 values ($1, $2, $3, $4, $5, db_now())
 """
 END: Final = """
-update event_subscriptions set ended_at = db_now() where id = $1 and ended_at is null
+update event_subscriptions set ended_at = db_now() where id = $1 and ended_at is null returning id
 """
 
 
@@ -86,6 +86,6 @@ class EventSubscriptions:
         """Write a new one down."""
         await within.execute(ADD, subscription_id, url, types, secret, by)
 
-    async def end(self, subscription_id: UUID, *, within: Connection) -> None:
-        """End one; ended again, nothing changes."""
-        await within.execute(END, subscription_id)
+    async def end(self, subscription_id: UUID, *, within: Connection) -> bool:
+        """End one, and say whether it ran until now; ended again, nothing changes."""
+        return await within.fetchval(END, subscription_id) is not None

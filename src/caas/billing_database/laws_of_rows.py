@@ -18,7 +18,7 @@ SUMMED: Final = (
     "dealership_markets", "tax_rates", "tax_settings", "orders", "vehicles",
     "vehicle_assignments", "subscriptions", "usage_records", "usage_disputes", "billing_runs",
     "refunds", "disputes", "deposit_decisions", "outcome_decisions", "refund_decisions",
-    "credit_note_decisions", "cases",
+    "credit_note_decisions", "cases", "event_subscriptions",
 )  # fmt: skip
 COUNTED_BY_HEADS: Final = (
     "gateway_calls", "webhook_inbox", "webhook_quarantine", "delivery_evidence", "report_mappings",

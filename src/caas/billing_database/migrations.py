@@ -23,6 +23,7 @@ from caas.billing_database.connection import (
 )
 from caas.billing_database.database_sessions import APPLICATION_ROLE
 from caas.billing_database.known_markets import write_markets
+from caas.billing_database.rights import APPEND_ONLY, BEHIND_DOORS, EMPTIED
 from caas.errors import StartupError
 from caas.rules.payment_states import PaymentState, Remark, legal_arrows
 from caas.rules.postings import ACCOUNTS
@@ -183,25 +184,6 @@ async def _grant(connection: Connection) -> None:
     for statement in GRANTS:
         await connection.execute(statement.format(role=APPLICATION_ROLE))
 
-
-# Tables that no session of the application may write but through a door, or a trigger.
-BEHIND_DOORS = (
-    "payments, payment_events, resolution_claims, ledger_entries, ledger_accounts, legal_arrows, "
-    "provider_accounts, "
-    "clock, migrations, "
-    "vehicle_arrows, vehicle_events, order_arrows, order_events, subscription_arrows, "
-    "subscription_events, payment_taxes, entitlements, entitlement_terms, entitlement_changes, "
-    "table_checksums"
-)
-APPEND_ONLY = (
-    "delivery_evidence, webhook_inbox, ota_commands, settlement_lines, "
-    "identified_lines, discrepancy_events, discrepancy_entries, discrepancy_evidence, "
-    "gateway_claim_entries, "
-    "gateway_calls, audit_events, history_heads, history_leaves"
-)
-
-# What is done with is removed from these, and from no others.
-EMPTIED = "open_work, idempotency_keys, sessions, refused_sign_ins, slowed_tries, documents_due"
 
 GRANTS = (
     "grant usage on schema caas to {role}",

@@ -16,7 +16,7 @@ Rules a change must keep:
 import asyncio
 import ssl
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -50,6 +50,7 @@ __all__ = [
 
 ANSWER_BYTES_MAX: Final = 1 << 20
 RETRY_AFTER_SECONDS_MAX: Final = 3600.0
+LookUp = Callable[[str, int], Awaitable[list[str]]]
 
 
 class Secret:
@@ -104,7 +105,7 @@ class HttpLimits:
 class HttpClient:
     """One external system over a few kept-alive connections."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # how a connection is made, by name
         self,
         base_url: str,
         *,
@@ -113,8 +114,12 @@ class HttpClient:
         limits: HttpLimits | None = None,
         tls: ssl.SSLContext | None = None,
         headers: Mapping[str, str] | None = None,
+        look_up: LookUp | None = None,
     ) -> None:
-        """Name the external system and the headers it wants beside, or instead of, ours."""
+        """Name the external system and the headers it wants beside, or instead of, ours.
+
+        `look_up` finds the addresses to connect to, and raises OSError where none may be.
+        """
         parts = urlsplit(checked_base_url(base_url))
         secure = parts.scheme == "https"
         self.partner = partner
@@ -125,6 +130,7 @@ class HttpClient:
         self._prefix = parts.path
         self._tls = (tls or ssl.create_default_context()) if secure else None
         self._limits = limits or HttpLimits()
+        self._look_up = look_up
         self._idle: deque[Connection] = deque()
         self._places = asyncio.Semaphore(self._limits.connections_max)
         lines = {"Host": parts.netloc, **standing_headers(api_key), **self._headers}
@@ -232,16 +238,30 @@ class HttpClient:
             connection.drop()
         return None
 
+    async def _opened(self, loop: asyncio.AbstractEventLoop) -> Connection:
+        """Connect to the first address that answers, of those that were looked at if any were."""
+        hosts = await self._look_up(self._host, self._port) if self._look_up else [self._host]
+        for left, host in zip(range(len(hosts) - 1, -1, -1), hosts, strict=True):
+            try:
+                _, connection = await loop.create_connection(
+                    lambda: Connection(loop, self._limits.answer_bytes_max),
+                    host,
+                    self._port,
+                    ssl=self._tls,
+                    server_hostname=self._host if self._tls else None,
+                )
+            except OSError:
+                if not left:
+                    raise
+            else:
+                return connection
+        raise OSError("no address was found")
+
     async def _connected(self, call: str, started: float) -> Connection:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout_at(started + self._limits.connect_seconds):
-                _, connection = await loop.create_connection(
-                    lambda: Connection(loop, self._limits.answer_bytes_max),
-                    self._host,
-                    self._port,
-                    ssl=self._tls,
-                )
+                connection = await self._opened(loop)
         except OSError as error:  # refused, DNS, TLS, and the time-out are all of this family
             cause = type(error).__name__
             raise NotSentError(partner=self.partner, call=call, cause=cause) from error

@@ -88,6 +88,12 @@ def reconcile(
     """
     if file is None and (lines is not None or net):
         raise typer.BadParameter("--lines and --net tell what --file must come to")
+    for told in net or ():
+        if len(told.split()) == 1:
+            raise typer.BadParameter(
+                f"{told!r} lacks its currency; write it behind the amount, such as '{told} EUR'",
+                param_hint="--net",
+            )
     expected = Expected(lines=lines, nets=tuple(net or ()))
 
     async def work(room: Reconciliation) -> None:

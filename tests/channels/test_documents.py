@@ -79,6 +79,10 @@ async def test_the_console_finds_corrects_and_sends_documents(
     path = f"/operations/invoices/{invoice.id}"
 
     listed = (await console.get(f"/operations/invoices?about={invoice.subject}")).text
+    numbered = (await console.get(f"/operations/invoices?number={invoice.full_number}")).text
+    other = (await console.get("/operations/invoices?number=2026-999999")).text
+    assert invoice.full_number in numbered
+    assert path not in other
     nothing = (await console.get(f"/operations/invoices?customer={new_id()}")).text
     shown = (await console.get(path)).text
     refused = await sends(console, path, f"{path}/credit-notes", {"reason": "", "amount": "1"})

@@ -162,10 +162,12 @@ async def test_half_a_file_is_refused_by_what_its_giver_knows_of_it(
 
     lines = await caas(*words, "--lines", 2)
     net = await caas(*words, "--net", "25.12 EUR")
-    whole = await caas(*words, "--lines", 1, "--net", "12.56")
+    bare = await caas(*words, "--net", "12.56")
+    whole = await caas(*words, "--lines", 1, "--net", "12.56 EUR")
     without = await caas("reconcile", "--date", office.today, "--lines", 1)
 
     assert (lines.status, "has 1 lines after its header" in lines.err) == (4, True)
+    assert (bare.status, "lacks its currency" in bare.err) == (2, True)
     assert (net.status, "12.56 EUR instead of 25.12 EUR" in net.err) == (4, True)
     assert (whole.status, without.status) == (0, 2)
 

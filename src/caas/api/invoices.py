@@ -9,7 +9,7 @@ vehicle, and to callers who are for everybody; a correction is done once for an 
 """
 
 from datetime import date, datetime
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 from uuid import UUID
 
 import msgspec
@@ -45,10 +45,14 @@ class InvoiceQuery(
     forbid_unknown_fields=True,
     rename={"since": "from", "until": "to"},
 ):
-    """Which documents are listed: `from` and `to` are days of issue, both included."""
+    """Which documents are listed: `from` and `to` are days of issue, both included.
+
+    `number` is the whole number of one, such as 2026-000007.
+    """
 
     customer: UUID | None = None
     subject: UUID | None = None
+    number: Annotated[str, msgspec.Meta(min_length=1, max_length=60)] | None = None
     since: date | None = None
     until: date | None = None
     cursor: UUID | None = None
@@ -168,7 +172,7 @@ async def list_invoices(api: Api, call: Call) -> Answer:
             await own_order(api.rooms, call.by, query.subject)
     page = await api.rooms.invoices.invoices(
         customer=query.customer or call.by.customer, subject=query.subject, since=query.since,
-        until=query.until, before=query.cursor, rows_max=query.limit + 1,
+        until=query.until, before=query.cursor, rows_max=query.limit + 1, number=query.number,
     )  # fmt: skip
     shown = page[: query.limit]
     more = str(shown[-1].id) if len(page) > query.limit else None

@@ -44,7 +44,11 @@ Node: TypeAlias = ET.Element | None
 
 
 class NotWritableError(RefusedError):
-    """EN 16931 cannot say it: a third decimal, a peso of rounding, or a code its lists lack."""
+    """EN 16931 cannot say it: a third decimal, a peso of rounding, or a code its lists lack.
+
+    It allows two decimals (BR-DEC), and dinars have three. The document is there as
+    application/json and application/pdf.
+    """
 
     code = "not_writable"
 

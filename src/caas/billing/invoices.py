@@ -103,6 +103,7 @@ class Invoices:
         until: date | None = None,
         before: UUID | None = None,
         rows_max: int = PAGE_ROWS_MAX,
+        number: str | None = None,
     ) -> list[Invoice]:
         """Return documents, newest first, at most a page of them.
 
@@ -118,6 +119,7 @@ class Invoices:
             until=datetime.combine(end, time(), zone) if end else None,
             before=before,
             rows_max=rows_max,
+            named=number,
         )
 
     async def document(self, invoice_id: UUID) -> Document:

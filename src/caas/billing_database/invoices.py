@@ -22,6 +22,7 @@ SERVICE: Final = "service invoice"
 CREDIT_NOTE: Final = "credit note"
 
 ONE: Final = "select * from invoice_states where id = $1"
+NUMBER_DIGITS_MAX: Final = 18
 LISTED: Final = """
 select * from invoice_states i
  where ($1::uuid is null or customer = $1)
@@ -30,6 +31,7 @@ select * from invoice_states i
    and ($5::timestamptz is null or issued_at >= $5) and ($6::timestamptz is null or issued_at < $6)
    and ($7::uuid is null
         or (issued_at, id) < (select c.issued_at, c.id from invoices c where c.id = $7))
+   and ($9::text is null or (series, number) = ($9, $10::bigint))
  order by issued_at desc, id desc limit $8
 """
 LOCKED: Final = "select id from invoices where id = $1 for update"
@@ -67,6 +69,13 @@ select i.seller->>'vat_id' as vat_id from invoice_series s
 def full_number(series: str, number: int) -> str:
     """Return how a document is called."""
     return f"{series}-{number:06}"
+
+
+def series_and_number(text: str) -> tuple[str, int]:
+    """Take a whole number such as "2026-000007" apart; the number 0 is no document's."""
+    series, _, digits = text.strip().rpartition("-")
+    is_number = digits.isascii() and digits.isdecimal() and len(digits) <= NUMBER_DIGITS_MAX
+    return series, int(digits) if is_number else 0
 
 
 class InvoiceNotFoundError(NotFoundError):
@@ -193,11 +202,17 @@ class InvoiceRows:
         until: datetime | None = None,
         before: UUID | None = None,
         rows_max: int = PAGE_ROWS_MAX,
+        named: str | None = None,
     ) -> list[Invoice]:
-        """Return documents, newest first, at most a page of them; `until` is not included."""
+        """Return documents, newest first, at most a page of them; `until` is not included.
+
+        `named` is the whole number of a document; text that is none finds nothing.
+        """
+        series, number = (None, None) if named is None else series_and_number(named)
         rows = await self._database.fetch(
-            LISTED, customer, subject, month, corrects, since, until, before, rows_max
-        )
+            LISTED, customer, subject, month, corrects, since, until, before, rows_max, series,
+            number,
+        )  # fmt: skip
         return [_invoice(row) for row in rows]
 
     async def chargeable(self, invoice_id: UUID, *, within: Connection) -> bool:

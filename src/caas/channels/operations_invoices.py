@@ -35,12 +35,13 @@ ROWS: Final = 50
 async def invoices(channels: Channels, visit: Visit) -> Reply:
     """Show the documents that are asked for, the newest first."""
     first, last = _day(visit.query.get("from", "")), _day(visit.query.get("to", ""))
+    number = visit.query.get("number", "").strip()
     about, of_customer = visit.place("about"), visit.place("customer")
     page = await channels.rooms.invoices.invoices(
         customer=of_customer, subject=about, since=first, until=last,
-        before=visit.place("below"), rows_max=ROWS + 1,
+        before=visit.place("below"), rows_max=ROWS + 1, number=number or None,
     )  # fmt: skip
-    asked = {"customer": of_customer, "about": about, "from": first, "to": last}
+    asked = {"number": number, "customer": of_customer, "about": about, "from": first, "to": last}
     chosen = {name: "" if value is None else str(value) for name, value in asked.items()}
     filters = urlencode({name: value for name, value in chosen.items() if value})
     return channels.page(

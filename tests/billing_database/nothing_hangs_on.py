@@ -174,6 +174,7 @@ NOT_LIVED: Final[dict[str, str]] = {
     "settlement_reports.late_of": "needs a sealed day",
     "settlement_lines.fee_agreed": "needs agreed fees",
     "gateway_claims.receipt": "needs an answer of the provider",
+    "gateway_claim_entries": "needs an answer of the provider",
     "delivery_evidence.refused_because": "what proves nothing is not kept any more",
     "written_off_invoices": "needs a month that is declined for good",
 }

@@ -112,6 +112,8 @@ def reconcile(
             counts = done.run.counts.items()
             typer.echo(f"{done.run.lines} new lines, judged by {done.run.engine}")
             print_table([[f"{count:>8}", name] for name, count in sorted(counts)])
+            if done.run.because is not None:
+                typer.echo(done.run.because)
             if done.run.late_of is not None:
                 typer.echo(
                     f"{done.run.late_of} is sealed: new lines go to {done.day.day}, as late."

@@ -56,6 +56,20 @@ RECONCILIATION: Final[tuple[tuple[str, str, str], ...]] = (
             where d.day is null""",
     ),
     (
+        "rows_are_booked_once",
+        "What identifies a provider's row is booked from one report only.",
+        """select min(i.report_id::text) from (
+             select r.gateway, r.format, l.report_id,
+                    case when r.format = 'stripe' and l.line_id is not null then l.line_id
+                         else concat_ws('|', l.batch_id, l.line_id, l.transaction_id, l.reference,
+                           l.type, l.gross, l.fee, l.net, l.currency, l.booked_at, l.value_date,
+                           case when r.format = 'canonical' then l.line_no end) end as identity
+               from settlement_lines l join settlement_reports r on r.id = l.report_id
+              where (r.origin = 'file' or r.format <> 'canonical')
+                and (l.posts or l.class in (select class from provider_accounts))) i
+            group by i.gateway, i.format, i.identity having count(distinct i.report_id) > 1""",
+    ),
+    (
         "discrepancies_are_of_their_line",
         "A discrepancy has the day, kind, payment, amount and currency of its line.",
         """select d.id from discrepancies d

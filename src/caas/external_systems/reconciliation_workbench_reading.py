@@ -7,13 +7,14 @@ names the line; what is there twice counts once, and what contradicts itself is 
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
 from uuid import UUID
 
 import duckdb
 
+from caas.external_systems.reconciliation_workbench_identities import RowIdentities, content
 from caas.external_systems.report_files import ADYEN, BadReportError, ReportFile, statement
 from caas.external_systems.report_text import quoted
 from caas.rules.money import Money
@@ -57,12 +58,11 @@ class Unreadable(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Dates:
-    """The first and the last instant something was booked at (UTC), and the last other date."""
+class Days:
+    """The days that a file's rows are of, and those of the payouts they stand in."""
 
-    first: datetime
-    last: datetime
-    also: date | None
+    own: list[date]
+    of_payouts: list[date]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +74,12 @@ class Sums:
     net: int
 
 
-class ReportReading:
+class ReportReading(RowIdentities):
     """A report on its way into `fresh_lines`, in a DuckDB that is given."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Read into this database."""
-        self._connection = connection
+        super().__init__(connection)
 
     def read(self, report: ReportFile) -> None:
         """Read a report into `fresh_lines`, each line once, and what is not well formed aside.
@@ -98,6 +98,8 @@ class ReportReading:
         self._refuse_formulas()
         self._connection.execute(statement("lines"))
         self._refuse_contradictions()
+        if report.format.lines_have_ids:
+            self._once_each()
 
     def read_nothing(self) -> None:
         """Take a report without lines."""
@@ -105,7 +107,7 @@ class ReportReading:
             "create table checked (place bigint, formula boolean, line_no varchar,"
             " batch_id varchar, line_id varchar, transaction_id varchar, reference varchar,"
             " type varchar, gross varchar, fee varchar, net varchar, currency varchar,"
-            " booked_at timestamp, value_date date, also_dated date, method varchar,"
+            " booked_at timestamp, value_date date, dated date, also_dated date, method varchar,"
             " commission bigint, markup bigint, scheme_fees bigint, interchange bigint,"
             " rate varchar, refused varchar, reason varchar);"
             "create view raw as from checked select place"
@@ -181,13 +183,23 @@ class ReportReading:
         columns = [column[0] for column in cursor.description]
         return [dict(zip(columns, row, strict=True)) for row in cursor.fetchall()]
 
-    def dates(self) -> Dates | None:
-        """Return the dates of the well-formed lines; None if there is no such line."""
-        first, last, also = self._row(
-            "from checked select min(booked_at), max(booked_at), max(also_dated)"
-            " where reason is null"
-        )
-        return None if first is None else Dates(first, last, also)
+    def days(self, zone: str) -> Days | None:
+        """Return the days of the well-formed lines; None if there is no such line.
+
+        They are those that the format dates its rows with, in its own zone; where it gives an
+        instant, those of this zone.
+        """
+        own = self._connection.execute(
+            "from checked select distinct coalesce(dated,"
+            " cast(timezone(?, timezone('UTC', booked_at)) as date)) where reason is null"
+            " order by 1",
+            [zone],
+        ).fetchall()
+        payouts = self._connection.execute(
+            "from checked select distinct also_dated"
+            " where reason is null and also_dated is not null order by 1"
+        ).fetchall()
+        return Days([row[0] for row in own], [row[0] for row in payouts]) if own else None
 
     def come(self, wanted: Iterable[Aside], *, by_id: bool) -> list[UUID]:
         """Return which of the lines that were kept aside are well formed now."""
@@ -236,7 +248,7 @@ class ReportReading:
         """Return the stored lines of which the report says something else now."""
         rows = self._connection.execute(
             f"from fresh_lines l join known_lines k using (line_no) select line_no"
-            f" where k.digest <> md5({_content('l')}) order by line_no"
+            f" where k.digest <> md5({content('l')}) order by line_no"
         ).fetchall()
         numbers = [row[0] for row in rows]
         self._connection.execute(
@@ -319,7 +331,7 @@ class ReportReading:
             return
         row = self._connection.execute(
             f"from fresh_lines l select line_no group by line_no"
-            f" having count(distinct md5({_content('l')})) > 1 order by line_no limit 1"
+            f" having count(distinct md5({content('l')})) > 1 order by line_no limit 1"
         ).fetchone()
         if row is not None:
             raise BadReportError(f"Line number {row[0]} is there twice and says different things.")
@@ -360,15 +372,6 @@ def struct_of(columns: Mapping[str, str]) -> str:
     named = ((name.replace("'", "''"), kind) for name, kind in columns.items())
     parts = ", ".join(f"'{name}': '{kind}'" for name, kind in named)
     return "{" + parts + "}"
-
-
-def _content(line: str) -> str:
-    """Return the text of which a line's digest is taken, in DuckDB as in PostgreSQL."""
-    columns = (
-        "batch_id", "line_id", "transaction_id", "reference", "type", "gross", "fee", "net",
-        "currency", "booked_at", "value_date",
-    )  # fmt: skip
-    return " || '|' || ".join(f"coalesce(cast({line}.{name} as varchar), '')" for name in columns)
 
 
 def _said_plainly(error: duckdb.Error) -> BadReportError:

@@ -98,6 +98,7 @@ STRIPE: Final = ReportFormat(
         "charge": ("charge_id", "source_id"),
         "reference": ("payment_metadata[reference]", "payment_intent_metadata[reference]"),
         "created": ("created_utc", "created"),
+        "dated": ("created", "created_utc"),
         "available": ("available_on_utc", "available_on", "automatic_payout_effective_at_utc"),
         "effective": ("automatic_payout_effective_at_utc", "automatic_payout_effective_at"),
         "facing_amount": ("customer_facing_amount",),

@@ -183,7 +183,7 @@ select place, formula, cast(place - 1 + part * 1000000000 as varchar) as line_no
        cast(moved as varchar) as gross, cast(moved - left_over as varchar) as fee,
        cast(left_over as varchar) as net, told_in as currency,
        booked as booked_at, coalesce({_value_date(mapping)}, cast(booked as date)) as value_date,
-       null::date as also_dated, lower({method}) as method,
+       {_dated(mapping)} as dated, null::date as also_dated, lower({method}) as method,
        null::bigint as commission, null::bigint as markup, null::bigint as scheme_fees,
        null::bigint as interchange,
        if(part > 0, rate_of(net_units, paid_factor, gross_units, factor), null) as rate,
@@ -215,6 +215,13 @@ def _amounts_of(mapping: ReportMapping) -> str:
          coalesce(r.paid_in <> r.code, false) and line_type in {CONVERTED} as converted
    where line_type <> {_literal(LEFT_OUT)} or line_type is null
 """
+
+
+def _dated(mapping: ReportMapping) -> str:
+    """Return the day a row is of, in the zone of the format; an instant is of the market's day."""
+    if "%z" in mapping.time_format:
+        return "null::date"
+    return f"cast(timezone({_literal(mapping.zone)}, timezone('UTC', booked)) as date)"
 
 
 def _value_date(mapping: ReportMapping) -> str:

@@ -87,7 +87,7 @@ select place, formula, cast(place - 1 + part * 1000000000 as varchar) as line_no
             end as booked_at,
        case when regexp_full_match("Creation Date", '\d{4}-\d\d-\d\d.*')
             then try_cast(left("Creation Date", 10) as date) end as value_date,
-       null::date as also_dated, lower(nullif($method, '')) as method,
+       value_date as dated, null::date as also_dated, lower(nullif($method, '')) as method,
        if(part = 1, null, commission) as commission, if(part = 1, null, markup) as markup,
        if(part = 1, null, scheme_fees) as scheme_fees, if(part = 1, null, interchange)
          as interchange,

@@ -9,7 +9,7 @@ select place, formula, line_no, batch_id, $line_id as line_id, transaction_id, r
                - to_minutes(offset_of(booked_at)) end as booked_at,
        case when regexp_full_match(value_date, '\d{4}-\d\d-\d\d')
             then try_cast(value_date as date) end as value_date,
-       null::date as also_dated,
+       null::date as dated, null::date as also_dated,
        $method as method, null::bigint as commission, null::bigint as markup,
        null::bigint as scheme_fees, null::bigint as interchange, null::varchar as rate,
        null::varchar as refused

@@ -71,7 +71,9 @@ select place, formula, cast(place - 1 + part * 1000000000 as varchar) as line_no
             then try_cast(left($created, 19) as timestamp) end as booked_at,
        case when regexp_full_match($available, '\d{4}-\d\d-\d\d.*')
             then try_cast(left($available, 10) as date) end as value_date,
-       try_cast(left($effective, 10) as date) as also_dated, lower($method) as method,
+       try_cast(left($dated, 10) as date) as dated,
+       if(nullif($payout, '') is null, null, try_cast(left($effective, 10) as date)) as also_dated,
+       lower($method) as method,
        null::bigint as commission, null::bigint as markup, null::bigint as scheme_fees,
        null::bigint as interchange,
        if(part > 0, rate_of(gross_units, factor, faced, facing_factor), null) as rate,

@@ -123,7 +123,7 @@ class DropFolder:
         self, found: list[DroppedFile], known: dict[str, list[object]]
     ) -> tuple[dict[str, list[object]], str | None]:
         """Take the files that stayed as they were; return those left, and why one waits."""
-        today, now = await self._days.today()
+        _, now = await self._days.today()
         growing: dict[str, list[object]] = {}
         because = None
         for file in found:
@@ -131,17 +131,17 @@ class DropFolder:
             same = (size, changed_at) == (file.size, file.changed_at)
             first_seen = datetime.fromisoformat(str(since)) if same else now
             if same and now - first_seen >= self._quiet:
-                because = await self._take(file, today) or because
+                because = await self._take(file) or because
             if because is not None or not same or now - first_seen < self._quiet:
                 growing[file.key] = [file.size, file.changed_at, first_seen.isoformat()]
         return growing, because
 
-    async def _take(self, file: DroppedFile, today: date) -> str | None:
+    async def _take(self, file: DroppedFile) -> str | None:
         """Apply a file and move it away; return why it has to wait, if it has to."""
         preview = None
         try:
             preview = await self._preview(file.path)
-            day = _day_of(file, preview, today)
+            day = _day_of(file, preview)
             done = await self._reconcile(day, file.path)
         except (AlreadyReconcilingError, UnavailableError) as error:
             return error.sentence
@@ -156,6 +156,7 @@ class DropFolder:
         sentence = (
             f"{preview.format}, taken for {day}: {done.run.lines} new lines"
             f"{f' ({counts})' if counts else ''}. The day {done.day.day} is {done.day.verdict}."
+            f"{f' {done.run.because}' if done.run.because else ''}"
         )
         await asyncio.to_thread(_move, file, DONE, sentence)
         _log.info("reconciliation.dropped_report_taken", file=file.shown, day=str(day))
@@ -170,7 +171,7 @@ class DropFolder:
         await self._alert(REFUSED_CASE, derived_id("dropped report", file.key), told)
 
 
-def _day_of(file: DroppedFile, preview: Preview, today: date) -> date:
+def _day_of(file: DroppedFile, preview: Preview) -> date:
     """Return which day a file is taken for: the one in its name, or the last that it speaks of.
 
     Raises:
@@ -182,7 +183,7 @@ def _day_of(file: DroppedFile, preview: Preview, today: date) -> date:
     if preview.last_day is None:
         why = f" ({preview.unreadable[0]})" if preview.unreadable else ""
         raise BadReportError(f"No line of it can be read{why}.")
-    return min(preview.last_day, today)
+    return preview.last_day
 
 
 def _date(text: str) -> date | None:

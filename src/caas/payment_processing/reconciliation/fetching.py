@@ -13,7 +13,7 @@ import asyncio
 import csv
 import hashlib
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from typing import Final, TypeVar
 from uuid import UUID
 
 from caas.billing_database.identifiers import derived_id
+from caas.billing_database.line_identities import LineIdentities
 from caas.billing_database.settlement_reports import (
     Quarantined,
     ReportTold,
@@ -40,6 +41,10 @@ from caas.external_systems.reconciliation_workbench import Workbench
 from caas.external_systems.reconciliation_workbench_reading import Sums
 from caas.external_systems.report_files import BadReportError, ReportFile, ReportFormat
 from caas.payment_processing.reconciliation.file_checks import Expected, Where, check_file
+from caas.payment_processing.reconciliation.known_rows import (
+    leave_out_stored_elsewhere,
+    part_of_day,
+)
 from caas.payment_processing.reconciliation.report_pages import (
     COLUMNS,
     UNREADABLE,
@@ -76,6 +81,7 @@ class Fetched:
     come: list[UUID]
     resume_cursor: str | None = None
     resume_rows: int = 0
+    elsewhere: dict[date, int] = field(default_factory=dict)
 
     @property
     def lines(self) -> int:
@@ -97,6 +103,7 @@ class Fetching:
         *,
         gateway: PaymentGateway,
         reports: SettlementReports,
+        identities: LineIdentities,
         progress: Progress,
         formats: tuple[ReportFormat, ...] = (),
     ) -> None:
@@ -104,6 +111,7 @@ class Fetching:
         self._formats = formats
         self._gateway = gateway
         self._reports = reports
+        self._identities = identities
         self._progress = progress
 
     async def from_gateway(self, where: Where, bench: Workbench) -> Fetched:
@@ -150,7 +158,7 @@ class Fetching:
             await asyncio.to_thread(check_file, bench, where, Expected())
         else:
             await asyncio.to_thread(bench.read_nothing)
-        fetched = await self._compare_with_stored(told, bench, whole=True, by_id=True)
+        fetched = await self._compare_with_stored(told, bench, format_=report_files.STRIPE)
         fetched.told = replace(told, line_count=fetched.lines)
         return fetched
 
@@ -193,9 +201,7 @@ class Fetching:
             raise BadReportError(f"Line number {gaps[0]} is missing: the file lacks lines.")
         await asyncio.to_thread(check_file, bench, where, expected)
         told = await self._told_by_file(where, file, bench)
-        fetched = await self._compare_with_stored(
-            told, bench, whole=True, by_id=file.format.lines_have_ids
-        )
+        fetched = await self._compare_with_stored(told, bench, format_=file.format)
         fetched.told = replace(told, line_count=fetched.lines)
         return fetched
 
@@ -249,6 +255,10 @@ class Fetching:
     async def _told_by_file(self, where: Where, file: ReportFile, bench: Workbench) -> ReportTold:
         batches = await asyncio.to_thread(bench.batches)
         part, told_as = _part_of(file, batches)
+        if file.format.lines_have_ids:
+            source = (self._gateway.name, file.format.name, where.day)
+            ids = await asyncio.to_thread(bench.ids)
+            part = await part_of_day(self._identities, source, part, ids)
         if not part and not await self._is_the_day_s(where, batches):
             part = f"{file.format.name} {_name_of(batches)}"
         return ReportTold(
@@ -273,15 +283,23 @@ class Fetching:
         return await self._reports.shares_batch(first.id, batches)
 
     async def _compare_with_stored(
-        self, told: ReportTold, bench: Workbench, *, whole: bool, by_id: bool = False
+        self,
+        told: ReportTold,
+        bench: Workbench,
+        *,
+        whole: bool = True,
+        format_: ReportFormat | None = None,
     ) -> Fetched:
-        """Leave out what is stored already, and see that nothing that is stored is gone."""
+        """Leave out what is stored already, and see that nothing that is stored is gone.
+
+        Of a file, whose format is known, also what other reports hold.
+        """
+        by_id = format_ is not None and format_.lines_have_ids
         parts = await self._parts(told)
         stored = Sums(
             sum(part.lines_stored for part in parts), sum(part.gross_stored for part in parts),
             sum(part.net_stored for part in parts),
         )  # fmt: skip
-        contradicting: list[int] = []
         aside = await self._reports.aside([part.id for part in parts])
         if stored.lines:
             known = bench.folder / "known.csv"
@@ -289,9 +307,14 @@ class Fetching:
             again = await asyncio.to_thread(partial(bench.take_known, known, by_id=by_id))
             if whole and again < stored.lines and (again or not by_id):
                 raise _shrunk(stored.lines - again, await asyncio.to_thread(bench.gone))
+        elsewhere: dict[date, int] = {}
+        if format_ is not None:
+            own = [told.id, *(part.id for part in parts)]
+            elsewhere = await leave_out_stored_elsewhere(
+                self._identities, told, own, bench, format_
+            )
         quarantined = await self._unreadable(bench, any_stored=stored.lines > 0)
-        if stored.lines:
-            contradicting = await asyncio.to_thread(bench.contradicting)
+        contradicting = await asyncio.to_thread(bench.contradicting) if stored.lines else []
         quarantined += [
             Quarantined(number + 1, number, None, CONTRADICTS, STORED_OTHERWISE, f"line {number}")
             for number in contradicting
@@ -300,7 +323,7 @@ class Fetching:
         if stored.lines:
             await asyncio.to_thread(bench.forget_known)
         new = await asyncio.to_thread(bench.fresh)
-        return Fetched(told, parts, stored, new, quarantined, come)
+        return Fetched(told, parts, stored, new, quarantined, come, elsewhere=elsewhere)
 
     async def _unreadable(self, bench: Workbench, *, any_stored: bool) -> list[Quarantined]:
         """Return what cannot be read; where the line is stored, that contradicts it."""

@@ -8,11 +8,11 @@ named, and nothing of it is applied.
 """
 
 from dataclasses import dataclass
-from datetime import UTC, date
+from datetime import date
 from zoneinfo import ZoneInfo
 
 from caas.external_systems.reconciliation_workbench import Workbench
-from caas.external_systems.reconciliation_workbench_reading import Dates
+from caas.external_systems.reconciliation_workbench_reading import Days
 from caas.external_systems.report_files import BadReportError
 from caas.rules.money import Money, parse_decimal
 
@@ -45,9 +45,9 @@ def check_file(bench: Workbench, where: Where, expected: Expected) -> None:
     Raises:
         BadReportError: it is of another day, or does not have the lines or the net that was told.
     """
-    dates = bench.dates()
-    if dates is not None:
-        _check_dates(dates, where)
+    days = bench.days(where.zone.key)
+    if days is not None:
+        _check_days(days, where)
     if expected.lines is not None and bench.rows() != expected.lines:
         raise BadReportError(
             f"The file has {bench.rows()} lines after its header, and {expected.lines} were "
@@ -57,18 +57,11 @@ def check_file(bench: Workbench, where: Where, expected: Expected) -> None:
         _check_nets(bench.nets(), expected.nets)
 
 
-def days_of(dates: Dates, zone: ZoneInfo) -> tuple[date, date]:
-    """Return the first and the last day that a file's own dates name, in UTC or in this zone."""
-    first, last = dates.first.replace(tzinfo=UTC), dates.last.replace(tzinfo=UTC)
-    begin = min(first.date(), first.astimezone(zone).date())
-    end = max(last.date(), last.astimezone(zone).date(), dates.also or date.min)
-    return begin, end
-
-
-def _check_dates(dates: Dates, where: Where) -> None:
-    begin, end = days_of(dates, where.zone)
-    if begin <= where.day <= end:
+def _check_days(days: Days, where: Where) -> None:
+    """See that some row is of the day: of its own day, or of that of the payout it stands in."""
+    if where.day in days.own or where.day in days.of_payouts:
         return
+    begin, end = days.own[0], days.own[-1]
     span = str(begin) if begin == end else f"{begin} to {end}"
     raise BadReportError(
         f"The lines of the file are of {span}, and the day asked for is {where.day}: it is the "

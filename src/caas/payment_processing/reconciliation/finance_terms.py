@@ -21,7 +21,6 @@ from caas.external_systems import report_files
 from caas.external_systems.reconciliation_workbench import Workbench
 from caas.external_systems.report_files import ReportFormat
 from caas.external_systems.report_mappings import MappingRefusedError, read_mapping, shipped
-from caas.payment_processing.reconciliation.file_checks import days_of
 from caas.rules.card_numbers import scrub
 
 TRIED: Final = "tried"
@@ -201,8 +200,8 @@ class FinanceTerms:
     def _read(self, path: Path, bench: Workbench, formats: tuple[ReportFormat, ...]) -> Preview:
         file = report_files.examine(path, bench.folder, formats)
         bench.read(file)
-        dates = bench.dates()
-        first, last = days_of(dates, self._zone) if dates else (None, None)
+        days = bench.days(self._zone.key)
+        first, last = (days.own[0], days.own[-1]) if days else (None, None)
         unreadable = bench.quarantined()
         return Preview(
             file.format.name,

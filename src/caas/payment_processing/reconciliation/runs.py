@@ -21,6 +21,7 @@ from zoneinfo import ZoneInfo
 from caas.billing_database.books import Books
 from caas.billing_database.discrepancies import Discrepancies
 from caas.billing_database.identifiers import derived_id, new_id
+from caas.billing_database.line_identities import LineIdentities
 from caas.billing_database.reconciliation_days import (
     ReconciliationDay,
     ReconciliationDays,
@@ -53,6 +54,7 @@ from caas.payment_processing.reconciliation.fetching import (
 )
 from caas.payment_processing.reconciliation.file_checks import Expected, Where
 from caas.payment_processing.reconciliation.finance_terms import FinanceTerms, Preview
+from caas.payment_processing.reconciliation.known_rows import sentence_of
 from caas.payment_processing.reconciliation.report_pages import ReportMovedError
 from caas.payment_processing.reconciliation.reporting import FIRST_DAY, DayOutOfReachError
 from caas.payment_processing.reconciliation.updating import Run, Updating
@@ -122,6 +124,7 @@ class Runs:
         self._settings = settings
         self.days = ReconciliationDays(books.database, zone=settings.zone.key)
         self.reports = SettlementReports(books.database)
+        self._identities = LineIdentities(books.database)
         self.discrepancies = Discrepancies(books.database)
         self.finance_terms = FinanceTerms(
             ReportTerms(books.database), gateway=gateway.name, zone=settings.zone
@@ -246,7 +249,11 @@ class Runs:
     async def _fetch(self, source: Source, bench: Workbench, progress: Progress) -> Fetched:
         formats = await self.finance_terms.formats() if source.file is not None else ()
         fetching = Fetching(
-            gateway=self._gateway, reports=self.reports, progress=progress, formats=formats
+            gateway=self._gateway,
+            reports=self.reports,
+            progress=progress,
+            formats=formats,
+            identities=self._identities,
         )
         if source.file is None:
             return await fetching.from_gateway(source.where, bench)
@@ -291,6 +298,7 @@ class Runs:
             input_hash=kept,
             output_hash=applied.output_hash,
             counts=applied.counts,
+            because=sentence_of(fetched.elsewhere),
         )
 
     async def _take(self, fetched: Fetched) -> SettlementReport:

@@ -1,0 +1,86 @@
+"""A provider's row is booked once, whatever report or day it stands in.
+
+The same row comes in Stripe's balance report and in its payout report, in an export of a week and
+in that of a day, for the day it was booked and for another. Its identity is the id that its
+provider gives it, or, where there is none, all that it says.
+
+Rules a change must keep: what is stored elsewhere is left out, and told; a row that says something
+else than the stored one with its id is kept aside; a report of rows without ids that another day
+has already is refused.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Sequence
+from datetime import UTC, date, timedelta
+from functools import partial
+from uuid import UUID
+
+from caas.billing_database.line_identities import LineIdentities
+from caas.billing_database.settlement_reports import ReportTold
+from caas.external_systems.reconciliation_workbench import Workbench
+from caas.external_systems.report_files import CANONICAL, BadReportError, ReportFormat
+
+ONE_DAY = timedelta(days=1)
+
+
+async def leave_out_stored_elsewhere(
+    identities: LineIdentities,
+    told: ReportTold,
+    own: Sequence[UUID],
+    bench: Workbench,
+    format_: ReportFormat,
+) -> dict[date, int]:
+    """Leave out the rows that another report holds; return how many, by the day that has them.
+
+    Raises:
+        BadReportError: all of them are, of a report of another day.
+    """
+    booked = await asyncio.to_thread(bench.booked)
+    if booked is None:
+        return {}
+    first, last = (moment.replace(tzinfo=UTC) for moment in booked)
+    path = bench.folder / "elsewhere.csv"
+    await identities.elsewhere(
+        (told.gateway, told.format), own, (first - ONE_DAY, last + ONE_DAY), path
+    )
+    if not path.stat().st_size:
+        return {}
+    by_id, by_number = format_.lines_have_ids, format_ is CANONICAL
+    found = await asyncio.to_thread(
+        partial(bench.leave_out_elsewhere, path, by_id=by_id, by_number=by_number)
+    )
+    day = told.late_of or told.day
+    if found and not by_id and day not in found:
+        left = await asyncio.to_thread(bench.fresh)
+        if not left.lines:
+            raise BadReportError(
+                f"Every line of the file is stored already, for {min(found)}: it is the report of "
+                "that day."
+            )
+    return found
+
+
+async def part_of_day(
+    identities: LineIdentities, source: tuple[str, str, date], part: str, ids: Sequence[str]
+) -> str:
+    """Return which report of a day (gateway, format, day) rows with ids are, by these ids.
+
+    Of those of the same batches, it is the one that holds some of the rows already; otherwise it is
+    another one, beside those that came.
+    """
+    parts = await identities.sharing(*source, ids) if ids else []
+    alike = [it for it in parts if it.part == part or it.part.startswith(f"{part} ")]
+    if not alike:
+        return part
+    if alike[0].rows:
+        return alike[0].part
+    return f"{part} {hashlib.sha256('|'.join(sorted(ids)).encode()).hexdigest()[:16]}"
+
+
+def sentence_of(elsewhere: dict[date, int]) -> str | None:
+    """Say which lines are known from elsewhere; None if there are none."""
+    if not elsewhere:
+        return None
+    told = ", ".join(f"{lines} for {day}" for day, lines in sorted(elsewhere.items()))
+    return f"Lines that are stored already in another report, and not booked again: {told}."

@@ -114,7 +114,7 @@ def reconcile(
             print_table([[f"{count:>8}", name] for name, count in sorted(counts)])
             if done.run.because is not None:
                 typer.echo(done.run.because)
-            if done.run.late_of is not None:
+            if done.run.late_of not in {None, done.day.day}:
                 typer.echo(
                     f"{done.run.late_of} is sealed: new lines go to {done.day.day}, as late."
                 )

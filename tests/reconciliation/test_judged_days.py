@@ -327,3 +327,13 @@ async def test_a_day_that_is_not_over_is_in_progress_and_one_that_is_is_incomple
     over = await office.room.verdict(running.day.day)
 
     assert (running.day.verdict, over.verdict) == ("in progress", "incomplete")
+
+
+async def test_a_running_day_with_something_unresolved_is_not_in_progress(office: Office) -> None:
+    await office.line()
+
+    done = await office.room.reconcile(office.today)
+
+    assert done.day.verdict == "open discrepancies"
+    assert done.day.because == "not resolved: 1; a report is still open"
+    assert await verdicts(office, office.today) == {"open discrepancies"}

@@ -228,3 +228,17 @@ async def test_a_row_that_was_booked_from_two_reports_breaks_the_invariant(
     await owner.close()
 
     assert len(broken) == 1
+
+
+async def test_what_is_known_of_a_sealed_day_opens_no_day(desk: Desk, office: Office) -> None:
+    text = stripe(row(1, "topup", "1,0,1"))
+    await desk.gives(text, DAY)
+    await office.room.seal(DAY, by="ana")
+
+    known = await desk.gives(text, DAY)
+    days = [it.day for it in await office.room.listed()]
+    late = await desk.gives(stripe(row(1, "topup", "1,0,1"), row(2, "topup", "2,0,2")), DAY)
+
+    assert (known.run.lines, known.day.day, days) == (0, DAY, [DAY])
+    assert (late.run.lines, late.day.day) == (1, DAY + timedelta(days=1))
+    assert [it.day for it in await office.room.listed()] == [DAY + timedelta(days=1), DAY]

@@ -1,7 +1,7 @@
 """Runs of the reconciliation and the verdicts of its days, as rows.
 
-A day is `incomplete` until every report of it is closed, whole and compared (`in progress` while
-nothing is wrong and the day is not over); then it has `open discrepancies`, or is `closed`. A
+A day is `incomplete` until every report of it is closed, whole and compared; before it is over, it
+is `in progress` unless something is unresolved. Then it has `open discrepancies`, or is `closed`: a
 closed day may be sealed with its report; nothing of it changes any more.
 
 Rules a change must keep: a verdict is computed when it is asked for, and only a seal is stored; a
@@ -59,11 +59,17 @@ update reconciliation_days set closed_by_run = $3, closed_at = db_now()
 """
 VERDICTS: Final = """
 select v.gateway, v.day, v.closed_by_run, v.closed_at,
-       case when v.verdict = 'incomplete' and v.only_unfinished
-             and v.day >= (db_now() at time zone $2)::date then 'in progress'
-            else v.verdict end as verdict,
-       v.because, v.sealed_at, v.sealed_by
-  from reconciliation_verdicts v where v.gateway = $1
+       case when not t.unfinished then v.verdict when o.unresolved > 0 then 'open discrepancies'
+            else 'in progress' end as verdict,
+       case when t.unfinished and o.unresolved > 0
+            then concat('not resolved: ', o.unresolved, '; ', v.because)
+            else v.because end as because, v.sealed_at, v.sealed_by
+  from reconciliation_verdicts v cross join lateral (
+       select v.verdict = 'incomplete' and v.only_unfinished
+              and v.day >= (db_now() at time zone $2)::date as unfinished) t
+ cross join lateral (select count(*) as unresolved from discrepancies d where t.unfinished
+   and d.gateway = v.gateway and d.day = v.day and d.status <> 'resolved') o
+ where v.gateway = $1
 """
 ONE: Final = VERDICTS + " and v.day = $3"
 LISTED: Final = VERDICTS + f" order by v.day desc limit {ROWS_MAX}"
@@ -248,14 +254,22 @@ class ReconciliationDays:
     ) -> None:
         """Write down that a run has begun, and that those before it have ended.
 
+        What comes late opens the day that takes it only when there is something to take.
+
         Raises:
             DaySealedError: nothing of this day changes any more.
         """
         async with self._database.transaction() as connection:
-            await connection.execute(BEGIN_DAY, gateway, day)
+            if late_of is None:
+                await connection.execute(BEGIN_DAY, gateway, day)
             await self.refuse_sealed(gateway, day, within=connection)
             await connection.execute(KILLED, gateway)
             await connection.execute(BEGIN, run_id, gateway, day, mode, rule, late_of)
+
+    async def open_day(self, gateway: str, day: date) -> None:
+        """Have a day that takes what comes late; saying it again changes nothing."""
+        async with self._database.connection() as connection:
+            await connection.execute(BEGIN_DAY, gateway, day)
 
     async def day_of_lines(self, gateway: str, day: date) -> date:
         """Return the day that takes the lines of this one: itself, or the next that is open."""

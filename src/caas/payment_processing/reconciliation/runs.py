@@ -23,6 +23,7 @@ from caas.billing_database.discrepancies import Discrepancies
 from caas.billing_database.identifiers import derived_id, new_id
 from caas.billing_database.line_identities import LineIdentities
 from caas.billing_database.reconciliation_days import (
+    DayNotFoundError,
     ReconciliationDay,
     ReconciliationDays,
     ReconciliationRun,
@@ -58,7 +59,7 @@ from caas.payment_processing.reconciliation.known_rows import sentence_of
 from caas.payment_processing.reconciliation.report_pages import ReportMovedError
 from caas.payment_processing.reconciliation.reporting import FIRST_DAY, DayOutOfReachError
 from caas.payment_processing.reconciliation.updating import Run, Updating
-from caas.rules.compared_relations import RULE_VERSION, names
+from caas.rules.compared_relations import POSTING, RULE_VERSION, names
 from caas.rules.settlement_fees import FeeTerms
 
 FETCHES_MAX: Final = 3
@@ -164,9 +165,11 @@ class Runs:
             where = Where(day=day, lines_on=lines_on, zone=self._settings.zone)
             source = Source(where, file, expected, INCREMENTAL if where.late_of else mode)
             run_id = await self._alone(source, progress)
-        return Reconciled(
-            await self.days.run(run_id), await self.days.get(self._gateway.name, lines_on)
-        )
+        try:
+            judged = await self.days.get(self._gateway.name, lines_on)
+        except DayNotFoundError:  # what came late was known, and opened no day
+            judged = await self.days.get(self._gateway.name, day)
+        return Reconciled(await self.days.run(run_id), judged)
 
     async def _alone(self, source: Source, progress: Progress) -> UUID:
         """Run while nobody else does, and write down how it ended, however it ended."""
@@ -277,7 +280,7 @@ class Runs:
         kept = await effort.alone(
             partial(bench.keep_compared, self._settings.folder / KEPT / str(run_id))
         )
-        report = await self._take(fetched)
+        report = await self._take(fetched, bench)
         run = Run(
             id=run_id,
             gateway=told.gateway,
@@ -301,15 +304,18 @@ class Runs:
             because=sentence_of(fetched.elsewhere),
         )
 
-    async def _take(self, fetched: Fetched) -> SettlementReport:
+    async def _take(self, fetched: Fetched, bench: Workbench) -> SettlementReport:
         """Write a report down once it was compared, with what of it could not be read.
 
         A late report that brings nothing is none: it is not begun.
         """
         told = fetched.told
         if told.late_of is not None:
-            if not fetched.new.lines and not fetched.quarantined and fetched.parts:
+            again = await asyncio.to_thread(bench.besides, "again")
+            taken_now = any(row["class"] in POSTING for row in again)
+            if fetched.parts and not (fetched.new.lines or fetched.quarantined or taken_now):
                 return fetched.parts[-1]
+            await self.days.open_day(told.gateway, told.day)
             told = replace(told, line_count=None, gross_total=None, net_total=None)
         report = await self.reports.put(told)
         await self.reports.quarantine(report.id, fetched.quarantined)

@@ -114,10 +114,10 @@ def reconcile(
             print_table([[f"{count:>8}", name] for name, count in sorted(counts)])
             if done.run.because is not None:
                 typer.echo(done.run.because)
-            if done.run.late_of not in {None, done.day.day}:
-                typer.echo(
-                    f"{done.run.late_of} is sealed: new lines go to {done.day.day}, as late."
-                )
+            if done.run.late_of is not None:
+                opened = done.day.day != done.run.late_of
+                what = f"new lines go to {done.day.day}, as late" if opened else "nothing is new"
+                typer.echo(f"{done.run.late_of} is sealed: {what}.")
             typer.echo(_sentence(done.day))
         if done.day.verdict not in GOOD:
             raise typer.Exit(FINDINGS)

@@ -33,7 +33,7 @@ from caas.commands import (
     step_back,
 )
 from caas.errors import StartupError
-from caas.payment_processing.reconciliation import Expected, Reconciliation
+from caas.payment_processing.reconciliation import Expected, Reconciled, Reconciliation
 from caas.payment_processing.reconciliation.fetching import Progress
 from caas.payment_processing.reconciliation.investigation import Investigated
 from caas.payment_processing.reconciliation.reporting import as_data, as_text, position_text
@@ -112,13 +112,7 @@ def reconcile(
             counts = done.run.counts.items()
             typer.echo(f"{done.run.lines} new lines, judged by {done.run.engine}")
             print_table([[f"{count:>8}", name] for name, count in sorted(counts)])
-            if done.run.because is not None:
-                typer.echo(done.run.because)
-            if done.run.late_of is not None:
-                opened = done.day.day != done.run.late_of
-                what = f"new lines go to {done.day.day}, as late" if opened else "nothing is new"
-                typer.echo(f"{done.run.late_of} is sealed: {what}.")
-            typer.echo(_sentence(done.day))
+            typer.echo("\n".join([*_notes(done), _sentence(done.day)]))
         if done.day.verdict not in GOOD:
             raise typer.Exit(FINDINGS)
 
@@ -384,6 +378,16 @@ def _told(looked: Investigated) -> list[str]:
         for entry in looked.entries
     ]
     return [*lines, f"allowed     {', '.join(looked.allowed)}"]
+
+
+def _notes(done: Reconciled) -> list[str]:
+    notes = [done.run.because] if done.run.because else []
+    if (late := done.run.late_of) is not None:
+        told = (
+            "nothing is new" if late == done.day.day else f"new lines go to {done.day.day}, as late"
+        )
+        notes.append(f"{late} is sealed: {told}.")
+    return notes
 
 
 def _sentence(day: ReconciliationDay) -> str:

@@ -381,13 +381,10 @@ def _told(looked: Investigated) -> list[str]:
 
 
 def _notes(done: Reconciled) -> list[str]:
-    notes = [done.run.because] if done.run.because else []
-    if (late := done.run.late_of) is not None:
-        told = (
-            "nothing is new" if late == done.day.day else f"new lines go to {done.day.day}, as late"
-        )
-        notes.append(f"{late} is sealed: {told}.")
-    return notes
+    late = done.run.late_of
+    what = "nothing is new" if late == done.day.day else f"new lines go to {done.day.day}, as late"
+    sealed = f"{late} is sealed: {what}." if late is not None else None
+    return [note for note in (done.run.because, sealed) if note]
 
 
 def _sentence(day: ReconciliationDay) -> str:

@@ -119,6 +119,18 @@ def status_of(error: CaasError) -> ExitStatus:
     return ExitStatus.REFUSED if isinstance(error, RefusedError) else ExitStatus.ENVIRONMENT
 
 
+def with_currency(amounts: Sequence[str]) -> tuple[str, ...]:
+    """Return amounts of --net, each with its currency behind it."""
+    for amount in amounts:
+        if len(amount.split()) == 1:
+            raise typer.BadParameter(
+                f"{amount!r} lacks its currency; write it behind the amount, such as "
+                f"'{amount} EUR'",
+                param_hint="--net",
+            )
+    return tuple(amounts)
+
+
 def parse_day(text: str) -> date:
     """Read a day as the commands take it."""
     try:

@@ -31,6 +31,7 @@ from caas.commands import (
     print_table,
     run_command,
     step_back,
+    with_currency,
 )
 from caas.errors import StartupError
 from caas.payment_processing.reconciliation import Expected, Reconciled, Reconciliation
@@ -88,13 +89,7 @@ def reconcile(
     """
     if file is None and (lines is not None or net):
         raise typer.BadParameter("--lines and --net tell what --file must come to")
-    for told in net or ():
-        if len(told.split()) == 1:
-            raise typer.BadParameter(
-                f"{told!r} lacks its currency; write it behind the amount, such as '{told} EUR'",
-                param_hint="--net",
-            )
-    expected = Expected(lines=lines, nets=tuple(net or ()))
+    expected = Expected(lines=lines, nets=with_currency(net or ()))
 
     async def work(room: Reconciliation) -> None:
         from rich.console import Console  # noqa: PLC0415  # imports that only this command pays for

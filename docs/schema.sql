@@ -1985,6 +1985,14 @@ CREATE FUNCTION caas.obstacle_to_refund(p_payment uuid) RETURNS text
      where subject = p_payment and status = 'open'
        and kind in ('dispute_contradiction', 'refund_contradiction', 'reversed_after_refund')
     union all
+    select 'a webhook that names the payment was set aside: the case "' || c.kind || '" is open'
+      from caas.cases c
+      join caas.webhook_quarantine q on c.subject in (q.id, q.contradicts)
+      join caas.payments p on p.id = p_payment
+     where c.status = 'open' and c.kind in ('webhook_unreadable', 'webhook_contradiction')
+       and (position(p.gateway_transaction_id in q.body) > 0
+            or position(p.id::text in q.body) > 0)
+    union all
     select 'the discrepancy "' || d.kind || '" of ' || d.day || ' is not resolved'
       from caas.discrepancies d
       left join caas.settlement_lines l on l.report_id = d.report_id and l.line_no = d.line_no

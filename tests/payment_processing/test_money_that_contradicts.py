@@ -14,6 +14,7 @@ import pytest
 
 from caas.billing_database.payments import Payment
 from caas.billing_database.refunds import Dispute, Refund, Refunds
+from caas.billing_database.webhook_inbox import UNREADABLE, Incoming, WebhookInbox
 from caas.external_systems.payment_gateway import (
     DisputeStatus,
     GatewayRefund,
@@ -321,6 +322,26 @@ async def test_another_amount_of_a_known_dispute_is_a_case_that_holds_refunds(ho
 
     with pytest.raises(RefundMustWaitError, match="dispute_contradiction"):
         await ask_back(house, payment, 1)
+
+
+async def test_a_webhook_that_was_set_aside_holds_back_the_payment_it_names(house: House) -> None:
+    payment, other = await house.settled(), await house.settled()
+    body = f'{{"data":{{"transaction_id":"{payment.gateway_transaction_id}","amount":1e19}}}}'
+    incoming = Incoming(
+        gateway="gateway", event_id="evt_1", body_hash=b"1" * 32, body=body, work_kind="none"
+    )
+    await WebhookInbox(house.database).quarantine(incoming, reason="its amount is no amount")
+
+    with pytest.raises(RefundMustWaitError, match="webhook_unreadable"):
+        await ask_back(house, payment, 100)
+    await ask_back(house, other, 100)
+
+    (case,) = [it for it in await house.platform.books.cases.listed() if it.kind == UNREADABLE]
+    async with house.database.transaction() as connection:
+        await house.platform.books.cases.close(
+            UNREADABLE, case.subject, resolution="It was noise.", owner="Ana", within=connection
+        )
+    await give_back(house, payment, 100)
 
 
 async def test_a_refund_that_nobody_here_asked_for_holds_back_others(house: House) -> None:

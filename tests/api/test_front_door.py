@@ -8,6 +8,7 @@ import msgspec
 import pytest
 import structlog
 
+from caas.api import payments as listing
 from caas.api.application import OPERATIONS
 from caas.api.problem_pages import known_errors
 from caas.billing_database import migrations, schema_state
@@ -102,7 +103,7 @@ async def test_a_bug_is_a_500_that_says_nothing_and_is_logged(
 
     payments = quiet_doors.house.platform.payment_processing
     monkeypatch.setattr(type(payments), "initiate_service_payment", broken)
-    monkeypatch.setattr(type(quiet_doors.house.platform.books.payments), "listed", broken)
+    monkeypatch.setattr(listing, "listed", broken)
 
     with structlog.testing.capture_logs() as lines:
         direct = await quiet_doors.post("/v1/payments/service", SOMEBODYS_PAYMENT)
@@ -123,7 +124,7 @@ async def test_a_database_that_is_away_is_503_with_a_time_to_wait(
     async def away(*_: object, **__: object) -> None:
         raise DatabaseUnavailableError(reason=SECRET)
 
-    monkeypatch.setattr(type(quiet_doors.house.platform.books.payments), "listed", away)
+    monkeypatch.setattr(listing, "listed", away)
 
     answer = await quiet_doors.get("/v1/payments")
 

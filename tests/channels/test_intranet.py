@@ -195,7 +195,7 @@ async def test_mistakes_in_the_form_are_named_and_keep_what_was_typed(
     await sales.press(ENGLISH.reserve)
 
     await expect(sales.page.get_by_text("Enter a correct e-mail address")).to_be_visible()
-    await expect(sales.page.get_by_text("below the price, written as in English")).to_be_visible()
+    await expect(sales.page.get_by_text("below the price as English writes it")).to_be_visible()
     await expect(sales.page.get_by_label(ENGLISH.name)).to_have_value("Ana Ruiz")
     await expect(sales.page.get_by_label(ENGLISH.email)).to_be_focused()
     assert await town.database.fetch("select id from customers") == []
@@ -214,7 +214,7 @@ async def test_an_amount_that_was_typed_is_shown_back_before_it_counts(
 
     await sales.page.get_by_label(ENGLISH.deposit).fill("1.000")
     await sales.press(ENGLISH.reserve)
-    await expect(sales.page.get_by_text("written as in English")).to_be_visible()
+    await expect(sales.page.get_by_text("as English writes it")).to_be_visible()
     await sales.page.get_by_label(ENGLISH.deposit).fill("1,000.50")
     await sales.press(ENGLISH.reserve)
     await expect(sales.page.get_by_text("A deposit of €1,000.50?")).to_be_visible()

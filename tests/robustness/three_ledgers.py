@@ -22,7 +22,7 @@ select e.vin, e.service, coalesce(d.on_, false) as is_on, d.until, caas.db_now()
   from caas.entitlements e left join caas.desired_state(e.id) d on true
 """
 PERPETUAL = (
-    "bill_month", "check_laws", "issue_documents", "make_head", "reconcile_daily",
+    "bill_month", "check_laws", "forget_buyers", "issue_documents", "make_head", "reconcile_daily",
     "reconcile_hourly",
 )  # fmt: skip
 """Kinds of work that a running platform always has before it."""

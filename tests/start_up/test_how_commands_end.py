@@ -12,7 +12,7 @@ from tests.start_up.conftest import Machine
     ("words", "status"),
     [
         (("verify", "--file", "{folder}/no-export"), ExitStatus.USAGE),
-        (("verify", "--file", "{folder}/junk"), ExitStatus.ENVIRONMENT),
+        (("verify", "--file", "{folder}/junk"), ExitStatus.USAGE),
         (("verify", "--export", "{folder}/nowhere/events"), ExitStatus.ENVIRONMENT),
         (("self-check",), ExitStatus.DONE),
         (("staff", "add", "x", "--role", "sales"), ExitStatus.REFUSED),

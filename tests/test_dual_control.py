@@ -12,7 +12,8 @@ import asyncpg
 import pytest
 
 from caas import dual_control
-from caas.api.authentication import Authentication, ConfiguredKey
+from caas.api.authentication import Authentication
+from caas.api.configured_keys import ConfiguredKey
 from caas.billing_database.accounts import Accounts
 from caas.billing_database.actors import Actor
 from caas.billing_database.api_keys import ApiKeys

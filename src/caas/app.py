@@ -1,16 +1,14 @@
-"""The composition root: settings from the environment, every client made once.
+"""The composition root: every client is made once, as the settings say.
 
-Nothing else reads the environment, and nothing else knows which adapter stands behind a port.
+Nothing else knows which adapter stands behind a port.
 
 Rules a change must keep: a secret that is missing is an error at the start, never a default; what
 was opened here is closed here, in the opposite order.
 """
 
-import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Final
 
 import structlog
@@ -18,8 +16,6 @@ import structlog
 from caas import local_machine, start_up
 from caas.assembly import Partners, Platform, Terms, assemble
 from caas.billing_database import connection, database_sessions, migrations
-from caas.billing_database.connection import Database
-from caas.errors import StartupError
 from caas.external_systems.admin_registration import AdminRegistration
 from caas.external_systems.apprise_channel import AppriseChannel
 from caas.external_systems.factory import Factory
@@ -34,12 +30,12 @@ from caas.external_systems.reconciliation_engine import SparkEngine
 from caas.external_systems.transport_system import TransportSystem
 from caas.history_keeping import HeadTerms
 from caas.order_management import OrderPartners
+from caas.process_environment import reading_database
 from caas.rules.pace import Pace
 from caas.settings import IN_PROCESS_VEHICLES, Settings, read_settings
 
 _log = structlog.get_logger()
 
-ENVIRONMENT_FILE: Final = Path(".env")
 _NOBODY: Final = "http://127.0.0.1:9"
 _NO_SECRET: Final = f"whsec_{'A' * 32}"
 _UNUSED: Final[Mapping[str, str]] = {
@@ -62,25 +58,6 @@ _UNUSED: Final[Mapping[str, str]] = {
     "CAAS_API_KEYS": f"none:webhook-handler:{'-' * 32}",
 }  # fmt: skip
 """What stands in where nothing is called."""
-
-
-def environment(file: Path = ENVIRONMENT_FILE) -> dict[str, str]:
-    """Return the process's environment, over what the .env file says.
-
-    Raises:
-        StartupError: the file cannot be read.
-    """
-    found: dict[str, str] = {}
-    if file.is_file():
-        try:
-            text = file.read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise StartupError(f"The file {file} cannot be read; make it UTF-8 text.") from error
-        for line in text.splitlines():
-            name, equals, value = line.strip().partition("=")
-            if equals and not name.startswith("#"):
-                found[name.strip()] = value.strip().strip("\"'")
-    return found | dict(os.environ)
 
 
 @asynccontextmanager
@@ -139,22 +116,6 @@ async def reading(environment: Mapping[str, str]) -> AsyncIterator[Platform]:
         settings = read_settings({**_UNUSED, **{name: it for name, it in known.items() if it}})
         partners = await _partners(stack, settings, None)
         yield assemble(database, partners, _terms(settings))
-
-
-@asynccontextmanager
-async def reading_database(environment: Mapping[str, str]) -> AsyncIterator[Database]:
-    """Open the Billing Database in sessions that cannot write.
-
-    Raises:
-        StartupError: there is no database, or it is not of this version.
-    """
-    async with local_machine.database(environment) as dsn:
-        await migrations.check(dsn)
-        database = await connection.connect(dsn, read_only=True)
-        try:
-            yield database
-        finally:
-            await database.close()
 
 
 def _terms(settings: Settings) -> Terms:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from caas import between_rooms
 from caas.access_links import AccessLinks
-from caas.api import PartnerWebhooks
+from caas.api.partner_webhooks import PartnerWebhooks
 from caas.billing import Billing
 from caas.billing.invoices import Invoices
 from caas.billing.issuing import Issuing

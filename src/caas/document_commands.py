@@ -6,7 +6,7 @@ platform issues it, under the letterhead of its settings.
 
 import typer
 
-from caas import app, local_machine
+from caas import local_machine, process_environment
 from caas.billing_database import connection
 from caas.billing_database.documents import DocumentRows
 from caas.commands import INTERRUPTED, run_command
@@ -24,7 +24,7 @@ def issue_missing() -> None:
     """Have every payment and refund that has no document documented, those of before as well."""
 
     async def opened() -> None:
-        async with local_machine.database(app.environment()) as dsn:
+        async with local_machine.database(process_environment.environment()) as dsn:
             database = await connection.connect(dsn)
             try:
                 noted = await DocumentRows(database).note_missing()

@@ -8,7 +8,7 @@ from typing import Annotated
 import msgspec
 import typer
 
-from caas import app, local_machine, local_secrets
+from caas import local_machine, local_secrets, process_environment
 from caas.billing_database import history_heads
 from caas.books_settings import head_settings
 from caas.commands import AsJson, finished
@@ -43,7 +43,7 @@ def heads(
 
 def known_keys() -> tuple[PublicCommandKey, ...]:
     """Return the keys that sign heads here: those of the settings, or of this data folder."""
-    environment = local_machine.joined(app.environment())
+    environment = local_machine.joined(process_environment.environment())
     keys = head_settings(environment).keys
     if keys is None:
         kept = local_secrets.head_key(data_dir(environment))
@@ -64,5 +64,5 @@ async def _known_keys() -> tuple[PublicCommandKey, ...]:
 
 
 async def _heads() -> list[SignedHead]:
-    async with app.reading_database(app.environment()) as database:
+    async with process_environment.reading_database(process_environment.environment()) as database:
         return [it.signed for it in await history_heads.last_heads(database)]

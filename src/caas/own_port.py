@@ -16,7 +16,7 @@ import msgspec
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
 
-from caas.api import server_config
+from caas.api.bounded_protocol import server_config
 from caas.api.own_state import ReadyAnswer
 from caas.api.problems import MEDIA_TYPE, NotReadyError, problem_of
 from caas.serving import Server, listening

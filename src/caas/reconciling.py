@@ -16,7 +16,7 @@ from uuid import UUID
 import msgspec
 import typer
 
-from caas import app, local_machine
+from caas import app, local_machine, process_environment
 from caas.billing_database.actors import Actor
 from caas.billing_database.discrepancies import Asked, Discrepancy
 from caas.billing_database.reconciliation_days import ReconciliationDay
@@ -305,7 +305,7 @@ def reading(work: Desk) -> None:
     """Show what the database knows; nobody is called, nothing begins, nothing is written."""
 
     async def opened() -> None:
-        async with app.reading(app.environment()) as platform:
+        async with app.reading(process_environment.environment()) as platform:
             await work(platform.reconciliation)
 
     run_command(opened(), when_stopped=INTERRUPTED)
@@ -315,7 +315,7 @@ def at_the_desk(work: Desk) -> None:
     """Do something in the room of Diagram 10, as the settings have it."""
 
     async def opened() -> None:
-        settings = read_settings(local_machine.joined(app.environment()))
+        settings = read_settings(local_machine.joined(process_environment.environment()))
         async with app.opened(settings, hears_vehicles=False) as platform:
             await work(platform.reconciliation)
 

@@ -13,17 +13,23 @@ from dataclasses import dataclass
 import uvicorn
 from prometheus_client import CollectorRegistry
 
-from caas import channels
 from caas.access_settings import SecondFactorPolicy
-from caas.api import ApiSettings, Rooms, build_api, parse_api_keys, server_config
+from caas.api.application import build_api
 from caas.api.authentication import Authentication
+from caas.api.bounded_protocol import server_config
+from caas.api.configured_keys import parse_api_keys
 from caas.api.front_door import FrontDoor
+from caas.api.rooms import Rooms
+from caas.api.settings import ApiSettings
 from caas.app import now
 from caas.assembly import Platform
 from caas.billing_database.api_keys import ApiKeys
 from caas.billing_database.movable_calendar import MovableCalendar
-from caas.channels import beside_api, build_channels
+from caas.channels.application import build_channels
+from caas.channels.beside_api import beside_api
 from caas.channels.entrance import Entrance
+from caas.channels.rooms import Rooms as ChannelRooms
+from caas.channels.settings import ChannelSettings
 from caas.errors import StartupError
 from caas.external_systems.gateway_adapters import ADAPTERS
 from caas.external_systems.outbox_letters import OutboxLetters
@@ -114,9 +120,9 @@ def rooms_of_channels(
     simulators: SimulatorControl | None = None,
     calendar: MovableCalendar | None = None,
     letters: OutboxLetters | None = None,
-) -> channels.Rooms:
+) -> ChannelRooms:
     """Return the rooms that the channels open onto."""
-    return channels.Rooms(
+    return ChannelRooms(
         books=platform.books,
         payment_processing=platform.payment_processing,
         order_management=platform.order_management,
@@ -136,10 +142,10 @@ def rooms_of_channels(
     )
 
 
-def _channels(rooms: channels.Rooms, settings: Settings) -> Entrance:
+def _channels(rooms: ChannelRooms, settings: Settings) -> Entrance:
     return build_channels(
         rooms,
-        channels.ChannelSettings(
+        ChannelSettings(
             public_url=settings.public_url,
             zone=settings.market.zone,
             language=settings.market.language,

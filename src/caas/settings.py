@@ -22,7 +22,7 @@ from caas.access_settings import (
     partner_credential,
     rate_limit,
 )
-from caas.api import parse_api_keys
+from caas.api.configured_keys import parse_api_keys
 from caas.books_settings import (
     HeadSettings,
     engine_url,
@@ -31,14 +31,14 @@ from caas.books_settings import (
     settlement_fees,
     settlement_polls,
 )
-from caas.channels import SignInKeys
+from caas.channels.sign_in_keys import SignInKeys
 from caas.errors import StartupError
 from caas.external_systems.declared_capabilities import Capabilities
 from caas.external_systems.http import Secret
 from caas.external_systems.vehicle_command_keys import VehicleCommandKeyError, VehicleCommandKeys
 from caas.external_systems.webhook_signatures import Verifier, WebhookVerifier
 from caas.gateway_settings import gateway_adapter, gateway_capabilities, known_adapter
-from caas.notifications.texts import LOCALES
+from caas.rules.locales import LOCALES
 from caas.rules.money import EXPONENTS
 from caas.rules.rate_limits import (
     DEFAULT_ADDRESS_LIMIT,

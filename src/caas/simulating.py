@@ -9,7 +9,7 @@ from typing import Annotated, Final
 
 import typer
 
-from caas import app, simulation
+from caas import process_environment, simulation
 from caas.commands import FINDINGS, INTERRUPTED, end_in_order, run_command
 
 SEEDS: Final = 1_000_000
@@ -54,7 +54,7 @@ async def _lived(plans: Sequence[simulation.Plan]) -> None:
 async def _told(plan: simulation.Plan) -> simulation.Outcome:
     typer.echo(f"seed {plan.seed}")
     outcome = await simulation.simulate(
-        plan, app.environment(), says=lambda what: typer.echo(f"  {what}", err=True)
+        plan, process_environment.environment(), says=lambda what: typer.echo(f"  {what}", err=True)
     )
     lines = [f"{count:>6}  {what}" for what, count in sorted(outcome.payments.items())]
     lines += [f"    NO  {finding}" for finding in outcome.findings]

@@ -13,10 +13,10 @@ from typing import Annotated, Literal
 import msgspec
 import typer
 
-from caas import app, local_machine
+from caas import local_machine, process_environment
 from caas.billing_database import connection
 from caas.billing_database.accounts import Role, StaffMember
-from caas.channels import StaffAccounts
+from caas.channels.staff import StaffAccounts
 from caas.commands import INTERRUPTED, AsJson, Yes, ask, run_command
 from caas.settings import read_settings
 
@@ -55,7 +55,9 @@ def list_(*, as_json: AsJson = False) -> None:
             typer.echo(f"{one.login:<32}  {one.role:<10}  {one.dealership or '':<20}  {closed}")
 
     async def opened() -> None:
-        async with app.reading_database(app.environment()) as database:
+        async with process_environment.reading_database(
+            process_environment.environment()
+        ) as database:
             await work(StaffAccounts(database, public_url=""))
 
     run_command(opened(), when_stopped=INTERRUPTED)
@@ -90,7 +92,7 @@ def disable(
 
 def _at_the_desk(work: Desk) -> None:
     async def opened() -> None:
-        settings = read_settings(local_machine.joined(app.environment()))
+        settings = read_settings(local_machine.joined(process_environment.environment()))
         database = await connection.connect(settings.database_url)
         try:
             await work(StaffAccounts(database, public_url=settings.public_url))

@@ -13,7 +13,7 @@ from typing import Annotated
 import msgspec
 import typer
 
-from caas import app, local_machine
+from caas import local_machine, process_environment
 from caas.billing_database import connection
 from caas.billing_database.tax_rates import Market, TaxRate, TaxRates
 from caas.commands import INTERRUPTED, AsJson, run_command
@@ -152,7 +152,9 @@ def dealership(
 
 def _reading(work: Work) -> None:
     async def opened() -> None:
-        async with app.reading_database(app.environment()) as database:
+        async with process_environment.reading_database(
+            process_environment.environment()
+        ) as database:
             await work(TaxRates(database))
 
     run_command(opened(), when_stopped=INTERRUPTED)
@@ -160,7 +162,7 @@ def _reading(work: Work) -> None:
 
 def _writing(work: Work) -> None:
     async def opened() -> None:
-        async with local_machine.database(app.environment()) as dsn:
+        async with local_machine.database(process_environment.environment()) as dsn:
             database = await connection.connect(dsn)
             try:
                 await work(TaxRates(database))

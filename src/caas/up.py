@@ -19,9 +19,11 @@ from typing import Annotated, Any, Final
 import msgspec
 import typer
 
-from caas import app, channels, local_machine, logs, serving
+from caas import app, local_machine, logs, process_environment, serving
 from caas.billing_database import migrations
 from caas.billing_database.movable_calendar import MovableCalendar
+from caas.channels.first_day import first_day
+from caas.channels.staff import NewStaff
 from caas.commands import end_in_order, run_command
 from caas.errors import StartupError
 from caas.external_systems.http import HttpClient
@@ -51,7 +53,7 @@ async def _up(wanted: int | None) -> None:
     end_in_order()
     progress = Progress()
     async with AsyncExitStack() as stack:
-        environment = app.environment()
+        environment = process_environment.environment()
         listener = stack.enter_context(_taken(wanted))
         port = listener.getsockname()[1]
         stack.enter_context(logs.to_file(data_dir(environment) / "caas.log"))
@@ -65,7 +67,7 @@ async def _up(wanted: int | None) -> None:
         progress("Starting the platform.")
         platform = await stack.enter_async_context(app.opened(settings, fleet=world.fleet))
         fleet = world.controls.get("vehicles")
-        staff = await channels.first_day(
+        staff = await first_day(
             serving.rooms_of_channels(platform),
             settings.data_dir,
             key_of=partial(_key_of_car, fleet) if fleet else None,
@@ -123,7 +125,7 @@ def _taken(wanted: int | None) -> socket.socket:
     )
 
 
-def _is_up(port: int, world: local_machine.LocalWorld, staff: Sequence[channels.NewStaff]) -> None:
+def _is_up(port: int, world: local_machine.LocalWorld, staff: Sequence[NewStaff]) -> None:
     set_aside_what_stays()
     typer.echo(_welcome(port, world, staff))
 
@@ -149,7 +151,7 @@ async def _key_of_car(fleet_url: str, vin: str) -> bytes:
     return base64.b64decode(msgspec.json.decode(answer.body)["public_key"])
 
 
-def _welcome(port: int, world: local_machine.LocalWorld, staff: Sequence[channels.NewStaff]) -> str:
+def _welcome(port: int, world: local_machine.LocalWorld, staff: Sequence[NewStaff]) -> str:
     url = f"http://{HOST}:{port}"
     lines = [
         f"The platform is up at {url} (Ctrl-C stops it, the data stays).",

@@ -12,7 +12,7 @@ from typing import Annotated, BinaryIO, Final
 
 import typer
 
-from caas import app
+from caas import process_environment
 from caas.billing_database import history_checks, history_heads
 from caas.billing_database.connection import Database
 from caas.billing_database.event_chain import EVENTS_TABLE, ChainChecker, exported
@@ -77,7 +77,9 @@ async def _verify(
     if read is not None:
         checked, found = _of_file(read, kept)
     else:
-        async with app.reading_database(app.environment()) as database:
+        async with process_environment.reading_database(
+            process_environment.environment()
+        ) as database:
             checked, found = await _of_database(database, export)
             if kept is not None:
                 found += shown(await _differences(database, kept))

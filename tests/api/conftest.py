@@ -14,7 +14,11 @@ import msgspec
 import pytest
 import uvicorn
 
-from caas.api import ApiSettings, Rooms, build_api, parse_api_keys, server_config
+from caas.api.application import build_api
+from caas.api.bounded_protocol import server_config
+from caas.api.configured_keys import parse_api_keys
+from caas.api.rooms import Rooms
+from caas.api.settings import ApiSettings
 from caas.billing_database import connection, self_check
 from caas.billing_database.connection import Database
 from caas.billing_database.vehicles import NewVehicle, Vehicles

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import aiohttp
 import pytest
 
-from caas.api import build_api
+from caas.api.application import build_api
 from caas.rules.rate_limits import RateLimit
 from tests.api.conftest import ADMIN_KEY, Doors, key, listening, rooms_of, settings_of_tests
 from tests.house import House

@@ -13,8 +13,9 @@ from caas.billing_database import connection
 from caas.billing_database.audit_events import Outsider
 from caas.billing_database.connection import Database
 from caas.billing_database.erasing import SEND_ACCESS_LINKS as KIND
-from caas.channels import ChannelSettings, build_channels
+from caas.channels.application import build_channels
 from caas.channels.entrance import Entrance
+from caas.channels.settings import ChannelSettings
 from caas.payment_processing import PaymentRequest
 from caas.rules.money import Money
 from caas.serving import rooms_of_channels

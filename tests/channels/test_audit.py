@@ -8,7 +8,7 @@ import pytest
 from caas.billing_database.accounts import Role, StaffMember
 from caas.billing_database.audit_events import AuditEvents, AuditType
 from caas.billing_database.connection import Database
-from caas.channels import StaffAccounts
+from caas.channels.staff import StaffAccounts
 from tests.channels.journeys import ANA
 from tests.channels.test_safety import Client, client_of
 from tests.channels.town import PASSWORD, STOCK, Town

@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 from stat import S_IMODE
 
-from caas.channels import Rooms, first_day
+from caas.channels.first_day import first_day
+from caas.channels.rooms import Rooms
 from caas.serving import rooms_of_channels
 from tests.channels.test_safety import client_of
 from tests.channels.town import Town

@@ -7,8 +7,9 @@ from uuid import uuid4
 import pytest
 from yarl import URL
 
-from caas.channels import ChannelSettings, build_channels
+from caas.channels.application import build_channels
 from caas.channels.forms import FIELDS_MAX
+from caas.channels.settings import ChannelSettings
 from caas.rules.rate_limits import RateLimit
 from caas.serving import rooms_of_channels
 from tests.api.conftest import listening

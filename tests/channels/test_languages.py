@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from caas.channels.languages import LOCALES, Translator, catalogue, chosen
+from caas.channels.languages import Translator, catalogue, chosen
 from caas.channels.payment_view import Situation
+from caas.rules.locales import LOCALES
 from caas.rules.order_states import OrderState
 from caas.rules.payment_states import PaymentState
 from caas.rules.payment_types import PaymentType

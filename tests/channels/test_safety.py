@@ -12,7 +12,8 @@ import pytest
 from yarl import URL
 
 from caas.billing_database import erasing
-from caas.channels import ChannelSettings, build_channels
+from caas.channels.application import build_channels
+from caas.channels.settings import ChannelSettings
 from caas.serving import rooms_of_channels
 from tests.channels.journeys import ANA, SALES
 from tests.channels.town import PASSWORD, STOCK, ZONE, Town

@@ -13,8 +13,9 @@ import pytest
 from playwright.async_api import Browser, expect
 
 from caas.billing_database.audit_events import AuditEvents, AuditType
-from caas.channels import ChannelSettings, build_channels
+from caas.channels.application import build_channels
 from caas.channels.second_factor import STEP_SECONDS
+from caas.channels.settings import ChannelSettings
 from caas.channels.sign_in_keys import SealedElsewhereError, SignInKeys
 from caas.serving import rooms_of_channels
 from tests.channels.journeys import ENGLISH, OPERATIONS, PHONE, SALES, SECOND, SPANISH, visitor

@@ -9,7 +9,8 @@ from playwright.async_api import Browser, expect
 from yarl import URL
 
 from caas.billing_database.identifiers import new_id
-from caas.channels import ChannelSettings, build_channels
+from caas.channels.application import build_channels
+from caas.channels.settings import ChannelSettings
 from caas.rules.order_states import OrderState
 from caas.serving import rooms_of_channels
 from tests.channels.journeys import (

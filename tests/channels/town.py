@@ -26,7 +26,7 @@ from caas.billing_database.accounts import Role
 from caas.billing_database.cases import Case
 from caas.billing_database.connection import Database
 from caas.billing_database.orders import Order
-from caas.channels import NewStaff, ensure_staff
+from caas.channels.staff import NewStaff, ensure_staff
 from caas.external_systems.admin_registration import AdminRegistration
 from caas.external_systems.factory import Factory
 from caas.external_systems.http import HttpClient

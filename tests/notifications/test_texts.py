@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from caas.notifications import texts
+from caas.rules.locales import LOCALES
 
 MADRID = ZoneInfo("Europe/Madrid")
 FACTS = {
@@ -28,7 +29,7 @@ FACTS = {
     "kind": "gateway_unreachable",
     "sentence": "The gateway does not answer.",
 }
-CASES = [(template, language) for template in texts.TEMPLATES for language in texts.LOCALES]
+CASES = [(template, language) for template in texts.TEMPLATES for language in LOCALES]
 
 
 @pytest.mark.parametrize(("template", "language"), CASES)
@@ -50,7 +51,7 @@ def test_every_fact_a_template_needs_is_named_in_its_text(template: str, languag
     assert texts.TEMPLATES[template] <= named | {"kind"}
 
 
-@pytest.mark.parametrize("language", texts.LOCALES)
+@pytest.mark.parametrize("language", LOCALES)
 def test_no_text_stands_there_that_no_template_uses(language: str) -> None:
     source = (resources.files("caas.notifications") / f"{language}.toml").read_text("utf-8")
 
@@ -74,7 +75,7 @@ def test_a_template_nobody_wrote_is_refused() -> None:
 def test_a_ready_vehicle_tells_what_a_failed_final_payment_costs() -> None:
     said = {
         language: texts.words("vehicle_ready", FACTS, language=language, zone=MADRID).text
-        for language in texts.LOCALES
+        for language in LOCALES
     }
 
     assert "pierdes la reserva" in said["es"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from caas import app
+from caas import process_environment
 from caas.errors import StartupError
 from caas.external_systems.seed_contract_gateway import CAPABILITIES
 from caas.setting_values import SettingError
@@ -212,7 +212,7 @@ def test_an_unreadable_environment_file_is_named(tmp_path: Path) -> None:
     file.write_bytes(b"CAAS_MARKET=\xff\xfe\n")
 
     with pytest.raises(StartupError, match="UTF-8"):
-        app.environment(file)
+        process_environment.environment(file)
 
 
 @pytest.mark.parametrize("command", ["serve", "work"])

@@ -24,7 +24,7 @@ from typing import Final
 
 import aiohttp
 
-from caas import app, local_machine
+from caas import local_machine, process_environment
 from caas.bench import callers, stage
 from caas.bench.cpu import Spending, of_children, of_process
 from caas.bench.gateway_at_hand import GatewayAtHand
@@ -107,7 +107,11 @@ async def ready(ground: Ground) -> AsyncIterator[Round]:
 async def _up(
     dsn: str, folder: Path, session: aiohttp.ClientSession, *, quick: bool
 ) -> AsyncIterator[Up]:
-    environment = {**app.environment(), "CAAS_DATA_DIR": str(folder), "CAAS_DATABASE_URL": dsn}
+    environment = {
+        **process_environment.environment(),
+        "CAAS_DATA_DIR": str(folder),
+        "CAAS_DATABASE_URL": dsn,
+    }
     port = _free_port()
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "caas.cli", "up", f"--port={port}",

@@ -16,7 +16,11 @@ from uuid import UUID
 import msgspec
 import uvicorn
 
-from caas.api import ApiSettings, Rooms, build_api, parse_api_keys, server_config
+from caas.api.application import build_api
+from caas.api.bounded_protocol import server_config
+from caas.api.configured_keys import parse_api_keys
+from caas.api.rooms import Rooms
+from caas.api.settings import ApiSettings
 from caas.app import now
 from caas.bench import callers, stage
 from caas.bench.cpu import Spending

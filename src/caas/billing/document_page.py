@@ -14,7 +14,8 @@ from babel.numbers import format_currency, format_decimal
 from caas.billing.document import Document, Party, Reference, TypeCode
 from caas.billing.document_lines import Line, TaxTotal
 from caas.billing.document_words import deduction, language_of, words
-from caas.notifications.texts import LOCALES, money
+from caas.notifications.texts import money
+from caas.rules.locales import LOCALES
 from caas.rules.money import exponent
 from caas.rules.taxes import NEEDS_A_REASON
 

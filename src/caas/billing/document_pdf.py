@@ -12,8 +12,6 @@ from importlib import resources
 from typing import Final
 
 import typst
-from pypdf import PdfWriter
-from pypdf.generic import DecodedStreamObject
 
 from caas.billing.document import Document
 from caas.billing.document_page import page_of
@@ -50,6 +48,9 @@ def to_pdf(document: Document) -> bytes:
 
 def _named_factur_x(pages: bytes) -> bytes:
     """Say in the metadata that what is attached is Factur-X, and what the words for that mean."""
+    from pypdf import PdfWriter  # noqa: PLC0415  # slow to import, and few processes make paper
+    from pypdf.generic import DecodedStreamObject  # noqa: PLC0415
+
     writer = PdfWriter(clone_from=io.BytesIO(pages))
     metadata = writer.root_object["/Metadata"].get_object()
     assert isinstance(metadata, DecodedStreamObject), "typst writes metadata as plain text"

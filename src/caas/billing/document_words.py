@@ -10,7 +10,8 @@ from importlib import resources
 from babel.dates import format_date
 
 from caas.billing.document import Document, Reference
-from caas.notifications.texts import LOCALES, money
+from caas.notifications.texts import money
+from caas.rules.locales import LOCALES
 
 
 def language_of(document: Document) -> str:

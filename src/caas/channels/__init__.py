@@ -7,24 +7,3 @@ of it, `beside_api` serves it from the same port as the API, `StaffAccounts` let
 Rules a change must keep: no decision is taken here, a page calls the room of its name; nothing is
 fetched from another origin, and nothing is built before it runs.
 """
-
-from caas.channels.application import build_channels
-from caas.channels.beside_api import beside_api
-from caas.channels.first_day import first_day
-from caas.channels.rooms import Rooms
-from caas.channels.settings import ChannelSettings
-from caas.channels.sign_in_keys import SignInKeyError, SignInKeys
-from caas.channels.staff import NewStaff, StaffAccounts, ensure_staff
-
-__all__ = [
-    "ChannelSettings",
-    "NewStaff",
-    "Rooms",
-    "SignInKeyError",
-    "SignInKeys",
-    "StaffAccounts",
-    "beside_api",
-    "build_channels",
-    "ensure_staff",
-    "first_day",
-]

@@ -18,7 +18,7 @@ from babel.dates import (
 )
 from babel.numbers import format_currency, format_decimal
 
-from caas.channels.languages import LOCALES
+from caas.rules.locales import LOCALES
 from caas.rules.money import Money, exponent
 
 WEEKDAY: Final[Mapping[str, str]] = {"es": "EEEE, d 'de' MMMM", "en": "EEEE d MMMM"}

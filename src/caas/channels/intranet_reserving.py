@@ -22,13 +22,13 @@ from caas.channels.amounts import AMOUNT_CHARS_MAX, plain_amount, read_amount
 from caas.channels.buyer_fields import lacks_tax_id, put_buyer, typed
 from caas.channels.error_pages import words_of
 from caas.channels.forms import filled
-from caas.channels.languages import LOCALES
 from caas.channels.page_routes import SALES, PageRoute, get, post
 from caas.channels.replies import Reply
 from caas.channels.rooms import Channels
 from caas.channels.sending_once import Asked, initiated, new_key, once
 from caas.channels.visit import Visit
 from caas.errors import CaasError, RefusedError
+from caas.rules.locales import LOCALES
 from caas.rules.money import Money
 from caas.rules.vehicle_states import VehicleState
 

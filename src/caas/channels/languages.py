@@ -16,7 +16,8 @@ from typing import Final
 
 from babel import Locale
 
-LOCALES: Final[Mapping[str, str]] = {"es": "es_ES", "en": "en_GB"}
+from caas.rules.locales import LOCALES
+
 NAMES: Final[Mapping[str, str]] = {"es": "Español", "en": "English"}
 ACCEPTED_CHARS_MAX: Final = 500
 

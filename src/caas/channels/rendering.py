@@ -13,10 +13,11 @@ import segno
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from caas.channels import formats
-from caas.channels.languages import LOCALES, NAMES, Translator
+from caas.channels.languages import NAMES, Translator
 from caas.channels.navigation import places_of
 from caas.channels.static_files import address_of
 from caas.channels.visit import Visit
+from caas.rules.locales import LOCALES
 
 
 class Renderer:

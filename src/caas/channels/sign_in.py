@@ -21,12 +21,12 @@ from caas.billing_database.connection import Connection
 from caas.channels import tries
 from caas.channels.arriving import Admitted, arrived
 from caas.channels.forms import filled
-from caas.channels.languages import LOCALES
 from caas.channels.page_routes import EVERYBODY, HOMES, SIGNED_IN, PageRoute, get, post
 from caas.channels.passwords import WeakPasswordError
 from caas.channels.replies import Reply, is_own_path, see_other
 from caas.channels.rooms import Channels
 from caas.channels.visit import LANGUAGE, LANGUAGE_SECONDS, Visit, cookie
+from caas.rules.locales import LOCALES
 
 LOGIN_CHARS_MAX: Final = 254
 REFUSED: Final = 422

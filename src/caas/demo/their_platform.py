@@ -15,7 +15,7 @@ from typing import Final
 import aiohttp
 
 from caas import local_machine, local_secrets
-from caas.api import parse_api_keys
+from caas.api.configured_keys import parse_api_keys
 from caas.demo.calls import Caller, UnexpectedAnswerError, done
 from caas.demo.mailbox import Mailbox
 from caas.demo.outside_world import GatewayStrings, PartnerStrings, VehicleStrings

@@ -13,10 +13,8 @@ import mimetypes
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
-
-import apprise
 
 from caas.errors import StartupError
 from caas.external_systems.http import Secret
@@ -25,6 +23,9 @@ from caas.external_systems.notification_channel import (
     NotDeliveredError,
     OutgoingMessage,
 )
+
+if TYPE_CHECKING:
+    import apprise
 
 SEND_SECONDS_MAX: Final = 20.0
 THREADS_MAX: Final = 4
@@ -90,7 +91,9 @@ class AppriseChannel:
             return message.text
         return f"{message.recipient}\n\n{message.text}"
 
-    def _opened(self, recipient: str) -> apprise.Apprise:
+    def _opened(self, recipient: str) -> "apprise.Apprise":
+        import apprise  # noqa: PLC0415  # most installations and commands send nothing by it
+
         service = apprise.Apprise(asset=apprise.AppriseAsset(app_id="CaaS", async_mode=False))
         place = quote(recipient, safe="")
         service.add(self._address.reveal().replace(PLACE_OF_RECIPIENT, place))

@@ -9,8 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-import duckdb
-
 from caas.errors import UnavailableError
 
 NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -33,6 +31,8 @@ def no_room_told(folder: Path) -> Iterator[None]:
     Raises:
         NoRoomError: it is.
     """
+    import duckdb  # noqa: PLC0415  # slow to import, and only a comparison needs it
+
     try:
         yield
     except (duckdb.Error, OSError) as error:

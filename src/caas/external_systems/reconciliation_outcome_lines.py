@@ -15,9 +15,11 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-import duckdb
+if TYPE_CHECKING:
+    import duckdb
+
 
 AHEAD_BYTES: Final = 1 << 20
 """As much is written ahead of who takes it, where the system lets a pipe hold so much."""
@@ -26,7 +28,7 @@ AHEAD_BYTES: Final = 1 << 20
 class OutcomeLines:
     """The outcome as CSV; its methods block until the workbench has written so far."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, queries: Sequence[str]) -> None:
+    def __init__(self, connection: "duckdb.DuckDBPyConnection", queries: Sequence[str]) -> None:
         """Begin to write what these queries give, one after the other."""
         reading, writing = os.pipe()
         with contextlib.suppress(AttributeError, OSError):  # a smaller pipe will do
@@ -59,7 +61,7 @@ class OutcomeLines:
         self._thread.shutdown()
 
 
-def _write(cursor: duckdb.DuckDBPyConnection, queries: Sequence[str], pipe: int) -> None:
+def _write(cursor: "duckdb.DuckDBPyConnection", queries: Sequence[str], pipe: int) -> None:
     try:
         for query in queries:
             cursor.execute(f"copy ({query}) to '/dev/fd/{pipe}' (format csv, header false)")

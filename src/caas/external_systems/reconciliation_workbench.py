@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import duckdb
-
 from caas.external_systems.reconciliation_outcome_lines import OutcomeLines
 from caas.external_systems.reconciliation_workbench_reading import (
     UUID_TEXT,
@@ -69,6 +67,8 @@ class Workbench(ReportReading):
 
     def __init__(self, folder: Path) -> None:
         """Work in this folder, which exists and is empty."""
+        import duckdb  # noqa: PLC0415  # slow to import, and only a comparison needs it
+
         self.folder = folder
         connection = duckdb.connect(
             str(folder / "workbench.duckdb"),

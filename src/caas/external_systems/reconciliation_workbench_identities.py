@@ -6,9 +6,11 @@ rows with one id counts.
 
 from datetime import date, datetime
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-import duckdb
+if TYPE_CHECKING:
+    import duckdb
+
 
 KNOWN: Final = "line_no bigint, line_id varchar, digest varchar"
 TWICE: Final = "its identifier is there twice and says different things"
@@ -18,7 +20,7 @@ OTHERWISE: Final = "it says other than the line with its identifier that is stor
 class RowIdentities:
     """The identities of a file's rows, in a DuckDB that is given."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+    def __init__(self, connection: "duckdb.DuckDBPyConnection") -> None:
         """Look at this database."""
         self._connection = connection
 

@@ -9,15 +9,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 from uuid import UUID
-
-import duckdb
 
 from caas.external_systems.reconciliation_workbench_identities import RowIdentities, content
 from caas.external_systems.report_files import ADYEN, BadReportError, ReportFile, statement
 from caas.external_systems.report_text import quoted
 from caas.rules.money import Money
+
+if TYPE_CHECKING:
+    import duckdb
+
 
 LINE_BYTES_MAX: Final = 65_536
 QUARANTINED_CHARS_MAX: Final = 500
@@ -77,7 +79,7 @@ class Sums:
 class ReportReading(RowIdentities):
     """A report on its way into `fresh_lines`, in a DuckDB that is given."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+    def __init__(self, connection: "duckdb.DuckDBPyConnection") -> None:
         """Read into this database."""
         super().__init__(connection)
 
@@ -87,6 +89,8 @@ class ReportReading(RowIdentities):
         Raises:
             BadReportError: its structure is broken; the sentence names the line.
         """
+        import duckdb  # noqa: PLC0415  # slow to import, and only a comparison needs it
+
         self._read_raw(report)
         if report.format is ADYEN:
             self._refuse_open_payout()
@@ -374,7 +378,7 @@ def struct_of(columns: Mapping[str, str]) -> str:
     return "{" + parts + "}"
 
 
-def _said_plainly(error: duckdb.Error) -> BadReportError:
+def _said_plainly(error: "duckdb.Error") -> BadReportError:
     found = ON_LINE.search(str(error))
     if found is None:
         return BadReportError(f"It cannot be read as CSV ({str(error).splitlines()[0]}).")

@@ -22,11 +22,11 @@ from babel.dates import format_date, format_datetime
 from babel.numbers import format_currency
 from jinja2 import Environment, StrictUndefined, Template
 
+from caas.rules.locales import LOCALES
 from caas.rules.mes_vencido import Month
 from caas.rules.money import exponent
 from caas.rules.retry_strategy import decline_kind
 
-LOCALES: Final[Mapping[str, str]] = {"es": "es_ES", "en": "en_GB"}
 NO_NAMES: Final[Mapping[str, str]] = MappingProxyType({})
 OF_A_PAYMENT: Final = frozenset({"amount", "currency"})
 OF_AN_ORDER: Final = OF_A_PAYMENT | {"order"}

@@ -1,0 +1,43 @@
+"""What a command does not use it does not import: a small one answers at once."""
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = {"aiohttp", "apprise", "duckdb", "jinja2", "litestar", "pypdf", "typst", "uvicorn"}
+WHOLE_PLATFORM = HEAVY - {"jinja2", "typst"}  # notifications and reports are written with those
+
+
+def imported_with(*modules: str) -> set[str]:
+    """Return the names of what a fresh process has imported with these modules."""
+    source = f"import {', '.join(modules)}, sys; print(*sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", source], capture_output=True, check=True, text=True)
+    return set(ran.stdout.split())
+
+
+def test_the_command_line_imports_no_command_before_it_is_asked_for() -> None:
+    ours = {name for name in imported_with("caas.cli") if name.partition(".")[0] == "caas"}
+
+    assert ours == {"caas", "caas.cli", "caas.commands", "caas.errors", "caas.shell_completion"}
+
+
+@pytest.mark.parametrize(
+    ("modules", "unneeded"),
+    [
+        (
+            ("caas.upkeep_commands", "caas.staffing", "caas.history_commands", "caas.verifying",
+             "caas.tax_commands", "caas.document_commands"),
+            {*HEAVY, "caas.assembly", "caas.payment_processing"},
+        ),
+        (
+            ("caas.reconciling", "caas.finance_commands", "caas.report_commands"),
+            {*WHOLE_PLATFORM, "caas.channels.application"},
+        ),
+    ],
+    ids=["those that look something up", "those of reconciliation"],
+)  # fmt: skip
+def test_a_command_imports_nothing_that_only_others_need(
+    modules: tuple[str, ...], unneeded: set[str]
+) -> None:
+    assert imported_with(*modules) & unneeded == set()

@@ -55,13 +55,13 @@ class Source:
                 yield value
 
 
-@cache
 def sources(*folders: str) -> tuple[Source, ...]:
     """Return every Python file of the folders, in the order of their names."""
     found = sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
     return tuple(source(path) for path in found)
 
 
+@cache
 def source(path: Path) -> Source:
     """Read and parse one file."""
     text = path.read_text()

@@ -83,7 +83,7 @@ NOTHING_HANGS_ON: Final[dict[str, str]] = {
     **_of("service_orders", "request_key", "which request made it, for whoever asks again"),
     **_of("entitlements", "reported_at created_at", _SHOWN),
     **_of("entitlement_terms", "id", _NAME),
-    **_of("entitlement_terms", "reserved_at updated_at", _SHOWN),
+    **_of("entitlement_terms", "updated_at", _SHOWN),
     "entitlement_terms.starts_at where t.state = 'cancelled'": "it never began",
     "entitlement_terms.ends_at where t.state = 'cancelled'": "it never began",
     "entitlement_terms.ended_because where t.state <> 'ended'": _WORDS,

@@ -282,8 +282,11 @@ COPIES: Final[tuple[tuple[str, str, str], ...]] = (
              select distinct on (term) term, state, starts_at, ends_at, because
                from entitlement_changes where kept is null order by term, at desc) c
                on c.term = t.id
+             left join service_orders o on o.id = t.service_order
+             left join subscriptions s on s.id = t.subscription
             where c.term is null and t.state = 'ended'
-                  and t.updated_at > (select ran_at from migrations where name like '0031%')
+                  and greatest(t.updated_at, o.created_at, s.created_at)
+                      > (select ran_at from migrations where name like '0031%')
                or c.term is not null and (t.state, t.starts_at, t.ends_at, t.ended_because)
                   is distinct from (c.state, c.starts_at, c.ends_at, c.because)""",
     ),

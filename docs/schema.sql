@@ -907,17 +907,19 @@ CREATE TABLE caas.deposit_decisions (
     decided_at timestamp with time zone,
     proposed_account uuid,
     decided_account uuid,
+    by_policy boolean DEFAULT false NOT NULL,
     CONSTRAINT deposit_decisions_check CHECK (((state = 'proposed'::text) = (decided_by IS NULL))),
     CONSTRAINT deposit_decisions_check1 CHECK (((decided_by IS NULL) = (decided_at IS NULL))),
     CONSTRAINT deposit_decisions_check2 CHECK (((decided_by IS NOT NULL) OR (decided_account IS NULL))),
     CONSTRAINT deposit_decisions_decision_check CHECK ((decision = ANY (ARRAY['refund'::text, 'keep'::text]))),
     CONSTRAINT deposit_decisions_note_check CHECK (((length(note) >= 1) AND (length(note) <= 1000))),
-    CONSTRAINT deposit_decisions_state_check CHECK ((state = ANY (ARRAY['proposed'::text, 'agreed'::text, 'withdrawn'::text])))
+    CONSTRAINT deposit_decisions_state_check CHECK ((state = ANY (ARRAY['proposed'::text, 'agreed'::text, 'withdrawn'::text]))),
+    CONSTRAINT policies_decide_alone CHECK (((NOT by_policy) OR ((state = 'agreed'::text) AND (NOT needs_second) AND (proposed_account IS NULL) AND (decided_account IS NULL))))
 );
 
 CREATE FUNCTION caas.fixed_checksum(r caas.deposit_decisions) RETURNS bigint
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    AS $$select hash_record_extended(row(r.decision, r.id, r.needs_second, r.note, r.payment_id, r.proposed_account, r.proposed_at, r.proposed_by), 0)::bigint$$;
+    AS $$select hash_record_extended(row(r.by_policy, r.decision, r.id, r.needs_second, r.note, r.payment_id, r.proposed_account, r.proposed_at, r.proposed_by), 0)::bigint$$;
 
 CREATE TABLE caas.disputes (
     id text NOT NULL,
@@ -2775,13 +2777,13 @@ CREATE FUNCTION caas.sum_deposit_decisions() RETURNS trigger
 declare v_rows bigint := 0; v_fixed numeric := 0; v_moving numeric := 0;
 begin
   if tg_op <> 'DELETE' then
-    select count(*), coalesce(sum(hash_record_extended(row(r.decision, r.id, r.needs_second, r.note, r.payment_id, r.proposed_account, r.proposed_at, r.proposed_by), 0)), 0), coalesce(sum(hash_record_extended(row(r.decided_account, r.decided_at, r.decided_by, r.state), 0)), 0)
+    select count(*), coalesce(sum(hash_record_extended(row(r.by_policy, r.decision, r.id, r.needs_second, r.note, r.payment_id, r.proposed_account, r.proposed_at, r.proposed_by), 0)), 0), coalesce(sum(hash_record_extended(row(r.decided_account, r.decided_at, r.decided_by, r.state), 0)), 0)
       into v_rows, v_fixed, v_moving from new_rows r;
   end if;
   if tg_op = 'UPDATE' then
     select 0, 0, v_moving - coalesce(sum(hash_record_extended(row(r.decided_account, r.decided_at, r.decided_by, r.state), 0)), 0) into v_rows, v_fixed, v_moving from old_rows r;
   elsif tg_op = 'DELETE' then
-    select -count(*), -coalesce(sum(hash_record_extended(row(r.decision, r.id, r.needs_second, r.note, r.payment_id, r.proposed_account, r.proposed_at, r.proposed_by), 0)), 0), -coalesce(sum(hash_record_extended(row(r.decided_account, r.decided_at, r.decided_by, r.state), 0)), 0)
+    select -count(*), -coalesce(sum(hash_record_extended(row(r.by_policy, r.decision, r.id, r.needs_second, r.note, r.payment_id, r.proposed_account, r.proposed_at, r.proposed_by), 0)), 0), -coalesce(sum(hash_record_extended(row(r.decided_account, r.decided_at, r.decided_by, r.state), 0)), 0)
       into v_rows, v_fixed, v_moving from old_rows r;
   end if;
   if (v_rows, v_moving) <> (0, 0) then
@@ -5567,7 +5569,7 @@ CREATE TRIGGER is_decided_once BEFORE UPDATE ON caas.credit_note_decisions FOR E
 
 ALTER TABLE caas.credit_note_decisions ENABLE ALWAYS TRIGGER is_decided_once;
 
-CREATE TRIGGER is_decided_once BEFORE UPDATE ON caas.deposit_decisions FOR EACH ROW WHEN (((old.state <> 'proposed'::text) OR (((((((new.id IS DISTINCT FROM old.id) OR (new.payment_id IS DISTINCT FROM old.payment_id)) OR (new.decision IS DISTINCT FROM old.decision)) OR (new.note IS DISTINCT FROM old.note)) OR (new.needs_second IS DISTINCT FROM old.needs_second)) OR (new.proposed_by IS DISTINCT FROM old.proposed_by)) OR (new.proposed_at IS DISTINCT FROM old.proposed_at)))) EXECUTE FUNCTION caas.refuse_other_decision();
+CREATE TRIGGER is_decided_once BEFORE UPDATE ON caas.deposit_decisions FOR EACH ROW WHEN (((old.state <> 'proposed'::text) OR ((((((((new.id IS DISTINCT FROM old.id) OR (new.payment_id IS DISTINCT FROM old.payment_id)) OR (new.decision IS DISTINCT FROM old.decision)) OR (new.note IS DISTINCT FROM old.note)) OR (new.needs_second IS DISTINCT FROM old.needs_second)) OR (new.proposed_by IS DISTINCT FROM old.proposed_by)) OR (new.proposed_at IS DISTINCT FROM old.proposed_at)) OR (new.by_policy IS DISTINCT FROM old.by_policy)))) EXECUTE FUNCTION caas.refuse_other_decision();
 
 ALTER TABLE caas.deposit_decisions ENABLE ALWAYS TRIGGER is_decided_once;
 

@@ -1,4 +1,7 @@
-"""Decisions about held deposits, as rows: taken by one person, or by two above a limit (21).
+"""Decisions about the deposits of lost reservations, as rows (21).
+
+The policy takes them when the reservation is lost, or, about a deposit that is held, one person
+does, two above a limit.
 
 Rules a change must keep: a deposit is decided about once; the database refuses that one person is
 both where two are needed; what was decided stays as it was written.
@@ -25,6 +28,12 @@ values ($1, $2, $3, $4, $5, case when $5 then 'proposed' else 'agreed' end, $6, 
         case when not $5 then $6 end, case when not $5 then $7::uuid end,
         case when not $5 then db_now() end)
 on conflict (payment_id) where state <> 'withdrawn' do nothing returning id
+"""
+FOLLOW: Final = """
+insert into deposit_decisions (id, payment_id, decision, note, needs_second, state, proposed_by,
+                               proposed_at, decided_by, decided_at, by_policy)
+values ($1, $2, $3, 'The policy, when the reservation was lost.', false, 'agreed', 'policy',
+        db_now(), 'policy', db_now(), true)
 """
 DECIDE: Final = """
 update deposit_decisions set state = $2, decided_by = $3, decided_account = $4,
@@ -76,6 +85,10 @@ class DepositDecisions:
             WRITE, new_id(), payment_id, decision, note, needs_second, by.name, by.account
         )
         return row is not None
+
+    async def follow_policy(self, payment_id: UUID, decision: str, *, within: Connection) -> None:
+        """Write down what the policy decided when the reservation was lost."""
+        await within.execute(FOLLOW, new_id(), payment_id, decision)
 
     async def decide(
         self, proposal_id: UUID, *, approved: bool, by: Actor, within: Connection

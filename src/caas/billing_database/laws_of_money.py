@@ -103,13 +103,21 @@ MONEY: Final[tuple[tuple[str, str, str], ...]] = (
     ),
     (
         "deposits_are_decided_once",
-        "A held deposit was decided about by the decision that its payment's event carries out.",
+        "The policy decided about each lost deposit or held it; who decided then is in its events.",
         """select coalesce(d.payment_id, e.payment_id) from (
-             select payment_id from deposit_decisions where state = 'agreed') d
+             select payment_id from deposit_decisions
+              where state = 'agreed' and not by_policy) d
              full join (
              select payment_id from payment_events where event = 'Deposit decided') e
                on e.payment_id = d.payment_id
-            where d.payment_id is null or e.payment_id is null""",
+            where d.payment_id is null or e.payment_id is null
+           union all
+           select p.id from orders o join payments p on p.subject = o.id and p.type = 'reservation'
+            where o.state = 'reservation lost' and p.state in ('Capturing', 'Settled', 'Refunding')
+              and 1 <> (select count(*) from payment_events e
+                         where e.payment_id = p.id and e.event = 'Deposit held')
+                     + (select count(*) from deposit_decisions d
+                         where d.payment_id = p.id and d.by_policy)""",
     ),
     (
         "never_more_back_than_received",

@@ -14,7 +14,6 @@ HELD: Final = """
 select coalesce(sum(amount), 0)::bigint as amount from disputes
  where payment_id = $1 and state in ('opened', 'lost')
 """
-# A deposit that the policy gave back without a decision is known by the refund it had.
 UNDONE: Final = """
 select case o.state when 'withdrawn' then 'desistimiento' else 'factory_refused' end as reason
   from payments p join orders o on o.id = p.subject
@@ -25,8 +24,6 @@ select t.ended_because from entitlement_terms t
 union all
 select 'reservation_lost' from deposit_decisions d
  where d.payment_id = $1 and d.state = 'agreed' and d.decision = 'refund'
-union all
-select r.reason from refunds r where r.payment_id = $1 and r.reason = 'reservation_lost'
 limit 1
 """
 WITHDRAWN: Final = """

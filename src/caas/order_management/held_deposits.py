@@ -31,7 +31,7 @@ from caas.rules.payment_types import PaymentType
 from caas.rules.postings import Entry
 
 REMARK_ATTEMPTS_MAX: Final = 5
-PAID: Final = frozenset({PaymentState.CAPTURING, PaymentState.SETTLED})
+PAID: Final = frozenset({PaymentState.CAPTURING, PaymentState.SETTLED, PaymentState.REFUNDING})
 
 
 class DepositDecision(StrEnum):

@@ -5,7 +5,8 @@ asignar, in stock, and sold to whoever comes next.
 
 Rules a change must keep: only a decline does this, in the transaction that makes the payment
 Failed; a payment that was abandoned, never sent, or decided by people not to be charged takes no
-vehicle away; what becomes of the deposit is a policy, and nobody keeps it by accident.
+vehicle away; what becomes of the deposit is a policy, written down as a decision, and nobody keeps
+it by accident.
 """
 
 from enum import StrEnum
@@ -13,6 +14,7 @@ from uuid import UUID
 
 from caas.billing_database.cases import DEPOSIT_HELD
 from caas.billing_database.connection import Connection
+from caas.billing_database.deposit_decisions import DepositDecisions
 from caas.billing_database.orders import Order
 from caas.order_management.giving_back import RESERVATION_LOST, GivingBack
 from caas.order_management.held_deposits import deposit_of, remark
@@ -45,6 +47,7 @@ class Loss:
         self._books = order_books
         self._giving_back = giving_back
         self._policy = reservation_deposit_on_loss
+        self._decisions = DepositDecisions(order_books.books.database)
 
     async def mark_payment_failed(self, order_id: UUID, *, within: Connection) -> Order | None:
         """Mark Payment Failed; None when the order had nothing to lose.
@@ -62,12 +65,15 @@ class Loss:
 
     async def _follow_policy(self, order: Order, *, within: Connection) -> None:
         deposit = await deposit_of(self._books, order, within=within)
-        if deposit is None or self._policy is DepositOnLoss.KEEP:
+        if deposit is None:
             return
+        if self._policy is not DepositOnLoss.HOLD:
+            await self._decisions.follow_policy(deposit.id, self._policy, within=within)
         if self._policy is DepositOnLoss.REFUND:
             await self._giving_back.will_give_back(
                 order, RESERVATION_LOST, due_in=0.0, within=within
             )
+        if self._policy is not DepositOnLoss.HOLD:
             return
         entries = postings.deposit_held(deposit.captured_amount)
         await remark(self._books, deposit, Remark.DEPOSIT_HELD, entries, within=within)

@@ -962,20 +962,23 @@ CREATE TABLE caas.event_subscriptions (
     id uuid NOT NULL,
     url text NOT NULL,
     types text[] DEFAULT '{}'::text[] NOT NULL,
-    secret text NOT NULL,
+    secret text,
     created_by text NOT NULL,
     created_at timestamp with time zone NOT NULL,
     ended_at timestamp with time zone,
+    encrypted_secret bytea,
     CONSTRAINT event_subscriptions_check CHECK ((ended_at >= created_at)),
     CONSTRAINT event_subscriptions_created_by_check CHECK (((length(created_by) >= 1) AND (length(created_by) <= 200))),
+    CONSTRAINT event_subscriptions_encrypted_secret_check CHECK (((length(encrypted_secret) >= 32) AND (length(encrypted_secret) <= 256))),
     CONSTRAINT event_subscriptions_secret_check CHECK ((secret ~ '^whsec_[A-Za-z0-9+/]{32,86}=*$'::text)),
     CONSTRAINT event_subscriptions_types_check CHECK ((cardinality(types) <= 50)),
-    CONSTRAINT event_subscriptions_url_check CHECK (((url ~ '^https?://'::text) AND (length(url) <= 500)))
+    CONSTRAINT event_subscriptions_url_check CHECK (((url ~ '^https?://'::text) AND (length(url) <= 500))),
+    CONSTRAINT one_secret_while_it_runs CHECK ((num_nonnulls(secret, encrypted_secret) = ((ended_at IS NULL))::integer))
 );
 
 CREATE FUNCTION caas.fixed_checksum(r caas.event_subscriptions) RETURNS bigint
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    AS $$select hash_record_extended(row(r.created_at, r.created_by, r.id, r.secret, r.types, r.url), 0)::bigint$$;
+    AS $$select hash_record_extended(row(r.created_at, r.created_by, r.id, r.types, r.url), 0)::bigint$$;
 
 CREATE TABLE caas.orders (
     id uuid NOT NULL,
@@ -1853,7 +1856,7 @@ CREATE FUNCTION caas.moving_checksum(r caas.disputes) RETURNS bigint
 
 CREATE FUNCTION caas.moving_checksum(r caas.event_subscriptions) RETURNS bigint
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    AS $$select hash_record_extended(row(r.ended_at), 0)::bigint$$;
+    AS $$select hash_record_extended(row(r.encrypted_secret, r.ended_at, r.secret), 0)::bigint$$;
 
 CREATE FUNCTION caas.moving_checksum(r caas.orders) RETURNS bigint
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -2369,6 +2372,13 @@ begin
     using errcode = 'check_violation';
 end $$;
 
+CREATE FUNCTION caas.refuse_plain_secret() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+begin
+  raise exception 'a secret is written encrypted' using errcode = 'check_violation';
+end $$;
+
 CREATE FUNCTION caas.refuse_refund_meanwhile() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -2827,13 +2837,13 @@ CREATE FUNCTION caas.sum_event_subscriptions() RETURNS trigger
 declare v_rows bigint := 0; v_fixed numeric := 0; v_moving numeric := 0;
 begin
   if tg_op <> 'DELETE' then
-    select count(*), coalesce(sum(hash_record_extended(row(r.created_at, r.created_by, r.id, r.secret, r.types, r.url), 0)), 0), coalesce(sum(hash_record_extended(row(r.ended_at), 0)), 0)
+    select count(*), coalesce(sum(hash_record_extended(row(r.created_at, r.created_by, r.id, r.types, r.url), 0)), 0), coalesce(sum(hash_record_extended(row(r.encrypted_secret, r.ended_at, r.secret), 0)), 0)
       into v_rows, v_fixed, v_moving from new_rows r;
   end if;
   if tg_op = 'UPDATE' then
-    select 0, 0, v_moving - coalesce(sum(hash_record_extended(row(r.ended_at), 0)), 0) into v_rows, v_fixed, v_moving from old_rows r;
+    select 0, 0, v_moving - coalesce(sum(hash_record_extended(row(r.encrypted_secret, r.ended_at, r.secret), 0)), 0) into v_rows, v_fixed, v_moving from old_rows r;
   elsif tg_op = 'DELETE' then
-    select -count(*), -coalesce(sum(hash_record_extended(row(r.created_at, r.created_by, r.id, r.secret, r.types, r.url), 0)), 0), -coalesce(sum(hash_record_extended(row(r.ended_at), 0)), 0)
+    select -count(*), -coalesce(sum(hash_record_extended(row(r.created_at, r.created_by, r.id, r.types, r.url), 0)), 0), -coalesce(sum(hash_record_extended(row(r.encrypted_secret, r.ended_at, r.secret), 0)), 0)
       into v_rows, v_fixed, v_moving from old_rows r;
   end if;
   if (v_rows, v_moving) <> (0, 0) then
@@ -5589,6 +5599,10 @@ CREATE TRIGGER is_documented AFTER INSERT ON caas.payment_taxes REFERENCING NEW 
 
 ALTER TABLE caas.payment_taxes ENABLE ALWAYS TRIGGER is_documented;
 
+CREATE TRIGGER is_encrypted BEFORE INSERT ON caas.event_subscriptions FOR EACH ROW WHEN ((new.secret IS NOT NULL)) EXECUTE FUNCTION caas.refuse_plain_secret();
+
+ALTER TABLE caas.event_subscriptions ENABLE ALWAYS TRIGGER is_encrypted;
+
 CREATE TRIGGER is_finished_once BEFORE UPDATE ON caas.billing_runs FOR EACH ROW WHEN (((old.finished_at IS NOT NULL) OR ((((old.month IS DISTINCT FROM new.month) OR (old.series IS DISTINCT FROM new.series)) OR (old.first_number IS DISTINCT FROM new.first_number)) OR (old.started_at IS DISTINCT FROM new.started_at)) OR ((old.invoiced_at IS NOT NULL) AND (new.invoiced_at IS DISTINCT FROM old.invoiced_at)) OR (new.seen < old.seen) OR (new.invoices < old.invoices) OR (new.charges < old.charges))) EXECUTE FUNCTION caas.refuse_other_run();
 
 ALTER TABLE caas.billing_runs ENABLE ALWAYS TRIGGER is_finished_once;
@@ -5893,7 +5907,7 @@ CREATE TRIGGER not_of_a_sealed_day_either AFTER UPDATE ON caas.quarantined_lines
 
 ALTER TABLE caas.quarantined_lines ENABLE ALWAYS TRIGGER not_of_a_sealed_day_either;
 
-CREATE TRIGGER only_ends BEFORE UPDATE ON caas.event_subscriptions FOR EACH ROW WHEN ((((((((new.id IS DISTINCT FROM old.id) OR (new.url IS DISTINCT FROM old.url)) OR (new.types IS DISTINCT FROM old.types)) OR (new.secret IS DISTINCT FROM old.secret)) OR (new.created_by IS DISTINCT FROM old.created_by)) OR (new.created_at IS DISTINCT FROM old.created_at)) OR (old.ended_at IS NOT NULL))) EXECUTE FUNCTION caas.refuse_other_subscriber();
+CREATE TRIGGER only_ends BEFORE UPDATE ON caas.event_subscriptions FOR EACH ROW WHEN (((((((new.id IS DISTINCT FROM old.id) OR (new.url IS DISTINCT FROM old.url)) OR (new.types IS DISTINCT FROM old.types)) OR (new.created_by IS DISTINCT FROM old.created_by)) OR (new.created_at IS DISTINCT FROM old.created_at)) OR (old.ended_at IS NOT NULL) OR (new.secret IS NOT NULL))) EXECUTE FUNCTION caas.refuse_other_subscriber();
 
 ALTER TABLE caas.event_subscriptions ENABLE ALWAYS TRIGGER only_ends;
 
@@ -6579,6 +6593,8 @@ GRANT ALL ON FUNCTION caas.refuse_other_usage() TO caas_app;
 GRANT ALL ON FUNCTION caas.refuse_other_usage_dispute() TO caas_app;
 
 GRANT ALL ON FUNCTION caas.refuse_other_vehicle() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.refuse_plain_secret() TO caas_app;
 
 GRANT ALL ON FUNCTION caas.refuse_refund_meanwhile() TO caas_app;
 

@@ -43,7 +43,7 @@ from caas_simulators.simulated_time import Clock
 from caas_simulators.vehicle_fleet import Fleet
 from tests.buyers import gives_details
 from tests.cars import COMMAND_KEYS, KNOWN_TO_VEHICLES, is_answered
-from tests.ways_in import PARTNER_TOKEN
+from tests.ways_in import PARTNER_TOKEN, SIGN_IN_KEYS
 
 TIME_SCALE = 1000.0
 PATIENCE_SECONDS = 20.0
@@ -219,6 +219,7 @@ async def standing(
                 pace=Pace(scale),
                 public_url="http://caas.example",
                 folder=Path(stack.enter_context(TemporaryDirectory())),
+                event_secrets=SIGN_IN_KEYS.event_secrets,
                 fees=fees,
                 withdrawn_subscription=WithdrawnSubscription.PROPORTIONAL,
                 local_subscribers=True,

@@ -124,6 +124,7 @@ def _terms(settings: Settings) -> Terms:
         pace=Pace(settings.time_scale),
         public_url=settings.public_url,
         folder=settings.data_dir / "reconciliation",
+        event_secrets=settings.sign_in_keys.event_secrets,
         fees=settings.settlement_fees,
         polls=settings.settlement_polls,
         heads=_heads(settings),

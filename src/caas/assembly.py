@@ -117,8 +117,8 @@ def assemble(database: Database, partners: Partners, terms: Terms) -> Platform:
     )
     law_watch = LawWatch(books=ground.books, alert=ground.notifications.alert)
     event_delivery = EventDelivery(
-        ground.books, alert=ground.notifications.alert, pace=terms.pace,
-        local_subscribers=terms.local_subscribers,
+        ground.books, encryption=terms.event_secrets, alert=ground.notifications.alert,
+        pace=terms.pace, local_subscribers=terms.local_subscribers,
     )  # fmt: skip
     for room in (
         ground.notifications, ground.order_management, ground.ota_activation_engine, payments,

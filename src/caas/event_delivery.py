@@ -6,7 +6,8 @@ is sent again, later and later, and nothing behind it is sent before; operations
 Rules a change must keep: every connection goes to an address of the public internet that was
 looked at just before (docs/decisions/0155); an event is delivered at least once and under one id;
 the place moves only behind what was taken; an answer's body is not kept: its
-address is the subscriber's.
+address is the subscriber's; a secret is told once, kept encrypted, and encrypted anew once there is
+a newer key.
 """
 
 import asyncio
@@ -34,6 +35,7 @@ from caas.billing_database.due_work import DueWork
 from caas.billing_database.event_subscriptions import EventSubscription, EventSubscriptions
 from caas.billing_database.identifiers import new_id
 from caas.errors import ConflictError, RefusedError, StartupError
+from caas.external_systems.encryption_at_rest import EncryptedElsewhereError, EncryptionAtRest
 from caas.external_systems.http import HttpClient, HttpLimits, Secret, checked_base_url
 from caas.external_systems.http_answers import NotSentError, OutcomeUnknownError
 from caas.external_systems.subscriber_addresses import (
@@ -85,13 +87,21 @@ class EventDelivery:
     """Keeps subscriptions, and delivers."""
 
     def __init__(
-        self, books: Books, *, alert: Alert, pace: Pace, local_subscribers: bool = False
+        self,
+        books: Books,
+        *,
+        encryption: EncryptionAtRest,
+        alert: Alert,
+        pace: Pace,
+        local_subscribers: bool = False,
     ) -> None:
         """Deliver what these books tell; `alert` tells operations of a subscriber in trouble.
 
-        `local_subscribers` may be on this machine, also without TLS: for development alone.
+        `encryption` keeps their secrets; `local_subscribers` may be on this machine, also without
+        TLS: for development alone.
         """
         self._books = books
+        self._encryption = encryption
         self._alert = alert
         self._pace = pace
         self._local = local_subscribers
@@ -105,7 +115,7 @@ class EventDelivery:
 
     async def subscribe(
         self, *, url: str, types: list[str], after: str | None, by: Actor
-    ) -> EventSubscription:
+    ) -> tuple[EventSubscription, str]:
         """Deliver events from now on, or from behind an event on; the secret is told this once.
 
         Raises:
@@ -116,20 +126,21 @@ class EventDelivery:
         begin = position_of(after) if after else await self.events.now()
         secret = SECRET_PREFIX + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
         subscription_id = new_id()
+        encrypted = self._encryption.encrypt(secret.encode(), owner=subscription_id)
 
         async def together(connection: Connection) -> None:
             if await self._rows.running(within=connection) >= SUBSCRIPTIONS_MAX:
                 raise TooManyEventSubscriptionsError
             await self._rows.add(
-                subscription_id, url=url, types=sorted(set(types)), secret=secret, by=by.name,
-                within=connection,
+                subscription_id, url=url, types=sorted(set(types)), encrypted_secret=encrypted,
+                by=by.name, within=connection,
             )  # fmt: skip
             await _audited(AuditType.EVENTS_SUBSCRIBED, subscription_id, by, connection)
             place = _told(begin, 0)
             await self._books.work.add(DELIVER, subscription_id, payload=place, within=connection)
 
         await self._books.database.in_transaction(together)
-        return await self._rows.get(subscription_id)
+        return await self._rows.get(subscription_id), secret
 
     async def subscription(self, subscription_id: UUID) -> EventSubscription:
         """Return a subscription.
@@ -200,10 +211,14 @@ class EventDelivery:
         if subscription.ended_at is not None:
             return Done()
         place, failures = position_of(work.payload["after"]), int(work.payload["failures"])
+        try:
+            secret = await self._secret_of(subscription)
+        except EncryptedElsewhereError as unreadable:
+            return await self._later(subscription, place, failures + 1, unreadable.sentence)
         page = await self.events.after(place, types=subscription.types, rows_max=AT_ONCE_MAX)
         deadline = asyncio.get_running_loop().time() + SECONDS_AT_ONCE_MAX
         for event in page.events:
-            because = await self._sent(subscription, event)
+            because = await self._sent(subscription, secret, event)
             if because is not None:
                 return await self._later(subscription, place, failures + 1, because)
             place = event.position
@@ -214,13 +229,24 @@ class EventDelivery:
                 return Again(0.0, "more is to be delivered", _told(place, failures))
         return Again(0.0 if page.more else LOOK_EVERY_SECONDS, None, _told(page.until, failures))
 
-    async def _sent(self, subscription: EventSubscription, event: CompanyEvent) -> str | None:
+    async def _secret_of(self, subscription: EventSubscription) -> Secret:
+        """Return what signs, and let the newest key encrypt it if an older one has, or none."""
+        owner, encrypted = subscription.id, subscription.encrypted_secret
+        if encrypted is None:
+            plain = (subscription.secret or "").encode()
+        else:
+            plain = self._encryption.decrypt(encrypted, owner=owner)
+        if encrypted is None or not self._encryption.is_current(encrypted, owner=owner):
+            await self._rows.encrypted(owner, self._encryption.encrypt(plain, owner=owner))
+        return Secret(plain.decode())
+
+    async def _sent(
+        self, subscription: EventSubscription, secret: Secret, event: CompanyEvent
+    ) -> str | None:
         """Send an event; return why it was not taken, None when it was."""
         body = _ENCODER.encode(body_of(event))
         signed_at = await self.events.clock()
-        headers = sign(
-            Secret(subscription.secret), event_id=event.position.id, at=signed_at, body=body
-        )
+        headers = sign(secret, event_id=event.position.id, at=signed_at, body=body)
         client = HttpClient(
             subscription.url,
             partner="event subscriber",
@@ -245,7 +271,7 @@ class EventDelivery:
                 FAILING,
                 subscription.id,
                 f"Events are not taken at {urlsplit(subscription.url).hostname} since {failures} "
-                "tries. They wait in order; mend the subscriber, or end its subscription.",
+                f"tries: {because} They wait in order; mend it, or end the subscription.",
             )
         wait = SEND_AGAIN_SECONDS * 2 ** min(failures - 1, DOUBLINGS_MAX)
         due_in = self._pace.seconds(min(wait, SEND_AGAIN_SECONDS_MAX))

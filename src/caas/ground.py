@@ -15,6 +15,7 @@ from caas.billing_database.books import Books
 from caas.billing_database.connection import Database
 from caas.billing_database.gateway_calls import GatewayCalls
 from caas.errors import StartupError
+from caas.external_systems.encryption_at_rest import EncryptionAtRest
 from caas.external_systems.iot_gateway import VehicleLink
 from caas.external_systems.notification_channel import NotificationChannel
 from caas.external_systems.observed_vehicle_link import ObservedVehicleLink
@@ -60,9 +61,9 @@ class Terms:
     """What the platform is run under: market, pace, and the address its links lead to.
 
     `folder` is this machine's, for settlement reports at work; `drop_folder` is where people put
-    theirs, None for nowhere; `fees` are those agreed with the gateway, None for none; `heads` sign
-    and keep the history's, None to make none; `polls` say when the gateway is asked about
-    settlements;
+    theirs, None for nowhere; `event_secrets` encrypts the secrets of event subscriptions; `fees`
+    are those agreed with the gateway, None for none; `heads` sign and keep the history's, None to
+    make none; `polls` say when the gateway is asked about settlements;
     `local_subscribers` may take events on this machine;
     `deposit_on_loss` is the policy of decision 21, `withdrawn_subscription` that of decision 141.
     """
@@ -71,6 +72,7 @@ class Terms:
     pace: Pace
     public_url: str
     folder: Path
+    event_secrets: EncryptionAtRest
     fees: FeeTerms | None = None
     heads: HeadTerms | None = None
     polls: PollTerms = dataclasses.field(default_factory=PollTerms)

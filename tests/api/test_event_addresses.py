@@ -5,9 +5,11 @@ import pytest
 from caas.billing_database.actors import Actor
 from caas.billing_database.audit_events import AuditEvents
 from caas.event_delivery import EventAddressRefusedError, EventDelivery
+from caas.external_systems.http import Secret
 from caas.external_systems.subscriber_addresses import AddressNotPublicError, checked_addresses
 from tests.api.conftest import Doors
 from tests.api.test_events import Subscriber, subscriber, until
+from tests.ways_in import SIGN_IN_KEYS
 
 __all__ = ["subscriber"]
 
@@ -30,8 +32,9 @@ def outside_only(doors: Doors) -> EventDelivery:
 
     platform = doors.house.platform
     return EventDelivery(
-        platform.books, alert=platform.notifications.alert, pace=platform.event_delivery._pace
-    )
+        platform.books, encryption=SIGN_IN_KEYS.event_secrets,
+        alert=platform.notifications.alert, pace=platform.event_delivery._pace,
+    )  # fmt: skip
 
 
 async def test_no_event_subscription_leads_into_our_own_network(
@@ -56,10 +59,12 @@ async def test_a_delivery_goes_to_no_address_that_became_private(
 ) -> None:
     delivery = doors.house.platform.event_delivery
     await doors.house.settled()
-    made = await delivery.subscribe(url=subscriber.url, types=[], after=None, by=Actor("ops"))
+    made, secret = await delivery.subscribe(
+        url=subscriber.url, types=[], after=None, by=Actor("ops")
+    )
     [event, *_] = (await delivery.events.after(None, types=(), rows_max=1)).events
 
-    because = await outside_only._sent(made, event)
+    because = await outside_only._sent(made, Secret(secret), event)
 
     assert because is not None
     assert "AddressNotPublicError" in because

@@ -46,9 +46,9 @@ select clear_customer('00000000-0000-4000-8000-00000000000e');
 update accounts set disabled_at = now() where login = 'eva@caas.example';
 
 -- Subscribers to events that have ended: who takes them has work under way.
-insert into event_subscriptions (id, url, types, secret, created_by, created_at)
+insert into event_subscriptions (id, url, types, encrypted_secret, created_by, created_at)
 values ('01a20737-8baa-7443-b3c7-3e6890dce6f1', 'https://a.example/events', '{payment}',
-        'whsec_' || repeat('QUJD', 11), 'ops', db_now()),
+        decode(repeat('c1', 64), 'hex'), 'ops', db_now()),
        ('01a20737-8baa-7443-b3c7-3e6890dce6f2', 'https://b.example/events', '{}',
-        'whsec_' || repeat('QUJE', 11), 'ops', db_now());
-update event_subscriptions set ended_at = db_now();
+        decode(repeat('c2', 64), 'hex'), 'ops', db_now());
+update event_subscriptions set ended_at = db_now(), encrypted_secret = null;

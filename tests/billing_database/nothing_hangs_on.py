@@ -163,6 +163,7 @@ MAY_BE_GONE: Final[dict[str, str]] = {
 
 NOT_LIVED: Final[dict[str, str]] = {
     "credit_note_decisions": "needs an invoice that two people correct",
+    "event_subscriptions.encrypted_secret": "needs a subscription that runs",
     "entitlement_changes.kept": "needs a service that is refunded in full and kept",
     "identified_lines": "needs a line that comes before its payment",
     "outcome_decisions": "needs an outcome that nobody can look up",

@@ -53,6 +53,7 @@ from caas_simulators.webhook_sender import Target
 from tests.buyers import gives_details
 from tests.cars import COMMAND_KEY, COMMAND_KEYS, KNOWN_TO_VEHICLES
 from tests.ways_in import SETTINGS as WAYS_IN
+from tests.ways_in import SIGN_IN_KEYS
 
 SCALE = 20.0
 PATIENCE_SECONDS = 20.0
@@ -290,6 +291,7 @@ async def founded(database: Database) -> AsyncIterator[Town]:
             pace=Pace(SCALE),
             public_url=url,
             folder=Path(stack.enter_context(TemporaryDirectory())),
+            event_secrets=SIGN_IN_KEYS.event_secrets,
         )
         platform = assemble(database, outside, terms)
         await platform.ota_activation_engine.start()

@@ -43,6 +43,7 @@ from tests.cars import COMMAND_KEYS, KNOWN_TO_VEHICLES
 from tests.databases import fresh_database
 from tests.house import Letterbox
 from tests.robustness.mortal_process import MortalProcess
+from tests.ways_in import SIGN_IN_KEYS
 
 TIME_SCALE = 20.0
 MADRID = ZoneInfo("Europe/Madrid")
@@ -203,6 +204,7 @@ class LivingWorld:
                 pace=Pace(self.pace),
                 public_url="http://caas.example",
                 folder=self.folder,
+                event_secrets=SIGN_IN_KEYS.event_secrets,
             ),
         )
         await platform.ota_activation_engine.start()

@@ -124,10 +124,10 @@ async def subscribe_to_events(api: Api, call: Call) -> Answer:
     body = NEW.read(call.body)
 
     async def make() -> Answer:
-        made = await api.rooms.event_delivery.subscribe(
+        made, secret = await api.rooms.event_delivery.subscribe(
             url=body.url, types=body.types, after=body.after, by=call.by.actor
         )
-        told = NewEventSubscriptionAnswer(**_fields(made), secret=made.secret)
+        told = NewEventSubscriptionAnswer(**_fields(made), secret=secret)
         return answer_of(201, told, (b"location", told.links["self"].encode()))
 
     return await once(api.rooms.books.keys, call, body, make, kept=_without_secret)

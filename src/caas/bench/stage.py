@@ -16,6 +16,11 @@ from caas.billing_database import connection
 from caas.billing_database.connection import Database
 from caas.billing_database.identifiers import new_id
 from caas.external_systems.admin_registration import AdminRegistration
+from caas.external_systems.encryption_at_rest import (
+    EVENT_SUBSCRIPTIONS,
+    KEY_BYTES,
+    EncryptionAtRest,
+)
 from caas.external_systems.factory import Factory
 from caas.external_systems.http import HttpClient
 from caas.external_systems.in_process_vehicle_link import InProcessVehicleLink
@@ -123,6 +128,9 @@ async def standing(
                 pace=Pace(1.0),
                 public_url="http://127.0.0.1",
                 folder=data_dir({}) / "bench-reconciliation",
+                event_secrets=EncryptionAtRest(
+                    [secrets.token_bytes(KEY_BYTES)], EVENT_SUBSCRIPTIONS
+                ),
             ),
         )
         await platform.ota_activation_engine.start()

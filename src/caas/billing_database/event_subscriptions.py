@@ -1,6 +1,7 @@
 """Where events are sent to, as rows.
 
-Rule a change must keep: a subscription is made and ends, and never changes between.
+Rules a change must keep: a subscription is made and ends, and never changes between, but for the
+key its secret is encrypted with; a secret comes here encrypted, and is gone when it has ended.
 """
 
 from dataclasses import dataclass, field
@@ -11,7 +12,8 @@ from uuid import UUID
 from caas.billing_database.connection import Connection, Database
 from caas.errors import NotFoundError
 
-COLUMNS: Final = "select id, url, types, secret, created_by, created_at, ended_at"
+COLUMNS: Final = """
+select id, url, types, secret, encrypted_secret, created_by, created_at, ended_at"""
 ONE: Final = f"{COLUMNS} from event_subscriptions where id = $1"
 LISTED: Final = f"""
 {COLUMNS} from event_subscriptions where ended_at is null and ($1::uuid is null or id < $1)
@@ -19,11 +21,16 @@ LISTED: Final = f"""
 """
 RUNNING: Final = "select count(*) as running from event_subscriptions where ended_at is null"
 ADD: Final = """
-insert into event_subscriptions (id, url, types, secret, created_by, created_at)
+insert into event_subscriptions (id, url, types, encrypted_secret, created_by, created_at)
 values ($1, $2, $3, $4, $5, db_now())
 """
 END: Final = """
-update event_subscriptions set ended_at = db_now() where id = $1 and ended_at is null returning id
+update event_subscriptions set ended_at = db_now(), secret = null, encrypted_secret = null
+ where id = $1 and ended_at is null returning id
+"""
+ENCRYPTED: Final = """
+update event_subscriptions set encrypted_secret = $2, secret = null
+ where id = $1 and ended_at is null
 """
 
 
@@ -35,12 +42,16 @@ class EventSubscriptionNotFoundError(NotFoundError):
 
 @dataclass(frozen=True, slots=True)
 class EventSubscription:
-    """Where events are sent to; no types are all types."""
+    """Where events are sent to; no types are all types.
+
+    `secret` is one from before secrets were encrypted, `encrypted_secret` any other.
+    """
 
     id: UUID
     url: str
     types: list[str]
-    secret: str = field(repr=False)
+    secret: str | None = field(repr=False)
+    encrypted_secret: bytes | None = field(repr=False)
     created_by: str
     created_at: datetime
     ended_at: datetime | None
@@ -79,12 +90,16 @@ class EventSubscriptions:
         *,
         url: str,
         types: list[str],
-        secret: str,
+        encrypted_secret: bytes,
         by: str,
         within: Connection,
     ) -> None:
         """Write a new one down."""
-        await within.execute(ADD, subscription_id, url, types, secret, by)
+        await within.execute(ADD, subscription_id, url, types, encrypted_secret, by)
+
+    async def encrypted(self, subscription_id: UUID, encrypted_secret: bytes) -> None:
+        """Keep the secret as the newest key has encrypted it."""
+        await self._database.fetch(ENCRYPTED, subscription_id, encrypted_secret)
 
     async def end(self, subscription_id: UUID, *, within: Connection) -> bool:
         """End one, and say whether it ran until now; ended again, nothing changes."""

@@ -1,8 +1,8 @@
 """Keys of the settings that protect what lets people in: secrets at rest, and known devices.
 
-From each key two others are derived, one that encrypts the secrets of second factors (AES-256-GCM)
-and one that signs the cookies of known devices (HMAC-SHA256). The first key is used for what is
-new; every key still reads what it was used for.
+From each key others are derived: those that encrypt the secrets of second factors and of event
+subscriptions (`encryption_at_rest`), and one that signs the cookies of known devices (HMAC-SHA256).
+The first key is used for what is new; every key still reads what it was used for.
 
 Rules a change must keep: a key leaves this module in no form; what was encrypted for one account is
 of no use to another.
@@ -11,21 +11,21 @@ of no use to another.
 import base64
 import binascii
 import hmac
-import os
 from collections.abc import Sequence
 from typing import Final, Self
 from uuid import UUID
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-
 from caas.errors import CaasError, StartupError
+from caas.external_systems.encryption_at_rest import (
+    EVENT_SUBSCRIPTIONS,
+    KEY_BYTES,
+    SECOND_FACTORS,
+    EncryptedElsewhereError,
+    EncryptionAtRest,
+    derived,
+)
 
 KEYS_MAX: Final = 8
-KEY_BYTES: Final = 32
-NONCE_BYTES: Final = 12
 HOW_TO_MAKE_ONE: Final = (
     "A key is 32 random bytes in base64; 'openssl rand -base64 32' makes one. Separate several by "
     f"commas, the newest first, at most {KEYS_MAX}."
@@ -59,8 +59,9 @@ class SignInKeys:
         usable = all(len(key) == KEY_BYTES for key in keys) and len(set(keys)) == len(keys)
         if not usable or not 0 < len(keys) <= KEYS_MAX:
             raise SignInKeyError(HOW_TO_MAKE_ONE)
-        self._sealing = [AESGCM(_derived(key, b"caas second factor")) for key in keys]
-        self._signing = [_derived(key, b"caas known device") for key in keys]
+        self._second_factors = EncryptionAtRest(keys, SECOND_FACTORS)
+        self.event_secrets = EncryptionAtRest(keys, EVENT_SUBSCRIPTIONS)
+        self._signing = [derived(key, b"caas known device") for key in keys]
 
     @classmethod
     def read(cls, text: str) -> Self:
@@ -77,8 +78,7 @@ class SignInKeys:
 
     def seal(self, secret: bytes, *, account: UUID) -> bytes:
         """Encrypt a secret of an account."""
-        nonce = os.urandom(NONCE_BYTES)
-        return nonce + self._sealing[0].encrypt(nonce, secret, account.bytes)
+        return self._second_factors.encrypt(secret, owner=account)
 
     def unseal(self, sealed: bytes, *, account: UUID) -> bytes:
         """Return a secret of an account.
@@ -86,13 +86,10 @@ class SignInKeys:
         Raises:
             SealedElsewhereError: none of the keys has encrypted it for this account.
         """
-        nonce, content = sealed[:NONCE_BYTES], sealed[NONCE_BYTES:]
-        for key in self._sealing:
-            try:
-                return key.decrypt(nonce, content, account.bytes)
-            except InvalidTag:
-                continue
-        raise SealedElsewhereError
+        try:
+            return self._second_factors.decrypt(sealed, owner=account)
+        except EncryptedElsewhereError as error:
+            raise SealedElsewhereError from error
 
     def sign(self, text: str) -> str:
         """Return the signature of a text, as it can stand in a cookie."""
@@ -104,10 +101,6 @@ class SignInKeys:
         return any(
             hmac.compare_digest(_signature(key, text).encode(), given) for key in self._signing
         )
-
-
-def _derived(key: bytes, purpose: bytes) -> bytes:
-    return HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=purpose).derive(key)
 
 
 def _signature(key: bytes, text: str) -> str:

@@ -1,0 +1,74 @@
+"""Encryption of secrets that stand in the database, with keys that do not (AES-256-GCM).
+
+From each key of the settings another is derived for each purpose (HKDF-SHA256). The first key
+encrypts what is new; every key still decrypts what it has encrypted.
+
+Rules a change must keep: a key leaves this module in no form; what was encrypted for one owner or
+one purpose is of no use to another.
+"""
+
+import os
+from collections.abc import Sequence
+from typing import Final
+from uuid import UUID
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from caas.errors import CaasError
+
+KEY_BYTES: Final = 32
+NONCE_BYTES: Final = 12
+EVENT_SUBSCRIPTIONS: Final = b"caas event subscription"
+SECOND_FACTORS: Final = b"caas second factor"
+
+
+class EncryptedElsewhereError(CaasError):
+    """A secret was encrypted with a key that CAAS_SIGN_IN_KEYS no longer lists; list it again."""
+
+    code = "encrypted_elsewhere"
+
+
+class EncryptionAtRest:
+    """Encrypts secrets of one purpose, each for its owner."""
+
+    def __init__(self, keys: Sequence[bytes], purpose: bytes) -> None:
+        """Derive from these keys, the newest first."""
+        self._keys = [AESGCM(derived(key, purpose)) for key in keys]
+
+    def encrypt(self, secret: bytes, *, owner: UUID) -> bytes:
+        """Encrypt a secret with the newest key."""
+        nonce = os.urandom(NONCE_BYTES)
+        return nonce + self._keys[0].encrypt(nonce, secret, owner.bytes)
+
+    def decrypt(self, encrypted: bytes, *, owner: UUID) -> bytes:
+        """Return a secret.
+
+        Raises:
+            EncryptedElsewhereError: none of the keys has encrypted it for this owner.
+        """
+        return self._tried(encrypted, owner)[1]
+
+    def is_current(self, encrypted: bytes, *, owner: UUID) -> bool:
+        """Say whether the newest key has encrypted it.
+
+        Raises:
+            EncryptedElsewhereError: none of the keys has encrypted it for this owner.
+        """
+        return self._tried(encrypted, owner)[0] == 0
+
+    def _tried(self, encrypted: bytes, owner: UUID) -> tuple[int, bytes]:
+        nonce, content = encrypted[:NONCE_BYTES], encrypted[NONCE_BYTES:]
+        for place, key in enumerate(self._keys):
+            try:
+                return place, key.decrypt(nonce, content, owner.bytes)
+            except InvalidTag:
+                continue
+        raise EncryptedElsewhereError
+
+
+def derived(key: bytes, purpose: bytes) -> bytes:
+    """Return the key for a purpose; no purpose's key tells another's."""
+    return HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=purpose).derive(key)

@@ -177,6 +177,15 @@ def quick_gateway(scale: float) -> GatewaySettings:
     return GatewaySettings(seed=1, time_scale=scale, terms=terms)
 
 
+def _partners_at(http: HttpClient) -> OrderPartners:
+    """The factory and those who hand a vehicle over, behind one door."""
+    return OrderPartners(
+        factory=Factory(http),
+        admin_registration=AdminRegistration(http),
+        transport_system=TransportSystem(http),
+    )
+
+
 @asynccontextmanager
 async def standing(
     database: Database,
@@ -207,11 +216,7 @@ async def standing(
             assembly.Partners(
                 gateway=SeedContractGateway(http, capabilities=capabilities),
                 vehicles=link,
-                order_partners=OrderPartners(
-                    factory=Factory(partner_http),
-                    admin_registration=AdminRegistration(partner_http),
-                    transport_system=TransportSystem(partner_http),
-                ),
+                order_partners=_partners_at(partner_http),
                 channel=channel or letterbox,
             ),
             assembly.Terms(

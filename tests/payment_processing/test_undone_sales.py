@@ -184,3 +184,20 @@ async def test_a_settlement_wakes_the_refund_that_waits_for_it(house: House) -> 
 
     after = await house.until(payment.id, lambda p: p.refunded_amount > 0)
     assert after.refunded_amount == 1299
+
+
+async def test_a_refund_is_woken_also_while_a_worker_looks_at_it(house: House) -> None:
+    """Whoever looked before the settlement puts nothing off; its lease kept others away."""
+    payment = await bought(house, 1)
+    await withdraws(house, payment)
+    work = house.platform.books.work
+    [waiting] = await house.database.fetch("select subject from open_work where kind = 'refund'")
+    await work.postpone("refund", waiting["subject"], due_in=0.0)
+    [looks] = await work.claim(["refund"], lease_seconds=3600)
+
+    await house.gateway_does("settle", reference=str(payment.id))
+    await house.until(payment.id, lambda p: p.state is not PaymentState.CAPTURING)
+    await work.put_off(looks, due_in=3600, because="the bank has not confirmed yet")
+
+    after = await house.until(payment.id, lambda p: p.refunded_amount > 0)
+    assert after.refunded_amount == 1299

@@ -128,9 +128,7 @@ async def standing(
                 pace=Pace(1.0),
                 public_url="http://127.0.0.1",
                 folder=data_dir({}) / "bench-reconciliation",
-                event_secrets=EncryptionAtRest(
-                    [secrets.token_bytes(KEY_BYTES)], EVENT_SUBSCRIPTIONS
-                ),
+                event_secrets=EncryptionAtRest([b"k" * KEY_BYTES], EVENT_SUBSCRIPTIONS),
             ),
         )
         await platform.ota_activation_engine.start()

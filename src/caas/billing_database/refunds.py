@@ -25,9 +25,11 @@ select coalesce((select sum(amount) from refunds
 """
 MONEY_OUT: Final = "select money_out($1) as amount"
 OBSTACLE: Final = "select obstacle_to_refund($1) as what"
-# The fence is raised so that a worker that looked before this commit does not put the work off.
+# The fence is raised so that a worker that looked before this commit does not put the work off; its
+# lease ends with it, so that another one looks at once.
 WAKE: Final = """
-update open_work w set due_at = least(due_at, db_now()), fence = fence + 1
+update open_work w set due_at = least(due_at, db_now()), fence = fence + 1, lease_until = null,
+       held_by = null
  where w.parked_at is null
    and (w.kind = 'refund' and w.subject in
           (select id from refunds where payment_id = any ($1::uuid[]) and state = 'waiting')

@@ -4133,11 +4133,15 @@ CREATE TABLE caas.settlement_lines (
     scheme_fees bigint,
     interchange bigint,
     rate numeric,
+    payout_fee bigint,
+    payout_unit bigint,
+    CONSTRAINT payout_fee_has_its_unit CHECK (((payout_fee IS NULL) = (payout_unit IS NULL))),
     CONSTRAINT settlement_lines_at_stake_check CHECK ((at_stake >= 0)),
     CONSTRAINT settlement_lines_check CHECK (((class = 'fee_drift'::text) OR (fee_agreed IS NULL))),
     CONSTRAINT settlement_lines_check1 CHECK (((gross - fee) = net)),
     CONSTRAINT settlement_lines_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
     CONSTRAINT settlement_lines_line_no_check CHECK ((line_no > 0)),
+    CONSTRAINT settlement_lines_payout_unit_check CHECK ((payout_unit > 0)),
     CONSTRAINT settlement_lines_rate_check CHECK ((rate > (0)::numeric)),
     CONSTRAINT settlement_lines_type_check CHECK ((type = ANY (ARRAY['settlement'::text, 'refund'::text, 'refund_reversal'::text, 'chargeback'::text, 'chargeback_reversal'::text, 'fee'::text, 'settlement_failure'::text, 'adjustment'::text, 'cost'::text, 'tax'::text, 'invoice'::text, 'reserve'::text, 'transfer'::text, 'carried'::text, 'conversion'::text])))
 );

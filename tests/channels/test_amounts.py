@@ -3,6 +3,7 @@
 import pytest
 
 from caas.channels.amounts import AmountNotReadError, net_typed, plain_amount, read_amount
+from caas.payment_processing.reconciliation import NetWithoutCurrencyError
 from caas.rules.money import Money
 
 
@@ -46,7 +47,8 @@ def test_what_is_no_amount_in_this_language_is_refused(language: str, text: str)
 @pytest.mark.parametrize(
     ("language", "text", "told"),
     [
-        ("es", "-1.234,50 EUR", "-1234.50 EUR"), ("en", "1,234.5", "1234.50"),
+        ("es", "-1.234,50 EUR", "-1234.50 EUR"), ("en", "1,234.5 USD", "1234.50 USD"),
+        ("en", "24.88€", "24.88 EUR"),
         ("en", "1,000 jpy", "1000 JPY"),
     ],
 )  # fmt: skip
@@ -54,9 +56,12 @@ def test_the_net_of_a_file_is_read_in_the_language_of_the_page(
     language: str, text: str, told: str
 ) -> None:
     assert net_typed(text, language) == told
-    for wrong in ("1.000 EUR" if language == "en" else "1,000 EUR", "1 XXX", "--1", ""):
+    for wrong in ("1.000 EUR" if language == "en" else "1,000 EUR", "1 XXX", "--1 EUR"):
         with pytest.raises(AmountNotReadError):
             net_typed(wrong, language)
+    for bare in ("", "12", "1,5"):
+        with pytest.raises(NetWithoutCurrencyError):
+            net_typed(bare, language)
 
 
 def test_a_currency_without_cents_has_none() -> None:

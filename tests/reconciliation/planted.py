@@ -87,6 +87,8 @@ class Planted:
             "scheme_fees": None,
             "interchange": None,
             "rate": None,
+            "payout_fee": None,
+            "payout_unit": None,
         }
         row |= more
         row.setdefault("fee", fee_of(row["gross"]) if type_ == "settlement" else 0)
@@ -131,6 +133,10 @@ def settled_the_rest(day: Planted) -> None:
     payment = day.payment("Capturing", captured=1299, settled=500)
     seen(day, payment, gross=500)
     day.line(payment, "matched", gross=799)
+
+
+def paid_out_in_another_currency(day: Planted) -> None:
+    day.line(day.payment(), "matched", fee=0, payout_fee=987, payout_unit=1)
 
 
 def refunded(day: Planted) -> None:
@@ -343,6 +349,7 @@ HARMLESS: tuple[Plant, ...] = (
     settled, settled_on_its_due_day, settled_without_reference, settled_in_two_parts,
     settled_the_rest, refunded, disputed_and_known, dispute_won_and_known, failed_and_known,
     reversed_and_known, not_due_yet, taken_and_given_back, costs_of_the_provider,
+    paid_out_in_another_currency,
 )  # fmt: skip
 ERRORS: tuple[Plant, ...] = (
     delayed, missing_at_gateway, chargeback, reversal_of_nothing, partial, failed,

@@ -300,10 +300,12 @@ async def test_a_file_is_looked_at_and_taken_over_http(
 
     preview = await doors.post(f"{ROOT}/reports/preview", {"content": content}, caller=CLERK)
     half = await doors.post(f"{ROOT}/reports", wish | {"lines": 2}, caller=CLERK)
+    bare = await doors.post(f"{ROOT}/reports", wish | {"nets": ["12.56"]}, caller=CLERK)
     taken = await doors.post(f"{ROOT}/reports", wish | {"nets": ["12.56 EUR"]}, caller=CLERK)
 
     assert (preview.json["format"], preview.json["rows"]) == ("canonical", 1)
     assert (half.status, half.json["code"]) == (422, "bad_report")
+    assert (bare.status, bare.json["code"]) == (422, "net_without_currency")
     assert (taken.status, taken.json["day"]["verdict"]) == (201, "closed")
 
 

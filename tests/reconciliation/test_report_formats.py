@@ -11,6 +11,7 @@ from caas.external_systems.report_mappings import MappingRefusedError, read_mapp
 from caas.payment_processing.reconciliation import Reconciled
 from caas.payment_processing.reconciliation.finance_terms import FeeRefusedError
 from caas.rules.discrepancies import DiscrepancyKind as Kind
+from caas.rules.discrepancies import Resolution
 from caas.rules.payment_states import PaymentState
 from tests.business_day import business_day
 from tests.reconciliation.crowd import HEADER, line_of, today
@@ -248,8 +249,40 @@ async def test_what_stripe_pays_out_in_dollars_settles_the_customer_s_euros(
     assert [tuple(row) for row in rates] == [
         ("EUR", -1299, 0, "1.08314088"), ("USD", 1407, 43, "1.08314088"),
     ]  # fmt: skip
-    assert done.run.counts == {"fee_drift": 1, "conversion": 2}
+    assert (done.run.counts, done.day.verdict) == ({"matched": 1, "conversion": 2}, "closed")
+    assert done.run.because is not None
+    assert "Not comparable: the fees of 1 lines" in done.run.because
     assert (await office.payment(payment)).state is PaymentState.SETTLED
+
+
+async def test_a_fee_kept_in_dollars_is_held_against_its_terms_at_the_row_s_rate(
+    office: Office, tmp_path: Path
+) -> None:
+    terms = office.room.finance_terms
+    await terms.keep_fee(
+        "*", "settlement", office.today, (20_000, 15, 0), provider="stripe", by="A"
+    )
+    await terms.keep_fee("*", "settlement", office.today, (20_000, 15, 0), provider="adyen", by="A")
+    as_agreed, dear, at_adyen = [await office.capturing() for _ in range(3)]
+    rows = [
+        STRIPE,
+        stripe(1, "charge", "14.07,0.43,13.64", as_agreed, currency="usd"),
+        stripe(2, "charge", "14.07,1.43,12.64", dear, currency="usd"),
+    ]
+    settled = adyen(
+        "Settled", ",12.99", ",13.64", at_adyen, currency="USD", costs="0.30,,0.03,0.10"
+    )
+    paid = adyen("MerchantPayout", ",", "13.64,", currency="USD")
+
+    stripes = await given(office, tmp_path / "stripe.csv", "\n".join(rows) + "\n")
+    adyens = await given(office, tmp_path / "adyen.csv", f"{ADYEN_HEADER}\n{settled}\n{paid}\n")
+
+    [drift] = await office.found(unresolved=True)
+    assert stripes.run.counts == {"matched": 1, "fee_drift": 1, "conversion": 4}
+    assert adyens.run.counts == {"matched": 1, "conversion": 2}
+    assert (drift.payment_id, drift.amount, drift.currency) == (dear.id, 132 - 41, "EUR")
+    await office.resolved(Resolution.WRITE_OFF)
+    assert await office.kinds() == []
 
 
 async def test_stripe_s_balance_history_is_known_by_name(office: Office, tmp_path: Path) -> None:

@@ -131,7 +131,7 @@ LINE: Final = """
 l.report_id, l.line_no, l.batch_id, l.line_id, l.transaction_id, l.reference, l.type, l.gross,
        l.fee, l.net, l.currency,
        to_char(l.booked_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), l.value_date,
-       l.method, null, null, null, null, null
+       l.method, null, null, null, null, null, l.payout_fee, l.payout_unit
 """
 # A line stands for money in our books when it posts, or when a person's decision took it so.
 SEEN: Final = f"""

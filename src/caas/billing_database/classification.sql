@@ -89,13 +89,16 @@ with identified as (
    where m.kind is not null or d.kind is not null
 ), agreed as (
   -- What the gateway should have kept of a line: per mille of a settlement, rounded half up, and
-  -- a fixed part; a fixed fee for a dispute; nothing of anything else.
+  -- a fixed part; a fixed fee for a dispute; nothing of anything else. A fee that was kept in the
+  -- currency of the payout is held, at the line's own rate and to one unit of that currency, against
+  -- what was agreed with its provider; the gateway's terms name no currency, and are no measure.
   select s.*, t.as_of,
          case when f.kind is not null and s.type <> 'fee' then f.fixed + cast(
                 ((f.moved - f.moved % 1000000) / 1000000) as bigint) * f.rate_ppm + cast(
                 ((f.moved % 1000000 * f.rate_ppm + 500000)
                  - (f.moved % 1000000 * f.rate_ppm + 500000) % 1000000) / 1000000 as bigint)
               when f.kind is not null then f.fixed
+              when s.payout_fee is not null then s.payout_fee
               when t.fee_per_mille is null then s.fee
               when s.type = 'settlement' then t.fee_fixed + cast(
                 ((s.gross * t.fee_per_mille + 500) - (s.gross * t.fee_per_mille + 500) % 1000)
@@ -105,7 +108,8 @@ with identified as (
                 case when s.chargeback_lines > s.disputes_count
                      then s.chargeback_lines else s.disputes_count end) then t.dispute_fee
               else 0 end as fee_agreed,
-         coalesce(f.tolerance, 0) as tolerance
+         coalesce(f.tolerance, 0) + coalesce(s.payout_unit, 0) as tolerance,
+         coalesce(s.payout_fee, s.fee) as kept
     from weighed s cross join run_terms t
     left join termed f on f.rank = s.rank
 ), judged as (
@@ -141,26 +145,26 @@ with identified as (
                   when to_here - weight >= captured then 'duplicate_line'
                   when to_here > captured then 'amount'
                   when settled_in_all < captured then 'partial_settlement'
-                  when abs(fee - fee_agreed) > tolerance then 'fee_drift'
+                  when abs(kept - fee_agreed) > tolerance then 'fee_drift'
                   else 'matched' end
            when type = 'refund' then
              case when gross >= 0 or - to_here > refunds_known then 'refund_mismatch'
-                  when abs(fee - fee_agreed) > tolerance then 'fee_drift'
+                  when abs(kept - fee_agreed) > tolerance then 'fee_drift'
                   else 'matched' end
            when type = 'refund_reversal' then
              case when gross <= 0 or - to_here < refunds_known then 'refund_mismatch'
-                  when abs(fee - fee_agreed) > tolerance then 'fee_drift'
+                  when abs(kept - fee_agreed) > tolerance then 'fee_drift'
                   else 'matched' end
            when type = 'chargeback' then
              case when gross >= 0 or - to_here > disputes_known then 'chargeback'
-                  when abs(fee - fee_agreed) > tolerance then 'fee_drift'
+                  when abs(kept - fee_agreed) > tolerance then 'fee_drift'
                   else 'matched' end
            when type = 'chargeback_reversal' then
              case when gross <= 0 or to_here > disputes_back then 'chargeback'
-                  when abs(fee - fee_agreed) > tolerance then 'fee_drift'
+                  when abs(kept - fee_agreed) > tolerance then 'fee_drift'
                   else 'matched' end
            when gross <> 0 then 'amount'
-           when abs(fee - fee_agreed) > tolerance then 'fee_drift'
+           when abs(kept - fee_agreed) > tolerance then 'fee_drift'
            else 'matched'
          end as class
     from agreed a
@@ -219,7 +223,7 @@ select rank, standing, report, line_no, batch_id, line_id, transaction_id, refer
          when 'carried_balance' then 0
          when 'conversion' then 0
          when 'given_back' then 0
-         when 'fee_drift' then abs(fee - fee_agreed)
+         when 'fee_drift' then abs(kept - fee_agreed)
          when 'partial_settlement' then captured - settled_in_all
          when 'amount' then case when type = 'settlement' and gross > 0
                                  then to_here - captured
@@ -230,11 +234,12 @@ select rank, standing, report, line_no, batch_id, line_id, transaction_id, refer
        cast(case when type = 'settlement' and to_here > captured then captured
                  when type = 'settlement' then to_here end as bigint) as settles,
        state, version, settled, captured, cast(fee_agreed as bigint) as fee_agreed, null as missing_from,
-       method, commission, markup, scheme_fees, interchange, rate
+       method, commission, markup, scheme_fees, interchange, rate,
+       payout_fee, payout_unit
   from judged
  union all
 select null, 'book', null, null, null, null, transaction_id, null, null, null,
        null, null, currency, null, null, payment_id, class,
        cast(at_stake as bigint), null, state, version, settled, captured,
-       null, missing_from, null, null, null, null, null, null
+       null, missing_from, null, null, null, null, null, null, null, null
   from missed

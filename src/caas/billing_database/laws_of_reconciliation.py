@@ -22,7 +22,8 @@ RECONCILIATION: Final[tuple[tuple[str, str, str], ...]] = (
                or l.class = 'partial_settlement' and l.type <> 'settlement'
                or l.class in ('matched', 'given_back') and l.at_stake <> 0
                or (l.class = 'fee_drift') <> (l.fee_agreed is not null)
-               or l.class = 'fee_drift' and l.at_stake <> abs(l.fee - l.fee_agreed)
+               or l.class = 'fee_drift' and l.at_stake <>
+                    abs(coalesce(l.payout_fee, l.fee) - l.fee_agreed)
                or (l.class in ('provider_cost', 'provider_tax', 'provider_invoice', 'reserve',
                                'own_transfer', 'carried_balance', 'conversion'))
                   <> (l.type in ('cost', 'tax', 'invoice', 'reserve', 'transfer', 'carried',

@@ -26,6 +26,7 @@ STORED: Final = (
     ("value_date", "date"), ("payment_id", "uuid"), ("class", "text"), ("at_stake", "bigint"),
     ("fee_agreed", "bigint"), ("method", "text"), ("commission", "bigint"), ("markup", "bigint"),
     ("scheme_fees", "bigint"), ("interchange", "bigint"), ("rate", "numeric"),
+    ("payout_fee", "bigint"), ("payout_unit", "bigint"),
 )  # fmt: skip
 """What is stored of a line, in the order its file has it; run and time follow from the run."""
 
@@ -116,7 +117,7 @@ update quarantined_lines set released_at = db_now(), released_by = 'reconciliati
 LINE: Final = """
 select report_id, line_no, batch_id, line_id, transaction_id, reference, type, gross, fee, net,
        currency, booked_at, value_date, payment_id, class, at_stake, fee_agreed, posts, method,
-       commission, markup, scheme_fees, interchange, rate::text
+       commission, markup, scheme_fees, interchange, rate::text, payout_fee
   from settlement_lines where report_id = $1 and line_no = $2
 """
 
@@ -206,11 +207,13 @@ class StoredLine:
     scheme_fees: int | None
     interchange: int | None
     rate: str | None
+    payout_fee: int | None
 
     @property
     def fee_drift(self) -> int:
         """How much more was kept than agreed; none where the fee is not what differs."""
-        return 0 if self.fee_agreed is None else self.fee - self.fee_agreed
+        kept = self.fee if self.payout_fee is None else self.payout_fee
+        return 0 if self.fee_agreed is None else kept - self.fee_agreed
 
 
 class Quarantined(NamedTuple):

@@ -12,13 +12,12 @@ from decimal import Decimal
 from typing import Final
 
 from caas.errors import RefusedError
+from caas.payment_processing.reconciliation import NetWithoutCurrencyError
 from caas.rules.money import EXPONENTS, Money, exponent
 
 AMOUNT_CHARS_MAX: Final = 20
 AMOUNT_MAX: Final = Decimal(10) ** 12
 """In minor units: far above any car."""
-_UNNAMED: Final = "EUR"
-"""As which currency an amount without one is read: with two places."""
 _MARKS: Final = {"es": (".", ","), "en": (",", ".")}
 """Between thousands, and before the cents."""
 
@@ -55,13 +54,16 @@ def amount_typed(text: str, currency: str, language: str) -> Money:
 
 
 def net_typed(text: str, language: str) -> str:
-    """Return a net such as "-1.234,50 EUR" with the point that files have; the currency may lack.
+    """Return a net such as "-1.234,50 EUR" with the point that files have.
 
     Raises:
         AmountNotReadError: it is none in this language.
+        NetWithoutCurrencyError: its currency lacks.
     """
-    amount, _, code = text.strip().partition(" ")
-    currency = code.strip().upper() or _UNNAMED
+    amount, _, code = text.replace("€", " EUR").strip().partition(" ")
+    currency = code.strip().upper()
+    if not currency:
+        raise NetWithoutCurrencyError
     if currency not in EXPONENTS:
         raise AmountNotReadError
     money = read_amount(amount.removeprefix("-"), currency, language)
@@ -69,7 +71,7 @@ def net_typed(text: str, language: str) -> str:
         raise AmountNotReadError
     sign = "-" if amount.startswith("-") else ""
     decimal = Decimal(money.amount).scaleb(-exponent(currency))
-    return f"{sign}{decimal:f} {code.strip().upper()}".strip()
+    return f"{sign}{decimal:f} {currency}"
 
 
 def plain_amount(money: Money, language: str) -> str:

@@ -4,6 +4,7 @@ Rules a change must keep: a preview applies nothing; what is wrong with a file i
 of whoever read it, and stands with the run of its day.
 """
 
+import re
 from datetime import date
 from typing import Any, Final
 
@@ -32,6 +33,12 @@ class NoFileChosenError(RefusedError):
     """Choose a file."""
 
     code = "no_file_chosen"
+
+
+class LinesNotReadError(RefusedError):
+    """Type how many lines the file has after its header as a whole number."""
+
+    code = "lines_not_read"
 
 
 async def formats(channels: Channels, visit: Visit) -> Reply:
@@ -92,7 +99,7 @@ async def take(channels: Channels, visit: Visit) -> Reply:
         if upload is None:
             raise NoFileChosenError
         nets = (net_typed(net, visit.language),) if net else ()
-        expected = Expected(lines=int(lines) if lines.isdigit() else None, nets=nets)
+        expected = Expected(lines=_lines_typed(lines) if lines else None, nets=nets)
         done = await channels.rooms.reconciliation.reconcile_content(
             date.fromisoformat(text), upload.content, expected=expected
         )
@@ -110,6 +117,12 @@ async def take(channels: Channels, visit: Visit) -> Reply:
         return refused(f"{DAYS}/{text}", refusal.code)
     except RefusedError as refusal:
         return refused(DAYS, refusal.code)
+
+
+def _lines_typed(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,9}", text):
+        raise LinesNotReadError
+    return int(text)
 
 
 def _mapping_of(visit: Visit) -> dict[str, Any]:

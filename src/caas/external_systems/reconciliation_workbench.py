@@ -260,6 +260,17 @@ class Workbench(ReportReading):
         ).fetchall()
         return dict(rows)
 
+    def not_comparable(self) -> int:
+        """Count new lines whose fee was kept in another currency, and agreed with no provider."""
+        return int(
+            self._one(
+                "from outcome o, run_terms t select count(*) where o.standing = 'new'"
+                " and o.payout_fee is not null and o.class in ('matched', 'partial_settlement')"
+                " and t.fee_per_mille is not null"
+                " and not exists (from fee_terms f where f.kind = o.type)"
+            )
+        )
+
     def judged(self) -> Sums:
         """Add up the new lines that came out of the comparison."""
         return self._sums("outcome", "where standing = 'new'")

@@ -113,7 +113,8 @@ class ReportReading(RowIdentities):
             " type varchar, gross varchar, fee varchar, net varchar, currency varchar,"
             " booked_at timestamp, value_date date, dated date, also_dated date, method varchar,"
             " commission bigint, markup bigint, scheme_fees bigint, interchange bigint,"
-            " rate varchar, refused varchar, reason varchar);"
+            " rate varchar, payout_fee bigint, payout_unit bigint, refused varchar,"
+            " reason varchar);"
             "create view raw as from checked select place"
         )
         self._connection.execute(statement("lines"))

@@ -187,6 +187,8 @@ select place, formula, cast(place - 1 + part * 1000000000 as varchar) as line_no
        null::bigint as commission, null::bigint as markup, null::bigint as scheme_fees,
        null::bigint as interchange,
        if(part > 0, rate_of(net_units, paid_factor, gross_units, factor), null) as rate,
+       if(part = 0 and converted, coalesce(fee_units, 0), null) as payout_fee,
+       if(part = 0 and converted, 1, null) as payout_unit,
        case when not converted and line_type not in {WITHOUT_GROSS}
              and gross_units - fee_units <> net_units
             then 'gross - fee is not net' end as refused

@@ -13,7 +13,7 @@ from typing import Final
 
 from caas.rules import postings
 
-RULE_VERSION: Final = "3"
+RULE_VERSION: Final = "4"
 
 Columns = tuple[tuple[str, str], ...]
 
@@ -40,6 +40,8 @@ REPORT_LINES: Final[Columns] = (
     ("scheme_fees", "bigint"),
     ("interchange", "bigint"),
     ("rate", "text"),
+    ("payout_fee", "bigint"),
+    ("payout_unit", "bigint"),
 )
 """The lines to judge, and those judged before that still count, in the order of `rank`."""
 
@@ -112,6 +114,8 @@ OUTCOME: Final[Columns] = (
     ("scheme_fees", "bigint"),
     ("interchange", "bigint"),
     ("rate", "text"),
+    ("payout_fee", "bigint"),
+    ("payout_unit", "bigint"),
 )
 """What became of each line, and of each record that should have had one."""
 

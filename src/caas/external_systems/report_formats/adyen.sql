@@ -93,5 +93,10 @@ select place, formula, cast(place - 1 + part * 1000000000 as varchar) as line_no
          as interchange,
        case when part > 0 then coalesce(nullif(plain($exchange_rate), ''),
               rate_of(converted_gross, factor, gross_units, gross_factor)) end as rate,
+       if(part = 0 and converted,
+          in_currency(converted_gross - net_units, gross_units, converted_gross), null)
+         as payout_fee,
+       if(part = 0 and converted, unit_in_currency(gross_units, converted_gross), null)
+         as payout_unit,
        null::varchar as refused
   from split

@@ -12,4 +12,5 @@ select place, formula, line_no, batch_id, $line_id as line_id, transaction_id, r
        null::date as dated, null::date as also_dated,
        $method as method, null::bigint as commission, null::bigint as markup,
        null::bigint as scheme_fees, null::bigint as interchange, null::varchar as rate,
+       null::bigint as payout_fee, null::bigint as payout_unit,
        null::varchar as refused

@@ -7,5 +7,6 @@ select cast(line_no as bigint) as line_no, batch_id, line_id, transaction_id, re
        cast(value_date as varchar) as value_date,
        case when regexp_full_match(method, '[a-z0-9][a-z0-9_-]{0,39}') then method end as method,
        commission, markup, scheme_fees, interchange,
-       case when regexp_full_match(rate, '\d{1,9}(\.\d{1,12})?') then rate end as rate
+       case when regexp_full_match(rate, '\d{1,9}(\.\d{1,12})?') then rate end as rate,
+       payout_fee, payout_unit
  where reason is null

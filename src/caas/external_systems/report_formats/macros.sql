@@ -21,3 +21,9 @@ create macro offset_of(t) as
           * (cast(t[-5:-4] as integer) * 60 + cast(t[-2:] as integer)) else 0 end;
 create macro rate_of(amount, factor, other, other_factor) as
   cast(round(abs(amount) * other_factor / nullif(abs(other) * factor, 0), 8) as varchar);
+-- An amount of the payout in the currency of the payment, by what the whole row is in both; and what
+-- one unit of the payout is in it, rounded up: finer than that nothing can be compared.
+create macro in_currency(amount, own, paid) as
+  cast(coalesce(round(amount * (abs(own) / nullif(abs(paid), 0))), 0) as bigint);
+create macro unit_in_currency(own, paid) as
+  cast(coalesce(ceil(abs(own) / nullif(abs(paid), 0)), 1) as bigint);

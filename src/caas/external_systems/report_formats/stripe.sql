@@ -77,5 +77,7 @@ select place, formula, cast(place - 1 + part * 1000000000 as varchar) as line_no
        null::bigint as commission, null::bigint as markup, null::bigint as scheme_fees,
        null::bigint as interchange,
        if(part > 0, rate_of(gross_units, factor, faced, facing_factor), null) as rate,
+       if(part = 0 and converted, in_currency(fee_units, faced, gross_units), null) as payout_fee,
+       if(part = 0 and converted, unit_in_currency(faced, gross_units), null) as payout_unit,
        null::varchar as refused
   from split

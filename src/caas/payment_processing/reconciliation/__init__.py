@@ -34,7 +34,7 @@ from caas.payment_processing.reconciliation.bulk import Bulk
 from caas.payment_processing.reconciliation.carrying_out import CarryingOut, Void
 from caas.payment_processing.reconciliation.drop_folder import DropFolder
 from caas.payment_processing.reconciliation.fetching import Progress
-from caas.payment_processing.reconciliation.file_checks import Expected
+from caas.payment_processing.reconciliation.file_checks import Expected, NetWithoutCurrencyError
 from caas.payment_processing.reconciliation.finance_terms import Preview
 from caas.payment_processing.reconciliation.investigation import Investigation
 from caas.payment_processing.reconciliation.late_lines import LateLines
@@ -54,6 +54,7 @@ __all__ = [
     "CLOSE",
     "INCREMENTAL",
     "Expected",
+    "NetWithoutCurrencyError",
     "Reconciled",
     "Reconciliation",
     "ReconciliationSettings",

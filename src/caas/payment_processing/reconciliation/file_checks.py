@@ -11,10 +11,17 @@ from dataclasses import dataclass
 from datetime import date
 from zoneinfo import ZoneInfo
 
+from caas.errors import RefusedError
 from caas.external_systems.reconciliation_workbench import Workbench
 from caas.external_systems.reconciliation_workbench_reading import Days
 from caas.external_systems.report_files import BadReportError
 from caas.rules.money import Money, parse_decimal
+
+
+class NetWithoutCurrencyError(RefusedError):
+    """Write the currency of a net behind its amount, such as '24.88 EUR'."""
+
+    code = "net_without_currency"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +30,12 @@ class Expected:
 
     lines: int | None = None
     nets: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse a net without its currency, whoever tells it."""
+        for net in self.nets:
+            if not all(net.strip().partition(" ")):
+                raise NetWithoutCurrencyError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,12 +86,7 @@ def _check_nets(nets: dict[str, int], expected: tuple[str, ...]) -> None:
     wanted: dict[str, int] = {}
     for text in expected:
         amount, _, currency = text.strip().partition(" ")
-        if not currency and len(nets) > 1:
-            raise BadReportError(
-                f"The file has several currencies ({', '.join(sorted(nets))}); a net is told with "
-                f"its own, such as '{amount} {min(nets)}'."
-            )
-        code = currency.strip().upper() or next(iter(nets), "EUR")
+        code = currency.strip().upper()
         wanted[code] = parse_decimal(amount, code).amount
     different = [
         f"{Money(nets.get(code, 0), code)} instead of {Money(amount, code)}"

@@ -301,7 +301,9 @@ class Runs:
             input_hash=kept,
             output_hash=applied.output_hash,
             counts=applied.counts,
-            because=sentence_of(fetched.elsewhere),
+            because=_told_besides(
+                sentence_of(fetched.elsewhere), await asyncio.to_thread(bench.not_comparable)
+            ),
         )
 
     async def _take(self, fetched: Fetched, bench: Workbench) -> SettlementReport:
@@ -354,6 +356,16 @@ def _forget_old(kept: Path) -> None:
     for folder, at in written.items():
         if at < oldest:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _told_besides(elsewhere: str | None, not_comparable: int) -> str | None:
+    """Say what of a run stands in no count; None if there is nothing."""
+    fees = (
+        f"Not comparable: the fees of {not_comparable} lines were kept in another currency than"
+        " that of their payments, and no fee is agreed with this provider (./caas fees --help)."
+    )
+    told = " ".join(it for it in (elsewhere, fees if not_comparable else None) if it)
+    return told or None
 
 
 def _why_stopped(error: BaseException) -> str:

@@ -365,7 +365,10 @@ def _discrepancy(run: Run, row: Row) -> NewDiscrepancy:
 
 
 def _facts(row: Row) -> dict[str, Any]:
-    told = ("transaction_id", "reference", "type", "gross", "fee", "net", "state", "fee_agreed")
+    told = (
+        "transaction_id", "reference", "type", "gross", "fee", "net", "state", "fee_agreed",
+        "payout_fee",
+    )  # fmt: skip
     return {name: row[name] for name in told if row[name] is not None}
 
 

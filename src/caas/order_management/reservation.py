@@ -11,6 +11,7 @@ from typing import Final
 from uuid import UUID
 
 from caas.billing_database.audit_events import AuditType, Outsider, audit
+from caas.billing_database.billing_details import BillingDetailsRows, buyer_unknown
 from caas.billing_database.connection import Connection
 from caas.billing_database.customers import Access
 from caas.billing_database.orders import Learnt, Order
@@ -19,6 +20,7 @@ from caas.errors import ConflictError, RefusedError
 from caas.order_management.order_books import OrderBooks, amount_of
 from caas.rules.money import Money
 from caas.rules.order_states import AWAITS_RESERVATION, OrderEvent, OrderState
+from caas.rules.payment_types import PaymentType
 from caas.rules.vehicle_states import VehicleEvent, VehicleState
 
 PLACE_FACTORY_ORDER: Final = "place_factory_order"
@@ -57,12 +59,19 @@ class Reservation:
             NotDueError: the order awaits no reservation payment.
             NotTheSumDueError: another amount, currency or customer.
             CustomerErasedError: the customer was erased.
+            BillingDetailsRequiredError: its advance invoice could not name its buyer.
         """
         order = await self._books.orders.get_locked(order_id, within=within)
         if order.state not in AWAITS_RESERVATION:
             raise NotDueError(f"The order {order_id} is {order.state}; no reservation is due.")
         await self._books.customers.buyer(customer, within=within)
         check_sum(order, order.deposit, customer=customer, amount=amount)
+        missing = await BillingDetailsRows(self._books.books.database).lacking(
+            customer, sale=PaymentType.RESERVATION.value, subject=order_id,
+            amount=order.deposit.amount, within=within,
+        )  # fmt: skip
+        if missing:
+            raise buyer_unknown(customer, missing)
 
     async def mark_vehicle_reserved(
         self, order_id: UUID, *, paid: Money, within: Connection

@@ -54,6 +54,7 @@ class ReservationPayment:
             OrderNotFoundError: no such order.
             NotDueError: no reservation payment is due.
             NotTheSumDueError: another amount, currency or customer.
+            BillingDetailsRequiredError: its advance invoice could not name its buyer.
         """
         await self._orders.check_reservation_due(
             request.subject,

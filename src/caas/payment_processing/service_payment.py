@@ -36,6 +36,7 @@ from caas.rules.activation import ActivationResult
 from caas.rules.pace import Pace
 from caas.rules.payment_states import PaymentState
 from caas.service_catalog import ServiceCatalog
+from caas.service_catalog.eligibility import check_buyer
 
 CUSTOMER_ERASED: Final = "the customer was erased"
 NOT_THEIRS: Final = "the vehicle is not the customer's any more"
@@ -86,6 +87,7 @@ class ServicePayment:
             ServiceOrderNotFoundError: there is no such order.
             NotTheSumDueError: another amount, currency or customer.
             CustomerErasedError: the customer was erased.
+            BillingDetailsRequiredError: its invoice could not name its buyer any more.
         """
         order = await self._catalog.wanted(request.subject)
         await self._customers.buyer(order.customer)
@@ -95,7 +97,10 @@ class ServicePayment:
                 f"Due is {order.amount} minor units {order.currency} from the customer who "
                 "ordered the service."
             )
-        return None if self._catalog.was_just_reserved(order.id) else self._reserve_term
+        if self._catalog.was_just_reserved(order.id):
+            return None
+        await check_buyer(self._books.database, customer=order.customer, price=order.amount)
+        return self._reserve_term
 
     async def _reserve_term(self, request: PaymentRequest, *, within: Connection) -> None:
         """Reserve the term of an order again.

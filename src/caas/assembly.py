@@ -214,6 +214,7 @@ def _billing(ground: Ground, flows: _Flows) -> Billing:
         subscription_payment=flows.subscription,
         notifications=ground.notifications,
         letterhead=between_rooms.letterhead(ground.terms.market),
+        public_url=ground.terms.public_url,
     )
 
 

@@ -7,6 +7,7 @@ platform issues it, under the letterhead of its settings.
 import typer
 
 from caas import local_machine, process_environment
+from caas.billing.issuing import UNTAXED
 from caas.billing_database import connection
 from caas.billing_database.documents import DocumentRows
 from caas.commands import INTERRUPTED, run_command
@@ -21,13 +22,18 @@ def _documents() -> None:
 
 @documents.command(name="issue-missing")
 def issue_missing() -> None:
-    """Have every payment and refund that has no document documented, those of before as well."""
+    """Have every payment and refund that has no document documented, those of before as well.
+
+    What was captured where there was no tax rate is taxed first, if there is one by now.
+    """
 
     async def opened() -> None:
         async with local_machine.database(process_environment.environment()) as dsn:
             database = await connection.connect(dsn)
             try:
-                noted = await DocumentRows(database).note_missing()
+                rows = DocumentRows(database)
+                await rows.tax_held(UNTAXED)
+                noted = await rows.note_missing()
             finally:
                 await database.close()
         typer.echo(f"{noted} payments and refunds lacked a document; the platform issues them now.")

@@ -133,7 +133,7 @@ def step(
     """Write down what became of a claim."""
 
     async def work(room: Reconciliation) -> None:
-        claim = await room.bulk.claim_step(id_, status, receipt=receipt, note=note, by=by)
+        claim = await room.bulk.claim_step(id_, status, receipt=receipt, note=note, by=Actor(by))
         print_table([_claim_row(claim)])
 
     at_the_desk(work)
@@ -199,6 +199,7 @@ def _claim_row(claim: GatewayClaim) -> list[str]:
     return [
         str(claim.discrepancy_id), claim.status, str(Money(claim.amount, claim.currency)),
         claim.receipt or "no receipt", f"due {claim.due_on}", f"{claim.age_days} days old",
+        f"refusal proposed by {claim.refusal_by}" if claim.refusal_by else "",
     ]  # fmt: skip
 
 

@@ -38,13 +38,17 @@ def work(host: str = "127.0.0.1") -> None:
 
 def bill(
     month: Annotated[str, typer.Option(metavar="YYYY-MM", help="The month to bill.")],
+    *,
+    again: Annotated[
+        bool, typer.Option("--again", help="Bill also what a finished run could not bill.")
+    ] = False,
 ) -> None:
     """Bill a month that is over; it may be stopped and started again at any point."""
     try:
         wanted = Month.parse(month)
     except CaasError as error:
         raise typer.BadParameter(error.sentence, param_hint="--month") from error
-    run_command(_bill(wanted))
+    run_command(_bill(wanted, again=again))
 
 
 async def _serve(host: str, port: int) -> None:
@@ -74,12 +78,13 @@ async def _work(host: str) -> None:
         await platform.open_work.run()
 
 
-async def _bill(month: Month) -> None:
+async def _bill(month: Month, *, again: bool) -> None:
     settings = read_settings(local_machine.joined(process_environment.environment()))
     async with app.opened(settings, hears_vehicles=False) as platform:
         with Progress(transient=True) as bar:
             task = bar.add_task(f"Billing {month}")
-            run = await platform.billing.run_month(
+            bills = platform.billing.run_again if again else platform.billing.run_month
+            run = await bills(
                 month,
                 progress=lambda r: bar.update(task, total=r.subscriptions, completed=r.seen),
             )

@@ -8,7 +8,7 @@ import pytest
 
 from caas.billing.buyers import checked_details
 from caas.billing.invoice_document import document_of
-from caas.billing.issuing import BUYER_MISSING, NOT_ISSUED, DocumentHeldError, Issuing
+from caas.billing.issuing import BUYER_MISSING, NOT_ISSUED, UNTAXED, DocumentHeldError, Issuing
 from caas.billing_database import self_check
 from caas.billing_database.billing_details import BillingDetailsRequiredError, BillingDetailsRows
 from caas.billing_database.connection import Database
@@ -20,6 +20,7 @@ from caas.billing_database.orders import Order
 from caas.rules.money import Money
 from caas.rules.payment_states import PaymentState
 from caas.rules.taxes import tax_in
+from caas_simulators.vehicle_car import Behaviour, Manner
 from tests.buyers import AT_HOME, gives_details
 from tests.house import VIN, House, standing
 from tests.showroom import (
@@ -223,6 +224,38 @@ async def test_nothing_is_sold_to_an_address_without_tax_rates(
         await catalog.create_service_order(
             customer=customer, vin=VIN, service="heated-seats", duration_days=30, by_fleet=True
         )
+
+
+async def test_a_capture_where_no_tax_rate_is_leaves_a_case_that_is_mended(
+    house: House, database: Database
+) -> None:
+    """The buyer moved while the payment was under way; it is taxed where they live then."""
+    rows, books = BillingDetailsRows(database), house.platform.books
+    house.fleet.add(VIN, Manner(Behaviour.ASLEEP))
+    car = house.fleet.cars[VIN]
+    payment = await house.buys()
+    in_paris = {**AT_HOME, "country": "FR", "postcode": "75001", "tax_id": ""}
+    await rows.put(payment.customer, checked_details(**in_paris))
+    house.fleet.wake(car)
+    await house.until(payment.id, lambda p: p.state is PaymentState.CAPTURING)
+    await house.platform.issuing.issue_due()
+    await house.platform.issuing.issue_due()
+    (case,) = await books.cases.listed(subject=payment.id)
+    with pytest.raises(DocumentHeldError):
+        await house.platform.issuing.issue_again(payment.id)
+    laws_while_waiting = await broken_laws(database)
+
+    in_tenerife = {**AT_HOME, "postcode": "38001"}
+    await rows.put(payment.customer, checked_details(**in_tenerife))
+    await house.platform.issuing.issue_again(payment.id)
+
+    (document,) = await house.platform.invoices.invoices()
+    assert (case.kind, str(payment.id) in case.sentence) == (UNTAXED, True)
+    assert laws_while_waiting == set()
+    assert (document.payment_id, document.market) == (payment.id, "ES-CN")
+    assert document.iva == tax_in(1299, 700)
+    assert await books.cases.listed(subject=payment.id) == []
+    assert await broken_laws(database) == set()
 
 
 async def test_what_cannot_be_issued_is_tried_again_and_hides_no_other_payment(

@@ -217,6 +217,43 @@ async def test_a_month_of_somebody_who_moved_away_is_a_case_and_no_invoice(
     assert await broken_laws(database) == set()
 
 
+async def test_a_month_that_was_not_invoiced_is_when_its_run_is_begun_again(
+    database: Database, house: SubscriptionHouse
+) -> None:
+    """One moved where there is no table, another uses more than a document without buyer allows."""
+    since, in_march = datetime(2031, 5, 5, tzinfo=UTC), datetime(2032, 3, 1, 12, tzinfo=MADRID)
+    plain, moved = Past(activated_at=since), Past(activated_at=since)
+    heavy = Past(
+        activated_at=since, metered=(("kWh", 100),),
+        used=(("kWh", 400, datetime(2032, 2, 9, tzinfo=UTC)),),
+    )  # fmt: skip
+    await put(database, [plain, moved, heavy])
+    await database.fetch(ADDRESS, moved.id, "75001", "FR")
+    await set_clock(database, in_march)
+    february = Month.parse("2032-02")
+
+    first = await house.billing.run_month(february)
+    cases = {case.subject: case.kind for case in await house.books.cases.listed()}
+    broken = [await broken_laws(database)]
+    nothing_new = await house.billing.run_again(february)
+    await database.fetch("update billing_details set country = 'PT' where customer = $1", moved.id)
+    await database.fetch(ADDRESS, heavy.id, "28013", "ES")
+    await database.fetch(
+        "update billing_details set tax_id = '12345678Z' where customer = $1", heavy.id
+    )
+    again = await house.billing.run_again(february)
+    broken.append(await broken_laws(database))
+
+    assert (first.invoices, first.charges) == (1, 1)
+    assert cases == {moved.id: "month_without_tax_table", heavy.id: "month_without_buyer"}
+    assert (nothing_new.invoices, nothing_new.charges) == (1, 1)
+    assert (again.invoices, again.charges, again.seen) == (3, 3, 3)
+    (dear,) = await house.invoices.listed(subject=heavy.id)
+    assert (dear.gross, dear.simplified) == (43_100, False)
+    assert await house.books.cases.listed() == []
+    assert broken == [set(), set()]
+
+
 async def test_a_month_falls_under_the_rate_of_its_last_day_where_its_customer_is(
     database: Database, house: SubscriptionHouse
 ) -> None:

@@ -1,25 +1,28 @@
 """Many discrepancies decided by one rule, and claims with their receipts."""
 
+from functools import partial
+
+import asyncpg
 import pytest
 
 from caas.billing_database import self_check
 from caas.billing_database.connection import Database
 from caas.billing_database.gateway_claims import ClaimPostedError, LineAwaitedError
-from caas.dual_control import SamePersonError
+from caas.dual_control import ApprovalNeedsAccountError, SamePersonError
 from caas.payment_processing.reconciliation.bulk import (
     BulkRule,
     ClaimStatus,
-    LossNeedsTwoError,
     ReceiptRefusedError,
 )
 from caas.rules.discrepancies import DiscrepancyKind as Kind
 from caas.rules.discrepancies import Resolution
-from tests.people import employed
+from tests.people import COMMAND_LINE, employed
 from tests.reconciliation.office import Office
 
 STRANGERS = BulkRule(kind=Kind.MISSING_IN_BOOK, currency="EUR")
 
 
+ANA = COMMAND_LINE
 ENDINGS: tuple[ClaimStatus, ...] = ("paid", "refused")
 
 
@@ -92,17 +95,13 @@ async def test_a_claim_has_a_status_and_a_receipt_and_ages(office: Office) -> No
     await strangers(office, 100)
     claimed = await office.resolved(Resolution.CLAIM_FROM_GATEWAY)
     with pytest.raises(ReceiptRefusedError):
-        await office.room.bulk.claim_step(
-            claimed.id, "sent", receipt=None, note="By mail.", by="Ana"
-        )
+        await office.room.bulk.claim_step(claimed.id, "sent", receipt=None, note="By mail.", by=ANA)
     sent = await office.room.bulk.claim_step(
-        claimed.id, "sent", receipt="CASE-7", note="By mail.", by="Ana"
+        claimed.id, "sent", receipt="CASE-7", note="By mail.", by=ANA
     )
     await office.days_pass(12)
     [aged] = await office.room.bulk.claims(open_only=True)
-    paid = await office.room.bulk.claim_step(
-        claimed.id, "paid", receipt=None, note="Came.", by="Ana"
-    )
+    paid = await office.room.bulk.claim_step(claimed.id, "paid", receipt=None, note="Came.", by=ANA)
 
     assert (sent.status, sent.receipt, sent.age_days) == ("sent", "CASE-7", 0)
     assert (aged.age_days, aged.due_on < office.today) == (12, True)
@@ -129,7 +128,7 @@ async def test_a_paid_claim_moves_to_the_line_that_brings_it(office: Office) -> 
     before = await broken_laws(office.house.database)
     await office.room.seal(office.today, by="Ana")
 
-    await claims.claim_step(claimed.id, "paid", receipt="CASE-7", note="Came.", by="Ana")
+    await claims.claim_step(claimed.id, "paid", receipt="CASE-7", note="Came.", by=ANA)
 
     assert (owed, await office.balance("gateway_claims"), before) == (-100, 0, set())
     assert await office.balance("unexplained_funds") == unexplained + owed
@@ -146,14 +145,33 @@ async def test_a_refused_claim_is_a_loss_and_a_large_one_needs_two_people(office
         )
     await office.room.investigation.approve(large.id, by=luis)
 
-    await office.room.bulk.claim_step(small.id, "refused", receipt=None, note="No.", by="Ana")
+    await office.room.bulk.claim_step(small.id, "refused", receipt=None, note="No.", by=ANA)
     with pytest.raises(ClaimPostedError):
         await office.room.investigation.reopen(small.id, note="Once more.", by="Luis")
-    with pytest.raises(LossNeedsTwoError):
-        await office.room.bulk.claim_step(large.id, "refused", receipt=None, note="No.", by="Ana")
+    await office.closed()
+    await office.room.seal(office.today, by="Ana")
+    refuses = partial(office.room.bulk.claim_step, large.id, "refused", receipt=None, note="No.")
+    proposed = await refuses(by=ana)
+    taken_back = await office.room.bulk.claim_step(
+        large.id, "sent", receipt="C-9", note="Sent once more.", by=ana
+    )
+    await refuses(by=ana)
+    owed = await office.balance("gateway_claims")
+    with pytest.raises(SamePersonError):
+        await refuses(by=ana)
+    with pytest.raises(ApprovalNeedsAccountError):
+        await refuses(by=COMMAND_LINE)
+    with pytest.raises(asyncpg.CheckViolationError, match="two people decide"):
+        await office.house.database.fetch(
+            "update gateway_claims set status = 'refused' where discrepancy_id = $1", large.id
+        )
+    ended = await refuses(by=luis)
 
-    assert await office.balance("gateway_claims") == -60_000
-    assert await office.balance("risk_loss:missing_in_book") == -100
+    assert (proposed.status, proposed.refusal_by) == ("filed", ana.name)
+    assert (taken_back.status, taken_back.refusal_by) == ("sent", None)
+    assert (owed, await office.balance("gateway_claims")) == (-60_000, 0)
+    assert ended.status == "refused"
+    assert await office.balance("risk_loss:missing_in_book") == -60_100
     assert await broken_laws(office.house.database) == set()
 
 
@@ -164,7 +182,7 @@ async def test_a_claim_whose_line_is_awaited_ends_with_its_line(office: Office) 
     claims = office.room.bulk
     for status in ENDINGS:
         with pytest.raises(LineAwaitedError):
-            await claims.claim_step(claimed.id, status, receipt="C-7", note="Came.", by="Ana")
+            await claims.claim_step(claimed.id, status, receipt="C-7", note="Came.", by=ANA)
 
     await office.line(payment)
     await office.closed()

@@ -157,7 +157,7 @@ async def claim_step(api: Api, call: Call) -> Answer:
     async def step() -> Answer:
         claim = await api.rooms.reconciliation.bulk.claim_step(
             call.ids["discrepancy_id"], body.status, receipt=body.receipt, note=body.note,
-            by=call.by.name,
+            by=call.by.actor,
         )  # fmt: skip
         return answer_of(200, claim)
 

@@ -17,6 +17,7 @@ from uuid import UUID
 from caas.billing.letterhead import Letterhead
 from caas.billing_database.billing_runs import (
     CANNOT_BE_WRITTEN,
+    Batch,
     BillingRun,
     BillingRuns,
     Terms,
@@ -27,7 +28,7 @@ from caas.billing_database.due_work import DueWork
 from caas.billing_database.identifiers import derived_id
 from caas.billing_database.invoices import INVOICE
 from caas.errors import NotFoundError, RefusedError
-from caas.notifications import Notifications
+from caas.notifications import CUSTOMER, Notifications
 from caas.open_work import Again, Answer, Done, OpenWork
 from caas.payment_processing.subscription_payment import SubscriptionPayment
 from caas.rules.mes_vencido import Month
@@ -35,7 +36,10 @@ from caas.rules.mes_vencido import Month
 BILL_MONTH: Final = "bill_month"
 TOO_LARGE: Final = "month_too_large"
 NOT_INVOICED: Final = "month_not_invoiced"
+BUYER_UNKNOWN: Final = "month_without_buyer"
 NO_TAX_TABLE: Final = "month_without_tax_table"
+INVOICED: Final = "The month was invoiced."
+BILLER: Final = "billing"
 ERROR_CHARS_MAX: Final = 300
 INVOICED_AT_ONCE: Final = 5000
 CHARGED_AT_ONCE: Final = 2000
@@ -67,12 +71,14 @@ class Billing:
         subscription_payment: SubscriptionPayment,
         notifications: Notifications,
         letterhead: Letterhead,
+        public_url: str = "",
     ) -> None:
-        """Bill under this letterhead; charge through Payment Processing."""
+        """Bill under this letterhead; customers say who they are at `public_url`."""
         self._books = books
         self._payment = subscription_payment
         self._notifications = notifications
         self._letterhead = letterhead
+        self._public_url = public_url
         self._runs = BillingRuns(books.database)
 
     def register(self, open_work: OpenWork) -> None:
@@ -101,6 +107,15 @@ class Billing:
         if progress is not None:
             progress(run)
         return run
+
+    async def run_again(self, month: Month, *, progress: Progress | None = None) -> BillingRun:
+        """Bill what a finished month could not bill: for a buyer who was unknown, or no tax rate.
+
+        Raises:
+            MonthNotOverError: the end of the month is not reached.
+        """
+        await self._runs.begin_again(month)
+        return await self.run_month(month, progress=progress)
 
     async def run(self, month: Month) -> BillingRun:
         """Return how far a month's run is.
@@ -151,7 +166,7 @@ class Billing:
         while True:
             try:
                 async with connection.transaction():
-                    after, unfit, untaxed = await self._runs.invoice_batch(
+                    after, batch = await self._runs.invoice_batch(
                         run, terms, rows_max=rows_max, within=connection
                     )
             except CANNOT_BE_WRITTEN as error:
@@ -159,11 +174,23 @@ class Billing:
                     return await self._pass_over(run, terms, str(error), connection)
                 rows_max //= 2
                 continue
-            for subscription in unfit:
-                await self._say_too_large(subscription, month, connection)
-            for subscription in untaxed:
-                await self._say_untaxed(subscription, month, connection)
+            await self._say_what_was_not_billed(batch, month, connection)
+            for subscription in batch.invoiced if run.begun_again else ():
+                for kind in (NO_TAX_TABLE, BUYER_UNKNOWN):
+                    await self._books.cases.close(
+                        kind, subscription, resolution=INVOICED, owner=BILLER, within=connection
+                    )
             return after
+
+    async def _say_what_was_not_billed(
+        self, batch: Batch, month: Month, connection: Connection
+    ) -> None:
+        for subscription in batch.unfit:
+            await self._say_too_large(subscription, month, connection)
+        for subscription in batch.untaxed:
+            await self._say_untaxed(subscription, month, connection)
+        for subscription in batch.unnamed:
+            await self._say_unnamed(subscription, month, connection)
 
     async def _pass_over(
         self, run: BillingRun, terms: Terms, error: str, connection: Connection
@@ -203,7 +230,29 @@ class Billing:
             subscription,
             f"A subscription has no invoice for {month}: its customer's billing address is in no "
             "market with a table of tax rates. Add the market with './caas taxes add-market' and "
-            "its rates with './caas taxes change', or end the subscription.",
+            f"its rates with './caas taxes change', then './caas bill --month {month} --again'; or "
+            "end the subscription.",
+            within=connection,
+        )
+
+    async def _say_unnamed(self, subscription: UUID, month: Month, connection: Connection) -> None:
+        """An invoice of this sum names its buyer by law: it waits for the details, unpaid."""
+        customer = await self._runs.customer_of(subscription, within=connection)
+        await self._notifications.tell(
+            audience=CUSTOMER,
+            recipient=customer,
+            template="billing_details_needed",
+            facts={"address": f"{self._public_url}/billing-details"},
+            subject=derived_id(BUYER_UNKNOWN, subscription, month),
+            within=connection,
+        )
+        await self._notifications.alert(
+            BUYER_UNKNOWN,
+            subscription,
+            f"A subscription has no invoice for {month}: at this sum the law wants the buyer's "
+            "address on it, and the tax id where the market says so. The customer was asked. Once "
+            "the details are there (PUT /v1/customers/{id}/billing-details, or the customer's own "
+            f"page), './caas bill --month {month} --again' issues and charges it.",
             within=connection,
         )
 

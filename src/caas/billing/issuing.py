@@ -31,6 +31,7 @@ from caas.rules.payment_types import PaymentType
 ISSUE_DOCUMENTS: Final = "issue_documents"
 FORGET_BUYERS: Final = "forget_buyers"
 NOT_ISSUED: Final = "document_not_issued"
+UNTAXED: Final = "payment_without_tax_rate"
 BUYER_MISSING: Final = "buyer_details_missing"
 ISSUED: Final = "The document was issued."
 ISSUER: Final = "issuing"
@@ -139,6 +140,10 @@ class Issuing:
         """Issue the documents of payments; return those that stay due, or are held."""
         lacking = []
         now = await self._invoices.now(within=within)
+        untaxed = await self._rows.hold_untaxed(paid, UNTAXED, within=within)
+        for payment_id in untaxed:
+            await self._ask_for_rate(payment_id, within)
+        paid = [payment_id for payment_id in paid if payment_id not in untaxed]
         for types in (FIRST, THEN) if paid else ():
             facts = await self._rows.paid(paid, types, within=within)
             lacking += [fact["payment_id"] for fact in facts if lacks(fact)]
@@ -148,7 +153,7 @@ class Issuing:
             held = await self._rows.hold(lacking, BUYER_MISSING, within=within)
             for payment_id, customer in {(row["payment_id"], row["customer"]) for row in held}:
                 await self._ask_for_buyer(payment_id, customer, within)
-        return set(lacking)
+        return set(lacking) | untaxed
 
     async def _of_refunds(self, refunded: Sequence[Row], within: Connection) -> set[int]:
         """Issue the credit notes of refunds; return those held with their payment's document."""
@@ -211,6 +216,17 @@ class Issuing:
             "The law wants the buyer's address on the invoice of this payment, and the tax id "
             "where its market says so. The customer was asked; the document is issued once they "
             "are there (PUT /v1/customers/{id}/billing-details, or the customer's own page).",
+            within=within,
+        )
+
+    async def _ask_for_rate(self, payment_id: UUID, within: Connection) -> None:
+        await self._notifications.alert(
+            UNTAXED,
+            payment_id,
+            f"The payment {payment_id} was captured, and there is no tax rate where its buyer is "
+            "now: they moved while it was under way. Add the market with './caas taxes add-market' "
+            "and its rates, or correct the billing address; then './caas documents issue-missing' "
+            "taxes the payment by the day of its capture, and issues its document.",
             within=within,
         )
 

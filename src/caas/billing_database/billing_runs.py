@@ -11,7 +11,7 @@ is passed over, so that a run may be stopped and repeated anywhere.
 
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
 import asyncpg
@@ -37,6 +37,11 @@ insert into billing_runs (month, series, first_number, subscriptions, charged_se
     charged_number, started_at, zone)
 select $1, $2, next, (select count(*) from subscriptions), $2, next - 1, db_now(), $3 from counter
 on conflict do nothing
+"""
+BEGIN_AGAIN: Final = """
+update billing_runs set finished_at = null, invoiced_at = null, seen_through = null, seen = 0,
+       subscriptions = (select count(*) from subscriptions), begun_again = begun_again + 1
+ where month = $1 and finished_at is not null
 """
 LOCK_SERIES: Final = """
 insert into invoice_series as s (series) values ($1)
@@ -102,11 +107,14 @@ with batch as materialized (
               else (select s.market from tax_settings s) end as market
     from charged c left join billing_details b on b.customer = c.customer where c.gross <= $11
 ), rated as materialized (
-  select p.*, r.id as tax_rate, r.basis_points
+  select p.*, r.id as tax_rate, r.basis_points,
+         coalesce(p.gross > m.simplified_up_to and lacking_details(b, m) <> '{}', false) as unnamed
     from placed p left join tax_rates r on r.market = p.market and r.goods = 'subscription'
      and r.valid @> p.supplied_on
+    left join markets m on m.code = p.market left join billing_details b on b.customer = p.customer
 ), numbered as materialized (
-  select r.*, row_number() over (order by r.id) as i from rated r where r.tax_rate is not null
+  select r.*, row_number() over (order by r.id) as i from rated r
+   where r.tax_rate is not null and not r.unnamed
 ), taxed as materialized (
   select n.*, c.language,
          coalesce(v.names->>c.language, v.name) as service_name,
@@ -150,11 +158,14 @@ with batch as materialized (
 select (select count(*) from batch) as seen, (select max(id::text)::uuid from batch) as last,
        (select count(*) from issued) as issued,
        (select array_agg(id) from unfit) as unfit,
-       (select array_agg(id) from rated where tax_rate is null) as untaxed
+       (select array_agg(id) from rated where tax_rate is null) as untaxed,
+       (select array_agg(id) from rated where tax_rate is not null and unnamed) as unnamed,
+       (select array_agg(id) from issued) as invoiced
 """
 NEXT: Final = """
 select id from subscriptions where $1::uuid is null or id > $1 order by id limit 1
 """
+CUSTOMER: Final = "select customer from subscriptions where id = $1"
 ADVANCE: Final = """
 with counter as (update invoice_series set next = next + $3 where series = $2)
 update billing_runs set seen_through = coalesce($4, seen_through), seen = seen + $5,
@@ -194,6 +205,21 @@ class BillingRun:
     charges: int
     started_at: datetime
     finished_at: datetime | None
+    begun_again: int
+
+
+class Batch(NamedTuple):
+    """What became of some subscriptions: what could not be billed, and who has an invoice.
+
+    The use of `unfit` comes to more than a payment may be, or to less than nothing: only their fee
+    is billed. Of the `untaxed` the customer is where we have no tax rate, of the `unnamed` an
+    invoice of this sum must name its buyer and cannot: nothing of them is billed.
+    """
+
+    unfit: list[UUID]
+    untaxed: list[UUID]
+    unnamed: list[UUID]
+    invoiced: list[UUID]
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +277,10 @@ class BillingRuns:
         """Make sure that the month has a run; its days are those of the time zone."""
         await self._database.fetch(BEGIN, str(month), series, zone)
 
+    async def begin_again(self, month: Month) -> None:
+        """Let a run that is finished look at every subscription once more."""
+        await self._database.fetch(BEGIN_AGAIN, str(month))
+
     async def locked(self, month: Month, *, within: Connection) -> BillingRun:
         """Return the month's run, which nobody else carries on until the transaction ends."""
         row = await within.fetchrow(LOCKED, str(month))
@@ -259,13 +289,8 @@ class BillingRuns:
 
     async def invoice_batch(
         self, run: BillingRun, terms: Terms, *, rows_max: int, within: Connection
-    ) -> tuple[BillingRun, list[UUID], list[UUID]]:
-        """Issue the invoices of the next subscriptions; return the run as it is then.
-
-        The ids are of subscriptions whose use comes to more than a payment may be, or to less than
-        nothing: it is not billed, only the fee is. Then of those whose customer is where we have no
-        tax rate: nothing of them is billed.
-        """
+    ) -> tuple[BillingRun, Batch]:
+        """Issue the invoices of the next subscriptions; return the run as it is then."""
         first = await within.fetchval(LOCK_SERIES, terms.series)
         await within.execute(HOLD_OFF_CHANGES)
         ids = _ids_in_a_row()
@@ -290,7 +315,13 @@ class BillingRuns:
             ADVANCE, run.month, terms.series, batch["issued"], batch["last"], batch["seen"]
         )
         assert after is not None, "the run is locked and there"
-        return _run(after), batch["unfit"] or [], batch["untaxed"] or []
+        told = (batch[name] or [] for name in ("unfit", "untaxed", "unnamed", "invoiced"))
+        return _run(after), Batch(*told)
+
+    async def customer_of(self, subscription: UUID, *, within: Connection) -> UUID:
+        """Return who has a subscription."""
+        customer: UUID = await within.fetchval(CUSTOMER, subscription)
+        return customer
 
     async def pass_over(
         self, run: BillingRun, terms: Terms, *, within: Connection

@@ -135,8 +135,8 @@ class Customers:
             raise NoTaxTableError(
                 f"The billing address of customer {customer_id} is in {customer.untaxed_address}, "
                 "and there is no table of tax rates for it, so nothing can be sold there. "
-                "Operations add the market with './caas taxes add-market' and its rates with "
-                "'./caas taxes change'.",
+                "Operations add the market with './caas taxes add-market' where there is none, and "
+                "a rate for each of vehicle, service and subscription with './caas taxes change'.",
                 address=customer.untaxed_address,
             )
         return customer

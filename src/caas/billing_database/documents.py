@@ -32,6 +32,18 @@ update documents_due d set held = true, case_kind = $2 from payments p
  where p.id = any ($1) and d.payment_id = p.id and lacking_details(b, m) <> '{}'
 returning d.id, d.payment_id, p.customer
 """
+HOLD_UNTAXED: Final = """
+update documents_due d set held = true, case_kind = $2 from payments p
+  join tax_settings s on p.created_at >= s.since
+ where p.id = any ($1) and d.payment_id = p.id and d.refund is null
+   and not exists (select from payment_taxes t where t.payment_id = p.id)
+   and not exists (select from invoices i where i.payment_id = p.id or i.id = p.subject)
+returning d.payment_id
+"""
+TAX_CAPTURED: Final = "select tax_captured_payment($1)"
+TAX_HELD: Final = """
+select tax_captured_payment(d.payment_id) from documents_due d where d.held and d.case_kind = $1
+"""
 HOLD_BEHIND: Final = """
 update documents_due d set held = true, case_kind = x.case_kind from documents_due x
  where d.id = any ($1) and d.refund is not null
@@ -175,6 +187,17 @@ class DocumentRows:
         await within.execute(LOCK_BUYERS, list(payments))
         return list(await within.fetch(HOLD, list(payments), kind))
 
+    async def hold_untaxed(
+        self, payments: Sequence[UUID], kind: str, *, within: Connection
+    ) -> set[UUID]:
+        """Hold the documents of payments that were captured where we had no tax rate."""
+        rows = await within.fetch(HOLD_UNTAXED, list(payments), kind)
+        return {row["payment_id"] for row in rows}
+
+    async def tax_held(self, kind: str) -> None:
+        """Tax what was captured without a rate and is held behind cases of this kind, if it can."""
+        await self._database.fetch(TAX_HELD, kind)
+
     async def hold_behind(self, due: Sequence[Row], *, within: Connection) -> list[Row]:
         """Hold the credit notes of payments whose own document is held."""
         return list(await within.fetch(HOLD_BEHIND, [row["id"] for row in due]))
@@ -187,6 +210,7 @@ class DocumentRows:
         """Let the documents of a payment be tried again, and note those that it lacks."""
 
         async def together(connection: Connection) -> None:
+            await connection.execute(TAX_CAPTURED, payment_id)
             await connection.execute(RELEASE, payment_id)
             await connection.execute(NOTE_MISSING, payment_id)
 

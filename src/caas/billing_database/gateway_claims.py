@@ -9,10 +9,11 @@ or refused is ended, and leaves nothing on the account of claims.
 
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
+from caas.billing_database.actors import Actor
 from caas.billing_database.connection import Connection, Database, Row
 from caas.errors import ConflictError, NotFoundError
 from caas.rules.postings import GATEWAY_CLAIMS, UNEXPLAINED_FUNDS, risk_loss
@@ -23,7 +24,8 @@ ENDED: Final = ("paid", "refused")
 
 COLUMNS: Final = """
 c.discrepancy_id, c.gateway, c.status, c.version, c.receipt, c.amount, c.currency, c.due_on,
-       c.filed_at, c.updated_at, extract(day from db_now() - c.filed_at)::integer as age_days
+       c.filed_at, c.updated_at, extract(day from db_now() - c.filed_at)::integer as age_days,
+       c.refusal_by
 """
 FILE: Final = f"""
 with claim as (
@@ -33,7 +35,8 @@ with claim as (
          (db_now() at time zone $4)::date + {DUE_DAYS}, db_now(), db_now()
     from discrepancies d where d.id = $1
   on conflict (discrepancy_id) do update set status = 'filed', version = g.version + 1,
-      updated_at = db_now(), due_on = excluded.due_on
+      updated_at = db_now(), due_on = excluded.due_on, needs_second = false, refusal_by = null,
+      refusal_account = null, refused_account = null
   returning discrepancy_id, version, updated_at
 )
 insert into gateway_claim_events (discrepancy_id, seq, status, by, note, at)
@@ -42,12 +45,37 @@ select discrepancy_id, version, 'filed', $2, $3, updated_at from claim
 STEP: Final = """
 with claim as (
   update gateway_claims set status = $2, version = version + 1, updated_at = db_now(),
-         receipt = coalesce($3, receipt)
+         receipt = coalesce($3, receipt), needs_second = false, refusal_by = null,
+         refusal_account = null
    where discrepancy_id = $1 and status not in ('paid', 'refused')
   returning discrepancy_id, version, receipt, updated_at
 )
 insert into gateway_claim_events (discrepancy_id, seq, status, by, note, receipt, at)
 select discrepancy_id, version, $2, $4, $5, receipt, updated_at from claim returning seq
+"""
+PROPOSE: Final = """
+with claim as (
+  update gateway_claims set version = version + 1, updated_at = db_now(), needs_second = true,
+         refusal_by = $2, refusal_account = $3
+   where discrepancy_id = $1 and status not in ('paid', 'refused') and not needs_second
+  returning discrepancy_id, version, status, receipt, updated_at
+)
+insert into gateway_claim_events (discrepancy_id, seq, status, by, note, receipt, at)
+select discrepancy_id, version, status, $2, $4, receipt, updated_at from claim returning seq
+"""
+PROPOSED: Final = """
+select discrepancy_id, refusal_account from gateway_claims
+ where discrepancy_id = $1 and needs_second and status not in ('paid', 'refused') for update
+"""
+AGREED: Final = """
+with claim as (
+  update gateway_claims set status = 'refused', version = version + 1, updated_at = db_now(),
+         refused_account = $3
+   where discrepancy_id = $1 and needs_second and status not in ('paid', 'refused')
+  returning discrepancy_id, version, receipt, updated_at
+)
+insert into gateway_claim_events (discrepancy_id, seq, status, by, note, receipt, at)
+select discrepancy_id, version, 'refused', $2, $4, receipt, updated_at from claim returning seq
 """
 BROUGHT: Final = """
 with claim as (
@@ -107,7 +135,10 @@ class ClaimPostedError(ConflictError):
 
 @dataclass(frozen=True, slots=True)
 class GatewayClaim:
-    """A claim as it stands; `amount` is what is claimed, in minor units."""
+    """A claim as it stands; `amount` is what is claimed, in minor units.
+
+    `refusal_by` proposes to take it as refused; it is a loss once a second person agrees.
+    """
 
     discrepancy_id: UUID
     gateway: str
@@ -120,6 +151,14 @@ class GatewayClaim:
     filed_at: datetime
     updated_at: datetime
     age_days: int
+    refusal_by: str | None = None
+
+
+class Refusal(NamedTuple):
+    """A refusal that waits for a second person."""
+
+    id: UUID
+    proposed_account: UUID | None
 
 
 class GatewayClaims:
@@ -127,7 +166,7 @@ class GatewayClaims:
 
     def __init__(self, database: Database, *, zone: ZoneInfo) -> None:
         """Read and write through this database; a claim is due on a day in `zone`."""
-        self._database = database
+        self.database = database
         self._zone = zone.key
 
     async def file(self, discrepancy_id: UUID, *, by: str, note: str, within: Connection) -> None:
@@ -155,21 +194,37 @@ class GatewayClaims:
         """
 
         async def together(connection: Connection) -> None:
-            subject = await connection.fetchrow(SUBJECT, discrepancy_id)
-            assert subject is not None, "a claim is about a discrepancy"
+            kind = await _kind_of(discrepancy_id, ends=status in ENDED, within=connection)
             rows = await connection.fetch(STEP, discrepancy_id, status, receipt, by, note)
             if not rows:
                 raise ClaimEndedError(status=claim.status)
-            if status not in ENDED:
-                return
-            if subject["status"] != "resolved":
-                raise LineAwaitedError
-            account = UNEXPLAINED_FUNDS if status == "paid" else risk_loss(subject["kind"])
-            await connection.execute(POST, discrepancy_id, account, GATEWAY_CLAIMS)
+            if status in ENDED:
+                account = UNEXPLAINED_FUNDS if status == "paid" else risk_loss(kind)
+                await connection.execute(POST, discrepancy_id, account, GATEWAY_CLAIMS)
 
         claim = await self.get(discrepancy_id)
-        await self._database.in_transaction(together)
+        await self.database.in_transaction(together)
         return await self.get(discrepancy_id)
+
+    async def propose_refusal(self, discrepancy_id: UUID, *, by: Actor, note: str) -> GatewayClaim:
+        """Propose that a claim was refused, and is a loss; another person agrees.
+
+        Raises:
+            ClaimNotFoundError, ClaimEndedError, LineAwaitedError: as for any step.
+        """
+
+        async def together(connection: Connection) -> None:
+            await _kind_of(discrepancy_id, ends=True, within=connection)
+            if not await connection.fetch(PROPOSE, discrepancy_id, by.name, by.account, note):
+                raise ClaimEndedError(status=claim.status)
+
+        claim = await self.get(discrepancy_id)
+        await self.database.in_transaction(together)
+        return await self.get(discrepancy_id)
+
+    def refusals(self, note: str) -> "Refusals":
+        """Return the refusals that wait, to be agreed to with this note."""
+        return Refusals(note)
 
     async def get(self, discrepancy_id: UUID) -> GatewayClaim:
         """Return a claim.
@@ -177,7 +232,7 @@ class GatewayClaims:
         Raises:
             ClaimNotFoundError: there is none.
         """
-        row = await self._database.fetchrow(ONE, discrepancy_id)
+        row = await self.database.fetchrow(ONE, discrepancy_id)
         if row is None:
             raise ClaimNotFoundError
         return _claim(row)
@@ -186,8 +241,46 @@ class GatewayClaims:
         self, gateway: str, *, status: str | None = None, open_only: bool = False
     ) -> list[GatewayClaim]:
         """Return claims, the soonest due first."""
-        rows = await self._database.fetch(LISTED, gateway, status, open_only)
+        rows = await self.database.fetch(LISTED, gateway, status, open_only)
         return [_claim(row) for row in rows]
+
+
+class Refusals:
+    """Refusals that wait for a second person, as dual control has proposals."""
+
+    def __init__(self, note: str) -> None:
+        """Agree with this note."""
+        self._note = note
+
+    async def proposed(self, subject: UUID, *, within: Connection) -> Refusal | None:
+        """Return the refusal of a claim that waits."""
+        row = await within.fetchrow(PROPOSED, subject)
+        return None if row is None else Refusal(row["discrepancy_id"], row["refusal_account"])
+
+    async def decide(
+        self, proposal_id: UUID, *, approved: bool, by: Actor, within: Connection
+    ) -> bool:
+        """End the claim as refused, and post the loss; any other step takes a proposal back."""
+        assert approved, "a refusal is taken back by the claim's next step"
+        kind = await _kind_of(proposal_id, ends=True, within=within)
+        if not await within.fetch(AGREED, proposal_id, by.name, by.account, self._note):
+            return False
+        await within.execute(POST, proposal_id, risk_loss(kind), GATEWAY_CLAIMS)
+        return True
+
+
+async def _kind_of(discrepancy_id: UUID, *, ends: bool, within: Connection) -> str:
+    """Return what a claim is about.
+
+    Raises:
+        LineAwaitedError: it is to end, and its line would bring the same money once more.
+    """
+    subject = await within.fetchrow(SUBJECT, discrepancy_id)
+    assert subject is not None, "a claim is about a discrepancy"
+    if ends and subject["status"] != "resolved":
+        raise LineAwaitedError
+    kind: str = subject["kind"]
+    return kind
 
 
 async def brought_by_its_line(discrepancy_id: UUID, line: str, *, within: Connection) -> None:

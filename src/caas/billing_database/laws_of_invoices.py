@@ -63,7 +63,7 @@ INVOICES: Final[tuple[tuple[str, str, str], ...]] = (
              select month, count(*) as issued from invoices where kind = 'invoice'
               group by month) i on i.month = r.month
             where r.month is null or coalesce(i.issued, 0) <> r.invoices
-               or r.seen < r.invoices or r.charges > r.invoices
+               or r.finished_at is not null and r.seen < r.invoices or r.charges > r.invoices
            union all
            select i.id::text from invoices i left join billing_runs r on r.month = i.month
             where i.issued_at > db_now()

@@ -162,11 +162,15 @@ LEDGER: Final[tuple[tuple[str, str, str], ...]] = (
     ),
     (
         "entries_are_of_their_event",
-        "An entry is in its payment's currency, and of the moment of its event.",
+        "An entry is of the moment of its event, or in which its payment was taxed after all.",
         """select l.payment_id from ledger_entries l
              left join payments p on p.id = l.payment_id
              left join payment_events e on e.payment_id = l.payment_id and e.seq = l.seq
-            where p.currency is distinct from l.currency or e.at is distinct from l.at""",
+            where p.currency is distinct from l.currency
+               or e.at is distinct from l.at and not (
+                 'output_vat' in (l.debit, l.credit) and exists (
+                   select from payment_taxes t
+                    where t.payment_id = l.payment_id and t.recorded_at = l.at))""",
     ),
     (
         "decided_entries_follow_from_steps",

@@ -162,7 +162,10 @@ ROWS: Final[tuple[tuple[str, str, str], ...]] = (
              join payments p on p.id = t.payment_id and p.type <> 'subscription'
             where t.supplied_on not between
                   ((t.recorded_at - interval '1 minute') at time zone m.zone)::date
-                  and (t.recorded_at at time zone m.zone)::date""",
+                  and (t.recorded_at at time zone m.zone)::date
+              and not exists (select from payment_events e
+                where e.payment_id = p.id and e.event = 'Initiate settlement'
+                  and (e.at at time zone m.zone)::date = t.supplied_on)""",
     ),
     (
         "schedules_stand_together",

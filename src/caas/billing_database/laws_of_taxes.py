@@ -15,11 +15,13 @@ EARNED: Final = (
 TAXES: Final[tuple[tuple[str, str, str], ...]] = (
     (
         "what_is_earned_is_taxed",
-        "A captured payment fell under the rate of its goods, its market and its day of supply.",
+        "A captured payment fell under the rate of its goods, market and day, or waits for one.",
         """select p.id from payments p join tax_settings s on p.created_at >= s.since
              left join payment_taxes t on t.payment_id = p.id
              left join tax_rates r on r.id = t.rate
-            where p.captured_amount > 0 and (t.payment_id is null or t.gross <> p.amount
+            where p.captured_amount > 0 and (t.payment_id is null and not exists (
+                 select from documents_due d where d.payment_id = p.id and d.refund is null)
+               or t.gross <> p.amount
                or r.market <> t.market or not r.valid @> t.supplied_on or r.goods <>
                   case when p.type in ('reservation', 'final') then 'vehicle' else p.type end)""",
     ),

@@ -7,7 +7,7 @@ closes by releasing the work, and one behind which a deposit is held by deciding
 from typing import Final
 from uuid import UUID
 
-from caas.billing.issuing import BUYER_MISSING, NOT_ISSUED
+from caas.billing.issuing import BUYER_MISSING, NOT_ISSUED, UNTAXED
 from caas.billing_database import operations_counts
 from caas.billing_database.cases import DECIDED_OTHERWISE, DEPOSIT_HELD, Case
 from caas.billing_database.free_text import refuse_personal_data
@@ -26,7 +26,7 @@ from caas.ota_activation_engine import DRIFTS
 RESOLUTION_CHARS_MAX: Final = 1000
 STATUSES: Final = ("open", "resolved")
 KIND_CHARS_MAX: Final = 64
-HELD_BY: Final = frozenset({NOT_ISSUED, BUYER_MISSING})
+HELD_BY: Final = frozenset({NOT_ISSUED, BUYER_MISSING, UNTAXED})
 
 
 class WordsNeededError(RefusedError):

@@ -125,7 +125,7 @@ async def claim_step(channels: Channels, visit: Visit) -> Reply:
             raise NoResolutionChosenError
         await channels.rooms.reconciliation.bulk.claim_step(
             claim_of, cast("ClaimStatus", status), receipt=form.get("receipt", "").strip() or None,
-            note=form.get("note", ""), by=visit.by.name,
+            note=form.get("note", ""), by=visit.by.actor,
         )  # fmt: skip
 
     return await acted(channels, visit, CLAIMS, act)

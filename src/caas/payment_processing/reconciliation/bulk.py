@@ -10,7 +10,9 @@ from datetime import date
 from typing import Final, Literal
 from uuid import UUID
 
+from caas import dual_control
 from caas.billing_database.actors import Actor
+from caas.billing_database.connection import Connection
 from caas.billing_database.discrepancies import (
     Asked,
     Discrepancies,
@@ -21,7 +23,7 @@ from caas.billing_database.free_text import refuse_identifying
 from caas.billing_database.gateway_claims import GatewayClaim, GatewayClaims
 from caas.billing_database.identifiers import new_id
 from caas.dual_control import checked_note
-from caas.errors import ConflictError, RefusedError
+from caas.errors import RefusedError
 from caas.payment_processing.reconciliation.investigation import InBulk, Investigation
 from caas.payment_processing.reconciliation.refusals import ResolutionNotAllowedError
 from caas.rules.card_numbers import contains_card_number
@@ -44,15 +46,6 @@ class ReceiptRefusedError(RefusedError):
     """A claim that was sent has the provider's receipt: 1 to 200 characters, no card number."""
 
     code = "receipt_refused"
-
-
-class LossNeedsTwoError(ConflictError):
-    """A loss above the limit needs two people, and a claim's step is one person's.
-
-    Reopen the discrepancy, which ends the claim, and decide accept_loss.
-    """
-
-    code = "loss_needs_two"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,14 +155,18 @@ class Bulk:
         *,
         receipt: str | None,
         note: str,
-        by: str,
+        by: Actor,
     ) -> GatewayClaim:
         """Write down what became of a claim.
+
+        Refused above the limit of one person, it is a loss that two decide about: the first one who
+        says so proposes it, another account that says so agrees.
 
         Raises:
             ReceiptRefusedError: it was sent, accepted or paid, and has no receipt.
             ClaimNotFoundError, ClaimEndedError: there is none, or nothing changes any more.
-            LossNeedsTwoError: refused, it is a loss that one person may not accept.
+            SamePersonError, ApprovalNeedsAccountError, ApproverNotValidError: the refusal waits for
+                another person.
             LineAwaitedError: it ends with the line of its payment.
         """
         claim = await self._claims.get(discrepancy_id)
@@ -179,11 +176,24 @@ class Bulk:
         ):
             raise ReceiptRefusedError
         refuse_identifying(receipt)
+        text = checked_note(note)
         if status == "refused" and is_large(Money(claim.amount, claim.currency)):
-            raise LossNeedsTwoError
+            return await self._refused(claim, by=by, note=text)
         return await self._claims.step(
-            discrepancy_id, status, receipt=receipt, by=by, note=checked_note(note)
+            discrepancy_id, status, receipt=receipt, by=by.name, note=text
         )
+
+    async def _refused(self, claim: GatewayClaim, *, by: Actor, note: str) -> GatewayClaim:
+        if claim.refusal_by is None:
+            return await self._claims.propose_refusal(claim.discrepancy_id, by=by, note=note)
+
+        async def together(connection: Connection) -> None:
+            await dual_control.approve(
+                self._claims.refusals(note), claim.discrepancy_id, by=by, within=connection
+            )
+
+        await self._claims.database.in_transaction(together)
+        return await self._claims.get(claim.discrepancy_id)
 
     async def _met(self, rule: BulkRule) -> list[Discrepancy]:
         asked = Asked(kind=rule.kind, day=rule.day, unresolved=True)

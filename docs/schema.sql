@@ -123,7 +123,35 @@ begin
        where m.code = v_market) = 3 then
     return null;
   end if;
-  return v_country || ', postcode ' || v_postcode;
+  return v_country || ', postcode ' || v_postcode || coalesce(' (market ' || v_market || ')', '');
+end $$;
+
+CREATE FUNCTION caas.book_output_tax(p_payments uuid[], p_seqs integer[], p_at timestamp with time zone[]) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'caas', 'pg_temp'
+    AS $$
+declare
+  v_earned constant text[] := array['customer_deposits', 'vehicle_sales', 'service_revenue',
+                                    'subscription_revenue', 'reservation_held'];
+begin
+  insert into ledger_entries (payment_id, seq, debit, credit, amount, currency, at)
+  select b.payment_id, b.seq, case when b.owed > b.booked then b.account else 'output_vat' end,
+         case when b.owed > b.booked then 'output_vat' else b.account end,
+         abs(b.owed - b.booked), b.currency, b.at
+    from (
+      select x.payment_id, l.account, x.seq, x.at,
+             max(l.currency) as currency, coalesce(sum(l.amount) filter (where l.is_tax), 0) as booked,
+             tax_left(t.tax, greatest(coalesce(
+               -sum(l.amount) filter (where not l.is_tax), 0), 0)::bigint, t.gross) as owed
+        from unnest(p_payments, p_seqs, p_at) as x(payment_id, seq, at)
+        join payment_taxes t on t.payment_id = x.payment_id and t.tax > 0
+        cross join lateral (
+          select side.account, side.amount, e.currency, 'output_vat' in (e.debit, e.credit) as is_tax
+            from ledger_entries e cross join lateral (
+              values (e.debit, e.amount), (e.credit, -e.amount)) side(account, amount)
+           where e.payment_id = x.payment_id and side.account = any (v_earned)) l
+       group by x.payment_id, x.seq, x.at, l.account, t.tax, t.gross) b
+   where b.owed <> b.booked;
 end $$;
 
 CREATE FUNCTION caas.buyer_of(p_customer uuid) RETURNS jsonb
@@ -808,6 +836,7 @@ CREATE TABLE caas.billing_runs (
     started_at timestamp with time zone NOT NULL,
     finished_at timestamp with time zone,
     zone text,
+    begun_again integer DEFAULT 0 NOT NULL,
     CONSTRAINT billing_runs_check CHECK (((finished_at IS NULL) OR (invoiced_at IS NOT NULL))),
     CONSTRAINT billing_runs_month_check CHECK ((month ~ '^[0-9]{4}-(0[1-9]|1[0-2])$'::text))
 );
@@ -1828,7 +1857,7 @@ CREATE FUNCTION caas.moving_checksum(r caas.billing_details) RETURNS bigint
 
 CREATE FUNCTION caas.moving_checksum(r caas.billing_runs) RETURNS bigint
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    AS $$select hash_record_extended(row(r.charged_number, r.charged_series, r.charges, r.finished_at, r.invoiced_at, r.invoices, r.seen, r.seen_through, r.subscriptions, r.zone), 0)::bigint$$;
+    AS $$select hash_record_extended(row(r.begun_again, r.charged_number, r.charged_series, r.charges, r.finished_at, r.invoiced_at, r.invoices, r.seen, r.seen_through, r.subscriptions, r.zone), 0)::bigint$$;
 
 CREATE FUNCTION caas.moving_checksum(r caas.cases) RETURNS bigint
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -1977,6 +2006,18 @@ CREATE FUNCTION caas.note_missing_documents(p_payment uuid DEFAULT NULL::uuid) R
      order by f.updated_at, f.id returning 1
   )
   select (select count(*) from paid) + (select count(*) from refunded)
+$$;
+
+CREATE FUNCTION caas.note_untaxed(p_payments uuid[]) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'caas', 'pg_temp'
+    AS $$
+  insert into documents_due (payment_id, at)
+  select p.id, db_now() from payments p join tax_settings s on p.created_at >= s.since
+   where p.id = any (p_payments)
+     and not exists (select from payment_taxes t where t.payment_id = p.id)
+     and not exists (select from documents_due d where d.payment_id = p.id)
+   order by p.id
 $$;
 
 CREATE FUNCTION caas.obstacle_to_refund(p_payment uuid) RETURNS text
@@ -2662,13 +2703,13 @@ CREATE FUNCTION caas.sum_billing_runs() RETURNS trigger
 declare v_rows bigint := 0; v_fixed numeric := 0; v_moving numeric := 0;
 begin
   if tg_op <> 'DELETE' then
-    select count(*), coalesce(sum(hash_record_extended(row(r.first_number, r.month, r.series, r.started_at), 0)), 0), coalesce(sum(hash_record_extended(row(r.charged_number, r.charged_series, r.charges, r.finished_at, r.invoiced_at, r.invoices, r.seen, r.seen_through, r.subscriptions, r.zone), 0)), 0)
+    select count(*), coalesce(sum(hash_record_extended(row(r.first_number, r.month, r.series, r.started_at), 0)), 0), coalesce(sum(hash_record_extended(row(r.begun_again, r.charged_number, r.charged_series, r.charges, r.finished_at, r.invoiced_at, r.invoices, r.seen, r.seen_through, r.subscriptions, r.zone), 0)), 0)
       into v_rows, v_fixed, v_moving from new_rows r;
   end if;
   if tg_op = 'UPDATE' then
-    select 0, 0, v_moving - coalesce(sum(hash_record_extended(row(r.charged_number, r.charged_series, r.charges, r.finished_at, r.invoiced_at, r.invoices, r.seen, r.seen_through, r.subscriptions, r.zone), 0)), 0) into v_rows, v_fixed, v_moving from old_rows r;
+    select 0, 0, v_moving - coalesce(sum(hash_record_extended(row(r.begun_again, r.charged_number, r.charged_series, r.charges, r.finished_at, r.invoiced_at, r.invoices, r.seen, r.seen_through, r.subscriptions, r.zone), 0)), 0) into v_rows, v_fixed, v_moving from old_rows r;
   elsif tg_op = 'DELETE' then
-    select -count(*), -coalesce(sum(hash_record_extended(row(r.first_number, r.month, r.series, r.started_at), 0)), 0), -coalesce(sum(hash_record_extended(row(r.charged_number, r.charged_series, r.charges, r.finished_at, r.invoiced_at, r.invoices, r.seen, r.seen_through, r.subscriptions, r.zone), 0)), 0)
+    select -count(*), -coalesce(sum(hash_record_extended(row(r.first_number, r.month, r.series, r.started_at), 0)), 0), -coalesce(sum(hash_record_extended(row(r.begun_again, r.charged_number, r.charged_series, r.charges, r.finished_at, r.invoiced_at, r.invoices, r.seen, r.seen_through, r.subscriptions, r.zone), 0)), 0)
       into v_rows, v_fixed, v_moving from old_rows r;
   end if;
   if (v_rows, v_moving) <> (0, 0) then
@@ -3255,6 +3296,31 @@ begin
   return null;
 end $$;
 
+CREATE FUNCTION caas.tax_captured_payment(p_payment uuid) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'caas', 'pg_temp'
+    AS $$
+declare v_seq integer; v_at constant timestamptz := db_now();
+begin
+  insert into payment_taxes
+  select p.id, t.market, t.rate, t.supplied_on, t.gross, t.tax, t.advance, v_at
+    from payments p join tax_settings s on p.created_at >= s.since
+    join payment_events e on e.payment_id = p.id and e.event = 'Initiate settlement'
+    cross join lateral tax_of_payment(p.id, e.at) t
+   where p.id = p_payment and p.captured_amount > 0
+   order by e.seq limit 1
+  on conflict do nothing;
+  if not found then
+    return exists (select from payment_taxes t where t.payment_id = p_payment);
+  end if;
+  select max(e.seq) into v_seq from ledger_entries e where e.payment_id = p_payment;
+  perform book_output_tax(array[p_payment], array[v_seq], array[v_at]);
+  update documents_due d set held = false
+   where d.payment_id = p_payment and d.held and d.case_kind = 'payment_without_tax_rate';
+  perform note_missing_documents(p_payment);
+  return true;
+end $$;
+
 CREATE FUNCTION caas.tax_in(p_gross bigint, p_basis_points integer) RETURNS bigint
     LANGUAGE sql IMMUTABLE
     AS $$
@@ -3300,40 +3366,32 @@ CREATE FUNCTION caas.tax_what_is_earned() RETURNS trigger
 declare
   v_earned constant text[] := array['customer_deposits', 'vehicle_sales', 'service_revenue',
                                     'subscription_revenue', 'reservation_held'];
+  v_payments uuid[]; v_seqs integer[]; v_at timestamptz[]; v_credited uuid[]; v_taxed bigint;
 begin
-  if not exists (select from new_rows n where 'output_vat' not in (n.debit, n.credit)
-                   and (n.debit = any (v_earned) or n.credit = any (v_earned))) then
+  select array_agg(x.payment_id), array_agg(x.seq), array_agg(x.at),
+         array_agg(x.payment_id) filter (where x.is_credited)
+    into v_payments, v_seqs, v_at, v_credited
+    from (select n.payment_id, max(n.seq) as seq, max(n.at) as at,
+                 bool_or(n.credit = any (v_earned)) as is_credited from new_rows n
+           where 'output_vat' not in (n.debit, n.credit)
+             and (n.debit = any (v_earned) or n.credit = any (v_earned))
+           group by n.payment_id) x;
+  if v_payments is null then
     return null;
   end if;
-  insert into payment_taxes
-  select p.id, t.market, t.rate, t.supplied_on, t.gross, t.tax, t.advance, db_now()
-    from (select distinct n.payment_id from new_rows n where n.credit = any (v_earned)
-             and 'output_vat' not in (n.debit, n.credit)) e
-    join payments p on p.id = e.payment_id
-    join tax_settings s on p.created_at >= s.since
-    cross join lateral tax_of_payment(p.id) t
-  on conflict do nothing;
-  insert into ledger_entries (payment_id, seq, debit, credit, amount, currency, at)
-  select b.payment_id, b.seq, case when b.owed > b.booked then b.account else 'output_vat' end,
-         case when b.owed > b.booked then 'output_vat' else b.account end,
-         abs(b.owed - b.booked), b.currency, b.at
-    from (
-      select x.payment_id, l.account, max(x.seq) as seq, max(x.at) as at,
-             max(l.currency) as currency, coalesce(sum(l.amount) filter (where l.is_tax), 0) as booked,
-             tax_left(t.tax, greatest(coalesce(
-               -sum(l.amount) filter (where not l.is_tax), 0), 0)::bigint, t.gross) as owed
-        from (select n.payment_id, max(n.seq) as seq, max(n.at) as at from new_rows n
-               where 'output_vat' not in (n.debit, n.credit)
-                 and (n.debit = any (v_earned) or n.credit = any (v_earned))
-               group by n.payment_id) x
-        join payment_taxes t on t.payment_id = x.payment_id and t.tax > 0
-        cross join lateral (
-          select side.account, side.amount, e.currency, 'output_vat' in (e.debit, e.credit) as is_tax
-            from ledger_entries e cross join lateral (
-              values (e.debit, e.amount), (e.credit, -e.amount)) side(account, amount)
-           where e.payment_id = x.payment_id and side.account = any (v_earned)) l
-       group by x.payment_id, l.account, t.tax, t.gross) b
-   where b.owed <> b.booked;
+  if v_credited is not null then
+    insert into payment_taxes
+    select p.id, t.market, t.rate, t.supplied_on, t.gross, t.tax, t.advance, db_now()
+      from payments p join tax_settings s on p.created_at >= s.since
+      cross join lateral tax_of_payment(p.id) t
+     where p.id = any (v_credited)
+    on conflict do nothing;
+    get diagnostics v_taxed = row_count;
+    if v_taxed < cardinality(v_credited) then
+      perform note_untaxed(v_credited);
+    end if;
+  end if;
+  perform book_output_tax(v_payments, v_seqs, v_at);
   return null;
 end $$;
 
@@ -3872,11 +3930,18 @@ CREATE TABLE caas.gateway_claims (
     due_on date NOT NULL,
     filed_at timestamp with time zone NOT NULL,
     updated_at timestamp with time zone NOT NULL,
+    needs_second boolean DEFAULT false NOT NULL,
+    refusal_by text,
+    refusal_account uuid,
+    refused_account uuid,
     CONSTRAINT gateway_claims_amount_check CHECK ((amount >= 0)),
     CONSTRAINT gateway_claims_check CHECK (((status <> ALL (ARRAY['sent'::text, 'accepted'::text, 'paid'::text])) OR (receipt IS NOT NULL))),
     CONSTRAINT gateway_claims_receipt_check CHECK (((length(receipt) >= 1) AND (length(receipt) <= 200))),
     CONSTRAINT gateway_claims_status_check CHECK ((status = ANY (ARRAY['filed'::text, 'sent'::text, 'accepted'::text, 'paid'::text, 'refused'::text]))),
-    CONSTRAINT gateway_claims_version_check CHECK ((version > 0))
+    CONSTRAINT gateway_claims_version_check CHECK ((version > 0)),
+    CONSTRAINT is_proposed_by_somebody CHECK ((needs_second = (refusal_by IS NOT NULL))),
+    CONSTRAINT proposer_has_proposed CHECK (((refusal_account IS NULL) OR (refusal_by IS NOT NULL))),
+    CONSTRAINT second_ends_it CHECK (((refused_account IS NULL) OR (status = 'refused'::text)))
 );
 
 CREATE TABLE caas.gateway_of_the_books (
@@ -5607,7 +5672,7 @@ CREATE TRIGGER is_encrypted BEFORE INSERT ON caas.event_subscriptions FOR EACH R
 
 ALTER TABLE caas.event_subscriptions ENABLE ALWAYS TRIGGER is_encrypted;
 
-CREATE TRIGGER is_finished_once BEFORE UPDATE ON caas.billing_runs FOR EACH ROW WHEN (((old.finished_at IS NOT NULL) OR ((((old.month IS DISTINCT FROM new.month) OR (old.series IS DISTINCT FROM new.series)) OR (old.first_number IS DISTINCT FROM new.first_number)) OR (old.started_at IS DISTINCT FROM new.started_at)) OR ((old.invoiced_at IS NOT NULL) AND (new.invoiced_at IS DISTINCT FROM old.invoiced_at)) OR (new.seen < old.seen) OR (new.invoices < old.invoices) OR (new.charges < old.charges))) EXECUTE FUNCTION caas.refuse_other_run();
+CREATE TRIGGER is_finished_once BEFORE UPDATE ON caas.billing_runs FOR EACH ROW WHEN (((NOT ((old.finished_at IS NOT NULL) AND (new.finished_at IS NULL) AND (new.invoiced_at IS NULL) AND (new.seen = 0) AND (new.begun_again = (old.begun_again + 1)) AND (NOT ((((((((new.month IS DISTINCT FROM old.month) OR (new.series IS DISTINCT FROM old.series)) OR (new.first_number IS DISTINCT FROM old.first_number)) OR (new.started_at IS DISTINCT FROM old.started_at)) OR (new.invoices IS DISTINCT FROM old.invoices)) OR (new.charges IS DISTINCT FROM old.charges)) OR (new.charged_series IS DISTINCT FROM old.charged_series)) OR (new.charged_number IS DISTINCT FROM old.charged_number))))) AND ((old.finished_at IS NOT NULL) OR (new.begun_again <> old.begun_again) OR ((((old.month IS DISTINCT FROM new.month) OR (old.series IS DISTINCT FROM new.series)) OR (old.first_number IS DISTINCT FROM new.first_number)) OR (old.started_at IS DISTINCT FROM new.started_at)) OR ((old.invoiced_at IS NOT NULL) AND (new.invoiced_at IS DISTINCT FROM old.invoiced_at)) OR (new.seen < old.seen) OR (new.invoices < old.invoices) OR (new.charges < old.charges)))) EXECUTE FUNCTION caas.refuse_other_run();
 
 ALTER TABLE caas.billing_runs ENABLE ALWAYS TRIGGER is_finished_once;
 
@@ -6019,6 +6084,10 @@ CREATE TRIGGER two_people_decide BEFORE INSERT OR UPDATE ON caas.discrepancy_res
 
 ALTER TABLE caas.discrepancy_resolutions ENABLE ALWAYS TRIGGER two_people_decide;
 
+CREATE TRIGGER two_people_decide BEFORE UPDATE ON caas.gateway_claims FOR EACH ROW WHEN (((new.status = 'refused'::text) AND (old.status <> 'refused'::text) AND new.needs_second)) EXECUTE FUNCTION caas.refuse_one_person('refusal_account', 'refused_account');
+
+ALTER TABLE caas.gateway_claims ENABLE ALWAYS TRIGGER two_people_decide;
+
 CREATE TRIGGER two_people_decide BEFORE INSERT OR UPDATE ON caas.outcome_decisions FOR EACH ROW WHEN ((new.state = 'agreed'::text)) EXECUTE FUNCTION caas.refuse_one_person('proposed_account', 'decided_account');
 
 ALTER TABLE caas.outcome_decisions ENABLE ALWAYS TRIGGER two_people_decide;
@@ -6127,6 +6196,12 @@ ALTER TABLE ONLY caas.gateway_claim_events
 
 ALTER TABLE ONLY caas.gateway_claims
     ADD CONSTRAINT gateway_claims_discrepancy_id_fkey FOREIGN KEY (discrepancy_id) REFERENCES caas.discrepancies(id);
+
+ALTER TABLE ONLY caas.gateway_claims
+    ADD CONSTRAINT gateway_claims_refusal_account_fkey FOREIGN KEY (refusal_account) REFERENCES caas.accounts(id);
+
+ALTER TABLE ONLY caas.gateway_claims
+    ADD CONSTRAINT gateway_claims_refused_account_fkey FOREIGN KEY (refused_account) REFERENCES caas.accounts(id);
 
 ALTER TABLE ONLY caas.identified_lines
     ADD CONSTRAINT identified_lines_report_id_line_no_fkey FOREIGN KEY (report_id, line_no) REFERENCES caas.settlement_lines(report_id, line_no);
@@ -6237,6 +6312,8 @@ GRANT ALL ON FUNCTION caas.accept_payments(p_payments jsonb) TO caas_app;
 GRANT ALL ON FUNCTION caas.add_service_order(p_id uuid, p_customer uuid, p_vin text, p_service text, p_duration_days integer, p_amount bigint, p_currency text, p_lapses_after double precision, p_request_key bytea, p_by_fleet boolean) TO caas_app;
 
 GRANT ALL ON FUNCTION caas.address_without_tax_table(p_customer uuid) TO caas_app;
+
+GRANT ALL ON FUNCTION caas.book_output_tax(p_payments uuid[], p_seqs integer[], p_at timestamp with time zone[]) TO caas_app;
 
 GRANT ALL ON FUNCTION caas.buyer_of(p_customer uuid) TO caas_app;
 
@@ -6522,6 +6599,8 @@ GRANT ALL ON FUNCTION caas.note_documents_due() TO caas_app;
 
 GRANT ALL ON FUNCTION caas.note_missing_documents(p_payment uuid) TO caas_app;
 
+GRANT ALL ON FUNCTION caas.note_untaxed(p_payments uuid[]) TO caas_app;
+
 GRANT ALL ON FUNCTION caas.obstacle_to_refund(p_payment uuid) TO caas_app;
 
 GRANT ALL ON FUNCTION caas.order_terms(o caas.orders) TO caas_app;
@@ -6677,6 +6756,8 @@ GRANT ALL ON FUNCTION caas.sum_vehicle_assignments() TO caas_app;
 GRANT ALL ON FUNCTION caas.sum_vehicle_models() TO caas_app;
 
 GRANT ALL ON FUNCTION caas.sum_vehicles() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.tax_captured_payment(p_payment uuid) TO caas_app;
 
 GRANT ALL ON FUNCTION caas.tax_in(p_gross bigint, p_basis_points integer) TO caas_app;
 

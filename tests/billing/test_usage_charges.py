@@ -120,6 +120,7 @@ async def test_the_statement_says_what_the_rules_say(
     chance = random.Random(key)
     pasts = [some_past(chance, month, zone) for _ in range(300)]
     await put(house.database, pasts)
+    await house.database.fetch(EVERYBODY_AT_HOME)
     await set_clock(house.database, month.interval(zone).end + timedelta(days=4))
 
     await billing_in(house, zone).run_month(month)
@@ -133,6 +134,13 @@ async def test_the_statement_says_what_the_rules_say(
         i: as_rules_say(charges) for i, charges in said.items() if charges.lines
     }
     assert 100 < len(issued) < 300
+
+
+EVERYBODY_AT_HOME = """
+insert into billing_details (customer, name, street, postcode, city, country, tax_id, updated_at)
+select id, name, 'Calle Mayor 1', '28013', 'Madrid', 'ES', '12345678Z', db_now() from customers
+"""
+"""Large months name their buyers."""
 
 
 async def invoice_after(database: Database, house: SubscriptionHouse, past: Past) -> Invoice:

@@ -7,7 +7,6 @@ platform issues it, under the letterhead of its settings.
 import typer
 
 from caas import local_machine, process_environment
-from caas.billing.issuing import UNTAXED
 from caas.billing_database import connection
 from caas.billing_database.documents import DocumentRows
 from caas.commands import INTERRUPTED, run_command
@@ -32,7 +31,7 @@ def issue_missing() -> None:
             database = await connection.connect(dsn)
             try:
                 rows = DocumentRows(database)
-                await rows.tax_held(UNTAXED)
+                await rows.tax_held()
                 noted = await rows.note_missing()
             finally:
                 await database.close()

@@ -8,12 +8,12 @@ import pytest
 
 from caas.billing.buyers import checked_details
 from caas.billing.invoice_document import document_of
-from caas.billing.issuing import BUYER_MISSING, NOT_ISSUED, UNTAXED, DocumentHeldError, Issuing
+from caas.billing.issuing import BUYER_MISSING, NOT_ISSUED, DocumentHeldError, Issuing
 from caas.billing_database import self_check
 from caas.billing_database.billing_details import BillingDetailsRequiredError, BillingDetailsRows
 from caas.billing_database.connection import Database
 from caas.billing_database.customers import NoTaxTableError
-from caas.billing_database.documents import DocumentRows
+from caas.billing_database.documents import UNTAXED, DocumentRows
 from caas.billing_database.invoices import Invoice, InvoiceRows
 from caas.billing_database.laws import LAWS
 from caas.billing_database.orders import Order

@@ -18,7 +18,7 @@ from caas.billing.letterhead import Letterhead
 from caas.billing_database.billing_runs import CANNOT_BE_WRITTEN
 from caas.billing_database.books import Books
 from caas.billing_database.connection import Connection, Row
-from caas.billing_database.documents import DocumentRows, NewDocument
+from caas.billing_database.documents import UNTAXED, DocumentRows, NewDocument
 from caas.billing_database.due_work import DueWork
 from caas.billing_database.identifiers import derived_id
 from caas.billing_database.invoices import InvoiceRows
@@ -31,7 +31,6 @@ from caas.rules.payment_types import PaymentType
 ISSUE_DOCUMENTS: Final = "issue_documents"
 FORGET_BUYERS: Final = "forget_buyers"
 NOT_ISSUED: Final = "document_not_issued"
-UNTAXED: Final = "payment_without_tax_rate"
 BUYER_MISSING: Final = "buyer_details_missing"
 ISSUED: Final = "The document was issued."
 ISSUER: Final = "issuing"
@@ -140,7 +139,7 @@ class Issuing:
         """Issue the documents of payments; return those that stay due, or are held."""
         lacking = []
         now = await self._invoices.now(within=within)
-        untaxed = await self._rows.hold_untaxed(paid, UNTAXED, within=within)
+        untaxed = await self._rows.hold_untaxed(paid, within=within)
         for payment_id in untaxed:
             await self._ask_for_rate(payment_id, within)
         paid = [payment_id for payment_id in paid if payment_id not in untaxed]

@@ -16,6 +16,7 @@ import msgspec
 from caas.billing_database.connection import Connection, Database, Row
 from caas.billing_database.invoices import full_number
 
+UNTAXED: Final = "payment_without_tax_rate"
 DUE: Final = """
 select id, payment_id, refund, case_kind from documents_due where not held
  order by id limit $1 for update skip locked
@@ -187,16 +188,14 @@ class DocumentRows:
         await within.execute(LOCK_BUYERS, list(payments))
         return list(await within.fetch(HOLD, list(payments), kind))
 
-    async def hold_untaxed(
-        self, payments: Sequence[UUID], kind: str, *, within: Connection
-    ) -> set[UUID]:
+    async def hold_untaxed(self, payments: Sequence[UUID], *, within: Connection) -> set[UUID]:
         """Hold the documents of payments that were captured where we had no tax rate."""
-        rows = await within.fetch(HOLD_UNTAXED, list(payments), kind)
+        rows = await within.fetch(HOLD_UNTAXED, list(payments), UNTAXED)
         return {row["payment_id"] for row in rows}
 
-    async def tax_held(self, kind: str) -> None:
-        """Tax what was captured without a rate and is held behind cases of this kind, if it can."""
-        await self._database.fetch(TAX_HELD, kind)
+    async def tax_held(self) -> None:
+        """Tax what was captured where there was no rate and is held for it, if there is one now."""
+        await self._database.fetch(TAX_HELD, UNTAXED)
 
     async def hold_behind(self, due: Sequence[Row], *, within: Connection) -> list[Row]:
         """Hold the credit notes of payments whose own document is held."""

@@ -7,9 +7,10 @@ closes by releasing the work, and one behind which a deposit is held by deciding
 from typing import Final
 from uuid import UUID
 
-from caas.billing.issuing import BUYER_MISSING, NOT_ISSUED, UNTAXED
+from caas.billing.issuing import BUYER_MISSING, NOT_ISSUED
 from caas.billing_database import operations_counts
 from caas.billing_database.cases import DECIDED_OTHERWISE, DEPOSIT_HELD, Case
+from caas.billing_database.documents import UNTAXED
 from caas.billing_database.free_text import refuse_personal_data
 from caas.channels.acting import acted, told
 from caas.channels.forms import filled

@@ -12,13 +12,19 @@ from caas.billing_database import connection, self_check
 from caas.billing_database.connection import Database
 from caas.billing_database.embedded_postgresql import EmbeddedPostgresql
 from caas.garbage import set_aside_what_stays
-from tests.databases import SERVER_SETTINGS, folder_for_servers, fresh_database, make_template
+from tests.databases import SERVER_SETTINGS, folder_in_memory, fresh_database, make_template
 from tests.long_first import is_long, long_first
 
 
 def pytest_configure() -> None:
-    """Let the programs under test hear Ctrl-C, even where a shell started us in the background."""
+    """Let the programs under test hear Ctrl-C, even where a shell started us in the background.
+
+    Clones and databases of tests are kept in memory, where there is room: disks of build machines
+    are slow when four write at once.
+    """
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    if in_memory := folder_in_memory():
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(in_memory))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -37,7 +43,7 @@ def pytest_collection_finish() -> None:
 async def server_dsn() -> AsyncIterator[str]:
     """Start the embedded PostgreSQL for the session and make the template every test copies."""
     with tempfile.TemporaryDirectory(
-        prefix="caas-test-", dir=folder_for_servers(), ignore_cleanup_errors=True
+        prefix="caas-test-", dir=folder_in_memory(), ignore_cleanup_errors=True
     ) as folder:
         server = EmbeddedPostgresql(settings=SERVER_SETTINGS)
         dsn = await server.start(Path(folder))

@@ -26,12 +26,14 @@ TEMPLATE: Final = "caas_template"
 _numbers = itertools.count(1)
 
 
-def folder_for_servers() -> Path | None:
-    """Say where a session's server should keep its files; None for the system's own place."""
+def folder_in_memory() -> Path | None:
+    """Say where a session should keep its files; None for the system's own place."""
     try:
-        return IN_MEMORY if shutil.disk_usage(IN_MEMORY).free >= ROOM_IN_MEMORY else None
+        has_room = shutil.disk_usage(IN_MEMORY).free >= ROOM_IN_MEMORY
+        runs_programs = not os.statvfs(IN_MEMORY).f_flag & os.ST_NOEXEC
     except OSError:
         return None
+    return IN_MEMORY if has_room and runs_programs else None
 
 
 def named(dsn: str, database: str) -> str:

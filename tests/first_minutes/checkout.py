@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -123,7 +124,7 @@ def cloned(folder: Path) -> Checkout:
     """Clone the checkout under test, with what is not committed, and link its packages."""
     clone, home = folder / "clone", folder / "home"
     home.mkdir(parents=True)
-    git("clone", "--quiet", "--no-hardlinks", str(ROOT), str(clone))
+    git("clone", "--quiet", "--shared", str(ROOT), str(clone))
     changed = git("-C", str(ROOT), "ls-files", "-z", "--modified", "--others", "--exclude-standard")
     for name in filter(None, changed.split("\0")):
         source, target = ROOT / name, clone / name
@@ -134,7 +135,19 @@ def cloned(folder: Path) -> Checkout:
         else:
             target.unlink(missing_ok=True)
     link_packages(clone)
+    bring_compiled(clone)
     return Checkout(clone, home)
+
+
+def bring_compiled(clone: Path) -> None:
+    """Bring what Python compiled of the same sources, which it knows by their size and time."""
+    for compiled in (ROOT / "src").rglob("__pycache__/*.pyc"):
+        source = compiled.parent.parent / f"{compiled.name.partition('.')[0]}.py"
+        if source.exists():
+            target = clone / compiled.relative_to(ROOT)
+            target.parent.mkdir(exist_ok=True)
+            shutil.copyfile(compiled, target)
+            shutil.copystat(source, clone / source.relative_to(ROOT))
 
 
 def git(*words: str) -> str:

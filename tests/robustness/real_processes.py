@@ -31,7 +31,7 @@ from caas_simulators.partner_world import PartnerSettings
 from caas_simulators.vehicle_fleet import Fleet
 from caas_simulators.webhook_sender import Target
 from tests.cars import COMMAND_KEY, KNOWN_TO_VEHICLES
-from tests.databases import as_service
+from tests.databases import SERVER_SETTINGS, as_service
 from tests.mqtt_broker import PROGRAMS
 from tests.ports import free_port
 from tests.ways_in import SETTINGS as WAYS_IN
@@ -59,7 +59,7 @@ class PostgresqlServer:
 
     async def start(self) -> str:
         """Start it and return its DSN."""
-        self._in_use = EmbeddedPostgresql(settings={"max_connections": "100"})
+        self._in_use = EmbeddedPostgresql(settings=SERVER_SETTINGS)
         return await self._in_use.start(self._folder)
 
     async def kill(self) -> None:

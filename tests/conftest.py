@@ -13,7 +13,7 @@ from caas.billing_database.connection import Database
 from caas.billing_database.embedded_postgresql import EmbeddedPostgresql
 from caas.garbage import set_aside_what_stays
 from tests.databases import SERVER_SETTINGS, folder_in_memory, fresh_database, make_template
-from tests.long_first import is_long, long_first
+from tests.long_first import long_first, rank
 
 
 def pytest_configure() -> None:
@@ -31,7 +31,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes long where several workers share the tests."""
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     if workers > 1:
-        items[:] = long_first(items, workers=workers, takes_long=lambda it: is_long(it.nodeid))
+        items[:] = long_first(items, workers=workers, rank_of=lambda item: rank(item.nodeid))
 
 
 def pytest_collection_finish() -> None:

@@ -8,27 +8,33 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import TypeVar
 
-LONG = (
-    "tests/bench/", "tests/demo/", "tests/first_minutes/test_fresh_clone.py",
+LONGEST_FIRST = (
+    "tests/robustness/test_killed_processes.py",
     "tests/first_minutes/test_from_reservation_to_invoice.py",
-    "tests/first_minutes/test_what_dies.py", "tests/protections/", "tests/robustness/",
-    "tests/simulation/", "tests/start_up/test_up.py", "tests/strangers/",
+    "tests/documents/", "tests/strangers/", "tests/simulation/", "tests/demo/",
+    "tests/first_minutes/test_fresh_clone.py", "tests/first_minutes/test_what_dies.py",
+    "tests/start_up/test_up.py", "tests/bench/", "tests/robustness/", "tests/protections/",
+    "tests/reconciliation/test_command_line.py", "tests/start_up/",
+    "tests/channels/test_intranet.py",
 )  # fmt: skip
+SHORT = len(LONGEST_FIRST)
 
 Item = TypeVar("Item")
 
 
-def is_long(test: str) -> bool:
-    """Say whether a test, named as pytest names it, is of a kind that takes long."""
-    return test.startswith(LONG)
+def rank(test: str) -> int:
+    """Return how early a test, named as pytest names it, begins; `SHORT` for most."""
+    places = (number for number, place in enumerate(LONGEST_FIRST) if test.startswith(place))
+    return next(places, SHORT)
 
 
 def long_first(
-    items: Sequence[Item], *, workers: int, takes_long: Callable[[Item], bool]
+    items: Sequence[Item], *, workers: int, rank_of: Callable[[Item], int]
 ) -> list[Item]:
     """Return the items so that each of the workers' even parts begins with its long ones."""
-    long = [item for item in items if takes_long(item)]
-    short = iter([item for item in items if not takes_long(item)])
+    ranked = sorted(items, key=rank_of)
+    long = [item for item in ranked if rank_of(item) < SHORT]
+    short = iter(ranked[len(long) :])
     ordered: list[Item] = []
     for part in range(workers):
         size = (len(items) - len(ordered)) // (workers - part)

@@ -38,6 +38,7 @@ with texts as (
     join pg_type t on t.oid = a.atttypid left join pg_type e on e.oid = t.typelem
    where n.nspname = 'caas' and c.relkind = 'r'
      and ('S' in (t.typcategory, e.typcategory) or t.typname in ('json', 'jsonb'))
+     and (pg_relation_size(c.oid) > 0 or not has_table_privilege(c.oid, 'select'))
    group by c.oid, c.relname)
 select of_table, format('select %s, concat_ws($1, %s) from caas.%I', coalesce(
     (select string_agg(format('%I::text', k.attname), $s$ || '/' || $s$ order by k.attnum)
@@ -45,7 +46,7 @@ select of_table, format('select %s, concat_ws($1, %s) from caas.%I', coalesce(
       where i.indrelid = oid and i.indisprimary), 'ctid::text'), columns, of_table) as query
   from texts order by of_table
 """
-"""For every table there is, a query of all its texts, so that a new column needs no mention."""
+"""For every table with rows, a query of all its texts, so that a new column needs no mention."""
 
 APART: Final = " § "
 """What stands between two columns, so that the digits of both are not read as one number."""

@@ -421,7 +421,7 @@ def test_a_mapping_that_cannot_be_meant_is_refused(wrong: dict[str, object], sen
 
 
 def test_every_mapping_that_comes_along_is_one() -> None:
-    assert sorted(shipped()) == ["mollie", "paypal", "redsys"]
+    assert sorted(shipped()) == ["mollie", "paypal", "redsys", "worldline"]
 
 
 async def test_a_fee_is_agreed_with_the_provider_whose_report_it_is(

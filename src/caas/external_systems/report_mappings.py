@@ -1,7 +1,7 @@
 """Formats of report files as data: which column of a provider's file is which of ours.
 
 A mapping says where the canonical columns are, how the provider writes amounts and times, and which
-of its words is which type of line. Redsys, PayPal and Mollie come with one; finance
+of its words is which type of line. Redsys, PayPal, Mollie and Worldline come with one; finance
 keeps others, or its own of the same name, in the Billing Database.
 
 Rules a change must keep: a mapping is data and never SQL, every name and literal of it is quoted;
@@ -20,7 +20,7 @@ from caas.errors import RefusedError
 from caas.external_systems.report_text import quoted
 from caas.rules.money import EXPONENTS
 
-SHIPPED: Final = ("redsys", "paypal", "mollie")
+SHIPPED: Final = ("redsys", "paypal", "mollie", "worldline")
 ENTRIES_MAX: Final = 100
 LINE_TYPES: Final = (
     "settlement", "refund", "refund_reversal", "chargeback", "chargeback_reversal", "fee",

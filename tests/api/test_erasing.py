@@ -20,12 +20,15 @@ from caas.external_systems.local_outbox import LocalOutbox
 from caas.rules.order_states import OrderState
 from caas.rules.payment_states import PaymentState
 from tests.api.conftest import Doors, Reply, standing_open
-from tests.api.test_orders import EUR_500, until
+from tests.api.test_orders import until
 from tests.api.test_payments import count
 from tests.api.test_services import TRAFFIC, until_active
 from tests.api.test_webhooks import settled, tells
 from tests.buyers import gives_details
 from tests.house import VIN, standing
+
+EUR_400 = {"amount": 40_000, "currency": "EUR"}
+"""A deposit whose invoice need not name its buyer."""
 
 NAME: Final = "Zenobiaquintanilla"
 EMAIL: Final = "zq.unica@correo.example"
@@ -73,7 +76,7 @@ class Zenobia:
     async def orders(self, method: str | None = "pm_ok", vin: str = VIN) -> Reply:
         """Let her order a vehicle."""
         paid = {} if method is None else {"payment_method": method}
-        body = {"customer": self.id, "vin": vin, "dealership": "Madrid", "deposit": EUR_500}
+        body = {"customer": self.id, "vin": vin, "dealership": "Madrid", "deposit": EUR_400}
         return await self.doors.post("/v1/orders", {**body, **paid})
 
     async def buys_seats(self, method: str | None = "pm_ok") -> Reply:
@@ -289,7 +292,7 @@ async def test_nobody_sells_anything_to_who_was_erased(zenobia: Zenobia) -> None
     assert (await zenobia.erased()).status == 200
 
     for path, subject, amount in (
-        ("/v1/payments/reservation", unpaid, 50_000), ("/v1/payments/service", seats, 1299),
+        ("/v1/payments/reservation", unpaid, 40_000), ("/v1/payments/service", seats, 1299),
     ):  # fmt: skip
         body = {"subject": subject, "customer": zenobia.id, "amount": amount, "currency": "EUR",
                 "payment_method": "pm_ok"}  # fmt: skip
@@ -319,7 +322,7 @@ async def test_text_that_says_who_a_customer_is_comes_into_no_book(
     path = f"/v1/payments/{payment}"
     settlement = {"settlement_id": text, "settled": True, "settled_amount": 1299,
                   "currency": "EUR"}  # fmt: skip
-    order = {"customer": zenobia.id, "vin": OTHER_CAR, "deposit": EUR_500}
+    order = {"customer": zenobia.id, "vin": OTHER_CAR, "deposit": EUR_400}
     refused = {
         "void": await zenobia.doors.post(f"{path}/void", {"reason": f"for {text}, please"}),
         "refund": await zenobia.doors.post(
@@ -406,7 +409,7 @@ async def _plant_everywhere(zenobia: Zenobia) -> None:
     now = subscription["activated_at"]
     charge = {"subject": str(uuid4()), "customer": customer, "amount": 1299, "currency": "EUR"}
     seats = {"customer": customer, "vin": VIN, "service": "heated-seats", "duration_days": 30}
-    order = {"customer": customer, "vin": OTHER_CAR, "dealership": "Madrid", "deposit": EUR_500}
+    order = {"customer": customer, "vin": OTHER_CAR, "dealership": "Madrid", "deposit": EUR_400}
     use = {"subscription": subscription["id"], "quantity": 1, "at": now, "source_id": "meter-1"}
     delivery = {"vin": VIN, "command_id": str(uuid4()), "epoch": 1, "service": "heated-seats",
                 "status": "SUCCEEDED", "at": "2026-01-01T00:00:00Z",

@@ -47,7 +47,7 @@ async def world(doors: Doors) -> World:
     mine, theirs = await doors.house.customer(), await doors.house.customer()
     order = await doors.post("/v1/orders", {
         "customer": str(mine), "vin": VIN, "dealership": "Madrid",
-        "deposit": {"amount": 50_000, "currency": "EUR"}, "payment_method": "pm_ok",
+        "deposit": {"amount": 40_000, "currency": "EUR"}, "payment_method": "pm_ok",
     })  # fmt: skip
     service_order = await doors.post("/v1/service-orders", {
         "customer": str(mine), "vin": VIN, "service": "heated-seats", "duration_days": 30,

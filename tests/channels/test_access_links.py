@@ -131,11 +131,11 @@ async def _reserved(house: House, customer: UUID) -> None:
     vin = await house.car()
     order = await house.platform.order_management.create_order(
         customer=customer, vin=vin, model=None, dealership="Autos Sol",
-        deposit=Money(50_000, "EUR"),
+        deposit=Money(40_000, "EUR"),
     )  # fmt: skip
     await house.platform.payment_processing.initiate_reservation_payment(
         PaymentRequest(
-            subject=order.id, customer=customer, amount=50_000, currency="EUR",
+            subject=order.id, customer=customer, amount=40_000, currency="EUR",
             payment_method="pm_ok",
         )
     )  # fmt: skip

@@ -1009,6 +1009,25 @@ CREATE FUNCTION caas.fixed_checksum(r caas.event_subscriptions) RETURNS bigint
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS $$select hash_record_extended(row(r.created_at, r.created_by, r.id, r.types, r.url), 0)::bigint$$;
 
+CREATE TABLE caas.gateway_calls (
+    id uuid NOT NULL,
+    operation text NOT NULL,
+    payment_id uuid,
+    transaction_id text,
+    key text,
+    amount bigint,
+    outcome text NOT NULL,
+    said text NOT NULL,
+    took_ms integer NOT NULL,
+    asked_at timestamp with time zone NOT NULL,
+    CONSTRAINT gateway_calls_outcome_check CHECK ((outcome = ANY (ARRAY['answered'::text, 'refused'::text, 'not sent'::text, 'unknown'::text]))),
+    CONSTRAINT gateway_calls_took_ms_check CHECK ((took_ms >= 0))
+);
+
+CREATE FUNCTION caas.fixed_checksum(r caas.gateway_calls) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$select hash_record_extended(row(r.amount, r.asked_at, r.id, r.key, r.operation, r.outcome, r.payment_id, r.said, r.took_ms, r.transaction_id), 0)::bigint$$;
+
 CREATE TABLE caas.orders (
     id uuid NOT NULL,
     customer uuid NOT NULL,
@@ -1360,6 +1379,34 @@ CREATE TABLE caas.vehicles (
 CREATE FUNCTION caas.fixed_checksum(r caas.vehicles) RETURNS bigint
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS $$select hash_record_extended(row(r.created_at, r.model, r.vin), 0)::bigint$$;
+
+CREATE TABLE caas.webhook_inbox (
+    id uuid NOT NULL,
+    gateway text NOT NULL,
+    event_id text NOT NULL,
+    body_hash bytea NOT NULL,
+    body jsonb NOT NULL,
+    received_at timestamp with time zone NOT NULL
+);
+
+CREATE FUNCTION caas.fixed_checksum(r caas.webhook_inbox) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$select hash_record_extended(row(r.body, r.body_hash, r.event_id, r.gateway, r.id, r.received_at), 0)::bigint$$;
+
+CREATE TABLE caas.webhook_quarantine (
+    id uuid NOT NULL,
+    gateway text NOT NULL,
+    event_id text NOT NULL,
+    contradicts uuid,
+    reason text NOT NULL,
+    body_hash bytea NOT NULL,
+    body text NOT NULL,
+    received_at timestamp with time zone NOT NULL
+);
+
+CREATE FUNCTION caas.fixed_checksum(r caas.webhook_quarantine) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$select hash_record_extended(row(r.body, r.body_hash, r.contradicts, r.event_id, r.gateway, r.id, r.reason, r.received_at), 0)::bigint$$;
 
 CREATE FUNCTION caas.follow_subscription() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
@@ -1887,6 +1934,10 @@ CREATE FUNCTION caas.moving_checksum(r caas.event_subscriptions) RETURNS bigint
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS $$select hash_record_extended(row(r.encrypted_secret, r.ended_at, r.secret), 0)::bigint$$;
 
+CREATE FUNCTION caas.moving_checksum(r caas.gateway_calls) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$select 0::bigint$$;
+
 CREATE FUNCTION caas.moving_checksum(r caas.orders) RETURNS bigint
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS $$select hash_record_extended(row(r.delivered_at, r.delivery_id, r.delivery_scheduled_for, r.event, r.factory_order_id, r.plate, r.registered_at, r.state, r.updated_at, r.version, r.vin), 0)::bigint$$;
@@ -1950,6 +2001,14 @@ CREATE FUNCTION caas.moving_checksum(r caas.vehicle_models) RETURNS bigint
 CREATE FUNCTION caas.moving_checksum(r caas.vehicles) RETURNS bigint
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS $$select hash_record_extended(row(r.currency, r.event, r.factory_order_id, r.finished, r.in_stock_since, r.moved_for, r.price, r.public_key, r.state, r.updated_at, r.version), 0)::bigint$$;
+
+CREATE FUNCTION caas.moving_checksum(r caas.webhook_inbox) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$select 0::bigint$$;
+
+CREATE FUNCTION caas.moving_checksum(r caas.webhook_quarantine) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$select 0::bigint$$;
 
 CREATE FUNCTION caas.names_of_dead(p_processes integer[]) RETURNS SETOF text
     LANGUAGE sql STABLE SECURITY DEFINER
@@ -2896,6 +2955,31 @@ begin
   return null;
 end $$;
 
+CREATE FUNCTION caas.sum_gateway_calls() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'caas', 'pg_temp'
+    AS $$
+declare v_rows bigint := 0; v_fixed numeric := 0; v_moving numeric := 0;
+begin
+  if tg_op <> 'DELETE' then
+    select count(*), coalesce(sum(hash_record_extended(row(r.amount, r.asked_at, r.id, r.key, r.operation, r.outcome, r.payment_id, r.said, r.took_ms, r.transaction_id), 0)), 0), coalesce(sum(0), 0)
+      into v_rows, v_fixed, v_moving from new_rows r;
+  end if;
+  if tg_op = 'UPDATE' then
+    select 0, 0, v_moving - coalesce(sum(0), 0) into v_rows, v_fixed, v_moving from old_rows r;
+  elsif tg_op = 'DELETE' then
+    select -count(*), -coalesce(sum(hash_record_extended(row(r.amount, r.asked_at, r.id, r.key, r.operation, r.outcome, r.payment_id, r.said, r.took_ms, r.transaction_id), 0)), 0), -coalesce(sum(0), 0)
+      into v_rows, v_fixed, v_moving from old_rows r;
+  end if;
+  if (v_rows, v_moving) <> (0, 0) then
+    insert into table_checksums as k
+    values ('gateway_calls', pg_backend_pid() % 1024, v_rows, v_fixed, v_moving)
+    on conflict (of_table, slot) do update set rows = k.rows + excluded.rows,
+      fixed = k.fixed + excluded.fixed, moving = k.moving + excluded.moving;
+  end if;
+  return null;
+end $$;
+
 CREATE FUNCTION caas.sum_orders() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'caas', 'pg_temp'
@@ -3290,6 +3374,56 @@ begin
   if (v_rows, v_moving) <> (0, 0) then
     insert into table_checksums as k
     values ('vehicles', pg_backend_pid() % 1024, v_rows, v_fixed, v_moving)
+    on conflict (of_table, slot) do update set rows = k.rows + excluded.rows,
+      fixed = k.fixed + excluded.fixed, moving = k.moving + excluded.moving;
+  end if;
+  return null;
+end $$;
+
+CREATE FUNCTION caas.sum_webhook_inbox() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'caas', 'pg_temp'
+    AS $$
+declare v_rows bigint := 0; v_fixed numeric := 0; v_moving numeric := 0;
+begin
+  if tg_op <> 'DELETE' then
+    select count(*), coalesce(sum(hash_record_extended(row(r.body, r.body_hash, r.event_id, r.gateway, r.id, r.received_at), 0)), 0), coalesce(sum(0), 0)
+      into v_rows, v_fixed, v_moving from new_rows r;
+  end if;
+  if tg_op = 'UPDATE' then
+    select 0, 0, v_moving - coalesce(sum(0), 0) into v_rows, v_fixed, v_moving from old_rows r;
+  elsif tg_op = 'DELETE' then
+    select -count(*), -coalesce(sum(hash_record_extended(row(r.body, r.body_hash, r.event_id, r.gateway, r.id, r.received_at), 0)), 0), -coalesce(sum(0), 0)
+      into v_rows, v_fixed, v_moving from old_rows r;
+  end if;
+  if (v_rows, v_moving) <> (0, 0) then
+    insert into table_checksums as k
+    values ('webhook_inbox', pg_backend_pid() % 1024, v_rows, v_fixed, v_moving)
+    on conflict (of_table, slot) do update set rows = k.rows + excluded.rows,
+      fixed = k.fixed + excluded.fixed, moving = k.moving + excluded.moving;
+  end if;
+  return null;
+end $$;
+
+CREATE FUNCTION caas.sum_webhook_quarantine() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'caas', 'pg_temp'
+    AS $$
+declare v_rows bigint := 0; v_fixed numeric := 0; v_moving numeric := 0;
+begin
+  if tg_op <> 'DELETE' then
+    select count(*), coalesce(sum(hash_record_extended(row(r.body, r.body_hash, r.contradicts, r.event_id, r.gateway, r.id, r.reason, r.received_at), 0)), 0), coalesce(sum(0), 0)
+      into v_rows, v_fixed, v_moving from new_rows r;
+  end if;
+  if tg_op = 'UPDATE' then
+    select 0, 0, v_moving - coalesce(sum(0), 0) into v_rows, v_fixed, v_moving from old_rows r;
+  elsif tg_op = 'DELETE' then
+    select -count(*), -coalesce(sum(hash_record_extended(row(r.body, r.body_hash, r.contradicts, r.event_id, r.gateway, r.id, r.reason, r.received_at), 0)), 0), -coalesce(sum(0), 0)
+      into v_rows, v_fixed, v_moving from old_rows r;
+  end if;
+  if (v_rows, v_moving) <> (0, 0) then
+    insert into table_checksums as k
+    values ('webhook_quarantine', pg_backend_pid() % 1024, v_rows, v_fixed, v_moving)
     on conflict (of_table, slot) do update set rows = k.rows + excluded.rows,
       fixed = k.fixed + excluded.fixed, moving = k.moving + excluded.moving;
   end if;
@@ -3868,21 +4002,6 @@ CREATE TABLE caas.fee_terms (
     CONSTRAINT fee_terms_provider_check CHECK ((provider ~ '^(\*|[a-z0-9][a-z0-9_-]{0,39})$'::text)),
     CONSTRAINT fee_terms_rate_ppm_check CHECK (((rate_ppm >= 0) AND (rate_ppm <= 1000000))),
     CONSTRAINT fee_terms_tolerance_check CHECK (((tolerance >= 0) AND (tolerance <= 1000000)))
-);
-
-CREATE TABLE caas.gateway_calls (
-    id uuid NOT NULL,
-    operation text NOT NULL,
-    payment_id uuid,
-    transaction_id text,
-    key text,
-    amount bigint,
-    outcome text NOT NULL,
-    said text NOT NULL,
-    took_ms integer NOT NULL,
-    asked_at timestamp with time zone NOT NULL,
-    CONSTRAINT gateway_calls_outcome_check CHECK ((outcome = ANY (ARRAY['answered'::text, 'refused'::text, 'not sent'::text, 'unknown'::text]))),
-    CONSTRAINT gateway_calls_took_ms_check CHECK ((took_ms >= 0))
 );
 
 CREATE TABLE caas.gateway_claim_entries (
@@ -4704,26 +4823,6 @@ CREATE TABLE caas.vehicle_arrows (
     to_state text NOT NULL
 );
 
-CREATE TABLE caas.webhook_inbox (
-    id uuid NOT NULL,
-    gateway text NOT NULL,
-    event_id text NOT NULL,
-    body_hash bytea NOT NULL,
-    body jsonb NOT NULL,
-    received_at timestamp with time zone NOT NULL
-);
-
-CREATE TABLE caas.webhook_quarantine (
-    id uuid NOT NULL,
-    gateway text NOT NULL,
-    event_id text NOT NULL,
-    contradicts uuid,
-    reason text NOT NULL,
-    body_hash bytea NOT NULL,
-    body text NOT NULL,
-    received_at timestamp with time zone NOT NULL
-);
-
 ALTER TABLE caas.reconciliation_runs
     ADD CONSTRAINT a_run_says_why_it_did_not_end CHECK (((state <> ALL (ARRAY['refused'::text, 'stopped'::text])) OR (because IS NOT NULL))) NOT VALID;
 
@@ -5512,6 +5611,8 @@ CREATE TRIGGER checksum_of_inserted AFTER INSERT ON caas.disputes REFERENCING NE
 
 CREATE TRIGGER checksum_of_inserted AFTER INSERT ON caas.event_subscriptions REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.sum_event_subscriptions();
 
+CREATE TRIGGER checksum_of_inserted AFTER INSERT ON caas.gateway_calls REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.sum_gateway_calls();
+
 CREATE TRIGGER checksum_of_inserted AFTER INSERT ON caas.orders REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.sum_orders();
 
 CREATE TRIGGER checksum_of_inserted AFTER INSERT ON caas.outcome_decisions REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.sum_outcome_decisions();
@@ -5543,6 +5644,10 @@ CREATE TRIGGER checksum_of_inserted AFTER INSERT ON caas.vehicle_assignments REF
 CREATE TRIGGER checksum_of_inserted AFTER INSERT ON caas.vehicle_models REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.sum_vehicle_models();
 
 CREATE TRIGGER checksum_of_inserted AFTER INSERT ON caas.vehicles REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.sum_vehicles();
+
+CREATE TRIGGER checksum_of_inserted AFTER INSERT ON caas.webhook_inbox REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.sum_webhook_inbox();
+
+CREATE TRIGGER checksum_of_inserted AFTER INSERT ON caas.webhook_quarantine REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.sum_webhook_quarantine();
 
 CREATE TRIGGER checksum_of_updated AFTER UPDATE ON caas.access_credentials REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION caas.sum_access_credentials();
 
@@ -6433,6 +6538,10 @@ GRANT SELECT,INSERT,UPDATE ON TABLE caas.event_subscriptions TO caas_app;
 
 GRANT ALL ON FUNCTION caas.fixed_checksum(r caas.event_subscriptions) TO caas_app;
 
+GRANT SELECT,INSERT ON TABLE caas.gateway_calls TO caas_app;
+
+GRANT ALL ON FUNCTION caas.fixed_checksum(r caas.gateway_calls) TO caas_app;
+
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.orders TO caas_app;
 
 GRANT ALL ON FUNCTION caas.fixed_checksum(r caas.orders) TO caas_app;
@@ -6497,6 +6606,14 @@ GRANT SELECT,INSERT,UPDATE ON TABLE caas.vehicles TO caas_app;
 
 GRANT ALL ON FUNCTION caas.fixed_checksum(r caas.vehicles) TO caas_app;
 
+GRANT SELECT,INSERT ON TABLE caas.webhook_inbox TO caas_app;
+
+GRANT ALL ON FUNCTION caas.fixed_checksum(r caas.webhook_inbox) TO caas_app;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE caas.webhook_quarantine TO caas_app;
+
+GRANT ALL ON FUNCTION caas.fixed_checksum(r caas.webhook_quarantine) TO caas_app;
+
 GRANT ALL ON FUNCTION caas.follow_subscription() TO caas_app;
 
 GRANT ALL ON FUNCTION caas.forget_buyers() TO caas_app;
@@ -6559,6 +6676,8 @@ GRANT ALL ON FUNCTION caas.moving_checksum(r caas.disputes) TO caas_app;
 
 GRANT ALL ON FUNCTION caas.moving_checksum(r caas.event_subscriptions) TO caas_app;
 
+GRANT ALL ON FUNCTION caas.moving_checksum(r caas.gateway_calls) TO caas_app;
+
 GRANT ALL ON FUNCTION caas.moving_checksum(r caas.orders) TO caas_app;
 
 GRANT ALL ON FUNCTION caas.moving_checksum(r caas.outcome_decisions) TO caas_app;
@@ -6590,6 +6709,10 @@ GRANT ALL ON FUNCTION caas.moving_checksum(r caas.vehicle_assignments) TO caas_a
 GRANT ALL ON FUNCTION caas.moving_checksum(r caas.vehicle_models) TO caas_app;
 
 GRANT ALL ON FUNCTION caas.moving_checksum(r caas.vehicles) TO caas_app;
+
+GRANT ALL ON FUNCTION caas.moving_checksum(r caas.webhook_inbox) TO caas_app;
+
+GRANT ALL ON FUNCTION caas.moving_checksum(r caas.webhook_quarantine) TO caas_app;
 
 GRANT ALL ON FUNCTION caas.names_of_dead(p_processes integer[]) TO caas_app;
 
@@ -6725,6 +6848,8 @@ GRANT ALL ON FUNCTION caas.sum_disputes() TO caas_app;
 
 GRANT ALL ON FUNCTION caas.sum_event_subscriptions() TO caas_app;
 
+GRANT ALL ON FUNCTION caas.sum_gateway_calls() TO caas_app;
+
 GRANT ALL ON FUNCTION caas.sum_orders() TO caas_app;
 
 GRANT ALL ON FUNCTION caas.sum_outcome_decisions() TO caas_app;
@@ -6756,6 +6881,10 @@ GRANT ALL ON FUNCTION caas.sum_vehicle_assignments() TO caas_app;
 GRANT ALL ON FUNCTION caas.sum_vehicle_models() TO caas_app;
 
 GRANT ALL ON FUNCTION caas.sum_vehicles() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.sum_webhook_inbox() TO caas_app;
+
+GRANT ALL ON FUNCTION caas.sum_webhook_quarantine() TO caas_app;
 
 GRANT ALL ON FUNCTION caas.tax_captured_payment(p_payment uuid) TO caas_app;
 
@@ -6820,8 +6949,6 @@ GRANT SELECT ON TABLE caas.entitlement_terms TO caas_app;
 GRANT SELECT ON TABLE caas.entitlements TO caas_app;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE caas.fee_terms TO caas_app;
-
-GRANT SELECT,INSERT ON TABLE caas.gateway_calls TO caas_app;
 
 GRANT SELECT,INSERT ON TABLE caas.gateway_claim_entries TO caas_app;
 
@@ -6914,7 +7041,3 @@ GRANT SELECT ON TABLE caas.table_checksums TO caas_app;
 GRANT USAGE ON SEQUENCE caas.tax_rates_id_seq TO caas_app;
 
 GRANT SELECT ON TABLE caas.vehicle_arrows TO caas_app;
-
-GRANT SELECT,INSERT ON TABLE caas.webhook_inbox TO caas_app;
-
-GRANT SELECT,INSERT,UPDATE ON TABLE caas.webhook_quarantine TO caas_app;

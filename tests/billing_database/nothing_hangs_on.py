@@ -16,9 +16,6 @@ _REPORTED = "what the provider wrote; what it comes to, and the verdict of its d
 _HISTORY = "what was told and seen; what is still owed is found without it"
 _SESSIONS = "a session ends by itself, and what it may do is asked of its account each time"
 _TRIES = "a count that slows guesses, and is forgotten"
-_AS_IT_CAME = (
-    "what came and was asked, as it was; a head holds its digest, and `./caas verify` compares it"
-)
 _HEADS = "`./caas verify` compares the history with the heads that are kept elsewhere"
 _PLANNED_AGAIN = "each start of a worker plans it again"
 _EVERY_START = "every start compares it with the files or the settings"
@@ -44,19 +41,6 @@ NOTHING_HANGS_ON: Final[dict[str, str]] = {
     "report_mappings": "how a file is read, in versions; a head holds the digest of each",
     "fee_terms": "what a provider may keep, in versions; a head holds the digest of each",
     "markets": "every migration writes what the code knows of them",
-    **_of(
-        "gateway_calls",
-        "operation payment_id transaction_id key amount outcome said took_ms asked_at",
-        _AS_IT_CAME,
-    ),
-    **_of("webhook_inbox", "gateway body_hash body received_at", _AS_IT_CAME),
-    "webhook_inbox.event_id where not exists (select from payment_events e"
-    " where e.facts->>'told_by' = 'webhook:' || t.event_id)": _AS_IT_CAME,
-    **_of(
-        "webhook_quarantine",
-        "gateway event_id contradicts reason body_hash body received_at",
-        _AS_IT_CAME,
-    ),
     **_of(
         "idempotency_keys",
         "request_hash answer_status answer_body created_at held_by",

@@ -20,7 +20,7 @@ from caas.billing_database import erasing
 from caas.billing_database.books import Books
 from caas.billing_database.connection import Connection
 from caas.billing_database.due_work import DueWork
-from caas.billing_database.erasing import OpenKind, OpenThing
+from caas.billing_database.erasing import KeptDocument, OpenKind, OpenThing
 from caas.notifications import Notifications
 from caas.open_work import Answer, Done, OpenWork
 from caas.order_management import OrderManagement
@@ -39,6 +39,14 @@ class Erasing:
 
     open: Sequence[OpenThing]
     began: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Documents that the law keeps with their buyer, and evidence, which nobody looks into."""
+
+    documents: Sequence[KeptDocument]
+    evidence: Sequence[UUID]
 
 
 class Erasure:
@@ -96,6 +104,13 @@ class Erasure:
         if not left:
             await self._notifications.forget(customer)
         return Erasing(left, began=bool(found))
+
+    async def kept(self, customer: UUID) -> Kept:
+        """Return what still says, or may say, who an erased customer was."""
+        database = self._books.database
+        return Kept(
+            await erasing.kept_of(database, customer), await erasing.evidence_of(database, customer)
+        )
 
     async def _open(self, customer: UUID, within: Connection | None = None) -> list[OpenThing]:
         return await erasing.open_of(self._books.database, customer, zone=self._zone, within=within)

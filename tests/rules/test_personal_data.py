@@ -2,7 +2,12 @@
 
 import pytest
 
-from caas.rules.personal_data import masked, tells_of_a_person, without_personal_data
+from caas.rules.personal_data import (
+    masked,
+    tells_of_a_person,
+    without_personal_data,
+    without_personal_fields,
+)
 
 
 @pytest.mark.parametrize(
@@ -51,3 +56,9 @@ def test_what_partners_tell_is_kept_without_who_somebody_is() -> None:
         "id": "evt_1", "data": {"amount": 1299, "lines": [{"description": "for [removed]"}]},
     }  # fmt: skip
     assert masked("from <ana@example.com>") == "from <[removed]>"
+    cut = (
+        '{"id": "txn_1", "shipping": {"address": {"city": "Lugo"}, "line": "Rua 1"}, "n": "+34 612'
+    )
+    assert without_personal_fields(cut + ' 345 678", "name": "An') == (
+        '{"id": "txn_1", [removed], "n": "[removed]", [removed]'
+    )

@@ -4,7 +4,7 @@ Rule a change must keep: a name or an address is answered only to keys that need
 stands in a path, a query, a problem or a log line.
 """
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Final
 from uuid import UUID
 
@@ -19,6 +19,7 @@ from caas.api.operation import Operation
 from caas.api.ownership import refuse_customers_own, refuse_foreign_customer
 from caas.api.problems import CallRefusedError, FieldError, Problem
 from caas.api.queries import QueryOf
+from caas.api.reconciliation_answers import ROOT
 from caas.api.rooms import Api
 from caas.api.texts import Email, Language, PersonName
 from caas.billing_database.billing_details import BillingDetailsRows
@@ -54,6 +55,32 @@ class CustomerAnswer(msgspec.Struct, frozen=True, kw_only=True):
     links: dict[str, str]
 
 
+class KeptDocumentAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """A full invoice, which says these things of its buyer; they are removed after `until`."""
+
+    number: str
+    fields: list[str]
+    until: date
+    links: dict[str, str]
+
+
+class KeptAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What is kept of an erased customer, and why; nothing else says who it was."""
+
+    documents: list[KeptDocumentAnswer]
+    """At most 500, the oldest first."""
+    because: str
+    evidence: list[str]
+    """Where documents attached to discrepancies are, at most 500; nobody looks into them."""
+    under_the_id: str
+
+
+class ErasedAnswer(CustomerAnswer, frozen=True, kw_only=True):
+    """An erased customer, with what is kept."""
+
+    kept: KeptAnswer
+
+
 class ErasingQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How a customer is erased: `end_open` ends subscriptions and unpaid pages first."""
 
@@ -86,6 +113,14 @@ class CustomerStillOpenError(CallRefusedError):
     http_status = 409
 
 
+BECAUSE: Final = (
+    "A full invoice is kept as it was issued, with its buyer, until the term of its market's tax "
+    "law is over. Simplified documents name nobody any more."
+)
+UNDER_THE_ID: Final = (
+    "Orders, payments, subscriptions and documents stay under this id, with amounts and days, and "
+    "the VIN and plate of the vehicle."
+)
 NEW: Final = BodyOf(CustomerBody)
 ERASING: Final = QueryOf(ErasingQuery)
 WHAT_TO_DO: Final = {
@@ -145,13 +180,32 @@ async def erase_customer(api: Api, call: Call) -> Answer:
     customer_id = call.ids["customer_id"]
     erasing = await api.rooms.erasure.erase(customer_id, end_open=query.end_open)
     if not erasing.open:
-        return answer_of(200, _told(await api.rooms.order_management.customer(customer_id)))
+        return answer_of(200, await _erased(api, customer_id))
     still_open = [_open_thing(thing) for thing in erasing.open]
     if erasing.began:
         return answer_of(202, StillOpenAnswer(customer=customer_id, open=still_open))
     raise CustomerStillOpenError(
         errors=tuple(FieldError(f"{one.kind} {one.id}", one.what_to_do) for one in still_open)
     )
+
+
+async def _erased(api: Api, customer_id: UUID) -> ErasedAnswer:
+    told = _told(await api.rooms.order_management.customer(customer_id))
+    kept = await api.rooms.erasure.kept(customer_id)
+    documents = [
+        KeptDocumentAnswer(
+            number=one.number, fields=one.fields, until=one.until,
+            links={"self": f"/v1/invoices/{one.id}"},
+        )
+        for one in kept.documents
+    ]  # fmt: skip
+    answer = KeptAnswer(
+        documents=documents,
+        because=BECAUSE,
+        evidence=[f"{ROOT}/evidence/{one}" for one in kept.evidence],
+        under_the_id=UNDER_THE_ID,
+    )
+    return ErasedAnswer(**msgspec.structs.asdict(told), kept=answer)
 
 
 def _open_thing(thing: OpenThing) -> OpenAnswer:
@@ -192,6 +246,6 @@ CUSTOMER_OPERATIONS: Final = (
     Operation(
         id="eraseCustomer", tag=TAG, method="DELETE", path=_PATH,
         scopes=frozenset({Scope.OPERATIONS}), query=ERASING, handle=erase_customer,
-        answers={200: CustomerAnswer, 202: StillOpenAnswer, 404: Problem, 409: Problem},
+        answers={200: ErasedAnswer, 202: StillOpenAnswer, 404: Problem, 409: Problem},
     ),
 )  # fmt: skip

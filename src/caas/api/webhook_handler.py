@@ -34,7 +34,7 @@ from caas.billing_database.webhook_inbox import Incoming, Storing, UnstorableWeb
 from caas.external_systems.webhook_signatures import WebhookRefusedError
 from caas.payment_processing.settlement import APPLY_WEBHOOK
 from caas.rules.card_numbers import scrub
-from caas.rules.personal_data import PERSONAL_KEYS, masked, without_personal_data
+from caas.rules.personal_data import PERSONAL_KEYS, without_personal_data, without_personal_fields
 
 WEBHOOK_TAG: Final = "webhooks"
 GATEWAY: Final = "gateway"
@@ -155,8 +155,19 @@ def _readable(api: Api, body: bytes, sender: str) -> tuple[str, str | None, str 
         if _ESCAPE in text or _PERSONAL.search(text):
             text = _storable(without_personal_data(msgspec.json.decode(body)))
     except (ValueError, RecursionError) as error:
-        return masked(text), None, f"it cannot be read ({scrub(str(error))[:REASON_CHARS_MAX]})"
+        return (
+            _unreadable(text),
+            None,
+            f"it cannot be read ({scrub(str(error))[:REASON_CHARS_MAX]})",
+        )
     return text, event_id, None
+
+
+def _unreadable(text: str) -> str:
+    """Return what cannot be read without personal data: it is kept for good."""
+    with contextlib.suppress(ValueError, RecursionError):
+        return _storable(without_personal_data(msgspec.json.decode(text)))
+    return without_personal_fields(text)
 
 
 def _event_id(api: Api, body: bytes, sender: str) -> str | None:

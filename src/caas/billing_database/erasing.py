@@ -1,18 +1,21 @@
 """What stands in the way of erasing a customer, and clearing every copy of who they are.
 
 Rules a change must keep: whatever may still charge, pay back or reach the customer is open; what
-is cleared is cleared by one function of the database, `clear_customer`.
+is cleared is cleared by one function of the database, `clear_customer`; what is kept is named.
 """
 
 from dataclasses import dataclass
+from datetime import date
 from enum import StrEnum
 from typing import Final
 from uuid import UUID
 
 from caas.billing_database.connection import Connection, Database
+from caas.billing_database.invoices import full_number
 from caas.rules.payment_states import AT_REST
 
 OPEN_MAX: Final = 100
+KEPT_MAX: Final = 500
 LOCK: Final = "select erased_at from customers where id = $1 for update"
 SEND_ACCESS_LINKS: Final = "send_access_links"
 FORGET_REQUESTS: Final = f"""
@@ -73,9 +76,23 @@ select 'discrepancy', d.id::text, d.kind from discrepancies d join mine p on p.i
  where d.status <> 'resolved'
 order by 1, 2 limit $4
 """
+# Whom documents are made out to, and until when the law wants them kept (record 146).
+KEPT: Final = """
+select i.id, i.series, i.number, array(select jsonb_object_keys(b.buyer) order by 1) as fields,
+       make_date(extract(year from i.issued_at at time zone m.zone)::integer
+                 + m.documents_kept_years, 12, 31) as until
+  from document_buyers b join invoices i on i.id = b.invoice
+  join markets m on m.code = coalesce(i.market, (select s.market from tax_settings s))
+ where i.customer = $1 order by i.issued_at, i.id limit $2
+"""
+EVIDENCE: Final = """
+select v.id from payments p join discrepancies d on d.payment_id = p.id
+  join discrepancy_evidence v on v.discrepancy_id = d.id
+ where p.customer = $1 order by v.attached_at, v.id limit $2
+"""
 THE_ERASED: Final = (
     "the_erased_have_nothing_running",
-    "Of an erased customer nothing runs, nothing was charged since, and no way in is left.",
+    "Of an erased customer nothing runs, nothing was charged since; only full invoices name it.",
     """select c.id from customers c where c.erased_at is not null and (
   exists (select from subscriptions s where s.customer = c.id
     and s.state in ('verifying payment method', 'activating', 'active'))
@@ -83,7 +100,11 @@ THE_ERASED: Final = (
     and p.created_at > c.erased_at and p.captured_amount > 0)
   or exists (select from accounts a where a.customer = c.id and a.disabled_at is null)
   or exists (select from access_credentials l where l.customer = c.id
-    and l.used_at is null and l.expires_at > db_now()))""",
+    and l.used_at is null and l.expires_at > db_now())
+  or coalesce(c.name, c.email) is not null
+  or exists (select from billing_details b where b.customer = c.id)
+  or exists (select from invoices i join document_buyers b on b.invoice = i.id
+    where i.customer = c.id and i.simplified))""",
 )
 """The law of erased customers (`laws`): its name, its sentence, and what breaks it."""
 
@@ -113,6 +134,32 @@ class OpenThing:
     kind: OpenKind
     id: str
     state: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeptDocument:
+    """A document that goes on saying who its buyer was, in these fields, to the end of a day."""
+
+    id: UUID
+    number: str
+    fields: list[str]
+    until: date
+
+
+async def kept_of(by: Database, customer: UUID) -> list[KeptDocument]:
+    """Return the documents that say who a customer is, the oldest first, at most `KEPT_MAX`."""
+    rows = await by.fetch(KEPT, customer, KEPT_MAX)
+    return [
+        KeptDocument(
+            row["id"], full_number(row["series"], row["number"]), row["fields"], row["until"]
+        )
+        for row in rows
+    ]
+
+
+async def evidence_of(by: Database, customer: UUID) -> list[UUID]:
+    """Return what was attached to discrepancies of a customer's payments, at most `KEPT_MAX`."""
+    return [row["id"] for row in await by.fetch(EVIDENCE, customer, KEPT_MAX)]
 
 
 async def open_of(

@@ -28,6 +28,11 @@ _TELEPHONE: Final = re.compile(
     r"|(?<![\w.-])[6-9]\d{2}(?:[ .]\d{3}){2}(?![\w.-])"
     r"|(?<![\w.-])[6-9]\d{2}(?:[ .]\d{2}){3}(?![\w.-])"
 )
+_OBJECT: Final = r"\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\}?)*\}?)*\}?"
+_FIELD: Final = re.compile(
+    rf'"(?:{"|".join(sorted(PERSONAL_KEYS))})"\s*:\s*(?:{_OBJECT}|"(?:[^"\\]|\\.)*"?)'
+)
+"""A field that says who somebody is, also in JSON that ends in the middle of it."""
 _WORD: Final = re.compile(r"[^\W\d_]+")
 _NAME_CHARS_MIN: Final = 3
 _RUN_TOGETHER_CHARS_MIN: Final = 7
@@ -70,6 +75,11 @@ def _words(text: str) -> list[str]:
 def masked(text: str) -> str:
     """Return text without e-mail addresses."""
     return _ADDRESS.sub(MASK, text)
+
+
+def without_personal_fields(text: str) -> str:
+    """Return what may have been JSON without addresses, telephones and what personal fields say."""
+    return _TELEPHONE.sub(MASK, masked(_FIELD.sub(MASK, text)))
 
 
 def without_personal_data(told: object) -> object:

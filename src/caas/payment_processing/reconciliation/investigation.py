@@ -24,6 +24,7 @@ from caas.billing_database.discrepancies import (
     ProposedResolution,
     Step,
 )
+from caas.billing_database.free_text import refuse_personal_data
 from caas.billing_database.gateway_claims import GatewayClaims
 from caas.billing_database.identifiers import new_id
 from caas.billing_database.reconciliation_days import ReconciliationDays
@@ -135,8 +136,10 @@ class Investigation:
 
         Raises:
             DocumentRefusedError: it is of another type, too large, or holds a card number.
+            PersonalDataRefusedError: its name says who the customer is.
         """
         refuse_document(name, media_type, content)
+        await refuse_personal_data(self._books.database, discrepancy_id, name)
 
         async def together(connection: Connection) -> UUID:
             found = await self._of_open_day(discrepancy_id, connection)

@@ -86,13 +86,13 @@ class Settlements:
         self._store.agenda.note(dispute.due_at, "verdict", dispute.dispute.id)
 
     def dispute(self, booking: Booking, amount: int | None, reason: str) -> DisputeBooking:
-        """Open a dispute: the money is taken back until it is decided.
+        """Open a dispute: the money is taken back until it is decided, also what was refunded.
 
         Raises:
             Refusal: 409, nothing is settled or a dispute is open; 422, more than is settled.
         """
         transaction = booking.transaction
-        if transaction.status != "settled" or self.open_dispute(booking):
+        if transaction.status not in {"settled", "refunded"} or self.open_dispute(booking):
             raise Refusal(409, "not_disputable", "Nothing settled is undisputed.")
         wanted = transaction.settled_amount if amount is None else amount
         if not 0 < wanted <= transaction.settled_amount:

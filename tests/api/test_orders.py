@@ -7,6 +7,7 @@ import pytest
 
 from caas.rules.order_states import OrderState
 from tests.api.conftest import Doors, Reply
+from tests.api.test_payments import count
 from tests.buyers import AT_HOME
 from tests.house import VIN
 
@@ -69,6 +70,19 @@ async def test_a_customer_described_wrongly_is_refused(
     answer = await quiet_doors.post("/v1/customers", body)
 
     assert (answer.status, answer.json["code"]) == (422, "invalid_body")
+
+
+async def test_a_customer_that_is_sent_many_times_at_once_is_one_customer(doors: Doors) -> None:
+    """Fault F-G12, where only the key tells that it is the same request."""
+    body, key = {"name": "Ana", "email": "ana@example.com"}, {"idempotency-key": str(uuid4())}
+
+    answers = await asyncio.gather(
+        *(doors.post("/v1/customers", body, headers=key) for _ in range(16))
+    )
+
+    assert {answer.status for answer in answers} <= {201, 409}
+    assert len({answer.json["id"] for answer in answers if answer.status == 201}) == 1
+    assert await count(doors, "customers") == 1
 
 
 async def test_the_stock_is_put_and_listed_by_state(doors: Doors) -> None:

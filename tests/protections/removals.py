@@ -212,8 +212,8 @@ REMOVALS: dict[str, Removal] = {
             return None
         raise InFlightError""",
         without="        return None",
-        shown_by="api/test_services.py"
-        "::test_a_purchase_that_is_sent_many_times_at_once_is_one_order",
+        shown_by="api/test_orders.py"
+        "::test_a_customer_that_is_sent_many_times_at_once_is_one_customer",
     ),
     "refunds are counted one by one": Removal(
         fault="F-S17",

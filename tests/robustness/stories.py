@@ -204,17 +204,19 @@ def withdrawal_of_the_first(name: str) -> Story:
 # -- Diagrams 2 and 3: a vehicle ------------------------------------------------------------------
 
 
-async def ordered(process: Process, method: str) -> PaymentRequest:
+async def ordered(
+    process: Process, method: str, *, vin: str = VIN, deposit: Money = DEPOSIT
+) -> PaymentRequest:
     """Order a vehicle that has to be built."""
     orders = process.platform.order_management
     customer = await customer_of(process)
-    await process.call(lambda: orders.put_vehicle(vin=VIN, model=MODEL, price=PRICE))
+    await process.call(lambda: orders.put_vehicle(vin=vin, model=MODEL, price=PRICE))
     order = await process.call(
         lambda: orders.create_order(
-            customer=customer, vin=VIN, model=None, dealership="Autos Sol", deposit=DEPOSIT
+            customer=customer, vin=vin, model=None, dealership="Autos Sol", deposit=deposit
         )
     )
-    return request_for(order.id, customer, DEPOSIT, method)
+    return request_for(order.id, customer, deposit, method)
 
 
 async def reserves(platform: Platform, request: PaymentRequest) -> object:
@@ -343,10 +345,10 @@ select s.state, array_agg(p.state order by p.id) as payments,
 """
 
 
-async def subscriber(world: LivingWorld, process: Process) -> Subscriber:
+async def subscriber(world: LivingWorld, process: Process, *, vin: str = VIN) -> Subscriber:
     """Put a subscription into the catalogue for a customer with a car."""
     customer = await customer_of(process)
-    await car_of(world, process)
+    await car_of(world, process, vin)
     await process.call(
         lambda: process.platform.service_catalog.put_service(
             code="range-plus", name="Range plus", kind="subscription", currency="EUR",
@@ -356,14 +358,16 @@ async def subscriber(world: LivingWorld, process: Process) -> Subscriber:
     return Subscriber(customer)
 
 
-async def subscribes(platform: Platform, subscriber: Subscriber) -> object:
+async def subscribes(
+    platform: Platform, subscriber: Subscriber, *, vin: str = VIN, method: str = "pm_ok"
+) -> object:
     """Subscribe; asking again is told that it is done."""
     try:
         return await platform.subscriptions.subscribe(
             customer=subscriber.customer,
-            vin=VIN,
+            vin=vin,
             service="range-plus",
-            payment_method="pm_ok",
+            payment_method=method,
             by_fleet=True,
         )
     except AlreadySubscribedError:

@@ -1,12 +1,14 @@
 """A refund, a dispute and the lines of a report about one payment, in every order that is possible.
 
-The payment is a one-time service of 1299 that the gateway has settled. A refund of 500 is asked
-for and fails or succeeds; the customer disputes 1299, the bank decides and changes its mind; the
-settlement and the chargeback stand in a report. Each of these is done at the gateway, and told to
-us, at its place in the order. Some disputes are told by webhooks, some by the report alone. In the
-end our books are the gateway's to the cent, and no refund was sent beside an open dispute.
+The payment is of a one-time service, a deposit or a month of a subscription, and the gateway has
+settled it. A refund of all of it or a part is asked for and fails or succeeds; the customer
+disputes all or a part, the bank decides and changes its mind; the settlement and the chargeback
+stand in a report. Each of these is done at the gateway, and told to us, at its place in the order.
+Some disputes are told by webhooks, some by the report alone. In the end our books are the gateway's
+to the cent, and no refund was sent beside an open dispute.
 
-The suite takes an even part of the orders; `make orders` takes all (`CAAS_ORDERS=all`).
+The suite takes an even part of the orders; `make orders` takes all (`CAAS_ORDERS=all`). What is
+paid for, and whether all of it or a part is refunded and disputed, changes from one to the next.
 
 Fault F-D1.
 """
@@ -22,7 +24,7 @@ from datetime import date
 from enum import Enum
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import pytest
@@ -33,11 +35,21 @@ from caas.errors import RefusedError
 from caas.payment_processing.reconciliation import INCREMENTAL
 from caas.payment_processing.settlement import APPLY_WEBHOOK
 from caas.rules.discrepancies import Resolution
+from caas.rules.mes_vencido import Month
+from caas.rules.money import Money
+from caas.rules.payment_types import PaymentType
 from caas_simulators.gateway_world import GatewaySettings
 from tests.business_day import business_day
 from tests.people import COMMAND_LINE
-from tests.robustness.living_world import LivingWorld, Process, living_world
-from tests.robustness.stories import buys_service, heated_seats
+from tests.robustness.living_world import MADRID, LivingWorld, Process, living_world
+from tests.robustness.stories import (
+    buys_service,
+    heated_seats,
+    ordered,
+    reserves,
+    subscriber,
+    subscribes,
+)
 from tests.robustness.three_ledgers import PERPETUAL
 
 ALL = os.environ.get("CAAS_ORDERS") == "all"
@@ -45,11 +57,18 @@ EVERY = 1 if ALL else 45
 SIDE_BY_SIDE = 40
 ROUNDS_MAX: Final = 40
 QUIET_SECONDS = 0.004
+DAY_SECONDS: Final = 86_400.0
+DEPOSIT: Final = Money(20_000, "EUR")
+"""No more than one person may decide about."""
 COLUMNS = (
     "line_no", "batch_id", "transaction_id", "reference", "type", "gross", "fee", "net",
     "currency", "booked_at", "value_date",
 )  # fmt: skip
 WAKE = "update caas.open_work set due_at = caas.db_now() where kind <> all ($1)"
+CHARGED = """
+select s.vin, p.id, p.amount from caas.invoices i join caas.subscriptions s on s.id = i.subscription
+  join caas.payments p on p.subject = i.id where i.kind = 'invoice'
+"""
 LEFT = """
 select kind, subject::text, last_error from caas.open_work where kind <> all ($1) order by kind
 """
@@ -71,7 +90,7 @@ select e.payment_id::text from caas.payment_events e where e.event = 'Refund req
    and (select b.event from caas.payment_events b
          where b.payment_id = e.payment_id and b.seq < e.seq and b.event like 'Dispute %'
            and b.event <> 'Dispute counted'
-         order by b.seq desc limit 1) in ('Dispute opened', 'Dispute lost')
+         order by b.seq desc limit 1) = 'Dispute opened'
 """
 
 
@@ -98,6 +117,30 @@ ORDERS = [
     if all(order.index(first) < order.index(then) for first, then in BEFORE)
 ]
 LIVES = list(itertools.product(ORDERS, ("pm_ok", "pm_refund_fails"), ("won", "lost")))[::EVERY]
+MINORITY: Final = (2, 5)
+"""The part that is refunded or disputed where it is not all."""
+
+
+class Kind(NamedTuple):
+    """What is paid for, and whether all of it is refunded, and disputed."""
+
+    type: PaymentType
+    refunds_all: bool
+    disputes_all: bool
+
+
+KINDS: Final = [
+    Kind(*it)
+    for it in itertools.product(
+        (PaymentType.SERVICE, PaymentType.RESERVATION, PaymentType.SUBSCRIPTION),
+        (False, True), (True, False),
+    )
+]  # fmt: skip
+
+
+def kind_of(number: int) -> Kind:
+    """Return another kind for each life, and not always the same one for a method or a verdict."""
+    return KINDS[(number + number // len(KINDS)) % len(KINDS)]
 
 
 @dataclass(slots=True)
@@ -107,10 +150,29 @@ class Life:
     order: Sequence[Step]
     method: str
     verdict: str
+    kind: Kind
+    number: int
+    amount: int = 0
     payment: UUID = NOBODY
+    subject: UUID = NOBODY
     transaction: str = ""
     dispute: str = ""
     words: int = 0
+
+    @property
+    def vin(self) -> str:
+        """A vehicle of its own."""
+        return f"WVWZZZ1JZXM{self.number:06d}"
+
+    @property
+    def refunded(self) -> int:
+        """What is asked back."""
+        return self.amount if self.kind.refunds_all else self.amount * MINORITY[0] // MINORITY[1]
+
+    @property
+    def disputed(self) -> int:
+        """What is disputed."""
+        return self.amount if self.kind.disputes_all else self.amount * MINORITY[0] // MINORITY[1]
 
 
 @dataclass(slots=True)
@@ -204,8 +266,10 @@ async def test_our_books_end_as_the_gateway_s_whatever_came_when(
     process = await world.process()
     office = Office(world, process, by_webhook, tmp_path / "report.csv")
 
-    for first in range(0, len(LIVES), SIDE_BY_SIDE):
-        lives = [Life(*it) for it in LIVES[first : first + SIDE_BY_SIDE]]
+    every = [Life(*it, kind_of(number), number) for number, it in enumerate(LIVES)]
+    await months_charged(office, [it for it in every if it.kind.type is PaymentType.SUBSCRIPTION])
+    for first in range(0, len(every), SIDE_BY_SIDE):
+        lives = every[first : first + SIDE_BY_SIDE]
         await bought(office, lives)
         for place in range(len(Step)):
             for life in lives:
@@ -221,11 +285,16 @@ async def test_our_books_end_as_the_gateway_s_whatever_came_when(
 async def bought(office: Office, lives: Sequence[Life]) -> None:
     """Let customers buy, and the bank pay; of that we hear nothing."""
     world, process = office.world, office.process
-    before = len(world.fleet.cars)
-    for number, life in enumerate(lives, before):
-        request = await heated_seats(world, process, life.method, vin=f"WVWZZZ1JZXM{number:06d}")
-        paid: Any = await process.call(partial(buys_service, process.platform, request))
-        life.payment = paid.id
+    for life in lives:
+        if life.kind.type is PaymentType.SUBSCRIPTION:
+            continue
+        if life.kind.type is PaymentType.SERVICE:
+            request = await heated_seats(world, process, life.method, vin=life.vin)
+        else:
+            request = await ordered(process, life.method, vin=life.vin, deposit=DEPOSIT)
+        pays = buys_service if life.kind.type is PaymentType.SERVICE else reserves
+        paid: Any = await process.call(partial(pays, process.platform, request))
+        life.payment, life.amount, life.subject = paid.id, paid.amount, paid.subject
     await office.rest()
     await world.gateway("POST", "settle")
     ledger = (await world.gateway("GET", "ledger"))["transactions"]
@@ -235,17 +304,38 @@ async def bought(office: Office, lives: Sequence[Life]) -> None:
         office.orders[str(life.payment)] = life.order
 
 
+async def months_charged(office: Office, lives: Sequence[Life]) -> None:
+    """Let customers subscribe in the month before, and be charged for it now."""
+    world, process = office.world, office.process
+    month = Month.containing(world.now(), MADRID).previous()
+    ago = (world.now() - month.interval(MADRID).start).total_seconds() - DAY_SECONDS
+    await world.pass_time(-ago)
+    for life in lives:
+        begun = await subscriber(world, process, vin=life.vin)
+        await process.call(
+            partial(subscribes, process.platform, begun, vin=life.vin, method=life.method)
+        )
+    await office.rest()
+    await world.pass_time(ago)
+    await process.call(lambda: process.platform.billing.run_month(month))
+    for row in await world.owner.fetch(CHARGED):
+        [life] = [it for it in lives if it.vin == row["vin"]]
+        life.payment, life.amount = row["id"], row["amount"]
+
+
 async def ask(office: Office, life: Life) -> None:
-    """Ask for a refund; half of those who ask are promised it, whatever stands in the way."""
+    """Withdraw, or ask for a refund, which half are promised whatever stands in the way."""
     payments = office.process.platform.payment_processing
+    if life.kind.refunds_all and life.kind.type is PaymentType.SERVICE:
+        await office.process.call(
+            lambda: payments.withdraw_from_service(life.subject, requested_by="ops")
+        )
+        return
     promised = life.payment.int % 2
     door = payments.promise_refund if promised else payments.refund_payment
+    asked = {"amount": life.refunded, "reason": "desistimiento", "key": "k", "requested_by": "ops"}
     try:
-        await office.process.call(
-            lambda: door(
-                life.payment, amount=500, reason="desistimiento", key="k", requested_by="ops"
-            )
-        )
+        await office.process.call(lambda: door(life.payment, **asked))
     except RefusedError as refusal:
         assert refusal.code in {"refund_must_wait", "refund_too_large"}  # noqa: PT017
 
@@ -258,8 +348,9 @@ async def answer(office: Office, life: Life) -> None:
 
 
 async def open_dispute(office: Office, life: Life) -> None:
-    """Let the customer dispute the whole price."""
-    await office.world.gateway("POST", f"transactions/{life.transaction}/dispute", {})
+    """Let the customer dispute what they paid, or a part of it."""
+    told = {"amount": life.disputed}
+    await office.world.gateway("POST", f"transactions/{life.transaction}/dispute", told)
     ledger = await office.world.gateway("GET", f"ledger?reference={life.payment}")
     [life.dispute] = ledger["transactions"][0]["dispute_ids"]
     await word_of_dispute(office, life, "opened")
@@ -286,8 +377,8 @@ async def word_of_dispute(office: Office, life: Life, status: str) -> None:
     """Let the webhook of a dispute come, where disputes are told by webhooks."""
     if office.by_webhook:
         data = {
-            "id": life.dispute, "transaction_id": life.transaction, "amount": 1299,
-            "currency": "EUR", "status": status, "reason": "fraudulent",
+            "id": life.dispute, "transaction_id": life.transaction,
+            "amount": life.disputed, "currency": "EUR", "status": status, "reason": "fraudulent",
             "reference": str(life.payment),
         }  # fmt: skip
         await office.say(f"dispute.{status}", data, life)
@@ -334,10 +425,10 @@ async def told_to_the_end(office: Office) -> None:
         office.told += news
         await office.reconcile()
         decided = await clerk(office)
-        await office.world.gateway("POST", "settle")
-        await office.rest()
         if not news and not decided and not await office.world.owner.fetch(LEFT, PERPETUAL):
             return
+        await office.world.gateway("POST", "settle")
+        await office.rest()
     raise AssertionError("it never grew quiet")
 
 

@@ -159,6 +159,11 @@ async def _plant_everywhere(zenobia: Zenobia) -> None:
                 planted = f"https://shop.example/{text}" if field == "return_url" else text
                 answer = await doors.post(path, {**body, field: planted})
                 assert answer.status < 500, (path, field, answer.body)
+    await _told_by_the_gateway(doors)
+
+
+async def _told_by_the_gateway(doors: Doors) -> None:
+    """Say who she is in webhooks, whether or not they can be read."""
     for number, text in enumerate(PLANTED):
         event = f"evt_{number}"
         body_of_gateway = msgspec.json.decode(settled(event))

@@ -212,6 +212,11 @@ async def test_an_amount_that_was_typed_is_shown_back_before_it_counts(
     await sales.page.get_by_label(ENGLISH.email).fill("ana@example.com")
     await sales.says_where_they_are()
 
+    await sales.page.get_by_label(ENGLISH.deposit).fill("")
+    await sales.press(ENGLISH.reserve)
+    await expect(sales.page.get_by_text("A deposit of €500.00?")).to_be_visible()
+    await expect(sales.page.get_by_label(ENGLISH.deposit)).to_have_value("500")
+    assert await town.database.fetch("select id from orders") == []
     await sales.page.get_by_label(ENGLISH.deposit).fill("1.000")
     await sales.press(ENGLISH.reserve)
     await expect(sales.page.get_by_text("as English writes it")).to_be_visible()

@@ -333,7 +333,12 @@ async def ask(office: Office, life: Life) -> None:
         return
     promised = life.payment.int % 2
     door = payments.promise_refund if promised else payments.refund_payment
-    asked = {"amount": life.refunded, "reason": "desistimiento", "key": "k", "requested_by": "ops"}
+    asked: dict[str, Any] = {
+        "amount": life.refunded,
+        "reason": "desistimiento",
+        "key": "k",
+        "requested_by": "ops",
+    }
     try:
         await office.process.call(lambda: door(life.payment, **asked))
     except RefusedError as refusal:

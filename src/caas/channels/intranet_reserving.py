@@ -36,7 +36,8 @@ REFUSED: Final = 422
 NAME_CHARS_MAX: Final = 200
 EMAIL_CHARS_MAX: Final = 254
 DEPOSIT_SUGGESTED: Final = 50_000
-"""500 euros: what the form proposes, in minor units; sales may ask for another deposit."""
+"""500 euros: what the form proposes, in minor units; sales may ask for another deposit. Left empty,
+it is what is shown before it counts."""
 
 _EMAIL: Final = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 _log = structlog.get_logger()
@@ -59,9 +60,8 @@ class ReservationForm:
 async def reserve_form(channels: Channels, visit: Visit) -> Reply:
     """Show the form with which a vehicle is reserved."""
     vehicle = await channels.rooms.order_management.vehicle(visit.ids["vin"])
-    suggested = Money(DEPOSIT_SUGGESTED, vehicle.price.currency)
     filled_in = ReservationForm(
-        language=channels.settings.language, deposit=plain_amount(suggested, visit.language)
+        language=channels.settings.language, deposit=_suggested(visit, vehicle)
     )
     return _page(channels, visit, vehicle, filled_in)
 
@@ -129,7 +129,12 @@ def _read(visit: Visit, vehicle: Vehicle) -> ReservationForm:
     name = filled(visit.form, "name", chars_max=NAME_CHARS_MAX)
     email = filled(visit.form, "email", chars_max=EMAIL_CHARS_MAX)
     language = visit.form.get("language", "")
-    deposit = filled(visit.form, "deposit", chars_max=AMOUNT_CHARS_MAX)
+    is_left = not visit.form.get("deposit", "").strip()
+    deposit = (
+        _suggested(visit, vehicle)
+        if is_left
+        else filled(visit.form, "deposit", chars_max=AMOUNT_CHARS_MAX)
+    )
     money = read_amount(deposit or "", vehicle.price.currency, visit.language)
     buyer = typed(visit.form)
     checks = {
@@ -147,8 +152,13 @@ def _read(visit: Visit, vehicle: Vehicle) -> ReservationForm:
         deposit_money=money,
         buyer=buyer,
         wrong={name for name, right in checks.items() if not right},
-        confirmed=money is not None and _is_confirmed(visit, money),
+        confirmed=money is not None and not is_left and _is_confirmed(visit, money),
     )
+
+
+def _suggested(visit: Visit, vehicle: Vehicle) -> str:
+    """Return the deposit that the form proposes, as it is typed."""
+    return plain_amount(Money(DEPOSIT_SUGGESTED, vehicle.price.currency), visit.language)
 
 
 def _is_confirmed(visit: Visit, deposit: Money) -> bool:

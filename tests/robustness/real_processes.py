@@ -47,6 +47,8 @@ select extract(epoch from min(greatest(due_at, coalesce(lease_until, due_at))) -
   from caas.open_work where parked_at is null and kind <> 'issue_documents'
 """
 """When anything is due but what runs every second; time leaps to it."""
+COMPARES_TIMES = "terms_are_reserved_when_they_are_sold"
+"""The invariant that cannot hold where a test put the database's clock back between two writes."""
 
 
 class PostgresqlServer:
@@ -161,6 +163,7 @@ class RealWorld:
     http: aiohttp.ClientSession
     webhooks: Target
     processes: list[RealProcess] = field(default_factory=list)
+    went_back: bool = False
 
     async def starts(self, *words: str, listens: bool = False, **more: str) -> RealProcess:
         """Start a process of the platform."""
@@ -193,6 +196,7 @@ class RealWorld:
 
     async def pass_time(self, seconds: float) -> None:
         """Move the database's clock for everybody."""
+        self.went_back |= seconds < 0
         await self.owner.execute(
             "update caas.clock set moved = moved + make_interval(secs => $1)", seconds
         )
@@ -209,7 +213,11 @@ class RealWorld:
             findings = await self_check.self_check(database)
         finally:
             await database.close()
-        return [f"{one.law.name}: {one.examples}" for one in findings if one.broken]
+        return [
+            f"{one.law.name}: {one.examples}"
+            for one in findings
+            if one.broken and not (self.went_back and one.law.name == COMPARES_TIMES)
+        ]
 
     async def _control(self, url: str, method: str, what: str, body: object) -> Any:
         async with self.http.request(method, f"{url}/_control/{what}", json=body) as answer:

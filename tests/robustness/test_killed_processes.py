@@ -148,13 +148,16 @@ async def _differs(world: RealWorld, status: int, answer: dict[str, Any]) -> lis
 
 
 async def until_quiet(world: RealWorld) -> None:
-    """Wait until the workers have nothing left; where they only wait for time, let it pass."""
+    """Wait until the workers have nothing left; where they only wait for time, let it pass.
+
+    The bank settles at each look: on a slow machine something always moves while it is waited for.
+    """
     async with asyncio.timeout(QUIET_SECONDS_MAX):
         while await left(world):
+            await world.gateway("POST", "settle")
             before = await world.owner.fetch(MOVING, PERPETUAL)
             await asyncio.sleep(CALM_SECONDS)
             if before == await world.owner.fetch(MOVING, PERPETUAL):
-                await world.gateway("POST", "settle")
                 wait = await world.until_next_due()
                 await world.pass_time(max(wait or 0.0, 0.0))
 

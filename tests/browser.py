@@ -8,7 +8,7 @@ from playwright.async_api import Browser, async_playwright, expect
 
 from bootstrap.system_programs import PROGRAMS
 
-PATIENCE_MS = 60_000
+PATIENCE_MS = 120_000
 """How long a page may take to show what must come, beside whatever else the machine does."""
 expect.set_options(timeout=PATIENCE_MS)
 

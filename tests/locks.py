@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import asyncpg
 
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 120.0
 WAITING = "select count(distinct pid) from pg_locks where not granted"
 
 

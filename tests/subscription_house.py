@@ -60,7 +60,7 @@ from tests.cars import COMMAND_KEYS, KNOWN_TO_VEHICLES, is_answered
 from tests.not_played import NotPlayed
 
 MADRID = ZoneInfo("Europe/Madrid")
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 120.0
 TIME_SCALE = 1000.0
 VIN = "WVWZZZ1JZXW000001"
 FEE = 2990

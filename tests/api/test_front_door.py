@@ -18,7 +18,7 @@ from tests.api.addresses import address
 from tests.api.conftest import SOMEBODYS_PAYMENT, Doors, Reply
 from tests.api.raw_http import line
 
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 120.0
 SECRET = "the password of the database is swordfish"
 
 

@@ -12,7 +12,7 @@ from tests.buyers import AT_HOME
 from tests.house import VIN
 
 EUR_500 = {"amount": 50_000, "currency": "EUR"}
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 120.0
 
 
 async def customer(doors: Doors) -> str:

@@ -17,7 +17,7 @@ MASSAGE = {
     "name": "Massage", "kind": "one_time", "currency": "EUR",
     "prices": [{"duration_days": 7, "amount": 499}, {"duration_days": 30, "amount": 1499}],
 }  # fmt: skip
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 120.0
 
 
 async def buys(doors: Doors, **more: object) -> Reply:

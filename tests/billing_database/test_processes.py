@@ -15,7 +15,7 @@ from caas.open_work import Answer, Done, OpenWork
 from caas.rules.pace import Pace
 
 KIND, LEASE_SECONDS, NET_SECONDS = "ring_the_bell", 3600.0, 3600.0
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 120.0
 SPREAD_SECONDS_MAX = 1.0
 DUE_IN = "select extract(epoch from due_at - db_now()) as seconds from open_work where kind = $1"
 

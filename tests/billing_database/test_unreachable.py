@@ -18,7 +18,7 @@ from caas.billing_database.readiness import Readiness
 
 CRASH = b"SFATAL\0VFATAL\0C57P02\0Mterminating connection because of crash of another process\0\0"
 LAST_WORDS = b"E" + (len(CRASH) + 4).to_bytes(4) + CRASH
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 120.0
 HEARD_SECONDS = 0.1
 
 

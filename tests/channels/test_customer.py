@@ -126,9 +126,7 @@ async def test_while_the_outcome_is_unknown_the_car_is_held(town: Town, chromium
 
     await ana.page.locator("main button.first").click()
 
-    await expect(ana.page.get_by_text("Tu coche está guardado para ti")).to_be_visible(
-        timeout=20_000
-    )
+    await expect(ana.page.get_by_text("Tu coche está guardado para ti")).to_be_visible()
     assert (await town.platform.order_management.order(order)).state is OrderState.READY
 
 

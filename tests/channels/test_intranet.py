@@ -284,9 +284,9 @@ async def test_lists_keep_themselves_up_with_what_happens(town: Town, chromium: 
 
     await town.reserved(FINISHED, email=ANA)
 
-    await expect(link).to_have_count(0, timeout=20_000)
+    await expect(link).to_have_count(0)
     await expect(sales.page.locator(f"a[href$='{TO_BE_BUILT}/reserve']")).to_be_focused()
-    await expect(orders.get_by_text("Brisa").first).to_be_visible(timeout=20_000)
+    await expect(orders.get_by_text("Brisa").first).to_be_visible()
     assert await sales.page.evaluate("performance.timeOrigin") == loaded
     assert sales.complaints == []
 
@@ -305,14 +305,12 @@ async def test_sales_follow_an_order_to_the_customers_door_without_reloading(
     before = await done.count()
 
     await town.vehicle_is_ready(order)
-    await expect(done).to_have_count(before + 1, timeout=20_000)
+    await expect(done).to_have_count(before + 1)
     await town.pays_the_rest(order)
     await town.delivery_is_completed(order)
 
     delivered = "Entregado" if tongue is SPANISH else "Delivered"
-    await expect(sales.page.locator("ol.way li.done", has_text=delivered)).to_be_visible(
-        timeout=20_000
-    )
+    await expect(sales.page.locator("ol.way li.done", has_text=delivered)).to_be_visible()
     assert await sales.page.evaluate("performance.timeOrigin") == loaded
     assert sales.complaints == []
 

@@ -207,12 +207,12 @@ async def test_exposure_and_losses_are_drawn_as_they_happen(
             payment_method="pm_settlement_fails",
         )
     )  # fmt: skip
-    await expect(exposed).to_have_count(3, timeout=20_000)
+    await expect(exposed).to_have_count(3)
     await town.gateway_does("settle")
 
-    await expect(lost).to_have_count(1, timeout=20_000)
+    await expect(lost).to_have_count(1)
     await expect(lost).to_contain_text("12,99" if tongue is SPANISH else "12.99")
-    await expect(exposed).to_have_count(0, timeout=20_000)
+    await expect(exposed).to_have_count(0)
     assert await one.page.evaluate("performance.timeOrigin") == loaded
     assert one.complaints == []
 

@@ -27,7 +27,7 @@ VIN, OTHER = STOCK[0][0], STOCK[2][0]
 
 async def heading(who: Visitor, name: str) -> None:
     """Wait until a heading says this."""
-    await expect(who.page.get_by_role("heading", name=name)).to_be_visible(timeout=20_000)
+    await expect(who.page.get_by_role("heading", name=name)).to_be_visible()
 
 
 async def session_ends(town: Town) -> None:

@@ -56,7 +56,7 @@ from tests.ways_in import SETTINGS as WAYS_IN
 from tests.ways_in import SIGN_IN_KEYS
 
 SCALE = 20.0
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 120.0
 ZONE = ZoneInfo("Europe/Madrid")
 SECRET = "whsec_" + "Z2F0ZXdheS1zZWNyZXQtb2YtdGhlLXRlc3Rz"
 SOL, NORTE = "Autos Sol", "Motor Norte"

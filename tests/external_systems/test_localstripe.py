@@ -30,7 +30,7 @@ from tests.ports import free_port
 
 pytest.importorskip("localstripe")
 
-START_SECONDS_MAX = 30.0
+START_SECONDS_MAX = 120.0
 ASKED = replace(REQUEST, description="", return_url=None)
 
 

@@ -16,7 +16,7 @@ from caas.external_systems.iot_gateway import (
 from caas_simulators.vehicle_fleet import Fleet
 
 VIN = "WVWZZZ1JZXW000001"
-PATIENCE_SECONDS = 10.0
+PATIENCE_SECONDS = 120.0
 
 
 def now() -> datetime:

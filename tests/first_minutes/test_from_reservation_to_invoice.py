@@ -20,7 +20,7 @@ TO_BE_BUILT = "VSSZZZCAS0R000003"
 EVA = "eva@example.com"
 LETTERS = "/operations/simulators/letters"
 SIGN_IN = re.compile(r"^  (\S+@\S+) +(\S+) +\((.+)\)$", re.MULTILINE)
-PATIENCE_MS = 60_000.0
+PATIENCE_MS = 120_000.0
 
 Picture = Callable[[Visitor, str], Awaitable[None]]
 

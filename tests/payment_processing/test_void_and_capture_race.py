@@ -19,7 +19,7 @@ from caas.rules.vehicle_signatures import SignedWord
 from caas_simulators.vehicle_car import Behaviour, Manner
 from tests.house import VIN, House
 
-PATIENCE_SECONDS = 10.0
+PATIENCE_SECONDS = 120.0
 WAITS = "select count(*) as n from pg_locks where not granted"
 
 

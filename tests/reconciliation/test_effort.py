@@ -20,7 +20,7 @@ from caas.payment_processing.reconciliation.effort import (
 from tests.reconciliation.crowd import crowd, report_file, settlements
 from tests.reconciliation.office import Office
 
-PATIENCE_SECONDS = 60
+PATIENCE_SECONDS = 120
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from contextlib import AsyncExitStack
 from typing import Any, Generic, TypeVar
 
 BURIAL_ATTEMPTS_MAX = 50
-START_SECONDS_MAX = 30.0
+START_SECONDS_MAX = 120.0
 CALL_SECONDS_MAX = 120.0
 
 Platform = TypeVar("Platform")

@@ -37,7 +37,7 @@ from tests.ports import free_port
 from tests.ways_in import SETTINGS as WAYS_IN
 
 ROOT = Path(__file__).resolve().parents[2]
-START_SECONDS_MAX = 90.0
+START_SECONDS_MAX = 300.0
 TIME_SCALE = 60.0
 API_KEY = "sk_of_real_processes"
 OUR_KEY = "r" * 43

@@ -14,7 +14,7 @@ from caas.external_systems.http_answers import OutcomeUnknownError, UnknownReaso
 from caas.open_work import ATTEMPTS_MAX, Again, Answer, Done, OpenWork, Park
 from caas.rules.pace import Pace
 
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 120.0
 FAST = Pace(100_000.0)
 ROW = "select attempts, parked_at is not null as parked from open_work where kind = $1"
 MANY = 2000

@@ -12,7 +12,7 @@ from tests.robustness.three_ledgers import differences
 
 PACE = 4.0
 SLOW_MILLISECONDS = 8000
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 120.0
 STATE = "select state from caas.payments"
 
 

@@ -28,7 +28,7 @@ from tests.robustness.living_world import LivingWorld, Process, living_world
 from tests.robustness.stories import VIN, heated_seats, ordered, reserves
 from tests.robustness.three_ledgers import differences
 
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 120.0
 CALLS = 64
 DEALERS = 16
 RACES = 24
@@ -246,13 +246,14 @@ async def test_a_worker_that_slept_past_its_lease_changes_nothing_when_it_wakes(
     """Fault F-G11: frozen between the gateway's answer and its own commit."""
     sleeper, other = await world.process(), await world.process()
     request = replace(await heated_seats(world, other), respond_async=True)
-    await world.gateway_fault({"operation": "initiate", "times": 1}, latency_after_ms=300)
+    await world.gateway_fault({"operation": "initiate", "times": 1}, latency_after_ms=1500)
     await other.call(pays(other, request))
 
     sleeper.spawn(sleeper.platform.open_work.run_due)
-    await asyncio.sleep(0.15)  # the request has left; the answer is on its way
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not (await world.gateway("GET", "ledger"))["transactions"]:
+            await asyncio.sleep(0.01)  # the request has left; the answer is on its way
     await sleeper.freeze(PATIENCE_SECONDS)
-    await asyncio.sleep(0.3)
     await world.pass_time(LEASE_SECONDS)
     await until_quiet(world, other)
     settled = await world.owner.fetchrow(PAYMENT)

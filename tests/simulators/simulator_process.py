@@ -13,7 +13,7 @@ import aiohttp
 
 from tests.simulators.gateway_client import API_KEY, Gateway
 
-START_SECONDS_MAX = 60
+START_SECONDS_MAX = 120
 
 
 @asynccontextmanager

@@ -27,7 +27,7 @@ from tests.external_systems.scripted_server import (
 
 NEW = "whsec_bmV3LW5ldy1uZXctbmV3LW5ldy1uZXctbmV3LW5ldyE="
 OLD = "whsec_b2xkLW9sZC1vbGQtb2xkLW9sZC1vbGQtb2xkLW9sZCE="
-EVENTS_SECONDS_MAX = 10.0
+EVENTS_SECONDS_MAX = 120.0
 
 
 def _receiving(arrived: asyncio.Queue[bytes]) -> Callable[[ScriptedServer], Behaviour]:

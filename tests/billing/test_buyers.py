@@ -17,6 +17,8 @@ from caas.billing_database.documents import UNTAXED, DocumentRows
 from caas.billing_database.invoices import Invoice, InvoiceRows
 from caas.billing_database.laws import LAWS
 from caas.billing_database.orders import Order
+from caas.billing_database.payments import Payment
+from caas.payment_processing import PaymentRequest
 from caas.rules.money import Money
 from caas.rules.payment_states import PaymentState
 from caas.rules.taxes import tax_in
@@ -194,6 +196,27 @@ async def test_a_dear_service_is_sold_to_a_buyer_whom_its_invoice_can_name(house
     await gives_details(house.platform.books.database, customer)
 
     assert await orders(365)
+
+
+async def test_a_service_is_paid_again_only_by_a_buyer_whom_its_invoice_can_name(
+    house: House, database: Database
+) -> None:
+    """The limit was lowered between the first attempt, which was declined, and the second."""
+    declined = await house.buys("pm_declined")
+    await as_owner(database, "update caas.markets set simplified_up_to = 1000")
+    again = PaymentRequest(
+        subject=declined.subject, customer=declined.customer, amount=1299, currency="EUR",
+        payment_method="pm_ok",
+    )  # fmt: skip
+
+    with pytest.raises(BillingDetailsRequiredError):
+        await house.platform.payment_processing.initiate_service_payment(again)
+    await gives_details(database, declined.customer)
+    paid = await house.platform.payment_processing.initiate_service_payment(again)
+
+    assert declined.state is PaymentState.FAILED
+    assert isinstance(paid, Payment)
+    await house.until(paid.id, lambda p: p.state is PaymentState.CAPTURING)
 
 
 async def test_nothing_is_sold_to_an_address_without_tax_rates(

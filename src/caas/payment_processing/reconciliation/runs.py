@@ -361,7 +361,7 @@ def _forget_old(kept: Path) -> None:
 def _told_besides(elsewhere: str | None, not_comparable: int) -> str | None:
     """Say what of a run stands in no count; None if there is nothing."""
     fees = (
-        f"Not comparable: the fees of {not_comparable} lines were kept in another currency than"
+        f"Not comparable: fees of {not_comparable} line(s) were kept in another currency than"
         " that of their payments, and no fee is agreed with this provider (./caas fees --help)."
     )
     told = " ".join(it for it in (elsewhere, fees if not_comparable else None) if it)

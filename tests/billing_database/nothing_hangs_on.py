@@ -90,6 +90,7 @@ NOTHING_HANGS_ON: Final[dict[str, str]] = {
     **_of("settlement_reports", "received_at updated_at", _SHOWN),
     **_of("settlement_lines", "batch_id line_id booked_at value_date method", _REPORTED),
     **_of("settlement_lines", "commission markup scheme_fees interchange rate", _REPORTED),
+    **_of("settlement_lines", "payout_fee payout_unit", _REPORTED),
     "settlement_lines.transaction_id where t.reference is not null": _REPORTED,
     **_of("settlement_lines", "reference", _REPORTED),
     "settlement_lines.type where t.payment_id in (select payment_id from disputes)": (

@@ -159,6 +159,8 @@ NOT_LIVED: Final[dict[str, str]] = {
     "reconciliation_runs.late_of": "needs a sealed day",
     "settlement_reports.late_of": "needs a sealed day",
     "settlement_lines.fee_agreed": "needs agreed fees",
+    "settlement_lines.payout_fee": "needs a payout in another currency",
+    "settlement_lines.payout_unit": "needs a payout in another currency",
     "gateway_claims.receipt": "needs an answer of the provider",
     "gateway_claim_entries": "needs an answer of the provider",
     "delivery_evidence.refused_because": "what proves nothing is not kept any more",

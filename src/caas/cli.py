@@ -57,6 +57,11 @@ def _of_reconciling(program: typer.Typer) -> None:
     program.command()(reconciling.position)
     program.command()(reconciling.seal)
     program.command(name="release-line")(reconciling.release_line)
+
+
+def _discrepancies(program: typer.Typer) -> None:
+    from caas import finance_commands, reconciling  # noqa: F401  # the first adds those for many
+
     program.add_typer(reconciling.discrepancies, name="discrepancies")
 
 
@@ -134,7 +139,7 @@ IMPORTED_BY: Final[Mapping[str, Callable[[typer.Typer], None]]] = {
     "migrate": _of_upkeep,
     "self-check": _of_upkeep,
     "bill": _of_the_platform,
-    "discrepancies": _of_reconciling,
+    "discrepancies": _discrepancies,
     "claims": _of_finance,
     "fees": _of_finance,
     "mappings": _of_reports,

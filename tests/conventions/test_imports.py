@@ -4,6 +4,9 @@ import subprocess
 import sys
 
 import pytest
+import typer
+
+from caas import cli
 
 HEAVY = {"aiohttp", "apprise", "duckdb", "jinja2", "litestar", "pypdf", "typst", "uvicorn"}
 WHOLE_PLATFORM = HEAVY - {"jinja2", "typst"}  # notifications and reports are written with those
@@ -41,3 +44,24 @@ def test_a_command_imports_nothing_that_only_others_need(
     modules: tuple[str, ...], unneeded: set[str]
 ) -> None:
     assert imported_with(*modules) & unneeded == set()
+
+
+@pytest.mark.parametrize("name", ["claims", "discrepancies", "fees", "mappings", "staff", "taxes"])
+def test_a_group_has_all_its_commands_when_it_alone_is_imported(name: str) -> None:
+    """Those for many discrepancies stand in another module, and were gone."""
+    program = typer.main.get_command(cli.program)
+    assert isinstance(program, typer.core.TyperGroup)
+    everything = dict(program.commands)
+    source = (
+        "import sys, typer; from caas import cli;"
+        "group = typer.main.get_command(cli.program).commands[sys.argv[1]];"
+        "print(*group.commands)"
+    )
+
+    alone = subprocess.run(
+        [sys.executable, "-c", source, name], capture_output=True, check=True, text=True
+    )
+
+    group = everything[name]
+    assert isinstance(group, typer.core.TyperGroup)
+    assert alone.stdout.split() == list(group.commands)

@@ -2133,6 +2133,20 @@ CREATE FUNCTION caas.process_lives(p_id integer) RETURNS boolean
                                        where d.datname = current_database()))
 $$;
 
+CREATE FUNCTION caas.refund_lines_of(p_payment uuid, p_currency text) RETURNS TABLE(report_id uuid, line_no bigint, class text, gross bigint, booked_at timestamp with time zone)
+    LANGUAGE sql STABLE
+    AS $$
+  select l.report_id, l.line_no, l.class, l.gross, l.booked_at
+    from (select s.report_id, s.line_no from settlement_lines s where s.payment_id = p_payment
+           union
+          select i.report_id, i.line_no from identified_lines i where i.payment_id = p_payment) k
+    join settlement_lines l on l.report_id = k.report_id and l.line_no = k.line_no
+   where l.currency = p_currency and l.type in ('refund', 'refund_reversal')
+     and (l.posts or exists (
+       select from discrepancies d where d.report_id = l.report_id and d.line_no = l.line_no
+          and d.status = 'resolved' and d.resolution = 'itself'))
+$$;
+
 CREATE FUNCTION caas.refuse_broken_seal() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -5357,6 +5371,8 @@ CREATE INDEX unknown_lines_by_reference ON caas.settlement_lines USING btree (re
 
 CREATE INDEX unknown_lines_by_transaction ON caas.settlement_lines USING btree (transaction_id) WHERE ((class = 'missing_in_book'::text) AND (transaction_id IS NOT NULL));
 
+CREATE INDEX unlisted_refunds ON caas.discrepancies USING btree (payment_id) WHERE ((kind = 'refund_mismatch'::text) AND (report_id IS NULL));
+
 CREATE INDEX unresolved_by_due ON caas.discrepancies USING btree (due_on, id) WHERE (status <> 'resolved'::text);
 
 CREATE INDEX unresolved_of_day ON caas.discrepancies USING btree (gateway, day) WHERE (status <> 'resolved'::text);
@@ -6729,6 +6745,8 @@ GRANT ALL ON FUNCTION caas.obstacle_to_refund(p_payment uuid) TO caas_app;
 GRANT ALL ON FUNCTION caas.order_terms(o caas.orders) TO caas_app;
 
 GRANT ALL ON FUNCTION caas.process_lives(p_id integer) TO caas_app;
+
+GRANT ALL ON FUNCTION caas.refund_lines_of(p_payment uuid, p_currency text) TO caas_app;
 
 GRANT ALL ON FUNCTION caas.refuse_broken_seal() TO caas_app;
 

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from caas.billing_database.connection import Database
 from caas.billing_database.identifiers import new_id
 from caas.errors import StartupError
-from caas.payment_processing.reconciliation.updating import still_posted
 from caas.rules import postings
 from caas.rules.discrepancies import ALLOWED, DiscrepancyKind, Resolution
 from caas.rules.payment_types import PaymentType
@@ -22,6 +21,7 @@ from caas.rules.resolutions import (
     Subject,
     offered,
     plan,
+    still_posted,
     taken,
     taken_back,
 )

@@ -40,12 +40,17 @@ set local enable_hashjoin = off; set local enable_mergejoin = off; set local ena
 set local jit = off; set local max_parallel_workers_per_gather = 0
 """
 
+# What was decided about a refund without a line, and sealed, is no refund that a line may tell.
 PAYMENT: Final = """
 p.id, p.gateway_transaction_id, p.state, p.version, p.currency, p.captured_amount,
        p.settled_amount,
        case when p.refunded_amount > 0 or p.state in ('Refunding', 'Refunded') then
          (select coalesce(sum(r.amount), 0)::bigint from refunds r
-           where r.payment_id = p.id and r.state in ('sent', 'succeeded')) else 0 end
+           where r.payment_id = p.id and r.state in ('sent', 'succeeded'))
+         - (select coalesce(sum(u.amount), 0)::bigint from discrepancies u
+              join reconciliation_days y on y.gateway = u.gateway and y.day = u.day
+             where u.payment_id = p.id and u.kind = 'refund_mismatch' and u.report_id is null
+               and u.resolution <> 'itself' and y.sealed_at is not null) else 0 end
          + coalesce(d.refund_lines, 0),
        p.refunded_amount, coalesce(d.known, 0), coalesce(d.number, 0), coalesce(d.back, 0)
 """

@@ -75,6 +75,15 @@ class Discrepancy:
 
 
 @dataclass(frozen=True, slots=True)
+class ListedSince:
+    """A refund that no line told in time, and the last line that tells it by now."""
+
+    discrepancy: Discrepancy
+    line: str
+    line_class: str
+
+
+@dataclass(frozen=True, slots=True)
 class DiscrepancyEvent:
     """One step of an investigation, as it was appended."""
 
@@ -327,6 +336,23 @@ class Discrepancies:
         """Lock and return what waits for settlement lines of these payments."""
         return [_discrepancy(row) for row in await within.fetch(sql.AWAITING, list(payments))]
 
+    async def listed_since(
+        self, payments: Sequence[UUID], *, within: Connection
+    ) -> list[ListedSince]:
+        """Lock and return the unlisted refunds of these payments that lines tell by now."""
+        return [_listed(row) for row in await within.fetch(sql.LISTED_OF, list(payments))]
+
+    async def listed_since_of(
+        self, gateway: str, day: date, *, within: Connection
+    ) -> list[ListedSince]:
+        """Lock and return the unlisted refunds of a day that lines tell by now."""
+        return [_listed(row) for row in await within.fetch(sql.LISTED_OF_DAY, gateway, day)]
+
+    async def times_listed(self, payments: Sequence[UUID], *, within: Connection) -> dict[str, int]:
+        """Count how often an unlisted refund of a payment was listed after all."""
+        rows = await within.fetch(sql.LISTED_BEFORE, list(payments))
+        return {str(row["payment_id"]): row["times"] for row in rows}
+
     async def of_lines(
         self, lines: Sequence[tuple[UUID, int]], *, within: Connection
     ) -> list[Discrepancy]:
@@ -339,6 +365,13 @@ class Discrepancies:
     async def become_missing(self, gateway: str, day: date, *, by: str, within: Connection) -> None:
         """Turn the delayed settlements that count as missing on this day into missing ones."""
         await within.execute(sql.BECAME_MISSING, gateway, day, by)
+
+
+def _listed(row: Row) -> ListedSince:
+    values = dict(row)
+    line, class_ = values.pop("told_by"), values.pop("told_class")
+    values["kind"] = DiscrepancyKind(values["kind"])
+    return ListedSince(Discrepancy(**values), line, class_)
 
 
 def _discrepancy(row: Row) -> Discrepancy:

@@ -118,10 +118,38 @@ select {COLUMNS} from discrepancies d
    and d.kind in ('delayed_settlement', 'missing_at_gateway', 'partial_settlement')
  order by d.id for update
 """
-AWAITED: Final = """
-select distinct payment_id from discrepancies
+# A refund that no line told in time; also one a person decided about, until its day is sealed.
+UNLISTED: Final = """
+d.kind = 'refund_mismatch' and d.report_id is null
+   and (d.status <> 'resolved' or d.resolution <> 'itself' and not exists (
+     select from reconciliation_days y
+      where y.gateway = d.gateway and y.day = d.day and y.sealed_at is not null))
+"""
+AWAITED: Final = f"""
+select payment_id from discrepancies
  where status <> 'resolved' and payment_id is not null
    and kind in ('delayed_settlement', 'missing_at_gateway', 'partial_settlement')
+ union
+select payment_id from discrepancies d where {UNLISTED}
+"""
+LISTED_SINCE: Final = f"""
+select {COLUMNS}, t.line as told_by, t.class as told_class
+  from discrepancies d join payments p on p.id = d.payment_id
+ cross join lateral (
+       select sum(l.gross) as gross,
+              (array_agg(l.report_id || ':' || l.line_no order by l.booked_at desc))[1] as line,
+              (array_agg(l.class order by l.booked_at desc))[1] as class
+         from refund_lines_of(d.payment_id, d.currency) l) t
+ where {{these}} and {UNLISTED} and p.refunded_amount + t.gross <= 0
+ order by d.id for update of d
+"""
+LISTED_OF: Final = LISTED_SINCE.format(these="d.payment_id = any ($1)")
+LISTED_OF_DAY: Final = LISTED_SINCE.format(these="d.gateway = $1 and d.day = $2")
+LISTED_BEFORE: Final = """
+select payment_id, count(*) as times from discrepancies d
+ where payment_id = any ($1) and kind = 'refund_mismatch' and report_id is null
+   and status = 'resolved' and resolution = 'itself'
+ group by payment_id
 """
 REJECT: Final = """
 update discrepancy_resolutions set state = 'rejected', decided_by = $2, decided_at = db_now()

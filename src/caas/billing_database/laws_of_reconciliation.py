@@ -71,6 +71,18 @@ RECONCILIATION: Final[tuple[tuple[str, str, str], ...]] = (
             group by i.gateway, i.format, i.identity having count(distinct i.report_id) > 1""",
     ),
     (
+        "refunds_are_explained_once",
+        "Nothing is booked for a refund without a line once lines tell all that was refunded.",
+        """select d.id from discrepancies d join payments p on p.id = d.payment_id
+             join (select discrepancy_id,
+                          sum(case 'settled_funds' when debit then amount when credit then -amount
+                              else 0 end) as booked
+                     from discrepancy_entries group by 1) e on e.discrepancy_id = d.id
+            where d.kind = 'refund_mismatch' and d.report_id is null and e.booked <> 0
+              and p.refunded_amount + (select coalesce(sum(l.gross), 0)
+                    from refund_lines_of(d.payment_id, d.currency) l) <= 0""",
+    ),
+    (
         "discrepancies_are_of_their_line",
         "A discrepancy has the day, kind, payment, amount and currency of its line.",
         """select d.id from discrepancies d

@@ -305,7 +305,9 @@ class Workbench(ReportReading):
             "create table apart as from outcome where standing = 'new'"
             f" and (class not in ({_listed(AGREEING)}) or settles is not null and"
             " (state = 'Capturing' and settles > settled"
-            " or payment_id in (from awaited select payment_id))) order by line_no"
+            " or payment_id in (from awaited select payment_id))"
+            " or type in ('refund', 'refund_reversal')"
+            " and payment_id in (from awaited select payment_id)) order by line_no"
         )
 
     def chunks(self, lines_max: int) -> list[Chunk]:

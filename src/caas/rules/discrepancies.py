@@ -98,6 +98,7 @@ ALLOWED: Final[Mapping[DiscrepancyKind, frozenset[Resolution]]] = {
             _R.CORRECT_BY_ENTRY,
             _R.CLAIM_FROM_GATEWAY,
             _R.ACCEPT_LOSS,
+            _R.WAIT,
         }
     ),
     _K.FEE_DRIFT: frozenset({_R.CORRECT_BY_ENTRY, _R.CLAIM_FROM_GATEWAY, _R.WRITE_OFF}),
@@ -114,6 +115,7 @@ RESOLVES_ITSELF: Final = frozenset(
         _K.PARTIAL_SETTLEMENT,
         _K.MISSING_AT_GATEWAY,
         _K.MISSING_IN_BOOK,
+        _K.REFUND_MISMATCH,
     }
 )
 """Kinds that close without a person when the line or the record they lack arrives (36)."""

@@ -13,6 +13,7 @@ Rules a change must keep:
 3. Waiting ends only by itself (the line comes) or by another decision.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, assert_never
@@ -139,6 +140,21 @@ def taken(*, gross: int, fee: int, net: int) -> tuple[Entry, ...]:
 def taken_back(entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
     """Return the entries that undo these exactly."""
     return tuple(Entry(entry.credit, entry.debit, entry.amount) for entry in reversed(entries))
+
+
+def still_posted(entries: Sequence[Entry]) -> tuple[Entry, ...]:
+    """Return what entries come to, once those that undo each other are left out."""
+    balance: dict[tuple[str, str], int] = {}
+    for debit, credit, amount in entries:
+        if (credit, debit) in balance:
+            balance[credit, debit] -= amount
+        else:
+            balance[debit, credit] = balance.get((debit, credit), 0) + amount
+    return tuple(
+        Entry(debit, credit, amount) if amount > 0 else Entry(credit, debit, -amount)
+        for (debit, credit), amount in balance.items()
+        if amount
+    )
 
 
 def _unsettled(subject: Subject, resolution: Resolution) -> Plan:

@@ -42,11 +42,10 @@ from caas.payment_processing.reconciliation.refusals import (
     refuse_not_offered,
     refuse_undecidable,
 )
-from caas.payment_processing.reconciliation.updating import still_posted
 from caas.rules.discrepancies import DUE_DAYS, Resolution, needs_second_approver
 from caas.rules.money import Money
 from caas.rules.postings import Entry
-from caas.rules.resolutions import Action, Subject, offered, plan, taken_back
+from caas.rules.resolutions import Action, Subject, offered, plan, still_posted, taken_back
 
 
 @dataclass(frozen=True, slots=True)

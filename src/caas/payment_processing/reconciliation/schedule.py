@@ -4,7 +4,8 @@ Every hour the running day's report is taken in as far as it has grown; every ni
 ended is closed, and with it every earlier day that is still incomplete.
 
 Rules a change must keep: level-triggered: what is due follows from the days and their verdicts, so
-a machine that slept for a week catches up; a gateway that is silent is asked again, not alerted.
+a machine that slept for a week catches up, the oldest day first; a gateway that is silent is asked
+again, not alerted.
 """
 
 from collections.abc import Awaitable, Callable
@@ -80,6 +81,8 @@ class Schedule:
         put_off = None
         for day in await self._due(today):
             put_off = await self._try(day, CLOSE) or put_off
+            if put_off is not None and put_off.due_in == BUSY_SECONDS:
+                break  # a newer day that is judged first misses what the older one's report tells
         return put_off or Again(seconds_to_closing(today, now, self._zone))
 
     async def _due(self, today: date) -> list[date]:

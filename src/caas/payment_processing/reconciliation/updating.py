@@ -12,16 +12,23 @@ webhooks use; a discrepancy's id follows from what it is about.
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from types import MappingProxyType
 from typing import Any, Final
 from uuid import UUID
 
 from caas.billing_database.books import Books
 from caas.billing_database.connection import Connection
-from caas.billing_database.discrepancies import Discrepancies, Discrepancy, NewDiscrepancy, Step
+from caas.billing_database.discrepancies import (
+    Discrepancies,
+    Discrepancy,
+    ListedSince,
+    NewDiscrepancy,
+    Step,
+)
 from caas.billing_database.gateway_claims import brought_by_its_line
 from caas.billing_database.identifiers import derived_id
 from caas.billing_database.moves import Move
@@ -37,7 +44,7 @@ from caas.rules.compared_relations import AGREEING, POSTING, names
 from caas.rules.discrepancies import DiscrepancyKind, due_days
 from caas.rules.money import Money
 from caas.rules.payment_states import PaymentEvent, PaymentState, Remark
-from caas.rules.resolutions import taken, taken_back
+from caas.rules.resolutions import still_posted, taken, taken_back
 
 LATE_LINE: Final = "late_settlement_line"
 CHUNK_LINES: Final = 5_000
@@ -45,6 +52,7 @@ BY: Final = "reconciliation"
 UNSETTLED: Final = frozenset(
     {DiscrepancyKind.DELAYED_SETTLEMENT, DiscrepancyKind.MISSING_AT_GATEWAY}
 )
+OF_REFUNDS: Final = frozenset({"refund", "refund_reversal"})
 # Lines that are evidence of money taken where our records say that there is none.
 EVIDENCE: Final = frozenset(
     {
@@ -201,19 +209,27 @@ class Updating:
         await self._books.work.add_all(work, within=connection)
 
     async def _resolve_awaiting(self, rows: Sequence[Row], connection: Connection) -> None:
-        """A delayed settlement resolves itself when its line comes (decision 36)."""
-        settles = {
-            UUID(row["payment_id"]): row
-            for row in rows
-            if row["class"] in POSTING and row["settles"] is not None
-        }
+        """A late settlement, or an unlisted refund, resolves itself when its line comes (36)."""
+        told = [row for row in rows if row["class"] in POSTING and row["payment_id"]]
+        refunded = {UUID(row["payment_id"]) for row in told if row["type"] in OF_REFUNDS}
+        if refunded:
+            await self._end_listed(
+                await self._discrepancies.listed_since(list(refunded), within=connection),
+                connection,
+            )
+        settles = {UUID(row["payment_id"]): row for row in told if row["settles"] is not None}
         if not settles:
             return
         for waiting in await self._discrepancies.awaiting_line(list(settles), within=connection):
             assert waiting.payment_id is not None, "it was found by its payment"
             row = settles[waiting.payment_id]
             if waiting.kind in UNSETTLED or row["settles"] >= row["captured"]:
-                await self._resolves_itself(waiting, (), row, connection)
+                await self._resolves_itself(waiting, (), _line(row), row["class"], connection)
+
+    async def _end_listed(self, listed: Sequence[ListedSince], connection: Connection) -> None:
+        """End what lines tell by now; what a person had booked for it is taken back."""
+        for it in listed:
+            await self._resolves_itself(it.discrepancy, (), it.line, it.line_class, connection)
 
     async def _besides(self, run: Run, bench: Workbench, known: _Known) -> Counter[str]:
         """Follow what is no new line: lines judged again, and records without one."""
@@ -223,8 +239,14 @@ class Updating:
         for piece in _pieces(again, self._chunk_lines):
             counts += await self._judged_again(run, piece, known)
         for piece in _pieces(lacking, self._chunk_lines):
-            found = [_discrepancy(run, row) for row in piece]
+            unlisted = [
+                UUID(row["payment_id"])
+                for row in piece
+                if row["class"] == DiscrepancyKind.REFUND_MISMATCH
+            ]
             async with self._books.database.transaction() as connection:
+                times = await self._discrepancies.times_listed(unlisted, within=connection)
+                found = [_discrepancy(run, row, times) for row in piece]
                 opened = await self._discrepancies.open(found, within=connection)
             counts.update(kind.value for kind in opened)
         if run.closing:
@@ -245,7 +267,7 @@ class Updating:
                 assert open_.line_no is not None
                 row = by_line[open_.report_id, open_.line_no]
                 entries = taken(gross=row["gross"], fee=row["fee"], net=row["net"])
-                await self._resolves_itself(open_, entries, row, connection)
+                await self._resolves_itself(open_, entries, _line(row), row["class"], connection)
                 counts[row["class"]] += 1
             await self._reports.identify(
                 [(UUID(r["report"]), r["line_no"], UUID(r["payment_id"]))
@@ -257,6 +279,9 @@ class Updating:
                 [_discrepancy(run, row) for row in still], within=connection
             )
             after = await self._settle(run, agreeing, known, connection)
+            refunded = [UUID(r["payment_id"]) for r in agreeing if r["type"] in OF_REFUNDS]
+            listed = await self._discrepancies.listed_since(refunded, within=connection)
+            await self._end_listed(listed, connection)
             return counts, after
 
         counts, after = await self._books.database.in_transaction(together)
@@ -267,7 +292,8 @@ class Updating:
         self,
         discrepancy: Discrepancy,
         entries: tuple[postings.Entry, ...],
-        row: Row,
+        line: str,
+        line_class: str,
         connection: Connection,
     ) -> None:
         posted = await self._discrepancies.entries(discrepancy.id, within=connection)
@@ -276,35 +302,22 @@ class Updating:
             event="resolved itself",
             status="resolved",
             by=BY,
-            facts={"line": f"{row['report']}:{row['line_no']}", "class": row["class"]},
+            facts={"line": line, "class": line_class},
             resolution="itself",
             entries=taken_back(still_posted(posted)) + entries,
         )
         await self._discrepancies.step(discrepancy.id, step, within=connection)
-        await brought_by_its_line(discrepancy.id, step.facts["line"], within=connection)
+        await brought_by_its_line(discrepancy.id, line, within=connection)
 
     async def _close(self, run: Run) -> None:
         """Write down that both directions were compared, and what is missing by now."""
         async with self._books.database.transaction() as connection:
+            listed = await self._discrepancies.listed_since_of(
+                run.gateway, run.day, within=connection
+            )
+            await self._end_listed(listed, connection)
             await self._discrepancies.become_missing(run.gateway, run.day, by=BY, within=connection)
             await self._days.compared(run.gateway, run.day, run.id, within=connection)
-
-
-def still_posted(entries: Sequence[postings.Entry]) -> tuple[postings.Entry, ...]:
-    """Return what entries come to, once those that undo each other are left out."""
-    balance: dict[tuple[str, str], int] = {}
-    for debit, credit, amount in entries:
-        if (credit, debit) in balance:
-            balance[credit, debit] -= amount
-        else:
-            balance[debit, credit] = balance.get((debit, credit), 0) + amount
-    return tuple(
-        postings.Entry(debit, credit, amount)
-        if amount > 0
-        else postings.Entry(credit, debit, -amount)
-        for (debit, credit), amount in balance.items()
-        if amount
-    )
 
 
 def _is_evidence(row: Row) -> bool:
@@ -343,9 +356,19 @@ def _source(run: Run, row: Row) -> str:
     return f"line:{run.report.report_ref}:{row['line_no']}"
 
 
-def _discrepancy(run: Run, row: Row) -> NewDiscrepancy:
+def _line(row: Row) -> str:
+    return f"{row['report']}:{row['line_no']}"
+
+
+def _discrepancy(
+    run: Run, row: Row, times: Mapping[str, int] = MappingProxyType({})
+) -> NewDiscrepancy:
+    """Return what a row opens; a refund that was listed after all makes way for the next one."""
     kind = DiscrepancyKind(row["class"])
     about = (row["report"], row["line_no"]) if row["line_no"] else (row["payment_id"],)
+    if not row["line_no"] and kind is DiscrepancyKind.REFUND_MISMATCH:
+        before = times.get(row["payment_id"], 0)
+        about = (*about, f"after {before}") if before else about
     label = "unsettled" if kind in UNSETTLED else kind.value
     money = Money(row["at_stake"], row["currency"])
     return NewDiscrepancy(

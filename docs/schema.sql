@@ -5351,6 +5351,8 @@ CREATE INDEX sessions_of_account ON caas.sessions USING btree (account) WHERE (e
 
 CREATE INDEX settlement_lines_booked ON caas.settlement_lines USING brin (booked_at) WITH (pages_per_range='32', autosummarize='on');
 
+CREATE INDEX settlement_lines_by_id ON caas.settlement_lines USING btree (line_id) WHERE (line_id IS NOT NULL);
+
 CREATE INDEX settlement_lines_in_time ON caas.settlement_lines USING brin (at) WITH (pages_per_range='32', autosummarize='on');
 
 CREATE INDEX settlement_lines_of_payment ON caas.settlement_lines USING btree (payment_id) WHERE (payment_id IS NOT NULL);

@@ -61,7 +61,8 @@ RECONCILIATION: Final[tuple[tuple[str, str, str], ...]] = (
         "What identifies a provider's row is booked from one report only.",
         """select min(i.report_id::text) from (
              select r.gateway, r.format, l.report_id,
-                    case when r.format = 'stripe' and l.line_id is not null then l.line_id
+                    case when r.format not in ('canonical', 'adyen') and l.line_id is not null
+                         then regexp_replace(l.line_id, ':(out|in)$', '')
                          else concat_ws('|', l.batch_id, l.line_id, l.transaction_id, l.reference,
                            l.type, l.gross, l.fee, l.net, l.currency, l.booked_at, l.value_date,
                            case when r.format = 'canonical' then l.line_no end) end as identity

@@ -3,30 +3,43 @@
 A provider's row is one row however often it is exported: in the balance report and in the payout
 report, for one day and for another. What tells it is the provider's own id, or all that it says.
 
-Rules a change must keep: rows are looked for by the time they were booked at, so that the cost
-grows with the file and never with the ledger; the digest is that of `settlement_reports.KNOWN`.
+Rules a change must keep: rows are looked for by their ids, by an index, and those without one by
+the time they were booked at, so that the cost grows with the file and never with the ledger; an id
+is looked for whatever time comes with it; the digest is that of `settlement_reports.KNOWN`.
 """
 
+import asyncio
+import shutil
 from collections.abc import Sequence
 from datetime import date, datetime
 from pathlib import Path
 from typing import Final, NamedTuple
 from uuid import UUID
 
+from caas.billing_database.book_snapshot import BY_KEY
 from caas.billing_database.connection import Database
 from caas.billing_database.settlement_reports import COPY_SECONDS_MAX
 
-ELSEWHERE: Final = """
+STORED: Final = """
 select coalesce(r.late_of, r.day), l.line_no, l.line_id,
        md5(l.batch_id || '|' || coalesce(l.line_id, '')
        || '|' || coalesce(l.transaction_id, '') || '|' || coalesce(l.reference, '')
        || '|' || l.type || '|' || l.gross || '|' || l.fee || '|' || l.net || '|' || l.currency
        || '|' || to_char(l.booked_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') || '|'
        || l.value_date), l.net, l.currency
-  from settlement_lines l join settlement_reports r on r.id = l.report_id
- where l.booked_at >= $4::timestamptz and l.booked_at <= $5::timestamptz
-   and r.gateway = $1::text and r.format = $2::text and not (r.id = any ($3::uuid[]))
+  from {found} join settlement_reports r on r.id = l.report_id
+ where r.gateway = $1::text and r.format = $2::text and not (r.id = any ($3::uuid[])) and {are}
 """
+# What is known by all that it says has the time it was booked at, so that no other need be read.
+BY_TIME: Final = STORED.format(
+    found="settlement_lines l",
+    are="l.booked_at >= $4::timestamptz and l.booked_at <= $5::timestamptz"
+    " and (not $6::boolean or l.line_id is null)",
+)
+BY_ID: Final = STORED.format(
+    found="told_ids k join settlement_lines l on l.line_id = k.line_id", are="true"
+)
+TOLD_IDS: Final = "create temp table told_ids (line_id text) on commit drop"
 SHARING: Final = """
 select regexp_replace(r.part, ' ?late of \\d{4}-\\d\\d-\\d\\d$', '') as part, s.shared
   from settlement_reports r cross join lateral (
@@ -61,13 +74,36 @@ class LineIdentities:
         own: Sequence[UUID],
         booked: tuple[datetime, datetime],
         path: Path,
+        *,
+        by_id: Path | None,
     ) -> None:
-        """Write the lines of other reports of a gateway and format, booked in a time, to a file."""
+        """Write the lines of other reports of a gateway and format that a file may have.
+
+        Where a format gives each line an id, these ids are looked for, whenever they were booked;
+        what has none is looked for where it was booked.
+        """
+        if by_id is not None:
+            await self._by_id(source, own, by_id, path.with_suffix(".ids"))
         async with self._database.connection() as connection:
             await connection.copy_from_query(
-                ELSEWHERE, *source, list(own), *booked, output=path, format="csv",
-                timeout=COPY_SECONDS_MAX,
+                BY_TIME, *source, list(own), *booked, by_id is not None, output=path,
+                format="csv", timeout=COPY_SECONDS_MAX,
             )  # fmt: skip
+        if by_id is not None:
+            await asyncio.to_thread(_append, path.with_suffix(".ids"), path)
+
+    async def _by_id(
+        self, source: tuple[str, str], own: Sequence[UUID], ids: Path, path: Path
+    ) -> None:
+        async with self._database.transaction() as connection:
+            await connection.execute(f"{BY_KEY}; {TOLD_IDS}")
+            await connection.copy_to_table(
+                "told_ids", source=ids, format="csv", timeout=COPY_SECONDS_MAX
+            )
+            await connection.execute("analyze told_ids")
+            await connection.copy_from_query(
+                BY_ID, *source, list(own), output=path, format="csv", timeout=COPY_SECONDS_MAX
+            )
 
     async def sharing(
         self, gateway: str, format_: str, day: date, ids: Sequence[str]
@@ -75,3 +111,8 @@ class LineIdentities:
         """Return the parts of a day that came as files of a format, those with most rows first."""
         rows = await self._database.fetch(SHARING, gateway, format_, day, list(ids))
         return [Sharing(row["part"], row["shared"]) for row in rows]
+
+
+def _append(source: Path, target: Path) -> None:
+    with source.open("rb") as lines, target.open("ab") as file:
+        shutil.copyfileobj(lines, file)

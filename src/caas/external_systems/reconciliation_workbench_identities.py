@@ -31,6 +31,14 @@ class RowIdentities:
         ).fetchall()
         return [row[0] for row in rows]
 
+    def ids_into(self, path: Path) -> Path:
+        """Write these ids into a file, one a line, and return it."""
+        self._connection.execute(
+            "copy (from checked select distinct line_id where line_id is not null order by 1)"
+            f" to '{path}' (format csv, header false)"
+        )
+        return path
+
     def booked(self) -> tuple[datetime, datetime] | None:
         """Return the first and the last instant of the well-formed lines."""
         row = self._connection.execute(

@@ -38,7 +38,7 @@ LEFT_OUT: Final = "left out"
 NEEDED: Final = ("type", "gross", "booked_at")
 
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
-Column = Annotated[list[Text], msgspec.Meta(min_length=1, max_length=3)]
+Column = Annotated[list[Text], msgspec.Meta(min_length=1, max_length=8)]
 
 
 class MappingRefusedError(RefusedError):
@@ -74,8 +74,10 @@ class ReportMapping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     units. `debit` tells unsigned amounts apart: a column, and the word in it that makes an amount
     negative. `keep` leaves out every row whose column does not begin with one of these words.
     `fee_is_negative`: fees are written as what they do to the balance. `ragged`: some rows have
-    fewer columns than the header. A net in another currency makes a row three lines: itself, and
-    the conversion out of its currency and into the other.
+    fewer columns than the header. `currency` is that of amounts that name none; an id of several
+    columns is for a provider without one: rows that say the same in all of them are numbered. A net
+    in another currency makes a row three lines: itself, and the conversion out of its currency and
+    into the other.
     """
 
     columns: Columns
@@ -177,7 +179,7 @@ cross join lateral (
    where part = 0 or converted) s
 select place, formula, cast(place - 1 + part * 1000000000 as varchar) as line_no,
        coalesce({_identifier(columns.batch_id)}, 'report') as batch_id,
-       {_identifier(columns.line_id)} || suffix as line_id,
+       {_line_id(columns)} || suffix as line_id,
        if(part > 0, null, {_identifier(columns.transaction_id)}) as transaction_id,
        if(part > 0, null, {_identifier(columns.reference)}) as reference, kind as type,
        cast(moved as varchar) as gross, cast(moved - left_over as varchar) as fee,
@@ -198,7 +200,11 @@ select place, formula, cast(place - 1 + part * 1000000000 as varchar) as line_no
 def _amounts_of(mapping: ReportMapping) -> str:
     """Return the rows with their types, amounts, currencies and times."""
     columns = mapping.columns
-    currency = f"upper({_text(columns.currency)})" if columns.currency else _of(mapping.currency)
+    currency = (
+        f"upper({_text(columns.currency)})"
+        if columns.currency
+        else f"code_in({_text(columns.gross)}, {_of(mapping.currency)})"
+    )
     paid_in = f"upper({_text(columns.net_currency)})" if columns.net_currency else "code"
     gross = _amount(columns.gross, mapping)
     net = _amount(columns.net, mapping, factor="n.factor") if columns.net else None
@@ -263,8 +269,9 @@ def _amount(
     is_fee: bool = False,
     factor: str = "c.factor",
 ) -> str:
+    code = "r.paid_in" if factor.startswith("n.") else "r.code"
     factor = factor if mapping.units == "major" else "1"
-    amount = f"units(plain({_text(column)}), {factor})"
+    amount = f"amount_in({_text(column)}, {code}, {factor})"
     if is_fee and mapping.fee_is_negative:
         return f"- ({amount})"
     turned = mapping.fee_credit if is_fee else mapping.debit
@@ -273,6 +280,20 @@ def _amount(
     if mapping.refunds_are_positive and not is_fee:
         amount = f"if(line_type in ('refund', 'chargeback'), - abs({amount}), {amount})"
     return amount
+
+
+def _line_id(columns: Columns) -> str:
+    """Return the provider's id, or one of all columns that tell rows apart, and a number.
+
+    It has no digit but those of the first column: no run of them may look like a card number.
+    """
+    if columns.line_id is None or len(columns.line_id) == 1:
+        return _identifier(columns.line_id)
+    said = f"md5({_text(columns.line_id)})"
+    letters = f"translate({said}, '0123456789', 'ghijklmnop')"
+    turn = f"row_number() over (partition by {said}, part order by place)"
+    name = f"concat_ws('.', {_identifier(columns.line_id[:1])}, {letters})"
+    return f"{name} || if({turn} > 1, '.' || {turn}, '')"
 
 
 def _identifier(column: Sequence[str] | None) -> str:

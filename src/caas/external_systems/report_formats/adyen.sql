@@ -9,14 +9,14 @@ create view told as
 with typed as (
   select raw.*, n.code, n.factor, g.code as gross_code, g.factor as gross_factor, z.minutes,
          k.name as zone_name,
-         units(plain("Net Credit (NC)"), n.factor) - units(plain("Net Debit (NC)"), n.factor)
+         amount_in("Net Credit (NC)", n.code, n.factor) - amount_in("Net Debit (NC)", n.code, n.factor)
            as net_units,
-         units(plain($gross_credit), coalesce(g.factor, n.factor)) as credit,
-         units(plain($gross_debit), coalesce(g.factor, n.factor)) as debit,
-         units(plain($commission_nc), n.factor) as commission,
-         units(plain($markup_nc), n.factor) as markup,
-         units(plain($scheme_fees_nc), n.factor) as scheme_fees,
-         units(plain($interchange_nc), n.factor) as interchange,
+         amount_in($gross_credit, coalesce(g.code, n.code), coalesce(g.factor, n.factor)) as credit,
+         amount_in($gross_debit, coalesce(g.code, n.code), coalesce(g.factor, n.factor)) as debit,
+         amount_in($commission_nc, n.code, n.factor) as commission,
+         amount_in($markup_nc, n.code, n.factor) as markup,
+         amount_in($scheme_fees_nc, n.code, n.factor) as scheme_fees,
+         amount_in($interchange_nc, n.code, n.factor) as interchange,
          case "Type"
            when 'Settled' then 'settlement'
            when 'SettledBulk' then 'settlement'

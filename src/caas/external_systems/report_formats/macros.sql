@@ -12,6 +12,14 @@ create macro plain(t) as
        when regexp_matches(t, ',[0-9]*[^0-9.,]*$')
        then replace(regexp_replace(t, '[^0-9,-]', '', 'g'), ',', '.')
        else regexp_replace(t, '[^0-9.-]', '', 'g') end;
+-- An amount that names another currency than its row's is none of its row.
+create macro code_in(t, otherwise) as
+  case when regexp_matches(t, '[A-Z]{3}') then regexp_extract(t, '[A-Z]{3}')
+       when contains(t, '€') then 'EUR' when contains(t, '£') then 'GBP'
+       when contains(t, '$') and otherwise in ('EUR', 'GBP', 'CHF', 'PLN', 'JPY') then 'USD'
+       else otherwise end;
+create macro amount_in(t, code, factor) as
+  if(code_in(t, code) is distinct from code, null, units(plain(t), factor));
 create macro identifier(t) as
   nullif(regexp_extract(regexp_replace(trim(t), '[^!-~]+', '_', 'g'),
     '^[A-Za-z0-9][!-~]{0,199}$'), '');

@@ -35,9 +35,9 @@ with typed as (
            when 'financing_paydown' then 'transfer'
            when 'financing_paydown_reversal' then 'transfer'
            else 'adjustment' end as line_type,
-         units(plain(gross), c.factor) as gross_units, units(plain(fee), c.factor) as fee_units,
-         units(plain(net), c.factor) as net_units,
-         units(plain($facing_amount), f.factor) as facing_units
+         amount_in(gross, c.code, c.factor) as gross_units, amount_in(fee, c.code, c.factor) as fee_units,
+         amount_in(net, c.code, c.factor) as net_units,
+         amount_in($facing_amount, f.code, f.factor) as facing_units
     from raw left join currencies c on c.code = upper(currency)
     left join currencies f on f.code = upper($facing_currency)
    where reporting_category not in ('payout', 'payout_reversal') or reporting_category is null

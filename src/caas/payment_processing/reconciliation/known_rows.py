@@ -12,7 +12,7 @@ has already is refused.
 import asyncio
 import hashlib
 from collections.abc import Sequence
-from datetime import UTC, date, timedelta
+from datetime import UTC, date
 from functools import partial
 from uuid import UUID
 
@@ -20,8 +20,6 @@ from caas.billing_database.line_identities import LineIdentities
 from caas.billing_database.settlement_reports import ReportTold
 from caas.external_systems.reconciliation_workbench import Workbench
 from caas.external_systems.report_files import CANONICAL, BadReportError, ReportFormat
-
-ONE_DAY = timedelta(days=1)
 
 
 async def leave_out_stored_elsewhere(
@@ -41,12 +39,12 @@ async def leave_out_stored_elsewhere(
         return {}
     first, last = (moment.replace(tzinfo=UTC) for moment in booked)
     path = bench.folder / "elsewhere.csv"
-    await identities.elsewhere(
-        (told.gateway, told.format), own, (first - ONE_DAY, last + ONE_DAY), path
-    )
+    by_id, by_number = format_.lines_have_ids, format_ is CANONICAL
+    ids = await asyncio.to_thread(bench.ids_into, bench.folder / "ids.csv") if by_id else None
+    source = (told.gateway, told.format)
+    await identities.elsewhere(source, own, (first, last), path, by_id=ids)
     if not path.stat().st_size:
         return {}
-    by_id, by_number = format_.lines_have_ids, format_ is CANONICAL
     found = await asyncio.to_thread(
         partial(bench.leave_out_elsewhere, path, by_id=by_id, by_number=by_number)
     )

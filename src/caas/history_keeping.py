@@ -71,9 +71,9 @@ class HistoryKeeping:
         if last:
             wait = DAY_SECONDS - last[0].age.total_seconds() * self._pace.scale
             if wait > EARLY_SECONDS:
-                return Again(wait)
+                return Again(wait, begins_anew=True)
         await history_heads.made(self._books.database, sign=self._terms.sign, also=self._have_kept)
-        return Again(DAY_SECONDS)
+        return Again(DAY_SECONDS, begins_anew=True)
 
     async def _have_kept(self, connection: Connection, head: SignedHead) -> None:
         await self._books.work.add(

@@ -48,4 +48,4 @@ class LawWatch:
                     f"{found.law.sentence} {found.broken} rows say otherwise, such as "
                     f"{', '.join(found.examples)}.",
                 )
-        return Again(max(REST_SECONDS, RESTS_PER_CHECK * (clock() - began)))
+        return Again(max(REST_SECONDS, RESTS_PER_CHECK * (clock() - began)), begins_anew=True)

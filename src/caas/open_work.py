@@ -57,11 +57,15 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """Come back in `due_in` real seconds; that is no failure."""
+    """Come back in `due_in` real seconds; that is no failure.
+
+    What was done whole and only comes round again begins anew: the attempts before are forgotten.
+    """
 
     due_in: float
     because: str | None = None
     payload: dict[str, object] | None = None
+    begins_anew: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,10 +297,11 @@ class OpenWork:
         match answer:
             case Done():
                 return True
-            case Again(due_in, because, payload):
+            case Again(due_in, because, payload, begins_anew):
                 await self._rows.put_off(
-                    work, due_in=self._pace.seconds(due_in), because=because, payload=payload
-                )
+                    work, due_in=self._pace.seconds(due_in), because=because, payload=payload,
+                    begins_anew=begins_anew,
+                )  # fmt: skip
             case Park(because):
                 await self._park(work, because)
         return False

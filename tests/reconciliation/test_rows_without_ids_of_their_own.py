@@ -1,11 +1,13 @@
 """Providers whose rows have no id, or a currency in each amount; and rows that come years later."""
 
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import asyncpg
 import pytest
 
+from caas.billing_database.payments import Payment
 from caas.rules.discrepancies import DiscrepancyKind as Kind
 from caas.rules.payment_states import PaymentState
 from tests.reconciliation.office import Office
@@ -21,6 +23,11 @@ REDSYS = (
 def desk(office: Office, tmp_path: Path) -> Desk:
     """A clerk at a desk."""
     return Desk(office, tmp_path)
+
+
+def has_back(amount: int, payment: Payment) -> bool:
+    """Say whether so much of a payment was refunded."""
+    return payment.refunded_amount == amount
 
 
 def redsys(*rows: str) -> str:
@@ -45,8 +52,7 @@ async def test_rows_of_one_order_in_one_minute_are_rows_of_their_own(
         await office.house.platform.payment_processing.refund_payment(
             payment.id, amount=amount, reason="x", key=str(number), requested_by="ops"
         )
-        so_far = sum((300, 300, 400)[:number])
-        await office.house.until(payment.id, lambda p, so_far=so_far: p.refunded_amount == so_far)
+        await office.house.until(payment.id, partial(has_back, sum((300, 300, 400)[:number])))
     part = "Devolución parcial"
     alike = [moved(order, part, "3,00 EUR", code=900) for _ in range(2)]
     other = moved(order, part, "4,00 EUR", code=901)

@@ -40,7 +40,8 @@ delete from open_work o using unnest($1::text[], $2::uuid[], $3::bigint[]) as w(
 """
 PUT_OFF = """
 update open_work set due_at = db_now() + make_interval(secs => $4), lease_until = null,
-       held_by = null, last_error = $5, payload = payload || $6
+       held_by = null, last_error = $5, payload = payload || $6,
+       attempts = case when $7 then 0 else attempts end
  where kind = $1 and subject = $2 and fence = $3
 """
 PARK = """
@@ -178,11 +179,13 @@ class DueWorkRows:
         due_in: float,
         because: str | None = None,
         payload: dict[str, Any] | None = None,
+        begins_anew: bool = False,
     ) -> None:
-        """Let a claimed piece come due again later."""
+        """Let a claimed piece come due again later, as if for the first time if it begins anew."""
         await self._database.fetch(
-            PUT_OFF, work.kind, work.subject, work.fence, due_in, because, payload or {}
-        )
+            PUT_OFF, work.kind, work.subject, work.fence, due_in, because, payload or {},
+            begins_anew,
+        )  # fmt: skip
 
     async def hasten(self, kinds: Sequence[str]) -> None:
         """Let what waits of these kinds come due from now on: the newest, so many a second."""

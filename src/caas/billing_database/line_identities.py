@@ -41,24 +41,28 @@ BY_ID: Final = STORED.format(
 )
 TOLD_IDS: Final = "create temp table told_ids (line_id text) on commit drop"
 SHARING: Final = """
-select regexp_replace(r.part, ' ?late of \\d{4}-\\d\\d-\\d\\d$', '') as part, s.shared
-  from settlement_reports r cross join lateral (
-       select count(*) as shared from (
-         select l.line_id from settlement_lines l
-          where l.report_id = r.id and l.line_id = any ($4)
-         union
-         select q.line_id from quarantined_lines q
-          where q.report_id = r.id and q.released_at is null and q.line_id = any ($4)) i) s
+select regexp_replace(r.part, ' ?late of \\d{4}-\\d\\d-\\d\\d$', '') as part,
+       s.stored + q.aside as rows, q.aside > 0 and s.stored >= r.lines_stored as comes_right
+  from settlement_reports r
+ cross join lateral (select count(*) as stored from settlement_lines l
+                      where l.report_id = r.id and l.line_id = any ($4)) s
+ cross join lateral (select count(distinct q.line_id) as aside from quarantined_lines q
+                      where q.report_id = r.id and q.released_at is null
+                        and q.line_id = any ($4)) q
  where r.gateway = $1 and r.format = $2 and coalesce(r.late_of, r.day) = $3 and r.origin = 'file'
- order by s.shared desc, r.received_at, r.id
+ order by 2 desc, r.received_at, r.id
 """
 
 
 class Sharing(NamedTuple):
-    """A part of a day's reports, and how many of some rows it holds."""
+    """A part of a day's reports, how many of some rows it holds, and whether it comes whole now.
+
+    It does when they are all that are stored of it, and some that are kept aside.
+    """
 
     part: str
     rows: int
+    comes_right: bool
 
 
 class LineIdentities:
@@ -110,7 +114,7 @@ class LineIdentities:
     ) -> list[Sharing]:
         """Return the parts of a day that came as files of a format, those with most rows first."""
         rows = await self._database.fetch(SHARING, gateway, format_, day, list(ids))
-        return [Sharing(row["part"], row["shared"]) for row in rows]
+        return [Sharing(row["part"], row["rows"], row["comes_right"]) for row in rows]
 
 
 def _append(source: Path, target: Path) -> None:

@@ -254,20 +254,16 @@ class ReconciliationDays:
     ) -> None:
         """Write down that a run has begun, and that those before it have ended.
 
-        What comes late opens the day that takes it only when there is something to take.
-
         Raises:
             DaySealedError: nothing of this day changes any more.
         """
         async with self._database.transaction() as connection:
-            if late_of is None:
-                await connection.execute(BEGIN_DAY, gateway, day)
             await self.refuse_sealed(gateway, day, within=connection)
             await connection.execute(KILLED, gateway)
             await connection.execute(BEGIN, run_id, gateway, day, mode, rule, late_of)
 
     async def open_day(self, gateway: str, day: date) -> None:
-        """Have a day that takes what comes late; saying it again changes nothing."""
+        """Have a day that takes lines; saying it again changes nothing."""
         async with self._database.connection() as connection:
             await connection.execute(BEGIN_DAY, gateway, day)
 

@@ -106,7 +106,7 @@ update quarantined_lines set released_at = db_now(), released_by = $3, note = $4
 returning place
 """
 ASIDE: Final = """
-select id, line_no, line_id from quarantined_lines
+select id, line_no, line_id, kind = 'contradicts' as is_stored from quarantined_lines
  where report_id = any ($1) and released_at is null
 """
 RELEASE_COME: Final = """
@@ -233,6 +233,7 @@ class Aside(NamedTuple):
     row: UUID
     line_no: int | None
     line_id: str | None
+    is_stored: bool
 
 
 @dataclass(frozen=True, slots=True)

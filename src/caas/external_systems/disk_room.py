@@ -36,12 +36,16 @@ def no_room_told(folder: Path) -> Iterator[None]:
     try:
         yield
     except (duckdb.Error, OSError) as error:
-        full = getattr(error, "errno", None) in NO_ROOM or any(
-            sign in str(error) for sign in SIGNS_OF_NO_ROOM
-        )
-        if not full:
+        if not tells_no_room(error):
             raise
         raise NoRoomError(
             f"There is no room left for the workbench in {folder}. Free some, or name another "
             "folder with CAAS_DATA_DIR, and run it again; it goes on where it stopped."
         ) from error
+
+
+def tells_no_room(error: Exception) -> bool:
+    """Say whether this is what is told when the disk is full."""
+    return getattr(error, "errno", None) in NO_ROOM or any(
+        sign in str(error) for sign in SIGNS_OF_NO_ROOM
+    )

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 from uuid import UUID
 
-from caas.external_systems.reconciliation_workbench_identities import RowIdentities, content
+from caas.external_systems.disk_room import tells_no_room
+from caas.external_systems.reconciliation_workbench_identities import content
+from caas.external_systems.reconciliation_workbench_totals import ProviderTotals, distinct_names
 from caas.external_systems.report_files import ADYEN, BadReportError, ReportFile, statement
 from caas.external_systems.report_text import quoted
-from caas.rules.money import Money
 
 if TYPE_CHECKING:
     import duckdb
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 LINE_BYTES_MAX: Final = 65_536
 QUARANTINED_CHARS_MAX: Final = 500
 GAPS_SHOWN_MAX: Final = 3
+PART: Final = 1_000_000_000
+"""As far apart are the numbers of the parts of one row."""
 FORMULA: Final = re.compile(r"^(?:[=+@\t\r]|-(?![0-9]))")
 ON_LINE: Final = re.compile(r"CSV Error on Line: (\d+)\n(?:Original Line:.*\n)?(.*)")
 CARD_CANDIDATE: Final = r"([0-9][^0-9A-Za-z]?){13}"
@@ -46,6 +49,11 @@ class Aside(Protocol):
     @property
     def line_id(self) -> str | None:
         """The id that its provider gives it."""
+        ...
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether it says other than a line that is stored, and so has that line's number."""
         ...
 
 
@@ -76,7 +84,7 @@ class Sums:
     net: int
 
 
-class ReportReading(RowIdentities):
+class ReportReading(ProviderTotals):
     """A report on its way into `fresh_lines`, in a DuckDB that is given."""
 
     def __init__(self, connection: "duckdb.DuckDBPyConnection") -> None:
@@ -91,14 +99,21 @@ class ReportReading(RowIdentities):
         """
         import duckdb  # noqa: PLC0415  # slow to import, and only a comparison needs it
 
+        try:
+            self._read_whole(report)
+        except duckdb.Error as error:
+            if tells_no_room(error):
+                raise
+            raise _said_plainly(error) from error
+
+    def _read_whole(self, report: ReportFile) -> None:
         self._read_raw(report)
         if report.format is ADYEN:
             self._refuse_open_payout()
+        if report.format.mapping is not None and report.format.mapping.counted is not None:
+            self._refuse_uncounted(report, report.format.mapping)
         self._connection.execute(report.format.statement(report.columns))
-        try:
-            self._connection.execute(statement("checks"))
-        except duckdb.Error as error:
-            raise _said_plainly(error) from error
+        self._connection.execute(statement("checks"))
         self._refuse_formulas()
         self._connection.execute(statement("lines"))
         self._refuse_contradictions()
@@ -216,8 +231,8 @@ class ReportReading(RowIdentities):
         return [
             aside.row
             for aside in asides
-            if (aside.line_id in ids and aside.line_id is not None if by_id
-                else aside.line_no in numbers)
+            if (aside.line_no in numbers if aside.is_stored or not by_id
+                else aside.line_id is not None and aside.line_id in ids)
         ]  # fmt: skip
 
     def take_known(self, known: Path, *, by_id: bool) -> int:
@@ -240,11 +255,24 @@ class ReportReading(RowIdentities):
             )
         )
 
-    def gone(self) -> list[int]:
-        """Return the first stored lines that the report does not have any more."""
+    def gone(self, *, by_id: bool, by_number: bool) -> list[str]:
+        """Name the first stored lines that the report does not have any more.
+
+        A line is told by its id or its number; where it has neither, by all that it says, and named
+        by where it stood in its file.
+        """
+        if by_id or by_number:
+            name = "coalesce(line_id, 'line ' || line_no)" if by_id else "'line ' || line_no"
+            missing = (
+                "anti join (from checked select try_cast(line_no as bigint) as line_no)"
+                " using (line_no)"
+            )
+        else:
+            name = f"'line ' || (line_no % {PART} + 1)"
+            missing = f"anti join (from fresh_lines l select md5({content('l')}) as digest)"
+            missing += " using (digest)"
         rows = self._connection.execute(
-            "from known_lines k anti join (from checked select try_cast(line_no as bigint) as"
-            " line_no) using (line_no) select line_no order by line_no limit ?",
+            f"from known_lines k {missing} select {name} order by line_no limit ?",
             [GAPS_SHOWN_MAX],
         ).fetchall()
         return [row[0] for row in rows]
@@ -286,7 +314,7 @@ class ReportReading(RowIdentities):
 
     def _read_raw(self, report: ReportFile) -> None:
         """Look at the file as rows of text; each look reads the file again, and keeps nothing."""
-        columns = dict.fromkeys(_distinct(report.columns), "VARCHAR")
+        columns = dict.fromkeys(distinct_names(report.columns), "VARCHAR")
         suspicious = " or ".join(
             f"regexp_matches({quoted(name)}, '^([=+@\\t\\r]|-[^0-9])')"
             for name in report.format.read(report.columns)
@@ -310,23 +338,6 @@ class ReportReading(RowIdentities):
             raise BadReportError(
                 f"The cell '{cell[:40]}' is a formula; the file went through a spreadsheet.",
                 line=row[0],
-            )
-
-    def _refuse_open_payout(self) -> None:
-        """Hold Adyen's own totals, by currency, against its lines."""
-        totals = self._connection.execute(statement("adyen_payouts")).fetchall()
-        wrong = [(currency, closings, left) for currency, closings, left in totals if left]
-        unclosed = [currency for currency, closings, _ in totals if not closings]
-        if unclosed:
-            raise BadReportError(
-                f"It has no MerchantPayout or Balancetransfer in {', '.join(unclosed)}: it is cut "
-                "off, or not closed yet."
-            )
-        if wrong:
-            told = ", ".join(str(Money(abs(left), currency)) for currency, _, left in wrong)
-            raise BadReportError(
-                f"The control totals do not agree: the payout and the lines differ by {told}; "
-                "lines are missing, or are there twice."
             )
 
     def _refuse_contradictions(self) -> None:
@@ -362,14 +373,6 @@ class ReportReading(RowIdentities):
         row = self._connection.execute(query).fetchone()
         assert row is not None, "an aggregate is one row"
         return row[0]
-
-
-def _distinct(columns: tuple[str, ...]) -> list[str]:
-    """Name columns that a file names twice, or not at all, so that each has a name of its own."""
-    named: list[str] = []
-    for at, column in enumerate(columns):
-        named.append(column if column and column not in named else f"{column}#{at}")
-    return named
 
 
 def struct_of(columns: Mapping[str, str]) -> str:

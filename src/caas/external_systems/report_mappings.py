@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import msgspec
 
 from caas.errors import RefusedError
-from caas.external_systems.report_text import quoted
+from caas.external_systems.report_text import literal, quoted
 from caas.rules.money import EXPONENTS
 
 SHIPPED: Final = ("redsys", "paypal", "mollie", "worldline")
@@ -32,6 +32,8 @@ CONVERTED: Final = (
     "settlement_failure",
 )  # fmt: skip
 """What is three lines when it is paid out in another currency: itself, and the conversion."""
+ABOUT_ANOTHER: Final = ("refund", "refund_reversal", "chargeback", "chargeback_reversal")
+"""What is about a transaction before it, which a format may name in a column of its own."""
 ANY_END: Final = "*"
 WITHOUT_GROSS: Final = ("fee", "cost", "tax", "invoice")
 LEFT_OUT: Final = "left out"
@@ -59,6 +61,7 @@ class Columns(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     net_currency: Column | None = None
     value_date: Column | None = None
     transaction_id: Column | None = None
+    original_id: Column | None = None
     reference: Column | None = None
     batch_id: Column | None = None
     line_id: Column | None = None
@@ -77,7 +80,8 @@ class ReportMapping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     fewer columns than the header. `currency` is that of amounts that name none; an id of several
     columns is for a provider without one: rows that say the same in all of them are numbered. A net
     in another currency makes a row three lines: itself, and the conversion out of its currency and
-    into the other.
+    into the other. `original_id` is where a refund or chargeback names the transaction it is about.
+    `counted` begins the rows that say in their second column how many rows there are.
     """
 
     columns: Columns
@@ -97,6 +101,7 @@ class ReportMapping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     fee_is_negative: bool = False
     refunds_are_positive: bool = False
     ragged: bool = False
+    counted: Text | None = None
 
     @property
     def needed(self) -> frozenset[str]:
@@ -141,6 +146,7 @@ def _refuse_senseless(mapping: ReportMapping) -> None:
         known = ", ".join((*LINE_TYPES, LEFT_OUT))
         raise MappingRefusedError(f"'{min(unknown)}' is no type of line; those are: {known}.")
     _refuse_amounts(mapping)
+    _refuse_uncountable(mapping)
     try:
         ZoneInfo(mapping.zone)
     except (ZoneInfoNotFoundError, ValueError) as error:
@@ -148,6 +154,13 @@ def _refuse_senseless(mapping: ReportMapping) -> None:
     for form in (mapping.time_format, mapping.date_format):
         if not re.fullmatch(r"(?:%[YmdHMSfzyjpIbB]|[^%])+", form):
             raise MappingRefusedError(f"'{form}' is no format of a time, such as %d/%m/%Y %H:%M.")
+
+
+def _refuse_uncountable(mapping: ReportMapping) -> None:
+    if mapping.counted is not None and (mapping.keep is None or not mapping.ragged):
+        raise MappingRefusedError(
+            "Rows are counted where `keep` says which they are, and `ragged` that others are there."
+        )
 
 
 def _refuse_amounts(mapping: ReportMapping) -> None:
@@ -180,7 +193,7 @@ cross join lateral (
 select place, formula, cast(place - 1 + part * 1000000000 as varchar) as line_no,
        coalesce({_identifier(columns.batch_id)}, 'report') as batch_id,
        {_line_id(columns)} || suffix as line_id,
-       if(part > 0, null, {_identifier(columns.transaction_id)}) as transaction_id,
+       if(part > 0, null, {_transaction_id(columns)}) as transaction_id,
        if(part > 0, null, {_identifier(columns.reference)}) as reference, kind as type,
        cast(moved as varchar) as gross, cast(moved - left_over as varchar) as fee,
        cast(left_over as varchar) as net, told_in as currency,
@@ -209,9 +222,9 @@ def _amounts_of(mapping: ReportMapping) -> str:
     gross = _amount(columns.gross, mapping)
     net = _amount(columns.net, mapping, factor="n.factor") if columns.net else None
     fee = _amount(columns.fee, mapping, is_fee=True) if columns.fee else None
-    booked = f"try_strptime({_text(columns.booked_at)}, {_literal(mapping.time_format)})"
+    booked = f"try_strptime({_text(columns.booked_at)}, {literal(mapping.time_format)})"
     if "%z" not in mapping.time_format:
-        booked = f"timezone({_literal(mapping.zone)}, {booked})"
+        booked = f"timezone({literal(mapping.zone)}, {booked})"
     return f"""
   from (from (from raw select *, {_type(mapping)} as line_type, {currency} as code)
         select *, {paid_in} as paid_in) r
@@ -221,7 +234,7 @@ def _amounts_of(mapping: ReportMapping) -> str:
          {net or f"({gross}) - ({fee})"} as net_units, {fee or "null::bigint"} as fee_units,
          timezone('UTC', {booked}) as booked,
          coalesce(r.paid_in <> r.code, false) and line_type in {CONVERTED} as converted
-   where line_type <> {_literal(LEFT_OUT)} or line_type is null
+   where line_type <> {literal(LEFT_OUT)} or line_type is null
 """
 
 
@@ -229,37 +242,37 @@ def _dated(mapping: ReportMapping) -> str:
     """Return the day a row is of, in the zone of the format; an instant is of the market's day."""
     if "%z" in mapping.time_format:
         return "null::date"
-    return f"cast(timezone({_literal(mapping.zone)}, timezone('UTC', booked)) as date)"
+    return f"cast(timezone({literal(mapping.zone)}, timezone('UTC', booked)) as date)"
 
 
 def _value_date(mapping: ReportMapping) -> str:
     column = mapping.columns.value_date
     if column is None:
         return "null"
-    return f"cast(try_strptime({_text(column)}, {_literal(mapping.date_format)}) as date)"
+    return f"cast(try_strptime({_text(column)}, {literal(mapping.date_format)}) as date)"
 
 
 def _type(mapping: ReportMapping) -> str:
     word = f"trim({_text(mapping.columns.type)})"
     whole = {told: type_ for told, type_ in mapping.types.items() if not told.endswith(ANY_END)}
     begun = {told: type_ for told, type_ in mapping.types.items() if told.endswith(ANY_END)}
-    cases = [f"when {word} = {_literal(told)} then {_literal(it)}" for told, it in whole.items()]
+    cases = [f"when {word} = {literal(told)} then {literal(it)}" for told, it in whole.items()]
     cases += [
-        f"when starts_with({word}, {_literal(told.removesuffix(ANY_END))}) then {_literal(it)}"
+        f"when starts_with({word}, {literal(told.removesuffix(ANY_END))}) then {literal(it)}"
         for told, it in sorted(begun.items(), key=lambda one: -len(one[0]))
     ]
     if mapping.described is not None:
         column, words = mapping.described
         cases = [
-            f"when starts_with(trim({quoted(column)}), {_literal(told)}) then {_literal(it)}"
+            f"when starts_with(trim({quoted(column)}), {literal(told)}) then {literal(it)}"
             for told, it in words.items()
         ] + cases
-    known = f"case {' '.join(cases)} else {_literal(mapping.others)} end"
+    known = f"case {' '.join(cases)} else {literal(mapping.others)} end"
     if mapping.keep is None:
         return known
     column, kept_words = mapping.keep
-    kept = " or ".join(f"starts_with({quoted(column)}, {_literal(it)})" for it in kept_words)
-    return f"case when {kept or 'false'} then {known} else {_literal(LEFT_OUT)} end"
+    kept = " or ".join(f"starts_with({quoted(column)}, {literal(it)})" for it in kept_words)
+    return f"case when {kept or 'false'} then {known} else {literal(LEFT_OUT)} end"
 
 
 def _amount(
@@ -276,10 +289,22 @@ def _amount(
         return f"- ({amount})"
     turned = mapping.fee_credit if is_fee else mapping.debit
     if turned is not None:
-        amount = f"if({quoted(turned[0])} = {_literal(turned[1])}, - ({amount}), {amount})"
+        amount = f"if({quoted(turned[0])} = {literal(turned[1])}, - ({amount}), {amount})"
     if mapping.refunds_are_positive and not is_fee:
         amount = f"if(line_type in ('refund', 'chargeback'), - abs({amount}), {amount})"
     return amount
+
+
+def _transaction_id(columns: Columns) -> str:
+    """Return a row's transaction; what takes back or gives back has that of what it is about."""
+    own = _identifier(columns.transaction_id)
+    if columns.original_id is None:
+        return own
+    about, reference = _identifier(columns.original_id), _identifier(columns.reference)
+    return (
+        f"if(line_type in {ABOUT_ANOTHER}, coalesce({about}, if({reference} is null, {own}, null)),"
+        f" {own})"
+    )
 
 
 def _line_id(columns: Columns) -> str:
@@ -306,8 +331,4 @@ def _text(column: Sequence[str] | None) -> str:
 
 def _of(currency: str | None) -> str:
     assert currency is not None, "a mapping names its currency, or a column with it"
-    return _literal(currency)
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
+    return literal(currency)

@@ -18,6 +18,7 @@ from caas.errors import RefusedError
 PIECE_BYTES: Final = 1 << 20
 HEADER_BYTES_MAX: Final = 1 << 16
 HEADER_LINES_MAX: Final = 20
+ENCODING_SAMPLE_BYTES: Final = 256
 COLUMNS_MAX: Final = 200
 UTF_8: Final = "utf-8"
 LINE_FEED: Final = b"\n"
@@ -56,7 +57,10 @@ class Head:
 
     def columns(self, line: int, delimiter: str) -> tuple[str, ...]:
         """Return the columns that a line names."""
-        named = next(csv.reader([self.lines[line]], delimiter=delimiter), [])
+        try:
+            named = next(csv.reader([self.lines[line]], delimiter=delimiter), [])
+        except csv.Error as error:
+            raise BadReportError(f"It is no row of CSV ({error}).", line=line + 1) from error
         if len(named) > COLUMNS_MAX:
             raise BadReportError(
                 f"There are {len(named)} columns; no report has as many.", line=line + 1
@@ -82,6 +86,8 @@ def read_head(path: Path) -> Head:
     for magic, what in NOT_TEXT:
         if head.startswith(magic):
             raise BadReportError(f"The file is {what}.", line=1)
+    if _is_utf_16(head):
+        raise BadReportError("The file is text in UTF-16; save it as UTF-8.", line=1)
     head = head.removeprefix(codecs.BOM_UTF8)
     returns_only = LINE_FEED not in head and RETURN in head
     end = RETURN if returns_only else LINE_FEED
@@ -124,6 +130,18 @@ def readable_copy(path: Path, copy: Path, encoding: str) -> Path:
 def quoted(name: str) -> str:
     """Return a column's name as SQL writes it, whatever a file calls it."""
     return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """Return a text as SQL writes it."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _is_utf_16(head: bytes) -> bool:
+    """Say whether every other byte of a beginning is zero, as Western text in UTF-16 has it."""
+    sample = head[: len(head) // 2 * 2][:ENCODING_SAMPLE_BYTES]
+    halves = (sample[::2], sample[1::2])
+    return len(sample) > 1 and any(not any(it) for it in halves) and any(sample)
 
 
 def _is_utf_8(text: bytes) -> bool:

@@ -113,11 +113,11 @@ class DropFolder:
                 f"{self._folder}. Reports that lie there wait until it can."
             )
             await self._alert(FOLDER_CASE, self._subject, sentence)
-            return Again(LOOK_SECONDS, sentence)
+            return Again(LOOK_SECONDS, sentence, begins_anew=True)
         await self._books.cases.close(
             FOLDER_CASE, self._subject, resolution="The folder can be used.", owner="reconciliation"
         )
-        return Again(LOOK_SECONDS, because, {"growing": growing})
+        return Again(LOOK_SECONDS, because, {"growing": growing}, begins_anew=True)
 
     async def _take_whole(
         self, found: list[DroppedFile], known: dict[str, list[object]]
@@ -152,11 +152,17 @@ class DropFolder:
         except OSError as error:
             await self._refuse(file, f"It cannot be read ({error.strerror}).")
             return None
+        except Exception as error:  # one file must not stop those beside it
+            _log.exception("reconciliation.dropped_report_failed", file=file.shown)
+            await self._refuse(file, f"An error that nobody foresaw ({type(error).__name__}).")
+            return None
+        late = done.run.late_of
         counts = ", ".join(f"{number} {name}" for name, number in sorted(done.run.counts.items()))
         sentence = (
             f"{preview.format}, taken for {day}: {done.run.lines} new lines"
             f"{f' ({counts})' if counts else ''}. The day {done.day.day} is {done.day.verdict}."
             f"{f' {done.run.because}' if done.run.because else ''}"
+            f"{f' The day {late} is sealed: what is new is taken as late.' if late else ''}"
         )
         await asyncio.to_thread(_move, file, DONE, sentence)
         _log.info("reconciliation.dropped_report_taken", file=file.shown, day=str(day))

@@ -44,6 +44,7 @@ from caas.payment_processing.reconciliation.file_checks import Expected, Where, 
 from caas.payment_processing.reconciliation.known_rows import (
     leave_out_stored_elsewhere,
     part_of_day,
+    shrunk,
 )
 from caas.payment_processing.reconciliation.report_pages import (
     COLUMNS,
@@ -306,7 +307,9 @@ class Fetching:
             await self._reports.known_lines([part.id for part in parts], known)
             again = await asyncio.to_thread(partial(bench.take_known, known, by_id=by_id))
             if whole and again < stored.lines and (again or not by_id):
-                raise _shrunk(stored.lines - again, await asyncio.to_thread(bench.gone))
+                raise await shrunk(bench, stored.lines - again, format_)
+        contradicting = await asyncio.to_thread(bench.contradicting) if stored.lines else []
+        come = await asyncio.to_thread(partial(bench.come, aside, by_id=by_id))
         elsewhere: dict[date, int] = {}
         if format_ is not None:
             own = [told.id, *(part.id for part in parts)]
@@ -314,12 +317,10 @@ class Fetching:
                 self._identities, told, own, bench, format_
             )
         quarantined = await self._unreadable(bench, any_stored=stored.lines > 0)
-        contradicting = await asyncio.to_thread(bench.contradicting) if stored.lines else []
         quarantined += [
             Quarantined(number + 1, number, None, CONTRADICTS, STORED_OTHERWISE, f"line {number}")
             for number in contradicting
         ]
-        come = await asyncio.to_thread(partial(bench.come, aside, by_id=by_id))
         if stored.lines:
             await asyncio.to_thread(bench.forget_known)
         new = await asyncio.to_thread(bench.fresh)
@@ -390,11 +391,3 @@ def _totals_differ(told: ReportTold, fetched: Fetched) -> BadReportError:
         f"{stored.gross + new.gross}, net {stored.net + new.net}."
     )
     return BadReportError(sentence) if told.closed else ReportMovedError(sentence)
-
-
-def _shrunk(gone: int, first: list[int]) -> BadReportError:
-    numbers = ", ".join(map(str, first)) + (", ..." if gone > len(first) else "")
-    return BadReportError(
-        f"The report has shrunk: {gone} lines of this report that are stored are not in it any "
-        f"more (line {numbers}). What is stored stays."
-    )

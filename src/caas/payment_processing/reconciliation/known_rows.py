@@ -65,15 +65,31 @@ async def part_of_day(
     """Return which report of a day (gateway, format, day) rows with ids are, by these ids.
 
     Of those of the same batches, it is the one that holds some of the rows already; otherwise it is
-    another one, beside those that came.
+    another one, beside those that came. Lines that could not be read had no batch: what comes right
+    now is the report that kept them aside.
     """
     parts = await identities.sharing(*source, ids) if ids else []
     alike = [it for it in parts if it.part == part or it.part.startswith(f"{part} ")]
+    if alike and alike[0].rows:
+        return alike[0].part
+    comes_right = next((it for it in parts if it.comes_right), None)
+    if comes_right is not None:
+        return comes_right.part
     if not alike:
         return part
-    if alike[0].rows:
-        return alike[0].part
     return f"{part} {hashlib.sha256('|'.join(sorted(ids)).encode()).hexdigest()[:16]}"
+
+
+async def shrunk(bench: Workbench, gone: int, format_: ReportFormat | None) -> BadReportError:
+    """Say that lines which are stored are not in a report any more, and name the first of them."""
+    by_id = format_ is not None and format_.lines_have_ids
+    by_number = format_ is None or format_ is CANONICAL
+    first = await asyncio.to_thread(partial(bench.gone, by_id=by_id, by_number=by_number))
+    names = ", ".join(first) + (", ..." if gone > len(first) else "")
+    return BadReportError(
+        f"The report has shrunk: {gone} lines of this report that are stored are not in it any "
+        f"more ({names}). What is stored stays."
+    )
 
 
 def sentence_of(elsewhere: dict[date, int]) -> str | None:

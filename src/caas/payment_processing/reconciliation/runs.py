@@ -175,6 +175,8 @@ class Runs:
         """Run while nobody else does, and write down how it ended, however it ended."""
         run_id, where = new_id(), source.where
         await asyncio.to_thread(shutil.rmtree, self._running(), ignore_errors=True)
+        if source.file is None and where.late_of is None:
+            await self.days.open_day(self._gateway.name, where.lines_on)
         await self.days.begin(
             run_id, self._gateway.name, where.lines_on, source.mode, RULE_VERSION,
             late_of=where.late_of,
@@ -317,8 +319,8 @@ class Runs:
             taken_now = any(row["class"] in POSTING for row in again)
             if fetched.parts and not (fetched.new.lines or fetched.quarantined or taken_now):
                 return fetched.parts[-1]
-            await self.days.open_day(told.gateway, told.day)
             told = replace(told, line_count=None, gross_total=None, net_total=None)
+        await self.days.open_day(told.gateway, told.day)
         report = await self.reports.put(told)
         await self.reports.quarantine(report.id, fetched.quarantined)
         return report

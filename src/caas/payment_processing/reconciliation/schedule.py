@@ -74,7 +74,7 @@ class Schedule:
 
     async def _hourly(self, _work: DueWork) -> Answer:
         today, _ = await self._days.today()
-        return await self._try(today, INCREMENTAL) or Again(HOUR_SECONDS)
+        return await self._try(today, INCREMENTAL) or Again(HOUR_SECONDS, begins_anew=True)
 
     async def _daily(self, _work: DueWork) -> Answer:
         today, now = await self._days.today()
@@ -83,7 +83,8 @@ class Schedule:
             put_off = await self._try(day, CLOSE) or put_off
             if put_off is not None and put_off.due_in == BUSY_SECONDS:
                 break  # a newer day that is judged first misses what the older one's report tells
-        return put_off or Again(seconds_to_closing(today, now, self._zone))
+        next_night = seconds_to_closing(today, now, self._zone)
+        return put_off or Again(next_night, begins_anew=True)
 
     async def _due(self, today: date) -> list[date]:
         """Return the days that ended and are not complete, the oldest first; yesterday at least."""

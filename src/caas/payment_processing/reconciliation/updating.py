@@ -22,13 +22,7 @@ from uuid import UUID
 
 from caas.billing_database.books import Books
 from caas.billing_database.connection import Connection
-from caas.billing_database.discrepancies import (
-    Discrepancies,
-    Discrepancy,
-    ListedSince,
-    NewDiscrepancy,
-    Step,
-)
+from caas.billing_database.discrepancies import Discrepancies, Discrepancy, NewDiscrepancy, Step
 from caas.billing_database.gateway_claims import brought_by_its_line
 from caas.billing_database.identifiers import derived_id
 from caas.billing_database.moves import Move
@@ -211,12 +205,7 @@ class Updating:
     async def _resolve_awaiting(self, rows: Sequence[Row], connection: Connection) -> None:
         """A late settlement, or an unlisted refund, resolves itself when its line comes (36)."""
         told = [row for row in rows if row["class"] in POSTING and row["payment_id"]]
-        refunded = {UUID(row["payment_id"]) for row in told if row["type"] in OF_REFUNDS}
-        if refunded:
-            await self._end_listed(
-                await self._discrepancies.listed_since(list(refunded), within=connection),
-                connection,
-            )
+        await self._end_listed(told, connection)
         settles = {UUID(row["payment_id"]): row for row in told if row["settles"] is not None}
         if not settles:
             return
@@ -226,9 +215,12 @@ class Updating:
             if waiting.kind in UNSETTLED or row["settles"] >= row["captured"]:
                 await self._resolves_itself(waiting, (), _line(row), row["class"], connection)
 
-    async def _end_listed(self, listed: Sequence[ListedSince], connection: Connection) -> None:
-        """End what lines tell by now; what a person had booked for it is taken back."""
-        for it in listed:
+    async def _end_listed(self, rows: Sequence[Row], connection: Connection) -> None:
+        """End unlisted refunds of these lines' payments; what a person booked is taken back."""
+        refunded = [UUID(row["payment_id"]) for row in rows if row["type"] in OF_REFUNDS]
+        if not refunded:
+            return
+        for it in await self._discrepancies.listed_since(refunded, within=connection):
             await self._resolves_itself(it.discrepancy, (), it.line, it.line_class, connection)
 
     async def _besides(self, run: Run, bench: Workbench, known: _Known) -> Counter[str]:
@@ -279,9 +271,7 @@ class Updating:
                 [_discrepancy(run, row) for row in still], within=connection
             )
             after = await self._settle(run, agreeing, known, connection)
-            refunded = [UUID(r["payment_id"]) for r in agreeing if r["type"] in OF_REFUNDS]
-            listed = await self._discrepancies.listed_since(refunded, within=connection)
-            await self._end_listed(listed, connection)
+            await self._end_listed([r for r in agreeing if r["payment_id"]], connection)
             return counts, after
 
         counts, after = await self._books.database.in_transaction(together)
@@ -315,7 +305,8 @@ class Updating:
             listed = await self._discrepancies.listed_since_of(
                 run.gateway, run.day, within=connection
             )
-            await self._end_listed(listed, connection)
+            for it in listed:
+                await self._resolves_itself(it.discrepancy, (), it.line, it.line_class, connection)
             await self._discrepancies.become_missing(run.gateway, run.day, by=BY, within=connection)
             await self._days.compared(run.gateway, run.day, run.id, within=connection)
 

@@ -1,0 +1,196 @@
+"""Files that are cut off or damaged: a sentence at every door, and nothing else waits for them."""
+
+from datetime import timedelta
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from caas.billing_database.due_work import DueWork
+from caas.billing_database.reconciliation_days import DayNotFoundError
+from caas.external_systems.report_files import BadReportError
+from caas.payment_processing.reconciliation.drop_folder import DROPPED
+from caas.payment_processing.reconciliation.finance_terms import Preview
+from caas.rules.discrepancies import DiscrepancyKind as Kind
+from tests.reconciliation.office import Office
+from tests.reconciliation.test_drop_folder import Watched
+from tests.reconciliation.test_provider_files import ADYEN_HEADER
+from tests.reconciliation.test_published_samples import PAYPAL
+from tests.reconciliation.test_rows_booked_once import DAY, Desk, row, stripe
+
+
+@pytest.fixture
+def desk(office: Office, tmp_path: Path) -> Desk:
+    """A clerk at a desk."""
+    return Desk(office, tmp_path)
+
+
+def adyen(*amounts: str) -> str:
+    """Write an Adyen file of fees, and of what is carried over for them."""
+    begin = f"CaaS,CaaSES,,,,{DAY} 10:21:32,CET"
+    rows = [f"{begin},Fee,F{n},,,,,EUR,{it},,,,,,,,1777," for n, it in enumerate(amounts)]
+    carried = f"{begin},Balancetransfer,x,,,,,EUR,,0.{24 * len(amounts)},,,,,,,1777,"
+    return "\n".join([ADYEN_HEADER, *rows, carried]) + "\n"
+
+
+def paypal(*rows: tuple[str, str, str, str, str, int], count: int | None = None) -> str:
+    """Write a PayPal report of rows: transaction, invoice, original, code, way, amount."""
+    at = f"{DAY:%Y/%m/%d} 10:00:00 +0000"
+    body = [
+        f'"SB","{own}","{invoice}","{original}","TXN","{code}",{at},{at},"{way}",{amount},"EUR",'
+        '"DR",0,"EUR","",""'
+        for own, invoice, original, code, way, amount in rows
+    ]
+    trailer = [] if count == 0 else [f'"SC",{count or len(rows)}', f'"RC",{count or len(rows)}']
+    return "\n".join([f'"RH",{at},"A","PP9",011', '"FH",01', PAYPAL, *body, *trailer]) + "\n"
+
+
+async def test_a_file_cut_inside_a_row_is_a_sentence_at_every_door(
+    desk: Desk, office: Office, tmp_path: Path
+) -> None:
+    """DuckDB's error escaped where Adyen's totals are held; the folder's job was parked by it."""
+    for text in (adyen("0.24", "0.24")[:-70], stripe(row(1, "topup", "1,0,1"))[:-30]):
+        with pytest.raises(BadReportError, match="is broken or cut off"):
+            await office.room.preview_content(text.encode())
+        await desk.is_refused(text, DAY, "is broken or cut off")
+    folder = tmp_path / "reports"
+    folder.mkdir()
+    watched = Watched(office, folder)
+    (folder / "1 half.csv").write_text(adyen("0.24", "0.24")[:-70])
+    (folder / "2 cells.csv").write_bytes(b"a\rb,c\n1,2\n")
+    (folder / "3 wide.csv").write_bytes(stripe(row(1, "topup", "1,0,1")).encode("utf-16-le"))
+    (folder / "4 good.csv").write_text(adyen("0.24", "0.24"))
+    await watched.look()
+
+    assert [it for it in watched.lies("done") if it.endswith(".csv")] == ["4 good.csv"]
+    assert [it for it in watched.lies("refused") if it.endswith(".csv")] == [
+        "1 half.csv", "2 cells.csv", "3 wide.csv",
+    ]  # fmt: skip
+    assert "UTF-16" in (folder / "refused" / "3 wide.csv.txt").read_text()
+
+
+async def test_what_nobody_foresaw_of_one_file_stops_no_other(
+    office: Office, tmp_path: Path
+) -> None:
+    folder = tmp_path / "reports"
+    folder.mkdir()
+    watched = Watched(office, folder)
+    preview = watched._desk._preview
+
+    async def fails_for_one(path: Path) -> Preview:
+        if path.name == "1.csv":
+            raise ZeroDivisionError
+        return await preview(path)
+
+    watched._desk._preview = fails_for_one
+    (folder / "1.csv").write_text(adyen("0.24"))
+    (folder / "2.csv").write_text(adyen("0.24"))
+    await watched.look()
+
+    assert (watched.lies("refused")[0], watched.lies("done")[0]) == ("1.csv", "2.csv")
+    assert "ZeroDivisionError" in (folder / "refused" / "1.csv.txt").read_text()
+
+
+async def test_a_job_that_comes_round_again_is_not_nearer_to_being_parked(office: Office) -> None:
+    rows = office.house.platform.books.work
+    subject = uuid4()
+    await rows.add_all([(DROPPED, subject, 0.0, {})])
+    for begins_anew in (False, True):
+        [work] = await rows.claim([DROPPED], lease_seconds=60.0)
+        await rows.put_off(work, due_in=0.0, begins_anew=begins_anew)
+    [work] = await rows.claim([DROPPED], lease_seconds=60.0)
+
+    assert isinstance(work, DueWork)
+    assert work.attempts == 1
+
+
+async def test_the_line_whose_amount_cannot_be_read_is_named(desk: Desk) -> None:
+    await desk.is_refused(
+        adyen("0.24", "0.2x"), DAY, r"Line 3: '0.2x' in the column 'Net Debit \(NC\)'"
+    )
+
+
+async def test_paypal_s_own_count_finds_half_a_file(desk: Desk, office: Office) -> None:
+    first, second = await office.capturing(), await office.capturing()
+    rows = [
+        (it.gateway_transaction_id or "", str(it.id), "", "T0006", "CR", 1299)
+        for it in (first, second)
+    ]
+
+    await desk.is_refused(paypal(rows[0], count=0), DAY, "no row 'SC'.*it is cut off")
+    await desk.is_refused(paypal(rows[0], count=2), DAY, "It has 1 rows 'SB'.*'SC' says 2")
+    await desk.is_refused(paypal(*rows, rows[1], count=2), DAY, "It has 3 rows")
+    assert await office.balance("bank") == 0
+    with pytest.raises(DayNotFoundError):
+        await office.room.verdict(DAY)
+    assert (await desk.gives(paypal(*rows), DAY)).run.lines == 2
+
+
+async def test_a_file_of_another_day_makes_that_day_no_day(desk: Desk, office: Office) -> None:
+    """A refused upload left the day it was asked for incomplete for ever."""
+    await desk.is_refused(adyen("0.24"), DAY - timedelta(days=200))
+
+    assert await office.room.listed() == []
+    await desk.gives(adyen("0.24"), DAY)
+    assert [it.day for it in await office.room.listed()] == [DAY]
+
+
+async def test_paypal_names_what_a_refund_or_chargeback_is_about(
+    desk: Desk, office: Office
+) -> None:
+    """A refund of ours was known by its own transaction, and so missing in our books."""
+    payment = await office.house.settled()
+    await office.give_back(payment, 300)
+    about, invoice = payment.gateway_transaction_id or "", str(payment.id)
+
+    done = await desk.gives(
+        paypal(
+            ("RF1", invoice, about, "T1107", "DR", 300),
+            ("CB1", invoice, about, "T1201", "DR", 500),
+            ("CB2", "", "UNKNOWN", "T1201", "DR", 5),
+            ("CB3", invoice, "", "T1106", "DR", 7),
+        ),
+        DAY,
+    )
+
+    assert done.run.counts == {"matched": 1, "chargeback": 2, "missing_in_book": 1}
+    found = await office.found(unresolved=True)
+    assert {it.payment_id for it in found if it.kind is Kind.CHARGEBACK} == {payment.id}
+
+
+async def test_lines_that_come_right_are_not_kept_aside_any_more(
+    desk: Desk, office: Office
+) -> None:
+    """With every date unreadable, the right file was filed as another report of the day."""
+    right = stripe(*(row(n, "topup", f"{n},0,{n}", payout="po_1") for n in (1, 2, 3)))
+
+    unread = await desk.gives(right.replace(f"{DAY} 14", f"{DAY:%d/%m/%Y} 14"), DAY)
+    read = await desk.gives(right, DAY)
+    contradicting = await desk.gives(right.replace("3,0,3", "30,0,30"), DAY)
+    again = await desk.gives(right, DAY)
+    beside = stripe(row(4, "topup", "4x,0,4", payout="po_2"), row(5, "topup", "5,0,5"))
+    await desk.gives(beside, DAY)
+    other = await desk.gives(stripe(row(4, "topup", "4,0,4", payout="po_3")), DAY)
+    known = await desk.gives(beside.replace("4x", "4"), DAY)
+
+    assert (unread.run.lines, unread.day.verdict) == (0, "incomplete")
+    assert (read.run.lines, read.day.verdict) == (3, "closed")
+    assert (contradicting.run.lines, contradicting.day.verdict) == (0, "incomplete")
+    assert (again.run.lines, again.day.verdict) == (0, "closed")
+    assert (other.run.lines + known.run.lines, known.day.verdict) == (1, "closed")
+    assert await office.balance("bank") == 1500
+
+
+async def test_a_line_that_is_gone_is_named_as_it_was(desk: Desk) -> None:
+    begin = f"CaaS,CaaSES,,,,{DAY} 10:21:3"
+    rows = [f"{begin}{n},CET,Fee,F{n},,,,,EUR,0.1{n},,,,,,,,1777," for n in range(5)]
+
+    def file(kept: list[str], total: str) -> str:
+        last = f"{begin}9,CET,MerchantPayout,x,,,,,EUR,,{total},,,,,,,1777,"
+        return "\n".join([ADYEN_HEADER, *kept, last]) + "\n"
+
+    await desk.gives(file(rows, "0.60"), DAY)
+    await desk.is_refused(file(rows[:2] + rows[3:], "0.48"), DAY, r"\(line 4\)")
+    named = stripe(*(row(n, "topup", f"{n},0,{n}") for n in (6, 7)))
+    await desk.gives(named, DAY)
+    await desk.is_refused(stripe(row(7, "topup", "7,0,7")), DAY, r"\(txn_7O6\)")

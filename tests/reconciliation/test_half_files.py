@@ -11,7 +11,10 @@ from caas.billing_database.reconciliation_days import DayNotFoundError
 from caas.external_systems.report_files import BadReportError
 from caas.payment_processing.reconciliation.drop_folder import DROPPED
 from caas.payment_processing.reconciliation.finance_terms import Preview
+from caas.payment_processing.reconciliation.refusals import ResolutionNotAllowedError
 from caas.rules.discrepancies import DiscrepancyKind as Kind
+from caas.rules.discrepancies import Resolution
+from tests.people import COMMAND_LINE
 from tests.reconciliation.office import Office
 from tests.reconciliation.test_drop_folder import Watched
 from tests.reconciliation.test_provider_files import ADYEN_HEADER
@@ -179,6 +182,63 @@ async def test_lines_that_come_right_are_not_kept_aside_any_more(
     assert (again.run.lines, again.day.verdict) == (0, "closed")
     assert (other.run.lines + known.run.lines, known.day.verdict) == (1, "closed")
     assert await office.balance("bank") == 1500
+
+
+async def test_stripe_s_payouts_are_no_report_of_a_day(desk: Desk, office: Office) -> None:
+    """It was read as Stripe's, closed a day with no line, and the day could be sealed."""
+    payouts = (
+        "payout_id,effective_at_utc,effective_at,currency,gross,fee,net,reporting_category,"
+        "balance_transaction_id,description,payout_expected_arrival_date,payout_status\n"
+        f"po_1,{DAY} 00:00:00,{DAY} 00:00:00,eur,-12.56,0,-12.56,payout,txn_po1,PAYOUT,{DAY},paid\n"
+    )
+
+    await desk.is_refused(payouts, DAY, "Export the itemized Balance or Payout reconciliation")
+
+    assert await office.room.listed() == []
+
+
+async def test_a_dropped_file_for_a_sealed_day_says_that_it_is_late(
+    desk: Desk, office: Office, tmp_path: Path
+) -> None:
+    await desk.gives(stripe(row(1, "topup", "1,0,1")), DAY)
+    await office.room.seal(DAY, by="Ana")
+    folder = tmp_path / "reports"
+    folder.mkdir()
+    (folder / "late.csv").write_text(stripe(row(1, "topup", "1,0,1"), row(2, "topup", "2,0,2")))
+    watched = Watched(office, folder)
+    await watched.look()
+
+    told = (folder / "done" / "late.csv.txt").read_text()
+    assert f"The day {DAY} is sealed: what is new is taken as late." in told
+
+
+async def test_what_is_found_of_an_old_day_is_due_from_today(desk: Desk, office: Office) -> None:
+    """It was born overdue; a fee below the terms was claimed, with a minus; and a charge that the
+    gateway does not know was given back until the job was parked.
+    """
+    payment = await office.capturing()
+    who = f"ch_1,{payment.gateway_transaction_id},{payment.id}"
+    alien = "ch_2,txn_nobody,nobody"
+    done = await desk.gives(
+        stripe(
+            row(1, "charge", "12.99,0.37,12.62", who=who),
+            row(2, "charge", "12.99,0.43,12.56", who=alien),
+        ),
+        DAY,
+    )
+
+    assert done.run.counts == {"fee_drift": 1, "missing_in_book": 1}
+    found = {it.kind: it for it in await office.found(unresolved=True)}
+    fee, stranger = found[Kind.FEE_DRIFT], found[Kind.MISSING_IN_BOOK]
+    assert {it.due_on for it in found.values()} == {office.later(10), office.later(2)}
+    looked = await office.room.investigation.look_at(fee.id)
+    assert looked.allowed == (Resolution.CORRECT_BY_ENTRY,)
+    with pytest.raises(ResolutionNotAllowedError, match="does not know the transaction"):
+        await office.room.investigation.resolve(
+            stranger.id, resolution=Resolution.REFUND_THE_CUSTOMER, note="x", by=COMMAND_LINE
+        )
+    after = await office.room.investigation.look_at(stranger.id)
+    assert (after.discrepancy.status, after.resolutions) == ("open", [])
 
 
 async def test_a_line_that_is_gone_is_named_as_it_was(desk: Desk) -> None:

@@ -40,6 +40,13 @@ NOT_THIS_ONE: Final = {
 }
 
 
+NO_TRANSACTIONS: Final = (
+    "This is a report of Stripe's without a column 'created' or 'created_utc', such as that of "
+    "its payouts: it lists what went to the bank, and no payment. Export the itemized Balance or "
+    "Payout reconciliation report instead."
+)
+
+
 @dataclass(frozen=True, slots=True)
 class ReportFormat:
     """A format: the columns that tell it, and those it may lack; a mapping where it is data."""
@@ -202,9 +209,16 @@ def _recognised(
             columns = head.columns(at, delimiter)
             for known in formats:
                 if known.needed <= set(columns) and (at == 0 or known.mapping is not None):
+                    _refuse_without(columns, known, at)
                     _refuse_twice(columns, known, at)
                     return known, columns, delimiter, at
     raise _unknown(head, formats)
+
+
+def _refuse_without(columns: tuple[str, ...], known: ReportFormat, at: int) -> None:
+    """Refuse a report that looks like another one of its provider, and lists no transactions."""
+    if known is STRIPE and not {"created", "created_utc"} & set(columns):
+        raise BadReportError(NO_TRANSACTIONS, line=at + 1)
 
 
 def _refuse_twice(columns: tuple[str, ...], known: ReportFormat, at: int) -> None:

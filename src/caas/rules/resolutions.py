@@ -81,11 +81,14 @@ def offered(subject: Subject) -> frozenset[Resolution]:
     """Say what may be decided about this one: never what cannot be done, never what books twice.
 
     Money taken for nothing can only go back, where there is a charge to give it back from; a line
-    that its payment was told of is booked by the payment, and only waited for.
+    that its payment was told of is booked by the payment, and only waited for. A fee that was less
+    than agreed stands as it was kept: nothing of it is owed to us.
     """
     allowed = ALLOWED[subject.kind]
     if subject.kind is _K.STATE_CONFLICT and subject.is_evidence:
         return allowed & {_R.WAIT}
+    if subject.kind is _K.FEE_DRIFT and subject.fee_drift < 0:
+        return allowed & {_R.CORRECT_BY_ENTRY}
     can_go_back = subject.is_settlement and subject.has_transaction and (subject.gross or 0) > 0
     if not can_go_back:
         return allowed - {_R.REFUND_THE_CUSTOMER}

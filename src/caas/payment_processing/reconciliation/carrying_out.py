@@ -161,6 +161,14 @@ class CarryingOut:
                 return answer
         return Done()
 
+    async def may_be_given_back(self, found: Discrepancy) -> bool:
+        """Say whether the gateway has the charge of a line; so it may while it does not answer."""
+        line = await self._line(found)
+        try:
+            return await self._gateway.find(line.transaction_id or "") is not None
+        except GatewayFailure:
+            return True
+
     # -- the doors ---------------------------------------------------------------------------
 
     async def _lose_dispute(self, discrepancy: Discrepancy) -> Answer:

@@ -38,6 +38,7 @@ from caas.payment_processing.reconciliation.refusals import (
     DiscrepancyResolvedError,
     DocumentNotFoundError,
     NotResolvedError,
+    ResolutionNotAllowedError,
     refuse_document,
     refuse_not_offered,
     refuse_undecidable,
@@ -174,6 +175,8 @@ class Investigation:
             DiscrepancyResolvedError, DecisionPendingError: there is nothing to decide here.
         """
         text = await self._checked(discrepancy_id, note)
+        if resolution is Resolution.REFUND_THE_CUSTOMER:
+            await self._refuse_unknown_charge(discrepancy_id)
 
         async def together(connection: Connection) -> tuple[Action, ...]:
             found = await self._of_open_day(discrepancy_id, connection)
@@ -195,6 +198,23 @@ class Investigation:
 
         actions = await self._books.database.in_transaction(together)
         return await self._afterwards(discrepancy_id, actions)
+
+    async def _refuse_unknown_charge(self, discrepancy_id: UUID) -> None:
+        """Refuse to give back what no payment of ours accounts for, and the gateway never took.
+
+        Raises:
+            ResolutionNotAllowedError: the gateway does not know the line's transaction.
+        """
+        found = await self._discrepancies.get(discrepancy_id)
+        if found.payment_id is not None or Resolution.REFUND_THE_CUSTOMER not in offered(
+            await self._subject(found)
+        ):
+            return
+        if not await self._carrying_out.may_be_given_back(found):
+            raise ResolutionNotAllowedError(
+                "The gateway does not know the transaction of this line, so nothing can be given "
+                "back there. Claim it from the gateway, correct it by an entry, or wait."
+            )
 
     async def approve(self, discrepancy_id: UUID, *, by: Actor) -> Discrepancy:
         """Agree, as the second person, to what was proposed.

@@ -283,10 +283,12 @@ class Runs:
             partial(bench.keep_compared, self._settings.folder / KEPT / str(run_id))
         )
         report = await self._take(fetched, bench)
+        today, _ = await self.days.today()
         run = Run(
             id=run_id,
             gateway=told.gateway,
             day=told.day,
+            today=today,
             report=report,
             closing=terms.closing,
         )

@@ -66,6 +66,7 @@ class Run:
     id: UUID
     gateway: str
     day: date
+    today: date
     report: SettlementReport
     closing: bool
 
@@ -372,7 +373,7 @@ def _discrepancy(
         payment_id=UUID(row["payment_id"]) if row["payment_id"] else None,
         report_id=UUID(row["report"]) if row["line_no"] else None,
         line_no=row["line_no"],
-        due_on=run.day + timedelta(days=due_days(kind, money)),
+        due_on=max(run.day, run.today) + timedelta(days=due_days(kind, money)),
         missing_from=_date(row.get("missing_from")),
         facts=_facts(row),
     )

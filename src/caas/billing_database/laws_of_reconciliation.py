@@ -119,7 +119,8 @@ RECONCILIATION: Final[tuple[tuple[str, str, str], ...]] = (
                     where 'gateway_claims' in (debit, credit) group by 1) b
              full join gateway_claims c on c.discrepancy_id = b.discrepancy_id
              left join discrepancies d on d.id = c.discrepancy_id
-            where d.kind = 'fee_drift' and b.owed < 0 or case when coalesce(c.status, 'paid') in ('paid', 'refused')
+            where d.kind = 'fee_drift' and b.owed < 0
+               or case when coalesce(c.status, 'paid') in ('paid', 'refused')
                        then coalesce(b.owed, 0) <> 0
                        else c.amount > 0 and coalesce(b.owed, 0) = 0 end""",
     ),

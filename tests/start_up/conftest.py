@@ -74,25 +74,29 @@ class Program:
                 text += line.decode()
         return text
 
-    async def ended(self) -> Ended:
-        """Wait until it has ended, and until what it started has."""
+    async def ended(self, *, stays: str | None = None) -> Ended:
+        """Wait until it has ended, and until what it started has, but for a program that stays."""
         async with asyncio.timeout(END_SECONDS_MAX):
             out, err = await self.process.communicate()
         status = self.process.returncode
         assert status is not None
-        return Ended(status, out.decode(), err.decode(), await self.left())
+        return Ended(status, out.decode(), err.decode(), await self.left(stays))
 
     def running(self) -> list[str]:
         """Return the command lines of what runs with our mark, or on our folder."""
         return list(_running_with(f"{MARK}={self.mark}".encode(), os.fsencode(self.folder)))
 
-    async def left(self) -> list[str]:
-        """Return what still runs when it has had the time to end."""
+    async def left(self, stays: str | None = None) -> list[str]:
+        """Return what still runs when it has had the time to end, but for a program that stays."""
+
+        def running() -> list[str]:
+            return [line for line in self.running() if stays is None or stays not in line]
+
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(AFTER_SECONDS_MAX):
-                while self.running():
+                while running():
                     await asyncio.sleep(0.05)
-        return self.running()
+        return running()
 
 
 def _running_with(mark: bytes, folder: bytes) -> Iterator[str]:

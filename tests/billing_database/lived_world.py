@@ -26,7 +26,7 @@ from caas.external_systems.payment_gateway import DisputeStatus, GatewayDispute
 from caas.order_management.held_deposits import DepositDecision
 from caas.payment_processing import CallerKey, PaymentRequest
 from caas.payment_processing.disputes import Disputes
-from caas.payment_processing.settlement import APPLY_WEBHOOK
+from caas.payment_processing.outgoing_news import APPLY_WEBHOOK
 from caas.rules.discrepancies import DiscrepancyKind, Resolution
 from caas.rules.mes_vencido import Month
 from caas.rules.money import Money

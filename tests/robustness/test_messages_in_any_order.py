@@ -22,7 +22,7 @@ import pytest
 from caas.billing_database.payments import Payment
 from caas.billing_database.webhook_inbox import Incoming, WebhookInbox
 from caas.payment_processing import PaymentRequest
-from caas.payment_processing.settlement import APPLY_WEBHOOK
+from caas.payment_processing.outgoing_news import APPLY_WEBHOOK
 from caas_simulators.vehicle_car import Answer, Behaviour, Manner
 from tests.robustness.deaths import until_quiet
 from tests.robustness.living_world import LivingWorld, Process, living_world

@@ -32,8 +32,8 @@ import pytest
 from caas.billing_database.discrepancies import Asked
 from caas.billing_database.webhook_inbox import Incoming, WebhookInbox
 from caas.errors import RefusedError
+from caas.payment_processing.outgoing_news import APPLY_WEBHOOK
 from caas.payment_processing.reconciliation import INCREMENTAL
-from caas.payment_processing.settlement import APPLY_WEBHOOK
 from caas.rules.discrepancies import Resolution
 from caas.rules.mes_vencido import Month
 from caas.rules.money import Money

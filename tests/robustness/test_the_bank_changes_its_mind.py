@@ -14,7 +14,7 @@ import pytest
 from caas.billing_database.payments import Payment
 from caas.billing_database.webhook_inbox import Incoming, WebhookInbox
 from caas.payment_processing import PaymentRequest
-from caas.payment_processing.settlement import APPLY_WEBHOOK
+from caas.payment_processing.outgoing_news import APPLY_WEBHOOK
 from caas.rules.payment_states import PaymentState
 from caas_simulators.vehicle_car import Behaviour, Manner
 from tests.robustness.deaths import until_quiet

@@ -32,7 +32,7 @@ from caas.api.problems import CallRefusedError, Problem
 from caas.api.rooms import Api
 from caas.billing_database.webhook_inbox import Incoming, Storing, UnstorableWebhookError
 from caas.external_systems.webhook_signatures import WebhookRefusedError
-from caas.payment_processing.settlement import APPLY_WEBHOOK
+from caas.payment_processing.outgoing_news import APPLY_WEBHOOK
 from caas.rules.card_numbers import scrub
 from caas.rules.personal_data import PERSONAL_KEYS, without_personal_data, without_personal_fields
 

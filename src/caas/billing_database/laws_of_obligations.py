@@ -2,8 +2,8 @@
 
 `OBLIGATIONS` says for each thing that must still happen how the books show that it is owed, and
 which kinds of open work see it through. A job that is lost is found because what it was for is
-still owed. The hints that only hasten something (webhooks of the gateway, searches for siblings,
-probes beside other work, schedules that each start of a worker plans anew) owe nothing.
+still owed. The hints that only hasten something (other webhooks of the gateway, searches for
+siblings, probes beside other work, schedules that each start of a worker plans anew) owe nothing.
 
 Rules a change must keep: those of `laws`; a new kind of work is named by an obligation here, or
 among `HINTS` with the reason why losing it loses nothing.
@@ -21,6 +21,17 @@ class Obligation:
     kinds: tuple[str, ...]
     query: str
 
+
+# A dispute that the gateway told, and every payment that it names.
+_DISPUTES_TOLD: Final = """select n.id, named_object(n.body) as dispute, p.id as payment
+  from webhook_inbox n cross join lateral (
+       select coalesce(n.body->'data'->'object'->>'payment_intent',
+                       n.body->'data'->>'transaction_id') as transaction,
+              coalesce(n.body->'data'->>'reference', '') as reference) told
+  join payments p on p.gateway_transaction_id = told.transaction
+    or p.id = case when told.reference ~ '^[0-9a-f-]{36}$' then told.reference::uuid end
+ where n.body->>'type' in ('dispute.opened', 'dispute.won', 'dispute.lost',
+                           'charge.dispute.created', 'charge.dispute.closed')"""
 
 # What is still with us of a payment, and neither given back, nor promised, nor argued about. Where
 # a refund failed, a person was asked, and decides.
@@ -184,6 +195,19 @@ OBLIGATIONS: Final = (
             where n.gateway = 'transport' and o.state = 'delivery scheduled'""",
     ),
     Obligation(
+        "follow a dispute that the gateway told", ("apply_webhook", "compensate"),
+        f"""select t.id, t.payment from ({_DISPUTES_TOLD}) t
+             where not exists (select from disputes d
+                                where t.dispute in (d.id, d.gateway_dispute_id))
+               and not exists (select from cases c where c.subject = t.payment and c.kind in
+                     ('dispute_contradiction', 'late_truth', 'late_truth_not_undone',
+                      'duplicate_transaction'))
+               and not exists (select from open_work w where w.kind = 'compensate'
+                                  and w.payload->>'payment' = t.payment::text)
+               and not exists (select from open_work w
+                                where w.kind = 'apply_webhook' and w.subject = t.id)""",
+    ),
+    Obligation(
         "carry out a decision about a line", ("carry_out_resolution",),
         """select d.id, p.id from discrepancies d join payments p on p.id = d.payment_id
              left join settlement_lines l on l.report_id = d.report_id and l.line_no = d.line_no
@@ -214,7 +238,6 @@ OBLIGATIONS: Final = (
 )  # fmt: skip
 
 HINTS: Final[dict[str, str]] = {
-    "apply_webhook": "polling and reconciliation learn the same",
     "bill_month": "law `schedules_stand_together` looks for it; each start of a worker plans it",
     "check_laws": "as `bill_month`",
     "compensate": "law `one_transaction_per_payment` looks for it",

@@ -117,6 +117,9 @@ DISPUTE_TOLD: Final = (
  order by (gateway_dispute_id = $2 or id = $2) desc nulls last, opened_at limit 1
 """
 )
+DISPUTE_OF_ANOTHER: Final = """
+select payment_id from disputes where (id = $2 or gateway_dispute_id = $2) and payment_id <> $1
+"""
 # What lines of reports say that banks took of a payment and gave back, beside what disputes say.
 LINES_AND_DISPUTES: Final = """
 select coalesce(l.taken, 0)::bigint as lines_taken, coalesce(l.back, 0)::bigint as lines_back,
@@ -369,6 +372,13 @@ class Refunds:
         """Return the dispute of this id; told by the gateway, also a line's that is the same."""
         row = await within.fetchrow(DISPUTE_TOLD, payment_id, dispute_id, *claimed, by_gateway)
         return None if row is None else Dispute(**dict(row))
+
+    async def disputed_already(
+        self, dispute_id: str, *, beside: UUID, within: Connection
+    ) -> UUID | None:
+        """Return the other payment of which a dispute of this id was told; None when none was."""
+        other: UUID | None = await within.fetchval(DISPUTE_OF_ANOTHER, beside, dispute_id)
+        return other
 
     async def lines_and_disputes(
         self, payment_id: UUID, currency: str, *, within: Connection | None = None

@@ -50,6 +50,15 @@ SEVERAL = """
 select id, gateway, event_id, body::text as body, received_at from webhook_inbox
  where id = any ($1)
 """
+# Payments with a refund that waits, named by a webhook.
+WAITING = """
+select p.id from webhook_inbox n
+  join payments p on p.id in (
+       select payment_id from refunds where state = 'waiting'
+        union select (payload->>'payment')::uuid from open_work where kind = 'promised_refund')
+   and names_payment(n.body, p.id, p.gateway_transaction_id)
+ where n.id = $1
+"""
 QUARANTINE = """
 insert into webhook_quarantine (id, gateway, event_id, contradicts, reason, body_hash, body,
     received_at)
@@ -174,6 +183,11 @@ class WebhookInbox:
         rows = [(new_id(), w.gateway, w.event_id, w.body_hash, w.body, w.work_kind) for w in batch]
         columns = [list(column) for column in zip(*rows, strict=True)]
         return await self._database.fetch(STORE, *columns)
+
+
+async def payments_waiting(by: Connection, inbox_id: UUID) -> list[UUID]:
+    """Return the payments that a webhook names, and of which a refund waits or is promised."""
+    return [row["id"] for row in await by.fetch(WAITING, inbox_id)]
 
 
 def _inbox_row(row: Row) -> InboxRow:

@@ -161,17 +161,21 @@ class GatewayTransaction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayRefund:
-    """A refund as the gateway told it."""
+    """A refund as the gateway told it; `reference` is empty where it names no payment."""
 
     id: str
     transaction_id: str
     amount: int
     status: RefundStatus
+    reference: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayDispute:
-    """A chargeback as the gateway told it; where it names no currency, it is the payment's."""
+    """A chargeback as the gateway told it; where it names no currency, it is the payment's.
+
+    `reference` is empty where it names no payment.
+    """
 
     id: str
     transaction_id: str
@@ -179,6 +183,7 @@ class GatewayDispute:
     currency: str | None
     status: DisputeStatus
     reason: str = ""
+    reference: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

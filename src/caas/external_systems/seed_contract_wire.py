@@ -163,6 +163,7 @@ class RefundAnswer(msgspec.Struct, frozen=True):
     transaction_id: Id
     amount: Positive
     status: RefundStatus
+    reference: Text | None = None
 
     def as_refund(self) -> GatewayRefund:
         """Return the port's value."""
@@ -171,6 +172,7 @@ class RefundAnswer(msgspec.Struct, frozen=True):
             transaction_id=self.transaction_id,
             amount=self.amount,
             status=self.status,
+            reference=self.reference or "",
         )
 
 
@@ -188,6 +190,7 @@ class DisputeAnswer(msgspec.Struct, frozen=True):
     amount: Positive
     currency: Currency | None = None
     reason: Text | None = None
+    reference: Text | None = None
 
     def as_dispute(self, status: str) -> GatewayDispute:
         """Return the port's value; how far it has come is said by the event's type."""
@@ -198,6 +201,7 @@ class DisputeAnswer(msgspec.Struct, frozen=True):
             currency=self.currency,
             status=DisputeStatus(status),
             reason=scrub(self.reason or ""),
+            reference=self.reference or "",
         )
 
 

@@ -24,6 +24,7 @@ from caas.billing_database.refunds import Dispute
 from caas.billing_database.refunds import Refunds as RefundRows
 from caas.external_systems.payment_gateway import GatewayDispute
 from caas.open_work import Again, Answer, Done, OpenWork
+from caas.payment_processing import naming
 from caas.payment_processing.covered_notes import CoveredNotes
 from caas.payment_processing.dispute_steps import (
     HELD,
@@ -77,10 +78,12 @@ class Disputes:
         payment = await self._books.payments.by_transaction(told.transaction_id)
         if payment is None:
             return Again(STRANGER_SECONDS, "the disputed payment is not known here")
+        others = await naming.others(self._books, payment, told)
 
         async def together(connection: Connection) -> None:
             async with self.undone_sales.watched(payment.id, within=connection):
-                await self._follow(payment.id, told, at, origin, connection)
+                if not await self._is_of_several(payment.id, others, told, connection):
+                    await self._follow(payment.id, told, at, origin, connection)
 
         await self._books.database.in_transaction(together)
         return Done()
@@ -293,6 +296,23 @@ class Disputes:
             "before this case is resolved."
         )
         await self._books.cases.open(CONTRADICTION, payment.id, sentence, within=connection)
+
+    async def _is_of_several(
+        self,
+        payment_id: UUID,
+        others: list[UUID] | None,
+        told: GatewayDispute,
+        connection: Connection,
+    ) -> bool:
+        """Say whether a dispute is told of several payments; each of them is a case then."""
+        first = await self._rows.disputed_already(told.id, beside=payment_id, within=connection)
+        if others is None and first is None:
+            return False
+        for one in {payment_id, *(others or ()), *({first} if first else ())}:
+            await self._books.cases.open(
+                CONTRADICTION, one, naming.of_several("dispute", told), within=connection
+            )
+        return True
 
     async def _say_excess(self, payment: Payment, dispute: Dispute, connection: Connection) -> None:
         if dispute.state in HELD and dispute.excess > 0:

@@ -199,6 +199,8 @@ class Refunds:
 
     async def gateway_says(self, told: GatewayRefund) -> Answer:
         """Follow what the gateway says of a refund by webhook, however often and late."""
+        if await self._strange.is_of_several(told):
+            return Done()
         refund = await self._rows.by_gateway_id(told.id)
         if refund is None:
             return await self._stranger(told)

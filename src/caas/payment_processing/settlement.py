@@ -37,12 +37,12 @@ from caas.payment_processing.choosing import CONTRADICTION, DEAD, differences, i
 from caas.payment_processing.flow import Alert, Flows
 from caas.payment_processing.gateway_calls import POLL_SETTLEMENT, PROBE
 from caas.payment_processing.late_truths import LateTruths
+from caas.payment_processing.outgoing_news import APPLY_WEBHOOK, OutgoingNews
 from caas.payment_processing.settlement_polling import SettlementPolling
 from caas.rules.pace import Pace
 from caas.rules.payment_states import PaymentState, Remark
 from caas.rules.settlement_polls import PollTerms
 
-APPLY_WEBHOOK: Final = "apply_webhook"
 STRANGER_SECONDS: Final = 5.0
 STRANGER_ATTEMPTS_MAX: Final = 10
 LOOKS_MAX: Final = 5
@@ -98,6 +98,7 @@ class Settlement:
             books=books, gateway=gateway, charges=charges, alert=alert, pace=pace
         )
         self._inbox = WebhookInbox(books.database)
+        self._outgoing = OutgoingNews(books)
 
     def register(self, open_work: OpenWork) -> None:
         """Take the webhooks that were stored and the payments that wait for the bank."""
@@ -255,12 +256,13 @@ class Settlement:
         if event is None:
             return Done()  # it tells nothing of a payment
         if isinstance(event.subject, GatewayRefund):
-            answer = await self._on_refund(event.subject)
-            return await self._or_undone(work, answer, event.subject.transaction_id)
+            answer = await self._or_undone(work, event.subject, self._on_refund(event.subject))
+            return await self._outgoing.followed(work, answer)
         if isinstance(event.subject, GatewayDispute):
-            answer = await self._on_dispute(event.subject, event.occurred_at)
-            transaction_id = event.subject.transaction_id
-            return await self._or_undone(work, answer, transaction_id, disputed=True)
+            told = self._on_dispute(event.subject, event.occurred_at)
+            return await self._outgoing.followed(
+                work, await self._or_undone(work, event.subject, told)
+            )
         payment = await self._payment_of(event.subject)
         if payment is None:
             again = Again(STRANGER_SECONDS, "its payment is not known here")
@@ -269,12 +271,16 @@ class Settlement:
         return Done() if heard else _later(work)
 
     async def _or_undone(
-        self, work: DueWork, answer: Answer, transaction_id: str, *, disputed: bool = False
+        self, work: DueWork, subject: GatewayRefund | GatewayDispute, told: Awaitable[Answer]
     ) -> Answer:
         """Leave a word that no desk knows to the compensation of its transaction, if it has one."""
-        if isinstance(answer, Again) and await self._late_truths.hears_of(
-            transaction_id, disputed=disputed
-        ):
+        answer = await told
+        if not isinstance(answer, Again):
+            return answer
+        disputed = isinstance(subject, GatewayDispute)
+        if await self._late_truths.hears_of(subject.transaction_id, disputed=disputed):
+            return Done()
+        if work.attempts >= STRANGER_ATTEMPTS_MAX and await self._outgoing.is_a_case(subject):
             return Done()
         return _for_a_while(work, answer)
 

@@ -15,6 +15,7 @@ from caas.billing_database.refunds import Refunds as RefundRows
 from caas.external_systems.http_answers import GatewayFailure, RefusedByPartnerError
 from caas.external_systems.payment_gateway import GatewayRefund, PaymentGateway, RefundStatus
 from caas.open_work import Again
+from caas.payment_processing import naming
 
 WAIT_FOR_GATEWAY_SECONDS: Final = 30.0
 WAIT_FOR_PERSON_SECONDS: Final = 300.0
@@ -103,6 +104,18 @@ class StrangeRefunds:
             status=RefundStatus.SUCCEEDED,
         )
         return [total]
+
+    async def is_of_several(self, told: GatewayRefund) -> bool:
+        """Say whether a refund is told of several payments; each of them is a case then."""
+        payment = await self._books.payments.by_transaction(told.transaction_id)
+        refund = await self._rows.by_gateway_id(told.id)
+        others = None if payment is None else await naming.others(self._books, payment, told)
+        named = set(others or ()) | ({refund.payment_id} if refund else set())
+        if payment is None or (named <= {payment.id} and others is None):
+            return False
+        for one in named | {payment.id}:
+            await self.contradict(one, naming.of_several("refund", told), told)
+        return True
 
     async def contradict(
         self, payment_id: UUID, sentence: str, stranger: GatewayRefund | None = None

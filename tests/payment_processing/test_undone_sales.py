@@ -31,6 +31,7 @@ TOLD: Final = (
     ("opened", "won"), ("opened", "lost"), ("opened", "lost", "won"), ("lost", "won"),
     ("lost", "won", "lost again", "won again"),
 )  # fmt: skip
+KIND: Final = "update open_work set kind = $1 where kind = $2 returning subject"
 DUE: Final = "select due_at <= db_now() as due from open_work where kind = 'refund'"
 
 
@@ -171,6 +172,49 @@ async def test_the_law_sees_what_a_bank_gave_back_of_a_withdrawal(house: House) 
     )
 
     assert (held, len(promises), lost) == ([], 1, ["nothing_is_forgotten"])
+
+
+async def test_what_a_bank_held_when_a_refund_ended_a_service_is_paid_back(house: House) -> None:
+    """The rest was refunded and the service ended; the dispute was reversed, and 800 was kept."""
+    books, lives = house.platform.books, []
+    for number, amount in enumerate((499, 200)):
+        payment = await bought(house, number)
+        await happens(house, payment, "settled", 0)
+        await happens(house, payment, "lost", 800)
+        await house.platform.payment_processing.refund_payment(
+            payment.id, amount=amount, reason="goodwill", key="one", requested_by="ana", term="end"
+        )
+        await all_goes_out(house)
+        lives.append((payment, 800 + amount))
+
+    for payment, _ in lives:
+        await happens(house, payment, "won", 800)
+    promised = await house.database.fetch(KIND, "unknown", "promised_refund")
+    forgotten = await broken(house)
+    await house.database.fetch(KIND, "promised_refund", "unknown")
+    await all_goes_out(house)
+
+    for payment, back in lives:
+        assert (await books.payments.get(payment.id)).refunded_amount == back
+        assert await at_gateway(house, payment) == back
+    assert (len(promised), forgotten, await broken(house)) == (2, ["nothing_is_forgotten"], [])
+
+
+async def test_what_a_person_kept_of_an_ended_service_stays_kept(house: House) -> None:
+    """The dispute came after the decision, and nothing of it is owed when it is won."""
+    payment = await bought(house, 1)
+    await happens(house, payment, "settled", 0)
+    await house.platform.payment_processing.refund_payment(
+        payment.id, amount=200, reason="goodwill", key="one", requested_by="ana", term="end"
+    )
+    await all_goes_out(house)
+
+    for word in ("lost", "won"):
+        await happens(house, payment, word, 800)
+    await all_goes_out(house)
+
+    assert await at_gateway(house, payment) == 200
+    assert await broken(house) == []
 
 
 async def test_a_settlement_wakes_the_refund_that_waits_for_it(house: House) -> None:

@@ -127,6 +127,28 @@ OBLIGATIONS: Final = (
         f"""select p.id, p.id from entitlement_terms t join payments p on p.id = t.payment_id
              where t.state = 'ended' and t.ended_because = 'desistimiento' and {_LEFT}""",
     ),
+    # What disputes held when a refund ended the term, and hold no more, was given back since.
+    Obligation(
+        "give back what a bank gave back of an ended service", (),
+        f"""select p.id, p.id from entitlement_terms t join payments p on p.id = t.payment_id
+              join entitlement_changes c on c.term = t.id and c.state = 'ended' and c.kept is null
+             where t.state = 'ended' and {_LEFT} and (
+                   select coalesce(sum(then_.amount), 0) from disputes d cross join lateral (
+                     select e.event, (e.facts->>'amount')::bigint as amount from payment_events e
+                      where e.payment_id = p.id and e.facts->>'dispute' = d.id and e.at <= c.at
+                      order by e.seq desc limit 1) then_
+                    where d.payment_id = p.id and d.state in ('won', 'reversed')
+                      and then_.event in ('Dispute opened', 'Dispute counted', 'Dispute lost'))
+                 > (select coalesce(sum(r.amount), 0) from refunds r
+                     where r.payment_id = p.id and r.created_at > c.at)
+                 + (select coalesce(sum(d.amount), 0) from disputes d
+                     where d.payment_id = p.id and d.state in ('opened', 'lost'))
+            union all
+            select p.id, p.id from entitlement_terms t join payments p on p.id = t.payment_id
+             where t.state = 'ended' and {_LEFT}
+               and not exists (select from refunds r where r.payment_id = p.id)
+               and not exists (select from disputes d where d.payment_id = p.id)""",
+    ),
     Obligation(
         "give back what a credit note takes back",
         ("refund_credit_note",),

@@ -1,7 +1,7 @@
 """What a bank gives back of a sale that was undone: it is the customer's, and is promised again.
 
-While a bank holds the money of a withdrawal, a lost reservation or a refused order, the customer
-has it from their bank and nothing is refunded. When the dispute is won or reversed, the money is
+While a bank holds the money of a withdrawal, a lost reservation, a refused order or a service that
+a refund ended, the customer has it from their bank and nothing is refunded. When the dispute is won or reversed, the money is
 with us again and is owed again.
 
 Rules a change must keep: what comes back and what is promised of it are one commit, under the lock
@@ -38,11 +38,14 @@ class UndoneSales:
         await self._rows.given_back(payment_id, within=within)
         before = await undone_sales.held_by_banks(within, payment_id)
         yield
-        came_back = before - await undone_sales.held_by_banks(within, payment_id)
-        if came_back > 0:
-            await self._owed_again(payment_id, came_back, within)
+        after = await undone_sales.held_by_banks(within, payment_id)
+        back = {one: before.get(one, 0) - after.get(one, 0) for one in before | after}
+        if sum(back.values()) > 0:
+            await self._owed_again(payment_id, back, within)
 
-    async def _owed_again(self, payment_id: UUID, came_back: int, within: Connection) -> None:
+    async def _owed_again(
+        self, payment_id: UUID, back: dict[str, int], within: Connection
+    ) -> None:
         undone = await undone_sales.of_payment(within, payment_id)
         if undone.subscription is not None:
             await self._books.work.add(CREDIT_WITHDRAWN, undone.subscription, within=within)
@@ -53,6 +56,8 @@ class UndoneSales:
             await self._books.work.add(PROMISED, subject, within=within)
         payment = await self._books.payments.get(payment_id, within=within)
         given_back = await self._rows.given_back(payment_id, within=within)
+        only = back.keys() if undone.only is None else back.keys() & undone.only
+        came_back = min(sum(back[one] for one in only), sum(back.values()))
         owed = min(came_back, payment.captured_amount - given_back)
         if waiting or owed <= 0:
             return

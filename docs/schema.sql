@@ -1417,6 +1417,10 @@ CREATE FUNCTION caas.has_vehicle(p_customer uuid, p_vin text) RETURNS boolean
                     and o.state = 'delivered')
 $$;
 
+CREATE FUNCTION caas.is_erased(p_customer uuid) RETURNS boolean
+    LANGUAGE sql STABLE
+    AS $$ select exists (select from caas.customers where id = p_customer and erased_at is not null) $$;
+
 CREATE FUNCTION caas.is_kept_by_law(p_document caas.invoices) RETURNS boolean
     LANGUAGE sql STABLE
     AS $$
@@ -2057,6 +2061,14 @@ CREATE FUNCTION caas.process_lives(p_id integer) RETURNS boolean
                     and l.database = (select d.oid from pg_database d
                                        where d.datname = current_database()))
 $$;
+
+CREATE FUNCTION caas.refuse_bill_of_erased() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+begin
+  raise exception 'customer % was erased and is not billed', new.customer
+    using errcode = 'check_violation';
+end $$;
 
 CREATE FUNCTION caas.refuse_broken_seal() RETURNS trigger
     LANGUAGE plpgsql
@@ -5900,6 +5912,10 @@ CREATE TRIGGER never_removed BEFORE DELETE OR TRUNCATE ON caas.vehicles FOR EACH
 
 ALTER TABLE caas.vehicles ENABLE ALWAYS TRIGGER never_removed;
 
+CREATE TRIGGER nobody_erased_is_billed BEFORE INSERT ON caas.invoices FOR EACH ROW WHEN (((new.kind = 'invoice'::text) AND (new.subscription IS NOT NULL) AND caas.is_erased(new.customer))) EXECUTE FUNCTION caas.refuse_bill_of_erased();
+
+ALTER TABLE caas.invoices ENABLE ALWAYS TRIGGER nobody_erased_is_billed;
+
 CREATE TRIGGER not_of_a_sealed_day BEFORE INSERT OR UPDATE ON caas.discrepancies FOR EACH ROW EXECUTE FUNCTION caas.refuse_change_of_sealed_day();
 
 ALTER TABLE caas.discrepancies ENABLE ALWAYS TRIGGER not_of_a_sealed_day;
@@ -6457,6 +6473,8 @@ GRANT ALL ON FUNCTION caas.free_work_of(p_processes integer[], p_kinds text[], p
 
 GRANT ALL ON FUNCTION caas.has_vehicle(p_customer uuid, p_vin text) TO caas_app;
 
+GRANT ALL ON FUNCTION caas.is_erased(p_customer uuid) TO caas_app;
+
 GRANT ALL ON FUNCTION caas.is_kept_by_law(p_document caas.invoices) TO caas_app;
 
 GRANT ALL ON FUNCTION caas.keep_checksum(p_table text, p_fixed text[], p_removable boolean) TO caas_app;
@@ -6560,6 +6578,8 @@ GRANT ALL ON FUNCTION caas.obstacle_to_refund(p_payment uuid) TO caas_app;
 GRANT ALL ON FUNCTION caas.order_terms(o caas.orders) TO caas_app;
 
 GRANT ALL ON FUNCTION caas.process_lives(p_id integer) TO caas_app;
+
+GRANT ALL ON FUNCTION caas.refuse_bill_of_erased() TO caas_app;
 
 GRANT ALL ON FUNCTION caas.refuse_broken_seal() TO caas_app;
 

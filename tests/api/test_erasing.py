@@ -8,11 +8,13 @@ from typing import Any, Final
 from uuid import UUID, uuid4
 
 import aiohttp
+import asyncpg
 import msgspec
 import pytest
 
 from caas.billing_database.connection import Database
 from caas.billing_database.payments import Payment
+from caas.billing_database.self_check import self_check
 from caas.external_systems.local_outbox import LocalOutbox
 from caas.rules.order_states import OrderState
 from caas.rules.payment_states import PaymentState
@@ -33,6 +35,14 @@ PHONE: Final = "+34 612 345 678"
 STREET: Final = "Calle de la Quintanilla 7"
 PLANTED: Final = (NAME, EMAIL, PHONE)
 OTHER_CAR: Final = "WVWZZZ1JZXWOTHER1"
+ERASE: Final = """
+update caas.customers set erased_at = caas.db_now(), name = null, email = null
+ where id = '{customer}'
+"""
+BILL: Final = """
+insert into caas.invoices (id, kind, subscription, customer)
+values (gen_random_uuid(), 'invoice', '{subscription}', '{customer}')
+"""
 
 
 @pytest.fixture
@@ -162,6 +172,38 @@ async def test_a_subscription_stands_in_the_way_and_is_ended_when_asked(zenobia:
     assert (begun.status, kinds(begun)) == (202, {"last month"}), begun.body
     assert (await zenobia.doors.get(path)).json["state"] == "cancelled"
     assert (await zenobia.doors.get(f"/v1/customers/{zenobia.id}")).json["name"] == NAME
+
+
+async def test_disputed_use_stands_in_the_way_and_the_erased_are_not_billed(
+    zenobia: Zenobia,
+) -> None:
+    doors, database = zenobia.doors, zenobia.doors.house.database
+    path = await zenobia.subscribes()
+    active = (await doors.get(path)).json
+    used = {"subscription": active["id"], "quantity": 3, "at": active["activated_at"],
+            "source_id": "meter-1", "unit": "route"}  # fmt: skip
+    await doors.post("/v1/usage", used, caller="services")
+    doubt = {"subscription": active["id"], "source_id": "meter-1", "reason": "never drove there"}
+    dispute = (await doors.post("/v1/usage-disputes", doubt, caller="operators")).json["id"]
+    await doors.call("DELETE", path)
+    await zenobia.nothing_on_its_way()
+
+    open_ = await zenobia.erased(end_open=True)
+    await as_owner(database, ERASE.format(customer=zenobia.id))
+    found = [it.law.name for it in await self_check(database) if it.broken]
+    outcome = f"/v1/usage-disputes/{dispute}/outcome"
+    billed = await doors.post(outcome, {"outcome": "billed"}, caller="operators")
+    cancelled = await doors.post(outcome, {"outcome": "cancelled"}, caller="operators")
+    late = await doors.post("/v1/usage", {**used, "source_id": "late"}, caller="services")
+    more = await doors.post("/v1/usage-disputes", doubt, caller="operators")
+
+    assert kinds(open_) >= {"usage dispute", "use", "last month"}, open_.body
+    assert "the_erased_have_nothing_running" in found
+    assert (billed.status, billed.json["code"]) == (409, "customer_erased"), billed.body
+    assert cancelled.status == 200, cancelled.body
+    assert (late.json["counted"], more.status) == (False, 409), late.body
+    with pytest.raises(asyncpg.CheckViolationError, match="was erased"):
+        await as_owner(database, BILL.format(subscription=active["id"], customer=zenobia.id))
 
 
 async def test_a_vehicle_on_its_way_stands_in_the_way_whatever_is_asked(zenobia: Zenobia) -> None:

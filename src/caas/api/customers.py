@@ -131,6 +131,8 @@ WHAT_TO_DO: Final = {
     OpenKind.PAYMENT: "Wait for the bank, or void or refund the payment.",
     OpenKind.SUBSCRIPTION: "End it: DELETE /v1/subscriptions/{id}, or send end_open=true.",
     OpenKind.LAST_MONTH: "Wait until its last month is billed and paid.",
+    OpenKind.USAGE_DISPUTE: "Decide it: POST /v1/usage-disputes/{id}/outcome.",
+    OpenKind.USE: "Wait until the next month's run bills its use, or take the use back.",
     OpenKind.REFUND: "Wait until the money is back with the customer.",
     OpenKind.DISPUTE: "Wait until the bank has decided.",
     OpenKind.INVOICE: "Wait until it is paid, or written off.",

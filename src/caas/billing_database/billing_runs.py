@@ -54,7 +54,8 @@ with batch as materialized (
          least(s.cancelled_at, s.deactivated_at) as ended_at, t.entitlement, t.starts_at,
          s.activated_at is not null and coalesce(s.cancelled_because, 'customer') = 'customer'
            and not exists (select from invoices i where i.subscription = s.id
-             and i.month = $1 and i.correction = 0) as due
+             and i.month = $1 and i.correction = 0)
+           and not is_erased(s.customer) as due
     from subscriptions s left join entitlement_terms t on t.subscription = s.id
    where $2::uuid is null or s.id > $2 order by s.id limit $3
 ), delivered as materialized (

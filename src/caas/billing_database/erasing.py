@@ -56,6 +56,16 @@ select 'last month', s.id::text, s.state from subscribed s
    and not exists (select from billing_runs r where r.finished_at is not null
      and r.month = to_char(least(s.cancelled_at, s.deactivated_at) at time zone $3, 'YYYY-MM'))
 union all
+select 'usage dispute', d.id::text, 'open' from usage_disputes d
+  join subscribed s on s.id = d.subscription where d.ended_at is null
+union all
+select 'use', s.id::text, 'not billed' from subscribed s
+ where s.state = 'cancelled' and s.cancelled_because = 'customer'
+   and exists (select from usage_records u
+                where u.subscription = s.id and u.invoice is null and u.cancels is null
+                  and not exists (select from usage_records b
+                                   where b.subscription = s.id and b.cancels = u.source_id))
+union all
 select 'refund', r.id::text, r.state from refunds r join mine p on p.id = r.payment_id
  where r.state in ('waiting', 'sent')
 union all
@@ -92,12 +102,16 @@ select v.id from payments p join discrepancies d on d.payment_id = p.id
 """
 THE_ERASED: Final = (
     "the_erased_have_nothing_running",
-    "Of an erased customer nothing runs, nothing was charged since; only full invoices name it.",
+    "Of the erased nothing runs, was billed or charged since; only full invoices name them.",
     """select c.id from customers c where c.erased_at is not null and (
   exists (select from subscriptions s where s.customer = c.id
     and s.state in ('verifying payment method', 'activating', 'active'))
   or exists (select from payments p where p.customer = c.id
     and p.created_at > c.erased_at and p.captured_amount > 0)
+  or exists (select from usage_disputes d join subscriptions s on s.id = d.subscription
+    where s.customer = c.id and d.ended_at is null)
+  or exists (select from invoices i where i.customer = c.id and i.kind = 'invoice'
+    and i.subscription is not null and i.issued_at > c.erased_at)
   or exists (select from accounts a where a.customer = c.id and a.disabled_at is null)
   or exists (select from access_credentials l where l.customer = c.id
     and l.used_at is null and l.expires_at > db_now())
@@ -119,6 +133,8 @@ class OpenKind(StrEnum):
     PAYMENT = "payment"
     SUBSCRIPTION = "subscription"
     LAST_MONTH = "last month"
+    USAGE_DISPUTE = "usage dispute"
+    USE = "use"
     REFUND = "refund"
     DISPUTE = "dispute"
     INVOICE = "invoice"

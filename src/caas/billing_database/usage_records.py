@@ -49,6 +49,10 @@ insert into usage_disputes (id, subscription, source_id, because, opened_by, ope
 values ($1, $2, $3, $4, $5, db_now()) on conflict do nothing returning *
 """
 DISPUTE: Final = "select * from usage_disputes where id = $1 for update"
+IS_ERASED: Final = """
+select c.erased_at is not null as is_erased
+  from subscriptions s join customers c on c.id = s.customer where s.id = $1 for share of c
+"""
 DISPUTE_OF: Final = """
 select * from usage_disputes
  where subscription = $1 and source_id = $2 and ended_at is null for update
@@ -143,6 +147,10 @@ class UsageRecords:
         row = row or await within.fetchrow(DISPUTE_OF, subscription, source_id)
         assert row is not None, "it was written, or another one is open"
         return UsageDispute(**dict(row))
+
+    async def is_erased(self, subscription: UUID, *, within: Connection) -> bool:
+        """Say whether a subscription's customer was erased; it stays so until the commit."""
+        return bool(await within.fetchval(IS_ERASED, subscription))
 
     async def dispute(self, dispute_id: UUID, *, within: Connection) -> UsageDispute | None:
         """Return a dispute that nobody else ends until the transaction does, or None."""

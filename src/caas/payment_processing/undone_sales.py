@@ -1,8 +1,8 @@
 """What a bank gives back of a sale that was undone: it is the customer's, and is promised again.
 
 While a bank holds the money of a withdrawal, a lost reservation, a refused order or a service that
-a refund ended, the customer has it from their bank and nothing is refunded. When the dispute is won or reversed, the money is
-with us again and is owed again.
+a refund ended, the customer has it from their bank and nothing is refunded. When the dispute is won
+or reversed, the money is with us again and is owed again.
 
 Rules a change must keep: what comes back and what is promised of it are one commit, under the lock
 of the payment; never more is promised than came back, because a person may have settled the rest.
@@ -43,9 +43,7 @@ class UndoneSales:
         if sum(back.values()) > 0:
             await self._owed_again(payment_id, back, within)
 
-    async def _owed_again(
-        self, payment_id: UUID, back: dict[str, int], within: Connection
-    ) -> None:
+    async def _owed_again(self, payment_id: UUID, back: dict[str, int], within: Connection) -> None:
         undone = await undone_sales.of_payment(within, payment_id)
         if undone.subscription is not None:
             await self._books.work.add(CREDIT_WITHDRAWN, undone.subscription, within=within)

@@ -20,6 +20,7 @@ from uuid import UUID
 
 from caas.billing_database.books import Books
 from caas.billing_database.connection import Connection
+from caas.billing_database.customers import CustomerErasedError
 from caas.billing_database.subscriptions import Subscription, SubscriptionRows
 from caas.billing_database.usage_records import UsageDispute, UsageRecords, Use
 from caas.errors import ConflictError, NotFoundError, RefusedError
@@ -151,11 +152,13 @@ class Usage:
             SubscriptionNotFoundError, UsageNotFoundError: there is no such use.
             UsageBilledError: an invoice bills it already.
             UsageConflictError: it was taken back, so there is nothing to dispute.
+            CustomerErasedError: nothing is billed to its customer any more.
         """
 
         async def dispute(connection: Connection) -> UsageDispute:
             await self._records.hold_off_invoices(within=connection)
             await self._subscriptions.locked(subscription_id, within=connection)
+            await self._refuse_of_erased(subscription_id, within=connection)
             await self._unbilled(subscription_id, source_id, within=connection)
             return await self._records.open_dispute(
                 subscription_id, source_id, because=because, by=by, within=connection
@@ -171,6 +174,7 @@ class Usage:
         Raises:
             UsageDisputeNotFoundError: there is none with this id.
             UsageDisputeEndedError: it has ended otherwise.
+            CustomerErasedError: its customer was erased, so that it can only be cancelled.
         """
 
         async def end(connection: Connection) -> UsageDispute:
@@ -182,6 +186,8 @@ class Usage:
                 raise UsageDisputeEndedError(dispute=str(dispute_id), outcome=dispute.outcome)
             if dispute.outcome is None and outcome is DisputeOutcome.CANCELLED:
                 await self._take_back(dispute, within=connection)
+            elif dispute.outcome is None:
+                await self._refuse_of_erased(dispute.subscription, within=connection)
             if dispute.outcome is None:
                 dispute = await self._records.end_dispute(
                     dispute_id, outcome=outcome, by=by, within=connection
@@ -189,6 +195,10 @@ class Usage:
             return dispute
 
         return await self._database.in_transaction(end)
+
+    async def _refuse_of_erased(self, subscription: UUID, *, within: Connection) -> None:
+        if await self._records.is_erased(subscription, within=within):
+            raise CustomerErasedError("The customer was erased, and nothing is billed to them.")
 
     async def _recorded(
         self, subscription: Subscription, use: Use, *, within: Connection
@@ -202,6 +212,8 @@ class Usage:
             await self._check_cancelled(subscription, use, within=within)
         elif outside := _outside(subscription, use.at):
             return outside
+        elif await self._records.is_erased(subscription.id, within=within):
+            return NotCounted.AFTER_END
         elif await self._is_before_term(subscription, use.at, within=within):
             return NotCounted.BEFORE_TERM
         else:

@@ -136,6 +136,21 @@ CREATE FUNCTION caas.buyer_of(p_customer uuid) RETURNS jsonb
     from customers c left join billing_details b on b.customer = c.id where c.id = p_customer
 $$;
 
+CREATE FUNCTION caas.cancel_pending_terms(p_customer uuid, p_vin text, p_because text) RETURNS bigint
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'caas', 'pg_temp'
+    AS $$
+  with over as (
+    update entitlement_terms t
+       set state = 'cancelled', ended_because = p_because, updated_at = db_now()
+      from entitlements e
+     where e.id = t.entitlement and t.customer = p_customer and (p_vin is null or e.vin = p_vin)
+       and t.state = 'pending' and t.service_order is not null
+    returning t.id
+  )
+  select count(*) from over
+$$;
+
 CREATE FUNCTION caas.check_accounts_of_entries() RETURNS trigger
     LANGUAGE plpgsql
     SET enable_hashjoin TO 'off'
@@ -6284,6 +6299,8 @@ GRANT ALL ON FUNCTION caas.add_service_order(p_id uuid, p_customer uuid, p_vin t
 GRANT ALL ON FUNCTION caas.address_without_tax_table(p_customer uuid) TO caas_app;
 
 GRANT ALL ON FUNCTION caas.buyer_of(p_customer uuid) TO caas_app;
+
+GRANT ALL ON FUNCTION caas.cancel_pending_terms(p_customer uuid, p_vin text, p_because text) TO caas_app;
 
 GRANT ALL ON FUNCTION caas.check_accounts_of_entries() TO caas_app;
 

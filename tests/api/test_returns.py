@@ -2,12 +2,25 @@
 
 from uuid import UUID, uuid4
 
+from caas.billing_database.self_check import self_check
 from caas.rules.order_states import OrderState
+from caas.rules.payment_states import PaymentState
 from tests.api.conftest import Doors, Reply
+from tests.api.planting import found_after
+from tests.api.test_erasing import pay_on
 from tests.api.test_orders import orders, until
 from tests.house import VIN
 
 RETURN = f"/v1/vehicles/{VIN}/return"
+PLANTED = (
+    ("insert into vehicle_assignments select gen_random_uuid(), vin, order_id, customer, false,"
+     " since, until, ended_because from vehicle_assignments where not active",
+     "assignments_end_with_their_vehicle"),
+    ("update vehicle_assignments set until = until + interval '300 days' where not active",
+     "assignments_end_with_their_vehicle"),
+    ("update service_orders set created_at = created_at - interval '30 days'",
+     "service_orders_are_as_old_as_their_payments_say"),
+)  # fmt: skip
 
 
 async def bought(doors: Doors) -> str:
@@ -44,6 +57,33 @@ async def test_a_returned_vehicle_is_sold_and_delivered_to_another_customer(door
     seen = [(await doors.get(f"/v1/orders/{order}")).json for order in (first, second)]
     assert [order["state"] for order in seen] == ["withdrawn", "delivered"]
     assert seen[0]["customer"] != seen[1]["customer"]
+
+
+async def test_what_a_former_owner_has_not_paid_stands_in_nobodys_way(doors: Doors) -> None:
+    """Their open page kept the new owner from buying the service until it lapsed."""
+    house, customers = doors.house, []
+    page, broken = "", ["not asked"]
+    await house.offer_heated_seats()
+    for _ in range(2):
+        order = await bought(doors)
+        customers.append((await doors.get(f"/v1/orders/{order}")).json["customer"])
+        seats = {"customer": customers[-1], "vin": VIN, "service": "heated-seats",
+                 "duration_days": 30}  # fmt: skip
+        ordered = await doors.post("/v1/service-orders", seats, caller="services")
+        assert ordered.status == 202, ordered.body
+        if len(customers) == 1:
+            await withdrawn(doors, order)
+            broken = [it.law.name for it in await self_check(house.database) if it.broken]
+            await doors.post(RETURN, {}, caller="orders")
+            page = ordered.json["payments"][0]["hosted_page_url"]
+
+    await pay_on(page)
+
+    payments = (await doors.get(f"/v1/payments?customer={customers[0]}&type=service")).json["data"]
+    late = await house.until(UUID(payments[0]["id"]), lambda p: p.state is PaymentState.VOIDED)
+    assert (late.captured_amount, broken) == (0, [])
+    for planted, law in PLANTED:
+        assert law in await found_after(house.database, planted), planted
 
 
 async def test_a_return_sent_again_with_its_key_is_answered_as_the_first(doors: Doors) -> None:

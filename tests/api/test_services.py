@@ -7,6 +7,7 @@ import pytest
 
 from caas.rules.payment_states import PaymentState
 from tests.api.conftest import Doors, Reply
+from tests.api.planting import found_after
 from tests.house import VIN
 
 TRAFFIC = {
@@ -302,6 +303,14 @@ async def test_use_is_taken_back_disputed_and_explained_over_the_wire(doors: Doo
     outcome = f"/v1/usage-disputes/{opened.json['id']}/outcome"
     ended = await doors.post(outcome, {"outcome": "cancelled"}, caller="operators")
     otherwise = await doors.post(outcome, {"outcome": "billed"}, caller="operators")
+
+    active_method = "update subscriptions set payment_method = 'pm_other' where state = 'active'"
+    for planted, law in (
+        ("update usage_disputes set outcome = 'billed'", "disputes_of_use_end_as_decided"),
+        ("delete from usage_records where cancels is not null", "disputes_of_use_end_as_decided"),
+        (active_method, "months_are_charged_to_what_was_verified"),
+    ):
+        assert law in await found_after(doors.house.database, planted), planted
 
     assert (early.status, early.json["counted"], early.json["because"]) == (
         200, False, "before_activation",

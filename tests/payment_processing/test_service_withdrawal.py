@@ -6,11 +6,13 @@ from caas.billing_database.connection import Database
 from caas.billing_database.gateway_calls import GatewayCalls
 from caas.billing_database.payments import Payment
 from caas.billing_database.refunds import Refund
+from caas.payment_processing import SettlementNotice
 from caas.rules.payment_states import PaymentState
 from caas_simulators.vehicle_car import Behaviour
-from tests.house import PATIENCE_SECONDS, House
+from tests.house import PATIENCE_SECONDS, VIN, House
 from tests.locks import holding
 from tests.payment_processing.test_entitlements import Owner, days_left, owner
+from tests.payment_processing.test_undone_sales import broken
 
 __all__ = ["owner"]
 
@@ -82,6 +84,34 @@ async def test_withdrawing_beside_a_refund_in_part_gives_back_what_that_one_leav
     assert after.refunded_amount == after.captured_amount
     amounts = sorted(one.amount for one in await refunds_of(owner.house, payment))
     assert amounts == [300, payment.amount - 300]
+
+
+async def test_a_refund_that_waits_for_the_bank_ends_when_the_bank_rejects(owner: Owner) -> None:
+    """It waited for ever, and whoever withdrew was told that the money was on its way back."""
+    house = owner.house
+    ends: list[object] = []
+    for vin, term in ((VIN, "keep"), (await owner.house.car(f"{VIN[:-1]}7"), "end")):
+        payment = await house.buys(vin=vin)
+        await house.until(
+            payment.id, lambda p: p.state is PaymentState.CAPTURING and p.outcome == "known"
+        )
+        await house.platform.payment_processing.refund_payment(
+            payment.id, amount=1299, reason="goodwill", key="one", requested_by="ana", term=term
+        )
+        rejected = SettlementNotice(
+            settlement_id="no", settled=False, settled_amount=0, currency="EUR"
+        )
+        await house.platform.payment_processing.record_settlement(payment.id, rejected)
+        ends.append((await refunds_of(house, payment))[0].state)
+        await owner.withdraws(payment)
+        sold = await house.platform.books.entitlements.of_order(payment.subject)
+        period = await house.platform.payment_processing.service_withdrawal_period(payment.subject)
+        assert sold is not None
+        ends.append((sold.state, period.is_open))
+
+    assert ends == ["failed", ("ended", False)] * 2
+    assert not await house.database.fetch("select from open_work where kind = 'refund'")
+    assert await broken(house) == []
 
 
 async def test_withdrawing_again_after_the_refund_failed_asks_for_it_again_once(

@@ -7,12 +7,13 @@ differently.
 from typing import Final
 from uuid import UUID
 
-from caas.billing_database.connection import Database
+from caas.billing_database.connection import Connection, Database
 from caas.errors import RefusedError
 
 HAS_VEHICLE: Final = "select has_vehicle($1, $2)"
 MAY_STILL_BE_SOLD: Final = "select coalesce(may_still_be_sold($1), true)"
 DEALERSHIP_KNOWS: Final = "select dealership_knows($1, $2)"
+CANCEL_PENDING: Final = "select cancel_pending_terms($1, $2, $3)"
 DEALERSHIP_SELLS: Final = """
 select exists (select from vehicle_assignments a join orders o on o.id = a.order_id
                 where a.vin = $2 and a.active and o.dealership = $1)
@@ -33,6 +34,13 @@ async def has_vehicle(database: Database, customer: UUID, vin: str) -> bool:
 async def may_still_be_sold(database: Database, service_order: UUID) -> bool:
     """Say whether what a service order asks for may still be delivered to its customer."""
     return await _says(database, MAY_STILL_BE_SOLD, service_order)
+
+
+async def cancel_pending_terms(
+    customer: UUID, vin: str | None, because: str, *, within: Connection
+) -> None:
+    """Free what a customer ordered and has not paid, for a vehicle or for all of them."""
+    await within.execute(CANCEL_PENDING, customer, vin, because)
 
 
 def not_theirs(vin: str) -> VehicleNotTheirsError:

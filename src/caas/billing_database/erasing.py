@@ -11,6 +11,7 @@ from typing import Final
 from uuid import UUID
 
 from caas.billing_database.connection import Connection, Database
+from caas.billing_database.eligibility import cancel_pending_terms
 from caas.billing_database.invoices import full_number
 from caas.rules.payment_states import AT_REST
 
@@ -191,6 +192,7 @@ async def open_of(
 async def clear(customer: UUID, *, within: Connection) -> None:
     """Clear every copy of who a customer is, in what waits to be done as well."""
     await within.execute(FORGET_REQUESTS, customer)
+    await cancel_pending_terms(customer, None, "its customer was erased", within=within)
     await within.execute(CLEAR, customer)
 
 

@@ -99,6 +99,18 @@ INVOICES: Final[tuple[tuple[str, str, str], ...]] = (
                     where n.subject = i.id and n.template = 'credit_note_sent')""",
     ),
     (
+        "disputes_of_use_end_as_decided",
+        "Use was taken back exactly where a dispute of it ended so.",
+        """select d.id from usage_disputes d
+            where d.outcome = 'cancelled' and not exists (
+                    select from usage_records c
+                     where c.subscription = d.subscription and c.cancels = d.source_id)
+               or d.outcome = 'billed' and exists (
+                    select from usage_records c
+                     where c.subscription = d.subscription and c.cancels = d.source_id
+                       and c.source_id in ('dispute ' || d.id, d.ended_by))""",
+    ),
+    (
         "days_are_billed_as_delivered",
         "A month bills the days on which its service was delivered, each day once (decision 47).",
         """with months as (

@@ -133,6 +133,12 @@ MONEY: Final[tuple[tuple[str, str, str], ...]] = (
                  where d.payment_id = p.id and d.state in ('opened', 'lost'))""",
     ),
     (
+        "refunds_wait_for_money",
+        "A refund waits only while its payment's money is with us, or is still to come.",
+        """select r.id from refunds r join payments p on p.id = r.payment_id
+            where r.state = 'waiting' and p.state not in ('Capturing', 'Settled', 'Refunding')""",
+    ),
+    (
         "ledger_sums_to_zero",
         "The ledger sums to zero per payment and currency.",
         """select payment_id from ledger_lines group by payment_id, currency

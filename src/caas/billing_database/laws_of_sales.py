@@ -3,6 +3,8 @@
 Who had the vehicle when a term was reserved decides, so that moment is compared with what was
 written beside it: the order or the subscription, the payment, and the clock.
 
+What an order of a service or an assignment says of time is compared with what happened beside it.
+
 Rules a change must keep: those of `laws`.
 """
 
@@ -36,5 +38,53 @@ SALES: Final[tuple[tuple[str, str, str], ...]] = (
               and (reserved_at < sold_at - interval '1 minute'
                 or reserved_at > by_then + interval '1 minute'
                 or at_once and reserved_at > sold_at + interval '1 minute')""",
+    ),
+    (
+        "pending_terms_have_their_buyer",
+        "What is ordered and not paid is of a customer who is known and still has the vehicle.",
+        """select t.id from entitlement_terms t join entitlements e on e.id = t.entitlement
+             join customers c on c.id = t.customer
+            where t.state = 'pending' and t.service_order is not null
+              and t.reserved_at > (select ran_at from migrations where name like '0059%')
+              and (c.erased_at is not null
+                   or not t.by_fleet and not has_vehicle(t.customer, e.vin))""",
+    ),
+    (
+        "service_orders_are_as_old_as_their_payments_say",
+        "Between an order and its payment lies as much time as between their ids (UUID version 7).",
+        """with paid as (
+             select o.id, o.created_at, p.created_at as paid_at,
+                    ('x' || left(replace(o.id::text, '-', ''), 12))::bit(48)::bigint as ordered_ms,
+                    ('x' || left(replace(p.id::text, '-', ''), 12))::bit(48)::bigint as paid_ms
+               from service_orders o join payments p on p.subject = o.id and p.type = 'service'
+              where substr(o.id::text, 15, 1) = '7' and substr(p.id::text, 15, 1) = '7')
+           select id from paid
+            where abs(extract(epoch from paid_at - created_at) - (paid_ms - ordered_ms) / 1000.0)
+                  > 120""",
+    ),
+    (
+        "assignments_end_with_their_vehicle",
+        "A vehicle was an order's once, until the moment of the event that took it away.",
+        """select a.id from vehicle_assignments a
+            where not a.active and not exists (
+              select from vehicle_events e
+               where e.vin = a.vin and e.order_id = a.order_id and e.event = a.ended_because
+                 and abs(extract(epoch from e.at - a.until)) <= 60)
+           union all
+           select min(id::text)::uuid from vehicle_assignments group by vin, order_id
+           having count(*) > 1""",
+    ),
+    (
+        "months_are_charged_to_what_was_verified",
+        "A subscription is charged to the payment method that its last verification was of.",
+        """with verified as (
+             select distinct on (e.subscription) e.subscription, coalesce(p.payment_method, (
+                      select f.facts->>'payment_method' from payment_events f
+                       where f.payment_id = p.id and f.event = 'Funds reserved')) as method
+               from subscription_events e join payments p on p.id = e.payment_id
+              where e.event in ('Payment method verified', 'Payment method changed')
+              order by e.subscription, e.version desc)
+           select s.id from subscriptions s join verified v on v.subscription = s.id
+            where s.payment_method is distinct from v.method and not is_erased(s.customer)""",
     ),
 )

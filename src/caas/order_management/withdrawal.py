@@ -13,6 +13,7 @@ from typing import Final
 from uuid import UUID
 
 from caas.billing_database.connection import Connection
+from caas.billing_database.eligibility import cancel_pending_terms
 from caas.billing_database.orders import Order
 from caas.billing_database.vehicles import Vehicle
 from caas.errors import ConflictError
@@ -27,6 +28,7 @@ END_ANCILLARY_SERVICES: Final = "end_ancillary_services"
 """The job that ends what was bought for the vehicle of a withdrawn order."""
 WITHDRAWAL_WINDOW_SECONDS: Final = 14 * 24 * 3600.0
 WITHDRAWN_AFTER_REGISTRATION: Final = "withdrawn_after_registration"
+GIVEN_BACK: Final = "its customer gave the vehicle back"
 RETURNED_BY: Final = "return of the vehicle"
 OPEN: Final = frozenset({PaymentState.INITIATED, PaymentState.PENDING})
 UNDER_WAY: Final = frozenset(
@@ -141,6 +143,7 @@ class Withdrawal:
 
     async def _back(self, order: Order, vin: str, *, within: Connection) -> None:
         await self._books.release(order, VehicleEvent.VEHICLE_RETURNED, within=within)
+        await cancel_pending_terms(order.customer, vin, GIVEN_BACK, within=within)
         await self._books.tell_customer(order, "vehicle_returned", within=within, vin=vin)
         await self._books.tell_dealership(order, "vehicle_returned", within=within, vin=vin)
         await self._books.books.cases.close(
@@ -171,6 +174,7 @@ class Withdrawal:
         await self._books.tell_dealership(order, "order_withdrawn", within=within)
         await self._giving_back.will_give_back(order, DESISTIMIENTO, within=within)
         if order.vin is not None:
+            await cancel_pending_terms(order.customer, order.vin, GIVEN_BACK, within=within)
             await self._books.books.work.add(
                 END_ANCILLARY_SERVICES, order.id, due_in=0.0, within=within
             )

@@ -16,6 +16,7 @@ from caas.billing_database.refunds import Refunds
 from caas.payment_processing.charges import Charges
 from caas.payment_processing.flow import Alert, Step
 from caas.payment_processing.gateway_calls import AUTHORISE, CAPTURE, POLL_SETTLEMENT, PROBE
+from caas.payment_processing.overtaken_refunds import OvertakenRefunds
 from caas.rules import postings
 from caas.rules.payment_states import BeyondEvent, PaymentEvent, PaymentState, Remark
 
@@ -32,6 +33,7 @@ class BankWords:
         """Move payments through these books."""
         self._books = books
         self._refunds = Refunds(books.database)
+        self._overtaken = OvertakenRefunds(books, self._refunds)
         self._charges = charges
         self._alert = alert
 
@@ -166,6 +168,8 @@ class BankWords:
     async def _lost(self, payment: Payment, move: Move, kind: str, sentence: str) -> Heard:
         async def alert(connection: Connection, after: Payment) -> None:
             await self._alert(kind, after.id, sentence, within=connection)
+            await self._overtaken.none_came(after, within=connection)
+            await self._refunds.wake(after.id, within=connection)
 
         return await self._charges.try_to_apply(payment, move, step=Step(also=alert))
 

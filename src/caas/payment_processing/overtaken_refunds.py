@@ -16,6 +16,7 @@ from caas.billing_database.payments import Payment
 from caas.billing_database.refunds import Refund
 from caas.billing_database.refunds import Refunds as RefundRows
 from caas.payment_processing.covered_notes import PROMISED, CoveredNotes
+from caas.payment_processing.refund_calls import REFUND
 
 OVERTAKEN: Final = "a dispute took the money before the refund was sent"
 
@@ -48,13 +49,21 @@ class OvertakenRefunds:
 
         async def together(connection: Connection) -> None:
             await self._rows.given_back(payment.id, within=connection)
-            because = f"the payment is {payment.state}"
-            ended = await self._rows.set(
-                refund.id, "failed", failed_because=because, within=connection
-            )
-            if ended:
-                await self._covered.cover(
-                    payment.id, refund.reason, refund.amount, within=connection
-                )
+            await self._end(payment, refund, connection)
 
         await self._books.database.in_transaction(together)
+
+    async def none_came(self, payment: Payment, *, within: Connection) -> None:
+        """End every refund that waits, as the bank takes the money of the payment, which is locked.
+
+        The customer has paid nothing, so nothing is owed; a term that a refund ended stays ended.
+        """
+        for refund in await self._rows.of_payment(payment.id, within=within):
+            if refund.state == "waiting":
+                await self._end(payment, refund, within)
+                await self._books.work.end(REFUND, refund.id, within=within)
+
+    async def _end(self, payment: Payment, refund: Refund, connection: Connection) -> None:
+        because = f"the payment is {payment.state}"
+        if await self._rows.set(refund.id, "failed", failed_because=because, within=connection):
+            await self._covered.cover(payment.id, refund.reason, refund.amount, within=connection)

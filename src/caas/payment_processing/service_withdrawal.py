@@ -129,7 +129,8 @@ class ServiceWithdrawal:
             return WithdrawalPeriod(is_open=False, ends_at=None)
         term = await self._books.entitlements.of_order(service_order)
         if term is not None and term.state == ENDED:
-            owed = await self._has_failed(live) and await self._left(live) > 0
+            lost = live.state is PaymentState.SETTLEMENT_FAILED
+            owed = not lost and await self._has_failed(live) and await self._left(live) > 0
             return WithdrawalPeriod(is_open=owed, ends_at=None)
         if term is None or term.state != GRANTED:
             return WithdrawalPeriod(is_open=live.state is PaymentState.AUTHORIZED, ends_at=None)

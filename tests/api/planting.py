@@ -1,0 +1,22 @@
+"""Changes of the books that no guard sees, and the invariants that find them."""
+
+import re
+
+import asyncpg
+
+from caas.billing_database.connection import Database
+from caas.billing_database.laws import LAWS
+
+
+async def found_after(database: Database, planted: str) -> set[str]:
+    """Change the books as their owner, with all guards asleep; say what is found, and undo it."""
+    owner = await asyncpg.connect(database.dsn)
+    try:
+        await owner.execute("begin; set search_path = caas")
+        [table] = re.findall(r"\A(?:update|insert into|delete from) (\w+)", planted)
+        await owner.execute(f"alter table {table} disable trigger all")
+        done = await owner.execute(planted)
+        assert not done.endswith(" 0"), f"nothing was changed: {planted}"
+        return {law.name for law in LAWS if await owner.fetch(law.query)}
+    finally:
+        await owner.close()

@@ -15,11 +15,14 @@ from caas.rules.personal_data import (
     [
         "for Ana Ruiz, please", "ANA RUIZ", "ask ana@example.com", "call +34 612 345 678",
         "0034612345678", "612 345 678", "612 34 56 78", "+44 (20) 7946-0958",
-        "trip:ana.ruiz", "ANA-RUIZ_7", "anaruiz77", "Ruiz, Ana", "Aná Rúiz", "ana%40example.com",
+        "trip:ana.ruiz", "Zebul7a Quix8b",
+        "Quix8b, Zebul7a", "as Quintanilla said", "ANA-RUIZ_7", "anaruiz77",
+        "Ruiz, Ana", "Aná Rúiz", "ana%40example.com",
     ],
 )  # fmt: skip
 def test_names_addresses_and_telephone_numbers_tell_of_a_person(text: str) -> None:
-    assert tells_of_a_person(text, name="Ana Ruiz", email="ana@example.com")
+    names = ("Ana Ruiz", "Zebul7a Quix8b", "Zoe Quintanilla")
+    assert any(tells_of_a_person(text, name=it, email="ana@example.com") for it in names)
 
 
 @pytest.mark.parametrize(

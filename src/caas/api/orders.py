@@ -78,7 +78,9 @@ async def create_order(api: Api, call: Call) -> Answer:
 
     async def ordered() -> PaymentRequest:
         await refuse_foreign_customer(api.rooms, call.by, body.customer)
-        await refuse_personal_data(api.rooms, body.customer, body.dealership, body.model)
+        await refuse_personal_data(
+            api.rooms, body.customer, body.dealership, body.model, body.payment_method
+        )
         made = await api.rooms.order_management.create_order(
             customer=body.customer, vin=body.vin, model=body.model, dealership=body.dealership,
             deposit=deposit,
@@ -108,6 +110,7 @@ async def pay_final(api: Api, call: Call) -> Answer:
 
     async def ordered() -> PaymentRequest:
         order = await own_order(api.rooms, call.by, order_id)
+        await refuse_personal_data(api.rooms, order.customer, body.payment_method)
         return PaymentRequest(
             subject=order.id, customer=order.customer, amount=order.rest.amount,
             currency=order.rest.currency, payment_method=body.payment_method,

@@ -34,7 +34,13 @@ from caas.billing_database.webhook_inbox import Incoming, Storing, UnstorableWeb
 from caas.external_systems.webhook_signatures import WebhookRefusedError
 from caas.payment_processing.outgoing_news import APPLY_WEBHOOK
 from caas.rules.card_numbers import scrub
-from caas.rules.personal_data import PERSONAL_KEYS, without_personal_data, without_personal_fields
+from caas.rules.personal_data import (
+    PERSONAL_KEYS,
+    gives_free_reasons,
+    without_free_reasons,
+    without_personal_data,
+    without_personal_fields,
+)
 
 WEBHOOK_TAG: Final = "webhooks"
 GATEWAY: Final = "gateway"
@@ -154,6 +160,8 @@ def _readable(api: Api, body: bytes, sender: str) -> tuple[str, str | None, str 
         event_id = _event_id(api, body, sender)
         if _ESCAPE in text or _PERSONAL.search(text):
             text = _storable(without_personal_data(msgspec.json.decode(body)))
+        if sender == GATEWAY and gives_free_reasons(text):
+            text = _storable(without_free_reasons(msgspec.json.decode(text)))
     except (ValueError, RecursionError) as error:
         return (
             _unreadable(text),

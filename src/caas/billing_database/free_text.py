@@ -14,7 +14,7 @@ from uuid import UUID
 from caas.billing_database.connection import Connection, Database
 from caas.errors import RefusedError
 from caas.rules.card_numbers import contains_card_number, contains_iban
-from caas.rules.personal_data import tells_of_a_person
+from caas.rules.personal_data import MASK, tells_of_a_person
 
 PERSON: Final = """
 select c.name, c.email, b.name as on_documents
@@ -63,10 +63,23 @@ async def refuse_personal_data(
         PersonalDataRefusedError: one does.
     """
     refuse_identifying(*texts)
-    person = None if about is None else await by.fetchrow(PERSON, about)
-    if person is None:
-        return
-    for text in filter(None, texts):
-        for name in (person["name"], person["on_documents"]):
-            if tells_of_a_person(text, name=name, email=person["email"]):
-                raise PersonalDataRefusedError
+    if about is not None and await _names_person(by, about, *texts):
+        raise PersonalDataRefusedError
+
+
+async def without_person(by: Database | Connection, about: UUID, text: str) -> str:
+    """Return what somebody outside says, masked where it says who the customer is."""
+    try:
+        await refuse_personal_data(by, about, text)
+    except PersonalDataRefusedError:
+        return MASK
+    return text
+
+
+async def _names_person(by: Database | Connection, about: UUID, *texts: str | None) -> bool:
+    person = await by.fetchrow(PERSON, about)
+    return person is not None and any(
+        tells_of_a_person(text, name=name, email=person["email"])
+        for text in filter(None, texts)
+        for name in (person["name"], person["on_documents"])
+    )

@@ -217,7 +217,7 @@ OBLIGATIONS: Final = (
             where n.gateway = 'transport' and o.state = 'delivery scheduled'""",
     ),
     Obligation(
-        "follow a dispute that the gateway told", ("apply_webhook", "compensate"),
+        "follow a dispute that the gateway told", ("apply_webhook",),
         f"""select t.id, t.payment from ({_DISPUTES_TOLD}) t
              where not exists (select from disputes d
                                 where t.dispute in (d.id, d.gateway_dispute_id))

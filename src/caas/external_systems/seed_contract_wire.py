@@ -32,6 +32,7 @@ from caas.external_systems.payment_gateway import (
     TransactionStatus,
 )
 from caas.rules.card_numbers import contains_card_number, scrub
+from caas.rules.personal_data import reason_code
 
 LINES_PER_PAGE_MAX: Final = 5_000
 QUARANTINED_CHARS_MAX: Final = 500
@@ -200,7 +201,7 @@ class DisputeAnswer(msgspec.Struct, frozen=True):
             amount=self.amount,
             currency=self.currency,
             status=DisputeStatus(status),
-            reason=scrub(self.reason or ""),
+            reason=reason_code(self.reason or ""),
             reference=self.reference or "",
         )
 

@@ -45,6 +45,7 @@ from caas.external_systems.webhook_signatures import (
     WebhookSignatureError,
     WebhookTimestampError,
 )
+from caas.rules.personal_data import reason_code
 
 _TIMESTAMP: Final = re.compile(r"[1-9][0-9]{0,11}")
 TRANSACTION_EVENTS: Final[Mapping[str, str]] = {
@@ -174,5 +175,5 @@ def _as_dispute(dispute: Dispute) -> GatewayDispute:
         amount=dispute.amount,
         currency=dispute.currency.upper(),
         status=_DISPUTE_STATUS_OF[dispute.status],
-        reason=dispute.reason,
+        reason=reason_code(dispute.reason),
     )

@@ -12,7 +12,7 @@ desired state again, and nobody is charged for it.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 from uuid import UUID
 
@@ -22,6 +22,7 @@ from caas.billing_database.books import Books
 from caas.billing_database.connection import Connection
 from caas.billing_database.due_work import DueWork
 from caas.billing_database.entitlements import SyncState
+from caas.billing_database.free_text import without_person
 from caas.billing_database.moves import Evidence
 from caas.billing_database.ota_command import OtaCommand
 from caas.errors import UnavailableError
@@ -200,6 +201,11 @@ class OtaActivationEngine:
             )
             raise EvidenceRefusedError(f"The acknowledgement was refused: {because}.")
         assert command is not None, "an acknowledgement without command is doubted"
+        if acknowledgement.status_reason:  # it is not signed, and would be kept for ever
+            reason = await without_person(
+                self._books.database, command.subject, acknowledgement.status_reason
+            )
+            acknowledgement = replace(acknowledgement, status_reason=reason)
         if acknowledgement.status is AcknowledgementStatus.IN_PROGRESS:
             return
         if acknowledgement.status is not AcknowledgementStatus.SUCCEEDED:

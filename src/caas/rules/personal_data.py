@@ -7,6 +7,7 @@ Rules a change must keep: an id, an amount or a moment is no telephone number; w
 nothing that would be found again.
 """
 
+import itertools
 import re
 import unicodedata
 from collections.abc import Mapping
@@ -19,6 +20,8 @@ PERSONAL_KEYS: Final = frozenset({
     "address", "owner", "payer",
 })  # fmt: skip
 """Fields in which partners tell who somebody is."""
+
+_REASON_KEYS: Final = frozenset({"reason", "void_reason"})
 
 _ADDRESS: Final = re.compile(
     r"[^\s@<>\"',;:()\[\]{}]+@[^\s@<>\"',;:()\[\]{}]+\.[^\s@<>\"',;:()\[\]{}]+"
@@ -36,13 +39,25 @@ _FIELD: Final = re.compile(
 _WORD: Final = re.compile(r"[^\W\d_]+")
 _NAME_CHARS_MIN: Final = 3
 _RUN_TOGETHER_CHARS_MIN: Final = 7
+_FAMILY_CHARS_MIN: Final = 5
+_REASONS: Final = frozenset({
+    "abandoned", "bank_cannot_process", "canceled", "check_returned", "credit_not_processed",
+    "customer_initiated", "customer_left", "debit_not_authorized", "duplicate", "expired",
+    "fraudulent", "general", "incorrect_account_details", "insufficient_funds", "noncompliant",
+    "page_expired", "product_not_received", "product_unacceptable", "requested",
+    "requested_by_customer", "subscription_canceled", "unrecognized",
+})  # fmt: skip
+"""The codes in which gateways give a reason; whatever else they write may be about a person."""
+_FREE_REASON: Final = re.compile(
+    r'"(?:void_)?reason"\s*:\s*"(?!(?:' + "|".join(sorted(_REASONS)) + r')")'
+)
 
 
 def tells_of_a_person(text: str, *, name: str | None, email: str | None) -> bool:
     """Say whether text holds an address, a telephone number, or this customer's own data.
 
     A name is found with or without its accents, with any marks between its words or none, and with
-    its family name first.
+    its family name first; a family name also alone, where it is no short word.
     """
     if _ADDRESS.search(text.replace("%40", "@")) or _TELEPHONE.search(text):
         return True
@@ -52,11 +67,14 @@ def tells_of_a_person(text: str, *, name: str | None, email: str | None) -> bool
 
 
 def _names(text: str, name: str) -> bool:
-    wanted, words = _words(name), _words(text)
-    together = "".join(wanted)
+    parts, words = [_words(part) for part in name.split()], _words(text)
+    together = "".join(itertools.chain(*parts))
     if len(together) < _NAME_CHARS_MIN:
         return False
-    for order in (wanted, [*wanted[1:], wanted[0]], wanted[::-1]):
+    if any(_stands_alone(family, words) for family in parts[1:]):
+        return True
+    for turned in (parts, [*parts[1:], parts[0]], parts[::-1]):
+        order = list(itertools.chain(*turned))
         if any(words[at : at + len(order)] == order for at in range(len(words))):
             return True
         if len(order) > 1 and len(together) >= _RUN_TOGETHER_CHARS_MIN:
@@ -66,10 +84,36 @@ def _names(text: str, name: str) -> bool:
     return False
 
 
+def _stands_alone(family: list[str], words: list[str]) -> bool:
+    long_enough = len("".join(family)) >= _FAMILY_CHARS_MIN
+    return long_enough and any(words[at : at + len(family)] == family for at in range(len(words)))
+
+
 def _words(text: str) -> list[str]:
     """Return the words of a text without accents, each in small letters."""
     plain = unicodedata.normalize("NFKD", text)
     return _WORD.findall("".join(it for it in plain if not unicodedata.combining(it)).casefold())
+
+
+def reason_code(told: str) -> str:
+    """Return a gateway's reason where it is a code, without the words of a person."""
+    return told if told in _REASONS or not told else MASK
+
+
+def gives_free_reasons(text: str) -> bool:
+    """Say whether JSON text gives a reason that is no code."""
+    return _FREE_REASON.search(text) is not None
+
+
+def without_free_reasons(told: object) -> object:
+    """Return what a gateway told in JSON with codes for reasons alone."""
+    if isinstance(told, Mapping):
+        return {
+            key: reason_code(value) if key in _REASON_KEYS and isinstance(value, str)
+            else without_free_reasons(value)
+            for key, value in told.items()
+        }  # fmt: skip
+    return [without_free_reasons(one) for one in told] if isinstance(told, list) else told
 
 
 def masked(text: str) -> str:

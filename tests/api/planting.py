@@ -20,3 +20,10 @@ async def found_after(database: Database, planted: str) -> set[str]:
         return {law.name for law in LAWS if await owner.fetch(law.query)}
     finally:
         await owner.close()
+
+
+async def as_owner(database: Database, statement: str) -> None:
+    """Run a statement as the one who owns the schema."""
+    async with database.transaction() as connection:
+        await connection.execute("set local role none")
+        await connection.execute(statement)

@@ -18,8 +18,8 @@ from caas.billing_database.self_check import self_check
 from caas.external_systems.local_outbox import LocalOutbox
 from caas.rules.order_states import OrderState
 from caas.rules.payment_states import PaymentState
-from caas_simulators.vehicle_car import Behaviour, Manner
 from tests.api.conftest import Doors, Reply, standing_open
+from tests.api.planting import as_owner
 from tests.api.test_orders import until
 from tests.api.test_payments import count
 from tests.api.test_services import TRAFFIC, until_active
@@ -205,36 +205,6 @@ async def test_disputed_use_stands_in_the_way_and_the_erased_are_not_billed(
     assert (late.json["counted"], more.status) == (False, 409), late.body
     with pytest.raises(asyncpg.CheckViolationError, match="was erased"):
         await as_owner(database, BILL.format(subscription=active["id"], customer=zenobia.id))
-
-
-async def test_what_gateways_and_vehicles_say_of_a_person_is_kept_nowhere(
-    zenobia: Zenobia, outbox: Path
-) -> None:
-    """A reason of a dispute, a vehicle's reason, and a token that is a name."""
-    doors, house = zenobia.doors, zenobia.doors.house
-    payment = UUID((await zenobia.buys_seats()).json["payment"])
-    await zenobia.nothing_on_its_way()
-    transaction = (await house.platform.books.payments.get(payment)).gateway_transaction_id
-    for word in ("opened", "won"):
-        told = {"id": f"evt_{word}", "type": f"dispute.{word}",
-                "occurred_at": "2026-11-23T10:00:00Z", "data": {
-            "id": "dsp_1", "transaction_id": transaction, "amount": 9, "currency": "EUR",
-            "reason": f"cardholder {NAME} says no", "status": word}}  # fmt: skip
-        await tells(doors, msgspec.json.encode(told), event_id=f"evt_{word}")
-    await house.rest()
-    house.fleet.cars[OTHER_CAR].manner = Manner(Behaviour.REFUSES, reason=f"driver {NAME} said no")
-    other = {"customer": zenobia.id, "vin": OTHER_CAR, "service": "heated-seats",
-             "duration_days": 30}  # fmt: skip
-    token = await doors.post("/v1/service-orders", {**other, "payment_method": f"pm_Ana_{NAME}"})
-    refused = await doors.post("/v1/service-orders", {**other, "payment_method": "pm_ok"})
-    await house.until(UUID(refused.json["payment"]), lambda p: p.state is PaymentState.VOIDED)
-    await zenobia.nothing_on_its_way()
-
-    erased = await zenobia.erased(end_open=True)
-
-    assert (token.status, token.json["code"]) == (422, "personal_data_refused"), token.body
-    assert erased.status == 200, erased.body
-    assert await found(house.database, outbox, NAME) == []
 
 
 async def test_a_vehicle_on_its_way_stands_in_the_way_whatever_is_asked(zenobia: Zenobia) -> None:

@@ -8,10 +8,12 @@ from uuid import UUID, uuid4
 import msgspec
 
 from caas.billing_database.accounts import Accounts
-from caas.billing_database.connection import Database
 from caas.billing_database.customers import Access, Customers
 from caas.billing_database.sessions import Sessions
+from caas.rules.payment_states import PaymentState
+from caas_simulators.vehicle_car import Behaviour, Manner
 from tests.api.conftest import Doors
+from tests.api.planting import as_owner
 from tests.api.test_erasing import (
     EMAIL,
     EUR_400,
@@ -59,13 +61,6 @@ async def said_in(doors: Doors, folder: Path, *needles: str) -> list[tuple[str, 
     return found
 
 
-async def as_owner(database: Database, statement: str) -> None:
-    """Run a statement as the one who owns the schema."""
-    async with database.transaction() as connection:
-        await connection.execute("set local role none")
-        await connection.execute(statement)
-
-
 async def test_no_copy_of_who_a_customer_was_is_left_anywhere(
     zenobia: Zenobia, outbox: Path
 ) -> None:
@@ -98,6 +93,36 @@ async def test_no_copy_of_who_a_customer_was_is_left_anywhere(
         "service invoice",
         "invoice",
     }, "full invoices keep whom they are made out to; of what is due, none was issued without"
+
+
+async def test_what_gateways_and_vehicles_say_of_a_person_is_kept_nowhere(
+    zenobia: Zenobia, outbox: Path
+) -> None:
+    """A reason of a dispute, a vehicle's reason, and a token that is a name."""
+    doors, house = zenobia.doors, zenobia.doors.house
+    payment = UUID((await zenobia.buys_seats()).json["payment"])
+    await zenobia.nothing_on_its_way()
+    transaction = (await house.platform.books.payments.get(payment)).gateway_transaction_id
+    for word in ("opened", "won"):
+        told = {"id": f"evt_{word}", "type": f"dispute.{word}",
+                "occurred_at": "2026-11-23T10:00:00Z", "data": {
+            "id": "dsp_1", "transaction_id": transaction, "amount": 9, "currency": "EUR",
+            "reason": f"cardholder {NAME} says no", "status": word}}  # fmt: skip
+        await tells(doors, msgspec.json.encode(told), event_id=f"evt_{word}")
+    await house.rest()
+    house.fleet.cars[OTHER_CAR].manner = Manner(Behaviour.REFUSES, reason=f"driver {NAME} said no")
+    other = {"customer": zenobia.id, "vin": OTHER_CAR, "service": "heated-seats",
+             "duration_days": 30}  # fmt: skip
+    token = await doors.post("/v1/service-orders", {**other, "payment_method": f"pm_Ana_{NAME}"})
+    refused = await doors.post("/v1/service-orders", {**other, "payment_method": "pm_ok"})
+    await house.until(UUID(refused.json["payment"]), lambda p: p.state is PaymentState.VOIDED)
+    await zenobia.nothing_on_its_way()
+
+    erased = await zenobia.erased(end_open=True)
+
+    assert (token.status, token.json["code"]) == (422, "personal_data_refused"), token.body
+    assert erased.status == 200, erased.body
+    assert {it for it, _ in await said_in(doors, outbox.parent, NAME)} <= {"document_buyers"}
 
 
 async def _live_a_whole_life(zenobia: Zenobia) -> None:

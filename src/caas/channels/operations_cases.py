@@ -46,7 +46,7 @@ async def cases(channels: Channels, visit: Visit) -> Reply:
     )
     return channels.page(
         visit, "operations/cases.html", cases=listed, chosen=status, kind=kind,
-        kinds=await operations_counts.open_cases(books.database),
+        kinds=await operations_counts.open_cases(books.database), after=told(channels, visit),
     )  # fmt: skip
 
 

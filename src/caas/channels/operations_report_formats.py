@@ -1,7 +1,7 @@
 """Report files in the console: sent for a day, previewed, and the formats that finance keeps.
 
 Rules a change must keep: a preview applies nothing; what is wrong with a file is told in the words
-of whoever read it, and stands with the run of its day.
+of whoever read it, and stands with the run of its day, or in its case.
 """
 
 import re
@@ -18,7 +18,7 @@ from caas.channels.replies import Reply, refused
 from caas.channels.rooms import Channels
 from caas.channels.sending_once import new_key, once
 from caas.channels.visit import Visit
-from caas.errors import RefusedError, UnavailableError
+from caas.errors import NotFoundError, RefusedError, UnavailableError
 from caas.external_systems.report_files import BadReportError
 from caas.external_systems.report_mappings import MappingRefusedError
 from caas.payment_processing.reconciliation import Expected
@@ -26,6 +26,7 @@ from caas.payment_processing.reconciliation.finance_terms import Preview
 from caas.rules.money import Money
 
 DAYS: Final = "/operations/reconciliation"
+CASES: Final = "/operations/cases"
 PATH: Final = "/operations/report-formats"
 
 
@@ -114,9 +115,18 @@ async def take(channels: Channels, visit: Visit) -> Reply:
     except UnavailableError:
         raise
     except BadReportError as refusal:
-        return refused(f"{DAYS}/{text}", refusal.code)
+        return refused(await _where_told(channels, date.fromisoformat(text)), refusal.code)
     except RefusedError as refusal:
         return refused(DAYS, refusal.code)
+
+
+async def _where_told(channels: Channels, day: date) -> str:
+    """Return where the refusal of a file stands: with its day, or with its case where none is."""
+    try:
+        await channels.rooms.reconciliation.verdict(day)
+    except NotFoundError:
+        return CASES
+    return f"{DAYS}/{day}"
 
 
 def _lines_typed(text: str) -> int:

@@ -142,12 +142,12 @@ class ReportReading(ProviderTotals):
         return [row[0] for row in rows]
 
     def quarantined(self) -> list[Unreadable]:
-        """Return what is not well formed, in the order of the file."""
-        if not self._one("from checked select count(*) where reason is not null"):
+        """Return what is not well formed, in the order of the file; what contradicts is no such."""
+        if not self._one("from checked select count(*) where reason <> 'contradicts'"):
             return []
         rows = self._connection.execute(
             "from checked c join raw r using (place) select place, try_cast(c.line_no as bigint),"
-            " c.line_id, reason, left(cast(r as varchar), ?) where reason is not null "
+            " c.line_id, reason, left(cast(r as varchar), ?) where reason <> 'contradicts' "
             "order by place",
             [QUARANTINED_CHARS_MAX],
         ).fetchall()

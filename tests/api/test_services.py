@@ -322,6 +322,19 @@ async def test_use_is_taken_back_disputed_and_explained_over_the_wire(doors: Doo
     assert (otherwise.status, otherwise.json["code"]) == (409, "usage_dispute_ended")
 
 
+async def test_more_time_is_told_with_the_moment_from_which_it_runs(doors: Doors) -> None:
+    """It follows what runs already, also what was sold to somebody else."""
+    first = (await buys(doors)).json
+    await doors.house.until(UUID(first["payment"]), lambda p: p.state is PaymentState.CAPTURING)
+    runs = (await doors.get(f"/v1/service-orders/{first['id']}")).json
+
+    second = (await buys(doors)).json
+
+    assert (first["begins_at"], runs["begins_at"]) == (None, None)
+    assert second["customer"] != first["customer"]
+    assert second["begins_at"] == runs["active_until"]
+
+
 async def test_withdrawing_from_what_was_refunded_and_kept_is_a_conflict_that_says_so(
     doors: Doors,
 ) -> None:

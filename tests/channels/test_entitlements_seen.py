@@ -73,6 +73,7 @@ async def test_a_running_service_is_extended_and_never_offered_as_new(
 
     await ana.page.get_by_role("link", name="Ampliar Asientos calefactables").click()
     await pictured(ana, "service-extend")
+    await expect(ana.page.locator("#new-start")).to_contain_text("empieza entonces")
     await ana.page.get_by_label("90 días").check()
     await ana.press("Ampliar y pagar")
     await ana.pays()

@@ -2,10 +2,12 @@
 
 import re
 import string
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from caas.channels.formats import filters
 from caas.channels.languages import Translator, catalogue, chosen
 from caas.channels.payment_view import Situation
 from caas.rules.locales import LOCALES
@@ -101,3 +103,13 @@ def test_a_number_chooses_the_plural() -> None:
 
     assert [spanish("days", n=1), spanish("days", n=30)] == ["1 día", "30 días"]
     assert [english("days", n=1), english("days", n=0)] == ["1 day", "0 days"]
+
+
+def test_days_of_two_years_are_shown_with_their_years() -> None:
+    """A purchase of 365 days read "1 Dec to 1 Dec"."""
+    start, end = datetime(2026, 12, 1, 12, tzinfo=UTC), datetime(2027, 12, 1, 12, tzinfo=UTC)
+    day = filters("en", UTC)["short_day_beside"]
+
+    assert "2026" in day(start, end)
+    assert "2027" in day(end, start)
+    assert "2026" not in day(start, start)

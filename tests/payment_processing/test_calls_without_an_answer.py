@@ -40,6 +40,23 @@ async def test_a_charge_is_unknown_until_a_later_try_is_answered(owner: Owner) -
     assert after.outcome == "known"
 
 
+async def test_a_case_that_is_opened_late_ends_at_once(owner: Owner) -> None:
+    """Another process had learnt the outcome, and the case stayed open on a settled payment."""
+    charges = owner.house.platform.payment_processing._charges
+    payment = await owner.pays(await owner.orders(30))
+    stale = await owner.house.until(payment.id, lambda it: it.state is PaymentState.CAPTURING)
+    await owner.house.rest()
+    await owner.house.gateway_does("settle")
+    await owner.house.until(payment.id, lambda it: it.state is PaymentState.SETTLED)
+
+    await charges.leave_unknown(stale, "capture", "nobody answered")
+    await owner.house.rest()
+
+    cases = await owner.house.platform.books.cases.listed(subject=payment.id)
+    after = await owner.house.platform.books.payments.get(payment.id)
+    assert ([case.kind for case in cases], after.outcome) == ([], "known")
+
+
 async def test_a_capture_is_unknown_until_it_is_answered(owner: Owner) -> None:
     await unanswered_once(owner.house, "capture")
 

@@ -62,7 +62,9 @@ class ServiceOrderAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """A one-time service in a vehicle, and where it stands.
 
     `refunds` are those of its payments, oldest first. One that is `failed` was told to operations;
-    the money is owed still, and withdrawing again asks for it again.
+    the money is owed still, and withdrawing again asks for it again. Until it is paid and active,
+    `begins_at` is from when it will be, where the service runs already; whose time that is does not
+    matter.
     """
 
     id: UUID
@@ -76,6 +78,7 @@ class ServiceOrderAnswer(msgspec.Struct, frozen=True, kw_only=True):
     payment: UUID | None
     active_from: datetime | None
     active_until: datetime | None
+    begins_at: datetime | None
     created_at: datetime
     payments: list[PaymentSummary]
     refunds: list[RefundAnswer]
@@ -149,6 +152,7 @@ def service_order_answer(
         payment=order.payment_id,
         active_from=order.active_from,
         active_until=order.active_until,
+        begins_at=order.begins_at,
         created_at=order.created_at,
         payments=[payment_summary(payment) for payment in payments],
         refunds=[refund_answer(refund) for refund in refunds],

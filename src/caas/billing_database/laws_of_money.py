@@ -139,6 +139,14 @@ MONEY: Final[tuple[tuple[str, str, str], ...]] = (
             where r.state = 'waiting' and p.state not in ('Capturing', 'Settled', 'Refunding')""",
     ),
     (
+        "cases_of_unknown_outcomes_end",
+        "A case says that an outcome is unknown only while it is.",
+        """select c.id from cases c join payments p on p.id = c.subject
+            where c.kind = 'gateway_outcome_unknown' and c.status = 'open' and p.outcome = 'known'
+              and c.opened_at < db_now() - interval '1 minute' and not exists (
+                select from open_work w where w.kind = 'probe' and w.subject = p.id)""",
+    ),
+    (
         "ledger_sums_to_zero",
         "The ledger sums to zero per payment and currency.",
         """select payment_id from ledger_lines group by payment_id, currency

@@ -41,7 +41,13 @@ CAN_BE_REACHED = "select 1 from vehicles where vin = $1 and public_key is not nu
 ADD_ORDER = "select * from add_service_order($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
 ORDER_COLUMNS = """
 select id, customer, vin, service, duration_days, amount, currency, created_at, state, payment_id,
-       active_from, active_until from service_order_states
+       active_from, active_until,
+       (select max(g.ends_at) from entitlement_terms t
+          join entitlement_terms g on g.entitlement = t.entitlement and g.state = 'granted'
+           and g.ends_at > db_now()
+         where t.service_order = service_order_states.id
+           and t.state in ('pending', 'activating')) as begins_at
+  from service_order_states
 """
 ORDER = ORDER_COLUMNS + " where id = $1"
 WANTED = """
@@ -111,6 +117,7 @@ class ServiceOrder:
     payment_id: UUID | None = None
     active_from: datetime | None = None
     active_until: datetime | None = None
+    begins_at: datetime | None = None
 
 
 class Services:

@@ -39,6 +39,9 @@ def filters(language: str, zone: tzinfo) -> Mapping[str, Callable[..., str]]:
         "day": lambda at: format_date(_day_of(at, zone), "long", locale=locale),
         "weekday": lambda at: format_datetime(local(at), weekday, locale=locale, tzinfo=zone),
         "short_day": lambda at: format_skeleton("dMMM", local(at), locale=locale),
+        "short_day_beside": lambda at, other: format_skeleton(
+            "dMMM" if local(at).year == local(other).year else "yMMMd", local(at), locale=locale
+        ),
         "moment": lambda at: format_datetime(local(at), "medium", locale=locale, tzinfo=zone),
         "short_moment": lambda at: (
             f"{format_skeleton('dMMM', local(at), locale=locale)}, "

@@ -109,7 +109,19 @@ class Applying:
             done=(operation,),
             next=(Work(PROBE, first_probe, {"operation": operation, "issue": issue}),),
         )
-        return (await self._apply(payment, move))[0]
+        after = (await self._apply(payment, move))[0]
+        await self.close_if_known(after)
+        return after
+
+    async def close_if_known(self, payment: Payment) -> None:
+        """Close the case of an unknown outcome once it is known, whoever opened the case late."""
+        if payment.outcome == "known":
+            await self._books.cases.close(
+                OUTCOME_UNKNOWN,
+                payment.id,
+                resolution=f"The outcome became known; the payment is {payment.state}.",
+                owner="caas",
+            )
 
     async def _probe_instead(
         self, payment: Payment, operation: str, due_in: float, issue: int
@@ -204,13 +216,8 @@ class Applying:
 
     async def _doubt_is_over(self, payment: Payment, after: Payment) -> None:
         """Close the case of an unknown outcome, saying what the outcome was."""
-        if payment.outcome == "unknown" and after.outcome == "known":
-            await self._books.cases.close(
-                OUTCOME_UNKNOWN,
-                payment.id,
-                resolution=f"The outcome became known; the payment is {after.state}.",
-                owner="caas",
-            )
+        if payment.outcome == "unknown":
+            await self.close_if_known(after)
 
 
 def _with_step(move: Move, step: Step) -> Move:

@@ -170,6 +170,7 @@ class UnknownOutcomes:
             case PaymentState.AUTHORIZED if payment.outcome == "unknown":
                 return await self._resolve(work, payment, VOID)
             case _:
+                await self._charges.close_if_known(payment)
                 return Done()
 
     async def _resolve_pending(self, work: DueWork, payment: Payment, flow: Flow) -> Answer:

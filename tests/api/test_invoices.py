@@ -65,7 +65,7 @@ async def test_documents_are_listed_searched_and_paged(doors: Doors) -> None:
     assert await listed(f"from={until}") == await listed(f"to={since}") == []
     assert await listed("limit=1") == [note["id"]]
     assert await listed(f"limit=1&cursor={note['id']}") == [mine["id"]]
-    assert await listed(f"number={mine['number']}") == [mine["id"]]
+    assert await listed(f"number={mine['number'].lower()}") == [mine["id"]]
     assert await listed("number=2026-7") == await listed("number=%2D%2D") == []
     assert (await doors.get("/v1/invoices?month=2026-11")).status == 422
     assert (await doors.get("/v1/invoices", caller="ota")).status == 403

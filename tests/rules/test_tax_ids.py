@@ -6,7 +6,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from caas.rules.tax_ids import InvalidTaxIdError, checked_tax_id
+from caas.rules.tax_ids import InvalidTaxIdError, checked_tax_id, written_tax_id
+
+
+@pytest.mark.parametrize(
+    ("country", "kept", "written"),
+    [
+        ("ES", "12345678Z", "NIF 12345678Z"),
+        ("CL", "760864285", "RUT 76.086.428-5"),
+        ("DE", "136695976", "VAT id 136695976"),
+        ("KW", "312345", "VAT id 312345"),
+    ],
+)
+def test_a_document_shows_a_tax_id_under_its_own_name(
+    country: str, kept: str, written: str
+) -> None:
+    assert written_tax_id(country, kept, otherwise="VAT id") == written
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from caas.billing.document_words import deduction, language_of, words
 from caas.notifications.texts import money
 from caas.rules.locales import LOCALES
 from caas.rules.money import exponent
+from caas.rules.tax_ids import written_tax_id
 from caas.rules.taxes import NEEDS_A_REASON
 
 CARD: Final = "48"
@@ -61,7 +62,9 @@ class _Page:
     def _party(self, party: Party) -> list[str]:
         town = " ".join(filter(None, (party.postcode, party.city)))
         place = ", ".join(filter(None, (town, party.region, party.country)))
-        tax_id = f"{self._words['tax id']} {party.tax_id}" if party.tax_id else ""
+        tax_id = party.tax_id and written_tax_id(
+            party.tax_country or party.country, party.tax_id, otherwise=self._words["tax id"]
+        )
         return [row for row in (party.name, party.street, place, tax_id) if row]
 
     def _facts(self) -> list[tuple[str, str]]:

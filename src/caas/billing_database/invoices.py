@@ -31,7 +31,7 @@ select * from invoice_states i
    and ($5::timestamptz is null or issued_at >= $5) and ($6::timestamptz is null or issued_at < $6)
    and ($7::uuid is null
         or (issued_at, id) < (select c.issued_at, c.id from invoices c where c.id = $7))
-   and ($9::text is null or (series, number) = ($9, $10::bigint))
+   and ($9::text is null or number = $10::bigint and upper(series) = upper($9))
  order by issued_at desc, id desc limit $8
 """
 LOCKED: Final = "select id from invoices where id = $1 for update"

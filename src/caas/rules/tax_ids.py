@@ -51,6 +51,16 @@ def checked_tax_id(country: str, tax_id: str) -> str:
         raise _refused(country, tax_id, "it does not have the form of one") from None
 
 
+def written_tax_id(country: str, tax_id: str, *, otherwise: str) -> str:
+    """Return a tax id as a document shows it, after its name: "RUT 12.345.678-5".
+
+    `otherwise` is the reader's word for the tax id of a country that has no name for it here.
+    """
+    office = get_cc_module(country, "vat") if _COUNTRY.fullmatch(country) else None
+    written = getattr(office, "format", str)(tax_id)
+    return f"{_NAMES.get(country, otherwise)} {written}"
+
+
 def _refused(country: str, tax_id: str, because: str) -> InvalidTaxIdError:
     name = _NAMES.get(country, "tax id")
     return InvalidTaxIdError(

@@ -3,7 +3,10 @@
 import pytest
 
 from caas.rules.personal_data import (
+    MASK,
+    gives_free_reasons,
     masked,
+    reason_code,
     tells_of_a_person,
     without_personal_data,
     without_personal_fields,
@@ -65,3 +68,17 @@ def test_what_partners_tell_is_kept_without_who_somebody_is() -> None:
     assert without_personal_fields(cut + ' 345 678", "name": "An') == (
         '{"id": "txn_1", [removed], "n": "[removed]", [removed]'
     )
+
+
+@pytest.mark.parametrize(
+    "reason", ["", "fraudulent", "product_not_received", "10.4", "4853", "AC04", "UA02"]
+)
+def test_a_gateways_code_of_a_reason_is_kept(reason: str) -> None:
+    assert reason_code(reason) == reason
+    assert not gives_free_reasons(f'{{"reason":"{reason}"}}')
+
+
+@pytest.mark.parametrize("reason", ["cardholder Ana Quix", "quix", "ana_quix", "10.4 Ana"])
+def test_whatever_else_a_gateway_writes_as_a_reason_is_not_kept(reason: str) -> None:
+    assert reason_code(reason) == MASK
+    assert gives_free_reasons(f'{{"reason": "{reason}"}}')

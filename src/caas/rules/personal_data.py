@@ -40,17 +40,21 @@ _WORD: Final = re.compile(r"[^\W\d_]+")
 _NAME_CHARS_MIN: Final = 3
 _RUN_TOGETHER_CHARS_MIN: Final = 7
 _FAMILY_CHARS_MIN: Final = 5
-_REASONS: Final = frozenset({
-    "abandoned", "bank_cannot_process", "canceled", "check_returned", "credit_not_processed",
-    "customer_initiated", "customer_left", "debit_not_authorized", "duplicate", "expired",
-    "fraudulent", "general", "incorrect_account_details", "insufficient_funds", "noncompliant",
-    "page_expired", "product_not_received", "product_unacceptable", "requested",
-    "requested_by_customer", "subscription_canceled", "unrecognized",
-})  # fmt: skip
-"""The codes in which gateways give a reason; whatever else they write may be about a person."""
-_FREE_REASON: Final = re.compile(
-    r'"(?:void_)?reason"\s*:\s*"(?!(?:' + "|".join(sorted(_REASONS)) + r')")'
+_REASON: Final = (
+    "|abandoned|bank_cannot_process|canceled|cancelled|cardholder_dispute|chargeback|check_returned|"
+    "credit_not_processed|customer_initiated|customer_left|debit_not_authorized|desistimiento|"
+    "duplicate|expired|fraud|fraudulent|general|goods_not_received|incorrect_account_details|"
+    "insufficient_funds|no_authorization|noncompliant|not_as_described|not_recognized|other|"
+    "page_expired|processing_error|product_not_received|product_unacceptable|requested|"
+    "requested_by_customer|services_not_provided|subscription_canceled|unrecognized|"
+    r"[A-Z]{0,4}\d{1,4}(?:\.\d{1,2})?"
 )
+"""Codes in which gateways, card schemes (10.4, 4853) and SEPA (AC04) give a reason.
+
+Whatever else they write may be about a person.
+"""
+_CODE: Final = re.compile(_REASON)
+_FREE_REASON: Final = re.compile(rf'"(?:void_)?reason"\s*:\s*"(?!(?:{_REASON})")')
 
 
 def tells_of_a_person(text: str, *, name: str | None, email: str | None) -> bool:
@@ -97,7 +101,7 @@ def _words(text: str) -> list[str]:
 
 def reason_code(told: str) -> str:
     """Return a gateway's reason where it is a code, without the words of a person."""
-    return told if told in _REASONS or not told else MASK
+    return told if _CODE.fullmatch(told) else MASK
 
 
 def gives_free_reasons(text: str) -> bool:

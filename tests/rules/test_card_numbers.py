@@ -12,7 +12,13 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from caas.rules.card_numbers import contains_card_number, contains_iban, passes_luhn, scrub
+from caas.rules.card_numbers import (
+    contains_card_number,
+    contains_iban,
+    may_hold_card_number,
+    passes_luhn,
+    scrub,
+)
 from caas.rules.plain_digits import read_plainly
 
 # For each scheme a number or more that no bank has issued: those its testers use.
@@ -33,7 +39,10 @@ SEPARATORS = [
     "\n", "\r\n", "\t", ",", ", ", ";", ":", "|", "*", ")(", '","', "\u2028", "\u2029",
     "\uff0c", "\u060c", "\u3001", "\x85", "\\n", "\\r\\n", "\\t", "%0A", "%0d%0a", "%2C",
     " \n", ",\n", " x ", "x", " X ", "\u00d7", " \u00d7 ", "&nbsp;", "&#160;", "&#x2009;", "&shy;",
-    "</b>", "</b><b>", " <br/> ", '<span class="n4">',
+    "</b>", "</b><b>", " <br/> ", '<span class="n4">', "<br>", "<b>",
+    "&ensp;", "&thinsp;", "&#xA0;", "&zwnj;", "&comma;", "&nbsp", "&#9;", "&times;", "&emsp13;",
+    "\u2026", "@", "!", "^", "?", "$", "%", "\u00a7", "\u3164", "\u2800", "\uffa0", "%2D", "%C2%A0",
+    "%E2%80%93", "%7c", " , - ", "        ",
 ]  # fmt: skip
 
 
@@ -65,6 +74,12 @@ def test_no_separator_and_no_script_hides_a_number(separator: str, zero: str) ->
 
     for parts in (fours, fours_six_five, singles):
         assert contains_card_number(separator.join(parts))
+
+
+@pytest.mark.parametrize("separator", [*SEPARATORS, *UNSEEN])
+def test_the_quick_look_overlooks_no_separator(separator: str) -> None:
+    for parts in (("4111", "1111", "1111", "1111"), ("3782", "822463", "10005")):
+        assert may_hold_card_number(f"N {separator.join(parts)}".encode())
 
 
 @pytest.mark.parametrize(
@@ -153,7 +168,7 @@ def test_of_random_tables_hardly_one_in_ten_thousand_is_taken_for_a_card_number(
     assert len(flagged) <= len([*rows, *in_json]) / 10_000
 
 
-@given(st.text(alphabet="0123456789 -./_+xa,;<b>&#\n\u0661\u200b\\u", max_size=120))
+@given(st.text(alphabet="0123456789 -./_+xa,;<b>&#%@\n\u0661\u200b\u2026\\u", max_size=120))
 def test_nothing_is_left_after_scrubbing_whatever_the_text(text: str) -> None:
     scrubbed = scrub(text)
 
@@ -198,6 +213,8 @@ def test_an_escaped_digit_beyond_the_basic_plane_is_one_digit() -> None:
         "0190A1B2-7C3D-7E4F-8111-675911111119", "pay_0190a1b2-7c3d-7e4f-8111-675911111119",
         "4111,1111,1111,1112", "ES-2026-000123", "v4.11.1", "192.168.100.200:5432", "",
         "1920x1080x60 4x4 1280 x 720", "<td>12</td><td>4111</td><td>1111</td><td>40</td>",
+        "4111 \u20ac 1111 \u20ac 1111 \u20ac 1111 \u20ac", "a=1&amp;b=4111&c=1111&d=1111&e=1111",
+        "4111 apart 1111 apart 1111 apart 1111", "4111 &none; 1111 &none; 1111 &none; 1111",
         "x1y4111111111111111", "4111111111111111a9", "4111 1111 1111 1111z7",
     ],
 )  # fmt: skip

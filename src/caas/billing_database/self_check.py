@@ -48,8 +48,8 @@ select of_table, format('select %s, concat_ws($1, %s) from caas.%I', coalesce(
 """
 """For every table with rows, a query of all its texts, so that a new column needs no mention."""
 
-APART: Final = " § "
-"""What stands between two columns, so that the digits of both are not read as one number."""
+APART: Final = " apart "
+"""A word that stands between two columns, so that the digits of both are not read as one number."""
 
 
 async def self_check(database: Database) -> list[Finding]:

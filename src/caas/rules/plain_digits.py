@@ -14,32 +14,34 @@ Rules a change must keep:
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from html.entities import html5
 from typing import Final
 
-_ENTITIES: Final = {
-    "nbsp": " ", "thinsp": " ", "ensp": " ", "emsp": " ", "shy": "", "zwj": "", "zwnj": "",
-}  # fmt: skip
-_ENTITY: Final = (
-    rf"&(?P<named>{'|'.join(_ENTITIES)});"
-    r"|&\#(?P<number>0{0,4}[0-9]{2,5});|&\#[xX](?P<hex>0{0,4}[0-9A-Fa-f]{2,5});"
-)
-_ESCAPED: Final = re.compile(rf"\\u[0-9A-Fa-f]{{4}}|\\[nrt]|%(?:20|09|0[ADad]|2[Cc])|{_ENTITY}")
-_TAG: Final = re.compile(r"</?[A-Za-z][^<>]{0,200}>")
-_PIECE: Final = re.compile(
+_NAMES: Final = {name[:-1]: it for name, it in html5.items() if name[-1] == ";" and len(it) == 1}
+_ESCAPE: Final = (
     r"(?P<pair>\\u[dD][89abAB][0-9A-Fa-f]{2}\\u[dD][c-fC-F][0-9A-Fa-f]{2})"
-    r"|\\u(?P<json>[0-9A-Fa-f]{4})|\\(?P<line>[nrt])|%(?P<url>20|09|0[ADad]|2[Cc])"
-    rf"|{_ENTITY}|.",
-    re.DOTALL,
+    r"|\\u(?P<json>[0-9A-Fa-f]{4})|\\(?P<line>[bfnrt])"
+    r"|%(?P<url>0[9ADad]|[23][0-9A-Fa-f]|40|5[BbDdFf]|7[BbCcDdEe])"
+    r"|(?P<utf8>%(?:[Cc][2-9A-Fa-f]|[Dd][0-9A-Fa-f]|[Ee][0-9A-Fa-f]%[89ABab][0-9A-Fa-f]"
+    r"|[Ff][0-4](?:%[89ABab][0-9A-Fa-f]){2})%[89ABab][0-9A-Fa-f])"
+    r"|&(?P<named>[A-Za-z][A-Za-z0-9]{1,30});|&(?P<old>nbsp|shy|middot|times|amp|quot|lt|gt)"
+    r"|&\#(?P<number>0{0,4}[0-9]{1,6});|&\#[xX](?P<hex>0{0,4}[0-9A-Fa-f]{1,5});"
 )
+_ESCAPED: Final = re.compile(_ESCAPE)
+_PIECE: Final = re.compile(rf"{_ESCAPE}|.", re.DOTALL)
+_TAG: Final = re.compile(r"</?[A-Za-z][^<>]{0,200}>")
 _UUID: Final = re.compile(
     "(?<![0-9A-Za-z])[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}(?![0-9A-Za-z])",
     re.IGNORECASE | re.ASCII,
 )
 _UNSEEN: Final = frozenset({"Cf", "Mn", "Me"})
 _BLANKS: Final = {"Zs": " ", "Zl": "\n", "Zp": "\n"}
+_WORTH_A_WORD: Final = "Sc"
+"""A currency between amounts says that they are amounts: it separates no card number."""
+_OTHER_SIGN: Final = ";"
 _LOOKALIKES: Final = {
     **dict.fromkeys("\N{MINUS SIGN}\N{HYPHEN BULLET}\N{MODIFIER LETTER MINUS SIGN}", "-"),
     **dict.fromkeys("\N{MIDDLE DOT}\N{BULLET}\N{ONE DOT LEADER}\N{IDEOGRAPHIC FULL STOP}", "."),
@@ -47,7 +49,8 @@ _LOOKALIKES: Final = {
     **dict.fromkeys("\N{FULLWIDTH SOLIDUS}\N{FRACTION SLASH}\N{DIVISION SLASH}", "/"),
     "\N{FULLWIDTH LOW LINE}": "_",
     **dict.fromkeys("\N{FULLWIDTH COMMA}\N{ARABIC COMMA}\N{IDEOGRAPHIC COMMA}", ","),
-    **dict.fromkeys("\N{FULLWIDTH COLON}\N{FULLWIDTH SEMICOLON}\N{FULLWIDTH VERTICAL LINE}", ";"),
+    **dict.fromkeys("\N{HANGUL FILLER}\N{HANGUL CHOSEONG FILLER}\N{BRAILLE PATTERN BLANK}", " "),
+    **dict.fromkeys("\N{HANGUL JUNGSEONG FILLER}\N{HALFWIDTH HANGUL FILLER}", " "),
     "\x85": "\n",
     **dict.fromkeys("\N{MULTIPLICATION SIGN}\N{MULTIPLICATION X}", "x"),
 }
@@ -73,12 +76,12 @@ def read_plainly(text: str) -> PlainText:
     plain: list[str] = []
     starts: list[int] = []
     ends: list[int] = []
-    for piece in _PIECE.finditer(text):
-        character = _plain_character(_unescaped(piece))
+    for start, end, shown in _pieces(text):
+        character = _plain_character(shown) if shown else ""
         if character:
             plain.append(character)
-            starts.append(piece.start())
-            ends.append(piece.end())
+            starts.append(start)
+            ends.append(end)
     return PlainText("".join(plain), starts, ends)
 
 
@@ -104,20 +107,30 @@ def without_ids(plain: str) -> str:
     return _UUID.sub(lambda found: "\0" * len(found[0]), plain)
 
 
+def _pieces(text: str) -> Iterator[tuple[int, int, str]]:
+    """Yield each character that is shown, and where it is written; "&no_name;" stays as it is."""
+    for piece in _PIECE.finditer(text):
+        if piece.lastgroup == "named" and piece["named"] not in _NAMES:
+            for place in range(*piece.span()):
+                yield place, place + 1, text[place]
+        else:
+            yield *piece.span(), _unescaped(piece)
+
+
 def _unescaped(piece: re.Match[str]) -> str:
     """Return the one character that this piece of the text stands for."""
     match piece.lastgroup:
         case "pair":
             high, low = int(piece[0][2:6], 16), int(piece[0][8:12], 16)
             return chr(0x10000 + ((high & 0x3FF) << 10) + (low & 0x3FF))
-        case "json" | "url" | "hex" as group:
-            return chr(int(piece[group], 16))
+        case "json" | "url" | "hex" | "number" as group:
+            return chr(int(piece[group], 10 if group == "number" else 16))
         case "line":
             return "\n"
-        case "named":
-            return _ENTITIES[piece["named"]]
-        case "number":
-            return chr(int(piece["number"]))
+        case "utf8":
+            return bytes.fromhex(piece[0].replace("%", "")).decode("utf-8", "ignore")
+        case "named" | "old" as group:
+            return _NAMES[piece[group]]
         case _:
             return piece[0]
 
@@ -125,8 +138,6 @@ def _unescaped(piece: re.Match[str]) -> str:
 @lru_cache(maxsize=4096)
 def _plain_character(character: str) -> str:
     """Return the ASCII digit or separator it looks like, nothing if unseen, or itself."""
-    if not character:
-        return ""
     digit = unicodedata.digit(character, None)
     if digit is not None:
         return str(digit)
@@ -135,4 +146,9 @@ def _plain_character(character: str) -> str:
         return ""
     if category in _BLANKS:
         return _BLANKS[category]
-    return "-" if category == "Pd" else _LOOKALIKES.get(character, character)
+    if character.isascii() or character in _LOOKALIKES:
+        return _LOOKALIKES.get(character, character)
+    if category == "Pd":
+        return "-"
+    is_sign = category[0] in "PSC" and category != _WORTH_A_WORD
+    return _OTHER_SIGN if is_sign else character

@@ -4727,7 +4727,7 @@ CREATE TABLE caas.refused_acknowledgements (
     CONSTRAINT refused_acknowledgements_check CHECK (((command_id IS NULL) = (subject IS NULL))),
     CONSTRAINT refused_acknowledgements_check1 CHECK (((octet_length(digest) > 0) OR (command_id IS NULL))),
     CONSTRAINT refused_acknowledgements_digest_check CHECK ((octet_length(digest) = ANY (ARRAY[0, 32]))),
-    CONSTRAINT refused_acknowledgements_reason_check CHECK ((reason = ANY (ARRAY['no such command was ever given'::text, 'it does not say what the command said'::text, 'the vehicle has no key here'::text, 'the signature is not the vehicle''s'::text]))),
+    CONSTRAINT refused_acknowledgements_reason_check CHECK ((reason = ANY (ARRAY['no such command was ever given'::text, 'it does not say what the command said'::text, 'the vehicle has no key here'::text, 'the signature is not the vehicle''s'::text, 'its topic is no vehicle''s response topic'::text, 'it is too large'::text, 'it is not of the agreed form'::text, 'topic and message name different commands'::text, 'it could not be handled'::text]))),
     CONSTRAINT refused_acknowledgements_times_check CHECK ((times > 0))
 )
 WITH (fillfactor='80');

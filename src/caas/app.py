@@ -16,6 +16,8 @@ import structlog
 from caas import local_machine, start_up
 from caas.assembly import Partners, Platform, Terms, assemble
 from caas.billing_database import connection, database_sessions, migrations
+from caas.billing_database.connection import Database
+from caas.external_systems.acknowledgement_inbox import OnRefused
 from caas.external_systems.admin_registration import AdminRegistration
 from caas.external_systems.apprise_channel import AppriseChannel
 from caas.external_systems.factory import Factory
@@ -30,6 +32,7 @@ from caas.external_systems.reconciliation_engine import SparkEngine
 from caas.external_systems.transport_system import TransportSystem
 from caas.history_keeping import HeadTerms
 from caas.order_management import OrderPartners
+from caas.ota_activation_engine.unusable_messages import UnusableMessages
 from caas.process_environment import reading_database
 from caas.rules.pace import Pace
 from caas.settings import IN_PROCESS_VEHICLES, Settings, read_settings
@@ -83,7 +86,7 @@ async def opened(
         stack.push_async_callback(database.close)
         if login_checked:
             start_up.look_at_login(database, settings)
-        partners = await _partners(stack, settings, fleet)
+        partners = await _partners(stack, settings, fleet, database)
         await start_up.look_at_books(database, partners.gateway)
         await start_up.look_at_market(database, settings.market)
         await start_up.look_at_seller(database, settings.market.seller)
@@ -114,7 +117,7 @@ async def reading(environment: Mapping[str, str]) -> AsyncIterator[Platform]:
         database = await stack.enter_async_context(reading_database(environment))
         known = {**environment, "CAAS_DATABASE_URL": database.dsn}
         settings = read_settings({**_UNUSED, **{name: it for name, it in known.items() if it}})
-        partners = await _partners(stack, settings, None)
+        partners = await _partners(stack, settings, None, database)
         yield assemble(database, partners, _terms(settings))
 
 
@@ -141,8 +144,10 @@ def _heads(settings: Settings) -> HeadTerms | None:
 
 
 async def _partners(
-    stack: AsyncExitStack, settings: Settings, fleet: VehiclesAtHand | None
+    stack: AsyncExitStack, settings: Settings, fleet: VehiclesAtHand | None, database: Database
 ) -> Partners:
+    unusable = UnusableMessages(database)
+    stack.push_async_callback(unusable.close)
     adapter = ADAPTERS[settings.gateway_adapter]
     gateway_http = HttpClient(
         settings.gateway_url, partner="The payment gateway", api_key=settings.gateway_api_key,
@@ -172,25 +177,23 @@ async def _partners(
             admin_registration=AdminRegistration(clients[1]),
             transport_system=TransportSystem(clients[2]),
         ),
-        vehicles=_vehicle_link(settings, fleet),
+        vehicles=_vehicle_link(settings, fleet, unusable.take),
         channel=channel,
         engine=SparkEngine(settings.engine_url) if settings.engine_url else None,
     )
 
 
-def _vehicle_link(settings: Settings, fleet: VehiclesAtHand | None) -> VehicleLink:
+def _vehicle_link(
+    settings: Settings, fleet: VehiclesAtHand | None, on_refused: OnRefused
+) -> VehicleLink:
     keys = settings.vehicle_command_keys
     if settings.mqtt_url == IN_PROCESS_VEHICLES:
         fleet = fleet or local_machine.vehicles_at_hand(settings.time_scale, keys)
-        return InProcessVehicleLink(fleet, now=now, command_keys=keys, on_refused=_say_refused)
+        return InProcessVehicleLink(fleet, now=now, command_keys=keys, on_refused=on_refused)
     return MqttVehicleLink(
         settings.mqtt_url, client_id=client_id_of(database_sessions.process_name()), now=now,
-        command_keys=keys, on_refused=_say_refused,
+        command_keys=keys, on_refused=on_refused,
     )  # fmt: skip
-
-
-def _say_refused(topic: str, reason: str) -> None:
-    _log.warning("acknowledgement.refused", topic=topic, because=reason)
 
 
 def now() -> datetime:

@@ -13,6 +13,7 @@ from caas.external_systems.iot_gateway import (
     VehicleLink,
     verify_signature,
 )
+from caas.external_systems.vehicle_messages import Unusable
 from caas_simulators.vehicle_fleet import Fleet
 
 VIN = "WVWZZZ1JZXW000001"
@@ -56,9 +57,9 @@ class Recorder:
         self.came.append(acknowledgement)
         self._news.set()
 
-    def refuse(self, topic: str, reason: str) -> None:
+    def refuse(self, topic: str, _reason: Unusable, sentence: str) -> None:
         """Keep why something was no acknowledgement."""
-        self.refused.append((topic, reason))
+        self.refused.append((topic, sentence))
         self._news.set()
 
     async def until(self, condition: Callable[["Recorder"], bool]) -> None:

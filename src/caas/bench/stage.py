@@ -28,6 +28,7 @@ from caas.external_systems.local_outbox import LocalOutbox
 from caas.external_systems.payment_gateway import PaymentGateway
 from caas.external_systems.transport_system import TransportSystem
 from caas.external_systems.vehicle_command_keys import PRIVATE_KEY_BYTES, VehicleCommandKeys
+from caas.external_systems.vehicle_messages import Unusable
 from caas.garbage import set_aside_what_stays
 from caas.local_machine import vehicles_at_hand
 from caas.order_management import OrderPartners
@@ -163,5 +164,5 @@ async def _furnished(
     return Stage(database, platform, customer.id, list(keys), quick=quick)
 
 
-def _fail(topic: str, reason: str) -> None:
-    raise AssertionError(f"a car was refused on {topic}: {reason}")
+def _fail(topic: str, _reason: Unusable, sentence: str) -> None:
+    raise AssertionError(f"a car was refused on {topic}: {sentence}")

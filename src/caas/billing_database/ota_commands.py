@@ -6,7 +6,7 @@ hot path are joined like its writes; what is remembered of a command is what the
 when it was committed, and is used once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Final
@@ -76,6 +76,16 @@ select vin, hour, $2, case when is_left then $3 else ''::bytea end,
 on conflict (vin, hour, reason, digest) do update
    set times = r.times + 1, last_at = greatest(r.last_at, excluded.last_at)
 """
+COUNT_UNUSABLE: Final = """
+insert into refused_acknowledgements as r (vin, hour, reason, digest, times, first_at, last_at)
+select coalesce(v.vin, ''), date_trunc('hour', db_now()), n.reason, ''::bytea, sum(n.times),
+       db_now(), db_now()
+  from unnest($1::text[], $2::text[], $3::bigint[]) as n (vin, reason, times)
+  left join vehicles v on v.vin = n.vin
+ group by 1, 3 order by 1, 3
+on conflict (vin, hour, reason, digest) do update
+   set times = r.times + excluded.times, last_at = greatest(r.last_at, excluded.last_at)
+"""
 REFUSED_BY_REASON: Final = """
 select reason, sum(times)::bigint as times from refused_acknowledgements group by reason
 """
@@ -113,6 +123,16 @@ class RefusedAnswer:
     digest: bytes
     command_id: UUID | None
     subject: UUID | None
+
+
+async def count_unusable(database: Database, counts: Mapping[tuple[str, str], int]) -> None:
+    """Add how many messages of a VIN were unusable, by the reason: a row a vehicle and hour."""
+    await database.fetch(
+        COUNT_UNUSABLE,
+        [vin for vin, _ in counts],
+        [reason for _, reason in counts],
+        list(counts.values()),
+    )
 
 
 class OtaCommands:

@@ -17,14 +17,19 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from caas.external_systems import vehicle_messages
-from caas.external_systems.vehicle_messages import Acknowledgement, MalformedAcknowledgementError
+from caas.external_systems.vehicle_messages import (
+    Acknowledgement,
+    MalformedAcknowledgementError,
+    Unusable,
+)
 
 ATTEMPTS_MAX: Final = 10
 WAIT_SECONDS: Final = (0.1, 30.0)
 
 OnAcknowledgement = Callable[[Acknowledgement], Awaitable[None]]
 OnReturn = Callable[[], Awaitable[None]]
-OnRefused = Callable[[str, str], None]
+OnRefused = Callable[[str, Unusable, str], None]
+"""Told of the topic, as what the message is counted, and a sentence about it."""
 Confirm = Callable[[], None]
 
 
@@ -43,7 +48,7 @@ class AcknowledgementInbox:
         try:
             acknowledgement = vehicle_messages.decode_acknowledgement(topic, payload)
         except MalformedAcknowledgementError as error:
-            self._on_refused(topic, error.sentence)
+            self._on_refused(topic, error.reason, error.sentence)
             confirm()
             return
         self._handle(acknowledgement, confirm, 0)
@@ -83,7 +88,8 @@ class AcknowledgementInbox:
             task.get_loop().call_later(wait_seconds, again)
         else:
             topic = vehicle_messages.response_topic(acknowledgement.vin, acknowledgement.command_id)
-            self._on_refused(topic, f"Given up after {ATTEMPTS_MAX} attempts: {error!r}")
+            sentence = f"Given up after {ATTEMPTS_MAX} attempts: {error!r}"
+            self._on_refused(topic, Unusable.GIVEN_UP, sentence)
             confirm()
 
 

@@ -48,10 +48,25 @@ class UnaddressableCommandError(RefusedError):
     code = "unaddressable_command"
 
 
+class Unusable(StrEnum):
+    """As what a message on a response topic is counted that is no acknowledgement."""
+
+    TOPIC = "its topic is no vehicle's response topic"
+    SIZE = "it is too large"
+    FORM = "it is not of the agreed form"
+    TWO_COMMANDS = "topic and message name different commands"
+    GIVEN_UP = "it could not be handled"
+
+
 class MalformedAcknowledgementError(RefusedError):
     """What came on a vehicle's response topic is not an acknowledgement."""
 
     code = "malformed_acknowledgement"
+
+    def __init__(self, sentence: str, reason: Unusable = Unusable.FORM) -> None:
+        """Keep the sentence, and as what it is counted."""
+        super().__init__(sentence)
+        self.reason = reason
 
 
 class AcknowledgementStatus(StrEnum):
@@ -188,16 +203,19 @@ def decode_acknowledgement(topic: str, payload: bytes) -> Acknowledgement:
     """
     address = _RESPONSE_TOPIC.fullmatch(topic)
     if address is None:
-        raise MalformedAcknowledgementError("The topic is not that of a vehicle's response.")
+        sentence = "The topic is not that of a vehicle's response."
+        raise MalformedAcknowledgementError(sentence, Unusable.TOPIC)
     if len(payload) > PAYLOAD_BYTES_MAX:
-        raise MalformedAcknowledgementError(f"The payload has more than {PAYLOAD_BYTES_MAX} bytes.")
+        sentence = f"The payload has more than {PAYLOAD_BYTES_MAX} bytes."
+        raise MalformedAcknowledgementError(sentence, Unusable.SIZE)
     try:
         response = _RESPONSES.decode(payload)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         sentence = f"The payload is not of the agreed form: {error}."
         raise MalformedAcknowledgementError(sentence) from error
     if response.command_id != address["command_id"]:
-        raise MalformedAcknowledgementError("Topic and payload name different commands.")
+        sentence = "Topic and payload name different commands."
+        raise MalformedAcknowledgementError(sentence, Unusable.TWO_COMMANDS)
     return Acknowledgement(
         vin=address["vin"],
         command_id=response.command_id,
@@ -211,6 +229,12 @@ def decode_acknowledgement(topic: str, payload: bytes) -> Acknowledgement:
         at_text=response.at,
         signature=_signature(response.signature),
     )
+
+
+def vehicle_of(topic: str) -> str:
+    """Return the VIN in a response topic, nothing if it is none."""
+    address = _RESPONSE_TOPIC.fullmatch(topic)
+    return address["vin"] if address else ""
 
 
 def verify_signature(acknowledgement: Acknowledgement, public_key: bytes) -> bool:

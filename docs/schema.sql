@@ -4178,7 +4178,8 @@ CREATE TABLE caas.idempotency_keys (
     answer_status integer,
     answer_body bytea,
     created_at timestamp with time zone NOT NULL,
-    held_by integer DEFAULT caas.this_process()
+    held_by integer DEFAULT caas.this_process(),
+    attempt uuid
 );
 
 CREATE TABLE caas.identified_lines (
@@ -4520,7 +4521,8 @@ CREATE TABLE caas.open_work (
     last_error text,
     parked_at timestamp with time zone,
     created_at timestamp with time zone NOT NULL,
-    held_by integer DEFAULT caas.this_process()
+    held_by integer DEFAULT caas.this_process(),
+    claim uuid
 )
 WITH (fillfactor='60');
 

@@ -43,13 +43,17 @@ NOTHING_HANGS_ON: Final[dict[str, str]] = {
     "markets": "every migration writes what the code knows of them",
     **_of(
         "idempotency_keys",
-        "request_hash answer_status answer_body created_at held_by",
+        "request_hash answer_status answer_body created_at held_by attempt",
         "an answer once given, for whoever asks again",
     ),
     "table_checksums.slot": "which session wrote; the sums of all are compared",
     **_of("payment_taxes", "advance recorded_at", _SHOWN),
     # work
-    **_of("open_work", "due_at attempts held_by lease_until fence last_error parked_at", _WORKERS),
+    **_of(
+        "open_work",
+        "due_at attempts held_by claim lease_until fence last_error parked_at",
+        _WORKERS,
+    ),
     **_of("open_work", "created_at", _SHOWN),
     "open_work.payload where t.kind <> 'refund'": "its handler looks at the books",
     "open_work.payload": "more than its amount is not read",

@@ -27,6 +27,7 @@ from caas.api.answers import ERRORS_FROM, JSON, PROBLEM, Answer, encode
 from caas.api.call import Call
 from caas.api.problems import CallRefusedError, RawHeader
 from caas.billing_database.idempotency import IdempotencyKeys, StoredAnswer
+from caas.billing_database.identifiers import new_id
 from caas.errors import RefusedError, UnavailableError
 
 HEADER: Final = b"idempotency-key"
@@ -97,14 +98,14 @@ async def once(
         KeyReusedError: the key was used for another request.
         InFlightError: the first request with this key is still running.
     """
-    caller, key = call.by.name, key_of(call)
-    stored = await keys.begin(caller, key, request_digest(call, content))
+    caller, key, attempt = call.by.name, key_of(call), new_id()
+    stored = await keys.begin(caller, key, request_digest(call, content), attempt=attempt)
     if stored is not None:
         return replayed(stored)
     try:
         answer = await work()
     except (RefusedError, UnavailableError):
-        await keys.forget(caller, key)
+        await keys.forget(caller, key, attempt=attempt)
         raise
     await keys.end(caller, key, StoredAnswer(answer.status, kept(answer)))
     return answer

@@ -52,6 +52,7 @@ from caas.api.rooms import Api
 from caas.billing_database.idempotency import StoredAnswer, hashed
 from caas.billing_database.payment_search import Wanted, listed
 from caas.billing_database.payments import Payment
+from caas.errors import UnavailableError
 from caas.payment_processing import CallerKey, PaymentRequest
 from caas.payment_processing.initiation import LivePaymentError
 from caas.rules.money import payment_amount
@@ -168,7 +169,11 @@ async def _initiate(
     if isinstance(payment, StoredAnswer):
         return replayed(payment)
     applied = (PREFERENCE_APPLIED,) if respond_async else ()
-    answer = await first_answer(api, call, payment, *applied)
+    try:
+        answer = await first_answer(api, call, payment, *applied)
+    except UnavailableError:
+        api.rooms.books.keys.give_up(call.by.name, hashed(key), payment.id)
+        raise
     await api.rooms.books.keys.end(call.by.name, key, StoredAnswer(answer.status, answer.body))
     return answer
 

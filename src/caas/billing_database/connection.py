@@ -200,6 +200,11 @@ class Database:
         return self._away is not None
 
     @property
+    def is_closed(self) -> bool:
+        """Whether it was closed, or is being closed."""
+        return self._closing
+
+    @property
     def refused_because(self) -> str | None:
         """Why the database refused to write a moment ago (a full disk, read-only), if it did."""
         if self._refused is None or _clock() - self._refused[0] > REFUSED_WRITES_SECONDS:

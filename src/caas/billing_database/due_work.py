@@ -2,16 +2,20 @@
 
 Rules a change must keep: leases run on the database's clock; a claim raises the row's fence, and
 only the holder of that fence may finish or put off the row, so that a worker that was frozen past
-its lease changes nothing when it wakes; a row that only waits is held by no process.
+its lease changes nothing when it wakes; a row that only waits is held by no process;
+a claim whose answer was lost is released by its own id, once the database answers.
 """
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from caas.billing_database.connection import Connection, Database
-from caas.errors import ConflictError
+from caas.billing_database.identifiers import new_id
+from caas.billing_database.unknown_claims import UnknownClaims
+from caas.errors import ConflictError, UnavailableError
 
 CLAIM_ROWS_MAX = 200
 
@@ -26,13 +30,21 @@ on conflict (kind, subject) do update
 """
 CLAIM = """
 update open_work o set lease_until = db_now() + make_interval(secs => $2), fence = o.fence + 1,
-       attempts = o.attempts + 1, held_by = this_process()
+       attempts = o.attempts + 1, held_by = this_process(),
+       claim = $4
   from (select kind, subject from open_work
          where due_at <= db_now() and (lease_until is null or lease_until < db_now())
            and parked_at is null and kind = any ($1)
          order by due_at limit $3 for update skip locked) due
  where o.kind = due.kind and o.subject = due.subject
 returning o.kind, o.subject, o.payload, o.attempts, o.fence, o.created_at
+"""
+# A claim whose rows nobody was given: they are due as if it had never been.
+UNCLAIM = """
+update open_work set lease_until = null, held_by = null, fence = fence + 1,
+       attempts = greatest(attempts - 1, 0)
+ where claim = any ($1) and lease_until is not null and parked_at is null
+returning claim
 """
 FINISH = """
 delete from open_work o using unnest($1::text[], $2::uuid[], $3::bigint[]) as w(k, s, f)
@@ -114,6 +126,7 @@ class DueWorkRows:
     def __init__(self, database: Database) -> None:
         """Read and write through this database."""
         self._database = database
+        self._lost: UnknownClaims[UUID] = UnknownClaims(database, self._unclaim)
 
     async def add(
         self,
@@ -147,11 +160,19 @@ class DueWorkRows:
         self, kinds: Sequence[str], *, lease_seconds: float, rows_max: int = CLAIM_ROWS_MAX
     ) -> list[DueWork]:
         """Take what is due of these kinds, at most `rows_max` rows, for the length of a lease."""
-        rows = await self._database.fetch(CLAIM, list(kinds), lease_seconds, rows_max)
+        claim = new_id()
+        try:
+            rows = await self._database.fetch(CLAIM, list(kinds), lease_seconds, rows_max, claim)
+        except (UnavailableError, asyncio.CancelledError):
+            self._lost.add(claim)
+            raise
         return [
             DueWork(row["kind"], row["subject"], row["payload"], row["attempts"], row["fence"])
             for row in rows
         ]
+
+    async def _unclaim(self, claims: Sequence[UUID]) -> list[UUID]:
+        return [row["claim"] for row in await self._database.fetch(UNCLAIM, list(claims))]
 
     async def finish(self, done: Sequence[DueWork]) -> None:
         """End pieces of work, each only if this claim still holds it."""

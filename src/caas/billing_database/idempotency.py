@@ -4,7 +4,8 @@ Payments put their key in when they are accepted (`payments.accept`); every othe
 ends its key here. A key belongs to its caller; only its hash is stored.
 
 Rules a change must keep: a key never answers for another request; it is taken over only from a call
-that is certainly over, because its process is dead or it began long ago.
+that is certainly over, because its process is dead or gave it up, or it began long ago; whoever
+gives a key up names the attempt that took it.
 """
 
 import asyncio
@@ -16,22 +17,24 @@ from uuid import UUID
 
 from caas.billing_database.batching import Batcher
 from caas.billing_database.connection import Connection, Database
-from caas.errors import RefusedError
+from caas.billing_database.identifiers import new_id
+from caas.billing_database.unknown_claims import UnknownClaims
+from caas.errors import RefusedError, UnavailableError
 
 IN_FLIGHT_SECONDS_MAX = 60
 LOOK_AGAIN_SECONDS = 1.0
 
 BEGIN = """
 with mine as (
-  insert into idempotency_keys (caller, key_hash, request_hash, created_at)
-  values ($1, $2, $3, db_now()) on conflict do nothing returning 1)
+  insert into idempotency_keys (caller, key_hash, request_hash, created_at, attempt)
+  values ($1, $2, $3, db_now(), $5) on conflict do nothing returning 1)
 select exists (select from mine) as fresh, k.request_hash, k.answer_status, k.answer_body,
        k.payment_id, k.created_at < db_now() - make_interval(secs => $4) as abandoned,
        case when k.answer_status is null then not process_lives(k.held_by) end as orphaned
   from (values (1)) one(row) left join idempotency_keys k on k.caller = $1 and k.key_hash = $2
 """
 TAKE_OVER = """
-update idempotency_keys set created_at = db_now(), held_by = this_process()
+update idempotency_keys set created_at = db_now(), held_by = this_process(), attempt = $4
  where caller = $1 and key_hash = $2 and answer_status is null
    and (created_at < db_now() - make_interval(secs => $3) or not process_lives(held_by))
 returning 1
@@ -50,7 +53,16 @@ update idempotency_keys k set answer_status = w.status, answer_body = w.body
 FORGET = """
 delete from idempotency_keys k
  where k.caller = $1 and k.key_hash = $2 and k.answer_status is null
+   and ($3::uuid is null or k.attempt = $3)
    and not exists (select from payments p where p.id = k.payment_id)
+"""
+# A payment's id is the attempt that accepted it. A key of a payment is never done a second time.
+GIVE_UP = """
+update idempotency_keys k set held_by = 0
+  from unnest($1::text[], $2::bytea[], $3::uuid[]) as w(caller, key_hash, attempt)
+ where k.caller = w.caller and k.key_hash = w.key_hash and k.answer_status is null
+   and w.attempt in (k.attempt, k.payment_id)
+returning w.caller, w.key_hash, w.attempt
 """
 
 
@@ -88,6 +100,12 @@ class _Ended(NamedTuple):
     body: bytes
 
 
+class _Taken(NamedTuple):
+    caller: str
+    key_hash: bytes
+    attempt: UUID
+
+
 def hashed(text: str | bytes) -> bytes:
     """Return the digest under which a key or a request body is kept."""
     return hashlib.sha256(text.encode() if isinstance(text, str) else text).digest()
@@ -100,16 +118,30 @@ class IdempotencyKeys:
         """Read and write through this database."""
         self._database = database
         self._batcher: Batcher[_Ended, None] = Batcher(self._end_batch)
+        self._given_up: UnknownClaims[_Taken] = UnknownClaims(database, self._give_up_all)
+        self._unwritten: UnknownClaims[_Ended] = UnknownClaims(database, self._end_late)
 
-    async def begin(self, caller: str, key: str, request: bytes) -> StoredAnswer | None:
-        """Take the key for this request, or return the answer it already has.
+    async def begin(
+        self, caller: str, key: str, request: bytes, *, attempt: UUID | None = None
+    ) -> StoredAnswer | None:
+        """Take the key for this attempt at the request, or return the answer it already has.
 
         Raises:
             KeyReusedError: the key was used with another body.
             InFlightError: the first request is still running.
         """
-        digest, asked = hashed(key), hashed(request)
-        row = await self._database.fetchrow(BEGIN, caller, digest, asked, IN_FLIGHT_SECONDS_MAX)
+        taken = _Taken(caller, hashed(key), attempt or new_id())
+        try:
+            return await self._begin(taken, hashed(request))
+        except (UnavailableError, asyncio.CancelledError):
+            self._given_up.add(taken)
+            raise
+
+    async def _begin(self, taken: _Taken, asked: bytes) -> StoredAnswer | None:
+        caller, digest, attempt = taken
+        row = await self._database.fetchrow(
+            BEGIN, caller, digest, asked, IN_FLIGHT_SECONDS_MAX, attempt
+        )
         assert row is not None, "a query over one value returns one row"
         if row["fresh"]:
             return None
@@ -118,7 +150,7 @@ class IdempotencyKeys:
         if row["answer_status"] is not None:
             return StoredAnswer(row["answer_status"], row["answer_body"])
         over = row["abandoned"] or (row["orphaned"] and await self.is_orphaned(caller, digest))
-        if over and await self._take_over(caller, digest):
+        if over and await self._take_over(taken):
             return None
         raise InFlightError
 
@@ -135,15 +167,31 @@ class IdempotencyKeys:
         if within is not None:
             await _end(within, [ended])
         else:
-            await self._batcher.write(ended, keys=[(caller, ended.key_hash)])
+            try:
+                await self._batcher.write(ended, keys=[(caller, ended.key_hash)])
+            except UnavailableError:
+                self._unwritten.add(ended)
+                raise
 
-    async def forget(self, caller: str, key: str) -> None:
-        """Give the key back after a request that changed nothing."""
-        await self.forget_phantom(caller, hashed(key))
+    async def forget(self, caller: str, key: str, *, attempt: UUID | None = None) -> None:
+        """Give the key back after an attempt that changed nothing."""
+        try:
+            await self._database.fetch(FORGET, caller, hashed(key), attempt)
+        except (UnavailableError, asyncio.CancelledError):
+            if attempt is not None:
+                self.give_up(caller, hashed(key), attempt)
+            raise
+
+    def give_up(self, caller: str, key_hash: bytes, attempt: UUID) -> None:
+        """Let whoever asks next take the key over from an attempt that is over.
+
+        An attempt to accept a payment is known by the payment's id.
+        """
+        self._given_up.add(_Taken(caller, key_hash, attempt))
 
     async def forget_phantom(self, caller: str, key_hash: bytes) -> None:
         """Give a key back that has no answer, and no payment was made under it."""
-        await self._database.fetch(FORGET, caller, key_hash)
+        await self._database.fetch(FORGET, caller, key_hash, None)
 
     async def payment_of(self, caller: str, key_hash: bytes) -> UUID | None:
         """Return the payment that was accepted under a key, if one was."""
@@ -165,9 +213,19 @@ class IdempotencyKeys:
             await _end(connection, batch)
         return [None] * len(batch)
 
-    async def _take_over(self, caller: str, digest: bytes) -> bool:
-        row = await self._database.fetchrow(TAKE_OVER, caller, digest, IN_FLIGHT_SECONDS_MAX)
+    async def _take_over(self, taken: _Taken) -> bool:
+        row = await self._database.fetchrow(
+            TAKE_OVER, taken.caller, taken.key_hash, IN_FLIGHT_SECONDS_MAX, taken.attempt
+        )
         return row is not None
+
+    async def _give_up_all(self, taken: Sequence[_Taken]) -> list[_Taken]:
+        columns = (list(column) for column in zip(*taken, strict=True))
+        return [_Taken(*row) for row in await self._database.fetch(GIVE_UP, *columns)]
+
+    async def _end_late(self, ended: Sequence[_Ended]) -> Sequence[_Ended]:
+        await self._end_batch(ended)
+        return ended
 
 
 async def _end(connection: Connection, batch: Sequence[_Ended]) -> None:

@@ -74,13 +74,14 @@ async def once(channels: Channels, visit: Visit, work: Callable[[], Awaitable[st
         InFlightError: the first is still running after `FIRST_SECONDS_MAX`.
     """
     keys, caller, key = channels.rooms.books.keys, _caller(visit), key_of(visit)
-    stored = await _begun(channels, caller, key, _digest(visit))
+    attempt = new_id()
+    stored = await _begun(channels, caller, key, _digest(visit), attempt)
     if stored is not None:
         return see_other(stored.body.decode())
     try:
         path = await work()
     except (RefusedError, UnavailableError):
-        await keys.forget(caller, key)
+        await keys.forget(caller, key, attempt=attempt)
         raise
     await keys.end(caller, key, StoredAnswer(SEE_OTHER, path.encode()))
     return see_other(path)
@@ -113,13 +114,15 @@ async def initiated(
     return await channels.rooms.books.payments.get(payment_id)
 
 
-async def _begun(channels: Channels, caller: str, key: str, digest: bytes) -> StoredAnswer | None:
+async def _begun(
+    channels: Channels, caller: str, key: str, digest: bytes, attempt: UUID
+) -> StoredAnswer | None:
     """Take the key, or wait for the answer of whoever has it."""
     loop = asyncio.get_running_loop()
     until = loop.time() + FIRST_SECONDS_MAX
     while True:
         try:
-            return await channels.rooms.books.keys.begin(caller, key, digest)
+            return await channels.rooms.books.keys.begin(caller, key, digest, attempt=attempt)
         except InFlightError:
             if loop.time() > until:
                 raise

@@ -16,7 +16,7 @@ from caas.billing_database.idempotency import StoredAnswer
 from caas.billing_database.payments import Payment, TimelineEvent
 from caas.billing_database.refund_decisions import RefundWish
 from caas.billing_database.refunds import Dispute, Refund, UnknownRefund
-from caas.errors import ConflictError
+from caas.errors import ConflictError, UnavailableError
 from caas.external_systems.vehicle_messages import Acknowledgement
 from caas.open_work import OpenWork
 from caas.ota_activation_engine import OtaActivationEngine
@@ -31,6 +31,7 @@ from caas.payment_processing.initiation import (
     CallerKey,
     PaymentRequest,
     accept,
+    give_up_key,
 )
 from caas.payment_processing.promised_refunds import PromisedRefunds
 from caas.payment_processing.refund_desk import RefundDesk
@@ -287,9 +288,13 @@ class PaymentProcessing:
             return accepted
         if not accepted.fresh or request.respond_async:
             return accepted.payment
-        return await self._charges.process_payment(
-            accepted.payment,
-            flow,
-            patience_seconds=SYNCHRONOUS_PATIENCE_SECONDS,
-            attempt=Attempt(description=request.description or ""),
-        )
+        try:
+            return await self._charges.process_payment(
+                accepted.payment,
+                flow,
+                patience_seconds=SYNCHRONOUS_PATIENCE_SECONDS,
+                attempt=Attempt(description=request.description or ""),
+            )
+        except UnavailableError:
+            give_up_key(self._books, request, accepted.payment.id)
+            raise

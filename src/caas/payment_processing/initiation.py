@@ -5,6 +5,7 @@ same key never makes a second payment; a retry with a new key for the same thing
 that is live already, and a different request for the same thing is refused by name.
 """
 
+import asyncio
 from dataclasses import dataclass
 from typing import Final, Protocol
 from uuid import UUID
@@ -19,7 +20,7 @@ from caas.billing_database.idempotency import (
 )
 from caas.billing_database.identifiers import new_id
 from caas.billing_database.payments import DESCRIPTION, Acceptance, NewPayment, Payment, Verdict
-from caas.errors import ConflictError
+from caas.errors import ConflictError, UnavailableError
 from caas.payment_processing.gateway_calls import AUTHORISE, SAFETY_NET_SECONDS
 from caas.rules.money import Money
 from caas.rules.pace import Pace
@@ -113,6 +114,23 @@ async def accept(
 
 
 async def _accepted(
+    books: Books, wanted: NewPayment, request: PaymentRequest, check: Check | None
+) -> Acceptance:
+    try:
+        return await _accept_now(books, wanted, request, check)
+    except (UnavailableError, asyncio.CancelledError):
+        give_up_key(books, request, wanted.id)
+        raise
+
+
+def give_up_key(books: Books, request: PaymentRequest, payment_id: UUID) -> None:
+    """Let whoever repeats a call that is over have the payment which it asked for."""
+    key = request.caller_key
+    if key is not None:
+        books.keys.give_up(key.caller, key.key_hash, payment_id)
+
+
+async def _accept_now(
     books: Books, wanted: NewPayment, request: PaymentRequest, check: Check | None
 ) -> Acceptance:
     if check is None:

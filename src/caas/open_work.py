@@ -197,12 +197,13 @@ class OpenWork:
         return []
 
     async def _piece(self, work: DueWork) -> None:
-        """Do one piece; what cannot even be written down is done again when its lease is over."""
+        """Do one piece; what cannot even be written down is done again when that is possible."""
         try:
             if await self._do(work):
                 await self._ending.write(work)
         except UnavailableError as error:
             _log.warning("open_work.not_ended", kind=work.kind, exc_info=error)
+            self._rows.leave(work)
         except Exception:  # a database in trouble must not end the worker
             _log.exception("open_work.not_ended", kind=work.kind, subject=str(work.subject))
 

@@ -15,8 +15,10 @@ import pytest
 
 from caas.billing_database import books, connection, idempotency
 from caas.billing_database.connection import Database, DatabaseUnavailableError
+from caas.billing_database.due_work import DueWork
 from caas.billing_database.idempotency import InFlightError, StoredAnswer, hashed
 from caas.billing_database.identifiers import new_id
+from caas.open_work import Answer, Done, OpenWork
 from caas.payment_processing import CallerKey, PaymentRequest, initiation
 from caas.payment_processing.initiation import Accepted
 from caas.rules.pace import Pace
@@ -164,4 +166,29 @@ async def test_a_job_claimed_by_a_lost_statement_is_due_as_if_it_had_not_been_cl
         while not (claimed := await mine.claim(["ring_the_bell"], lease_seconds=LEASE_SECONDS)):
             await asyncio.sleep(0.05)
     assert [(work.subject, work.attempts) for work in claimed] == [(subject, 1)]
+    await mine.finish(claimed)
+
+
+async def test_a_job_whose_end_could_not_be_written_down_is_done_again_before_its_lease_ends(
+    database: Database, frozen: Frozen
+) -> None:
+    opened, wire = frozen
+    theirs, mine = books.opened(opened), books.opened(database).work
+    worker, subject = OpenWork(theirs.work, theirs.cases, Pace(0.01)), uuid4()
+
+    async def ring(_work: DueWork) -> Answer:
+        wire.hold()
+        return Done()
+
+    worker.register("ring_the_bell", ring)
+    await theirs.work.add("ring_the_bell", subject)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        assert await worker.run_due() == 1
+    wire.hush()
+    wire.let_go()
+
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not (claimed := await mine.claim(["ring_the_bell"], lease_seconds=LEASE_SECONDS)):
+            await asyncio.sleep(0.05)
+    assert [work.subject for work in claimed] == [subject]
     await mine.finish(claimed)

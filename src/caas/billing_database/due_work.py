@@ -46,6 +46,12 @@ update open_work set lease_until = null, held_by = null, fence = fence + 1,
  where claim = any ($1) and lease_until is not null and parked_at is null
 returning claim
 """
+LEAVE = """
+update open_work o set lease_until = null, held_by = null
+  from unnest($1::text[], $2::uuid[], $3::bigint[]) as w(k, s, f)
+ where o.kind = w.k and o.subject = w.s and o.fence = w.f and o.lease_until is not null
+returning w.k, w.s, w.f
+"""
 FINISH = """
 delete from open_work o using unnest($1::text[], $2::uuid[], $3::bigint[]) as w(k, s, f)
  where o.kind = w.k and o.subject = w.s and o.fence = w.f
@@ -127,6 +133,7 @@ class DueWorkRows:
         """Read and write through this database."""
         self._database = database
         self._lost: UnknownClaims[UUID] = UnknownClaims(database, self._unclaim)
+        self._left: UnknownClaims[tuple[str, UUID, int]] = UnknownClaims(database, self._leave)
 
     async def add(
         self,
@@ -170,6 +177,14 @@ class DueWorkRows:
             DueWork(row["kind"], row["subject"], row["payload"], row["attempts"], row["fence"])
             for row in rows
         ]
+
+    def leave(self, work: DueWork) -> None:
+        """Let a claimed piece that nobody is doing any more come due once the database answers."""
+        self._left.add((work.kind, work.subject, work.fence))
+
+    async def _leave(self, left: Sequence[tuple[str, UUID, int]]) -> list[tuple[str, UUID, int]]:
+        columns = (list(column) for column in zip(*left, strict=True))
+        return [(*row,) for row in await self._database.fetch(LEAVE, *columns)]
 
     async def _unclaim(self, claims: Sequence[UUID]) -> list[UUID]:
         return [row["claim"] for row in await self._database.fetch(UNCLAIM, list(claims))]

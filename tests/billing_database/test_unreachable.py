@@ -178,6 +178,26 @@ async def test_whoever_waits_for_a_silent_database_is_told_so_and_served_when_it
     assert again == [(1,)]
 
 
+async def test_whoever_gives_up_waiting_for_a_silent_database_is_let_go_at_once(
+    database_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Metrics that wait two seconds waited seven: the connection was given back first."""
+    monkeypatch.setattr(connection, "SILENCE_SECONDS", math.inf)
+    monkeypatch.setattr(connection, "RELEASE_TIMEOUT_SECONDS", 2 * PATIENCE_SECONDS)
+    async with through_a_wire(database_dsn) as (database, wire):
+        await database.fetch("select 1")
+        wire.hold()
+        asking = asyncio.create_task(database.fetch("select 2"))
+        await asyncio.sleep(HEARD_SECONDS)
+        asking.cancel()
+
+        done, _ = await asyncio.wait({asking}, timeout=PATIENCE_SECONDS)
+
+        wire.let_go()
+        assert done == {asking}
+        assert [tuple(row) for row in await database.fetch("select 1")] == [(1,)]
+
+
 async def test_a_long_statement_of_a_database_that_lives_is_let_end(
     database_dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

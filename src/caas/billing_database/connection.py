@@ -99,6 +99,7 @@ class Database:
         self._refused: tuple[float, str] | None = None
         self._closing = False
         self._watching: asyncio.Task[None] | None = None
+        self._releasing: set[asyncio.Task[None]] = set()
         self.pulse = PulseTaker(dsn)
         self.waits = Durations(WAIT_BUCKETS_SECONDS)
         self.dsn = dsn
@@ -122,7 +123,10 @@ class Database:
             except BaseException as error:
                 if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
                     connection.terminate()  # a new session may write again
-                await self._released(connection)
+                if isinstance(error, asyncio.CancelledError):
+                    self._release_apart(connection)
+                else:
+                    await self._released(connection)
                 raise
             await self._given_back(connection)
         except (TimeoutError, *UNREACHABLE) as error:
@@ -264,6 +268,16 @@ class Database:
                 await self._pool.release(connection, timeout=RELEASE_TIMEOUT_SECONDS)
         finally:
             self._lent.pop(connection, None)
+
+    def _release_apart(self, connection: Connection) -> None:
+        """Give a connection back for whoever gave up waiting, and waits for nothing more here."""
+        releasing = asyncio.get_running_loop().create_task(self._released_quietly(connection))
+        self._releasing.add(releasing)
+        releasing.add_done_callback(self._releasing.discard)
+
+    async def _released_quietly(self, connection: Connection) -> None:
+        with suppress(*UNREACHABLE):  # nobody is left to be told
+            await self._released(connection)
 
     async def _watch(self) -> None:
         """Notice that the database has fallen silent, and that it speaks again."""

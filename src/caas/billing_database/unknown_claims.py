@@ -13,6 +13,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Hashable, Sequence
 from typing import Final, Generic, TypeVar
 
+import asyncpg
 import structlog
 
 from caas.billing_database.connection import Database
@@ -54,7 +55,7 @@ class UnknownClaims(Generic[Claim]):
                 found = frozenset(await self._settle(claims))
             except UnavailableError:
                 continue
-            except Exception:  # noqa: BLE001 - their leases end, too
+            except asyncpg.PostgresError:  # their leases end, too
                 _log.exception("unknown_claims.not_settled", claims=len(claims))
                 found = frozenset()
             for claim in claims:

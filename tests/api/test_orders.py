@@ -1,11 +1,13 @@
 """Customers, vehicles and orders over a socket: Diagrams 2 and 3 as a channel drives them."""
 
 import asyncio
+from base64 import b64encode
 from uuid import UUID, uuid4
 
 import pytest
 
 from caas.rules.order_states import OrderState
+from caas.rules.vehicle_signatures import signed_with
 from tests.api.conftest import Doors, Reply
 from tests.api.test_payments import count
 from tests.buyers import AT_HOME
@@ -102,11 +104,34 @@ async def test_the_stock_is_put_and_listed_by_state(doors: Doors) -> None:
 
 
 async def test_a_vehicles_key_is_never_replaced_in_silence(doors: Doors) -> None:
-    body = {"model": "Uno", "price": EUR_500, "public_key": "A" * 43 + "="}
+    body = {"model": "Uno", "price": EUR_500, "public_key": ANOTHER_KEY}
 
     answer = await doors.call("PUT", f"/v1/vehicles/{VIN}", json=body)
 
     assert (answer.status, answer.json["code"]) == (409, "vehicle_differs")
+
+
+ANOTHER_KEY = b64encode(bytes(range(32))).decode()
+LOW_ORDER_HEX = (
+    "0000000000000000000000000000000000000000000000000000000000000000",
+    "0100000000000000000000000000000000000000000000000000000000000080",
+    "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+    "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac03fa",
+    "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+    "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",
+    "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+)
+
+
+async def test_a_key_with_which_anybody_can_sign_is_refused(quiet_doors: Doors) -> None:
+    for key in map(bytes.fromhex, LOW_ORDER_HEX):
+        body = {
+            "model": "Uno", "price": EUR_500, "public_key": b64encode(key).decode(),
+            "finished": True,
+        }  # fmt: skip
+        answer = await quiet_doors.call("PUT", "/v1/vehicles/VSSZZZ1JZXW000076", json=body)
+        assert (answer.status, answer.json["code"]) == (422, "unsafe_vehicle_key"), key.hex()
+        assert not signed_with(key, signature=bytes(64), text="any")
 
 
 async def test_a_key_that_the_factory_will_tell_is_not_set_before(doors: Doors) -> None:
@@ -114,7 +139,7 @@ async def test_a_key_that_the_factory_will_tell_is_not_set_before(doors: Doors) 
     path = "/v1/vehicles/VSSZZZ1JZXW000077"
     await doors.call("PUT", path, json=body)
 
-    answer = await doors.call("PUT", path, json=body | {"public_key": "A" * 43 + "="})
+    answer = await doors.call("PUT", path, json=body | {"public_key": ANOTHER_KEY})
 
     assert (answer.status, answer.json["code"]) == (409, "vehicle_differs")
     assert (await doors.get(path)).json["public_key"] is None

@@ -112,7 +112,7 @@ async def test_a_dealership_finds_its_own_orders_payments_and_customers_and_no_s
 
 
 async def test_a_dealerships_key_sets_no_vehicles_key(world: World) -> None:
-    body = {"model": "Uno", "price": {"amount": 1, "currency": "EUR"}, "public_key": "A" * 43 + "="}
+    body = {"model": "Uno", "price": {"amount": 1, "currency": "EUR"}, "public_key": "B" * 43 + "="}
 
     answer = await world.as_somebody(
         "PUT", "/v1/vehicles/VSSZZZ1JZXW000078", body, dealership="Madrid"

@@ -267,7 +267,7 @@ async def test_news_of_the_factory_and_the_transport_move_the_order(doors: Doors
     ready = msgspec.json.encode({
         "id": "evt_f", "type": "vehicle.ready", "occurred_at": "2026-11-23T10:00:00Z",
         "data": {"factory_order_id": placed.factory_order_id, "vin": "VSSZZZ6KZXR000001",
-                 "reference": order["id"], "public_key": "A" * 43 + "="},
+                 "reference": order["id"], "public_key": "B" * 43 + "="},
     })  # fmt: skip
 
     answer = await tells(

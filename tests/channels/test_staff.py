@@ -110,9 +110,12 @@ async def test_what_does_not_fit_is_refused_and_makes_no_account(town: Town, sta
         staff("add", LUIS, "--role", "operations", "--dealership", SOL),
         staff("add", "lu", "--role", "operations"),
         staff("add", "4111 1111 1111 1111", "--role", "operations"),
+        staff("add", "x y", "--role", "operations"),
+        staff("add", "x\u00a0yz", "--role", "operations"),
+        staff("add", "x\u200byz", "--role", "operations"),
         staff("disable", LUIS, "--yes"),
     )
 
-    assert [status for status, _ in ended] == [4, 4, 4, 4, 4]
+    assert [status for status, _ in ended] == [4] * 8
     assert all(said.startswith("caas: ") for _, said in ended)
     assert await town.database.fetch("select id from accounts") == before

@@ -264,7 +264,7 @@ def event(type_: str, **data: object) -> bytes:
 
 
 def test_the_factory_tells_that_a_vehicle_is_ready_and_which_key_it_signs_with() -> None:
-    public_key = "A" * 43 + "="
+    public_key = "B" * 43 + "="
 
     ready = read_vehicle_ready(event("vehicle.ready", **ORDERED, public_key=public_key))
 

@@ -100,7 +100,7 @@ async def test_a_known_vehicle_keeps_its_model_and_its_key(showroom: Showroom) -
     with pytest.raises(VehicleDiffersError):
         await put(vin=vin, model="Dos", price=PRICE)
     with pytest.raises(VehicleDiffersError):
-        await put(vin=vin, model=MODEL, price=PRICE, public_key=bytes(32))
+        await put(vin=vin, model=MODEL, price=PRICE, public_key=b"\2" * 32)
 
     vehicle = await put(vin=vin, model=MODEL, price=PRICE)
     assert (vehicle.model, vehicle.public_key) == (MODEL, KEY)

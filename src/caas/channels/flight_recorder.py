@@ -15,7 +15,7 @@ from caas.billing_database.flight_records import FlightRecord
 from caas.billing_database.gateway_calls import RecordedCall
 from caas.billing_database.outcome_decisions import OutcomeDecision
 from caas.billing_database.refunds import Dispute, Refund
-from caas.channels.formats import written
+from caas.channels.formats import fact_written, written
 from caas.channels.languages import Translator
 from caas.payment_processing import PaymentStatus
 from caas.rules.money import Money
@@ -94,7 +94,7 @@ class _Writer:
                 title=self._word("event", event.event),
                 detail=f"{event.from_state} → {event.to_state}" if moved else "",
                 tone=EVENT_TONES.get(event.event, ""),
-                facts=[("source", event.source), *_facts(event.facts)],
+                facts=[("source", event.source), *self._facts(event.facts)],
                 lines=[self._entry(entry) for entry in entries[event.seq]],
             )
 
@@ -145,7 +145,7 @@ class _Writer:
                 filter(None, (answer["status"], answer["status_reason"], answer["vin"], refused))
             ),
             tone=tone or ("good" if answer["status"] == "SUCCEEDED" else ""),
-            facts=_facts(
+            facts=self._facts(
                 {name: answer[name] for name in ("id", "command_id", "epoch", "vehicle_time")}
             ),
         )
@@ -194,7 +194,9 @@ class _Writer:
                 title=f"{self._t('recorder.line')} · {self._word('line', line['type'])}",
                 detail=f"{self._word('line_class', line['class'])} · {line['day']}",
                 money=_money(line["gross"], line["currency"], self._t.language),
-                facts=_facts({name: line[name] for name in ("report_ref", "fee", "net")}),
+                facts=self._facts(
+                    {name: line[name] for name in ("report_ref", "fee", "net")}, line["currency"]
+                ),
             )
         for step in record.discrepancies:
             yield Moment(
@@ -224,7 +226,7 @@ class _Writer:
                 detail=f"{refund.reason} · {refund.requested_by}",
                 tone="bad" if refund.state == "failed" else "",
                 money=_money(refund.amount, refund.currency, self._t.language),
-                facts=_facts({"id": refund.id, "outcome": refund.outcome,
+                facts=self._facts({"id": refund.id, "outcome": refund.outcome,
                               "gateway": refund.gateway_refund_id,
                               "because": refund.failed_because}),
             )  # fmt: skip
@@ -236,7 +238,7 @@ class _Writer:
                 detail=dispute.reason,
                 tone="warn",
                 money=_money(dispute.amount, dispute.currency, self._t.language),
-                facts=_facts(
+                facts=self._facts(
                     {
                         "id": dispute.id,
                         "claimed": dispute.claimed_amount,
@@ -266,12 +268,16 @@ class _Writer:
         currency = self._told.status.payment.currency
         return "" if amount is None else _money(amount, currency, self._t.language)
 
+    def _facts(self, facts: dict[str, Any], currency: str | None = None) -> list[tuple[str, str]]:
+        currency = currency or self._told.status.payment.currency
+        return [
+            (name, fact_written(name, value, currency, self._t.language))
+            for name, value in facts.items()
+            if value not in (None, "")
+        ]
+
     def _word(self, table: str, value: str) -> str:
         return self._t.named(table, value)
-
-
-def _facts(facts: dict[str, Any]) -> list[tuple[str, str]]:
-    return [(name, str(value)) for name, value in facts.items() if value not in (None, "")]
 
 
 def _money(amount: int, currency: str, language: str) -> str:

@@ -25,6 +25,20 @@ WEEKDAY: Final[Mapping[str, str]] = {"es": "EEEE, d 'de' MMMM", "en": "EEEE d MM
 """A day near enough to need no year; the skeletons of either locale shorten its name."""
 
 
+_AMOUNTS: Final = frozenset({
+    "gross", "fee", "net", "fee_agreed", "payout_fee", "amount", "claimed", "excess", "lost",
+    "settled_amount",
+})  # fmt: skip
+"""Facts that are amounts in minor units of the currency of what they are about."""
+
+
+def fact_written(name: str, value: object, currency: str, language: str) -> str:
+    """Write one fact of a row: an amount as money, anything else as it is."""
+    if name in _AMOUNTS and isinstance(value, int):
+        return written(Money(value, currency), language)
+    return str(value)
+
+
 def filters(language: str, zone: tzinfo) -> Mapping[str, Callable[..., str]]:
     """Return what templates write values with, in one language and time zone."""
     locale = LOCALES[language]
@@ -35,6 +49,7 @@ def filters(language: str, zone: tzinfo) -> Mapping[str, Callable[..., str]]:
 
     return {
         "money": lambda money: written(money, language),
+        "fact": lambda value, name, currency: fact_written(name, value, currency, language),
         "number": lambda number: format_decimal(number, locale=locale),
         "day": lambda at: format_date(_day_of(at, zone), "long", locale=locale),
         "weekday": lambda at: format_datetime(local(at), weekday, locale=locale, tzinfo=zone),

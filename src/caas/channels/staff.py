@@ -40,7 +40,10 @@ class StaffNotFoundError(NotFoundError):
 
 
 class StaffRefusedError(RefusedError):
-    """Sales belong to a dealership, operations to none; a login has 3 to 120 signs, no card's."""
+    """Sales belong to a dealership, operations to none.
+
+    A login has 3 to 120 signs, none of them a space or invisible, and is no card's number.
+    """
 
     code = "staff_refused"
 
@@ -53,6 +56,11 @@ class NewStaff:
     role: Role
     password: str
     dealership: str | None = None
+
+
+def is_one_word(login: str) -> bool:
+    """Say whether a login can be typed as it is read: no space and nothing invisible in it."""
+    return login.isprintable() and not any(map(str.isspace, login))
 
 
 class StaffAccounts:
@@ -80,6 +88,7 @@ class StaffAccounts:
             member.role is Role.CUSTOMER
             or needs_dealership != (member.dealership is not None)
             or len(member.login) not in LOGIN_CHARS
+            or not is_one_word(member.login)
             or len(member.dealership or "-") not in DEALERSHIP_CHARS
             or contains_card_number(f"{member.login} {member.dealership}")
         ):

@@ -26,6 +26,7 @@ from caas.local_machine import LocalWorld
 from caas.settings import data_dir, time_scale
 
 FAST_ENOUGH: Final = 20.0
+SECONDS_TO_ANSWER_MAX: Final = 20.0
 SIMULATORS: Final = frozenset({"gateway", "partners", "vehicles"})
 
 
@@ -39,6 +40,7 @@ async def running(url: str, environment: Mapping[str, str]) -> AsyncIterator[Sta
     world = local_machine.running_world(environment)
     if world is not None and world.environment.get("CAAS_PUBLIC_URL") != url.rstrip("/"):
         world = None
+    await _listens(url)
     keys = _keys(environment) or (world.keys if world is not None else {})
     if not set(local_secrets.SCOPES) <= keys.keys():
         raise StartupError(
@@ -82,6 +84,20 @@ def _keys(environment: Mapping[str, str]) -> dict[str, str]:
     found = {scope: key.key for key in configured for scope in key.scopes}
     anything = found.get("any")
     return found if anything is None else dict.fromkeys(local_secrets.SCOPES, anything) | found
+
+
+async def _listens(url: str) -> None:
+    """Find out first whether anything is there at all: keys help nothing without a platform."""
+    timeout = aiohttp.ClientTimeout(total=SECONDS_TO_ANSWER_MAX)
+    try:
+        async with aiohttp.ClientSession(timeout=timeout) as session, session.get(f"{url}/health"):
+            pass
+    except (aiohttp.ClientConnectionError, TimeoutError) as error:
+        raise StartupError(
+            f"Nothing answers at {url}. Start a platform there with `caas up`, or say where one is."
+        ) from error
+    except aiohttp.ClientError as error:
+        raise StartupError(f"No platform is ready at {url}: {error}.") from error
 
 
 async def _answers(caller: Caller) -> None:

@@ -7,6 +7,7 @@ Rules a change must keep:
 - A refusal is `RefusedByPartnerError`; what is then compensated is decision 22.
 """
 
+import base64
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -15,6 +16,7 @@ import msgspec
 from caas.external_systems import order_partner
 from caas.external_systems.http import HttpClient
 from caas.external_systems.order_partner import Id, PartnerAnswer, PublicKey, Vin
+from caas.rules.vehicle_signatures import has_low_order
 
 VEHICLE_READY = "vehicle.ready"
 
@@ -105,6 +107,8 @@ def read_vehicle_ready(body: bytes) -> VehicleReady:
     if event.type != VEHICLE_READY:
         raise msgspec.ValidationError(f"The factory tells of {VEHICLE_READY}, not {event.type!r}")
     ready = msgspec.json.decode(event.data, type=_ReadyAnswer)
+    if ready.public_key is not None and has_low_order(base64.b64decode(ready.public_key)):
+        raise msgspec.ValidationError("Anybody can sign with the public key the factory tells")
     return VehicleReady(
         event_id=event.id,
         occurred_at=order_partner.in_utc(event.occurred_at),

@@ -37,11 +37,12 @@ from caas.order_management.loss import DepositOnLoss, Loss
 from caas.order_management.order_books import Alert, OrderBooks, Tell
 from caas.order_management.partner_news import PartnerNews
 from caas.order_management.reservation import PLACE_FACTORY_ORDER, Reservation
-from caas.order_management.sale import Sale
+from caas.order_management.sale import Sale, UnsafeVehicleKeyError
 from caas.order_management.withdrawal import Withdrawal
 from caas.rules.money import Money
 from caas.rules.order_states import OrderState
 from caas.rules.pace import Pace
+from caas.rules.vehicle_signatures import has_low_order
 from caas.rules.vehicle_states import VehicleState
 
 __all__ = ["DepositOnLoss", "OrderManagement", "OrderPartners", "Upward"]
@@ -177,8 +178,11 @@ class OrderManagement:
 
         Raises:
             VehicleDiffersError: it is known as another model, or with another public key.
+            UnsafeVehicleKeyError: anybody can sign with the public key.
         """
         refuse_identifying(model)
+        if public_key is not None and has_low_order(public_key):
+            raise UnsafeVehicleKeyError
         return await self._put_vehicle(
             NewVehicle(vin=vin, model=model, price=price, public_key=public_key, finished=finished)
         )

@@ -40,6 +40,12 @@ class VehicleDiffersError(ConflictError):
     code = "vehicle_differs"
 
 
+class UnsafeVehicleKeyError(RefusedError):
+    """Anybody can sign with this public key; make a key pair for the vehicle and send its own."""
+
+    code = "unsafe_vehicle_key"
+
+
 class DepositError(RefusedError):
     """A deposit is above zero, below the vehicle's price, and in the same currency."""
 

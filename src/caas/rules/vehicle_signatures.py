@@ -3,8 +3,9 @@
 Whoever receives an acknowledgement asks here before it is recorded, and whoever reads it later in
 the books asks again.
 
-Rule a change must keep: the text under a signature is public; none of its fields may hold the
-separator. Words recorded before decision 105 were signed without the action, and are read so.
+Rules a change must keep: a key with which anybody can sign signs nothing here; the text under a
+signature is public; none of its fields may hold the separator. Words recorded before decision 105
+were signed without the action, and are read so.
 """
 
 import functools
@@ -17,6 +18,16 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 SIGNATURE_BYTES: Final = 64
 PUBLIC_KEY_BYTES: Final = 32
 PUBLIC_KEYS_REMEMBERED_MAX: Final = 10_000
+
+_SIGN_BIT: Final = 1 << 255
+_FIELD: Final = _SIGN_BIT - 19
+_ORDER_EIGHT: Final = int.from_bytes(
+    bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"), "little"
+)
+_LOW_ORDER: Final = frozenset({
+    0, 1, _ORDER_EIGHT, _FIELD - _ORDER_EIGHT, _FIELD - 1, _FIELD, _FIELD + 1,
+})  # fmt: skip
+"""What the points of order 1, 2, 4 and 8 are written as, but for the sign (RFC 8032, 5.1.2)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,8 +68,13 @@ def signed_with(public_key: bytes, *, signature: bytes, text: str) -> bool:
     return True
 
 
+def has_low_order(public_key: bytes) -> bool:
+    """Tell whether anybody can sign with this key: it is a point of one of the smallest orders."""
+    return int.from_bytes(public_key, "little") % _SIGN_BIT in _LOW_ORDER
+
+
 @functools.lru_cache(maxsize=PUBLIC_KEYS_REMEMBERED_MAX)
 def _public_key(public_key: bytes) -> Ed25519PublicKey | None:
-    if len(public_key) != PUBLIC_KEY_BYTES:
+    if len(public_key) != PUBLIC_KEY_BYTES or has_low_order(public_key):
         return None
     return Ed25519PublicKey.from_public_bytes(public_key)

@@ -18,8 +18,6 @@ PLANTED = (
      "assignments_end_with_their_vehicle"),
     ("update vehicle_assignments set until = until + interval '300 days' where not active",
      "assignments_end_with_their_vehicle"),
-    ("update service_orders set created_at = created_at - interval '30 days'",
-     "service_orders_are_as_old_as_their_payments_say"),
 )  # fmt: skip
 
 

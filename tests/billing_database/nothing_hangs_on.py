@@ -67,6 +67,7 @@ NOTHING_HANGS_ON: Final[dict[str, str]] = {
     **_of("order_events", "at", _SHOWN),
     **_of("vehicle_events", "at", _SHOWN),
     # services and vehicles
+    **_of("service_orders", "created_at", _SHOWN),
     **_of("service_orders", "request_key", "which request made it, for whoever asks again"),
     **_of("entitlements", "reported_at created_at", _SHOWN),
     **_of("entitlement_terms", "id", _NAME),

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import typer
 
-from caas import app, cli
+from caas import cli, process_environment
 from caas.commands import ExitStatus
 from tests.first_minutes.checkout import ROOT, Checkout
 
@@ -115,7 +115,7 @@ async def test_a_fault_of_the_program_is_told_apart(monkeypatch: pytest.MonkeyPa
         message = "a fault"
         raise RuntimeError(message)
 
-    monkeypatch.setattr(app, "reading_database", broken)
+    monkeypatch.setattr(process_environment, "reading_database", broken)
 
     status, said = await asyncio.to_thread(run, monkeypatch, "self-check")
 

@@ -18,6 +18,7 @@ from caas.service_catalog.usage import (
     UsageNotFoundError,
     UsageTooLargeError,
 )
+from tests.buyers import gives_details
 from tests.subscription_house import VIN, SubscriptionHouse
 
 
@@ -143,6 +144,7 @@ async def test_use_outside_the_delivered_term_is_not_counted(house: Subscription
 async def test_use_that_no_payment_could_carry_is_refused(house: SubscriptionHouse) -> None:
     await house.offer(metered=[{"unit": "kWh", "unit_price": 10_000}])
     subscription = await house.active()
+    await gives_details(house.database, subscription.customer)
     at = await now(house)
     await house.usage.record_usage(subscription.id, quantity=8 * 10**8, at=at, source_id="a")
 

@@ -50,19 +50,6 @@ SALES: Final[tuple[tuple[str, str, str], ...]] = (
                    or not t.by_fleet and not has_vehicle(t.customer, e.vin))""",
     ),
     (
-        "service_orders_are_as_old_as_their_payments_say",
-        "Between an order and its payment lies as much time as between their ids (UUID version 7).",
-        """with paid as (
-             select o.id, o.created_at, p.created_at as paid_at,
-                    ('x' || left(replace(o.id::text, '-', ''), 12))::bit(48)::bigint as ordered_ms,
-                    ('x' || left(replace(p.id::text, '-', ''), 12))::bit(48)::bigint as paid_ms
-               from service_orders o join payments p on p.subject = o.id and p.type = 'service'
-              where substr(o.id::text, 15, 1) = '7' and substr(p.id::text, 15, 1) = '7')
-           select id from paid
-            where abs(extract(epoch from paid_at - created_at) - (paid_ms - ordered_ms) / 1000.0)
-                  > 120""",
-    ),
-    (
         "assignments_end_with_their_vehicle",
         "A vehicle was an order's once, until the moment of the event that took it away.",
         """select a.id from vehicle_assignments a

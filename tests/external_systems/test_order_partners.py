@@ -286,6 +286,7 @@ def test_the_transport_tells_that_a_delivery_is_completed() -> None:
         event("vehicle.ready", vin=VIN),
         event("vehicle.ready", factory_order_id="fac_1", vin="short"),
         event("vehicle.ready", **ORDERED, public_key="not a key"),
+        event("vehicle.ready", **ORDERED, public_key="A" * 43 + "="),
         b"{}",
         b"",
     ],

@@ -190,5 +190,7 @@ async def test_a_capture_without_an_answer_is_looked_up_at_once(owner: Owner) ->
 
     now = await owner.house.platform.books.payments.get(payment.id)
     asked = await GatewayCalls(owner.house.database).of(payment.id, now.gateway_transaction_id)
-    assert sorted(call.operation for call in asked) == ["capture", "find", "initiate"]
+    operations = [call.operation for call in asked]
+    assert (operations.count("initiate"), operations.count("capture")) == (1, 1)
+    assert "find" in operations
     assert now.outcome == "known"

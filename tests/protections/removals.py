@@ -208,7 +208,7 @@ REMOVALS: dict[str, Removal] = {
     "a key is taken by one call": Removal(
         fault="F-G12",
         file="billing_database/idempotency.py",
-        protection="""        if over and await self._take_over(caller, digest):
+        protection="""        if over and await self._take_over(taken):
             return None
         raise InFlightError""",
         without="        return None",

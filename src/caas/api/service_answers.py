@@ -62,9 +62,8 @@ class ServiceOrderAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """A one-time service in a vehicle, and where it stands.
 
     `refunds` are those of its payments, oldest first. One that is `failed` was told to operations;
-    the money is owed still, and withdrawing again asks for it again. Until it is paid and active,
-    `begins_at` is from when it will be, where the service runs already; whose time that is does not
-    matter.
+    the money is owed still, and withdrawing again asks for it again. `begins_at` says from when it
+    runs, where that is later than now because the service runs already, for whomever.
     """
 
     id: UUID

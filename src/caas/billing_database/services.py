@@ -42,11 +42,13 @@ ADD_ORDER = "select * from add_service_order($1, $2, $3, $4, $5, $6, $7, $8, $9,
 ORDER_COLUMNS = """
 select id, customer, vin, service, duration_days, amount, currency, created_at, state, payment_id,
        active_from, active_until,
-       (select max(g.ends_at) from entitlement_terms t
-          join entitlement_terms g on g.entitlement = t.entitlement and g.state = 'granted'
-           and g.ends_at > db_now()
-         where t.service_order = service_order_states.id
-           and t.state in ('pending', 'activating')) as begins_at
+       coalesce(
+         (select max(g.ends_at) from entitlement_terms t
+            join entitlement_terms g on g.entitlement = t.entitlement and g.state = 'granted'
+             and g.ends_at > db_now()
+           where t.service_order = service_order_states.id
+             and t.state in ('pending', 'activating')),
+         case when active_from > db_now() then active_from end) as begins_at
   from service_order_states
 """
 ORDER = ORDER_COLUMNS + " where id = $1"

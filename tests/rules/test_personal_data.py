@@ -6,6 +6,7 @@ from caas.rules.personal_data import (
     MASK,
     gives_free_reasons,
     masked,
+    may_spell_a_name,
     reason_code,
     tells_of_a_person,
     without_personal_data,
@@ -82,3 +83,15 @@ def test_a_gateways_code_of_a_reason_is_kept(reason: str) -> None:
 def test_whatever_else_a_gateway_writes_as_a_reason_is_not_kept(reason: str) -> None:
     assert reason_code(reason) == MASK
     assert gives_free_reasons(f'{{"reason": "{reason}"}}')
+
+
+@pytest.mark.parametrize(
+    ("token", "may"),
+    [
+        ("pm_ana_ruiz", True), ("pm_Ana_Ruiz_7", True), ("pm_quintanilla", True),
+        ("pm_ok", False), ("pm_3ds", False), ("pm_1OabcDEfghIJkl2xYZ", False),
+        ("8815901536741427", False),
+    ],
+)  # fmt: skip
+def test_only_a_token_that_reads_like_words_may_spell_a_name(token: str, *, may: bool) -> None:
+    assert may_spell_a_name(token) is may

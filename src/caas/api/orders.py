@@ -23,7 +23,7 @@ from caas.api.ownership import (
     refuse_other_customer,
     refuse_other_dealership,
 )
-from caas.api.personal_data import refuse_personal_data
+from caas.api.personal_data import refuse_named_token, refuse_personal_data
 from caas.api.problems import Problem
 from caas.api.purchases import PaidWith, paid, payments_key, purchase_answer
 from caas.api.queries import Limit, QueryOf
@@ -110,7 +110,7 @@ async def pay_final(api: Api, call: Call) -> Answer:
 
     async def ordered() -> PaymentRequest:
         order = await own_order(api.rooms, call.by, order_id)
-        await refuse_personal_data(api.rooms, order.customer, body.payment_method)
+        await refuse_named_token(api.rooms, order.customer, body.payment_method)
         return PaymentRequest(
             subject=order.id, customer=order.customer, amount=order.rest.amount,
             currency=order.rest.currency, payment_method=body.payment_method,

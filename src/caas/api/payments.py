@@ -45,7 +45,7 @@ from caas.api.payment_steps import (
     refund_payment,
     void_payment,
 )
-from caas.api.personal_data import refuse_personal_data
+from caas.api.personal_data import refuse_named_token
 from caas.api.problems import Problem, RawHeader
 from caas.api.queries import QueryOf
 from caas.api.rooms import Api
@@ -160,7 +160,7 @@ async def _initiate(
         await refuse_foreign_subject(
             api.rooms, call.by, payment_type, customer=body.customer, subject=body.subject
         )
-    await refuse_personal_data(api.rooms, body.customer, body.payment_method)
+    await refuse_named_token(api.rooms, body.customer, body.payment_method)
     try:
         payment = await initiate(request)
     except LivePaymentError:

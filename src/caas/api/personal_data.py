@@ -8,6 +8,7 @@ from uuid import UUID
 
 from caas.api.rooms import Rooms
 from caas.billing_database import free_text
+from caas.rules.personal_data import may_spell_a_name
 
 
 async def refuse_personal_data(rooms: Rooms, customer: UUID, *texts: str | None) -> None:
@@ -17,3 +18,15 @@ async def refuse_personal_data(rooms: Rooms, customer: UUID, *texts: str | None)
         PersonalDataRefusedError: one does.
     """
     await free_text.refuse_personal_data(rooms.books.database, customer, *texts)
+
+
+async def refuse_named_token(rooms: Rooms, customer: UUID, token: str | None) -> None:
+    """Refuse the token of a payment method that spells this customer's name.
+
+    A token that does not read like words is not compared: each purchase brings one.
+
+    Raises:
+        PersonalDataRefusedError: it does.
+    """
+    if token is not None and may_spell_a_name(token):
+        await refuse_personal_data(rooms, customer, token)

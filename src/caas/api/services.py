@@ -19,7 +19,7 @@ from caas.api.limits import PAGE_ROWS
 from caas.api.operation import Operation
 from caas.api.ownership import own_service_order, refuse_narrowed, refuse_other_customer
 from caas.api.patterns import KIND_PATTERN, SERVICE_CODE_PATTERN
-from caas.api.personal_data import refuse_personal_data
+from caas.api.personal_data import refuse_named_token
 from caas.api.problems import InvalidParameterError, Problem
 from caas.api.purchases import PaidWith, order_key, paid, payments_key, purchase_answer
 from caas.api.queries import Limit, QueryOf
@@ -149,7 +149,7 @@ async def create_service_order(api: Api, call: Call) -> Answer:
     key = payments_key(call, request_digest(call, body))
 
     async def ordered() -> PaymentRequest:
-        await refuse_personal_data(api.rooms, body.customer, body.payment_method)
+        await refuse_named_token(api.rooms, body.customer, body.payment_method)
         order = await api.rooms.service_catalog.create_service_order(
             customer=body.customer, vin=body.vin, service=body.service,
             duration_days=body.duration_days, by_fleet=call.by.sells_for_any_vehicle,

@@ -16,7 +16,7 @@ from caas.api.limits import PAGE_ROWS
 from caas.api.operation import Operation
 from caas.api.ownership import own_subscription, refuse_narrowed, refuse_other_customer
 from caas.api.payment_answers import PaymentSummary, payment_summary
-from caas.api.personal_data import refuse_personal_data
+from caas.api.personal_data import refuse_named_token
 from caas.api.problems import CallRefusedError, Problem
 from caas.api.queries import Limit, QueryOf
 from caas.api.rooms import Api
@@ -71,7 +71,7 @@ async def subscribe(api: Api, call: Call) -> Answer:
     _refuse_others(call, body.customer)
 
     async def begin() -> Answer:
-        await refuse_personal_data(api.rooms, body.customer, body.payment_method)
+        await refuse_named_token(api.rooms, body.customer, body.payment_method)
         subscription = await api.rooms.subscriptions.subscribe(
             customer=body.customer, vin=body.vin, service=body.service,
             payment_method=body.payment_method, by_fleet=call.by.sells_for_any_vehicle,
@@ -93,7 +93,7 @@ async def change_payment_method(api: Api, call: Call) -> Answer:
 
     async def change() -> Answer:
         subscription = await own_subscription(api.rooms, call.by, call.ids["subscription_id"])
-        await refuse_personal_data(api.rooms, subscription.customer, body.payment_method)
+        await refuse_named_token(api.rooms, subscription.customer, body.payment_method)
         verifying = await api.rooms.subscriptions.change_payment_method(
             subscription.id, payment_method=body.payment_method
         )

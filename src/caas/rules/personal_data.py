@@ -99,6 +99,18 @@ def _words(text: str) -> list[str]:
     return _WORD.findall("".join(it for it in plain if not unicodedata.combining(it)).casefold())
 
 
+def may_spell_a_name(token: str) -> bool:
+    """Say whether a gateway's token reads like words, as a name would: `pm_ana_ruiz`, `pm_Quix`.
+
+    The tokens that gateways make themselves are runs of mixed letters and digits.
+    """
+    spelled = [it for it in _WORD.findall(token) if it.islower() or it.istitle() or it.isupper()]
+    words = [it for it in spelled if len(it) >= _NAME_CHARS_MIN]
+    if len(words) > 1:
+        return True
+    return any(len(it) >= _FAMILY_CHARS_MIN for it in words) and not any(map(str.isdigit, token))
+
+
 def reason_code(told: str) -> str:
     """Return a gateway's reason where it is a code, without the words of a person."""
     return told if _CODE.fullmatch(told) else MASK

@@ -2,6 +2,7 @@
 
 import re
 import string
+import tomllib
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -113,3 +114,15 @@ def test_days_of_two_years_are_shown_with_their_years() -> None:
     assert "2026" in day(start, end)
     assert "2027" in day(end, start)
     assert "2026" not in day(start, start)
+
+
+@pytest.mark.parametrize("language", ["en", "es"])
+def test_every_kind_of_job_has_a_name(language: str) -> None:
+    table = (CHANNELS.parents[2] / "docs" / "architecture.md").read_text()
+    kinds = set(re.findall(r"^\| `(\w+)` \| `caas", table, re.MULTILINE))
+    words = CHANNELS / "locales" / language / "operations_words.toml"
+
+    named = tomllib.loads(words.read_text())["work"]
+
+    assert "authorise" in kinds
+    assert kinds - named.keys() == set()

@@ -26,8 +26,8 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 SOURCES: Final = ROOT / "src" / "caas"
 TEMPLATES: Final = ("*.html", "*.toml", "*.typ")
 DOOR: Final = "caas.cli"
-DOCUMENTS: Final = ROOT / "docs"
-"""What is drawn from the sources: its modules are doors too."""
+USERS: Final = (ROOT / "docs", ROOT / "src" / "caas_lab")
+"""What imports the platform from outside: every module there is a door too."""
 
 SPECIFIES: Final = "a rule that tests hold the faster SQL against"
 ALLOWED: Final[dict[str, str]] = {
@@ -81,14 +81,14 @@ def main() -> int:
     return 1 if set(found) ^ set(ALLOWED) else 0
 
 
-def unreachable(sources: Path, documents: Path = DOCUMENTS) -> list[str]:
+def unreachable(sources: Path, users: Iterable[Path] = USERS) -> list[str]:
     """Return the full names of public functions that no door reaches."""
     modules = {_module_name(path, sources): path for path in sorted(sources.rglob("*.py"))}
     definitions = [one for name, path in modules.items() for one in _module(name, path)]
     by_name: dict[str, list[Definition]] = defaultdict(list)
     for one in definitions:
         by_name[one.name].append(one)
-    doors = [*by_name[DOOR], _written(sources), *_drawing(documents)]
+    doors = [*by_name[DOOR], _written(sources), *_using(users)]
     reached = _reached(doors, by_name)
     return sorted(
         one.full_name for one in definitions if one.is_public_function and id(one) not in reached
@@ -117,9 +117,9 @@ def _written(sources: Path) -> Definition:
     return said
 
 
-def _drawing(documents: Path) -> Iterator[Definition]:
-    """Yield what makes documents, each file as one door."""
-    for path in sorted(documents.glob("*.py")):
+def _using(users: Iterable[Path]) -> Iterator[Definition]:
+    """Yield each file of these folders as one door."""
+    for path in sorted(path for folder in users for path in folder.rglob("*.py")):
         tree = ast.parse(path.read_text("utf-8"))
         yield Definition(path.stem, path.stem, _said(tree))
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Final
 
 from caas.api.application import OPERATIONS
-from caas.bench import GOALS
 from caas.billing_database import migrations
 from caas.billing_database.guards import TRIGGER
 from caas.billing_database.laws import EVERY_LAW
@@ -25,6 +24,7 @@ from caas.rules import subscription_states as of_subscriptions
 from caas.rules import vehicle_states as of_vehicles
 from caas.rules.payment_failures import consequence_of_failure, not_sent_consequence
 from caas.rules.payment_types import PaymentType, row_of
+from caas_lab.bench import GOALS
 
 TEXTS: Final = Path(texts.__file__).with_name("en.toml")
 DECISIONS: Final = Path(__file__).resolve().parent / "decisions"

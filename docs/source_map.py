@@ -62,7 +62,7 @@ def participants() -> str:
 def modules() -> str:
     """List every module, package by package."""
     lines = []
-    for folder in ("caas", "caas_simulators"):
+    for folder in ("caas", "caas_lab", "caas_simulators"):
         lines += ["", f"### {folder}", "", "| module | what it is |", "|---|---|"]
         lines += [
             f"| `{name_of(path)}` | {first_sentence(path)} |"

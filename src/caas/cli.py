@@ -16,20 +16,9 @@ from typer.completion import completion_init  # type: ignore[attr-defined]  # Ty
 from typer.core import TyperGroup
 
 from caas import __version__, shell_completion
-from caas.commands import (
-    FINDINGS,
-    INTERRUPTED,
-    AsJson,
-    ExitStatus,
-    end_in_order,
-    print_json,
-    run_command,
-    status_of,
-)
+from caas.commands import ExitStatus, status_of
 from caas.errors import CaasError
 from caas.shell_completion import Shell
-
-COUNT_MAX: Final = 10_000
 
 
 def _of_the_platform(program: typer.Typer) -> None:
@@ -79,12 +68,6 @@ def _of_finance(program: typer.Typer) -> None:
     program.add_typer(finance_commands.fees, name="fees")
 
 
-def _simulate(program: typer.Typer) -> None:
-    from caas import simulating
-
-    program.command()(simulating.simulate)
-
-
 def _up(program: typer.Typer) -> None:
     from caas import up
 
@@ -129,7 +112,6 @@ IMPORTED_BY: Final[Mapping[str, Callable[[typer.Typer], None]]] = {
     "preview": _of_reports,
     "seal": _of_reconciling,
     "release-line": _of_reconciling,
-    "simulate": _simulate,
     "up": _up,
     "verify": _verify,
     "heads": _heads,
@@ -216,69 +198,6 @@ def completion(
 ) -> None:
     """Print the script that completes commands; its last line says how to load it."""
     typer.echo(shell_completion.script(shell))
-
-
-@program.command()
-def demo(
-    only: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="Play this scene; repeat for more.")
-    ] = None,
-    against: Annotated[
-        str | None, typer.Option(metavar="URL", help="Play on a platform that is running.")
-    ] = None,
-    *,
-    short: Annotated[
-        bool, typer.Option("--short", help="Only each payment type, paid and failed.")
-    ] = False,
-    listed: Annotated[bool, typer.Option("--list", help="Say which scenes there are.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Play every flow and every failure; exit status 1 unless all end as they should."""
-    if short and only:
-        raise typer.BadParameter("choose the scenes, or the short form", param_hint="--only")
-    from caas import demo as stage
-    from caas import process_environment
-
-    async def play() -> None:
-        end_in_order()
-        performance = await stage.perform(wish, process_environment.environment())
-        if as_json:
-            print_json(stage.as_data(performance))
-        if not performance.ok:
-            raise typer.Exit(FINDINGS)
-
-    wish = stage.Wish(only=only or (), short=short, against=against, quietly=as_json)
-    try:
-        scenes = stage.chosen(wish)
-    except stage.NoSuchSceneError as error:
-        raise typer.BadParameter(error.sentence, param_hint="--only") from error
-    if listed:
-        stage.print_scenes(stage.Paper(), scenes)
-    else:
-        run_command(play(), when_stopped=INTERRUPTED)
-
-
-@program.command()
-def bench(
-    only: Annotated[
-        list[str] | None, typer.Option(metavar="GOAL", help="P1, P2, ...; repeat for more.")
-    ] = None,
-    rounds: Annotated[
-        int, typer.Option(min=1, max=COUNT_MAX, help="Rounds, ours and the yardstick in turns.")
-    ] = 5,
-    seconds: Annotated[
-        int, typer.Option(min=1, max=COUNT_MAX, help="Length of each measurement.")
-    ] = 6,
-    quick: Annotated[bool, typer.Option(help="Small sizes: to see that it runs.")] = False,
-) -> None:
-    """Measure the goals of docs/performance.md against the yardstick, on this machine."""
-    from caas import bench as measuring
-
-    unknown = sorted(set(only or ()) - measuring.GOALS.keys())
-    if unknown:
-        there_are = f"there is no goal {unknown[0]}; there are: {', '.join(measuring.GOALS)}"
-        raise typer.BadParameter(there_are, param_hint="--only")
-    run_command(measuring.measure(only=only or (), rounds=rounds, seconds=seconds, quick=quick))
 
 
 def main() -> None:

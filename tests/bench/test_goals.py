@@ -11,13 +11,13 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from caas.bench import GOALS, SHOWN, cpu, stage
-from caas.bench.gateway_at_hand import GatewayAtHand
-from caas.bench.ground import Ground, made_database
-from caas.bench.lifecycles import Lifecycles
-from caas.bench.yardstick import Yardstick
 from caas.billing_database import connection
 from caas.billing_database.embedded_postgresql import EmbeddedPostgresql
+from caas_lab.bench import GOALS, SHOWN, cpu, stage
+from caas_lab.bench.gateway_at_hand import GatewayAtHand
+from caas_lab.bench.ground import Ground, made_database
+from caas_lab.bench.lifecycles import Lifecycles
+from caas_lab.bench.yardstick import Yardstick
 
 SECONDS = 1
 DURABLE = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}

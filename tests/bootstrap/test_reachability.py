@@ -56,7 +56,7 @@ def built(folder: Path, files: dict[str, str]) -> Path:
 
 
 def test_a_method_that_is_handed_on_and_never_called_is_found(tmp_path: Path) -> None:
-    assert unreachable(built(tmp_path, HOUSE), tmp_path) == ["caas.sale.Desk.hand_back"]
+    assert unreachable(built(tmp_path, HOUSE), ()) == ["caas.sale.Desk.hand_back"]
 
 
 def test_a_module_that_nothing_imports_reaches_nothing(tmp_path: Path) -> None:
@@ -64,13 +64,13 @@ def test_a_module_that_nothing_imports_reaches_nothing(tmp_path: Path) -> None:
 
     sources = built(tmp_path, {**HOUSE, "aside.py": caller})
 
-    assert unreachable(sources, tmp_path) == ["caas.sale.Desk.hand_back"]
+    assert unreachable(sources, ()) == ["caas.sale.Desk.hand_back"]
 
 
 def test_what_a_page_names_is_reached(tmp_path: Path) -> None:
     sources = built(tmp_path, {**HOUSE, "page.html": "{{ desk.hand_back() }}"})
 
-    assert unreachable(sources, tmp_path) == []
+    assert unreachable(sources, ()) == []
 
 
 @pytest.mark.parametrize(

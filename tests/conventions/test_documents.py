@@ -9,7 +9,7 @@ import typer
 from docs import generate
 from docs.generate import MARKED, ROOT, documents
 
-from caas import cli
+from caas_lab.__main__ import program
 from tests.conventions.references import broken_references
 from tests.conventions.sources import Source, source, sources
 
@@ -55,7 +55,7 @@ def test_every_link_leads_somewhere(document: Path) -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=str)
 def test_every_command_that_is_shown_exists(document: Path) -> None:
-    group = typer.main.get_command(cli.program)
+    group = typer.main.get_command(program)
     known = OF_THE_SCRIPT | set(getattr(group, "commands", {}))
 
     assert {*COMMAND.findall(read(document))} <= known

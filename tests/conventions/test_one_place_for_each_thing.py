@@ -7,7 +7,6 @@ from tests.conventions.sources import Source, sources
 
 DATABASE = "src/caas/billing_database/"
 WORKBENCH = "src/caas/external_systems/reconciliation_workbench"
-BENCH = "src/caas/bench/"
 SQL = re.compile(
     r"^\s*(select\s.+\sfrom\s|insert\s+into\s|update\s+\w+\s+set\s|delete\s+from\s|with\s+\w+\s+as\s*\()",
     re.IGNORECASE | re.DOTALL,
@@ -65,7 +64,7 @@ def test_no_amount_of_money_is_a_float() -> None:
 
 def test_a_blind_except_stands_only_where_work_is_dispatched() -> None:
     allowed = re.compile(
-        r"src/caas/(open_work|app|cli|logs)(\.py|/)|src/caas/demo|src/caas_simulators/"
+        r"src/caas/(open_work|app|cli|logs)(\.py|/)|src/caas_lab/demo/|src/caas_simulators/"
         r"|src/caas/api/front_door\.py|src/caas/channels/entrance\.py"
         r"|src/caas/billing_database/batching\.py"
         r"|src/caas/payment_processing/reconciliation/drop_folder\.py"
@@ -83,11 +82,11 @@ def test_a_blind_except_stands_only_where_work_is_dispatched() -> None:
 
 
 def outside_the_database() -> list[Source]:
-    """Return the platform's files but for the Billing Database's, the workbench's and the bench's.
+    """Return the platform's files but for the Billing Database's and the workbench's.
 
-    The workbench speaks SQL to a DuckDB of its own; the bench fills a database that is thrown away.
+    The workbench speaks SQL to a DuckDB of its own.
     """
-    apart = (DATABASE, WORKBENCH, BENCH)
+    apart = (DATABASE, WORKBENCH)
     return [source for source in sources("src/caas") if not source.path.startswith(apart)]
 
 

@@ -25,7 +25,7 @@ GATEWAYS = {
     "caas.external_systems.stripe_gateway",
 }
 MAY_TALK = re.compile(
-    r"src/caas/(payment_processing|external_systems|app|assembly|ground|start_up|bench)\b"
+    r"src/caas/(payment_processing|external_systems|app|assembly|ground|start_up)\b"
 )
 
 

@@ -9,14 +9,15 @@ import os
 import sys
 from pathlib import Path
 
-from caas import cli, local_machine
+from caas import local_machine
 from caas.billing_database.due_work import DueWork
-from caas.demo import cast, performance
-from caas.demo.play import Play
-from caas.demo.story import Need, Scene
 from caas.external_systems.mosquitto_program import NoBroker
 from caas.notifications import Notifications
 from caas.open_work import Answer
+from caas_lab.__main__ import main as run_program
+from caas_lab.demo import cast, performance
+from caas_lab.demo.play import Play
+from caas_lab.demo.story import Need, Scene
 
 REFERENCE = "nobody-told-us"
 
@@ -75,7 +76,7 @@ def without_broker() -> None:
     local_machine.start_local_broker = _no_broker  # type: ignore[assignment,attr-defined]
     only = ("service-paid", "car-refuses", "car-asleep", "final-paid")
     sys.argv = ["caas", "demo", *(f"--only={name}" for name in only)]
-    cli.main()
+    run_program()
 
 
 def breaking_inside() -> None:
@@ -105,7 +106,7 @@ def main(names: list[str]) -> None:
         for name in names
     )  # fmt: skip
     sys.argv = ["caas", "demo"]
-    cli.main()
+    run_program()
 
 
 if __name__ == "__main__":

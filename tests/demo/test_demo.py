@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from caas.demo.scenarios import SCENES, SHORT
+from caas_lab.demo.scenarios import SCENES, SHORT
 
 pytestmark = pytest.mark.xdist_group("demo")  # one at a time: they share a folder
 
@@ -67,7 +67,7 @@ async def run(folder: Path, *arguments: str) -> Ran:
 
 
 async def demo(folder: Path, *options: str) -> Ran:
-    return await run(folder, "-m", "caas.cli", "demo", *options)
+    return await run(folder, "-m", "caas_lab", "demo", *options)
 
 
 async def planted(folder: Path, *names: str) -> Ran:
@@ -195,7 +195,7 @@ async def test_a_second_demo_in_the_same_folder_says_so(folder: Path) -> None:
 
 async def test_an_interrupted_demo_is_no_success(folder: Path) -> None:
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "caas.cli", "demo",
+        sys.executable, "-m", "caas_lab", "demo",
         stdout=asyncio.subprocess.PIPE, env=environment(folder),
     )  # fmt: skip
     assert process.stdout is not None
@@ -213,3 +213,4 @@ async def test_a_platform_that_is_not_there_is_said_to_be_away(folder: Path) -> 
     assert ran.status == 3
     assert "Nothing answers at http://127.0.0.1:9" in ran.err
     assert "CAAS_API_KEYS" not in ran.err
+    assert (await demo(folder, "--against", "junk")).status == 3

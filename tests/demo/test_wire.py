@@ -7,7 +7,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from caas.demo.wire import Line
+from caas_lab.demo.wire import Line
 
 BODY = {"reference": "a-payment", "amount": 1299}
 

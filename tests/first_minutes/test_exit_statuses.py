@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -11,8 +12,9 @@ from typing import Any
 import pytest
 import typer
 
-from caas import cli, process_environment
+from caas import process_environment
 from caas.commands import ExitStatus
+from caas_lab.__main__ import main, program
 from tests.first_minutes.checkout import ROOT, Checkout
 
 JUNK = (
@@ -35,7 +37,7 @@ def commands(
     group: Any = None, words: tuple[str, ...] = ()
 ) -> Iterator[tuple[tuple[str, ...], Any]]:
     """Yield every command there is, with the words that name it."""
-    group = group or typer.main.get_command(cli.program)
+    group = group or typer.main.get_command(program)
     for name, command in group.commands.items():
         if hasattr(command, "commands"):
             yield from commands(command, (*words, name))
@@ -59,14 +61,14 @@ def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> tuple[int, str]:
     said = io.StringIO()
     monkeypatch.setattr(sys, "argv", ["caas", *words])
     with pytest.raises(SystemExit) as ended, redirect_stderr(said), redirect_stdout(said):
-        cli.main()
+        main()
     return int(ended.value.code or 0), said.getvalue()
 
 
 def test_the_script_knows_every_command(monkeypatch: pytest.MonkeyPatch) -> None:
     text = (ROOT / "caas").read_text("utf-8")
-    listed = text.partition("OF_THE_PLATFORM = (")[2].partition(")")[0]
-    named = {name.strip().strip('"') for name in listed.split(",") if name.strip()}
+    lists = re.findall(r"^OF_THE_(?:PLATFORM|LAB) = \((.*?)\)", text, re.MULTILINE | re.DOTALL)
+    named = {name for listed in lists for name in re.findall(r'"(.+?)"', listed)}
 
     assert named == {words[0] for words in COMMANDS}
     assert all(f" {name}" in text.partition("Rules:")[0] for name in named)

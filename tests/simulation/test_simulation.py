@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from caas import simulation
-from caas.demo import our_platform
-from caas.simulation import judging
+from caas_lab import simulation
+from caas_lab.demo import our_platform
+from caas_lab.simulation import judging
 
 pytestmark = pytest.mark.xdist_group("simulation")
 

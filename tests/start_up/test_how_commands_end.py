@@ -21,7 +21,6 @@ from tests.start_up.conftest import Machine
         (("bill", "--month", "2099-01"), ExitStatus.REFUSED),
         (("report", "--date", "2026-11-19"), ExitStatus.REFUSED),
         (("discrepancies", "show", "01936d5e-0000-7000-8000-000000000001"), ExitStatus.REFUSED),
-        (("demo", "--against", "junk"), ExitStatus.ENVIRONMENT),
         (("serve", "--host", "no.such.host.invalid"), ExitStatus.ENVIRONMENT),
     ],
     ids=str,

@@ -1,0 +1,116 @@
+"""P1: whole lifecycles of a one-time service, from accept to Settled, five commits each.
+
+The flow is the platform's own, car and all: its signature is made and verified. Gateway and car
+are in this process, so that what is measured is the flow and the database. What the flow leaves
+for workers (telling the customer) stays as open work.
+
+Rule a change must keep: no step of the flow is left out or made less durable.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+from uuid import UUID
+
+from caas.billing_database.connection import Connection
+from caas.billing_database.moves import Move, Moved
+from caas.billing_database.payments import Payment
+from caas.payment_processing import PaymentRequest, SettlementNotice
+from caas.rules.payment_states import PaymentState, Remark
+from caas_lab.bench import stage
+from caas_lab.bench.cpu import Spending
+from caas_lab.bench.gateway_at_hand import GatewayAtHand
+from caas_lab.bench.ground import Goal, Ground, Round, Turn
+from caas_lab.bench.stage import AMOUNT, Stage
+
+IN_FLIGHT: Final = 64
+CAPTURE_SECONDS_MAX: Final = 30.0
+
+
+class Lifecycles:
+    """Buys, delivers, captures and settles, as often as there is time."""
+
+    def __init__(self, stage: Stage) -> None:
+        """Watch the one door, because a capture ends in another task than its purchase."""
+        self._stage = stage
+        self._orders: list[UUID] = []
+        self._captured: dict[UUID, asyncio.Future[None]] = {}
+        self._apply = stage.platform.books.moves.apply
+        stage.platform.books.moves.apply = self._watched  # type: ignore[method-assign]
+
+    async def make_ready(self) -> None:
+        """Write down what will be bought."""
+        self._orders += await self._stage.fresh_orders()
+
+    async def rate(self, seconds: float) -> float:
+        """Return lifecycles a second, until the orders or the seconds are used up."""
+        began = time.perf_counter()
+        done = 0
+
+        async def caller() -> None:
+            nonlocal done
+            while self._orders and time.perf_counter() - began < seconds:
+                await self._one()
+                done += 1
+
+        await asyncio.gather(*(caller() for _ in range(IN_FLIGHT)))
+        return done / (time.perf_counter() - began)
+
+    async def _watched(self, move: Move, *, within: Connection | None = None) -> Moved:
+        moved = await self._apply(move, within=within)
+        if move.event == Remark.CAPTURE_ACCEPTED:
+            self._waiting_for(move.payment_id).set_result(None)
+        return moved
+
+    def _waiting_for(self, payment_id: UUID) -> "asyncio.Future[None]":
+        loop = asyncio.get_running_loop()
+        return self._captured.setdefault(payment_id, loop.create_future())
+
+    async def _one(self) -> None:
+        processing = self._stage.platform.payment_processing
+        payment = await processing.initiate_service_payment(
+            PaymentRequest(
+                subject=self._orders.pop(),
+                customer=self._stage.customer,
+                amount=AMOUNT,
+                currency="EUR",
+                payment_method="pm_ok",
+            )
+        )
+        assert isinstance(payment, Payment)
+        async with asyncio.timeout(CAPTURE_SECONDS_MAX):
+            await self._waiting_for(payment.id)
+        del self._captured[payment.id]
+        notice = SettlementNotice(
+            settlement_id=str(payment.id), settled=True, settled_amount=AMOUNT, currency="EUR"
+        )
+        settled = await processing.record_settlement(payment.id, notice)
+        assert settled.state is PaymentState.SETTLED, settled
+
+
+@asynccontextmanager
+async def ready(ground: Ground) -> AsyncIterator[Round]:
+    """Stand the platform up on a database of its own."""
+    dsn = await ground.database("lifecycles")
+    async with stage.standing(dsn, GatewayAtHand(), quick=ground.quick) as standing:
+        ours = Lifecycles(standing)
+
+        async def measured(seconds: int) -> Turn:
+            await ours.make_ready()
+            theirs = await ground.yardstick.rate(seconds)
+            spending = Spending(ground.postmaster)
+            rate = await ours.rate(seconds)
+            return Turn(theirs, rate, spending.each(rate * seconds))
+
+        yield measured
+
+
+GOAL: Final = Goal(
+    what="five-commit lifecycles of a one-time service, 64 in flight",
+    theirs="TPC-B /s",
+    ours="lifecycles /s",
+    aim=1.0,
+    ready=ready,
+)

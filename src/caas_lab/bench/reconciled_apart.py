@@ -1,0 +1,69 @@
+"""One reconciliation in a process of its own: `python -m caas_lab.bench.reconciled_apart DSN FILE`.
+
+What it prints is one JSON object: the seconds from the file to the last durable commit, those of
+each phase, the lines, and the most memory this process ever held, in megabytes.
+
+It lets others go first, as `caas reconcile` does.
+
+Rule a change must keep: nothing else is done in this process, so that the memory is the run's.
+"""
+
+import asyncio
+import json
+import resource
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from caas.billing_database import books as billing_books
+from caas.billing_database import connection
+from caas.commands import step_back
+from caas.payment_processing.reconciliation.runs import ReconciliationSettings, Runs
+from caas_lab.bench.gateway_at_hand import GatewayAtHand
+from caas_lab.bench.ledger import DAY
+
+PHASES: Final = {("compared", False): "reading", ("compared", True): "comparing"}
+
+
+async def reconcile(dsn: str, path: Path) -> dict[str, object]:
+    """Reconcile the day and return what it took."""
+    step_back()
+    database = await connection.connect(dsn)
+    seconds: dict[str, float] = {}
+    try:
+        with tempfile.TemporaryDirectory(prefix="caas-bench-") as folder:
+            runs = Runs(
+                books=billing_books.opened(database),
+                gateway=GatewayAtHand(),
+                alert=_alert,
+                settings=ReconciliationSettings(
+                    zone=ZoneInfo("Europe/Madrid"), folder=Path(folder)
+                ),
+            )
+            began = last = time.perf_counter()
+
+            def told(phase: str, done: int, total: int) -> None:
+                nonlocal last
+                name = PHASES.get((phase, done == total))
+                if name is not None:
+                    seconds[name], last = time.perf_counter() - last, time.perf_counter()
+
+            reconciled = await runs.reconcile(DAY, file=path, progress=told)
+            seconds["applying"] = time.perf_counter() - last
+            seconds["all"] = time.perf_counter() - began
+    finally:
+        await database.close()
+    assert set(reconciled.run.counts) == {"matched"}, reconciled.run.counts
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {"seconds": seconds, "lines": reconciled.run.lines, "peak_megabytes": peak}
+
+
+async def _alert(kind: str, subject: object, sentence: str, *, within: object = None) -> None:
+    raise AssertionError(f"{kind} of {subject} within {within}: {sentence}")
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(asyncio.run(reconcile(sys.argv[1], Path(sys.argv[2])))))

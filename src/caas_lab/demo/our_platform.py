@@ -1,0 +1,205 @@
+"""A whole platform of the demonstration's own, and everybody around it.
+
+API on a socket, worker, embedded PostgreSQL, mosquitto, and gateway, order partners and vehicles as
+processes of their own (Diagram 1, whole). Between them and the platform stand lines that can be
+listened to and cut.
+
+Rules a change must keep: nothing that `caas up` keeps is touched, so only the data folder and the
+time scale are taken from the environment; everything started here is stopped here, also after an
+error; the platform's log goes to a file, never between the lines of the story.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+import shutil
+import socket
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from http import HTTPStatus
+from pathlib import Path
+from typing import Final
+
+import aiohttp
+
+from caas import app, local_machine, logs, serving
+from caas.billing_database import demonstration, migrations
+from caas.billing_database.embedded_postgresql import EmbeddedPostgresql
+from caas.errors import StartupError
+from caas.local_machine import LocalWorld
+from caas.open_work import OpenWork
+from caas.settings import Settings, data_dir, read_settings, time_scale
+from caas_lab.demo.airwaves import Airwaves
+from caas_lab.demo.calls import Caller
+from caas_lab.demo.mailbox import Mailbox
+from caas_lab.demo.outside_world import GatewayStrings, PartnerStrings, VehicleStrings
+from caas_lab.demo.stage import Lines, Stage
+from caas_lab.demo.story import Need
+from caas_lab.demo.wire import HOST, Line
+
+DEFAULT_TIME_SCALE: Final = "200"
+MARKET: Final = "Europe/Madrid,EUR,en"
+READY_SECONDS_MAX: Final = 30.0
+LOOK_SECONDS: Final = 0.02
+LOG: Final = "demo.log"
+PLAYED_BEFORE: Final = ("gateway.jsonl", "partners.jsonl", "vehicles.jsonl", LOG)
+
+
+@asynccontextmanager
+async def standing(environment: Mapping[str, str]) -> AsyncIterator[Stage]:
+    """Set up a platform of our own, and take it down afterwards.
+
+    Raises:
+        StartupError: this machine does not allow it; the sentence says why.
+    """
+    folder = data_dir(environment) / "demo"
+    async with AsyncExitStack() as stack:
+        _keep_to_ourselves(stack, folder)
+        _log_to(stack, folder / LOG)
+        known = {
+            "CAAS_DATA_DIR": str(folder),
+            "CAAS_TIME_SCALE": environment.get("CAAS_TIME_SCALE") or DEFAULT_TIME_SCALE,
+            "CAAS_MARKET": MARKET,
+            "CAAS_DATABASE_URL": await _database(stack, folder),
+        }
+        listener = stack.enter_context(serving.listening(HOST, 0))  # held from now on
+        url = f"http://{HOST}:{listener.getsockname()[1]}"
+        inbound = await _line(stack, url)
+        world = await local_machine.start(stack, known, public_url=inbound.url)
+        lines = Lines(
+            gateway=await _line(stack, world.controls["gateway"]),
+            partners=await _line(stack, world.controls["partners"]),
+            inbound=inbound,
+        )
+        settings = read_settings(_through(lines, world.environment))
+        await _running(stack, settings, world, listener)
+        yield await _set(stack, settings, world, lines, url)
+
+
+async def _running(
+    stack: AsyncExitStack, settings: Settings, world: LocalWorld, listener: socket.socket
+) -> None:
+    """Run the platform itself, and wait until it is ready."""
+    await migrations.migrate(settings.database_url)
+    platform = await stack.enter_async_context(app.opened(settings, fleet=world.fleet))
+    served = asyncio.create_task(serving.serve(platform, settings, listener=listener))
+    port = listener.getsockname()[1]
+    _stop_at_the_end(stack, served)
+    _stop_at_the_end(stack, asyncio.create_task(platform.open_work.run()))
+    _stop_at_the_end(stack, asyncio.create_task(_look_often(platform.open_work)))
+    async with aiohttp.ClientSession() as session, asyncio.timeout(READY_SECONDS_MAX):
+        while not await _is_ready(session, f"http://{HOST}:{port}/ready"):
+            if served.done():
+                served.result()
+            await asyncio.sleep(LOOK_SECONDS)
+
+
+async def _set(
+    stack: AsyncExitStack, settings: Settings, world: LocalWorld, lines: Lines, url: str
+) -> Stage:
+    """Put everything that a scene may use on the stage."""
+    session = await stack.enter_async_context(aiohttp.ClientSession())
+    airwaves = None
+    if world.without_broker is None:
+        airwaves = Airwaves()
+        await airwaves.listen(settings.mqtt_url)
+        stack.push_async_callback(airwaves.close)
+    onlooker = await demonstration.look_at(settings.database_url)
+    stack.push_async_callback(onlooker.close)
+    return Stage(
+        platform=Caller(session, url, world.keys),
+        gateway=GatewayStrings(Caller(session, world.controls["gateway"], {})),
+        partners=PartnerStrings(Caller(session, world.controls["partners"], {})),
+        vehicles=VehicleStrings(Caller(session, world.controls["vehicles"], {})),
+        scale=time_scale(world.environment),
+        session=session,
+        offers=frozenset(Need),
+        lines=lines,
+        airwaves=airwaves,
+        onlooker=onlooker,
+        mailbox=Mailbox(settings.data_dir / "outbox"),
+        database_url=settings.database_url,
+        log=settings.data_dir / LOG,
+    )
+
+
+def _through(lines: Lines, environment: Mapping[str, str]) -> dict[str, str]:
+    """Let the platform reach the outside world through our lines."""
+    partners = ("CAAS_FACTORY_URL", "CAAS_REGISTRATION_URL", "CAAS_TRANSPORT_URL")
+    return {
+        **environment,
+        "CAAS_GATEWAY_URL": lines.gateway.url,
+        **dict.fromkeys(partners, lines.partners.url),
+    }
+
+
+def _keep_to_ourselves(stack: AsyncExitStack, folder: Path) -> None:
+    """Take the demonstration's folder, and clear away what the last one played.
+
+    Raises:
+        StartupError: another demonstration uses it, or it cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = os.open(folder.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        stack.callback(os.close, lock)
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise StartupError(
+            f"Another demonstration is being played in {folder}. Wait for its end, or set "
+            "CAAS_DATA_DIR to another folder."
+        ) from error
+    except OSError as error:
+        raise StartupError(
+            f"The data folder {folder} cannot be written to ({error.strerror}). "
+            "Set CAAS_DATA_DIR to one that can."
+        ) from error
+    shutil.rmtree(folder / "outbox", ignore_errors=True)
+    for name in PLAYED_BEFORE:
+        (folder / name).unlink(missing_ok=True)
+
+
+def _log_to(stack: AsyncExitStack, path: Path) -> None:
+    """Let everything that is logged go to a file, also what the libraries log."""
+    stack.enter_context(logs.to_file(path))
+    stack.callback(logging.getLogger().addHandler, logging.NullHandler())
+
+
+async def _database(stack: AsyncExitStack, folder: Path) -> str:
+    server = EmbeddedPostgresql()
+    dsn = await server.start(folder)
+    stack.push_async_callback(server.stop)
+    return await demonstration.fresh_database(dsn)
+
+
+async def _line(stack: AsyncExitStack, target_url: str) -> Line:
+    line = Line(target_url)
+    await line.open()
+    stack.push_async_callback(line.cut)
+    return line
+
+
+async def _look_often(open_work: OpenWork) -> None:
+    """Wake the worker often: it looks every second, which is minutes on a faster clock."""
+    while True:
+        open_work.wake()
+        await asyncio.sleep(LOOK_SECONDS)
+
+
+def _stop_at_the_end(stack: AsyncExitStack, part: "asyncio.Task[None]") -> None:
+    """Stop a part of the platform when the stage is taken down."""
+
+    async def stop() -> None:
+        part.cancel()
+        await asyncio.gather(part, return_exceptions=True)
+
+    stack.push_async_callback(stop)
+
+
+async def _is_ready(session: aiohttp.ClientSession, url: str) -> bool:
+    with contextlib.suppress(aiohttp.ClientError):
+        async with session.get(url) as answer:
+            return answer.status == HTTPStatus.OK
+    return False

@@ -15,7 +15,8 @@ from caas.api.limits import PAGE_ROWS
 from caas.api.operation import Operation
 from caas.api.queries import Limit, QueryOf
 from caas.api.rooms import Api
-from caas.billing_database.audit_events import AuditEvent, AuditEvents, AuditType
+from caas.api.row_answers import answer_from
+from caas.billing_database.audit_events import AuditEvents, AuditType
 from caas.rules.scopes import Scope
 
 
@@ -57,14 +58,8 @@ async def list_audit_events(api: Api, call: Call) -> Answer:
     )
     shown = events[: query.limit]
     more = shown[-1].id if len(events) > query.limit else None
-    return answer_of(200, AuditPage(data=[_answer(one) for one in shown], next_after=more))
-
-
-def _answer(event: AuditEvent) -> AuditEventAnswer:
-    return AuditEventAnswer(
-        id=event.id, type=event.type, actor=event.actor, account=event.account,
-        subject=event.subject, network=event.network, at=event.at,
-    )  # fmt: skip
+    told = [answer_from(AuditEventAnswer, one) for one in shown]
+    return answer_of(200, AuditPage(data=told, next_after=more))
 
 
 AUDIT_OPERATIONS: Final = (

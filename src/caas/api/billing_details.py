@@ -18,10 +18,10 @@ from caas.api.ownership import refuse_foreign_customer
 from caas.api.patterns import COUNTRY_PATTERN, WRITTEN_PATTERN
 from caas.api.problems import Problem
 from caas.api.rooms import Api
+from caas.api.row_answers import answer_from
 from caas.api.texts import PersonName
 from caas.billing.buyers import checked_details
 from caas.billing_database.billing_details import (
-    BillingDetails,
     BillingDetailsRows,
     NewBillingDetails,
 )
@@ -85,7 +85,7 @@ async def put_billing_details(api: Api, call: Call) -> Answer:
     written = await BillingDetailsRows(api.rooms.books.database).put(customer, checked(body))
     if written is None:
         raise CustomerErasedError(customer=str(customer))
-    return answer_of(200, _told(written))
+    return answer_of(200, answer_from(BillingDetailsAnswer, written))
 
 
 def checked(body: BillingDetailsBody) -> NewBillingDetails:
@@ -107,19 +107,7 @@ async def get_billing_details(api: Api, call: Call) -> Answer:
     details = await BillingDetailsRows(api.rooms.books.database).find(customer)
     if details is None:
         raise NoBillingDetailsError
-    return answer_of(200, _told(details))
-
-
-def _told(details: BillingDetails) -> BillingDetailsAnswer:
-    return BillingDetailsAnswer(
-        name=details.name,
-        street=details.street,
-        postcode=details.postcode,
-        city=details.city,
-        country=details.country,
-        tax_id=details.tax_id,
-        updated_at=details.updated_at,
-    )
+    return answer_of(200, answer_from(BillingDetailsAnswer, details))
 
 
 _PATH: Final = "/v1/customers/{customer_id:uuid}/billing-details"

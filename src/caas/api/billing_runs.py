@@ -17,6 +17,7 @@ from caas.api.operation import Operation
 from caas.api.patterns import MONTH_PATTERN
 from caas.api.problems import InvalidParameterError, Problem
 from caas.api.rooms import Api
+from caas.api.row_answers import answer_from
 from caas.api.texts import MonthKey
 from caas.billing_database.billing_runs import BillingRun
 from caas.rules.mes_vencido import Month
@@ -80,17 +81,7 @@ async def list_runs(api: Api, _call: Call) -> Answer:
 
 
 def _told(run: BillingRun) -> BillingRunAnswer:
-    return BillingRunAnswer(
-        month=run.month,
-        subscriptions=run.subscriptions,
-        seen=run.seen,
-        invoices=run.invoices,
-        charges=run.charges,
-        started_at=run.started_at,
-        invoiced_at=run.invoiced_at,
-        finished_at=run.finished_at,
-        links={"self": f"/v1/billing/runs/{run.month}"},
-    )
+    return answer_from(BillingRunAnswer, run, links={"self": f"/v1/billing/runs/{run.month}"})
 
 
 _BILLERS: Final = frozenset({Scope.BILLING, Scope.OPERATIONS})

@@ -19,6 +19,7 @@ from caas.api.queries import QueryOf
 from caas.api.reconciliation import NO_CONTENT, OPERATORS, TAG
 from caas.api.reconciliation_answers import ROOT
 from caas.api.rooms import Api
+from caas.api.row_answers import answer_from
 from caas.api.texts import Currency, Note
 from caas.billing_database.discrepancies import ProposedBulk
 from caas.billing_database.gateway_claims import GatewayClaim
@@ -103,11 +104,7 @@ async def resolve_by_rule(api: Api, call: Call) -> Answer:
         done = await api.rooms.reconciliation.bulk.resolve(
             rule, resolution=body.resolution, note=body.note, by=call.by.actor
         )
-        answer = BulkAnswer(
-            id=done.id, met=done.met, amount=done.amount, currency=done.currency,
-            needs_second_approver=done.needs_second_approver, by_status=dict(done.by_status),
-        )  # fmt: skip
-        return answer_of(201, answer)
+        return answer_of(201, answer_from(BulkAnswer, done))
 
     return await once(api.rooms.books.keys, call, body, resolve)
 

@@ -21,10 +21,11 @@ from caas.api.problems import CallRefusedError, FieldError, Problem
 from caas.api.queries import QueryOf
 from caas.api.reconciliation_answers import ROOT
 from caas.api.rooms import Api
+from caas.api.row_answers import answer_from
 from caas.api.texts import Email, Language, PersonName
 from caas.billing_database.billing_details import BillingDetailsRows
 from caas.billing_database.customers import Customer
-from caas.billing_database.erasing import OpenKind, OpenThing
+from caas.billing_database.erasing import OpenKind
 from caas.rules.scopes import Scope
 
 TAG: Final = "customers"
@@ -183,7 +184,9 @@ async def erase_customer(api: Api, call: Call) -> Answer:
     erasing = await api.rooms.erasure.erase(customer_id, end_open=query.end_open)
     if not erasing.open:
         return answer_of(200, await _erased(api, customer_id))
-    still_open = [_open_thing(thing) for thing in erasing.open]
+    still_open = [
+        answer_from(OpenAnswer, thing, what_to_do=WHAT_TO_DO[thing.kind]) for thing in erasing.open
+    ]
     if erasing.began:
         return answer_of(202, StillOpenAnswer(customer=customer_id, open=still_open))
     raise CustomerStillOpenError(
@@ -192,28 +195,19 @@ async def erase_customer(api: Api, call: Call) -> Answer:
 
 
 async def _erased(api: Api, customer_id: UUID) -> ErasedAnswer:
-    told = _told(await api.rooms.order_management.customer(customer_id))
+    customer = await api.rooms.order_management.customer(customer_id)
     kept = await api.rooms.erasure.kept(customer_id)
     documents = [
-        KeptDocumentAnswer(
-            number=one.number, fields=one.fields, until=one.until,
-            links={"self": f"/v1/invoices/{one.id}"},
-        )
+        answer_from(KeptDocumentAnswer, one, links={"self": f"/v1/invoices/{one.id}"})
         for one in kept.documents
-    ]  # fmt: skip
+    ]
     answer = KeptAnswer(
         documents=documents,
         because=BECAUSE,
         evidence=[f"{ROOT}/evidence/{one}" for one in kept.evidence],
         under_the_id=UNDER_THE_ID,
     )
-    return ErasedAnswer(**msgspec.structs.asdict(told), kept=answer)
-
-
-def _open_thing(thing: OpenThing) -> OpenAnswer:
-    return OpenAnswer(
-        kind=thing.kind, id=thing.id, state=thing.state, what_to_do=WHAT_TO_DO[thing.kind]
-    )
+    return answer_from(ErasedAnswer, customer, kept=answer, links={"self": _path(customer.id)})
 
 
 def _path(customer_id: UUID) -> str:
@@ -221,15 +215,7 @@ def _path(customer_id: UUID) -> str:
 
 
 def _told(customer: Customer) -> CustomerAnswer:
-    return CustomerAnswer(
-        id=customer.id,
-        name=customer.name,
-        email=customer.email,
-        language=customer.language,
-        created_at=customer.created_at,
-        erased_at=customer.erased_at,
-        links={"self": _path(customer.id)},
-    )
+    return answer_from(CustomerAnswer, customer, links={"self": _path(customer.id)})
 
 
 _PATH: Final = "/v1/customers/{customer_id:uuid}"

@@ -34,6 +34,7 @@ from caas.api.reconciliation_answers import (
     evidence_answer,
 )
 from caas.api.rooms import Api
+from caas.api.row_answers import page_of
 from caas.api.texts import Name, Note
 from caas.billing_database.discrepancies import Asked
 from caas.payment_processing.reconciliation.investigation import Investigation
@@ -101,8 +102,7 @@ async def list_discrepancies(api: Api, call: Call) -> Answer:
     page = await api.rooms.reconciliation.discrepancies.listed(
         asked, after=query.cursor, rows_max=query.limit + 1
     )
-    shown = page[: query.limit]
-    more = str(shown[-1].id) if len(page) > query.limit else None
+    shown, more = page_of(page, query.limit)
     told = [discrepancy_summary(found) for found in shown]
     return answer_of(200, DiscrepancyPage(data=told, next_cursor=more))
 

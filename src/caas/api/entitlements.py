@@ -20,6 +20,7 @@ from caas.api.operation import Operation
 from caas.api.ownership import hide_foreign_vehicle
 from caas.api.problems import Problem
 from caas.api.rooms import Api
+from caas.api.row_answers import answer_from
 from caas.api.vehicles import vin_of
 from caas.billing_database.eligibility import dealership_knows
 from caas.billing_database.entitlements import SyncState, Term
@@ -30,7 +31,12 @@ STATES: Final = {"running": "active"}
 OVER: Final = frozenset({"ended", "expired"})
 
 
-class TermAnswer(msgspec.Struct, frozen=True, kw_only=True, rename={"from_": "from"}):
+class TermAnswer(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    rename={"starts_at": "from", "ends_at": "until", "payment_id": "payment"},
+):
     """What was sold of a service: from when until when (null without end), and by what.
 
     `state` is pending, activating, active, scheduled, expired or ended; or taken, by a customer who
@@ -39,10 +45,10 @@ class TermAnswer(msgspec.Struct, frozen=True, kw_only=True, rename={"from_": "fr
 
     id: UUID | None
     state: str
-    from_: datetime | None
-    until: datetime | None
+    starts_at: datetime | None
+    ends_at: datetime | None
     customer: UUID | None
-    payment: UUID | None
+    payment_id: UUID | None
     service_order: UUID | None
     subscription: UUID | None
     ended_because: str | None
@@ -141,23 +147,13 @@ def _answer(state: SyncState, terms: list[TermAnswer]) -> EntitlementAnswer:
 
 
 def _term_answer(term: Term) -> TermAnswer:
-    return TermAnswer(
-        id=term.id,
-        state=STATES.get(term.status, term.status),
-        from_=term.starts_at,
-        until=term.ends_at,
-        customer=term.customer,
-        payment=term.payment_id,
-        service_order=term.service_order,
-        subscription=term.subscription,
-        ended_because=term.ended_because,
-    )
+    return answer_from(TermAnswer, term, state=STATES.get(term.status, term.status))
 
 
 def _taken(term: Term) -> TermAnswer:
     return TermAnswer(
-        id=None, state="taken", from_=None, until=term.ends_at, customer=None, payment=None,
-        service_order=None, subscription=None, ended_because=None,
+        id=None, state="taken", starts_at=None, ends_at=term.ends_at, customer=None,
+        payment_id=None, service_order=None, subscription=None, ended_because=None,
     )  # fmt: skip
 
 

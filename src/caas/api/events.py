@@ -5,7 +5,7 @@ operations; a secret is shown once, when its subscription is made.
 """
 
 from datetime import datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 from uuid import UUID
 
 import msgspec
@@ -20,6 +20,7 @@ from caas.api.operation import Operation
 from caas.api.problems import Problem
 from caas.api.queries import Limit, QueryOf
 from caas.api.rooms import Api
+from caas.api.row_answers import answer_from, page_of
 from caas.api.texts import CallbackUrl, EventId, EventType
 from caas.billing_database.company_events import position_of
 from caas.billing_database.event_subscriptions import EventSubscription
@@ -127,7 +128,7 @@ async def subscribe_to_events(api: Api, call: Call) -> Answer:
         made, secret = await api.rooms.event_delivery.subscribe(
             url=body.url, types=body.types, after=body.after, by=call.by.actor
         )
-        told = NewEventSubscriptionAnswer(**_fields(made), secret=secret)
+        told = answer_from(NewEventSubscriptionAnswer, made, secret=secret, links=_links(made))
         return answer_of(201, told, (b"location", told.links["self"].encode()))
 
     return await once(api.rooms.books.keys, call, body, make, kept=_without_secret)
@@ -139,8 +140,7 @@ async def list_event_subscriptions(api: Api, call: Call) -> Answer:
     page = await api.rooms.event_delivery.subscriptions(
         before=query.cursor, rows_max=query.limit + 1
     )
-    shown = page[: query.limit]
-    more = str(shown[-1].id) if len(page) > query.limit else None
+    shown, more = page_of(page, query.limit)
     return answer_of(200, EventSubscriptionPage([_told(one) for one in shown], more))
 
 
@@ -176,16 +176,12 @@ def _plain(told: dict[str, object]) -> object:
     return msgspec.to_builtins(told)
 
 
-def _fields(one: EventSubscription) -> dict[str, Any]:
-    return {
-        "id": one.id, "url": one.url, "types": one.types, "created_by": one.created_by,
-        "created_at": one.created_at, "ended_at": one.ended_at,
-        "links": {"self": f"{PATH}/{one.id}", "replay": f"{PATH}/{one.id}/replay"},
-    }  # fmt: skip
+def _links(one: EventSubscription) -> dict[str, str]:
+    return {"self": f"{PATH}/{one.id}", "replay": f"{PATH}/{one.id}/replay"}
 
 
 def _told(one: EventSubscription) -> EventSubscriptionAnswer:
-    return EventSubscriptionAnswer(**_fields(one))
+    return answer_from(EventSubscriptionAnswer, one, links=_links(one))
 
 
 _ONE: Final = f"{PATH}/{{subscription_id:uuid}}"

@@ -26,6 +26,7 @@ from caas.api.problems import CallRefusedError, Problem
 from caas.api.queries import Limit, QueryOf
 from caas.api.reconciliation import NO_CONTENT
 from caas.api.rooms import Api
+from caas.api.row_answers import answer_from, page_of
 from caas.api.texts import PositiveAmount, Reason
 from caas.billing.document import Document
 from caas.billing_database.covered_notes import of_note
@@ -70,26 +71,36 @@ class CreditNoteBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     term: Literal["end", "keep"] | None = None
 
 
-class InvoiceSummary(msgspec.Struct, frozen=True, kw_only=True):
+class InvoiceSummary(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    rename={
+        "full_number": "number",
+        "last_payment": "payment",
+        "iva": "tax",
+        "gross": "amount",
+    },
+):
     """A document in a list; amounts of a credit note are below zero.
 
     Of a vehicle's invoice they are what it adds to the advance that it deducts.
     """
 
     id: UUID
-    number: str
+    full_number: str
     kind: str
     state: str
     simplified: bool
     customer: UUID
     subject: UUID | None
-    payment: UUID | None
+    last_payment: UUID | None
     corrects: UUID | None
     refund: UUID | None
     currency: str
     net: int
-    tax: int
-    amount: int
+    iva: int
+    gross: int
     credited: int
     issued_at: datetime
     links: dict[str, str]
@@ -102,11 +113,11 @@ class InvoicePage(msgspec.Struct, frozen=True):
     next_cursor: str | None
 
 
-class ProposalAnswer(msgspec.Struct, frozen=True, kw_only=True):
+class ProposalAnswer(msgspec.Struct, frozen=True, kw_only=True, rename={"gross": "amount"}):
     """A correction that waits for a second person."""
 
     invoice: UUID
-    amount: int
+    gross: int
     reason: str
     term: str | None
     proposed_by: str
@@ -174,8 +185,7 @@ async def list_invoices(api: Api, call: Call) -> Answer:
         customer=query.customer or call.by.customer, subject=query.subject, since=query.since,
         until=query.until, before=query.cursor, rows_max=query.limit + 1, number=query.number,
     )  # fmt: skip
-    shown = page[: query.limit]
-    more = str(shown[-1].id) if len(page) > query.limit else None
+    shown, more = page_of(page, query.limit)
     return answer_of(200, InvoicePage([_summary(one) for one in shown], more))
 
 
@@ -320,36 +330,16 @@ def _address(invoice_id: UUID) -> str:
 
 
 def _summary(invoice: Invoice) -> InvoiceSummary:
-    return InvoiceSummary(
-        id=invoice.id,
-        number=invoice.full_number,
-        kind=invoice.kind,
-        state=invoice.state,
-        simplified=invoice.simplified,
-        customer=invoice.customer,
+    return answer_from(
+        InvoiceSummary,
+        invoice,
         subject=invoice.subject or invoice.subscription,
-        payment=invoice.last_payment,
-        corrects=invoice.corrects,
-        refund=invoice.refund,
-        currency=invoice.currency,
-        net=invoice.net,
-        tax=invoice.iva,
-        amount=invoice.gross,
-        credited=invoice.credited,
-        issued_at=invoice.issued_at,
         links={"self": _address(invoice.id)},
     )
 
 
 def _proposal(proposal: CreditNoteProposal) -> ProposalAnswer:
-    return ProposalAnswer(
-        invoice=proposal.invoice,
-        amount=proposal.gross,
-        reason=proposal.reason,
-        term=proposal.term,
-        proposed_by=proposal.proposed_by,
-        proposed_at=proposal.proposed_at,
-    )
+    return answer_from(ProposalAnswer, proposal)
 
 
 _BILLERS: Final = frozenset({Scope.BILLING, Scope.OPERATIONS})

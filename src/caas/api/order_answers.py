@@ -5,24 +5,26 @@ Rule a change must keep: an answer is a value; nothing is looked up or decided h
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 import msgspec
 
 from caas.api.payment_answers import PaymentSummary, payment_summary
-from caas.api.vehicles import MoneyAnswer, money_answer
+from caas.api.row_answers import answer_from
+from caas.api.vehicles import MoneyAnswer
 from caas.billing_database.orders import Order, OrderMoved
 from caas.billing_database.payments import Payment
 from caas.rules.order_states import OrderState
 
 
-class OrderEventAnswer(msgspec.Struct, frozen=True, kw_only=True):
+class OrderEventAnswer(
+    msgspec.Struct, frozen=True, kw_only=True, rename={"version": "seq", "to_state": "state"}
+):
     """One move of an order, in the words of Diagrams 2 and 3."""
 
-    seq: int
+    version: int
     event: str
-    state: OrderState
+    to_state: OrderState
     at: datetime
 
 
@@ -67,20 +69,18 @@ def order_answer(
     order: Order, events: Sequence[OrderMoved], payments: Sequence[Payment]
 ) -> OrderAnswer:
     """Return an order with its timeline as the API tells it."""
-    told = [
-        OrderEventAnswer(
-            seq=moved.version, event=moved.event, state=OrderState(moved.to_state), at=moved.at
-        )
-        for moved in events
-    ]
-    return OrderAnswer(
-        **_facts(order), events=told, payments=[payment_summary(payment) for payment in payments]
+    return answer_from(
+        OrderAnswer,
+        order,
+        events=events,
+        payments=[payment_summary(payment) for payment in payments],
+        links=_links(order),
     )
 
 
 def order_summary(order: Order) -> OrderSummary:
     """Return an order as a list shows it."""
-    return OrderSummary(**_facts(order))
+    return answer_from(OrderSummary, order, links=_links(order))
 
 
 def order_path(order_id: UUID) -> str:
@@ -88,30 +88,11 @@ def order_path(order_id: UUID) -> str:
     return f"/v1/orders/{order_id}"
 
 
-def _facts(order: Order) -> dict[str, Any]:
+def _links(order: Order) -> dict[str, str]:
     path = order_path(order.id)
     return {
-        "id": order.id,
-        "state": order.state,
-        "customer": order.customer,
-        "dealership": order.dealership,
-        "model": order.model,
-        "vin": order.vin,
-        "deposit": money_answer(order.deposit),
-        "price": money_answer(order.price),
-        "rest": money_answer(order.rest),
-        "factory_order_id": order.factory_order_id,
-        "plate": order.plate,
-        "registered_at": order.registered_at,
-        "delivery_id": order.delivery_id,
-        "delivery_scheduled_for": order.delivery_scheduled_for,
-        "delivered_at": order.delivered_at,
-        "created_at": order.created_at,
-        "updated_at": order.updated_at,
-        "links": {
-            "self": path,
-            "final_payment": f"{path}/final-payment",
-            "withdrawal": f"{path}/withdrawal",
-            "payments": f"/v1/payments?subject={order.id}",
-        },
+        "self": path,
+        "final_payment": f"{path}/final-payment",
+        "withdrawal": f"{path}/withdrawal",
+        "payments": f"/v1/payments?subject={order.id}",
     }

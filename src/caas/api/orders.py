@@ -28,6 +28,7 @@ from caas.api.problems import Problem
 from caas.api.purchases import PaidWith, paid, payments_key, purchase_answer
 from caas.api.queries import Limit, QueryOf
 from caas.api.rooms import Api
+from caas.api.row_answers import page_of
 from caas.api.texts import MoneyBody, Name, Vin
 from caas.billing_database.payments import Payment
 from caas.payment_processing import PaymentRequest
@@ -157,8 +158,7 @@ async def list_orders(api: Api, call: Call) -> Answer:
         state=query.state,
         before=query.cursor,
     )
-    shown = page[: query.limit]
-    more = str(shown[-1].id) if len(page) > query.limit else None
+    shown, more = page_of(page, query.limit)
     return answer_of(200, OrderPage(data=[order_summary(o) for o in shown], next_cursor=more))
 
 

@@ -12,6 +12,7 @@ from uuid import UUID
 
 import msgspec
 
+from caas.api.row_answers import answer_from
 from caas.billing_database.payments import Payment, TimelineEvent
 from caas.billing_database.refunds import Dispute, Refund
 from caas.rules.payment_states import PaymentEvent, PaymentState
@@ -31,20 +32,20 @@ class Amounts(msgspec.Struct, frozen=True, kw_only=True):
     disputed: int
 
 
-class EventAnswer(msgspec.Struct, frozen=True, kw_only=True):
+class EventAnswer(msgspec.Struct, frozen=True, kw_only=True, rename={"to_state": "state"}):
     """One event of the timeline (Diagram 9's arrows and what was remarked beside them)."""
 
     seq: int
     event: str
-    state: PaymentState
+    to_state: PaymentState
     at: datetime
 
 
-class RefundAnswer(msgspec.Struct, frozen=True, kw_only=True):
+class RefundAnswer(msgspec.Struct, frozen=True, kw_only=True, rename={"payment_id": "payment"}):
     """Money given back of a payment, or on its way back."""
 
     id: UUID
-    payment: UUID
+    payment_id: UUID
     amount: int
     currency: str
     reason: str
@@ -134,7 +135,7 @@ def payment_answer(
         payment,
         events=[event_answer(event) for event in events],
         refunds=[refund_answer(refund) for refund in refunds],
-        disputes=[_dispute_answer(dispute) for dispute in disputes],
+        disputes=[answer_from(DisputeAnswer, dispute) for dispute in disputes],
     )
 
 
@@ -142,8 +143,8 @@ def accepted_answer(payment: Payment) -> PaymentAnswer:
     """Return a payment that was accepted, and to which nothing else has happened yet."""
     at = payment.created_at
     events = [
-        EventAnswer(seq=1, event=_SUBMITS, state=PaymentState.INITIATED, at=at),
-        EventAnswer(seq=2, event=_PROCESSING, state=PaymentState.PENDING, at=at),
+        EventAnswer(seq=1, event=_SUBMITS, to_state=PaymentState.INITIATED, at=at),
+        EventAnswer(seq=2, event=_PROCESSING, to_state=PaymentState.PENDING, at=at),
     ]
     return _told(PaymentAnswer, payment, events=events)
 
@@ -155,45 +156,17 @@ def payment_summary(payment: Payment) -> PaymentSummary:
 
 def event_answer(event: TimelineEvent) -> EventAnswer:
     """Return one event of a timeline as the API tells it."""
-    return EventAnswer(
-        seq=event.seq, event=event.event, state=PaymentState(event.to_state), at=event.at
-    )
+    return answer_from(EventAnswer, event)
 
 
 def refund_answer(refund: Refund) -> RefundAnswer:
     """Return a refund as the API tells it."""
-    return RefundAnswer(
-        id=refund.id,
-        payment=refund.payment_id,
-        amount=refund.amount,
-        currency=refund.currency,
-        reason=refund.reason,
-        state=refund.state,
-        outcome=refund.outcome,
-        failed_because=refund.failed_because,
-        created_at=refund.created_at,
-        updated_at=refund.updated_at,
-    )
+    return answer_from(RefundAnswer, refund)
 
 
 def path_of(payment_id: UUID) -> str:
     """Return where a payment is found."""
     return f"/v1/payments/{payment_id}"
-
-
-def _dispute_answer(dispute: Dispute) -> DisputeAnswer:
-    return DisputeAnswer(
-        id=dispute.id,
-        amount=dispute.amount,
-        claimed_amount=dispute.claimed_amount,
-        claimed_currency=dispute.claimed_currency,
-        excess=dispute.excess,
-        currency=dispute.currency,
-        state=dispute.state,
-        reason=dispute.reason,
-        opened_at=dispute.opened_at,
-        updated_at=dispute.updated_at,
-    )
 
 
 def _told(kind: type[Told], payment: Payment, **more: object) -> Told:

@@ -34,6 +34,7 @@ from caas.api.reconciliation_answers import (
     run_answer,
 )
 from caas.api.rooms import Api
+from caas.api.row_answers import answer_from
 from caas.api.texts import Note
 from caas.payment_processing.reconciliation.reporting import ReconciliationReport
 from caas.rules.scopes import Scope
@@ -171,15 +172,7 @@ async def get_position(api: Api, call: Call) -> Answer:
     """Return what is delivered and not settled now, and what some days lost and disputed."""
     query = POSITION.read(call.scope["query_string"])
     found = await api.rooms.reconciliation.reporting.position(query.since, query.until)
-    answer = PositionAnswer(
-        since=query.since,
-        until=query.until,
-        exposure=found.exposure,
-        ageing=found.ageing,
-        losses=found.losses,
-        disputes=found.disputes,
-    )
-    return answer_of(200, answer)
+    return answer_of(200, answer_from(PositionAnswer, found, since=query.since, until=query.until))
 
 
 async def _report(api: Api, call: Call) -> ReconciliationReport:

@@ -4,13 +4,12 @@ Rule a change must keep: an answer is a value; nothing is looked up or decided h
 in the fields they have in the Billing Database, with links beside them.
 """
 
-from dataclasses import asdict
 from datetime import date, datetime
-from typing import Any
 from uuid import UUID
 
 import msgspec
 
+from caas.api.row_answers import answer_from
 from caas.billing_database.discrepancies import AttachedEvidence, Discrepancy, DiscrepancyEvent
 from caas.billing_database.reconciliation_days import ReconciliationDay, ReconciliationRun
 from caas.billing_database.reconciliation_figures import (
@@ -208,13 +207,13 @@ def day_answer(day: ReconciliationDay) -> DayAnswer:
         "seal": f"{path}/seal",
         "discrepancies": f"{ROOT}/discrepancies?day={day.day}",
     }
-    return DayAnswer(**asdict(day), links=links)
+    return answer_from(DayAnswer, day, links=links)
 
 
 def run_answer(run: ReconciliationRun) -> RunAnswer:
     """Return a run as the API tells it."""
     path = f"{ROOT}/runs/{run.id}"
-    return RunAnswer(**asdict(run), links={"self": path, "day": day_path(run.day)})
+    return answer_from(RunAnswer, run, links={"self": path, "day": day_path(run.day)})
 
 
 def report_answer(report: ReconciliationReport) -> ReportAnswer:
@@ -226,23 +225,18 @@ def report_answer(report: ReconciliationReport) -> ReportAnswer:
 
 def discrepancy_summary(found: Discrepancy) -> DiscrepancySummary:
     """Return a discrepancy as a list shows it."""
-    return DiscrepancySummary(**_facts(found))
+    return answer_from(DiscrepancySummary, found, links=_links(found))
 
 
 def discrepancy_answer(looked: Investigated) -> DiscrepancyAnswer:
     """Return a discrepancy with everything known about it."""
-    proposals = [asdict(proposed) for proposed in looked.resolutions]
-    for proposal in proposals:
-        del proposal["discrepancy_id"]
-    return DiscrepancyAnswer(
-        **_facts(looked.discrepancy),
-        line=looked.line,
-        events=looked.events,
-        resolutions=[ResolutionAnswer(**proposal) for proposal in proposals],
-        evidence=looked.evidence,
-        entries=[EntryAnswer(*entry) for entry in looked.entries],
-        allowed=list(looked.allowed),
-    )
+    found = looked.discrepancy
+    known = {name: getattr(looked, name) for name in ("line", "events", "resolutions", "evidence")}
+    entries = [EntryAnswer(*entry) for entry in looked.entries]
+    return answer_from(
+        DiscrepancyAnswer, found, **known, entries=entries, allowed=looked.allowed,
+        links=_links(found),
+    )  # fmt: skip
 
 
 def evidence_answer(discrepancy_id: UUID, evidence_id: UUID) -> EvidenceAnswer:
@@ -264,9 +258,9 @@ def discrepancy_path(discrepancy_id: UUID) -> str:
     return f"{ROOT}/discrepancies/{discrepancy_id}"
 
 
-def _facts(found: Discrepancy) -> dict[str, Any]:
+def _links(found: Discrepancy) -> dict[str, str]:
     path = discrepancy_path(found.id)
     links = {"self": path, "day": day_path(found.day)}
     if found.payment_id is not None:
         links["payment"] = f"/v1/payments/{found.payment_id}"
-    return {**asdict(found), "links": links}
+    return links

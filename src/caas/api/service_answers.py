@@ -13,8 +13,8 @@ from caas.api.payment_answers import (
     PaymentSummary,
     RefundAnswer,
     payment_summary,
-    refund_answer,
 )
+from caas.api.row_answers import answer_from
 from caas.billing_database.payments import Payment
 from caas.billing_database.refunds import Refund
 from caas.billing_database.services import Service, ServiceOrder
@@ -58,7 +58,9 @@ class ServiceList(msgspec.Struct, frozen=True):
     data: list[ServiceAnswer]
 
 
-class ServiceOrderAnswer(msgspec.Struct, frozen=True, kw_only=True):
+class ServiceOrderAnswer(
+    msgspec.Struct, frozen=True, kw_only=True, rename={"payment_id": "payment"}
+):
     """A one-time service in a vehicle, and where it stands.
 
     `refunds` are those of its payments, oldest first. One that is `failed` was told to operations;
@@ -74,7 +76,7 @@ class ServiceOrderAnswer(msgspec.Struct, frozen=True, kw_only=True):
     duration_days: int
     amount: int
     currency: str
-    payment: UUID | None
+    payment_id: UUID | None
     active_from: datetime | None
     active_until: datetime | None
     begins_at: datetime | None
@@ -119,19 +121,7 @@ class SubscriptionPage(msgspec.Struct, frozen=True, kw_only=True):
 
 def service_answer(service: Service) -> ServiceAnswer:
     """Return a service as the API tells it."""
-    return ServiceAnswer(
-        code=service.code,
-        name=service.name,
-        names=service.names,
-        kind=service.kind,
-        currency=service.currency,
-        prices=[PriceAnswer(price["duration_days"], price["amount"]) for price in service.prices],
-        monthly_fee=service.monthly_fee,
-        metered=[MeteredAnswer(it["unit"], it["unit_price"]) for it in service.metered],
-        offered=service.offered,
-        repeat_purchase=service.repeat_purchase,
-        links={"self": f"/v1/services/{service.code}"},
-    )
+    return answer_from(ServiceAnswer, service, links={"self": f"/v1/services/{service.code}"})
 
 
 def service_order_answer(
@@ -139,22 +129,11 @@ def service_order_answer(
 ) -> ServiceOrderAnswer:
     """Return a service order as the API tells it."""
     path = service_order_path(order.id)
-    return ServiceOrderAnswer(
-        id=order.id,
-        state=order.state,
-        customer=order.customer,
-        vin=order.vin,
-        service=order.service,
-        duration_days=order.duration_days,
-        amount=order.amount,
-        currency=order.currency,
-        payment=order.payment_id,
-        active_from=order.active_from,
-        active_until=order.active_until,
-        begins_at=order.begins_at,
-        created_at=order.created_at,
+    return answer_from(
+        ServiceOrderAnswer,
+        order,
         payments=[payment_summary(payment) for payment in payments],
-        refunds=[refund_answer(refund) for refund in refunds],
+        refunds=refunds,
         links={
             "self": path,
             "withdrawal": f"{path}/withdrawal",
@@ -170,19 +149,5 @@ def service_order_path(order_id: UUID) -> str:
 
 def subscription_answer(subscription: Subscription) -> SubscriptionAnswer:
     """Return a subscription as the API tells it; its payment method stays inside."""
-    return SubscriptionAnswer(
-        id=subscription.id,
-        state=subscription.state,
-        customer=subscription.customer,
-        vin=subscription.vin,
-        service=subscription.service,
-        currency=subscription.currency,
-        monthly_fee=subscription.monthly_fee,
-        metered=[MeteredAnswer(it["unit"], it["unit_price"]) for it in subscription.metered],
-        activated_at=subscription.activated_at,
-        deactivated_at=subscription.deactivated_at,
-        cancelled_at=subscription.cancelled_at,
-        cancelled_because=subscription.cancelled_because,
-        created_at=subscription.created_at,
-        links={"self": f"/v1/subscriptions/{subscription.id}"},
-    )
+    links = {"self": f"/v1/subscriptions/{subscription.id}"}
+    return answer_from(SubscriptionAnswer, subscription, links=links)

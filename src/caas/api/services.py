@@ -24,6 +24,7 @@ from caas.api.problems import InvalidParameterError, Problem
 from caas.api.purchases import PaidWith, order_key, paid, payments_key, purchase_answer
 from caas.api.queries import Limit, QueryOf
 from caas.api.rooms import Api
+from caas.api.row_answers import page_of
 from caas.api.service_answers import (
     ServiceAnswer,
     ServiceList,
@@ -188,8 +189,7 @@ async def list_service_orders(api: Api, call: Call) -> Answer:
     page = await api.rooms.service_catalog.service_orders(
         customer=query.customer or call.by.customer, vin=query.vin, before=query.cursor
     )
-    shown = page[: query.limit]
-    more = str(shown[-1].id) if len(page) > query.limit else None
+    shown, more = page_of(page, query.limit)
     told = [service_order_answer(order, ()) for order in shown]
     return answer_of(200, ServiceOrderPage(data=told, next_cursor=more))
 

@@ -20,6 +20,7 @@ from caas.api.personal_data import refuse_named_token
 from caas.api.problems import CallRefusedError, Problem
 from caas.api.queries import Limit, QueryOf
 from caas.api.rooms import Api
+from caas.api.row_answers import page_of
 from caas.api.service_answers import SubscriptionAnswer, SubscriptionPage, subscription_answer
 from caas.api.texts import PaymentMethod, ServiceCode, Vin
 from caas.rules.scopes import Scope
@@ -128,8 +129,7 @@ async def list_subscriptions(api: Api, call: Call) -> Answer:
         customer=query.customer or call.by.customer, vin=query.vin, state=query.state,
         before=query.cursor,
     )  # fmt: skip
-    shown = page[: query.limit]
-    more = str(shown[-1].id) if len(page) > query.limit else None
+    shown, more = page_of(page, query.limit)
     told = [subscription_answer(subscription) for subscription in shown]
     return answer_of(200, SubscriptionPage(data=told, next_cursor=more))
 

@@ -18,8 +18,8 @@ from caas.api.ownership import own_subscription, refuse_narrowed
 from caas.api.personal_data import refuse_personal_data
 from caas.api.problems import Problem
 from caas.api.rooms import Api
+from caas.api.row_answers import answer_from
 from caas.api.texts import Moment, Name, Reference, Unit, UnitQuantity
-from caas.billing_database.usage_records import UsageDispute
 from caas.rules.scopes import Scope
 from caas.service_catalog.usage import DisputeOutcome, NotCounted
 
@@ -69,13 +69,13 @@ class OutcomeBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     outcome: DisputeOutcome
 
 
-class DisputeAnswer(msgspec.Struct, frozen=True, kw_only=True):
+class DisputeAnswer(msgspec.Struct, frozen=True, kw_only=True, rename={"because": "reason"}):
     """A dispute about use; without an outcome it is open, and no invoice bills that use."""
 
     id: UUID
     subscription: UUID
     source_id: str
-    reason: str
+    because: str
     opened_by: str
     opened_at: datetime
     outcome: DisputeOutcome | None
@@ -119,7 +119,7 @@ async def dispute_usage(api: Api, call: Call) -> Answer:
         opened = await api.rooms.usage.dispute(
             body.subscription, body.source_id, because=body.reason, by=call.by.name
         )
-        return answer_of(201, _told(opened))
+        return answer_of(201, answer_from(DisputeAnswer, opened))
 
     return await once(api.rooms.books.keys, call, body, dispute)
 
@@ -132,23 +132,9 @@ async def end_usage_dispute(api: Api, call: Call) -> Answer:
         ended = await api.rooms.usage.end_dispute(
             call.ids["dispute_id"], outcome=body.outcome, by=call.by.name
         )
-        return answer_of(200, _told(ended))
+        return answer_of(200, answer_from(DisputeAnswer, ended))
 
     return await once(api.rooms.books.keys, call, body, end)
-
-
-def _told(dispute: UsageDispute) -> DisputeAnswer:
-    return DisputeAnswer(
-        id=dispute.id,
-        subscription=dispute.subscription,
-        source_id=dispute.source_id,
-        reason=dispute.because,
-        opened_by=dispute.opened_by,
-        opened_at=dispute.opened_at,
-        outcome=None if dispute.outcome is None else DisputeOutcome(dispute.outcome),
-        ended_by=dispute.ended_by,
-        ended_at=dispute.ended_at,
-    )
 
 
 _DECIDERS: Final = frozenset({Scope.SERVICE_CATALOG, Scope.BILLING, Scope.OPERATIONS})

@@ -8,7 +8,7 @@ because its word decides what is charged.
 import base64
 import re
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -23,9 +23,10 @@ from caas.api.patterns import VIN_PATTERN
 from caas.api.problems import InvalidParameterError, Problem
 from caas.api.queries import Limit, QueryOf
 from caas.api.rooms import Api
+from caas.api.row_answers import answer_from, page_of
 from caas.api.texts import MoneyBody, Name, PublicKey, Vin
 from caas.billing_database.vehicles import Vehicle
-from caas.rules.money import Money, payment_amount
+from caas.rules.money import payment_amount
 from caas.rules.scopes import Scope
 from caas.rules.vehicle_states import VehicleState
 
@@ -64,12 +65,14 @@ class VehicleAnswer(msgspec.Struct, frozen=True, kw_only=True):
     links: dict[str, str]
 
 
-class VehicleEventAnswer(msgspec.Struct, frozen=True, kw_only=True):
+class VehicleEventAnswer(
+    msgspec.Struct, frozen=True, kw_only=True, rename={"version": "seq", "to_state": "state"}
+):
     """One move of a vehicle, in the words of Diagrams 2 and 3."""
 
-    seq: int
+    version: int
     event: str
-    state: VehicleState
+    to_state: VehicleState
     at: datetime
 
 
@@ -141,14 +144,8 @@ async def get_vehicle(api: Api, call: Call) -> Answer:
     """Return a vehicle as it stands, with its timeline."""
     vin = vin_of(call)
     vehicle = await own_vehicle(api.rooms, call.by, vin)
-    moves = await api.rooms.order_management.vehicle_history(vin)
-    events = [
-        VehicleEventAnswer(
-            seq=moved.version, event=moved.event, state=VehicleState(moved.to_state), at=moved.at
-        )
-        for moved in moves
-    ]
-    return answer_of(200, VehicleWithEvents(**_facts(vehicle), events=events))
+    events = await api.rooms.order_management.vehicle_history(vin)
+    return answer_of(200, answer_from(VehicleWithEvents, vehicle, events=events, **_made(vehicle)))
 
 
 async def list_vehicles(api: Api, call: Call) -> Answer:
@@ -162,8 +159,7 @@ async def list_vehicles(api: Api, call: Call) -> Answer:
     page = await api.rooms.order_management.vehicles(
         state=state, model=query.model, after=query.cursor
     )
-    shown = page[: query.limit]
-    more = shown[-1].vin if len(page) > query.limit else None
+    shown, more = page_of(page, query.limit, lambda row: row.vin)
     return answer_of(200, VehiclePage(data=[_told(vehicle) for vehicle in shown], next_cursor=more))
 
 
@@ -187,27 +183,14 @@ def vin_of(call: Call) -> str:
     return vin
 
 
-def money_answer(money: Money) -> MoneyAnswer:
-    """Return money as the API tells it."""
-    return MoneyAnswer(money.amount, money.currency)
-
-
 def _told(vehicle: Vehicle) -> VehicleAnswer:
-    return VehicleAnswer(**_facts(vehicle))
+    return answer_from(VehicleAnswer, vehicle, **_made(vehicle))
 
 
-def _facts(vehicle: Vehicle) -> dict[str, Any]:
+def _made(vehicle: Vehicle) -> dict[str, object]:
     key = vehicle.public_key
     return {
-        "vin": vehicle.vin,
-        "model": vehicle.model,
-        "price": money_answer(vehicle.price),
         "public_key": base64.b64encode(key).decode() if key else None,
-        "finished": vehicle.finished,
-        "state": vehicle.state,
-        "in_stock_since": vehicle.in_stock_since,
-        "created_at": vehicle.created_at,
-        "updated_at": vehicle.updated_at,
         "links": {"self": f"/v1/vehicles/{vehicle.vin}"},
     }
 

@@ -16,11 +16,11 @@ import msgspec
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
 
-from caas.api.bounded_protocol import server_config
 from caas.api.own_state import ReadyAnswer
-from caas.api.problems import MEDIA_TYPE, NotReadyError, problem_of
 from caas.serving import Server, listening
 from caas.vital_signs import VitalSigns
+from caas.web.http_protocol import server_config
+from caas.web.problems import MEDIA_TYPE, NotReadyError, problem_of
 
 TEXT: Final = b"text/plain; version=0.0.4; charset=utf-8"
 JSON: Final = b"application/json"

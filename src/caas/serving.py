@@ -16,9 +16,8 @@ from prometheus_client import CollectorRegistry
 from caas.access_settings import SecondFactorPolicy
 from caas.api.application import build_api
 from caas.api.authentication import Authentication
-from caas.api.bounded_protocol import server_config
+from caas.api.call import Call
 from caas.api.configured_keys import parse_api_keys
-from caas.api.front_door import FrontDoor
 from caas.api.rooms import Rooms
 from caas.api.settings import ApiSettings
 from caas.app import now
@@ -36,6 +35,8 @@ from caas.external_systems.outbox_letters import OutboxLetters
 from caas.external_systems.simulator_control import SimulatorControl
 from caas.settings import Settings
 from caas.vital_signs import VitalSigns
+from caas.web.application import WebApplication
+from caas.web.http_protocol import server_config
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +157,7 @@ def _channels(rooms: ChannelRooms, settings: Settings) -> Entrance:
     )
 
 
-def _api(platform: Platform, settings: Settings, signs: VitalSigns) -> FrontDoor:
+def _api(platform: Platform, settings: Settings, signs: VitalSigns) -> WebApplication[Call]:
     registry = CollectorRegistry()
     registry.register(signs)
     rooms = Rooms(

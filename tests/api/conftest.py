@@ -15,7 +15,6 @@ import pytest
 import uvicorn
 
 from caas.api.application import build_api
-from caas.api.bounded_protocol import server_config
 from caas.api.configured_keys import parse_api_keys
 from caas.api.rooms import Rooms
 from caas.api.settings import ApiSettings
@@ -25,6 +24,7 @@ from caas.billing_database.vehicles import NewVehicle, Vehicles
 from caas.external_systems.http import Secret
 from caas.rules.money import Money
 from caas.rules.rate_limits import UNLIMITED
+from caas.web.http_protocol import server_config
 from tests.databases import fresh_database
 from tests.house import House, standing
 

@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from caas.api.application import OPERATIONS
-from caas.api.card_refusal import holds_one, may_hold_one
+from caas.web.card_refusal import holds_one, may_hold_one
 from tests.api.addresses import address
 from tests.api.conftest import SOMEBODYS_PAYMENT, Doors
 

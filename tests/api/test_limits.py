@@ -5,7 +5,7 @@ import resource
 
 import pytest
 
-from caas.api import bounded_protocol, limits
+from caas.web import http_protocol, limits
 from tests.api.conftest import ADMIN_KEY, SOMEBODYS_PAYMENT, Doors
 from tests.api.raw_http import line
 
@@ -146,7 +146,7 @@ async def test_the_number_of_headers_has_a_limit(quiet_doors: Doors, count: int)
 async def test_a_sender_that_dawdles_is_hung_up_on(
     quiet_doors: Doors, begun: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bounded_protocol, "ARRIVAL_SECONDS_MAX", 0.15)
+    monkeypatch.setattr(http_protocol, "ARRIVAL_SECONDS_MAX", 0.15)
 
     async with line(quiet_doors.port) as client:
         await client.say(begun)
@@ -159,7 +159,7 @@ async def test_a_sender_that_dawdles_is_hung_up_on(
 async def test_a_drop_at_a_time_does_not_buy_more_time(
     quiet_doors: Doors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bounded_protocol, "ARRIVAL_SECONDS_MAX", 0.2)
+    monkeypatch.setattr(http_protocol, "ARRIVAL_SECONDS_MAX", 0.2)
 
     async with line(quiet_doors.port) as client:
         await client.say(b"GET /health HTTP/1.1\r\nhost: x\r\n")
@@ -171,7 +171,7 @@ async def test_a_drop_at_a_time_does_not_buy_more_time(
 async def test_a_connection_that_says_nothing_is_closed(
     quiet_doors: Doors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bounded_protocol, "IDLE_SECONDS_MAX", 0.1)
+    monkeypatch.setattr(http_protocol, "IDLE_SECONDS_MAX", 0.1)
 
     async with line(quiet_doors.port) as client:
         assert await client.rest() == b""
@@ -214,7 +214,7 @@ async def test_what_is_not_http_is_told_so_as_a_problem(
 async def test_too_many_requests_at_once_are_put_off(
     quiet_doors: Doors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("caas.api.front_door.CALLS_UNDER_WAY_MAX", 0)
+    monkeypatch.setattr("caas.web.application.IN_FLIGHT_MAX", 0)
 
     answer = await quiet_doors.post("/v1/payments/service", SOMEBODYS_PAYMENT)
 

@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 
-from caas.api import limits
+from caas.web import limits
 from tests.api.conftest import ADMIN_KEY, Doors
 from tests.api.raw_http import line
 

@@ -15,7 +15,8 @@ from caas.api.application import OPERATIONS
 from caas.api.bodies import BodyOf
 from caas.api.customers import CustomerBody
 from caas.api.patterns import IN_WORDS
-from caas.api.problems import InvalidBodyError, MalformedRequestError
+from caas.api.problems import InvalidBodyError
+from caas.web.problems import MalformedRequestError
 
 
 def patterns(schema: object) -> Iterator[str]:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from caas.api.card_refusal import CardNumberRefusedError, refuse_in_value
 from caas.rules.card_numbers import contains_card_number
+from caas.web.card_refusal import CardNumberRefusedError, refuse_in_value
 from tests.bad_input.conftest import World, refused
 
 SEPARATORS = (

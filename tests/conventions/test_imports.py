@@ -8,7 +8,7 @@ import typer
 
 from caas import cli
 
-HEAVY = {"aiohttp", "apprise", "duckdb", "jinja2", "litestar", "pypdf", "typst", "uvicorn"}
+HEAVY = {"aiohttp", "apprise", "duckdb", "jinja2", "pypdf", "starlette", "typst", "uvicorn"}
 WHOLE_PLATFORM = HEAVY - {"jinja2", "typst"}  # notifications and reports are written with those
 
 

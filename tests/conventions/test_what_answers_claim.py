@@ -7,10 +7,10 @@ from http import HTTPStatus
 import pytest
 
 from caas.api.problem_pages import known_errors
-from caas.api.problems import SAFE_AGAIN, problem_of
 from caas.commands import ExitStatus, status_of
 from caas.external_systems.http_answers import OutcomeUnknownError, UnknownReason
 from caas.rules.locales import LOCALES
+from caas.web.problems import SAFE_AGAIN, problem_of
 from tests.conventions.sources import ROOT
 
 CLAIMS = re.compile(

@@ -14,11 +14,13 @@ from typing import Final
 
 from caas.api.authentication import Authentication
 from caas.api.call import Call
-from caas.api.limits import WEBHOOK_PATHS
-from caas.api.problems import RateLimitedError, RawHeader, UnauthenticatedError
+from caas.api.problems import UnauthenticatedError
 from caas.rules.rate_limits import Quota, RateLimit, TokenBuckets, owner_of
+from caas.web.problems import RateLimitedError
+from caas.web.response import RawHeader
 
 PROBES: Final = frozenset({"/health", "/live", "/ready"})
+WEBHOOK_PATHS: Final = "/webhooks/"
 METRICS: Final = "/metrics"
 """Is answered while the database is away: it says so."""
 WELCOME_MAX: Final = 10_000

@@ -1,45 +1,33 @@
-"""The API as one ASGI application: every call of every file, behind one front door.
-
-Litestar matches addresses and methods and runs the lifespan; the calls themselves know nothing of
-it. The hottest calls are answered in front of it, by the same functions.
+"""The API as one ASGI application: every call of every file, behind the web edge.
 
 Rule a change must keep: a call is reachable exactly when it is in `OPERATIONS`, and is documented
 exactly then.
 """
 
-from collections.abc import Mapping
-from functools import partial
-from typing import Any, Final
+from typing import Final
 
-from litestar import Litestar, Request, Response
-from litestar.enums import HttpMethod
-from litestar.exceptions import HTTPException, MethodNotAllowedException
-from litestar.handlers import HTTPRouteHandler
-from litestar.types import ASGIApp, Receive, Scope, Send
+import structlog
 
 from caas.api.admission import Admission
-from caas.api.answers import Answer
 from caas.api.audit_events import AUDIT_OPERATIONS
 from caas.api.authentication import Authentication
 from caas.api.billing_details import BILLING_DETAILS_OPERATIONS
 from caas.api.billing_runs import BILLING_OPERATIONS
 from caas.api.bulk_resolutions import BULK_OPERATIONS
-from caas.api.call import SCOPE_KEY, Call
+from caas.api.call import Call
 from caas.api.customers import CUSTOMER_OPERATIONS
 from caas.api.discrepancies import DISCREPANCY_OPERATIONS
 from caas.api.documentation import documentation_operations
 from caas.api.entitlements import ENTITLEMENT_OPERATIONS
 from caas.api.events import EVENT_OPERATIONS
-from caas.api.front_door import DirectCall, FrontDoor, told
 from caas.api.invoices import INVOICE_OPERATIONS
 from caas.api.metrics import Metrics
-from caas.api.operation import Operation, template_of
+from caas.api.operation import Operation
 from caas.api.orders import ORDER_OPERATIONS
 from caas.api.own_state import STATE_OPERATIONS
 from caas.api.partner_webhooks import FACTORY, TRANSPORT
 from caas.api.payments import PAYMENT_OPERATIONS
 from caas.api.problem_pages import PROBLEM_OPERATIONS
-from caas.api.problems import MethodNotAllowedError, NoSuchRouteError
 from caas.api.reconciliation import RECONCILIATION_OPERATIONS
 from caas.api.reports import REPORT_OPERATIONS
 from caas.api.rooms import Api, Rooms
@@ -54,6 +42,13 @@ from caas.billing_database.readiness import Readiness
 from caas.billing_database.webhook_inbox import WebhookInbox
 from caas.errors import CaasError
 from caas.external_systems.webhook_signatures import Verifier, WebhookVerifier
+from caas.web.application import FOR_MACHINES, WebApplication
+from caas.web.card_refusal import refuse_in_head
+from caas.web.limits import Receive, read_json
+from caas.web.problems import MethodNotAllowedError, NoSuchRouteError, error_response
+from caas.web.request import Scope
+from caas.web.response import RawHeader, Response
+from caas.web.router import OPTIONS, Match, Router
 
 OPERATIONS: Final[tuple[Operation, ...]] = (
     *PAYMENT_OPERATIONS,
@@ -77,37 +72,98 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *STATE_OPERATIONS,
     *PROBLEM_OPERATIONS,
 )
-ANSWERED_DIRECTLY: Final = frozenset({"initiateServicePayment", "gatewayWebhook"})
+OPEN_BEGINNINGS: Final = ("/webhooks/", "/problems/")
+"""Where nothing asks for a key, whether there is something or not."""
+NO_CONTENT: Final = 204
 
-ANY_STATUS: Final = 200
-"""What the framework is told to expect; each answer carries its own."""
-_NOT_FOUND: Final = 404
+_log = structlog.get_logger()
 
 
-def build_api(rooms: Rooms, settings: ApiSettings) -> FrontDoor:
+class ApiSite:
+    """How calls are admitted and answered.
+
+    In this order: who is calling and how often, does the head carry a card number, how large is the
+    body. Nothing stands between that and the call itself.
+    """
+
+    name = "api"
+    security_headers = FOR_MACHINES
+    is_secure = False
+
+    def __init__(self, api: Api, operations: tuple[Operation, ...]) -> None:
+        """Answer these calls."""
+        self._api = api
+        self._router = Router(operations)
+        self._admission = Admission(
+            api.authentication,
+            key_limit=api.settings.key_limit,
+            address_limit=api.settings.address_limit,
+        )
+
+    async def start(self) -> None:
+        """Make the keys of the settings valid."""
+        await self._api.authentication.bootstrap(self._api.settings.api_keys)
+
+    def begin(self, scope: Scope, headers: dict[bytes, bytes], request_id: str) -> Call:
+        """Begin a call from its head."""
+        return Call(scope, scope["method"], scope["path"], headers, request_id)
+
+    async def respond(self, call: Call, receive: Receive) -> Response:
+        """Admit a call, read its body and answer it.
+
+        Raises:
+            NoSuchRouteError: there is nothing at its address.
+            MethodNotAllowedError: its address does not take its method.
+        """
+        match = self._router.match(call.method, call.path)
+        await self._admission.admit(call, needs_key=_needs_key(match, call.path))
+        is_fixed = match is not None and not match.params
+        refuse_in_head("" if is_fixed else call.path, call.scope["query_string"], call.headers)
+        if match is None:
+            raise NoSuchRouteError
+        call.route, call.ids, operation = match.template, match.params, match.route
+        if operation is None:
+            if call.method == OPTIONS:
+                return Response(NO_CONTENT, b"", ((b"allow", match.allow),))
+            raise MethodNotAllowedError(headers=((b"allow", match.allow),))
+        call.body = await read_json(call, receive, bytes_max=operation.body_bytes_max)
+        return await operation.answer(self._api, call)
+
+    def refuse(self, call: Call, error: CaasError) -> Response:
+        """Answer a call that ended in an error."""
+        return error_response(error, request_id=call.request_id)
+
+    def more_headers(self, call: Call) -> tuple[RawHeader, ...]:
+        """Return what a caller is told of its limit."""
+        return self._admission.headers(call)
+
+    def finish(self, call: Call, status: int, seconds: float) -> None:
+        """Count an answered call and write a line of it into the log."""
+        self._admission.settle(call, status)
+        self._api.metrics.observe(call.method, call.route, status, seconds)
+        _log.info(
+            "api.answered",
+            method=call.method,
+            route=call.route,
+            status=status,
+            milliseconds=round(seconds * 1000, 2),
+            request_id=call.request_id,
+            caller=call.caller.name if call.caller else None,
+        )
+
+
+def build_api(rooms: Rooms, settings: ApiSettings) -> WebApplication[Call]:
     """Build the API over the rooms; its lifespan makes the keys of the settings valid."""
-    authentication = Authentication(ApiKeys(rooms.books.database))
-    metrics = Metrics(settings.registry)
     api = Api(
         rooms=rooms,
         settings=settings,
-        authentication=authentication,
-        metrics=metrics,
+        authentication=Authentication(ApiKeys(rooms.books.database)),
+        metrics=Metrics(settings.registry),
         inbox=WebhookInbox(rooms.books.database),
         verifiers=_verifiers(settings),
         readiness=Readiness(rooms.books.database),
     )
-    operations = (*OPERATIONS, *documentation_operations(OPERATIONS))
-    return FrontDoor(
-        behind=_framework(api, operations),
-        direct=_direct(api, operations),
-        admission=Admission(
-            authentication,
-            key_limit=settings.key_limit,
-            address_limit=settings.address_limit,
-        ),
-        metrics=metrics,
-    )
+    return WebApplication(ApiSite(api, (*OPERATIONS, *documentation_operations(OPERATIONS))))
 
 
 def _verifiers(settings: ApiSettings) -> dict[str, Verifier]:
@@ -119,82 +175,10 @@ def _verifiers(settings: ApiSettings) -> dict[str, Verifier]:
     return {sender: verifier(known) for sender, (verifier, known) in senders.items() if known}
 
 
-def _direct(api: Api, operations: tuple[Operation, ...]) -> Mapping[tuple[str, str], DirectCall]:
-    return {
-        (operation.method, operation.path): DirectCall(
-            partial(operation.answer, api), operation.needs_key
-        )
-        for operation in operations
-        if operation.id in ANSWERED_DIRECTLY
-    }
-
-
-def _framework(api: Api, operations: tuple[Operation, ...]) -> Any:  # ASGI
-    async def bootstrap() -> None:
-        await api.authentication.bootstrap(api.settings.api_keys)
-
-    async def options(request: Request[Any, Any, Any]) -> Response[bytes] | None:
-        if request.method != HttpMethod.OPTIONS:
-            return None
-        here = request.scope["path_template"]
-        methods = [it.method for it in operations if template_of(it.path) == here]
-        return Response(b"", status_code=204, headers={"allow": ", ".join(sorted(methods))})
-
-    return Litestar(
-        route_handlers=[_handler(api, operation) for operation in operations],
-        before_request=options,
-        on_startup=[bootstrap],
-        exception_handlers={HTTPException: _refused, Exception: _failed},
-        openapi_config=None,
-        logging_config=None,
-    )
-
-
-def _handler(api: Api, operation: Operation) -> HTTPRouteHandler:
-    async def handle(scope: Scope) -> ASGIApp:
-        call: Call = scope["state"][SCOPE_KEY]
-        call.ids = scope["path_params"]
-        try:
-            answer = await operation.answer(api, call)
-        except CaasError as error:
-            answer = told(call, error)
-        return _sending(answer)
-
-    return HTTPRouteHandler(
-        operation.path, http_method=HttpMethod(operation.method), status_code=ANY_STATUS
-    )(handle)
-
-
-def _sending(answer: Answer) -> ASGIApp:
-    async def send_it(_scope: Scope, _receive: Receive, send: Send) -> None:
-        length = (b"content-length", b"%d" % len(answer.body))
-        await send(
-            {
-                "type": "http.response.start",
-                "status": answer.status,
-                "headers": [*answer.headers, length],
-            }
-        )
-        await send({"type": "http.response.body", "body": answer.body, "more_body": False})
-
-    return send_it
-
-
-def _refused(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
-    """Answer for what no call answers: no such address, or not with this method."""
-    call: Call = request.scope["state"][SCOPE_KEY]
-    if isinstance(error, MethodNotAllowedException):
-        allowed = (error.headers or {}).get("allow", "").encode()
-        return _response(told(call, MethodNotAllowedError(headers=((b"allow", allowed),))))
-    return _response(told(call, NoSuchRouteError() if error.status_code == _NOT_FOUND else error))
-
-
-def _failed(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-    call: Call = request.scope["state"][SCOPE_KEY]
-    return _response(told(call, error))
-
-
-def _response(answer: Answer) -> Response[bytes]:
-    headers = {name.decode(): value.decode("latin-1") for name, value in answer.headers}
-    media_type = headers.pop("content-type")
-    return Response(answer.body, status_code=answer.status, headers=headers, media_type=media_type)
+def _needs_key(match: Match[Operation] | None, path: str) -> bool:
+    """Say whether a key is asked for at an address: not where nothing is told without one."""
+    if match is None:
+        return not path.startswith(OPEN_BEGINNINGS)
+    if match.route is None:
+        return any(operation.needs_key for operation in match.routes.values())
+    return match.route.needs_key

@@ -9,15 +9,14 @@ from uuid import UUID
 
 import msgspec
 
-from caas.api.answers import Answer, answer_of
 from caas.api.call import Call
-from caas.api.limits import PAGE_ROWS
 from caas.api.operation import Operation
-from caas.api.queries import Limit, QueryOf
+from caas.api.queries import PAGE_ROWS, Limit, QueryOf
 from caas.api.rooms import Api
 from caas.api.row_answers import answer_from
 from caas.billing_database.audit_events import AuditEvents, AuditType
 from caas.rules.scopes import Scope
+from caas.web.response import Response, json_response
 
 
 class AuditEventAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,7 +49,7 @@ class AuditQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 AUDITED: Final = QueryOf(AuditQuery)
 
 
-async def list_audit_events(api: Api, call: Call) -> Answer:
+async def list_audit_events(api: Api, call: Call) -> Response:
     """List audit events, the oldest first."""
     query = AUDITED.read(call.scope["query_string"])
     events = await AuditEvents(api.rooms.books.database).after(
@@ -59,7 +58,7 @@ async def list_audit_events(api: Api, call: Call) -> Answer:
     shown = events[: query.limit]
     more = shown[-1].id if len(events) > query.limit else None
     told = [answer_from(AuditEventAnswer, one) for one in shown]
-    return answer_of(200, AuditPage(data=told, next_after=more))
+    return json_response(200, AuditPage(data=told, next_after=more))
 
 
 AUDIT_OPERATIONS: Final = (

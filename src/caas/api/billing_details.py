@@ -10,7 +10,6 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
-from caas.api.answers import Answer, answer_of
 from caas.api.bodies import BodyOf
 from caas.api.call import Call
 from caas.api.operation import Operation
@@ -28,6 +27,7 @@ from caas.billing_database.billing_details import (
 from caas.billing_database.customers import CustomerErasedError
 from caas.errors import NotFoundError
 from caas.rules.scopes import Scope
+from caas.web.response import Response, json_response
 
 TAG: Final = "customers"
 
@@ -76,7 +76,7 @@ class NoBillingDetailsError(NotFoundError):
 DETAILS: Final = BodyOf(BillingDetailsBody)
 
 
-async def put_billing_details(api: Api, call: Call) -> Answer:
+async def put_billing_details(api: Api, call: Call) -> Response:
     """Write down a customer's address and tax id; documents issued from now on show them."""
     body = DETAILS.read(call.body)
     customer = call.ids["customer_id"]
@@ -85,7 +85,7 @@ async def put_billing_details(api: Api, call: Call) -> Answer:
     written = await BillingDetailsRows(api.rooms.books.database).put(customer, checked(body))
     if written is None:
         raise CustomerErasedError(customer=str(customer))
-    return answer_of(200, answer_from(BillingDetailsAnswer, written))
+    return json_response(200, answer_from(BillingDetailsAnswer, written))
 
 
 def checked(body: BillingDetailsBody) -> NewBillingDetails:
@@ -100,14 +100,14 @@ def checked(body: BillingDetailsBody) -> NewBillingDetails:
     )  # fmt: skip
 
 
-async def get_billing_details(api: Api, call: Call) -> Answer:
+async def get_billing_details(api: Api, call: Call) -> Response:
     """Return a customer's address and tax id, as they said them last."""
     customer = call.ids["customer_id"]
     await refuse_foreign_customer(api.rooms, call.by, customer)
     details = await BillingDetailsRows(api.rooms.books.database).find(customer)
     if details is None:
         raise NoBillingDetailsError
-    return answer_of(200, answer_from(BillingDetailsAnswer, details))
+    return json_response(200, answer_from(BillingDetailsAnswer, details))
 
 
 _PATH: Final = "/v1/customers/{customer_id:uuid}/billing-details"

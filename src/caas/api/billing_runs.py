@@ -9,7 +9,6 @@ from typing import Final
 
 import msgspec
 
-from caas.api.answers import Answer, answer_of
 from caas.api.bodies import BodyOf
 from caas.api.call import Call
 from caas.api.idempotency import once
@@ -22,6 +21,7 @@ from caas.api.texts import MonthKey
 from caas.billing_database.billing_runs import BillingRun
 from caas.rules.mes_vencido import Month
 from caas.rules.scopes import Scope
+from caas.web.response import Response, json_response
 
 TAG: Final = "billing"
 _MONTH: Final = re.compile(MONTH_PATTERN)
@@ -56,28 +56,30 @@ class BillingRunList(msgspec.Struct, frozen=True):
 RUN: Final = BodyOf(BillingRunBody)
 
 
-async def run_month(api: Api, call: Call) -> Answer:
+async def run_month(api: Api, call: Call) -> Response:
     """Bill a month that is over; a finished run stays as it is."""
     body = RUN.read(call.body)
 
-    async def run() -> Answer:
+    async def run() -> Response:
         told = _told(await api.rooms.billing.run_month(Month.parse(body.month)))
-        return answer_of(201, told, (b"location", told.links["self"].encode()))
+        return json_response(201, told, (b"location", told.links["self"].encode()))
 
     return await once(api.rooms.books.keys, call, body, run)
 
 
-async def get_run(api: Api, call: Call) -> Answer:
+async def get_run(api: Api, call: Call) -> Response:
     """Return how far a month's run is."""
     month = str(call.ids["month"])
     if _MONTH.match(month) is None:
         raise InvalidParameterError("A month is written as 2026-11.")
-    return answer_of(200, _told(await api.rooms.billing.run(Month.parse(month))))
+    return json_response(200, _told(await api.rooms.billing.run(Month.parse(month))))
 
 
-async def list_runs(api: Api, _call: Call) -> Answer:
+async def list_runs(api: Api, _call: Call) -> Response:
     """List the runs, the newest month first."""
-    return answer_of(200, BillingRunList([_told(run) for run in await api.rooms.billing.runs()]))
+    return json_response(
+        200, BillingRunList([_told(run) for run in await api.rooms.billing.runs()])
+    )
 
 
 def _told(run: BillingRun) -> BillingRunAnswer:

@@ -14,15 +14,11 @@ from typing import Final, Generic, TypeVar
 
 import msgspec
 
-from caas.api.card_refusal import (
-    CardNumberRefusedError,
-    holds_one,
-    may_be_text,
-    refuse_in_value,
-)
 from caas.api.duplicate_keys import refuse_duplicate_keys
 from caas.api.patterns import IN_WORDS
-from caas.api.problems import FieldError, InvalidBodyError, MalformedRequestError
+from caas.api.problems import InvalidBodyError
+from caas.web.card_refusal import CardNumberRefusedError, holds_one, may_be_text, refuse_in_value
+from caas.web.problems import FieldError, MalformedRequestError
 
 DETAIL_CHARS_MAX: Final = 300
 NOT_JSON: Final = "The body is not valid JSON."

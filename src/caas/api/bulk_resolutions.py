@@ -9,7 +9,6 @@ from uuid import UUID
 
 import msgspec
 
-from caas.api.answers import Answer, answer_of
 from caas.api.bodies import BodyOf
 from caas.api.call import Call
 from caas.api.discrepancies import NOTE
@@ -25,6 +24,7 @@ from caas.billing_database.discrepancies import ProposedBulk
 from caas.billing_database.gateway_claims import GatewayClaim
 from caas.payment_processing.reconciliation.bulk import BulkRule
 from caas.rules.discrepancies import DiscrepancyKind, Resolution
+from caas.web.response import Response, json_response
 
 
 class RuleBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -93,70 +93,72 @@ CLAIM: Final = BodyOf(ClaimBody)
 CLAIMS: Final = QueryOf(ClaimQuery)
 
 
-async def resolve_by_rule(api: Api, call: Call) -> Answer:
+async def resolve_by_rule(api: Api, call: Call) -> Response:
     """Decide every discrepancy that a rule meets."""
     body = RULE.read(call.body)
 
-    async def resolve() -> Answer:
+    async def resolve() -> Response:
         rule = BulkRule(
             kind=body.kind, currency=body.currency, day=body.day, amount_max=body.amount_max
         )
         done = await api.rooms.reconciliation.bulk.resolve(
             rule, resolution=body.resolution, note=body.note, by=call.by.actor
         )
-        return answer_of(201, answer_from(BulkAnswer, done))
+        return json_response(201, answer_from(BulkAnswer, done))
 
     return await once(api.rooms.books.keys, call, body, resolve)
 
 
-async def approve_rule(api: Api, call: Call) -> Answer:
+async def approve_rule(api: Api, call: Call) -> Response:
     """Agree, as the second person, to all that a rule proposed."""
     body = NO_CONTENT.read(call.body)
 
-    async def approve() -> Answer:
+    async def approve() -> Response:
         bulk = api.rooms.reconciliation.bulk
-        return answer_of(
+        return json_response(
             200, BulkApproved(await bulk.approve(call.ids["bulk_id"], by=call.by.actor))
         )
 
     return await once(api.rooms.books.keys, call, body, approve)
 
 
-async def list_proposed(api: Api, _call: Call) -> Answer:
+async def list_proposed(api: Api, _call: Call) -> Response:
     """List what rules proposed and waits for a second person."""
-    return answer_of(200, ProposedBulkList(await api.rooms.reconciliation.bulk.proposed()))
+    return json_response(200, ProposedBulkList(await api.rooms.reconciliation.bulk.proposed()))
 
 
-async def reject_rule(api: Api, call: Call) -> Answer:
+async def reject_rule(api: Api, call: Call) -> Response:
     """Turn down all that a rule proposed."""
     body = NOTE.read(call.body)
 
-    async def reject() -> Answer:
+    async def reject() -> Response:
         rejected = await api.rooms.reconciliation.bulk.reject(
             call.ids["bulk_id"], note=body.note, by=call.by.actor
         )
-        return answer_of(200, BulkRejected(rejected))
+        return json_response(200, BulkRejected(rejected))
 
     return await once(api.rooms.books.keys, call, body, reject)
 
 
-async def list_claims(api: Api, call: Call) -> Answer:
+async def list_claims(api: Api, call: Call) -> Response:
     """List claims on the provider."""
     query = CLAIMS.read(call.scope["query_string"])
     bulk = api.rooms.reconciliation.bulk
-    return answer_of(200, ClaimList(await bulk.claims(status=query.status, open_only=query.open)))
+    return json_response(
+        200, ClaimList(await bulk.claims(status=query.status, open_only=query.open))
+    )
 
 
-async def claim_step(api: Api, call: Call) -> Answer:
+async def claim_step(api: Api, call: Call) -> Response:
     """Write down what became of a claim."""
     body = CLAIM.read(call.body)
 
-    async def step() -> Answer:
+    async def step() -> Response:
         claim = await api.rooms.reconciliation.bulk.claim_step(
             call.ids["discrepancy_id"], body.status, receipt=body.receipt, note=body.note,
             by=call.by.actor,
         )  # fmt: skip
-        return answer_of(200, claim)
+        return json_response(200, claim)
 
     return await once(api.rooms.books.keys, call, body, step)
 

@@ -10,14 +10,13 @@ from uuid import UUID
 
 import msgspec
 
-from caas.api.answers import Answer, answer_of, encode
 from caas.api.billing_details import BillingDetailsBody, checked
 from caas.api.bodies import BodyOf
 from caas.api.call import Call
 from caas.api.idempotency import Linked, once
 from caas.api.operation import Operation
 from caas.api.ownership import refuse_customers_own, refuse_foreign_customer
-from caas.api.problems import CallRefusedError, FieldError, Problem
+from caas.api.problems import Problem
 from caas.api.queries import QueryOf
 from caas.api.reconciliation_answers import ROOT
 from caas.api.rooms import Api
@@ -27,6 +26,8 @@ from caas.billing_database.billing_details import BillingDetailsRows
 from caas.billing_database.customers import Customer
 from caas.billing_database.erasing import OpenKind
 from caas.rules.scopes import Scope
+from caas.web.problems import CallRefusedError, FieldError
+from caas.web.response import Response, encode, json_response
 
 TAG: Final = "customers"
 
@@ -143,14 +144,14 @@ WHAT_TO_DO: Final = {
 }
 
 
-async def create_customer(api: Api, call: Call) -> Answer:
+async def create_customer(api: Api, call: Call) -> Response:
     """Write down a customer, known from then on by a pseudonymous id."""
     body = NEW.read(call.body)
     refuse_customers_own(call.by)
 
     details = checked(body.billing_details) if body.billing_details else None
 
-    async def create() -> Answer:
+    async def create() -> Response:
         customer = await api.rooms.order_management.create_customer(
             name=body.name, email=body.email, language=body.language,
             dealership=call.by.dealership,
@@ -158,37 +159,37 @@ async def create_customer(api: Api, call: Call) -> Answer:
         if details is not None:
             await BillingDetailsRows(api.rooms.books.database).put(customer.id, details)
         path = _path(customer.id)
-        return answer_of(201, Linked({"self": path}), (b"location", path.encode()))
+        return json_response(201, Linked({"self": path}), (b"location", path.encode()))
 
     return await _with_customer(api, await once(api.rooms.books.keys, call, body, create))
 
 
-async def _with_customer(api: Api, kept: Answer) -> Answer:
+async def _with_customer(api: Api, kept: Response) -> Response:
     """Return an answer with the customer it leads to: no name is kept with an Idempotency-Key."""
     path = msgspec.json.decode(kept.body, type=Linked).links["self"]
     customer = await api.rooms.order_management.customer(UUID(path.rsplit("/", 1)[1]))
-    return Answer(kept.status, encode(_told(customer)), kept.headers)
+    return Response(kept.status, encode(_told(customer)), kept.headers)
 
 
-async def get_customer(api: Api, call: Call) -> Answer:
+async def get_customer(api: Api, call: Call) -> Response:
     """Return a customer."""
     customer_id = call.ids["customer_id"]
     await refuse_foreign_customer(api.rooms, call.by, customer_id)
-    return answer_of(200, _told(await api.rooms.order_management.customer(customer_id)))
+    return json_response(200, _told(await api.rooms.order_management.customer(customer_id)))
 
 
-async def erase_customer(api: Api, call: Call) -> Answer:
+async def erase_customer(api: Api, call: Call) -> Response:
     """Forget who a customer is, once nothing of them is open; the books stay whole."""
     query = ERASING.read(call.scope["query_string"])
     customer_id = call.ids["customer_id"]
     erasing = await api.rooms.erasure.erase(customer_id, end_open=query.end_open)
     if not erasing.open:
-        return answer_of(200, await _erased(api, customer_id))
+        return json_response(200, await _erased(api, customer_id))
     still_open = [
         answer_from(OpenAnswer, thing, what_to_do=WHAT_TO_DO[thing.kind]) for thing in erasing.open
     ]
     if erasing.began:
-        return answer_of(202, StillOpenAnswer(customer=customer_id, open=still_open))
+        return json_response(202, StillOpenAnswer(customer=customer_id, open=still_open))
     raise CustomerStillOpenError(
         errors=tuple(FieldError(f"{one.kind} {one.id}", one.what_to_do) for one in still_open)
     )

@@ -16,13 +16,11 @@ from uuid import UUID
 
 import msgspec
 
-from caas.api.answers import Answer, answer_of
 from caas.api.bodies import BodyOf
 from caas.api.call import Call
 from caas.api.idempotency import once
-from caas.api.limits import PAGE_ROWS
 from caas.api.operation import Operation
-from caas.api.queries import Limit, QueryOf
+from caas.api.queries import PAGE_ROWS, Limit, QueryOf
 from caas.api.reconciliation import NO_CONTENT, OPERATORS, TAG
 from caas.api.reconciliation_answers import (
     ROOT,
@@ -39,6 +37,8 @@ from caas.api.texts import Name, Note
 from caas.billing_database.discrepancies import Asked
 from caas.payment_processing.reconciliation.investigation import Investigation
 from caas.rules.discrepancies import DiscrepancyKind, Resolution
+from caas.web.limits import DOCUMENT_BODY_BYTES_MAX
+from caas.web.response import Response, json_response
 
 DOWNLOAD: Final = b"application/octet-stream"
 
@@ -92,7 +92,7 @@ RESOLUTION: Final = BodyOf(ResolutionBody)
 LISTED: Final = QueryOf(DiscrepancyQuery)
 
 
-async def list_discrepancies(api: Api, call: Call) -> Answer:
+async def list_discrepancies(api: Api, call: Call) -> Response:
     """List discrepancies, the soonest due first."""
     query = LISTED.read(call.scope["query_string"])
     asked = Asked(
@@ -104,69 +104,69 @@ async def list_discrepancies(api: Api, call: Call) -> Answer:
     )
     shown, more = page_of(page, query.limit)
     told = [discrepancy_summary(found) for found in shown]
-    return answer_of(200, DiscrepancyPage(data=told, next_cursor=more))
+    return json_response(200, DiscrepancyPage(data=told, next_cursor=more))
 
 
-async def get_discrepancy(api: Api, call: Call) -> Answer:
+async def get_discrepancy(api: Api, call: Call) -> Response:
     """Return a discrepancy with its line, its steps, its documents and its entries."""
     return await _as_it_stands(api, call)
 
 
-async def assign_discrepancy(api: Api, call: Call) -> Answer:
+async def assign_discrepancy(api: Api, call: Call) -> Response:
     """Make somebody the owner; without a name, whoever calls."""
     body = OWNER.read(call.body)
     owner = body.owner or call.by.name
     return await _step(api, call, body, partial(_desk(api).assign, owner=owner))
 
 
-async def note_discrepancy(api: Api, call: Call) -> Answer:
+async def note_discrepancy(api: Api, call: Call) -> Response:
     """Write down what was found out."""
     body = NOTE.read(call.body)
     return await _step(api, call, body, partial(_desk(api).note, text=body.note))
 
 
-async def attach_evidence(api: Api, call: Call) -> Answer:
+async def attach_evidence(api: Api, call: Call) -> Response:
     """Keep a document with a discrepancy."""
     body = EVIDENCE.read(call.body)
 
-    async def attach() -> Answer:
+    async def attach() -> Response:
         discrepancy_id = call.ids["discrepancy_id"]
         evidence_id = await _desk(api).attach(
             discrepancy_id, name=body.name, media_type=body.media_type, content=body.content,
             by=call.by.name,
         )  # fmt: skip
         told = evidence_answer(discrepancy_id, evidence_id)
-        return answer_of(201, told, (b"location", told.links["self"].encode()))
+        return json_response(201, told, (b"location", told.links["self"].encode()))
 
     return await once(api.rooms.books.keys, call, body, attach)
 
 
-async def get_evidence(api: Api, call: Call) -> Answer:
+async def get_evidence(api: Api, call: Call) -> Response:
     """Return an attached document as a download."""
     name, _, content = await _desk(api).document(call.ids["evidence_id"])
     where = f"attachment; filename*=UTF-8''{quote(name, safe='')}".encode()
-    return Answer(200, content, ((b"content-type", DOWNLOAD), (b"content-disposition", where)))
+    return Response(200, content, ((b"content-type", DOWNLOAD), (b"content-disposition", where)))
 
 
-async def resolve_discrepancy(api: Api, call: Call) -> Answer:
+async def resolve_discrepancy(api: Api, call: Call) -> Response:
     """Resolve a discrepancy, or propose to when a second person must agree."""
     body = RESOLUTION.read(call.body)
     resolve = partial(_desk(api).resolve, resolution=body.resolution, note=body.note)
     return await _decision(api, call, body, resolve)
 
 
-async def approve_resolution(api: Api, call: Call) -> Answer:
+async def approve_resolution(api: Api, call: Call) -> Response:
     """Agree, as the second person, to what was proposed."""
     return await _decision(api, call, NO_CONTENT.read(call.body), _desk(api).approve)
 
 
-async def reject_resolution(api: Api, call: Call) -> Answer:
+async def reject_resolution(api: Api, call: Call) -> Response:
     """Turn down what was proposed; the discrepancy is open again."""
     body = NOTE.read(call.body)
     return await _decision(api, call, body, partial(_desk(api).reject, note=body.note))
 
 
-async def reopen_discrepancy(api: Api, call: Call) -> Answer:
+async def reopen_discrepancy(api: Api, call: Call) -> Response:
     """Open a resolved discrepancy again; its entries are taken back."""
     body = NOTE.read(call.body)
     return await _step(api, call, body, partial(_desk(api).reopen, note=body.note))
@@ -174,33 +174,33 @@ async def reopen_discrepancy(api: Api, call: Call) -> Answer:
 
 async def _step(
     api: Api, call: Call, body: msgspec.Struct, take: Callable[..., Awaitable[object]]
-) -> Answer:
+) -> Response:
     """Take a step of the investigation, with the name of whoever takes it."""
     return await _once(api, call, body, partial(take, by=call.by.name))
 
 
 async def _decision(
     api: Api, call: Call, body: msgspec.Struct, take: Callable[..., Awaitable[object]]
-) -> Answer:
+) -> Response:
     """Propose or decide, as the person whose key it is."""
     return await _once(api, call, body, partial(take, by=call.by.actor))
 
 
 async def _once(
     api: Api, call: Call, body: msgspec.Struct, take: Callable[..., Awaitable[object]]
-) -> Answer:
+) -> Response:
     """Do it once, and tell of the discrepancy as it stands."""
 
-    async def taken() -> Answer:
+    async def taken() -> Response:
         await take(call.ids["discrepancy_id"])
         return await _as_it_stands(api, call)
 
     return await once(api.rooms.books.keys, call, body, taken)
 
 
-async def _as_it_stands(api: Api, call: Call) -> Answer:
+async def _as_it_stands(api: Api, call: Call) -> Response:
     looked = await _desk(api).look_at(call.ids["discrepancy_id"])
-    return answer_of(200, discrepancy_answer(looked))
+    return json_response(200, discrepancy_answer(looked))
 
 
 def _desk(api: Api) -> Investigation:
@@ -228,7 +228,8 @@ DISCREPANCY_OPERATIONS: Final = (
     ),
     Operation(
         id="attachEvidence", tag=TAG, method="POST", path=f"{_PATH}/evidence", scopes=OPERATORS,
-        body=EVIDENCE, answers={201: EvidenceAnswer}, handle=attach_evidence,
+        body=EVIDENCE, body_bytes_max=DOCUMENT_BODY_BYTES_MAX, answers={201: EvidenceAnswer},
+        handle=attach_evidence,
     ),
     Operation(
         id="getEvidence", tag=TAG, method="GET", path=f"{ROOT}/evidence/{{evidence_id:uuid}}",

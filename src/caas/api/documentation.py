@@ -14,28 +14,28 @@ from typing import Any, Final
 import msgspec
 
 from caas.api import openapi
-from caas.api.answers import JSON, Answer
 from caas.api.call import Call
 from caas.api.operation import Operation
 from caas.api.pages import HTML, STYLE_PATH, page, style
 from caas.api.rooms import Api
+from caas.web.response import JSON, Response
 
 TAG: Final = "documentation"
 
 
 def documentation_operations(documented: Sequence[Operation]) -> tuple[Operation, ...]:
     """Return the calls that document these operations, and themselves."""
-    answers: dict[str, Answer] = {}
+    answers: dict[str, Response] = {}
 
-    async def openapi_json(_api: Api, _call: Call) -> Answer:
+    async def openapi_json(_api: Api, _call: Call) -> Response:
         """Return the OpenAPI document."""
         return answers["json"]
 
-    async def docs(_api: Api, _call: Call) -> Answer:
+    async def docs(_api: Api, _call: Call) -> Response:
         """Show the OpenAPI document to people."""
         return answers["page"]
 
-    async def docs_style(_api: Api, _call: Call) -> Answer:
+    async def docs_style(_api: Api, _call: Call) -> Response:
         """Return the style sheet of the pages."""
         return style()
 
@@ -54,7 +54,7 @@ def documentation_operations(documented: Sequence[Operation]) -> tuple[Operation
         ),
     )  # fmt: skip
     document = openapi.document([*documented, *own])
-    answers["json"] = Answer(200, document, (JSON,))
+    answers["json"] = Response(200, document, (JSON,))
     answers["page"] = page(openapi.TITLE, _body(msgspec.json.decode(document)))
     return own
 

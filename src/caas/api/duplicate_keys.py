@@ -10,8 +10,9 @@ said of a key is harmless in a log and holds no card number.
 import json
 from typing import Final
 
-from caas.api.card_refusal import refuse_card_numbers
-from caas.api.problems import DuplicateKeyError, FieldError
+from caas.api.problems import DuplicateKeyError
+from caas.web.card_refusal import refuse_card_numbers
+from caas.web.problems import FieldError
 
 KEY_CHARS_SHOWN: Final = 64
 

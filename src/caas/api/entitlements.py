@@ -12,7 +12,6 @@ from uuid import UUID
 
 import msgspec
 
-from caas.api.answers import Answer, answer_of
 from caas.api.bodies import NOTHING
 from caas.api.call import Call
 from caas.api.idempotency import once
@@ -25,6 +24,7 @@ from caas.api.vehicles import vin_of
 from caas.billing_database.eligibility import dealership_knows
 from caas.billing_database.entitlements import SyncState, Term
 from caas.rules.scopes import Scope
+from caas.web.response import Response, json_response
 
 TAG: Final = "vehicles"
 STATES: Final = {"running": "active"}
@@ -94,7 +94,7 @@ class SynchronizationAnswer(msgspec.Struct, frozen=True, kw_only=True):
     commands: int
 
 
-async def list_entitlements(api: Api, call: Call) -> Answer:
+async def list_entitlements(api: Api, call: Call) -> Response:
     """Return what was sold for a vehicle by service, with what the vehicle last confirmed."""
     vin = vin_of(call)
     await hide_foreign_vehicle(api.rooms, call.by, vin)
@@ -107,18 +107,18 @@ async def list_entitlements(api: Api, call: Call) -> Answer:
     data = [
         _answer(state, [t for service, t in told if service == state.service]) for state in states
     ]
-    return answer_of(200, EntitlementList(vin=vin, data=[one for one in data if one.terms]))
+    return json_response(200, EntitlementList(vin=vin, data=[one for one in data if one.terms]))
 
 
-async def synchronize_vehicle(api: Api, call: Call) -> Answer:
+async def synchronize_vehicle(api: Api, call: Call) -> Response:
     """Send a vehicle its desired state of every service again, for one that lost its memory."""
     body = NOTHING.read(call.body)
     vin = vin_of(call)
 
-    async def synchronize() -> Answer:
+    async def synchronize() -> Response:
         await api.rooms.order_management.vehicle(vin)
         commands = await api.rooms.ota_activation_engine.synchronize(vin)
-        return answer_of(202, SynchronizationAnswer(vin=vin, commands=commands))
+        return json_response(202, SynchronizationAnswer(vin=vin, commands=commands))
 
     return await once(api.rooms.books.keys, call, body, synchronize)
 

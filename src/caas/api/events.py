@@ -11,14 +11,12 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta
 
-from caas.api.answers import Answer, answer_of, encode
 from caas.api.bodies import BodyOf
 from caas.api.call import Call
 from caas.api.idempotency import once
-from caas.api.limits import PAGE_ROWS
 from caas.api.operation import Operation
 from caas.api.problems import Problem
-from caas.api.queries import Limit, QueryOf
+from caas.api.queries import PAGE_ROWS, Limit, QueryOf
 from caas.api.rooms import Api
 from caas.api.row_answers import answer_from, page_of
 from caas.api.texts import CallbackUrl, EventId, EventType
@@ -26,6 +24,7 @@ from caas.billing_database.company_events import position_of
 from caas.billing_database.event_subscriptions import EventSubscription
 from caas.event_delivery import body_of
 from caas.rules.scopes import Scope
+from caas.web.response import Response, encode, json_response
 
 TAG: Final = "events"
 PATH: Final = "/v1/event-subscriptions"
@@ -108,7 +107,7 @@ NEW: Final = BodyOf(EventSubscriptionBody)
 REPLAY: Final = BodyOf(ReplayBody)
 
 
-async def list_events(api: Api, call: Call) -> Answer:
+async def list_events(api: Api, call: Call) -> Response:
     """List what happened, the oldest first; a narrowed key sees its own."""
     query = EVENTS.read(call.scope["query_string"])
     page = await api.rooms.event_delivery.events.after(
@@ -117,57 +116,59 @@ async def list_events(api: Api, call: Call) -> Answer:
         customer=call.by.customer, dealership=call.by.dealership, rows_max=query.limit,
     )  # fmt: skip
     told = [msgspec.convert(_plain(body_of(event)), HappenedAnswer) for event in page.events]
-    return answer_of(200, EventPage(told, page.until.id, page.more))
+    return json_response(200, EventPage(told, page.until.id, page.more))
 
 
-async def subscribe_to_events(api: Api, call: Call) -> Answer:
+async def subscribe_to_events(api: Api, call: Call) -> Response:
     """Have events delivered to an address, in order and signed, until each was taken."""
     body = NEW.read(call.body)
 
-    async def make() -> Answer:
+    async def make() -> Response:
         made, secret = await api.rooms.event_delivery.subscribe(
             url=body.url, types=body.types, after=body.after, by=call.by.actor
         )
         told = answer_from(NewEventSubscriptionAnswer, made, secret=secret, links=_links(made))
-        return answer_of(201, told, (b"location", told.links["self"].encode()))
+        return json_response(201, told, (b"location", told.links["self"].encode()))
 
     return await once(api.rooms.books.keys, call, body, make, kept=_without_secret)
 
 
-async def list_event_subscriptions(api: Api, call: Call) -> Answer:
+async def list_event_subscriptions(api: Api, call: Call) -> Response:
     """List where events are delivered to, newest first."""
     query = LISTED.read(call.scope["query_string"])
     page = await api.rooms.event_delivery.subscriptions(
         before=query.cursor, rows_max=query.limit + 1
     )
     shown, more = page_of(page, query.limit)
-    return answer_of(200, EventSubscriptionPage([_told(one) for one in shown], more))
+    return json_response(200, EventSubscriptionPage([_told(one) for one in shown], more))
 
 
-async def get_event_subscription(api: Api, call: Call) -> Answer:
+async def get_event_subscription(api: Api, call: Call) -> Response:
     """Return a subscription as it stands, without its secret."""
     one = await api.rooms.event_delivery.subscription(call.ids["subscription_id"])
-    return answer_of(200, _told(one))
+    return json_response(200, _told(one))
 
 
-async def end_event_subscription(api: Api, call: Call) -> Answer:
+async def end_event_subscription(api: Api, call: Call) -> Response:
     """Deliver no more events there; ending it again changes nothing."""
     ended = await api.rooms.event_delivery.end(call.ids["subscription_id"], by=call.by.actor)
-    return answer_of(200, _told(ended))
+    return json_response(200, _told(ended))
 
 
-async def replay_events(api: Api, call: Call) -> Answer:
+async def replay_events(api: Api, call: Call) -> Response:
     """Deliver again from behind an event on."""
     body, subscription_id = REPLAY.read(call.body), call.ids["subscription_id"]
 
-    async def replay() -> Answer:
+    async def replay() -> Response:
         await api.rooms.event_delivery.replay(subscription_id, after=body.after)
-        return answer_of(202, _told(await api.rooms.event_delivery.subscription(subscription_id)))
+        return json_response(
+            202, _told(await api.rooms.event_delivery.subscription(subscription_id))
+        )
 
     return await once(api.rooms.books.keys, call, body, replay)
 
 
-def _without_secret(answer: Answer) -> bytes:
+def _without_secret(answer: Response) -> bytes:
     made = msgspec.json.decode(answer.body, type=NewEventSubscriptionAnswer)
     return encode(msgspec.structs.replace(made, secret=None))
 

@@ -12,18 +12,20 @@ reads an error charges again.
 
 from typing import Final
 
-from caas.api import problems
-from caas.api.answers import RETRY_AFTER, Answer, answer_of, problem_answer
+import msgspec
+
 from caas.api.call import Call
 from caas.api.payment_answers import (
     PaymentAnswer,
     accepted_answer,
     payment_answer,
 )
-from caas.api.problems import PaymentDeclinedError, Problem, RawHeader
+from caas.api.problems import PaymentDeclinedError, Problem
 from caas.api.rooms import Api
 from caas.billing_database.payments import Payment
 from caas.rules.payment_states import PaymentState
+from caas.web.problems import RETRY_AFTER, problem_of, problem_response
+from caas.web.response import RawHeader, Response, json_response
 
 CREATED: Final = 201
 ACCEPTED: Final = 202
@@ -37,7 +39,7 @@ VERSION_ACCEPTED: Final = 2
 OPEN: Final = frozenset({PaymentState.INITIATED, PaymentState.PENDING})
 
 
-async def first_answer(api: Api, call: Call, payment: Payment, *headers: RawHeader) -> Answer:
+async def first_answer(api: Api, call: Call, payment: Payment, *headers: RawHeader) -> Response:
     """Return the answer to whoever asked for this payment."""
     if payment.version == VERSION_ACCEPTED and payment.state is PaymentState.PENDING:
         return _answer(call, payment, accepted_answer(payment), *headers)
@@ -45,16 +47,17 @@ async def first_answer(api: Api, call: Call, payment: Payment, *headers: RawHead
     return _answer(call, payment, payment_answer(payment, events), *headers)
 
 
-def _answer(call: Call, payment: Payment, content: PaymentAnswer, *headers: RawHeader) -> Answer:
+def _answer(call: Call, payment: Payment, content: PaymentAnswer, *headers: RawHeader) -> Response:
     if payment.state is PaymentState.FAILED:
-        return problem_answer(_declined(call, payment, content), *headers)
+        return problem_response(_declined(call, payment, content), *headers)
     location = (b"location", content.links.itself.encode())
     if payment.state in OPEN:
-        return answer_of(ACCEPTED, content, location, RETRY_AFTER, *headers)
-    return answer_of(CREATED, content, location, *headers)
+        return json_response(ACCEPTED, content, location, RETRY_AFTER, *headers)
+    return json_response(CREATED, content, location, *headers)
 
 
 def _declined(call: Call, payment: Payment, content: PaymentAnswer) -> Problem:
     why = (payment.decline_code or "no reason given").replace("_", " ")
     error = PaymentDeclinedError(f"The payment was not made ({why}); nothing was charged.")
-    return problems.problem_of(error, request_id=call.request_id, payment=content)
+    details = problem_of(error, request_id=call.request_id)
+    return Problem(**msgspec.structs.asdict(details), payment=content)

@@ -23,12 +23,12 @@ from typing import Final
 
 import msgspec
 
-from caas.api.answers import ERRORS_FROM, JSON, PROBLEM, Answer, encode
 from caas.api.call import Call
-from caas.api.problems import CallRefusedError, RawHeader
 from caas.billing_database.idempotency import IdempotencyKeys, StoredAnswer
 from caas.billing_database.identifiers import new_id
 from caas.errors import RefusedError, UnavailableError
+from caas.web.problems import PROBLEM, CallRefusedError
+from caas.web.response import ERRORS_FROM, JSON, RawHeader, Response, encode
 
 HEADER: Final = b"idempotency-key"
 KEY_CHARS_MIN: Final = 16
@@ -86,10 +86,10 @@ async def once(
     keys: IdempotencyKeys,
     call: Call,
     content: msgspec.Struct,
-    work: Callable[[], Awaitable[Answer]],
+    work: Callable[[], Awaitable[Response]],
     *,
-    kept: Callable[[Answer], bytes] = attrgetter("body"),
-) -> Answer:
+    kept: Callable[[Response], bytes] = attrgetter("body"),
+) -> Response:
     """Do the work of a POST, unless its key says that it was done; then return that answer.
 
     `kept` returns what of an answer is kept for that, without what is shown only once.
@@ -111,9 +111,9 @@ async def once(
     return answer
 
 
-def replayed(stored: StoredAnswer) -> Answer:
+def replayed(stored: StoredAnswer) -> Response:
     """Return the answer that the first request with this key was given."""
     kind = PROBLEM if stored.status >= ERRORS_FROM else JSON
     location = _LINKED.decode(stored.body).links.get("self") if stored.body else None
     where = () if location is None else ((b"location", location.encode()),)
-    return Answer(stored.status, stored.body, (kind, *where, REPLAYED))
+    return Response(stored.status, stored.body, (kind, *where, REPLAYED))

@@ -14,16 +14,14 @@ from uuid import UUID
 
 import msgspec
 
-from caas.api.answers import Answer, answer_of
 from caas.api.bodies import BodyOf
 from caas.api.call import Call
 from caas.api.idempotency import once
-from caas.api.limits import PAGE_ROWS
 from caas.api.operation import JSON, Operation
 from caas.api.ownership import own_invoice, own_order, refuse_narrowed, refuse_other_customer
 from caas.api.personal_data import refuse_personal_data
-from caas.api.problems import CallRefusedError, Problem
-from caas.api.queries import Limit, QueryOf
+from caas.api.problems import Problem
+from caas.api.queries import PAGE_ROWS, Limit, QueryOf
 from caas.api.reconciliation import NO_CONTENT
 from caas.api.rooms import Api
 from caas.api.row_answers import answer_from, page_of
@@ -33,6 +31,8 @@ from caas.billing_database.covered_notes import of_note
 from caas.billing_database.credit_note_decisions import CreditNoteProposal
 from caas.billing_database.invoices import Invoice
 from caas.rules.scopes import Scope
+from caas.web.problems import CallRefusedError
+from caas.web.response import Response, json_response
 
 TAG: Final = "billing"
 PDF: Final = "application/pdf"
@@ -171,7 +171,7 @@ LISTED: Final = QueryOf(InvoiceQuery)
 CORRECTION: Final = BodyOf(CreditNoteBody)
 
 
-async def list_invoices(api: Api, call: Call) -> Answer:
+async def list_invoices(api: Api, call: Call) -> Response:
     """List documents, newest first; a narrowed key sees its own."""
     query = LISTED.read(call.scope["query_string"])
     if query.customer is not None:
@@ -186,7 +186,7 @@ async def list_invoices(api: Api, call: Call) -> Answer:
         until=query.until, before=query.cursor, rows_max=query.limit + 1, number=query.number,
     )  # fmt: skip
     shown, more = page_of(page, query.limit)
-    return answer_of(200, InvoicePage([_summary(one) for one in shown], more))
+    return json_response(200, InvoicePage([_summary(one) for one in shown], more))
 
 
 async def _repayment(api: Api, invoice: Invoice) -> RepaymentAnswer | None:
@@ -198,7 +198,7 @@ async def _repayment(api: Api, invoice: Invoice) -> RepaymentAnswer | None:
     )
 
 
-async def get_invoice(api: Api, call: Call) -> Answer:
+async def get_invoice(api: Api, call: Call) -> Response:
     """Return a document as JSON, PDF or XML, whichever `Accept` prefers."""
     form = _preferred(call.headers.get(b"accept", b"*/*").decode("latin-1"))
     invoice = await own_invoice(api.rooms, call.by, call.ids["invoice_id"])
@@ -210,10 +210,10 @@ async def get_invoice(api: Api, call: Call) -> Answer:
             proposal=_proposal(proposal) if proposal else None,
             repayment=await _repayment(api, invoice),
         )
-        return answer_of(200, answer, (b"vary", b"accept"))
+        return json_response(200, answer, (b"vary", b"accept"))
     write = api.rooms.invoices.pdf if form == PDF else api.rooms.invoices.xml
     file = await write(invoice.id)
-    return Answer(
+    return Response(
         200,
         file.content,
         (
@@ -224,7 +224,7 @@ async def get_invoice(api: Api, call: Call) -> Answer:
     )
 
 
-async def issue_credit_note(api: Api, call: Call) -> Answer:
+async def issue_credit_note(api: Api, call: Call) -> Response:
     """Correct a document; what was paid is refunded, above the limit once a second person agrees.
 
     201 is a credit note, 202 a proposal that waits.
@@ -232,7 +232,7 @@ async def issue_credit_note(api: Api, call: Call) -> Answer:
     body = CORRECTION.read(call.body)
     refuse_narrowed(call.by)
 
-    async def correct() -> Answer:
+    async def correct() -> Response:
         invoice = await api.rooms.invoices.invoice(call.ids["invoice_id"])
         await refuse_personal_data(api.rooms, invoice.customer, body.reason)
         done = await api.rooms.invoices.credit_notes.correct(
@@ -243,68 +243,68 @@ async def issue_credit_note(api: Api, call: Call) -> Answer:
             told = CreditNoteAnswer(
                 moves_money=True, credit_note=None, proposal=_proposal(done.proposal)
             )
-            return answer_of(202, told)
+            return json_response(202, told)
         return _issued(done.note)
 
     return await once(api.rooms.books.keys, call, body, correct)
 
 
-async def approve_credit_note(api: Api, call: Call) -> Answer:
+async def approve_credit_note(api: Api, call: Call) -> Response:
     """Agree to a proposed credit note, as the second person; it is issued and refunded."""
     body = NO_CONTENT.read(call.body)
     refuse_narrowed(call.by)
 
-    async def agree() -> Answer:
+    async def agree() -> Response:
         note = await api.rooms.invoices.credit_notes.agree(call.ids["invoice_id"], by=call.by.actor)
         return _issued(note)
 
     return await once(api.rooms.books.keys, call, body, agree)
 
 
-async def reject_credit_note(api: Api, call: Call) -> Answer:
+async def reject_credit_note(api: Api, call: Call) -> Response:
     """Take the proposal of a credit note back, one's own or another's."""
     body = NO_CONTENT.read(call.body)
     refuse_narrowed(call.by)
 
-    async def reject() -> Answer:
+    async def reject() -> Response:
         await api.rooms.invoices.credit_notes.withdraw(call.ids["invoice_id"], by=call.by.actor)
         told = CreditNoteAnswer(moves_money=False, credit_note=None, proposal=None)
-        return answer_of(200, told)
+        return json_response(200, told)
 
     return await once(api.rooms.books.keys, call, body, reject)
 
 
-async def send_invoice(api: Api, call: Call) -> Answer:
+async def send_invoice(api: Api, call: Call) -> Response:
     """Send a document to its customer, by the channel by which they are written to."""
     body = NO_CONTENT.read(call.body)
     refuse_narrowed(call.by)
 
-    async def send() -> Answer:
+    async def send() -> Response:
         sent = await api.rooms.invoices.send(call.ids["invoice_id"])
-        return answer_of(202, SentAnswer(sent.id))
+        return json_response(202, SentAnswer(sent.id))
 
     return await once(api.rooms.books.keys, call, body, send)
 
 
-async def issue_documents(api: Api, call: Call) -> Answer:
+async def issue_documents(api: Api, call: Call) -> Response:
     """Issue the documents that a payment lacks; return those it has."""
     body = NO_CONTENT.read(call.body)
     refuse_narrowed(call.by)
 
-    async def issue() -> Answer:
+    async def issue() -> Response:
         payment = await api.rooms.books.payments.get(call.ids["payment_id"])
         await api.rooms.invoices.issuing.issue_again(payment.id)
         issued = await api.rooms.invoices.invoices(subject=payment.subject)
-        return answer_of(200, InvoicePage([_summary(one) for one in issued], None))
+        return json_response(200, InvoicePage([_summary(one) for one in issued], None))
 
     return await once(api.rooms.books.keys, call, body, issue)
 
 
-def _issued(note: Invoice) -> Answer:
+def _issued(note: Invoice) -> Response:
     told = CreditNoteAnswer(
         moves_money=note.refund is not None, credit_note=_summary(note), proposal=None
     )
-    return answer_of(201, told, (b"location", _address(note.id).encode()))
+    return json_response(201, told, (b"location", _address(note.id).encode()))
 
 
 def _preferred(accept: str) -> str:

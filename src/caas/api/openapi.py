@@ -15,10 +15,12 @@ from typing import Any, Final
 import msgspec
 
 from caas.api.idempotency import KEY_CHARS_MAX, KEY_CHARS_MIN, KEY_PATTERN
-from caas.api.operation import JSON, Operation, template_of
+from caas.api.operation import JSON, Operation
 from caas.api.patterns import DAY_PATTERN, MONTH_PATTERN, SERVICE_CODE_PATTERN, VIN_PATTERN
-from caas.api.problems import MEDIA_TYPE, Problem
+from caas.api.problems import Problem
 from caas.api.webhook_handler import WEBHOOK_TAG
+from caas.web.problems import MEDIA_TYPE
+from caas.web.router import template_of
 
 VERSION: Final = "1.0.0"
 TITLE: Final = "CaaS payments"

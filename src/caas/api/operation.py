@@ -8,30 +8,22 @@ public (the seed's function names are such ids); a status that a call can be ans
 `answers`, or among those every call has.
 """
 
-import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from caas.api.answers import Answer
 from caas.api.bodies import BodyOf
 from caas.api.call import Call
 from caas.api.ownership import refuse_narrowed
 from caas.api.queries import QueryOf
 from caas.api.rooms import Api
+from caas.web.limits import BODY_BYTES_MAX
+from caas.web.response import Response
 
-Handle = Callable[[Api, Call], Awaitable[Answer]]
+Handle = Callable[[Api, Call], Awaitable[Response]]
 
 ANY_KEY: Final[frozenset[str]] = frozenset()
 JSON: Final = "application/json"
-
-
-_PLACE_KIND: Final = re.compile(r":\w+}")
-
-
-def template_of(path: str) -> str:
-    """Return an address with the names of its places, without their kinds."""
-    return _PLACE_KIND.sub("}", path)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +47,7 @@ class Operation:
     query: QueryOf[Any] | None = None
     media_type: str = JSON
     also: tuple[str, ...] = ()
+    body_bytes_max: int = BODY_BYTES_MAX
     needs_key: bool = True
     narrowed: bool = False
 
@@ -70,7 +63,7 @@ class Operation:
         """Whether it is done once for each Idempotency-Key."""
         return self.method == "POST" and self.needs_key
 
-    async def answer(self, api: Api, call: Call) -> Answer:
+    async def answer(self, api: Api, call: Call) -> Response:
         """Answer a call that came in at this address, if its key allows it.
 
         Raises:

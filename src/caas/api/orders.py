@@ -9,12 +9,10 @@ from uuid import UUID
 
 import msgspec
 
-from caas.api.answers import Answer, answer_of
 from caas.api.bodies import NOTHING, BodyOf
 from caas.api.call import Call
 from caas.api.first_answers import FIRST_ANSWERS, first_answer
 from caas.api.idempotency import once, request_digest
-from caas.api.limits import PAGE_ROWS
 from caas.api.operation import Operation
 from caas.api.order_answers import OrderAnswer, OrderPage, order_answer, order_path, order_summary
 from caas.api.ownership import (
@@ -26,7 +24,7 @@ from caas.api.ownership import (
 from caas.api.personal_data import refuse_named_token, refuse_personal_data
 from caas.api.problems import Problem
 from caas.api.purchases import PaidWith, paid, payments_key, purchase_answer
-from caas.api.queries import Limit, QueryOf
+from caas.api.queries import PAGE_ROWS, Limit, QueryOf
 from caas.api.rooms import Api
 from caas.api.row_answers import page_of
 from caas.api.texts import MoneyBody, Name, Vin
@@ -35,6 +33,7 @@ from caas.payment_processing import PaymentRequest
 from caas.rules.money import payment_amount
 from caas.rules.order_states import OrderState
 from caas.rules.scopes import Scope
+from caas.web.response import Response, json_response
 
 TAG: Final = "orders"
 
@@ -68,7 +67,7 @@ FINAL: Final = BodyOf(FinalPaymentBody)
 LISTED: Final = QueryOf(OrderQuery)
 
 
-async def create_order(api: Api, call: Call) -> Answer:
+async def create_order(api: Api, call: Call) -> Response:
     """Order a vehicle and pay the deposit that reserves it."""
     body = NEW.read(call.body)
     refuse_other_customer(call.by, body.customer)
@@ -92,7 +91,7 @@ async def create_order(api: Api, call: Call) -> Answer:
             return_url=body.return_url, caller_key=key,
         )  # fmt: skip
 
-    async def order() -> Answer:
+    async def order() -> Response:
         initiate = api.rooms.payment_processing.initiate_reservation_payment
         return await purchase_answer(api, call, await paid(api, call, key, initiate, ordered), told)
 
@@ -102,7 +101,7 @@ async def create_order(api: Api, call: Call) -> Answer:
     return await once(api.rooms.books.keys, call, body, order)
 
 
-async def pay_final(api: Api, call: Call) -> Answer:
+async def pay_final(api: Api, call: Call) -> Response:
     """Pay what is left of a vehicle that is ready; a decline loses the reservation."""
     body = FINAL.read(call.body)
     order_id = call.ids["order_id"]
@@ -118,34 +117,34 @@ async def pay_final(api: Api, call: Call) -> Answer:
             return_url=body.return_url, caller_key=key,
         )  # fmt: skip
 
-    async def pay() -> Answer:
+    async def pay() -> Response:
         initiate = api.rooms.payment_processing.initiate_final_payment
         return await first_answer(api, call, await paid(api, call, key, initiate, ordered))
 
     return await once(api.rooms.books.keys, call, body, pay)
 
 
-async def withdraw_from_order(api: Api, call: Call) -> Answer:
+async def withdraw_from_order(api: Api, call: Call) -> Response:
     """Withdraw from an order (desistimiento): the vehicle to stock, the money back."""
     body = NOTHING.read(call.body)
     order_id = call.ids["order_id"]
 
-    async def withdraw() -> Answer:
+    async def withdraw() -> Response:
         await own_order(api.rooms, call.by, order_id)
         await api.rooms.order_management.withdraw(order_id)
-        return answer_of(200, await _told(api, order_id))
+        return json_response(200, await _told(api, order_id))
 
     return await once(api.rooms.books.keys, call, body, withdraw)
 
 
-async def get_order(api: Api, call: Call) -> Answer:
+async def get_order(api: Api, call: Call) -> Response:
     """Return an order as it stands, with its timeline and its payments."""
     order_id = call.ids["order_id"]
     await own_order(api.rooms, call.by, order_id)
-    return answer_of(200, await _told(api, order_id))
+    return json_response(200, await _told(api, order_id))
 
 
-async def list_orders(api: Api, call: Call) -> Answer:
+async def list_orders(api: Api, call: Call) -> Response:
     """List orders, newest first; a narrowed key sees its own."""
     query = LISTED.read(call.scope["query_string"])
     if query.customer is not None:
@@ -159,7 +158,7 @@ async def list_orders(api: Api, call: Call) -> Answer:
         before=query.cursor,
     )
     shown, more = page_of(page, query.limit)
-    return answer_of(200, OrderPage(data=[order_summary(o) for o in shown], next_cursor=more))
+    return json_response(200, OrderPage(data=[order_summary(o) for o in shown], next_cursor=more))
 
 
 async def _told(api: Api, order_id: UUID) -> OrderAnswer:

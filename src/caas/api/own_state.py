@@ -14,14 +14,15 @@ from typing import Final
 
 import msgspec
 
-from caas.api.answers import Answer, answer_of
 from caas.api.call import Call
 from caas.api.operation import Operation
-from caas.api.problems import NotReadyError, Problem
+from caas.api.problems import Problem
 from caas.api.rooms import Api
 from caas.billing_database import law_checks
 from caas.errors import UnavailableError
 from caas.rules.scopes import Scope
+from caas.web.problems import NotReadyError
+from caas.web.response import Response, json_response
 
 TAG: Final = "own state"
 METRICS_SECONDS_MAX: Final = 1.0
@@ -58,20 +59,20 @@ class SelfCheckAnswer(msgspec.Struct, frozen=True):
     invariants: list[LawAnswer]
 
 
-async def health(_api: Api, _call: Call) -> Answer:
+async def health(_api: Api, _call: Call) -> Response:
     """Say that the process lives; asks nobody."""
-    return answer_of(200, StateAnswer("alive"))
+    return json_response(200, StateAnswer("alive"))
 
 
-async def ready(api: Api, _call: Call) -> Answer:
+async def ready(api: Api, _call: Call) -> Response:
     """Say whether calls can be served: the database answers, takes writes and has our schema."""
     because = await api.readiness.why_not()
     if because is not None:
         raise NotReadyError(because)
-    return answer_of(200, ReadyAnswer("ready", api.settings.degraded()))
+    return json_response(200, ReadyAnswer("ready", api.settings.degraded()))
 
 
-async def laws(api: Api, _call: Call) -> Answer:
+async def laws(api: Api, _call: Call) -> Response:
     """Check the laws over the whole database: each with its count of broken rows."""
     async with api.checking:
         findings = await law_checks.checked(api.rooms.books.database)
@@ -80,17 +81,17 @@ async def laws(api: Api, _call: Call) -> Answer:
         for found in findings
     ]
     holds = not any(law.broken for law in told)
-    return answer_of(200, SelfCheckAnswer(holds, api.settings.now(), told))
+    return json_response(200, SelfCheckAnswer(holds, api.settings.now(), told))
 
 
-async def metrics(api: Api, _call: Call) -> Answer:
+async def metrics(api: Api, _call: Call) -> Response:
     """Return counts and durations as Prometheus reads them, also while the database is away."""
     await api.settings.before_metrics()
     with suppress(UnavailableError, TimeoutError):
         async with asyncio.timeout(METRICS_SECONDS_MAX):
             refused = await api.rooms.books.commands.refused_by_reason()
         api.metrics.refused_acknowledgements = refused
-    return Answer(200, api.metrics.text(), ((b"content-type", METRICS_TYPE.encode()),))
+    return Response(200, api.metrics.text(), ((b"content-type", METRICS_TYPE.encode()),))
 
 
 STATE_OPERATIONS: Final = (

@@ -6,7 +6,7 @@ Rule a change must keep: no script and no other origin.
 from html import escape
 from typing import Final
 
-from caas.api.answers import Answer
+from caas.web.response import Response
 
 HTML: Final = "text/html"
 STYLE_PATH: Final = "/docs/style.css"
@@ -37,7 +37,7 @@ _POLICY: Final = (
 )
 
 
-def page(title: str, body: str) -> Answer:
+def page(title: str, body: str) -> Response:
     """Return a page with this title and this body, which is HTML already."""
     text = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
@@ -45,9 +45,9 @@ def page(title: str, body: str) -> Answer:
         f'<title>{escape(title)}</title><link rel="stylesheet" href="{STYLE_PATH}"></head>'
         f"<body><main><h1>{escape(title)}</h1>{body}</main></body></html>"
     )
-    return Answer(200, text.encode(), ((b"content-type", b"text/html; charset=utf-8"), _POLICY))
+    return Response(200, text.encode(), ((b"content-type", b"text/html; charset=utf-8"), _POLICY))
 
 
-def style() -> Answer:
+def style() -> Response:
     """Return the style sheet of the pages."""
-    return Answer(200, STYLE.encode(), ((b"content-type", b"text/css; charset=utf-8"),))
+    return Response(200, STYLE.encode(), ((b"content-type", b"text/css; charset=utf-8"),))

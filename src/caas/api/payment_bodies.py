@@ -11,9 +11,8 @@ from uuid import UUID
 
 import msgspec
 
-from caas.api.limits import PAGE_ROWS
 from caas.api.problems import InvalidBodyError
-from caas.api.queries import Limit
+from caas.api.queries import PAGE_ROWS, Limit
 from caas.api.texts import (
     Amount,
     Currency,

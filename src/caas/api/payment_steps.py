@@ -6,7 +6,6 @@ payment is the caller's; what may be done is decided by Payment Processing.
 
 from typing import Final
 
-from caas.api.answers import RETRY_AFTER, Answer, answer_of
 from caas.api.bodies import BodyOf
 from caas.api.call import Call
 from caas.api.first_answers import ACCEPTED, CREATED
@@ -23,6 +22,8 @@ from caas.payment_processing import SettlementNotice
 from caas.rules.discrepancies import is_large
 from caas.rules.money import Money
 from caas.rules.payment_states import PaymentState
+from caas.web.problems import RETRY_AFTER
+from caas.web.response import Response, json_response
 
 OK: Final = 200
 FORBIDDEN: Final = 403
@@ -43,12 +44,12 @@ class RefundNeedsTwoPeopleError(RefusedError):
     http_status = FORBIDDEN
 
 
-async def void_payment(api: Api, call: Call) -> Answer:
+async def void_payment(api: Api, call: Call) -> Response:
     """Void a payment before its capture; voiding it again changes nothing."""
     body = VOID.read(call.body)
     payment_id = call.ids["payment_id"]
 
-    async def void() -> Answer:
+    async def void() -> Response:
         owned = await own_payment(api.rooms, call.by, payment_id)
         await refuse_personal_data(api.rooms, owned.customer, body.reason)
         payment = await api.rooms.payment_processing.void_payment(payment_id, body.reason)
@@ -58,12 +59,12 @@ async def void_payment(api: Api, call: Call) -> Answer:
     return await once(api.rooms.books.keys, call, body, void)
 
 
-async def record_settlement(api: Api, call: Call) -> Answer:
+async def record_settlement(api: Api, call: Call) -> Response:
     """Update settlement status with the bank's word; the same notice counts once."""
     body = SETTLEMENT.read(call.body)
     payment_id = call.ids["payment_id"]
 
-    async def record() -> Answer:
+    async def record() -> Response:
         owned = await own_payment(api.rooms, call.by, payment_id)
         refuse_narrowed(call.by)
         await refuse_personal_data(api.rooms, owned.customer, body.settlement_id)
@@ -80,7 +81,7 @@ async def record_settlement(api: Api, call: Call) -> Answer:
     return await once(api.rooms.books.keys, call, body, record)
 
 
-async def refund_payment(api: Api, call: Call) -> Answer:
+async def refund_payment(api: Api, call: Call) -> Response:
     """Give money back that was received: desistimiento, and whatever else needs it.
 
     A system decides by its own rules; a person, whose key it may be, only up to the limit.
@@ -88,7 +89,7 @@ async def refund_payment(api: Api, call: Call) -> Answer:
     body = REFUND.read(call.body)
     payment_id = call.ids["payment_id"]
 
-    async def refund() -> Answer:
+    async def refund() -> Response:
         owned = await own_payment(api.rooms, call.by, payment_id)
         refuse_customers_own(call.by)
         await refuse_personal_data(api.rooms, owned.customer, body.reason)
@@ -104,17 +105,17 @@ async def refund_payment(api: Api, call: Call) -> Answer:
         )
         location = (b"location", path_of(payment_id).encode())
         status = CREATED if given_back.state in REFUND_ENDED else ACCEPTED
-        return answer_of(status, refund_answer(given_back), location)
+        return json_response(status, refund_answer(given_back), location)
 
     return await once(api.rooms.books.keys, call, body, refund)
 
 
-async def confirm_delivery(api: Api, call: Call) -> Answer:
+async def confirm_delivery(api: Api, call: Call) -> Response:
     """Judge a vehicle's signed acknowledgement; what it proves commits the charge."""
     body = DELIVERY.read(call.body)
     payment_id = call.ids["payment_id"]
 
-    async def confirm() -> Answer:
+    async def confirm() -> Response:
         owned = await own_payment(api.rooms, call.by, payment_id)
         await refuse_personal_data(api.rooms, owned.customer, body.status_reason, body.service)
         payment = await api.rooms.payment_processing.confirm_delivery(
@@ -125,7 +126,7 @@ async def confirm_delivery(api: Api, call: Call) -> Answer:
     return await once(api.rooms.books.keys, call, body, confirm)
 
 
-async def _told(api: Api, payment: Payment, status: int) -> Answer:
+async def _told(api: Api, payment: Payment, status: int) -> Response:
     events = await api.rooms.books.payments.timeline(payment.id)
     more = (RETRY_AFTER,) if status == ACCEPTED else ()
-    return answer_of(status, payment_answer(payment, events), *more)
+    return json_response(status, payment_answer(payment, events), *more)

@@ -12,7 +12,6 @@ here decides anything about a payment.
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from caas.api.answers import Answer, answer_of
 from caas.api.bodies import BodyOf
 from caas.api.call import Call
 from caas.api.first_answers import FIRST_ANSWERS, first_answer
@@ -46,7 +45,7 @@ from caas.api.payment_steps import (
     void_payment,
 )
 from caas.api.personal_data import refuse_named_token
-from caas.api.problems import Problem, RawHeader
+from caas.api.problems import Problem
 from caas.api.queries import QueryOf
 from caas.api.rooms import Api
 from caas.billing_database.idempotency import StoredAnswer, hashed
@@ -58,6 +57,7 @@ from caas.payment_processing.initiation import LivePaymentError
 from caas.rules.money import payment_amount
 from caas.rules.payment_types import PaymentType
 from caas.rules.scopes import Scope
+from caas.web.response import RawHeader, Response, json_response
 
 TAG: Final = "payments"
 RESPOND_ASYNC: Final = b"respond-async"
@@ -68,7 +68,7 @@ INITIATE: Final = BodyOf(InitiateBody)
 LISTED: Final = QueryOf(PaymentQuery)
 
 
-async def initiate_reservation_payment(api: Api, call: Call) -> Answer:
+async def initiate_reservation_payment(api: Api, call: Call) -> Response:
     """Process the reservation signal of a vehicle; the caller waits for the answer."""
     return await _initiate(
         api,
@@ -78,21 +78,21 @@ async def initiate_reservation_payment(api: Api, call: Call) -> Answer:
     )
 
 
-async def initiate_final_payment(api: Api, call: Call) -> Answer:
+async def initiate_final_payment(api: Api, call: Call) -> Response:
     """Process the final vehicle payment; the caller waits for the answer."""
     return await _initiate(
         api, call, PaymentType.FINAL, api.rooms.payment_processing.initiate_final_payment
     )
 
 
-async def initiate_service_payment(api: Api, call: Call) -> Answer:
+async def initiate_service_payment(api: Api, call: Call) -> Response:
     """Process a one-time service payment; activation and settlement come later."""
     return await _initiate(
         api, call, PaymentType.SERVICE, api.rooms.payment_processing.initiate_service_payment
     )
 
 
-async def initiate_subscription_payment(api: Api, call: Call) -> Answer:
+async def initiate_subscription_payment(api: Api, call: Call) -> Response:
     """Process a month's subscription charge (mes vencido); settlement comes later."""
     return await _initiate(
         api, call, PaymentType.SUBSCRIPTION,
@@ -100,7 +100,7 @@ async def initiate_subscription_payment(api: Api, call: Call) -> Answer:
     )  # fmt: skip
 
 
-async def query_payment_status(api: Api, call: Call) -> Answer:
+async def query_payment_status(api: Api, call: Call) -> Response:
     """Return a payment as it stands, with its timeline."""
     payment_id = call.ids["payment_id"]
     await own_payment(api.rooms, call.by, payment_id)
@@ -108,10 +108,10 @@ async def query_payment_status(api: Api, call: Call) -> Answer:
     told = payment_answer(
         status.payment, status.events, refunds=status.refunds, disputes=status.disputes
     )
-    return answer_of(200, told)
+    return json_response(200, told)
 
 
-async def list_payments(api: Api, call: Call) -> Answer:
+async def list_payments(api: Api, call: Call) -> Response:
     """List payments, newest first; a narrowed key sees its own.
 
     A page may hold fewer payments than the limit and go on all the same: follow `next_cursor`.
@@ -128,7 +128,7 @@ async def list_payments(api: Api, call: Call) -> Answer:
     )  # fmt: skip
     page = await listed(api.rooms.books.database, wanted, below=query.cursor, rows_max=query.limit)
     told = [payment_summary(payment) for payment in page.payments]
-    return answer_of(
+    return json_response(
         200, PaymentPage(data=told, next_cursor=str(page.below) if page.below else None)
     )
 
@@ -138,7 +138,7 @@ async def _initiate(
     call: Call,
     payment_type: PaymentType,
     initiate: Callable[[PaymentRequest], Awaitable[Payment | StoredAnswer]],
-) -> Answer:
+) -> Response:
     key = key_of(call)
     body = INITIATE.read(call.body)
     respond_async = RESPOND_ASYNC in call.headers.get(b"prefer", b"").lower()

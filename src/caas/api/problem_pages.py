@@ -8,13 +8,14 @@ Rule a change must keep: every code that is told has its page.
 from html import escape
 from typing import Final
 
-from caas.api.answers import Answer
 from caas.api.call import Call
 from caas.api.operation import Operation
 from caas.api.pages import HTML, page
-from caas.api.problems import NoSuchRouteError, Problem, is_tellable_class, title_of, type_uri
+from caas.api.problems import Problem
 from caas.api.rooms import Api
 from caas.errors import CaasError
+from caas.web.problems import NoSuchRouteError, is_tellable_class, title_of, type_uri
+from caas.web.response import Response
 
 TAG: Final = "documentation"
 _ADVICE: Final = {
@@ -51,7 +52,7 @@ def known_errors() -> dict[str, type[CaasError]]:
     return dict(sorted(found.items()))
 
 
-async def problem_list(_api: Api, _call: Call) -> Answer:
+async def problem_list(_api: Api, _call: Call) -> Response:
     """List every problem this API may tell of."""
     rows = "".join(
         f'<li><a href="{type_uri(code)}"><code>{escape(code)}</code></a> '
@@ -61,7 +62,7 @@ async def problem_list(_api: Api, _call: Call) -> Answer:
     return page("Problems", f"<ul>{rows}</ul>")
 
 
-async def problem_page(_api: Api, call: Call) -> Answer:
+async def problem_page(_api: Api, call: Call) -> Response:
     """Explain one problem."""
     error = known_errors().get(call.ids["problem"])
     if error is None:

@@ -12,7 +12,6 @@ from typing import Final
 
 import msgspec
 
-from caas.api.answers import RETRY_AFTER, Answer, answer_of
 from caas.api.call import Call
 from caas.api.first_answers import ACCEPTED, CREATED, OPEN, first_answer
 from caas.api.idempotency import key_of
@@ -23,6 +22,8 @@ from caas.billing_database.payments import Payment
 from caas.payment_processing import CallerKey, PaymentRequest
 from caas.payment_processing.initiation import LivePaymentError
 from caas.rules.payment_states import PaymentState
+from caas.web.problems import RETRY_AFTER
+from caas.web.response import Response, json_response
 
 _ITS_PAYMENT: Final = "\npayment"
 
@@ -71,12 +72,12 @@ async def purchase_answer(
     call: Call,
     payment: Payment,
     told: Callable[[Payment], Awaitable[tuple[msgspec.Struct, str]]],
-) -> Answer:
+) -> Response:
     """Return the purchase with its payment: made, still open, or declined."""
     if payment.state is PaymentState.FAILED:
         return await first_answer(api, call, payment)
     content, path = await told(payment)
     location = (b"location", path.encode())
     if payment.state in OPEN:
-        return answer_of(ACCEPTED, content, location, RETRY_AFTER)
-    return answer_of(CREATED, content, location)
+        return json_response(ACCEPTED, content, location, RETRY_AFTER)
+    return json_response(CREATED, content, location)

@@ -9,10 +9,11 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from caas.api.limits import PAGE_ROWS_MAX
 from caas.api.problems import InvalidParameterError
 
 PARAMETERS_MAX: Final = 16
+PAGE_ROWS_MAX: Final = 100
+PAGE_ROWS: Final = 50
 DETAIL_CHARS_MAX: Final = 200
 NOTHING: Final = "null"
 """What a lax reader takes for a parameter that was left out."""

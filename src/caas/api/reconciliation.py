@@ -11,7 +11,6 @@ from uuid import UUID
 
 import msgspec
 
-from caas.api.answers import Answer, answer_of
 from caas.api.bodies import BodyOf
 from caas.api.call import Call
 from caas.api.idempotency import once
@@ -38,6 +37,7 @@ from caas.api.row_answers import answer_from
 from caas.api.texts import Note
 from caas.payment_processing.reconciliation.reporting import ReconciliationReport
 from caas.rules.scopes import Scope
+from caas.web.response import Response, json_response
 
 TAG: Final = "reconciliation"
 OPERATORS: Final = frozenset({Scope.OPERATIONS})
@@ -78,112 +78,116 @@ NO_CONTENT: Final = BodyOf(NoContent)
 POSITION: Final = QueryOf(PositionQuery)
 
 
-async def run_reconciliation(api: Api, call: Call) -> Answer:
+async def run_reconciliation(api: Api, call: Call) -> Response:
     """Reconcile a day: fetch its report, compare both directions, update, judge."""
     body = RUN.read(call.body)
 
-    async def run() -> Answer:
+    async def run() -> Response:
         done = await api.rooms.reconciliation.reconcile(
             body.day, mode=body.mode, patience_seconds=PATIENCE_SECONDS
         )
         told = run_answer(done.run)
         answer = ReconciledAnswer(run=told, day=day_answer(done.day), links=told.links)
-        return answer_of(201, answer, (b"location", told.links["self"].encode()))
+        return json_response(201, answer, (b"location", told.links["self"].encode()))
 
     return await once(api.rooms.books.keys, call, body, run)
 
 
-async def get_reconciliation_run(api: Api, call: Call) -> Answer:
+async def get_reconciliation_run(api: Api, call: Call) -> Response:
     """Return a run: what it was given, as of when, and what came out."""
-    return answer_of(200, run_answer(await api.rooms.reconciliation.run(call.ids["run_id"])))
+    return json_response(200, run_answer(await api.rooms.reconciliation.run(call.ids["run_id"])))
 
 
-async def replay_run(api: Api, call: Call) -> Answer:
+async def replay_run(api: Api, call: Call) -> Response:
     """Judge a run again from what it compared; the same input gives the same bytes."""
     body = NO_CONTENT.read(call.body)
 
-    async def replay() -> Answer:
+    async def replay() -> Response:
         room = api.rooms.reconciliation
         run = await room.run(call.ids["run_id"])
         digest = await room.replay(run.id)
         same = digest == run.output_hash
-        return answer_of(200, ReplayAnswer(run=run.id, output_hash=digest, is_the_same=same))
+        return json_response(200, ReplayAnswer(run=run.id, output_hash=digest, is_the_same=same))
 
     return await once(api.rooms.books.keys, call, body, replay)
 
 
-async def list_days(api: Api, _call: Call) -> Answer:
+async def list_days(api: Api, _call: Call) -> Response:
     """List the days with their verdicts, the newest first."""
-    return answer_of(
+    return json_response(
         200, DayList([day_answer(it) for it in await api.rooms.reconciliation.listed()])
     )
 
 
-async def get_day(api: Api, call: Call) -> Answer:
+async def get_day(api: Api, call: Call) -> Response:
     """Judge a day, and return it with its runs and the lines that could not be read."""
     day, room = _day(call), api.rooms.reconciliation
     judged = day_answer(await room.verdict(day))
     runs = [run_answer(run) for run in await room.runs_of(day)]
     aside = await room.quarantined(day)
     answer = DayWithRuns(day=judged, runs=runs, quarantined=aside, links=judged.links)
-    return answer_of(200, answer)
+    return json_response(200, answer)
 
 
-async def seal_day(api: Api, call: Call) -> Answer:
+async def seal_day(api: Api, call: Call) -> Response:
     """Seal a closed day; nothing of it changes any more."""
     body = NO_CONTENT.read(call.body)
     day = _day(call)
 
-    async def seal() -> Answer:
-        return answer_of(200, day_answer(await api.rooms.reconciliation.seal(day, by=call.by.name)))
+    async def seal() -> Response:
+        return json_response(
+            200, day_answer(await api.rooms.reconciliation.seal(day, by=call.by.name))
+        )
 
     return await once(api.rooms.books.keys, call, body, seal)
 
 
-async def get_report(api: Api, call: Call) -> Answer:
+async def get_report(api: Api, call: Call) -> Response:
     """Return a day's reconciliation report as data."""
-    return answer_of(200, report_answer(await _report(api, call)))
+    return json_response(200, report_answer(await _report(api, call)))
 
 
-async def get_report_csv(api: Api, call: Call) -> Answer:
+async def get_report_csv(api: Api, call: Call) -> Response:
     """Return a day's reconciliation report as CSV, its tables one after the other."""
     return await _file(api, call, "csv", b"text/csv; charset=utf-8")
 
 
-async def get_report_pdf(api: Api, call: Call) -> Answer:
+async def get_report_pdf(api: Api, call: Call) -> Response:
     """Return a day's reconciliation report on paper."""
     return await _file(api, call, "pdf", b"application/pdf")
 
 
-async def release_line(api: Api, call: Call) -> Answer:
+async def release_line(api: Api, call: Call) -> Response:
     """Say why a line that could not be read need not come again."""
     body = RELEASE.read(call.body)
 
-    async def release() -> Answer:
+    async def release() -> Response:
         judged = await api.rooms.reconciliation.release_quarantined(
             body.report, body.place, by=call.by.name, note=body.note
         )
-        return answer_of(200, day_answer(judged))
+        return json_response(200, day_answer(judged))
 
     return await once(api.rooms.books.keys, call, body, release)
 
 
-async def get_position(api: Api, call: Call) -> Answer:
+async def get_position(api: Api, call: Call) -> Response:
     """Return what is delivered and not settled now, and what some days lost and disputed."""
     query = POSITION.read(call.scope["query_string"])
     found = await api.rooms.reconciliation.reporting.position(query.since, query.until)
-    return answer_of(200, answer_from(PositionAnswer, found, since=query.since, until=query.until))
+    return json_response(
+        200, answer_from(PositionAnswer, found, since=query.since, until=query.until)
+    )
 
 
 async def _report(api: Api, call: Call) -> ReconciliationReport:
     return await api.rooms.reconciliation.reporting.report(_day(call))
 
 
-async def _file(api: Api, call: Call, form: str, kind: bytes) -> Answer:
+async def _file(api: Api, call: Call, form: str, kind: bytes) -> Response:
     day = _day(call)
     written = await api.rooms.reconciliation.reporting.file(day, form)
     name = f'attachment; filename="reconciliation-{day}.{form}"'.encode()
-    return Answer(200, written, ((b"content-type", kind), (b"content-disposition", name)))
+    return Response(200, written, ((b"content-type", kind), (b"content-disposition", name)))
 
 
 def _day(call: Call) -> date:

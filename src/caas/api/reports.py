@@ -9,7 +9,6 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
-from caas.api.answers import Answer, answer_of
 from caas.api.bodies import BodyOf
 from caas.api.call import Call
 from caas.api.idempotency import once
@@ -21,6 +20,8 @@ from caas.api.rooms import Api
 from caas.billing_database.report_terms import FeeTerm, KeptMapping
 from caas.payment_processing.reconciliation import Expected
 from caas.payment_processing.reconciliation.finance_terms import AMOUNT_MAX, Preview
+from caas.web.limits import DOCUMENT_BODY_BYTES_MAX
+from caas.web.response import Response, json_response
 
 LINES_MAX: Final = 10**9
 Net = Annotated[str, msgspec.Meta(min_length=1, max_length=40)]
@@ -92,69 +93,69 @@ FEE: Final = BodyOf(FeeBody)
 FEES_ON: Final = QueryOf(FeeQuery)
 
 
-async def upload_report(api: Api, call: Call) -> Answer:
+async def upload_report(api: Api, call: Call) -> Response:
     """Reconcile a day from a file."""
     body = FILE.read(call.body)
 
-    async def upload() -> Answer:
+    async def upload() -> Response:
         done = await api.rooms.reconciliation.reconcile_content(
             body.day, body.content, expected=Expected(lines=body.lines, nets=tuple(body.nets)),
             patience_seconds=PATIENCE_SECONDS,
         )  # fmt: skip
         told = run_answer(done.run)
         answer = ReconciledAnswer(run=told, day=day_answer(done.day), links=told.links)
-        return answer_of(201, answer, (b"location", told.links["self"].encode()))
+        return json_response(201, answer, (b"location", told.links["self"].encode()))
 
     return await once(api.rooms.books.keys, call, body, upload)
 
 
-async def preview_report(api: Api, call: Call) -> Answer:
+async def preview_report(api: Api, call: Call) -> Response:
     """Say what a file would be read as; nothing of it is applied."""
     body = PREVIEW.read(call.body)
 
-    async def preview() -> Answer:
+    async def preview() -> Response:
         room = api.rooms.reconciliation
-        return answer_of(200, await room.preview_content(body.content, body.mapping))
+        return json_response(200, await room.preview_content(body.content, body.mapping))
 
     return await once(api.rooms.books.keys, call, body, preview)
 
 
-async def list_mappings(api: Api, _call: Call) -> Answer:
+async def list_mappings(api: Api, _call: Call) -> Response:
     """List the mappings that are kept, and those that come with the platform."""
     terms = api.rooms.reconciliation.finance_terms
-    return answer_of(200, MappingList(await terms.mappings(), dict(await terms.shipped())))
+    return json_response(200, MappingList(await terms.mappings(), dict(await terms.shipped())))
 
 
-async def keep_mapping(api: Api, call: Call) -> Answer:
+async def keep_mapping(api: Api, call: Call) -> Response:
     """Keep a provider's format as the newest version of its name."""
     body = MAPPING.read(call.body)
 
-    async def keep() -> Answer:
+    async def keep() -> Response:
         kept = await api.rooms.reconciliation.finance_terms.keep_mapping(
             body.name, body.mapping, by=call.by.name, retired=body.retired
         )
-        return answer_of(201, kept)
+        return json_response(201, kept)
 
     return await once(api.rooms.books.keys, call, body, keep)
 
 
-async def list_fees(api: Api, call: Call) -> Answer:
+async def list_fees(api: Api, call: Call) -> Response:
     """List the fees that hold on a day."""
     query = FEES_ON.read(call.scope["query_string"])
-    return answer_of(200, FeeList(await api.rooms.reconciliation.finance_terms.fees(query.day)))
+    return json_response(200, FeeList(await api.rooms.reconciliation.finance_terms.fees(query.day)))
 
 
-async def keep_fee(api: Api, call: Call) -> Answer:
+async def keep_fee(api: Api, call: Call) -> Response:
     """Keep what the provider may keep of one payment method and type of line, from a day on."""
     body = FEE.read(call.body)
 
-    async def keep() -> Answer:
+    async def keep() -> Response:
         terms = api.rooms.reconciliation.finance_terms
         await terms.keep_fee(
             body.method, body.kind, body.valid_from, (body.rate_ppm, body.fixed, body.tolerance),
             provider=body.provider, by=call.by.name,
         )  # fmt: skip
-        return answer_of(201, FeeList(await terms.fees(body.valid_from)))
+        return json_response(201, FeeList(await terms.fees(body.valid_from)))
 
     return await once(api.rooms.books.keys, call, body, keep)
 
@@ -162,11 +163,13 @@ async def keep_fee(api: Api, call: Call) -> Answer:
 REPORT_OPERATIONS: Final = (
     Operation(
         id="uploadSettlementReport", tag=TAG, method="POST", path=f"{ROOT}/reports",
-        scopes=OPERATORS, body=FILE, answers={201: ReconciledAnswer}, handle=upload_report,
+        scopes=OPERATORS, body=FILE, body_bytes_max=DOCUMENT_BODY_BYTES_MAX,
+        answers={201: ReconciledAnswer}, handle=upload_report,
     ),
     Operation(
         id="previewSettlementReport", tag=TAG, method="POST", path=f"{ROOT}/reports/preview",
-        scopes=OPERATORS, body=PREVIEW, answers={200: Preview}, handle=preview_report,
+        scopes=OPERATORS, body=PREVIEW, body_bytes_max=DOCUMENT_BODY_BYTES_MAX,
+        answers={200: Preview}, handle=preview_report,
     ),
     Operation(
         id="listReportMappings", tag=TAG, method="GET", path=f"{ROOT}/mappings",

@@ -6,7 +6,6 @@ order, its payments and their refunds are then; a refund that failed is told as 
 
 from typing import Final
 
-from caas.api.answers import RETRY_AFTER, Answer, answer_of
 from caas.api.bodies import NOTHING
 from caas.api.call import Call
 from caas.api.idempotency import once
@@ -14,16 +13,18 @@ from caas.api.ownership import own_service_order
 from caas.api.rooms import Api
 from caas.api.service_answers import service_order_answer
 from caas.rules.payment_states import PaymentState
+from caas.web.problems import RETRY_AFTER
+from caas.web.response import Response, json_response
 
 UNDONE: Final = frozenset({PaymentState.FAILED, PaymentState.VOIDED, PaymentState.REFUNDED})
 
 
-async def withdraw_from_service(api: Api, call: Call) -> Answer:
+async def withdraw_from_service(api: Api, call: Call) -> Response:
     """Withdraw from a one-time service (desistimiento): its money and its term end together."""
     body = NOTHING.read(call.body)
     order_id = call.ids["order_id"]
 
-    async def withdraw() -> Answer:
+    async def withdraw() -> Response:
         await own_service_order(api.rooms, call.by, order_id)
         await api.rooms.payment_processing.withdraw_from_service(
             order_id, requested_by=call.by.name
@@ -33,7 +34,7 @@ async def withdraw_from_service(api: Api, call: Call) -> Answer:
         refunds = await api.rooms.payment_processing.refunds_of(payments)
         content = service_order_answer(order, payments, refunds)
         if all(payment.state in UNDONE for payment in payments):
-            return answer_of(200, content)
-        return answer_of(202, content, RETRY_AFTER)
+            return json_response(200, content)
+        return json_response(202, content, RETRY_AFTER)
 
     return await once(api.rooms.books.keys, call, body, withdraw)

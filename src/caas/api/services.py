@@ -10,19 +10,17 @@ from uuid import UUID
 
 import msgspec
 
-from caas.api.answers import Answer, answer_of
 from caas.api.bodies import NOTHING, BodyOf
 from caas.api.call import Call
 from caas.api.first_answers import FIRST_ANSWERS
 from caas.api.idempotency import once, request_digest
-from caas.api.limits import PAGE_ROWS
 from caas.api.operation import Operation
 from caas.api.ownership import own_service_order, refuse_narrowed, refuse_other_customer
 from caas.api.patterns import KIND_PATTERN, SERVICE_CODE_PATTERN
 from caas.api.personal_data import refuse_named_token
 from caas.api.problems import InvalidParameterError, Problem
 from caas.api.purchases import PaidWith, order_key, paid, payments_key, purchase_answer
-from caas.api.queries import Limit, QueryOf
+from caas.api.queries import PAGE_ROWS, Limit, QueryOf
 from caas.api.rooms import Api
 from caas.api.row_answers import page_of
 from caas.api.service_answers import (
@@ -50,6 +48,7 @@ from caas.billing_database.payments import Payment
 from caas.payment_processing import PaymentRequest
 from caas.rules.scopes import Scope
 from caas.service_catalog import PRICES_MAX
+from caas.web.response import Response, json_response
 
 TAG: Final = "services"
 NAMES_MAX: Final = 20
@@ -111,7 +110,7 @@ NEW: Final = BodyOf(ServiceOrderBody)
 LISTED: Final = QueryOf(ServiceOrderQuery)
 
 
-async def put_service(api: Api, call: Call) -> Answer:
+async def put_service(api: Api, call: Call) -> Response:
     """Put a service into the catalogue, or change it for those who buy from now on."""
     body = PUT.read(call.body)
     service = await api.rooms.service_catalog.put_service(
@@ -126,21 +125,23 @@ async def put_service(api: Api, call: Call) -> Answer:
         names=body.names,
         repeat_purchase=body.repeat_purchase,
     )
-    return answer_of(200, service_answer(service))
+    return json_response(200, service_answer(service))
 
 
-async def get_service(api: Api, call: Call) -> Answer:
+async def get_service(api: Api, call: Call) -> Response:
     """Return a service of the catalogue."""
-    return answer_of(200, service_answer(await api.rooms.service_catalog.service(code_of(call))))
+    return json_response(
+        200, service_answer(await api.rooms.service_catalog.service(code_of(call)))
+    )
 
 
-async def list_services(api: Api, _call: Call) -> Answer:
+async def list_services(api: Api, _call: Call) -> Response:
     """List what is on offer."""
     offered = await api.rooms.service_catalog.services()
-    return answer_of(200, ServiceList(data=[service_answer(service) for service in offered]))
+    return json_response(200, ServiceList(data=[service_answer(service) for service in offered]))
 
 
-async def create_service_order(api: Api, call: Call) -> Answer:
+async def create_service_order(api: Api, call: Call) -> Response:
     """Buy a one-time service for a vehicle; it is charged when the vehicle has confirmed it."""
     body = NEW.read(call.body)
     refuse_other_customer(call.by, body.customer)
@@ -162,7 +163,7 @@ async def create_service_order(api: Api, call: Call) -> Answer:
             return_url=body.return_url, caller_key=key,
         )  # fmt: skip
 
-    async def buy() -> Answer:
+    async def buy() -> Response:
         initiate = api.rooms.payment_processing.initiate_service_payment
         return await purchase_answer(api, call, await paid(api, call, key, initiate, ordered), told)
 
@@ -172,14 +173,14 @@ async def create_service_order(api: Api, call: Call) -> Answer:
     return await once(api.rooms.books.keys, call, body, buy)
 
 
-async def get_service_order(api: Api, call: Call) -> Answer:
+async def get_service_order(api: Api, call: Call) -> Response:
     """Return a service order as it stands, with its payments."""
     order_id = call.ids["order_id"]
     await own_service_order(api.rooms, call.by, order_id)
-    return answer_of(200, await _told(api, order_id))
+    return json_response(200, await _told(api, order_id))
 
 
-async def list_service_orders(api: Api, call: Call) -> Answer:
+async def list_service_orders(api: Api, call: Call) -> Response:
     """List service orders, newest first; a narrowed key sees its own."""
     query = LISTED.read(call.scope["query_string"])
     if query.customer is not None:
@@ -191,7 +192,7 @@ async def list_service_orders(api: Api, call: Call) -> Answer:
     )
     shown, more = page_of(page, query.limit)
     told = [service_order_answer(order, ()) for order in shown]
-    return answer_of(200, ServiceOrderPage(data=told, next_cursor=more))
+    return json_response(200, ServiceOrderPage(data=told, next_cursor=more))
 
 
 def code_of(call: Call) -> str:

@@ -8,23 +8,23 @@ from uuid import UUID
 
 import msgspec
 
-from caas.api.answers import RETRY_AFTER, Answer, answer_of
 from caas.api.bodies import BodyOf
 from caas.api.call import Call
 from caas.api.idempotency import once
-from caas.api.limits import PAGE_ROWS
 from caas.api.operation import Operation
 from caas.api.ownership import own_subscription, refuse_narrowed, refuse_other_customer
 from caas.api.payment_answers import PaymentSummary, payment_summary
 from caas.api.personal_data import refuse_named_token
-from caas.api.problems import CallRefusedError, Problem
-from caas.api.queries import Limit, QueryOf
+from caas.api.problems import Problem
+from caas.api.queries import PAGE_ROWS, Limit, QueryOf
 from caas.api.rooms import Api
 from caas.api.row_answers import page_of
 from caas.api.service_answers import SubscriptionAnswer, SubscriptionPage, subscription_answer
 from caas.api.texts import PaymentMethod, ServiceCode, Vin
 from caas.rules.scopes import Scope
 from caas.rules.subscription_states import SubscriptionState
+from caas.web.problems import RETRY_AFTER, CallRefusedError
+from caas.web.response import Response, json_response
 
 TAG: Final = "subscriptions"
 
@@ -66,12 +66,12 @@ OTHER_METHOD: Final = BodyOf(PaymentMethodBody)
 LISTED: Final = QueryOf(SubscriptionQuery)
 
 
-async def subscribe(api: Api, call: Call) -> Answer:
+async def subscribe(api: Api, call: Call) -> Response:
     """Subscribe to a monthly service; it is active when the vehicle has said so."""
     body = NEW.read(call.body)
     _refuse_others(call, body.customer)
 
-    async def begin() -> Answer:
+    async def begin() -> Response:
         await refuse_named_token(api.rooms, body.customer, body.payment_method)
         subscription = await api.rooms.subscriptions.subscribe(
             customer=body.customer, vin=body.vin, service=body.service,
@@ -82,43 +82,43 @@ async def subscribe(api: Api, call: Call) -> Answer:
         told = subscription_answer(subscription)
         location = (b"location", told.links["self"].encode())
         if subscription.state is SubscriptionState.VERIFYING:
-            return answer_of(202, told, location, RETRY_AFTER)
-        return answer_of(201, told, location)
+            return json_response(202, told, location, RETRY_AFTER)
+        return json_response(201, told, location)
 
     return await once(api.rooms.books.keys, call, body, begin)
 
 
-async def change_payment_method(api: Api, call: Call) -> Answer:
+async def change_payment_method(api: Api, call: Call) -> Response:
     """Have another payment method verified; verified, it is charged from then on."""
     body = OTHER_METHOD.read(call.body)
 
-    async def change() -> Answer:
+    async def change() -> Response:
         subscription = await own_subscription(api.rooms, call.by, call.ids["subscription_id"])
         await refuse_named_token(api.rooms, subscription.customer, body.payment_method)
         verifying = await api.rooms.subscriptions.change_payment_method(
             subscription.id, payment_method=body.payment_method
         )
         told = payment_summary(verifying)
-        return answer_of(202, told, (b"location", told.links.itself.encode()))
+        return json_response(202, told, (b"location", told.links.itself.encode()))
 
     return await once(api.rooms.books.keys, call, body, change)
 
 
-async def end_subscription(api: Api, call: Call) -> Answer:
+async def end_subscription(api: Api, call: Call) -> Response:
     """End a subscription by the customer's wish; ending it again changes nothing."""
     subscription_id = call.ids["subscription_id"]
     await own_subscription(api.rooms, call.by, subscription_id)
     ended = await api.rooms.subscriptions.end_subscription(subscription_id)
-    return answer_of(200, subscription_answer(ended))
+    return json_response(200, subscription_answer(ended))
 
 
-async def get_subscription(api: Api, call: Call) -> Answer:
+async def get_subscription(api: Api, call: Call) -> Response:
     """Return a subscription as it stands."""
     subscription = await own_subscription(api.rooms, call.by, call.ids["subscription_id"])
-    return answer_of(200, subscription_answer(subscription))
+    return json_response(200, subscription_answer(subscription))
 
 
-async def list_subscriptions(api: Api, call: Call) -> Answer:
+async def list_subscriptions(api: Api, call: Call) -> Response:
     """List subscriptions, newest first; a narrowed key sees its own."""
     query = LISTED.read(call.scope["query_string"])
     if query.customer is not None:
@@ -131,7 +131,7 @@ async def list_subscriptions(api: Api, call: Call) -> Answer:
     )  # fmt: skip
     shown, more = page_of(page, query.limit)
     told = [subscription_answer(subscription) for subscription in shown]
-    return answer_of(200, SubscriptionPage(data=told, next_cursor=more))
+    return json_response(200, SubscriptionPage(data=told, next_cursor=more))
 
 
 def _refuse_others(call: Call, customer: UUID) -> None:

@@ -9,7 +9,6 @@ from uuid import UUID
 
 import msgspec
 
-from caas.api.answers import Answer, answer_of
 from caas.api.bodies import BodyOf
 from caas.api.call import Call
 from caas.api.idempotency import once
@@ -22,6 +21,7 @@ from caas.api.row_answers import answer_from
 from caas.api.texts import Moment, Name, Reference, Unit, UnitQuantity
 from caas.rules.scopes import Scope
 from caas.service_catalog.usage import DisputeOutcome, NotCounted
+from caas.web.response import Response, json_response
 
 TAG: Final = "subscriptions"
 
@@ -88,11 +88,11 @@ DISPUTED: Final = BodyOf(DisputeBody)
 OUTCOME: Final = BodyOf(OutcomeBody)
 
 
-async def record_usage(api: Api, call: Call) -> Answer:
+async def record_usage(api: Api, call: Call) -> Response:
     """Write metered use down, or take it back; it is billed at month's end."""
     body = USED.read(call.body)
 
-    async def record() -> Answer:
+    async def record() -> Response:
         subscription = await own_subscription(api.rooms, call.by, body.subscription)
         refuse_narrowed(call.by)
         await refuse_personal_data(api.rooms, subscription.customer, body.source_id, body.cancels)
@@ -104,35 +104,35 @@ async def record_usage(api: Api, call: Call) -> Answer:
             subscription=body.subscription, source_id=body.source_id, quantity=body.quantity,
             counted=because is None, because=because,
         )  # fmt: skip
-        return answer_of(201 if because is None else 200, told)
+        return json_response(201 if because is None else 200, told)
 
     return await once(api.rooms.books.keys, call, body, record)
 
 
-async def dispute_usage(api: Api, call: Call) -> Answer:
+async def dispute_usage(api: Api, call: Call) -> Response:
     """Let use wait until somebody decides; what is not disputed is billed meanwhile."""
     body = DISPUTED.read(call.body)
 
-    async def dispute() -> Answer:
+    async def dispute() -> Response:
         subscription = await own_subscription(api.rooms, call.by, body.subscription)
         await refuse_personal_data(api.rooms, subscription.customer, body.reason)
         opened = await api.rooms.usage.dispute(
             body.subscription, body.source_id, because=body.reason, by=call.by.name
         )
-        return answer_of(201, answer_from(DisputeAnswer, opened))
+        return json_response(201, answer_from(DisputeAnswer, opened))
 
     return await once(api.rooms.books.keys, call, body, dispute)
 
 
-async def end_usage_dispute(api: Api, call: Call) -> Answer:
+async def end_usage_dispute(api: Api, call: Call) -> Response:
     """Decide a dispute about use; deciding the same again changes nothing."""
     body = OUTCOME.read(call.body)
 
-    async def end() -> Answer:
+    async def end() -> Response:
         ended = await api.rooms.usage.end_dispute(
             call.ids["dispute_id"], outcome=body.outcome, by=call.by.name
         )
-        return answer_of(200, answer_from(DisputeAnswer, ended))
+        return json_response(200, answer_from(DisputeAnswer, ended))
 
     return await once(api.rooms.books.keys, call, body, end)
 

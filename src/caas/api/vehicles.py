@@ -12,16 +12,14 @@ from typing import Final
 
 import msgspec
 
-from caas.api.answers import Answer, answer_of
 from caas.api.bodies import NOTHING, BodyOf
 from caas.api.call import Call
 from caas.api.idempotency import once
-from caas.api.limits import PAGE_ROWS
 from caas.api.operation import Operation
 from caas.api.ownership import own_vehicle, refuse_foreign_vehicle, refuse_narrowed
 from caas.api.patterns import VIN_PATTERN
 from caas.api.problems import InvalidParameterError, Problem
-from caas.api.queries import Limit, QueryOf
+from caas.api.queries import PAGE_ROWS, Limit, QueryOf
 from caas.api.rooms import Api
 from caas.api.row_answers import answer_from, page_of
 from caas.api.texts import MoneyBody, Name, PublicKey, Vin
@@ -29,6 +27,7 @@ from caas.billing_database.vehicles import Vehicle
 from caas.rules.money import payment_amount
 from caas.rules.scopes import Scope
 from caas.rules.vehicle_states import VehicleState
+from caas.web.response import Response, json_response
 
 TAG: Final = "vehicles"
 _VIN: Final = re.compile(VIN_PATTERN)
@@ -115,7 +114,7 @@ PUT: Final = BodyOf(VehicleBody)
 LISTED: Final = QueryOf(VehicleQuery)
 
 
-async def put_vehicle(api: Api, call: Call) -> Answer:
+async def put_vehicle(api: Api, call: Call) -> Response:
     """Put a vehicle into stock, or tell more of a known one."""
     body = PUT.read(call.body)
     vehicle = await api.rooms.order_management.put_vehicle(
@@ -125,30 +124,32 @@ async def put_vehicle(api: Api, call: Call) -> Answer:
         public_key=base64.b64decode(body.public_key) if body.public_key else None,
         finished=body.finished,
     )
-    return answer_of(200, _told(vehicle))
+    return json_response(200, _told(vehicle))
 
 
-async def return_vehicle(api: Api, call: Call) -> Answer:
+async def return_vehicle(api: Api, call: Call) -> Response:
     """Take back a delivered vehicle whose order was withdrawn from: it is in stock again."""
     body = NOTHING.read(call.body)
     vin = vin_of(call)
 
-    async def back() -> Answer:
+    async def back() -> Response:
         await refuse_foreign_vehicle(api.rooms, call.by, vin)
-        return answer_of(200, _told(await api.rooms.order_management.vehicle_returned(vin)))
+        return json_response(200, _told(await api.rooms.order_management.vehicle_returned(vin)))
 
     return await once(api.rooms.books.keys, call, body, back)
 
 
-async def get_vehicle(api: Api, call: Call) -> Answer:
+async def get_vehicle(api: Api, call: Call) -> Response:
     """Return a vehicle as it stands, with its timeline."""
     vin = vin_of(call)
     vehicle = await own_vehicle(api.rooms, call.by, vin)
     events = await api.rooms.order_management.vehicle_history(vin)
-    return answer_of(200, answer_from(VehicleWithEvents, vehicle, events=events, **_made(vehicle)))
+    return json_response(
+        200, answer_from(VehicleWithEvents, vehicle, events=events, **_made(vehicle))
+    )
 
 
-async def list_vehicles(api: Api, call: Call) -> Answer:
+async def list_vehicles(api: Api, call: Call) -> Response:
     """List vehicles by VIN: the stock is `?state=sin asignar`, all that a narrowed key lists."""
     query = LISTED.read(call.scope["query_string"])
     state = query.state
@@ -160,13 +161,15 @@ async def list_vehicles(api: Api, call: Call) -> Answer:
         state=state, model=query.model, after=query.cursor
     )
     shown, more = page_of(page, query.limit, lambda row: row.vin)
-    return answer_of(200, VehiclePage(data=[_told(vehicle) for vehicle in shown], next_cursor=more))
+    return json_response(
+        200, VehiclePage(data=[_told(vehicle) for vehicle in shown], next_cursor=more)
+    )
 
 
-async def vehicle_command_keys(api: Api, _call: Call) -> Answer:
+async def vehicle_command_keys(api: Api, _call: Call) -> Response:
     """Return the keys that commands to vehicles are signed with; a vehicle believes no other."""
     known = api.settings.vehicle_command_keys
-    return answer_of(
+    return json_response(
         200, CommandKeysAnswer([CommandKeyAnswer(key.key_id, key.public_key) for key in known])
     )
 

@@ -22,16 +22,14 @@ from typing import Final
 
 import msgspec
 
-from caas.api.answers import Answer, answer_of
 from caas.api.call import Call
-from caas.api.card_refusal import may_hold_one
 from caas.api.duplicate_keys import refuse_duplicate_keys
 from caas.api.operation import Operation
 from caas.api.partner_webhooks import APPLY_PARTNER_WEBHOOK, FACTORY, TRANSPORT, read_partner_event
-from caas.api.problems import CallRefusedError, Problem
+from caas.api.problems import Problem
 from caas.api.rooms import Api
 from caas.billing_database.webhook_inbox import Incoming, Storing, UnstorableWebhookError
-from caas.external_systems.webhook_signatures import WebhookRefusedError
+from caas.external_systems.webhook_signatures import WEBHOOK_BODY_BYTES_MAX, WebhookRefusedError
 from caas.payment_processing.outgoing_news import APPLY_WEBHOOK
 from caas.rules.card_numbers import scrub
 from caas.rules.personal_data import (
@@ -41,6 +39,9 @@ from caas.rules.personal_data import (
     without_personal_data,
     without_personal_fields,
 )
+from caas.web.card_refusal import may_hold_one
+from caas.web.problems import CallRefusedError
+from caas.web.response import Response, json_response
 
 WEBHOOK_TAG: Final = "webhooks"
 GATEWAY: Final = "gateway"
@@ -66,40 +67,40 @@ class WebhookNotTheirsError(CallRefusedError):
     standing_headers = (SIGNATURE_CHALLENGE,)
 
 
-async def gateway_webhook(api: Api, call: Call) -> Answer:
+async def gateway_webhook(api: Api, call: Call) -> Response:
     """Take an event of the payment gateway: settlements, refunds, disputes."""
     return await _take(api, call, GATEWAY)
 
 
-async def factory_webhook(api: Api, call: Call) -> Answer:
+async def factory_webhook(api: Api, call: Call) -> Response:
     """Take an event of the factory: `vehicle.ready`."""
     return await _take(api, call, FACTORY)
 
 
-async def transport_webhook(api: Api, call: Call) -> Answer:
+async def transport_webhook(api: Api, call: Call) -> Response:
     """Take an event of the transport system: `delivery.completed`."""
     return await _take(api, call, TRANSPORT)
 
 
-async def _take(api: Api, call: Call, sender: str) -> Answer:
+async def _take(api: Api, call: Call, sender: str) -> Response:
     message_id = _verified(api, call, sender)
     _refuse_two_meanings(call.body)
     incoming, unreadable = _incoming(api, call, sender, message_id)
     if unreadable is not None:
         await api.inbox.quarantine(incoming, reason=unreadable)
-        return answer_of(200, WebhookReceipt("set aside"))
+        return json_response(200, WebhookReceipt("set aside"))
     try:
         stored = await api.inbox.store(incoming)
     except UnstorableWebhookError as error:
         await api.inbox.quarantine(incoming, reason=error.sentence)
-        return answer_of(200, WebhookReceipt("set aside"))
+        return json_response(200, WebhookReceipt("set aside"))
     if stored.storing is Storing.FRESH:
         api.settings.on_webhook()
-        return Answer(204)
+        return Response(204)
     if stored.storing is Storing.CONTRADICTION:
         await api.inbox.quarantine(incoming, reason=OTHER_BODY, contradicts=stored.id)
-        return answer_of(200, WebhookReceipt("set aside"))
-    return answer_of(200, WebhookReceipt("known"))
+        return json_response(200, WebhookReceipt("set aside"))
+    return json_response(200, WebhookReceipt("known"))
 
 
 def _verified(api: Api, call: Call, sender: str) -> str:
@@ -196,14 +197,17 @@ _TAKEN: Final = {200: WebhookReceipt, 204: None, 400: Problem, 401: Problem}
 WEBHOOK_OPERATIONS: Final = (
     Operation(
         id="gatewayWebhook", tag=WEBHOOK_TAG, method="POST", path="/webhooks/gateway",
-        needs_key=False, answers=_TAKEN, handle=gateway_webhook,
+        needs_key=False, body_bytes_max=WEBHOOK_BODY_BYTES_MAX, answers=_TAKEN,
+        handle=gateway_webhook,
     ),
     Operation(
         id="factoryWebhook", tag=WEBHOOK_TAG, method="POST", path="/webhooks/factory",
-        needs_key=False, answers=_TAKEN, handle=factory_webhook,
+        needs_key=False, body_bytes_max=WEBHOOK_BODY_BYTES_MAX, answers=_TAKEN,
+        handle=factory_webhook,
     ),
     Operation(
         id="transportWebhook", tag=WEBHOOK_TAG, method="POST", path="/webhooks/transport",
-        needs_key=False, answers=_TAKEN, handle=transport_webhook,
+        needs_key=False, body_bytes_max=WEBHOOK_BODY_BYTES_MAX, answers=_TAKEN,
+        handle=transport_webhook,
     ),
 )  # fmt: skip

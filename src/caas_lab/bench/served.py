@@ -17,7 +17,6 @@ import msgspec
 import uvicorn
 
 from caas.api.application import build_api
-from caas.api.bounded_protocol import server_config
 from caas.api.configured_keys import parse_api_keys
 from caas.api.rooms import Rooms
 from caas.api.settings import ApiSettings
@@ -26,6 +25,7 @@ from caas.billing_database.identifiers import new_id
 from caas.external_systems.http import Secret
 from caas.external_systems.webhook_signatures import sign
 from caas.rules.rate_limits import UNLIMITED
+from caas.web.http_protocol import server_config
 from caas_lab.bench import callers, stage
 from caas_lab.bench.cpu import Spending
 from caas_lab.bench.gateway_at_hand import GatewayAtHand

@@ -24,13 +24,13 @@ from uuid import UUID
 
 import msgspec
 
-from caas.api.problems import CallRefusedError
 from caas.rules.bank_accounts import STRUCTURES
 from caas.rules.card_numbers import (
     contains_card_number,
     contains_iban,
     may_hold_card_number,
 )
+from caas.web.problems import CallRefusedError
 
 TEXT_CHARS_MIN: Final = 12
 """No card number and no IBAN is shorter than this."""

@@ -1,4 +1,4 @@
-"""How much of a request this API reads, and when it stops reading (faults F-W8 and F-T1).
+"""How much of a request is read, and when reading stops (faults F-W8 and F-T1).
 
 Every byte of a message counts against one of these limits: its head against `HEADER_BYTES_MAX`, its
 body against that of its address, and whatever else is sent with a body (chunk sizes, chunk
@@ -11,24 +11,17 @@ held in memory; nothing is ever decompressed.
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from caas.api.call import Call
-from caas.api.problems import (
+from caas.web.problems import (
     BodyTooLargeError,
     MalformedRequestError,
     RequestTooSlowError,
     UnsupportedMediaTypeError,
 )
-from caas.errors import UnavailableError
-from caas.external_systems.webhook_signatures import WEBHOOK_BODY_BYTES_MAX
+from caas.web.request import Request
 
 BODY_BYTES_MAX: Final = 64 * 1024
 DOCUMENT_BODY_BYTES_MAX: Final = 7 * 1024 * 1024
 """Of a call that brings a document: five megabytes of it in Base64."""
-DOCUMENT_PATHS: Final = (
-    ("/v1/reconciliation/discrepancies/", "/evidence"),
-    ("/v1/reconciliation/reports", ""),
-)
-WEBHOOK_PATHS: Final = "/webhooks/"
 PASSED_BYTES_MAX: Final = 1024 * 1024
 MESSAGE_BODY_BYTES_MAX: Final = DOCUMENT_BODY_BYTES_MAX + PASSED_BYTES_MAX
 """Of a body at any address: beyond it the connection is closed, whoever reads or does not."""
@@ -42,9 +35,8 @@ PIPELINED_MAX: Final = 32
 CONNECTIONS_MAX: Final = 4_000
 ARRIVAL_SECONDS_MAX: Final = 10.0
 IDLE_SECONDS_MAX: Final = 30
-CALLS_UNDER_WAY_MAX: Final = 2_000
-PAGE_ROWS_MAX: Final = 100
-PAGE_ROWS: Final = 50
+IN_FLIGHT_MAX: Final = 2_000
+"""Requests that one application answers at the same time."""
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 
@@ -53,56 +45,48 @@ _JSON: Final = b"application/json"
 _UTF_8: Final = frozenset({b"charset=utf-8", b'charset="utf-8"'})
 
 
-class TooManyCallsError(UnavailableError):
-    """Too many requests are under way at this moment; try again shortly."""
-
-    code = "too_many_calls"
-
-
-async def read_body(call: Call, receive: Receive) -> bytes:
-    """Return the body of a request, as much as its address may bring.
+async def read_json(request: Request, receive: Receive, *, bytes_max: int) -> bytes:
+    """Return the body of a request, which is JSON, as much as its address may bring.
 
     Raises:
         BodyTooLargeError: it is longer; it was not read to its end.
         UnsupportedMediaTypeError: it is something else than plain JSON.
     """
-    if call.method in _WITHOUT_BODY:
+    if request.method in _WITHOUT_BODY:
         return b""
-    bytes_max = _bytes_max(call.path)
-    _refuse_by_length(call.headers, bytes_max)
+    body = await read_body(request, receive, bytes_max=bytes_max)
+    if body:
+        _refuse_by_type(request.headers)
+    return body
+
+
+async def read_body(
+    request: Request, receive: Receive, *, bytes_max: int, passed_max: int = PASSED_BYTES_MAX
+) -> bytes:
+    """Return the body of a request; of what is beyond its limit so much is let go.
+
+    Raises:
+        BodyTooLargeError: it is longer; it was not read to its end.
+    """
+    _refuse_by_length(request.headers, bytes_max, passed_max)
     message = await receive()
     body: bytes = message.get("body", b"")
     if message.get("more_body", False):
-        body = await _read_on(body, receive, bytes_max)
+        body = await _read_on(body, receive, bytes_max, passed_max)
     elif message["type"] == "http.disconnect":
         raise RequestTooSlowError
     if len(body) > bytes_max:
         raise _too_large(bytes_max)
-    if body:
-        _refuse_by_type(call.headers)
     return body
 
 
-def _bytes_max(path: str) -> int:
-    if path.startswith(WEBHOOK_PATHS):
-        return WEBHOOK_BODY_BYTES_MAX
-    brings_document = any(
-        path.startswith(begins) and path.endswith(ends) for begins, ends in DOCUMENT_PATHS
-    )
-    return DOCUMENT_BODY_BYTES_MAX if brings_document else BODY_BYTES_MAX
-
-
 def _too_large(bytes_max: int) -> BodyTooLargeError:
-    if bytes_max == BODY_BYTES_MAX:
-        return BodyTooLargeError()
-    if bytes_max == WEBHOOK_BODY_BYTES_MAX:
-        return BodyTooLargeError("The body is larger than the 256 KiB read of a webhook.")
     return BodyTooLargeError(
-        f"The body is larger than the {bytes_max // 2**20} MiB read here; send a smaller document."
+        f"The body is larger than the {bytes_max // 1024} KiB read here; send less."
     )
 
 
-async def _read_on(begun: bytes, receive: Receive, bytes_max: int) -> bytes:
+async def _read_on(begun: bytes, receive: Receive, bytes_max: int, passed_max: int) -> bytes:
     """Read the rest of a body; what is beyond the limit is let go, up to a limit of its own.
 
     A client that is still sending when the connection closes would not hear the answer.
@@ -119,19 +103,19 @@ async def _read_on(begun: bytes, receive: Receive, bytes_max: int) -> bytes:
             body += message.get("body", b"")
         else:
             passed += len(message.get("body", b""))
-        if passed > PASSED_BYTES_MAX:
+        if passed > passed_max:
             raise _too_large(bytes_max)
     return bytes(body)
 
 
-def _refuse_by_length(headers: dict[bytes, bytes], bytes_max: int) -> None:
+def _refuse_by_length(headers: dict[bytes, bytes], bytes_max: int, passed_max: int) -> None:
     declared = headers.get(b"content-length")
     if declared is None:
         return
     if not declared.isdigit():
         raise MalformedRequestError
     waits = b"expect" in headers
-    if int(declared) > (bytes_max if waits else max(bytes_max, PASSED_BYTES_MAX)):
+    if int(declared) > (bytes_max if waits else max(bytes_max, passed_max)):
         raise _too_large(bytes_max)
 
 

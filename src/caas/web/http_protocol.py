@@ -7,13 +7,18 @@ request that comes in one piece costs nothing for them.
 The parser hands trailers to `on_header`, exactly as it does headers; uvicorn then adds them to the
 headers of a request whose authorisation is being looked at. So trailers are refused altogether.
 
-Rules a change must keep: bytes reach the parser `FEED_BYTES_MAX` at a time and are counted in
-between, so that no limit is passed by more than that; whoever began a request has
-`ARRIVAL_SECONDS_MAX` for all of it; a request that two readers might read differently is refused;
-what is refused here is told as a problem like everywhere else, and the connection is closed.
+Whatever stands in front of us (a proxy, a firewall) may have read the other one of two
+`Authorization` headers, or another length of the body: then a request is smuggled past it. The
+parser refuses two lengths by itself; a head that says something twice is refused here (RFC 9110).
+
+Rules a change must keep: a header whose last value alone is read stands in `SINGLE`; bytes reach
+the parser `FEED_BYTES_MAX` at a time and are counted in between, so that no limit is passed by more
+than that; whoever began a request has `ARRIVAL_SECONDS_MAX` for all of it; what is refused here is
+told as a problem like everywhere else, and the connection is closed.
 """
 
 import asyncio
+import re
 from collections.abc import Sequence
 from ipaddress import ip_address
 from typing import Any, Final
@@ -22,8 +27,7 @@ import uvicorn
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from caas.api.answers import Answer, answer_to_error
-from caas.api.limits import (
+from caas.web.limits import (
     ADDRESS_BYTES_MAX,
     ARRIVAL_SECONDS_MAX,
     CONNECTIONS_MAX,
@@ -34,16 +38,18 @@ from caas.api.limits import (
     MESSAGE_BODY_BYTES_MAX,
     PIPELINED_MAX,
 )
-from caas.api.problems import (
+from caas.web.problems import (
     AddressTooLongError,
+    AmbiguousRequestError,
     BodyTooLargeError,
     CallRefusedError,
     HeadersTooLargeError,
     MalformedRequestError,
     RequestTooSlowError,
     TrailersRefusedError,
+    error_response,
 )
-from caas.api.request_heads import refuse_ambiguous_head
+from caas.web.response import Response
 
 CONNECTED: Final = "caas_connected"
 """Under which name a request keeps who connected, until it is known who sent it."""
@@ -51,6 +57,15 @@ NO_REQUEST: Final = "unread"
 BACKLOG: Final = 2048
 SHUTDOWN_SECONDS_MAX: Final = 20
 FEED_BYTES_MAX: Final = HEADER_BYTES_MAX
+SINGLE: Final = frozenset({
+    b"authorization", b"host", b"content-length", b"content-type", b"content-encoding",
+    b"transfer-encoding", b"cookie", b"origin", b"expect", b"idempotency-key", b"x-request-id",
+    b"webhook-id", b"webhook-timestamp", b"webhook-signature", b"stripe-signature",
+    b"sec-fetch-site",
+})  # fmt: skip
+NEEDS_HOST: Final = "1.1"
+CHUNKED: Final = b"chunked"
+_HOST: Final = re.compile(rb"[A-Za-z0-9._~%:\[\]-]{0,255}")
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -181,7 +196,7 @@ class BoundedProtocol(HttpToolsProtocol):
             and (self.cycle.response_started or not self._arriving)
         )
         if self._arriving and not owes_an_answer:
-            self.transport.write(_written_out(answer_to_error(error, request_id=NO_REQUEST)))
+            self.transport.write(_written_out(error_response(error, request_id=NO_REQUEST)))
         self.transport.close()
 
     def _stop_timer(self) -> None:
@@ -191,7 +206,28 @@ class BoundedProtocol(HttpToolsProtocol):
             self._timer = None
 
 
-def _written_out(answer: Answer) -> bytes:
+def refuse_ambiguous_head(headers: Sequence[tuple[bytes, bytes]], *, version: str) -> None:
+    """Refuse a head that two readers might read differently.
+
+    Raises:
+        AmbiguousRequestError: a header that counts once stands twice, or the body has a coding
+            that this API does not undo.
+        MalformedRequestError: there is no host, or it is none.
+    """
+    told: dict[bytes, bytes] = {}
+    for name, value in headers:
+        if name in told and name in SINGLE:
+            raise AmbiguousRequestError(f"The header {name.decode()} stands twice; send it once.")
+        told[name] = value
+    coding = told.get(b"transfer-encoding")
+    if coding is not None and (coding.lower() != CHUNKED or version != NEEDS_HOST):
+        raise AmbiguousRequestError("The only Transfer-Encoding read here is chunked, in HTTP/1.1.")
+    host = told.get(b"host")
+    if (host is None and version == NEEDS_HOST) or _HOST.fullmatch(host or b"") is None:
+        raise MalformedRequestError("The request names no host, or none that can be.")
+
+
+def _written_out(answer: Response) -> bytes:
     lines = [b"%b: %b\r\n" % header for header in answer.headers if header[0] != b"connection"]
     length = b"content-length: %d\r\nconnection: close\r\n\r\n" % len(answer.body)
     return b"".join((STATUS_LINE[answer.status], *lines, length, answer.body))

@@ -1,0 +1,154 @@
+"""The one way in for every request and the one way out for every response, of API and pages alike.
+
+A site (the API, the pages) says how its requests are admitted and answered; here they are counted,
+given an id, kept from failing without an answer, and sent with their security headers.
+
+Rules a change must keep: nothing behind this reads the network but through `caas.web.limits`; what
+is not expected is answered here, logged, and says nothing of the inside; a log line holds ids,
+never names of persons, bodies, queries or paths as they came.
+"""
+
+import os
+import time
+from collections.abc import Awaitable, Callable
+from itertools import count
+from typing import Any, Final, Generic, Protocol, TypeVar
+
+import structlog
+
+from caas.errors import CaasError
+from caas.web.limits import IN_FLIGHT_MAX, Receive
+from caas.web.problems import InternalError, TooManyCallsError
+from caas.web.request import Request, Scope, given_request_id
+from caas.web.response import FAILURES_FROM, RawHeader, Response
+
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+NO_SNIFFING: Final[RawHeader] = (b"x-content-type-options", b"nosniff")
+TRANSPORT_SECURITY: Final[RawHeader] = (
+    b"strict-transport-security",
+    b"max-age=63072000; includeSubDomains",
+)
+FOR_MACHINES: Final[tuple[RawHeader, ...]] = (
+    (b"cache-control", b"no-store"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"referrer-policy", b"no-referrer"),
+    NO_SNIFFING,
+)
+NO_STATUS: Final = 0
+"""Of a request that was not answered."""
+REQUEST_ID_BYTES: Final = 8
+
+_log = structlog.get_logger()
+
+SitesRequest = TypeVar("SitesRequest", bound=Request)
+
+
+class Site(Protocol[SitesRequest]):
+    """What answers requests behind this."""
+
+    name: str
+    security_headers: tuple[RawHeader, ...]
+    is_secure: bool
+    """Whether every request came by https, whatever it looks like."""
+
+    async def start(self) -> None:
+        """Get ready before the first request."""
+        ...
+
+    def begin(self, scope: Scope, headers: dict[bytes, bytes], request_id: str) -> SitesRequest:
+        """Begin a request from its head."""
+        ...
+
+    async def respond(self, request: SitesRequest, receive: Receive) -> Response:
+        """Admit a request, read its body and answer it."""
+        ...
+
+    def refuse(self, request: SitesRequest, error: CaasError) -> Response:
+        """Answer a request that ended in an error."""
+        ...
+
+    def more_headers(self, request: SitesRequest) -> tuple[RawHeader, ...]:
+        """Return what stands on every response to this request."""
+        ...
+
+    def finish(self, request: SitesRequest, status: int, seconds: float) -> None:
+        """Note that a request was answered."""
+        ...
+
+
+class WebApplication(Generic[SitesRequest]):
+    """The outermost ASGI application of a site."""
+
+    def __init__(self, site: Site[SitesRequest]) -> None:
+        """Serve this site."""
+        self._site = site
+        self._in_flight = 0
+        self._secured = frozenset(name for name, _ in site.security_headers)
+        process = os.urandom(REQUEST_ID_BYTES).hex()
+        self._request_ids = (f"{process}-{number:08x}" for number in count(1))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Take one request from its arrival to its response."""
+        if scope["type"] != "http":
+            await self._lifespan(receive, send)
+            return
+        began = time.perf_counter()
+        headers = dict(scope["headers"])
+        request_id = given_request_id(headers) or next(self._request_ids)
+        request = self._site.begin(scope, headers, request_id)
+        self._in_flight += 1
+        status = NO_STATUS
+        try:
+            response = await self._respond(request, receive)
+            await self._send(request, response, send)
+            status = response.status
+        finally:
+            self._in_flight -= 1
+            self._site.finish(request, status, time.perf_counter() - began)
+
+    async def _respond(self, request: SitesRequest, receive: Receive) -> Response:
+        if self._in_flight > IN_FLIGHT_MAX:
+            return self._refuse(request, TooManyCallsError(), None)
+        try:
+            return await self._site.respond(request, receive)
+        except CaasError as error:
+            return self._refuse(request, error, error)
+        except Exception as error:  # noqa: BLE001  # the entrypoint: a bug ends here, as a 500
+            return self._refuse(request, InternalError(), error)
+
+    def _refuse(self, request: SitesRequest, known: CaasError, error: Exception | None) -> Response:
+        """Return the response that tells of an error; what is our fault is logged."""
+        if known.http_status >= FAILURES_FROM:
+            _log.error(
+                f"{self._site.name}.failed",
+                request_id=request.request_id,
+                code=known.code,
+                exc_info=error,
+            )
+        return self._site.refuse(request, known)
+
+    async def _send(self, request: SitesRequest, response: Response, send: Send) -> None:
+        standing = self._site.security_headers
+        named = self._secured.intersection([name for name, _ in response.headers])
+        if named:
+            standing = tuple(header for header in standing if header[0] not in named)
+        headers = [
+            *response.headers,
+            *standing,
+            *self._site.more_headers(request),
+            (b"x-request-id", request.request_id.encode()),
+            (b"content-length", b"%d" % len(response.body)),
+        ]
+        if self._site.is_secure or request.scope["scheme"] == "https":
+            headers.append(TRANSPORT_SECURITY)
+        await send({"type": "http.response.start", "status": response.status, "headers": headers})
+        await send({"type": "http.response.body", "body": response.body})
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        while (message := await receive())["type"] != "lifespan.shutdown":
+            assert message["type"] == "lifespan.startup", message
+            await self._site.start()
+            await send({"type": "lifespan.startup.complete"})
+        await send({"type": "lifespan.shutdown.complete"})

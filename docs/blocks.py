@@ -22,6 +22,7 @@ from caas.rules import payment_states as of_payments
 from caas.rules import retry_strategy as strategy
 from caas.rules import subscription_states as of_subscriptions
 from caas.rules import vehicle_states as of_vehicles
+from caas.rules.discrepancies import KINDS, Resolution
 from caas.rules.payment_failures import consequence_of_failure, not_sent_consequence
 from caas.rules.payment_types import PaymentType, row_of
 from caas_lab.bench import GOALS
@@ -71,6 +72,18 @@ def payment_type_matrix() -> str:
         for kind in map(row_of, PaymentType)
     ]  # fmt: skip
     return table(head, rows)
+
+
+def discrepancy_kinds() -> str:
+    """Show every kind of discrepancy, what follows, and what may be decided about it."""
+    rows = [
+        (
+            row.when, f"`{kind}`", row.follows, f"{row.due_days}",
+            ", ".join(f"`{it}`" for it in Resolution if it in row.allowed),
+        )
+        for kind, row in KINDS.items()
+    ]  # fmt: skip
+    return table(("when", "kind", "what follows", "days", "what may be decided"), rows)
 
 
 def diagram_9() -> str:

@@ -38,6 +38,7 @@ BLOCKS: Final[Mapping[str, Callable[[], str]]] = {
     "subscription-states": blocks.subscription_states,
     "failure-matrix": blocks.failure_matrix,
     "retry-strategy": blocks.retry_strategy,
+    "discrepancy-kinds": blocks.discrepancy_kinds,
     "decline-codes": blocks.decline_codes,
     "tables": blocks.tables,
     "laws": blocks.laws,

@@ -16,7 +16,7 @@ from caas.payment_processing.reconciliation.refusals import (
     NotResolvedError,
     ResolutionNotAllowedError,
 )
-from caas.rules.discrepancies import DUE_DAYS, Resolution
+from caas.rules.discrepancies import KINDS, Resolution
 from caas.rules.discrepancies import DiscrepancyKind as Kind
 from caas.rules.payment_states import PaymentState
 from tests.people import COMMAND_LINE, employed
@@ -52,7 +52,7 @@ async def test_a_discrepancy_has_a_kind_an_amount_a_line_and_a_day_it_is_due(
     seen = await desk.look_at(found.id)
 
     assert (found.kind, found.amount, found.status, found.owner) == (Kind.AMOUNT, 100, "open", None)
-    assert found.due_on == office.today + timedelta(days=DUE_DAYS[Kind.AMOUNT])
+    assert found.due_on == office.today + timedelta(days=KINDS[Kind.AMOUNT].due_days)
     assert seen.line is not None
     assert seen.line.gross == 1399
     assert Resolution.WRITE_OFF in seen.allowed

@@ -10,7 +10,7 @@ from caas.billing_database.connection import Database
 from caas.billing_database.identifiers import new_id
 from caas.errors import StartupError
 from caas.rules import postings
-from caas.rules.discrepancies import ALLOWED, DiscrepancyKind, Resolution
+from caas.rules.discrepancies import KINDS, DiscrepancyKind, Resolution
 from caas.rules.payment_types import PaymentType
 from caas.rules.postings import Entry
 from caas.rules.resolutions import (
@@ -27,7 +27,7 @@ from caas.rules.resolutions import (
 )
 from caas.rules.settlement_fees import FeeTerms, read_fee_terms
 
-PAIRS = [(kind, resolution) for kind, allowed in ALLOWED.items() for resolution in allowed]
+PAIRS = [(kind, resolution) for kind, row in KINDS.items() for resolution in row.allowed]
 AMOUNTS = st.integers(min_value=-(10**12), max_value=10**12)
 K, R = DiscrepancyKind, Resolution
 
@@ -67,7 +67,7 @@ def test_every_allowed_decision_has_a_plan_that_balances(
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", [kind for kind, allowed in ALLOWED.items() if R.WAIT in allowed])
+@pytest.mark.parametrize("kind", [kind for kind, row in KINDS.items() if R.WAIT in row.allowed])
 def test_waiting_books_nothing(kind: DiscrepancyKind) -> None:
     assert plan(about(kind), R.WAIT) == Plan(ends=False)
 
@@ -130,7 +130,7 @@ def test_only_what_can_be_done_is_offered(
 ) -> None:
     found = offered(subject)
 
-    assert allowed <= found <= ALLOWED[subject.kind]
+    assert allowed <= found <= KINDS[subject.kind].allowed
     assert not found & refused
 
 

@@ -5,11 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from caas.rules.discrepancies import (
-    ALLOWED,
-    COMMON_SCENARIOS,
-    DUE_DAYS,
     DUE_DAYS_OF_A_LARGE_AMOUNT,
-    RESOLVES_ITSELF,
+    KINDS,
     SECOND_APPROVER_ABOVE,
     DiscrepancyKind,
     Resolution,
@@ -38,44 +35,44 @@ moneys = st.builds(Money, st.integers(-(10**9), 10**9), st.sampled_from(sorted(E
 
 
 def test_the_first_four_kinds_are_the_seeds_scenarios() -> None:
-    spoken = [kind.value.replace("_", " ") for kind in COMMON_SCENARIOS]
+    spoken = [kind.value.replace("_", " ") for kind in list(KINDS)[:4]]
 
     assert spoken == [scenario.lower().removesuffix("s") for scenario in SEED_SCENARIOS]
 
 
 def test_the_other_kinds_are_those_of_decision_34() -> None:
-    others = {kind.value.replace("_", " ") for kind in set(DiscrepancyKind) - set(COMMON_SCENARIOS)}
+    others = {kind.value.replace("_", " ") for kind in list(KINDS)[4:]}
 
     assert others == DECISION_34
 
 
 def test_every_kind_has_a_way_out_and_its_days() -> None:
-    assert set(ALLOWED) == set(DUE_DAYS) == set(DiscrepancyKind)
-    assert all(ALLOWED.values())
-    assert all(days >= DUE_DAYS_OF_A_LARGE_AMOUNT for days in DUE_DAYS.values())
+    assert set(KINDS) == set(DiscrepancyKind)
+    assert all(row.allowed for row in KINDS.values())
+    assert all(row.due_days >= DUE_DAYS_OF_A_LARGE_AMOUNT for row in KINDS.values())
 
 
 def test_every_resolution_fits_some_kind() -> None:
-    assert frozenset().union(*ALLOWED.values()) == set(Resolution)
+    assert frozenset().union(*(row.allowed for row in KINDS.values())) == set(Resolution)
 
 
 @pytest.mark.parametrize("kind", [K.CAPTURED_NOT_DELIVERED, K.SETTLED_THOUGH_VOIDED])
 def test_money_taken_for_nothing_is_nobody_s_loss_and_no_claim(kind: DiscrepancyKind) -> None:
-    assert ALLOWED[kind] == {R.REFUND_THE_CUSTOMER, R.CORRECT_BY_ENTRY}
+    assert KINDS[kind].allowed == {R.REFUND_THE_CUSTOMER, R.CORRECT_BY_ENTRY}
     assert due_days(kind, Money(1, "EUR")) == 1
 
 
 def test_what_was_delivered_and_not_captured_is_a_loss_and_never_a_new_charge() -> None:
-    assert ALLOWED[K.DELIVERED_NOT_CAPTURED] == {R.ACCEPT_LOSS, R.WRITE_OFF}
+    assert KINDS[K.DELIVERED_NOT_CAPTURED].allowed == {R.ACCEPT_LOSS, R.WRITE_OFF}
 
 
 def test_the_loss_of_a_chargeback_may_be_accepted() -> None:
-    assert R.ACCEPT_LOSS in ALLOWED[K.CHARGEBACK]
-    assert R.REFUND_THE_CUSTOMER not in ALLOWED[K.CHARGEBACK]
+    assert R.ACCEPT_LOSS in KINDS[K.CHARGEBACK].allowed
+    assert R.REFUND_THE_CUSTOMER not in KINDS[K.CHARGEBACK].allowed
 
 
 def test_what_resolves_itself_may_be_waited_for() -> None:
-    assert all(R.WAIT in ALLOWED[kind] for kind in RESOLVES_ITSELF)
+    assert all(R.WAIT in row.allowed for row in KINDS.values() if row.by_itself)
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from caas.billing_database.connection import Connection, Database
+from caas.billing_database.discrepancy_statements import BOOKED_KINDS
 
 EXPORT_SECONDS_MAX: Final = 600
 
@@ -164,7 +165,7 @@ select 0, 'again', 1, {LINE}
   from {{these}} d
   join settlement_lines l on l.report_id = d.report_id and l.line_no = d.line_no
  where d.status <> 'resolved' and d.gateway = $1 and not l.posts
-   and d.kind not in ('partial_settlement', 'fee_drift')
+   and d.kind not in {BOOKED_KINDS}
  order by l.report_id, l.line_no
 """
 AGAIN_ALL: Final = AGAIN.format(these="discrepancies")

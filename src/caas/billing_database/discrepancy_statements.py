@@ -6,6 +6,10 @@ proposed, decided or attached is appended, never changed.
 
 from typing import Final
 
+from caas.rules.discrepancies import BOOKED
+
+BOOKED_KINDS: Final = "({})".format(", ".join(f"'{kind}'" for kind in BOOKED))
+"""In SQL, the kinds whose line is booked as it says, while the difference stands open."""
 COLUMNS: Final = """
 d.id, d.gateway, d.day, d.kind, d.status, d.version, d.owner, d.amount, d.currency, d.payment_id,
        d.report_id, d.line_no, d.due_on, d.missing_from, d.resolution, d.opened_at, d.updated_at,
@@ -159,7 +163,7 @@ OF_LINES: Final = f"""
 select {COLUMNS} from discrepancies d
   join unnest($1::uuid[], $2::bigint[]) as l(report_id, line_no)
     on l.report_id = d.report_id and l.line_no = d.line_no
- where d.status <> 'resolved' and d.kind not in ('partial_settlement', 'fee_drift')
+ where d.status <> 'resolved' and d.kind not in {BOOKED_KINDS}
  order by d.id for update of d
 """
 BECAME_MISSING: Final = """

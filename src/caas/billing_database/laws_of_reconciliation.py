@@ -6,6 +6,8 @@ Rules a change must keep: those of `laws`; a class of lines and the types that m
 
 from typing import Final
 
+from caas.billing_database.discrepancy_statements import BOOKED_KINDS
+
 RECONCILIATION: Final[tuple[tuple[str, str, str], ...]] = (
     (
         "lines_are_of_their_payment",
@@ -86,13 +88,13 @@ RECONCILIATION: Final[tuple[tuple[str, str, str], ...]] = (
     (
         "discrepancies_are_of_their_line",
         "A discrepancy has the day, kind, payment, amount and currency of its line.",
-        """select d.id from discrepancies d
+        f"""select d.id from discrepancies d
              left join settlement_lines l on l.report_id = d.report_id and l.line_no = d.line_no
              left join settlement_reports r on r.id = d.report_id
             where d.report_id is not null and (
                   (r.gateway, l.currency) is distinct from (d.gateway, d.currency)
                or case when d.kind = 'fee_drift' then d.day < r.day else d.day <> r.day end
-               or d.kind not in ('partial_settlement', 'fee_drift')
+               or d.kind not in {BOOKED_KINDS}
                   and (d.kind, d.amount) is distinct from (l.class, l.at_stake)
                or l.payment_id is not null and l.payment_id is distinct from d.payment_id)
            union all

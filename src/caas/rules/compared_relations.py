@@ -12,6 +12,7 @@ Rules a change must keep:
 from typing import Final
 
 from caas.rules import postings
+from caas.rules.discrepancies import BOOKED
 
 RULE_VERSION: Final = "4"
 
@@ -134,7 +135,7 @@ OF_PROVIDER: Final = frozenset(postings.OF_PROVIDER)
 AGREEING: Final = OF_PROVIDER | {MATCHED, GIVEN_BACK}
 """Classes that are no discrepancy."""
 
-POSTING: Final = frozenset({MATCHED, GIVEN_BACK, "partial_settlement", "fee_drift"})
+POSTING: Final = frozenset({MATCHED, GIVEN_BACK, *BOOKED})
 """Classes whose money moved as the line says, and stands in the ledger from then on."""
 
 

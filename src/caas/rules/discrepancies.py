@@ -12,6 +12,7 @@ Rules a change must keep:
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
@@ -52,92 +53,112 @@ class Resolution(StrEnum):
 _K = DiscrepancyKind
 _R = Resolution
 
-COMMON_SCENARIOS: Final = (
-    _K.DELAYED_SETTLEMENT,
-    _K.CHARGEBACK,
-    _K.PARTIAL_SETTLEMENT,
-    _K.FAILED_SETTLEMENT,
-)
-"""The seed's four, in its order."""
+_LOSS, _WAIT, _CLAIM, _REFUND, _OFF, _ENTRY = (
+    _R.ACCEPT_LOSS, _R.WAIT, _R.CLAIM_FROM_GATEWAY, _R.REFUND_THE_CUSTOMER, _R.WRITE_OFF,
+    _R.CORRECT_BY_ENTRY,
+)  # fmt: skip
 
-ALLOWED: Final[Mapping[DiscrepancyKind, frozenset[Resolution]]] = {
-    _K.DELAYED_SETTLEMENT: frozenset({_R.WAIT, _R.CLAIM_FROM_GATEWAY, _R.ACCEPT_LOSS}),
-    _K.CHARGEBACK: frozenset({_R.ACCEPT_LOSS, _R.CLAIM_FROM_GATEWAY, _R.WAIT}),
-    _K.PARTIAL_SETTLEMENT: frozenset(
-        {
-            _R.WAIT,
-            _R.CLAIM_FROM_GATEWAY,
-            _R.ACCEPT_LOSS,
-            _R.WRITE_OFF,
-        }
-    ),
-    _K.FAILED_SETTLEMENT: frozenset({_R.ACCEPT_LOSS, _R.CLAIM_FROM_GATEWAY, _R.WAIT}),
-    _K.MISSING_AT_GATEWAY: frozenset({_R.WAIT, _R.CLAIM_FROM_GATEWAY, _R.ACCEPT_LOSS}),
-    _K.MISSING_IN_BOOK: frozenset(
-        {
-            _R.CORRECT_BY_ENTRY,
-            _R.REFUND_THE_CUSTOMER,
-            _R.CLAIM_FROM_GATEWAY,
-            _R.WAIT,
-        }
-    ),
-    _K.AMOUNT: frozenset(
-        {
-            _R.CORRECT_BY_ENTRY,
-            _R.CLAIM_FROM_GATEWAY,
-            _R.REFUND_THE_CUSTOMER,
-            _R.WRITE_OFF,
-        }
-    ),
-    _K.CURRENCY: frozenset({_R.CLAIM_FROM_GATEWAY, _R.CORRECT_BY_ENTRY}),
-    _K.DUPLICATE_LINE: frozenset({_R.CLAIM_FROM_GATEWAY, _R.CORRECT_BY_ENTRY, _R.WRITE_OFF}),
-    _K.SETTLED_THOUGH_VOIDED: frozenset({_R.REFUND_THE_CUSTOMER, _R.CORRECT_BY_ENTRY}),
-    _K.STATE_CONFLICT: frozenset({_R.CORRECT_BY_ENTRY, _R.CLAIM_FROM_GATEWAY, _R.WAIT}),
-    _K.REFUND_MISMATCH: frozenset(
-        {
-            _R.CORRECT_BY_ENTRY,
-            _R.CLAIM_FROM_GATEWAY,
-            _R.ACCEPT_LOSS,
-            _R.WAIT,
-        }
-    ),
-    _K.FEE_DRIFT: frozenset({_R.CORRECT_BY_ENTRY, _R.CLAIM_FROM_GATEWAY, _R.WRITE_OFF}),
-    _K.CAPTURED_NOT_DELIVERED: frozenset({_R.REFUND_THE_CUSTOMER, _R.CORRECT_BY_ENTRY}),
-    _K.DELIVERED_NOT_CAPTURED: frozenset({_R.ACCEPT_LOSS, _R.WRITE_OFF}),
-}
-"""What may be decided about a kind; `resolutions.offered` says what may be about one of them.
 
-A delivery is never re-charged."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KindRow:
+    """What a kind is, what follows by itself, and what a person may decide about it.
 
-RESOLVES_ITSELF: Final = frozenset(
-    {
-        _K.DELAYED_SETTLEMENT,
-        _K.PARTIAL_SETTLEMENT,
-        _K.MISSING_AT_GATEWAY,
-        _K.MISSING_IN_BOOK,
-        _K.REFUND_MISMATCH,
-    }
-)
-"""Kinds that close without a person when the line or the record they lack arrives (36)."""
+    `allowed` is what may be decided about the kind; `resolutions.offered` says what may be about
+    one of them. `due_days` are those until somebody must have decided, for an amount that one
+    person may decide about. `by_itself`: it closes without a person when the line or the record it
+    lacks arrives (36). `booked`: its line's money moved as the line says, and only the difference
+    stands open. `goes_back`: money taken for nothing.
+    """
 
-DUE_DAYS: Final[Mapping[DiscrepancyKind, int]] = {
-    _K.DELAYED_SETTLEMENT: 5,
-    _K.CHARGEBACK: 3,
-    _K.PARTIAL_SETTLEMENT: 5,
-    _K.FAILED_SETTLEMENT: 3,
-    _K.MISSING_AT_GATEWAY: 3,
-    _K.MISSING_IN_BOOK: 2,
-    _K.AMOUNT: 3,
-    _K.CURRENCY: 2,
-    _K.DUPLICATE_LINE: 3,
-    _K.SETTLED_THOUGH_VOIDED: 1,
-    _K.STATE_CONFLICT: 2,
-    _K.REFUND_MISMATCH: 2,
-    _K.FEE_DRIFT: 10,
-    _K.CAPTURED_NOT_DELIVERED: 1,
-    _K.DELIVERED_NOT_CAPTURED: 5,
-}
-"""Days until somebody must have decided, for amounts that one person may decide about."""
+    when: str
+    follows: str
+    due_days: int
+    allowed: frozenset[Resolution]
+    by_itself: bool = False
+    booked: bool = False
+    goes_back: bool = False
+
+
+KINDS: Final[Mapping[DiscrepancyKind, KindRow]] = {
+    _K.DELAYED_SETTLEMENT: KindRow(
+        when="a record has no line yet",
+        follows="ends when the line comes",
+        due_days=5, allowed=frozenset({_WAIT, _CLAIM, _LOSS}), by_itself=True,
+    ),
+    _K.CHARGEBACK: KindRow(
+        when="the line takes back what the customer disputed, unless we knew",
+        follows="a loss to be accepted, or claimed",
+        due_days=3, allowed=frozenset({_LOSS, _CLAIM, _WAIT}),
+    ),
+    _K.PARTIAL_SETTLEMENT: KindRow(
+        when="the line settles a part",
+        follows="what came is counted; the rest is waited for",
+        due_days=5, allowed=frozenset({_WAIT, _CLAIM, _LOSS, _OFF}), by_itself=True, booked=True,
+    ),
+    _K.FAILED_SETTLEMENT: KindRow(
+        when="the line says that a settlement failed, unless we knew",
+        follows="nothing until it is decided",
+        due_days=3, allowed=frozenset({_LOSS, _CLAIM, _WAIT}),
+    ),
+    _K.MISSING_AT_GATEWAY: KindRow(
+        when="a record has no line for long",
+        follows="ends when the line comes",
+        due_days=3, allowed=frozenset({_WAIT, _CLAIM, _LOSS}), by_itself=True,
+    ),
+    _K.MISSING_IN_BOOK: KindRow(
+        when="the line speaks of nothing we know",
+        follows="judged again on the next days",
+        due_days=2, allowed=frozenset({_ENTRY, _REFUND, _CLAIM, _WAIT}), by_itself=True,
+    ),
+    _K.AMOUNT: KindRow(
+        when="the line has another amount",
+        follows="nothing else changes",
+        due_days=3, allowed=frozenset({_ENTRY, _CLAIM, _REFUND, _OFF}),
+    ),
+    _K.CURRENCY: KindRow(
+        when="the line has another currency",
+        follows="nothing else changes",
+        due_days=2, allowed=frozenset({_CLAIM, _ENTRY}),
+    ),
+    _K.DUPLICATE_LINE: KindRow(
+        when="the line comes twice",
+        follows="nothing else changes",
+        due_days=3, allowed=frozenset({_CLAIM, _ENTRY, _OFF}),
+    ),
+    _K.SETTLED_THOUGH_VOIDED: KindRow(
+        when="the line settles a voided or failed payment",
+        follows="evidence; the money goes back by itself",
+        due_days=1, allowed=frozenset({_REFUND, _ENTRY}), goes_back=True,
+    ),
+    _K.STATE_CONFLICT: KindRow(
+        when="the line contradicts the payment's state",
+        follows="told like a webhook: it resolves what is unknown",
+        due_days=2, allowed=frozenset({_ENTRY, _CLAIM, _WAIT}),
+    ),
+    _K.REFUND_MISMATCH: KindRow(
+        when="the line gives back what we did not, or otherwise",
+        follows="nothing else changes",
+        due_days=2, allowed=frozenset({_ENTRY, _CLAIM, _LOSS, _WAIT}), by_itself=True,
+    ),
+    _K.FEE_DRIFT: KindRow(
+        when="the line keeps another fee than agreed",
+        follows="posted, and the difference stands open",
+        due_days=10, allowed=frozenset({_ENTRY, _CLAIM, _OFF}), booked=True,
+    ),
+    _K.CAPTURED_NOT_DELIVERED: KindRow(
+        when="the line settles what was never delivered",
+        follows="evidence; the money goes back by itself",
+        due_days=1, allowed=frozenset({_REFUND, _ENTRY}), goes_back=True,
+    ),
+    _K.DELIVERED_NOT_CAPTURED: KindRow(
+        when="a delivery was never charged",
+        follows="nothing until it is decided; it is never charged again",
+        due_days=5, allowed=frozenset({_LOSS, _OFF}),
+    ),
+}  # fmt: skip
+"""Every kind, once; the seed's four first. A delivery is never re-charged."""
+
+BOOKED: Final = tuple(kind for kind, row in KINDS.items() if row.booked)
 
 DUE_DAYS_OF_A_LARGE_AMOUNT: Final = 1
 """Days when the amount is above the limit of its currency, whatever the kind."""
@@ -159,7 +180,7 @@ POSTS_NO_ENTRIES: Final = frozenset({_R.WAIT})
 
 def due_days(kind: DiscrepancyKind, amount: Money) -> int:
     """Return in how many days the discrepancy must be decided: sooner when much is at stake."""
-    return DUE_DAYS_OF_A_LARGE_AMOUNT if is_large(amount) else DUE_DAYS[kind]
+    return DUE_DAYS_OF_A_LARGE_AMOUNT if is_large(amount) else KINDS[kind].due_days
 
 
 def needs_second_approver(resolution: Resolution, amount: Money) -> bool:

@@ -8,7 +8,7 @@ doors do it, with their own entries.
 
 Rules a change must keep:
 
-1. Pure, and total over `ALLOWED`: every kind and every resolution it allows has a plan.
+1. Pure, and total over `KINDS`: every kind and every resolution it allows has a plan.
 2. A plan never books what an action books too.
 3. Waiting ends only by itself (the line comes) or by another decision.
 """
@@ -19,7 +19,7 @@ from enum import StrEnum
 from typing import Final, assert_never
 
 from caas.rules import postings
-from caas.rules.discrepancies import ALLOWED, DiscrepancyKind, Resolution
+from caas.rules.discrepancies import KINDS, DiscrepancyKind, Resolution
 from caas.rules.payment_types import PaymentType
 from caas.rules.postings import Entry
 
@@ -74,7 +74,6 @@ class Plan:
 
 
 WAITS: Final = Plan(ends=False)
-GOES_BACK: Final = frozenset({_K.SETTLED_THOUGH_VOIDED, _K.CAPTURED_NOT_DELIVERED})
 
 
 def offered(subject: Subject) -> frozenset[Resolution]:
@@ -84,7 +83,7 @@ def offered(subject: Subject) -> frozenset[Resolution]:
     that its payment was told of is booked by the payment, and only waited for. A fee that was less
     than agreed stands as it was kept: nothing of it is owed to us.
     """
-    allowed = ALLOWED[subject.kind]
+    allowed = KINDS[subject.kind].allowed
     if subject.kind is _K.STATE_CONFLICT and subject.is_evidence:
         return allowed & {_R.WAIT}
     if subject.kind is _K.FEE_DRIFT and subject.fee_drift < 0:
@@ -92,7 +91,7 @@ def offered(subject: Subject) -> frozenset[Resolution]:
     can_go_back = subject.is_settlement and subject.has_transaction and (subject.gross or 0) > 0
     if not can_go_back:
         return allowed - {_R.REFUND_THE_CUSTOMER}
-    return allowed - {_R.CORRECT_BY_ENTRY} if subject.kind in GOES_BACK else allowed
+    return allowed - {_R.CORRECT_BY_ENTRY} if KINDS[subject.kind].goes_back else allowed
 
 
 def plan(subject: Subject, resolution: Resolution) -> Plan:

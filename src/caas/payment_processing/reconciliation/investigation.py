@@ -43,7 +43,7 @@ from caas.payment_processing.reconciliation.refusals import (
     refuse_not_offered,
     refuse_undecidable,
 )
-from caas.rules.discrepancies import DUE_DAYS, Resolution, needs_second_approver
+from caas.rules.discrepancies import KINDS, Resolution, needs_second_approver
 from caas.rules.money import Money
 from caas.rules.postings import Entry
 from caas.rules.resolutions import Action, Subject, offered, plan, still_posted, taken_back
@@ -397,4 +397,4 @@ def _proposal(
 
 
 def _later(found: Discrepancy) -> date:
-    return found.due_on + timedelta(days=DUE_DAYS[found.kind])
+    return found.due_on + timedelta(days=KINDS[found.kind].due_days)

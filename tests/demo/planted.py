@@ -42,7 +42,6 @@ async def _breaks_off(_play: Play) -> None:
 
 async def _charged_behind_our_back(play: Play) -> None:
     """Let the gateway charge somebody for what the platform never asked."""
-    assert play.stage.lines is not None
     async with play.stage.session.post(
         f"{play.stage.gateway.url}/transactions",
         json={"reference": REFERENCE, "amount": 100, "currency": "EUR", "capture": "automatic",

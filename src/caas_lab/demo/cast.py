@@ -84,7 +84,7 @@ class Customer:
             **_paid_with(method),
         }
         reply = await self.play.stage.platform.post("/v1/service-orders", body, scope=FLEET)
-        return _purchase(self.play, reply, "createServiceOrder")
+        return _purchase(self.play, reply, "createServiceOrder", customer=self.name)
 
     async def pays_the_rest(self, order: str, method: str | None = "pm_ok") -> Reply:
         """Initiate Final Payment (Diagram 3)."""
@@ -141,7 +141,9 @@ class Dealership:
             **({} if return_url is None else {"return_url": return_url}),
         }
         reply = await self.play.stage.platform.post("/v1/orders", body, scope=SELLER)
-        return _purchase(self.play, reply, "createOrder")
+        return _purchase(
+            self.play, reply, "createOrder", customer=customer.name, dealership=self.name
+        )
 
     async def tries_to_reserve(self, vin: str, customer: Customer) -> Reply:
         """Ask for a vehicle that should not be had."""
@@ -164,13 +166,11 @@ async def customer(play: Play, name: str) -> Customer:
         {"name": name, "email": email, "language": "en", "billing_details": BUYER},
         scope=SELLER,
     )
-    play.people[email] = name
     return Customer(play, str(done(reply, "createCustomer")["id"]), name, email)
 
 
 def dealership(play: Play, name: str) -> Dealership:
     """Let a dealership open."""
-    play.people[name] = name
     return Dealership(play, name)
 
 
@@ -230,7 +230,7 @@ def _paid_with(method: str | None) -> dict[str, str]:
     return {} if method is None else {"payment_method": method}
 
 
-def _purchase(play: Play, reply: Reply, what: str) -> Purchase:
+def _purchase(play: Play, reply: Reply, what: str, **names: str) -> Purchase:
     """Read an order with its payment, or a decline with the payment inside.
 
     Raises:
@@ -244,6 +244,7 @@ def _purchase(play: Play, reply: Reply, what: str) -> Purchase:
         order = str(reply.body["id"])
     else:
         raise UnexpectedAnswerError(f"{what}: answered {reply.status} {reply.code}")
+    play.people[order] = names
     if payment["type"] == "reservation":
         play.orders.append(order)
     return Purchase(order, play.watch(str(payment["id"])), reply)

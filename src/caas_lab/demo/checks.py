@@ -4,12 +4,16 @@ Rules a change must keep: what was charged is asked of the gateway, what was del
 what somebody was told of that person's mail; the platform's own word alone proves none of them.
 """
 
+from functools import cache
+from pathlib import Path
 from typing import Any, Final
 
+from caas.external_systems.outbox_letters import Letter, read_letter
 from caas_lab.demo.cast import HEATED_SEATS, Customer, Dealership
 from caas_lab.demo.play import Play, money
 
 OPERATIONS: Final = "operations"
+_read: Final = cache(read_letter)
 
 
 def expect_state(play: Play, payment: dict[str, Any], state: str) -> None:
@@ -55,12 +59,12 @@ async def expect_switched(play: Play, vin: str, service: str, *, on: bool, what:
 
 async def expect_mail(play: Play, who: Customer, title: str, *, says: str) -> None:
     """Expect a customer to have mail whose title begins like this and whose text says this."""
-    mailbox = play.stage.mailbox
-    if mailbox is None:
+    outbox = play.stage.outbox
+    if outbox is None:
         return
 
     def found() -> str:
-        mails = [it for it in mailbox.to(who.email) if it.title.startswith(title)]
+        mails = [it for it in _letters(outbox, who.email) if it.title.startswith(title)]
         return says if any(says in mail.text for mail in mails) else f"{len(mails)} such mails"
 
     async def there() -> bool:
@@ -72,13 +76,13 @@ async def expect_mail(play: Play, who: Customer, title: str, *, says: str) -> No
 
 async def told(play: Play, who: Customer | Dealership | str, title: str, *, times: int = 1) -> str:
     """Wait until somebody has mail with this title; return it, or all there is instead."""
-    mailbox = play.stage.mailbox
-    if mailbox is None:
+    outbox = play.stage.outbox
+    if outbox is None:
         return title
     address = who if isinstance(who, str) else getattr(who, "email", who.name)
 
     def titles() -> list[str]:
-        return [mail.title for mail in mailbox.to(address) if mail.at >= play.story.began_at]
+        return [mail.title for mail in _letters(outbox, address) if mail.at >= play.story.began_at]
 
     async def there() -> bool:
         return titles().count(title) >= times
@@ -94,17 +98,17 @@ async def expect_told(
 
     Whom we did not make known to a platform is written to in a language of its own choice.
     """
-    ours = isinstance(who, Customer) or play.stage.onlooker is not None
-    if play.stage.mailbox is not None and ours:
+    ours = isinstance(who, Customer) or play.stage.is_ours
+    if play.stage.outbox is not None and ours:
         name = who if isinstance(who, str) else who.name
         play.expect(f"{name} is told", title, await told(play, who, title, times=times))
 
 
 async def expect_ledger(play: Play, payment_id: str, account: str, amount: int) -> None:
     """Expect a payment to have left this balance on an account of the ledger."""
-    if play.stage.onlooker is None:
+    if play.stage.records is None:
         return
-    balance = await play.stage.onlooker.balance(payment_id, account)
+    balance = await play.stage.records.balance(payment_id, account)
     play.expect(f"ledger, {account}", money(amount), money(balance))
 
 
@@ -112,3 +116,9 @@ async def expect_no_second_transaction(play: Play, payment_id: str) -> None:
     """Expect the gateway to know one transaction of a payment, whatever was sent again."""
     told = await play.stage.gateway.ledger(payment_id)
     play.expect("transactions the gateway knows of it", 1, len(told["transactions"]))
+
+
+def _letters(outbox: Path, recipient: str) -> list[Letter]:
+    """Return everything that was sent to this address, oldest first."""
+    letters = (_read(path) for path in outbox.glob("*.eml"))
+    return sorted((it for it in letters if it.recipient == recipient), key=lambda it: it.at)

@@ -12,7 +12,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any, Final
 
-from caas.billing_database.demonstration import Onlooker
+from caas_lab.demo.database import Records
 from caas_lab.demo.play import money
 from caas_lab.demo.stage import Stage
 
@@ -41,30 +41,30 @@ class Compared:
 
 async def compared(stage: Stage) -> list[Compared]:
     """Compare the books, once everything that is under way has arrived."""
-    if stage.onlooker is None:
+    if stage.records is None or not stage.is_ours:
         return []
     await stage.gateway.webhooks_arrive()
-    books = await _compared(stage, stage.onlooker)
+    books = await _compared(stage, stage.records)
     for _ in range(LOOKS_MAX):
         if all(it.agrees for it in books):
             break
         await asyncio.sleep(LOOK_SECONDS)
-        books = await _compared(stage, stage.onlooker)
+        books = await _compared(stage, stage.records)
     return books
 
 
-async def _compared(stage: Stage, onlooker: Onlooker) -> list[Compared]:
+async def _compared(stage: Stage, records: Records) -> list[Compared]:
     told = await stage.gateway.ledger()
     fleet = await stage.vehicles.ask("fleet")
     return [
-        *await _money(onlooker, told["transactions"]),
-        await _services(onlooker, fleet["vehicles"]),
+        *await _money(records, told["transactions"]),
+        await _services(records, fleet["vehicles"]),
     ]
 
 
-async def _money(onlooker: Onlooker, transactions: list[dict[str, Any]]) -> list[Compared]:
-    payments = await onlooker.payments()
-    moved = await onlooker.moved()
+async def _money(records: Records, transactions: list[dict[str, Any]]) -> list[Compared]:
+    payments = await records.payments()
+    moved = await records.moved()
     of_ledger = {
         "captured": sum(it for (debit, _), it in moved.items() if debit == "gateway_receivable"),
         "settled": moved.get(("settled_funds", "gateway_receivable"), 0),
@@ -99,12 +99,12 @@ async def _money(onlooker: Onlooker, transactions: list[dict[str, Any]]) -> list
     ]
 
 
-async def _services(onlooker: Onlooker, cars: list[dict[str, Any]]) -> Compared:
+async def _services(records: Records, cars: list[dict[str, Any]]) -> Compared:
     """Compare which services are on: in the cars, and by their own confirmed word with us."""
     really = {(car["vin"], service) for car in cars for service in car["active"]}
     recorded = {
         (it.vin, it.service)
-        for it in await onlooker.services()
+        for it in await records.services()
         if it.action == "activate" and it.confirmed
     }
     differences = tuple(

@@ -25,19 +25,18 @@ from typing import Final
 import aiohttp
 
 from caas import app, local_machine, logs, serving
-from caas.billing_database import demonstration, migrations
+from caas.billing_database import migrations
 from caas.billing_database.embedded_postgresql import EmbeddedPostgresql
 from caas.errors import StartupError
 from caas.local_machine import LocalWorld
 from caas.open_work import OpenWork
 from caas.settings import Settings, data_dir, read_settings, time_scale
-from caas_lab.demo.airwaves import Airwaves
+from caas_lab.demo import database
 from caas_lab.demo.calls import Caller
-from caas_lab.demo.mailbox import Mailbox
 from caas_lab.demo.outside_world import GatewayStrings, PartnerStrings, VehicleStrings
-from caas_lab.demo.stage import Lines, Stage
+from caas_lab.demo.relay import HOST, Relay
+from caas_lab.demo.stage import Stage
 from caas_lab.demo.story import Need
-from caas_lab.demo.wire import HOST, Line
 
 DEFAULT_TIME_SCALE: Final = "200"
 MARKET: Final = "Europe/Madrid,EUR,en"
@@ -66,16 +65,13 @@ async def standing(environment: Mapping[str, str]) -> AsyncIterator[Stage]:
         }
         listener = stack.enter_context(serving.listening(HOST, 0))  # held from now on
         url = f"http://{HOST}:{listener.getsockname()[1]}"
-        inbound = await _line(stack, url)
-        world = await local_machine.start(stack, known, public_url=inbound.url)
-        lines = Lines(
-            gateway=await _line(stack, world.controls["gateway"]),
-            partners=await _line(stack, world.controls["partners"]),
-            inbound=inbound,
-        )
-        settings = read_settings(_through(lines, world.environment))
+        world = await local_machine.start(stack, known, public_url=url)
+        relay = Relay(world.controls["gateway"])
+        await relay.open()
+        stack.push_async_callback(relay.cut)
+        settings = read_settings({**world.environment, "CAAS_GATEWAY_URL": relay.url})
         await _running(stack, settings, world, listener)
-        yield await _set(stack, settings, world, lines, url)
+        yield await _set(stack, settings, world, relay, url)
 
 
 async def _running(
@@ -97,17 +93,10 @@ async def _running(
 
 
 async def _set(
-    stack: AsyncExitStack, settings: Settings, world: LocalWorld, lines: Lines, url: str
+    stack: AsyncExitStack, settings: Settings, world: LocalWorld, relay: Relay, url: str
 ) -> Stage:
     """Put everything that a scene may use on the stage."""
     session = await stack.enter_async_context(aiohttp.ClientSession())
-    airwaves = None
-    if world.without_broker is None:
-        airwaves = Airwaves()
-        await airwaves.listen(settings.mqtt_url)
-        stack.push_async_callback(airwaves.close)
-    onlooker = await demonstration.look_at(settings.database_url)
-    stack.push_async_callback(onlooker.close)
     return Stage(
         platform=Caller(session, url, world.keys),
         gateway=GatewayStrings(Caller(session, world.controls["gateway"], {})),
@@ -116,23 +105,13 @@ async def _set(
         scale=time_scale(world.environment),
         session=session,
         offers=frozenset(Need),
-        lines=lines,
-        airwaves=airwaves,
-        onlooker=onlooker,
-        mailbox=Mailbox(settings.data_dir / "outbox"),
+        relay=relay,
+        records=await stack.enter_async_context(database.opened(settings.database_url)),
+        is_ours=True,
+        outbox=settings.data_dir / "outbox",
         database_url=settings.database_url,
         log=settings.data_dir / LOG,
     )
-
-
-def _through(lines: Lines, environment: Mapping[str, str]) -> dict[str, str]:
-    """Let the platform reach the outside world through our lines."""
-    partners = ("CAAS_FACTORY_URL", "CAAS_REGISTRATION_URL", "CAAS_TRANSPORT_URL")
-    return {
-        **environment,
-        "CAAS_GATEWAY_URL": lines.gateway.url,
-        **dict.fromkeys(partners, lines.partners.url),
-    }
 
 
 def _keep_to_ourselves(stack: AsyncExitStack, folder: Path) -> None:
@@ -171,14 +150,7 @@ async def _database(stack: AsyncExitStack, folder: Path) -> str:
     server = EmbeddedPostgresql()
     dsn = await server.start(folder)
     stack.push_async_callback(server.stop)
-    return await demonstration.fresh_database(dsn)
-
-
-async def _line(stack: AsyncExitStack, target_url: str) -> Line:
-    line = Line(target_url)
-    await line.open()
-    stack.push_async_callback(line.cut)
-    return line
+    return await database.fresh_database(dsn)
 
 
 async def _look_often(open_work: OpenWork) -> None:

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from caas.billing_database import demonstration
 from caas.rules.money import Money
 from caas_lab.demo.calls import done
 from caas_lab.demo.stage import Stage
@@ -33,7 +32,7 @@ class Play:
     payments: list[str] = field(default_factory=list)
     orders: list[str] = field(default_factory=list)
     cars: list[str] = field(default_factory=list)
-    people: dict[str, str] = field(default_factory=lambda: {"operations": "operations"})
+    people: dict[str, dict[str, str]] = field(default_factory=dict)
     waiting: asyncio.Event = field(default_factory=asyncio.Event)
 
     def step(self, who: str, whom: str, what: str, *changes: str) -> None:
@@ -46,7 +45,7 @@ class Play:
 
     def now(self) -> datetime:
         """Return the moment it is on the platform's calendar."""
-        return self.stage.calendar.now()
+        return self.stage.now()
 
     def watch(self, payment_id: str) -> str:
         """Tell everything that happens to this payment."""
@@ -117,8 +116,7 @@ class Play:
     async def calendar_moves(self, seconds: int) -> None:
         """Let the platform's calendar leap forward."""
         by = timedelta(seconds=seconds)
-        await demonstration.move_calendar(self.stage.database_url, seconds=seconds)
-        self.stage.calendar.leap(by)
+        await self.stage.advance_clock(seconds)
         self.story.leaps.append((self.now() - by / 2, by))
 
 

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 
-from caas_lab.demo import telling
+from caas_lab.demo import narration
 from caas_lab.demo.play import Play
 from caas_lab.demo.stage import Stage
 from caas_lab.demo.story import Need, Scene, Story
@@ -44,7 +44,7 @@ async def played(
 
 async def _begun(stage: Stage, scene: Scene) -> Running:
     """Play a scene until it has ended, or only waits; take its faults back."""
-    play = Play(stage, Story(scene, stage.calendar.now(), stage.scale))
+    play = Play(stage, Story(scene, stage.now(), stage.scale))
     task = asyncio.create_task(_played(play))
     waiting = asyncio.create_task(play.waiting.wait())
     await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
@@ -63,6 +63,6 @@ async def _played(play: Play) -> None:
     except Exception as error:  # noqa: BLE001  # a broken scene is a failed scene
         play.story.broke_off = f"{type(error).__name__}: {error}"
     try:
-        await telling.tell(play)
+        await narration.narrate(play)
     except Exception as error:  # noqa: BLE001  # a story that cannot be told is a failed scene
         play.story.broke_off = play.story.broke_off or f"{type(error).__name__}: {error}"

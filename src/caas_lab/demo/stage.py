@@ -1,36 +1,26 @@
-"""The stage of a scene: the platform, the world around it, and what can be heard and read.
+"""The test bed of a scene: the platform, the simulators around it, and what can be read of them.
 
-Rule a change must keep: what only a platform of our own has is None on somebody else's, and a
-scene that needs it says so.
+Rule a change must keep: what only a platform of our own has is None on another one, and a scene
+that needs it lists it in `needs`.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import aiohttp
 
-from caas.billing_database.demonstration import Onlooker
-from caas_lab.demo.airwaves import Airwaves
+from caas import app
+from caas_lab.demo import database
 from caas_lab.demo.calls import Caller
-from caas_lab.demo.mailbox import Mailbox
 from caas_lab.demo.outside_world import GatewayStrings, PartnerStrings, VehicleStrings
-from caas_lab.demo.platform_calendar import PlatformCalendar
+from caas_lab.demo.relay import Relay
 from caas_lab.demo.story import Need
-from caas_lab.demo.wire import Line
 
 
-@dataclass(frozen=True, slots=True)
-class Lines:
-    """What the platform says to the gateway and to the partners, and what they tell it."""
-
-    gateway: Line
-    partners: Line
-    inbound: Line
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Stage:
-    """Everything a scene may use, and what it offers to scenes that need more."""
+    """Everything a scene may use; `clock_ahead` is how far the platform's clock was moved."""
 
     platform: Caller
     gateway: GatewayStrings
@@ -39,10 +29,19 @@ class Stage:
     scale: float
     session: aiohttp.ClientSession
     offers: frozenset[Need]
-    lines: Lines | None = None
-    airwaves: Airwaves | None = None
-    onlooker: Onlooker | None = None
-    mailbox: Mailbox | None = None
+    relay: Relay | None = None
+    records: database.Records | None = None
+    is_ours: bool = False
+    outbox: Path | None = None
     database_url: str = ""
     log: Path | None = None
-    calendar: PlatformCalendar = field(default_factory=PlatformCalendar)
+    clock_ahead: timedelta = timedelta()
+
+    def now(self) -> datetime:
+        """Return the time by the platform's clock."""
+        return app.now() + self.clock_ahead
+
+    async def advance_clock(self, seconds: int) -> None:
+        """Move the platform's clock forward: a month must be over before it is billed."""
+        await database.move_calendar(self.database_url, seconds=seconds)
+        self.clock_ahead += timedelta(seconds=seconds)

@@ -14,9 +14,12 @@ PAYMENT_PROCESSING: Final = "Payment Processing"
 PAYMENT_GATEWAY: Final = "Payment Gateway"
 BILLING_DATABASE: Final = "Billing Database"
 ORDER_MANAGEMENT: Final = "Order Management"
+OTA_ACTIVATION_ENGINE: Final = "OTA Activation Engine"
 IOT_GATEWAY: Final = "IoT Gateway"
 BANKING_NETWORK: Final = "Banking Network"
 FACTORY: Final = "Factory"
+ADMIN_REGISTRATION: Final = "Admin Registration"
+TRANSPORT_SYSTEM: Final = "Transport System"
 VEHICLE: Final = "Vehicle"
 
 
@@ -24,7 +27,7 @@ class Need(StrEnum):
     """What a scene needs besides a platform that answers."""
 
     STRINGS = "the control planes of the simulators"
-    LINES = "lines to the outside world that can be cut"
+    RELAY = "a connection to the gateway that can be cut"
     FAST_TIME = "waits that are divided by a time scale"
     CALENDAR = "a calendar of its own"
 

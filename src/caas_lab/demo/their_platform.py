@@ -19,8 +19,8 @@ from caas.api.configured_keys import parse_api_keys
 from caas.errors import StartupError
 from caas.local_machine import LocalWorld
 from caas.settings import data_dir, time_scale
+from caas_lab.demo import database
 from caas_lab.demo.calls import Caller, UnexpectedAnswerError, done
-from caas_lab.demo.mailbox import Mailbox
 from caas_lab.demo.outside_world import GatewayStrings, PartnerStrings, VehicleStrings
 from caas_lab.demo.stage import Stage
 from caas_lab.demo.story import Need
@@ -50,7 +50,12 @@ async def running(url: str, environment: Mapping[str, str]) -> AsyncIterator[Sta
     async with aiohttp.ClientSession() as session:
         caller = Caller(session, url, keys)
         await _answers(caller)
-        yield _stage(caller, session, world, data_dir(environment))
+        stage = _stage(caller, session, world, data_dir(environment))
+        if world is not None and world.environment.get("CAAS_DATABASE_URL"):
+            async with database.opened(world.environment["CAAS_DATABASE_URL"]) as stage.records:
+                yield stage
+        else:
+            yield stage
 
 
 def _stage(
@@ -74,7 +79,7 @@ def _stage(
             ({Need.STRINGS} if controls.keys() >= SIMULATORS else set())
             | ({Need.FAST_TIME} if scale >= FAST_ENOUGH else set())
         ),
-        mailbox=Mailbox(folder / "outbox") if world is not None else None,
+        outbox=folder / "outbox" if world is not None else None,
     )
 
 

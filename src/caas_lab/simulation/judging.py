@@ -143,10 +143,10 @@ def _written(book: ledgers.Compared) -> str:
 
 
 async def _unrest(stage: Stage) -> list[str]:
-    assert stage.onlooker is not None, "a simulation plays on its own platform"
+    assert stage.records is not None, "a simulation plays on its own platform"
     return [
         f"payment {it.id} ({it.type}) is not at rest: {it.state}"
-        for it in await stage.onlooker.payments()
+        for it in await stage.records.payments()
         if it.state not in AT_REST
     ]
 

@@ -209,7 +209,7 @@ class Life:
             return
         used = {
             "subscription": begun["id"], "quantity": story.part, "unit": "kWh",
-            "at": self.stage.calendar.now().isoformat(), "source_id": f"car-{new_id()}",
+            "at": self.stage.now().isoformat(), "source_id": f"car-{new_id()}",
         }  # fmt: skip
         await self._pressed("/v1/usage", used, CATALOG, twice=story.twice)
         if story.afterwards is Afterwards.END:

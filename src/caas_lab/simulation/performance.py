@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from zoneinfo import ZoneInfo
 
-from caas.billing_database import demonstration
 from caas.rules.mes_vencido import Month
 from caas.settings import data_dir
 from caas_lab.demo import our_platform
@@ -66,8 +65,8 @@ async def lived(plan: Plan, stage: Stage, *, says: Callable[[str], None]) -> Out
     outcome.findings += life.findings
     outcome.findings += await judging.rest(stage)
     outcome.findings += await judging.verdict(stage)
-    assert stage.onlooker is not None, "a simulation plays on its own platform"
-    outcome.payments.update(f"{it.type} {it.state}" for it in await stage.onlooker.payments())
+    assert stage.records is not None, "a simulation plays on its own platform"
+    outcome.payments.update(f"{it.type} {it.state}" for it in await stage.records.payments())
     return outcome
 
 
@@ -93,8 +92,8 @@ async def _script(stage: Stage, fault: Fault) -> None:
 async def _month_ends(life: Life) -> None:
     """Let the calendar leap behind the month's end, and bill it twice at once."""
     stage = life.stage
-    month = Month.containing(stage.calendar.now(), MADRID)
+    month = Month.containing(stage.now(), MADRID)
     end = month.interval(MADRID).end
-    to_wait = int((end - stage.calendar.now()).total_seconds()) + AFTER_MIDNIGHT_SECONDS
-    await demonstration.move_calendar(stage.database_url, seconds=to_wait)
+    to_wait = int((end - stage.now()).total_seconds()) + AFTER_MIDNIGHT_SECONDS
+    await stage.advance_clock(to_wait)
     await life.bill(str(month))

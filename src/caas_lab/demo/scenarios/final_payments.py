@@ -10,7 +10,14 @@ from typing import Final
 from caas_lab.demo import cast, checks
 from caas_lab.demo.cast import DEPOSIT, REST
 from caas_lab.demo.play import Play, money
-from caas_lab.demo.story import BANKING_NETWORK, ORDER_MANAGEMENT, PAYMENT_GATEWAY, Need, Scene
+from caas_lab.demo.story import (
+    ADMIN_REGISTRATION,
+    BANKING_NETWORK,
+    ORDER_MANAGEMENT,
+    PAYMENT_GATEWAY,
+    Need,
+    Scene,
+)
 
 CONFLICT: Final = 409
 IVA_OF_DEPOSIT: Final = (DEPOSIT * 21 + 60) // 121
@@ -129,6 +136,7 @@ async def _matriculation_late(play: Play) -> None:
 
     down = {"operation": "registrations", "times": 3}
     await play.stage.partners.goes_wrong(down, status=503)
+    play.step(ADMIN_REGISTRATION, ADMIN_REGISTRATION, "answers 503, three times")
     await ana.pays_the_rest(order_id)
     order = await play.order_is(order_id, "delivery scheduled")
     payment = await play.payment(await _final_of(play, order_id))

@@ -58,15 +58,15 @@ async def _silent_after_doing_it(play: Play) -> None:
 
 async def _not_there(play: Play) -> None:
     ana, vin = await cast.customer(play, "Ana"), await cast.car(play)
-    lines = play.stage.lines
-    assert lines is not None, "this scene needs its lines"
+    relay = play.stage.relay
+    assert relay is not None, "this scene needs the relay"
 
     play.step(PAYMENT_GATEWAY, PAYMENT_GATEWAY, "is down: nobody answers at its address")
-    await lines.gateway.cut()
+    await relay.cut()
     try:
         bought = await ana.buys_heated_seats(vin)
     finally:
-        await lines.gateway.open()
+        await relay.open()
     payment = await play.payment(bought.payment)
 
     play.expect("the customer is answered", DECLINED, bought.status)
@@ -124,6 +124,6 @@ SCENES: Final = (
         "payment fails, the customer is told and operations are alerted.",
         ends="failed, operations alerted",
         plays=_not_there,
-        needs=frozenset({Need.STRINGS, Need.LINES}),
+        needs=frozenset({Need.STRINGS, Need.RELAY}),
     ),
 )

@@ -125,8 +125,8 @@ async def _forged(play: Play) -> None:
 
     play.expect("the forged word is answered", "422 evidence_refused", refused)
     play.expect("after it nothing is charged", 0, before["amounts"]["captured"])
-    if play.stage.onlooker is not None:
-        counted = await play.stage.onlooker.refused_acknowledgements(bought.payment)
+    if play.stage.records is not None:
+        counted = await play.stage.records.refused_acknowledgements(bought.payment)
         play.expect("refused acknowledgements on record", 1, counted)
     checks.expect_state(play, payment, "Capturing")
     await checks.expect_seats(play, vin, heated=True, what="by the car's own word the service is")

@@ -83,14 +83,14 @@ async def _partial(play: Play) -> None:
 
     await play.until(some_came)
     partly = await play.payment(payment_id)
-    cases = await play.stage.onlooker.cases(payment_id) if play.stage.onlooker else []
+    cases = await play.stage.records.cases(payment_id) if play.stage.records else []
     play.step(BANKING_NETWORK, PAYMENT_GATEWAY, "pays the rest")
     await play.stage.gateway.with_transaction(payment_id, "settle-rest")
     payment = await play.payment_is(payment_id, "Settled")
 
     play.expect("after the first part the payment is", "Capturing", partly["state"])
     checks.expect_money(play, partly, settled=part)
-    if play.stage.onlooker is not None:
+    if play.stage.records is not None:
         play.expect("a case is open", "partial_settlement", ", ".join(kind for kind, _ in cases))
     checks.expect_state(play, payment, "Settled")
     checks.expect_money(play, payment, settled=HEATED_SEATS_PRICE)

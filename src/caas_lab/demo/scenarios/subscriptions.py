@@ -116,6 +116,7 @@ async def _subscribes_and_uses(play: Play, method: str) -> Subscribed:
     body = {"customer": ana.id, "vin": vin, "service": RANGE_PLUS, "payment_method": method}
     reply = await play.stage.platform.post("/v1/subscriptions", body, scope=cast.FLEET)
     subscription = str(done(reply, "subscribe")["id"])
+    play.people[subscription] = {"customer": ana.name}
     await _subscription_is(play, subscription, "active")
     await _payments_of(play, ana)
     await _uses(play, ana, subscription)

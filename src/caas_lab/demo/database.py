@@ -1,13 +1,11 @@
-"""What a demonstration needs of a Billing Database: its own one, a calendar, a look at the books.
+"""The Billing Database of a demonstration: making it, moving its clock, reading its records.
 
-The seed's arrow "Record Transaction" (Diagram 1) is told by what was recorded: the demonstration
-reads ledger entries beside the events that made them, in sessions that cannot write.
-
-Rules a change must keep: looking on changes nothing, by the session's own setting; only a database
-that a demonstration made for itself has its calendar moved.
+Rules a change must keep: records are read in sessions that cannot write; only the clock of a
+database that a demonstration made for itself is moved.
 """
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -16,15 +14,13 @@ from uuid import UUID
 
 import asyncpg
 
-from caas.billing_database.connection import ACQUIRE_TIMEOUT_SECONDS
+from caas.billing_database.connection import ACQUIRE_TIMEOUT_SECONDS, Database, connect
+from caas.billing_database.flight_records import FlightRecord, record_of
+from caas.billing_database.gateway_calls import GatewayCalls, RecordedCall
 
 NAME: Final = "caas_demo"
 SESSIONS_MAX: Final = 4
 
-ENTRIES: Final = """
-select payment_id, seq, debit, credit, amount, currency, at from ledger_entries
- where payment_id = any($1) order by id
-"""
 BALANCE: Final = """
 select coalesce(sum(amount), 0)::bigint from ledger_lines where payment_id = $1 and account = $2
 """
@@ -51,16 +47,11 @@ select coalesce(sum(times), 0)::bigint from refused_acknowledgements where subje
 
 
 @dataclass(frozen=True, slots=True)
-class LedgerEntry:
-    """A movement of money, with the number of the payment's event that made it."""
+class AuditTrail:
+    """What the platform recorded about one payment, and the gateway calls about it."""
 
-    payment_id: UUID
-    seq: int
-    debit: str
-    credit: str
-    amount: int
-    currency: str
-    at: datetime
+    record: FlightRecord
+    calls: list[RecordedCall]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,64 +80,59 @@ class RecordedService:
     confirmed: bool
 
 
-class Onlooker:
-    """Reads the books in sessions that cannot write."""
+class Records:
+    """Reads what the platform recorded, in sessions that cannot write."""
 
-    def __init__(self, pool: asyncpg.Pool) -> None:
-        """Look through these sessions; `look_at` opens them."""
-        self._pool = pool
+    def __init__(self, database: Database) -> None:
+        """Read through this database; `opened` opens it."""
+        self._database = database
 
-    async def entries(self, payments: Sequence[UUID]) -> list[LedgerEntry]:
-        """Return the ledger entries of some payments, oldest first."""
-        rows = await self._pool.fetch(ENTRIES, list(payments))
-        return [LedgerEntry(**dict(row)) for row in rows]
+    async def audit_trail(
+        self, things: Sequence[UUID], transaction: str | None, since: datetime
+    ) -> AuditTrail:
+        """Return what was recorded about the first of these, and who was notified about any."""
+        record = await record_of(
+            self._database, things[0], subjects=list(things), transaction_id=transaction,
+            since=since,
+        )  # fmt: skip
+        return AuditTrail(record, await GatewayCalls(self._database).of(things[0], transaction))
 
     async def balance(self, payment: str, account: str) -> int:
         """Return what one payment left on an account, in minor units."""
-        return int(await self._pool.fetchval(BALANCE, UUID(payment), account))
+        (row,) = await self._database.fetch(BALANCE, UUID(payment), account)
+        return int(row[0])
 
     async def moved(self) -> dict[tuple[str, str], int]:
         """Return how much moved between each two accounts: (debit, credit) to minor units."""
-        rows = await self._pool.fetch(MOVED)
+        rows = await self._database.fetch(MOVED)
         return {(row["debit"], row["credit"]): row["amount"] for row in rows}
 
     async def payments(self) -> list[RecordedPayment]:
         """Return every payment, oldest first."""
-        return [RecordedPayment(**dict(row)) for row in await self._pool.fetch(PAYMENTS)]
+        return [RecordedPayment(**dict(row)) for row in await self._database.fetch(PAYMENTS)]
 
     async def services(self) -> list[RecordedService]:
         """Return the last word to each vehicle about each of its services."""
-        return [RecordedService(**dict(row)) for row in await self._pool.fetch(ACTIVE)]
+        return [RecordedService(**dict(row)) for row in await self._database.fetch(ACTIVE)]
 
     async def cases(self, subject: str) -> list[tuple[str, str]]:
         """Return kind and sentence of the cases that were opened about a subject."""
-        return [tuple(row) for row in await self._pool.fetch(ALERTS, UUID(subject))]
+        return [tuple(row) for row in await self._database.fetch(ALERTS, UUID(subject))]
 
     async def refused_acknowledgements(self, payment: str) -> int:
         """Count the acknowledgements about a payment that proved nothing."""
-        return int(await self._pool.fetchval(REFUSED, UUID(payment)))
-
-    async def close(self) -> None:
-        """Close the sessions."""
-        await self._pool.close()
+        (row,) = await self._database.fetch(REFUSED, UUID(payment))
+        return int(row[0])
 
 
-async def look_at(dsn: str) -> Onlooker:
-    """Open sessions that read this database and cannot write."""
-    return Onlooker(
-        await asyncpg.create_pool(
-            dsn,
-            min_size=1,
-            max_size=SESSIONS_MAX,
-            timeout=ACQUIRE_TIMEOUT_SECONDS,
-            server_settings={
-                "search_path": "caas",
-                "default_transaction_read_only": "on",
-                "timezone": "UTC",
-                "application_name": "caas-demo",
-            },
-        )
-    )
+@asynccontextmanager
+async def opened(dsn: str) -> AsyncIterator[Records]:
+    """Open the records of this database, for reading only."""
+    database = await connect(dsn, connections_max=SESSIONS_MAX, read_only=True)
+    try:
+        yield Records(database)
+    finally:
+        await database.close()
 
 
 async def fresh_database(server_dsn: str) -> str:

@@ -14,7 +14,7 @@ import uvicorn
 from prometheus_client import CollectorRegistry
 
 from caas.access_settings import SecondFactorPolicy
-from caas.api.application import build_api
+from caas.api.application import build_api, is_of_api
 from caas.api.authentication import Authentication
 from caas.api.call import Call
 from caas.api.configured_keys import parse_api_keys
@@ -25,17 +25,16 @@ from caas.assembly import Platform
 from caas.billing_database.api_keys import ApiKeys
 from caas.billing_database.movable_calendar import MovableCalendar
 from caas.channels.application import build_channels
-from caas.channels.beside_api import beside_api
-from caas.channels.entrance import Entrance
 from caas.channels.rooms import Rooms as ChannelRooms
 from caas.channels.settings import ChannelSettings
+from caas.channels.visit import Visit
 from caas.errors import StartupError
 from caas.external_systems.gateway_adapters import ADAPTERS
 from caas.external_systems.outbox_letters import OutboxLetters
 from caas.external_systems.simulator_control import SimulatorControl
 from caas.settings import Settings
 from caas.vital_signs import VitalSigns
-from caas.web.application import WebApplication
+from caas.web.application import WebApplication, side_by_side
 from caas.web.http_protocol import server_config
 
 
@@ -73,7 +72,9 @@ async def serve(
         simulated.letters if simulated else None,
     )
     signs = VitalSigns(platform)
-    served = beside_api(_api(platform, settings, signs), _channels(rooms, settings))
+    served = side_by_side(
+        _api(platform, settings, signs), _channels(rooms, settings), is_for_machines=is_of_api
+    )
     with listener:
         server = Server(
             server_config(served, trusted_proxies=settings.trusted_proxies), on_listening
@@ -143,7 +144,7 @@ def rooms_of_channels(
     )
 
 
-def _channels(rooms: ChannelRooms, settings: Settings) -> Entrance:
+def _channels(rooms: ChannelRooms, settings: Settings) -> WebApplication[Visit]:
     return build_channels(
         rooms,
         ChannelSettings(

@@ -42,8 +42,8 @@ async def ana_owns(town: Town, enter: Callable[[], Awaitable[object]]) -> dict[s
         "{payment_id:uuid}": str(invoice.payment_id),
         "{subscription_id:uuid}": str(subscription.id),
         "{invoice_id:uuid}": str(invoice.id),
-        "{vin}": STOCK[1][0],
-        "{code}": "heated-seats",
+        "{vin:word}": STOCK[1][0],
+        "{code:word}": "heated-seats",
     }
 
 
@@ -52,7 +52,7 @@ def path_of(route: PageRoute, things: dict[str, str]) -> str:
     kind = "service" if route.path.startswith("/service-orders") else "car"
     places = {**things, "{order_id:uuid}": things[kind]}
     if route.path.startswith("/subscribe/"):
-        places["{code}"] = MONTHLY
+        places["{code:word}"] = MONTHLY
     path = route.path
     for place in re.findall(r"\{[^}]+\}", path):
         path = path.replace(place, places.get(place, str(NOWHERE)))

@@ -14,11 +14,12 @@ from caas.billing_database.audit_events import Outsider
 from caas.billing_database.connection import Database
 from caas.billing_database.erasing import SEND_ACCESS_LINKS as KIND
 from caas.channels.application import build_channels
-from caas.channels.entrance import Entrance
 from caas.channels.settings import ChannelSettings
+from caas.channels.visit import Visit
 from caas.payment_processing import PaymentRequest
 from caas.rules.money import Money
 from caas.serving import rooms_of_channels
+from caas.web.application import WebApplication
 from tests.channels.journeys import ANA, SALES
 from tests.channels.test_safety import Client, Reply, client_of
 from tests.channels.town import STOCK, ZONE, Town
@@ -158,7 +159,9 @@ async def _asked(house: House, email: str, seen: list[str]) -> tuple[str, list[s
     return shown.replace(token, ""), list(seen)
 
 
-async def _shown(channels: Entrance, method: str, cookie: bytes, body: bytes) -> tuple[str, bytes]:
+async def _shown(
+    channels: WebApplication[Visit], method: str, cookie: bytes, body: bytes
+) -> tuple[str, bytes]:
     sent: list[dict[str, Any]] = []
 
     async def receive() -> dict[str, Any]:

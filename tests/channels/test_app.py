@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 from playwright.async_api import Browser, Response, expect
 
 from caas.channels.pwa import KEPT
-from caas.channels.static_files import static_files
+from caas.channels.rendering import STATIC
 from tests.channels.journeys import ANA, PHONE, visitor
 from tests.channels.town import STOCK, Town
 
@@ -70,11 +70,11 @@ async def test_without_a_connection_the_app_says_so_and_comes_back(
 
 
 async def test_what_the_app_keeps_is_there() -> None:
-    assert set(KEPT) <= static_files().keys()
+    assert set(KEPT) <= STATIC.files.keys()
 
 
 async def test_static_files_are_compressed_and_kept_by_browsers(town: Town) -> None:
-    file = static_files()["app.css"]
+    file = STATIC.files["app.css"]
 
     async with town.http.get(f"{town.url}/static/{file.digest}/app.css") as current:
         sent = (current.headers["content-encoding"], current.headers["cache-control"])

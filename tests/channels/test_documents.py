@@ -6,8 +6,8 @@ import pytest
 
 from caas.billing_database.identifiers import new_id
 from caas.channels.application import REFUSED
-from caas.channels.replies import OK
 from caas.rules.order_states import OrderState
+from caas.web.response import OK
 from tests.buyers import AT_HOME
 from tests.channels.journeys import ANA, OPERATIONS, SALES
 from tests.channels.test_safety import Client, client_of

@@ -18,7 +18,7 @@ from tests.channels.town import STOCK, Town
 
 FORMS = [route for route in ROUTES if route.method == "POST"]
 NUMBERS = ("4111 1111 1111 1111", "ES91 2100 0418 4502 0005 1332")
-THINGS = {"car": str(new_id()), "service": str(new_id()), "{vin}": STOCK[0][0]}
+THINGS = {"car": str(new_id()), "service": str(new_id()), "{vin:word}": STOCK[0][0]}
 BOUNDARY = "limit"
 TEMPLATES = Path(channels.__file__).parent / "templates"
 POSTED = re.compile(r'<form\b[^>]*method="post".*?</form>', re.DOTALL)

@@ -8,10 +8,10 @@ import pytest
 from yarl import URL
 
 from caas.channels.application import build_channels
-from caas.channels.forms import FIELDS_MAX
 from caas.channels.settings import ChannelSettings
 from caas.rules.rate_limits import RateLimit
 from caas.serving import rooms_of_channels
+from caas.web.forms import FIELDS_MAX
 from tests.api.conftest import listening
 from tests.api.raw_http import line
 from tests.channels.journeys import OPERATIONS, SALES

@@ -9,9 +9,9 @@ from yarl import URL
 
 from caas.billing_database.identifiers import new_id
 from caas.billing_database.payments import Payment
-from caas.channels.replies import OK
 from caas.payment_processing import PaymentRequest
 from caas.rules.payment_states import PaymentState
+from caas.web.response import OK
 from tests.channels.journeys import ANA, OPERATIONS, SECOND
 from tests.channels.test_operations import engineer
 from tests.channels.test_safety import Client, Reply, client_of

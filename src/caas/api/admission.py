@@ -15,8 +15,8 @@ from typing import Final
 from caas.api.authentication import Authentication
 from caas.api.call import Call
 from caas.api.problems import UnauthenticatedError
-from caas.rules.rate_limits import Quota, RateLimit, TokenBuckets, owner_of
-from caas.web.problems import RateLimitedError
+from caas.rules.rate_limits import RateLimit, TokenBuckets
+from caas.web.limits import AddressLimit, refuse_without_token
 from caas.web.response import RawHeader
 
 PROBES: Final = frozenset({"/health", "/live", "/ready"})
@@ -37,7 +37,7 @@ class Admission:
         """Let callers in under these limits."""
         self._authentication = authentication
         self._keys = TokenBuckets(key_limit)
-        self._addresses = TokenBuckets(address_limit)
+        self._addresses = AddressLimit(address_limit)
         self._welcome: set[int] = set()
         window = max(round(key_limit.burst / key_limit.per_second), 1)
         self._policy = (b"ratelimit-policy", f'"{POLICY}";q={key_limit.burst};w={window}'.encode())
@@ -51,19 +51,18 @@ class Admission:
         """
         if not needs_key:
             if call.path not in PROBES:
-                self._take_of_address(call)
+                self._addresses.take(call)
             return
         header = call.headers.get(b"authorization")
         await self._recognise(call, header)
         self._welcome_back(header)
         call.quota = self._keys.take(call.by.name, now=time.monotonic())
-        if not call.quota.granted:
-            raise _limited(call.quota)
+        refuse_without_token(call.quota)
 
     def settle(self, call: Call, status: int) -> None:
         """Give the token back of a webhook that was its sender's."""
         if call.path.startswith(WEBHOOK_PATHS) and 0 < status < _SUCCESS_BELOW:
-            self._addresses.give_back(owner_of(call.address), now=time.monotonic())
+            self._addresses.give_back(call)
 
     def headers(self, call: Call) -> tuple[RawHeader, ...]:
         """Return what a caller is told of its limit (draft-ietf-httpapi-ratelimit-headers)."""
@@ -73,28 +72,17 @@ class Admission:
         return (self._policy, (b"ratelimit", b'"key";r=%d;t=%d' % (remaining, seconds)))
 
     async def _recognise(self, call: Call, header: bytes | None) -> None:
-        address = owner_of(call.address)
-        quota = self._addresses.look(address, now=time.monotonic())
-        if not quota.granted and hash(header) not in self._welcome:
-            raise _limited(quota)
+        if hash(header) not in self._welcome:
+            refuse_without_token(self._addresses.look(call))
         known = self._authentication
         find = known.caller_last_known if call.path == METRICS else known.caller
         try:
             call.caller = await find(header)
         except UnauthenticatedError:
-            self._take_of_address(call)
+            self._addresses.take(call)
             raise
-
-    def _take_of_address(self, call: Call) -> None:
-        quota = self._addresses.take(owner_of(call.address), now=time.monotonic())
-        if not quota.granted:
-            raise _limited(quota)
 
     def _welcome_back(self, header: bytes | None) -> None:
         if len(self._welcome) >= WELCOME_MAX:
             self._welcome.clear()
         self._welcome.add(hash(header))
-
-
-def _limited(quota: Quota) -> RateLimitedError:
-    return RateLimitedError(headers=((b"retry-after", b"%d" % max(quota.wait_seconds, 1)),))

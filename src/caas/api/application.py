@@ -72,6 +72,9 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *STATE_OPERATIONS,
     *PROBLEM_OPERATIONS,
 )
+API_PATHS: Final = frozenset({"/health", "/live", "/ready", "/metrics", "/openapi.json", "/docs",
+                              "/problems"})  # fmt: skip
+API_BEGINNINGS: Final = ("/v1/", "/webhooks/", "/problems/", "/docs/")
 OPEN_BEGINNINGS: Final = ("/webhooks/", "/problems/")
 """Where nothing asks for a key, whether there is something or not."""
 NO_CONTENT: Final = 204
@@ -164,6 +167,11 @@ def build_api(rooms: Rooms, settings: ApiSettings) -> WebApplication[Call]:
         readiness=Readiness(rooms.books.database),
     )
     return WebApplication(ApiSite(api, (*OPERATIONS, *documentation_operations(OPERATIONS))))
+
+
+def is_of_api(path: str) -> bool:
+    """Say whether machines are meant by this address; everything else is a page."""
+    return path in API_PATHS or path.startswith(API_BEGINNINGS)
 
 
 def _verifiers(settings: ApiSettings) -> dict[str, Verifier]:

@@ -21,19 +21,19 @@ from caas.channels.page_routes import (
     post,
 )
 from caas.channels.passwords import WeakPasswordError
-from caas.channels.replies import Reply, is_own_path, see_other
 from caas.channels.rooms import Channels
 from caas.channels.visit import Visit
+from caas.web.response import Response, is_own_path, see_other
 
 REFUSED: Final = 422
 
 
-async def account(channels: Channels, visit: Visit) -> Reply:
+async def account(channels: Channels, visit: Visit) -> Response:
     """Show what somebody can change about their account."""
     return await _page(channels, visit, done=visit.query.get("done", ""))
 
 
-async def change_password(channels: Channels, visit: Visit) -> Reply:
+async def change_password(channels: Channels, visit: Visit) -> Response:
     """Replace the password, and end every other session."""
     account_id = str(visit.by.account)
     this_try = await tries.begin(channels, visit, account_id, what="password")
@@ -62,13 +62,13 @@ async def change_password(channels: Channels, visit: Visit) -> Reply:
     return see_other("/account?done=password")
 
 
-async def end_other_sessions(channels: Channels, visit: Visit) -> Reply:
+async def end_other_sessions(channels: Channels, visit: Visit) -> Response:
     """Sign out everywhere else."""
     await channels.sessions.end_others(visit.by)
     return see_other("/account?done=sessions")
 
 
-async def switch(channels: Channels, visit: Visit) -> Reply:
+async def switch(channels: Channels, visit: Visit) -> Response:
     """Go on as another customer that the same person is."""
     wanted = visit.form.get("account", "")
     others = await other_accounts(channels, visit)
@@ -99,7 +99,7 @@ async def _known_words(channels: Channels, visit: Visit) -> tuple[str, ...]:
 
 async def _page(
     channels: Channels, visit: Visit, *, wrong: str = "", weak: str = "", done: str = ""
-) -> Reply:
+) -> Response:
     factor = None
     if visit.by.role is Role.OPERATIONS:
         factor = await channels.second_factors.of(visit.by.account)

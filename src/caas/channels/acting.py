@@ -10,16 +10,16 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from caas.billing_database.idempotency import InFlightError, KeyReusedError
-from caas.channels.replies import Reply, refused
 from caas.channels.rooms import Channels
 from caas.channels.sending_once import once
 from caas.channels.visit import Visit
 from caas.errors import RefusedError
+from caas.web.response import Response, refused
 
 
 async def acted(
     channels: Channels, visit: Visit, path: str, act: Callable[[], Awaitable[object]]
-) -> Reply:
+) -> Response:
     """Do what a form says, and go back to `path`; a refused form is shown there as it was sent."""
 
     async def work() -> str:

@@ -13,9 +13,9 @@ from uuid import UUID
 from caas.billing_database import operations_counts
 from caas.billing_database.accounts import Account, Role
 from caas.channels.page_routes import HOMES
-from caas.channels.replies import Reply, is_own_path, see_other
 from caas.channels.rooms import Channels
 from caas.channels.visit import Visit
+from caas.web.response import Response, is_own_path, see_other
 
 SECOND_FACTOR_PATH: Final = "/second-factor"
 
@@ -31,7 +31,7 @@ class Admitted:
 
 async def arrived(
     channels: Channels, visit: Visit, who: Admitted, *, next_path: str | None = None
-) -> Reply:
+) -> Response:
     """Begin a session, and go where somebody wanted to, or first to the second factor."""
     if await _awaits_second_factor(channels, who.account):
         await channels.sessions.begin(visit, who.account, awaiting=True)

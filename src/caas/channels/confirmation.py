@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from typing import Final
 from uuid import UUID
 
-from caas.channels.replies import Reply
 from caas.channels.rooms import Channels
 from caas.channels.sending_once import new_key
 from caas.channels.visit import Visit
+from caas.web.response import Response
 
 SECTIONS: Final = {
     "activate": "/operations/system",
@@ -65,7 +65,7 @@ def asks(
     back: str,
     name: str,
     fields: Mapping[str, str] | None = None,
-) -> Reply:
+) -> Response:
     """Ask whether `what` shall be done to what has this name; `back` is where we come from.
 
     `fields` were filled in before, and are sent again with the answer.

@@ -20,12 +20,12 @@ from caas.channels.customer_services import CUSTOMER_SERVICE_ROUTES
 from caas.channels.customer_subscriptions import CUSTOMER_SUBSCRIPTION_ROUTES
 from caas.channels.order_view import KINDS, slug
 from caas.channels.page_routes import CUSTOMERS, PageRoute, get
-from caas.channels.replies import Reply, see_other
 from caas.channels.rooms import Channels
 from caas.channels.visit import Visit
+from caas.web.response import Response, see_other
 
 
-async def cars(channels: Channels, visit: Visit) -> Reply:
+async def cars(channels: Channels, visit: Visit) -> Response:
     """Show the cars of all accounts that are this person's; the only one at once."""
     management = channels.rooms.order_management
     orders = await management.orders(customer=visit.customer)

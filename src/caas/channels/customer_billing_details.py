@@ -9,15 +9,15 @@ from typing import Final
 from caas.channels.acting import acted, told
 from caas.channels.buyer_fields import filled_in, known_buyer, put_buyer, typed
 from caas.channels.page_routes import CUSTOMERS, PageRoute, get, post
-from caas.channels.replies import Reply
 from caas.channels.rooms import Channels
 from caas.channels.sending_once import new_key
 from caas.channels.visit import Visit
+from caas.web.response import Response
 
 PATH: Final = "/billing-details"
 
 
-async def billing_details(channels: Channels, visit: Visit) -> Reply:
+async def billing_details(channels: Channels, visit: Visit) -> Response:
     """Show what documents are made out to, to be changed."""
     details = filled_in(visit, PATH, await known_buyer(channels, visit.customer))
     return channels.page(
@@ -26,7 +26,7 @@ async def billing_details(channels: Channels, visit: Visit) -> Reply:
     )  # fmt: skip
 
 
-async def put_billing_details(channels: Channels, visit: Visit) -> Reply:
+async def put_billing_details(channels: Channels, visit: Visit) -> Response:
     """Keep what the customer says; what waited for it is issued."""
     said = typed(visit.form)
     return await acted(channels, visit, PATH, lambda: put_buyer(channels, visit.customer, said))

@@ -9,17 +9,17 @@ from uuid import UUID
 
 from caas.billing_database.invoices import Invoice
 from caas.channels.page_routes import CUSTOMERS, NothingHereError, PageRoute, get
-from caas.channels.replies import NO_STORE, OK, Reply
 from caas.channels.rooms import Channels
 from caas.channels.visit import Visit
 from caas.errors import NotFoundError
 from caas.rules.mes_vencido import Month
 from caas.rules.money import Money
+from caas.web.response import NO_STORE, OK, Response
 
 KINDS: Final = {"paid": "good", "open": "busy", "declined": "bad"}
 
 
-async def invoices(channels: Channels, visit: Visit) -> Reply:
+async def invoices(channels: Channels, visit: Visit) -> Response:
     """Show invoices and credit notes, newest first."""
     listed = await channels.rooms.invoices.invoices(customer=visit.customer)
     return channels.page(
@@ -32,13 +32,13 @@ async def invoices(channels: Channels, visit: Visit) -> Reply:
     )
 
 
-async def invoice_pdf(channels: Channels, visit: Visit) -> Reply:
+async def invoice_pdf(channels: Channels, visit: Visit) -> Response:
     """Give an invoice as a file."""
     invoice = await _own_invoice(channels, visit)
     pdf = await channels.rooms.invoices.pdf(invoice.id)
     disposition = f'attachment; filename="{pdf.name}"'.encode()
     headers = ((b"content-type", b"application/pdf"), (b"content-disposition", disposition))
-    return Reply(OK, pdf.content, (*headers, NO_STORE))
+    return Response(OK, pdf.content, (*headers, NO_STORE))
 
 
 def first_day_of(key: str) -> date:

@@ -20,23 +20,23 @@ from caas.channels.entitlement_view import EntitlementView
 from caas.channels.error_pages import words_of
 from caas.channels.order_view import OrderView, order_view
 from caas.channels.page_routes import CUSTOMERS, NothingHereError, PageRoute, get, post
-from caas.channels.replies import Reply, nothing_new, see_other
 from caas.channels.rooms import Channels
 from caas.channels.sending_once import Asked, initiated, new_key, once
 from caas.channels.visit import Visit
 from caas.errors import NotFoundError, RefusedError
 from caas.order_management.withdrawal import CannotWithdrawError
 from caas.rules.order_states import OrderState
+from caas.web.response import Response, nothing_new, see_other
 
 REFUSED: Final = 422
 
 
-async def car(channels: Channels, visit: Visit) -> Reply:
+async def car(channels: Channels, visit: Visit) -> Response:
     """Show a car and its purchase, live."""
     return await _page(channels, visit, "customer/car.html")
 
 
-async def car_live(channels: Channels, visit: Visit) -> Reply:
+async def car_live(channels: Channels, visit: Visit) -> Response:
     """Show the living part again, if anything has changed."""
     view = await order_view(channels, await own_order(channels, visit))
     if visit.query.get("seen") == view.version:
@@ -44,7 +44,7 @@ async def car_live(channels: Channels, visit: Visit) -> Reply:
     return await _page(channels, visit, "customer/car_live.html", view=view)
 
 
-async def final_payment_form(channels: Channels, visit: Visit) -> Reply:
+async def final_payment_form(channels: Channels, visit: Visit) -> Response:
     """Say what the final payment is and what a declined one costs, before anything is paid."""
     view = await order_view(channels, await own_order(channels, visit))
     if view.order.state is not OrderState.READY or view.is_being_paid:
@@ -52,7 +52,7 @@ async def final_payment_form(channels: Channels, visit: Visit) -> Reply:
     return await _final_page(channels, visit, view)
 
 
-async def final_payment(channels: Channels, visit: Visit) -> Reply:
+async def final_payment(channels: Channels, visit: Visit) -> Response:
     """Begin the final payment; the customer goes on to the gateway's page."""
     order = await own_order(channels, visit)
     said = typed(visit.form)
@@ -87,7 +87,7 @@ async def _refused_buyer(
     return None
 
 
-async def withdrawal_form(channels: Channels, visit: Visit) -> Reply:
+async def withdrawal_form(channels: Channels, visit: Visit) -> Response:
     """Say what desistimiento means for this order."""
     view = await order_view(channels, await own_order(channels, visit))
     if not channels.rooms.order_management.may_withdraw(view.order):
@@ -102,7 +102,7 @@ async def withdrawal_form(channels: Channels, visit: Visit) -> Reply:
     )
 
 
-async def withdraw(channels: Channels, visit: Visit) -> Reply:
+async def withdraw(channels: Channels, visit: Visit) -> Response:
     """Withdraw from the order; everything that was paid goes back."""
     order = await own_order(channels, visit)
 
@@ -131,7 +131,7 @@ async def own_order(channels: Channels, visit: Visit) -> Order:
 
 async def _page(
     channels: Channels, visit: Visit, template: str, *, view: OrderView | None = None
-) -> Reply:
+) -> Response:
     if view is None:
         view = await order_view(channels, await own_order(channels, visit))
     services: list[EntitlementView] = []
@@ -157,7 +157,7 @@ async def _final_page(
     *,
     refused: bool = False,
     refusal: RefusedError | None = None,
-) -> Reply:
+) -> Response:
     said, known = typed(visit.form), await known_buyer(channels, view.order.customer)
     lacking = await channels.rooms.order_management.lacking_of_buyer(view.order)
     return channels.page(

@@ -12,16 +12,16 @@ from typing import Final
 from caas.billing_database.payment_methods import UsedMethod
 from caas.channels.customer_subscriptions import SubscriptionView, own_subscription, used_methods
 from caas.channels.page_routes import CUSTOMERS, PageRoute, get, post
-from caas.channels.replies import Reply, see_other
 from caas.channels.rooms import Channels
 from caas.channels.sending_once import new_key, once
 from caas.channels.visit import Visit
+from caas.web.response import Response, see_other
 
 REFUSED: Final = 422
 NEW: Final = "new"
 
 
-async def payment_method_form(channels: Channels, visit: Visit) -> Reply:
+async def payment_method_form(channels: Channels, visit: Visit) -> Response:
     """Show what a subscription could be charged to from now on."""
     view = await own_subscription(channels, visit)
     if not view.may_change_method:
@@ -29,7 +29,7 @@ async def payment_method_form(channels: Channels, visit: Visit) -> Reply:
     return await _page(channels, visit, view)
 
 
-async def change_payment_method(channels: Channels, visit: Visit) -> Reply:
+async def change_payment_method(channels: Channels, visit: Visit) -> Response:
     """Have the chosen payment method verified; the customer goes on to the gateway if need be."""
     view = await own_subscription(channels, visit)
     chosen = visit.form.get("method", "")
@@ -54,7 +54,7 @@ async def _others(channels: Channels, visit: Visit, view: SubscriptionView) -> l
 
 async def _page(
     channels: Channels, visit: Visit, view: SubscriptionView, *, nothing_chosen: bool = False
-) -> Reply:
+) -> Response:
     return channels.page(
         visit,
         "customer/payment_method.html",

@@ -12,16 +12,16 @@ from caas.billing_database.payments import Payment, TimelineEvent
 from caas.channels.page_routes import CUSTOMERS, NothingHereError, PageRoute, get
 from caas.channels.payment_subjects import subjects_of
 from caas.channels.payment_view import AT_REST, Situation
-from caas.channels.replies import Reply, nothing_new, see_other
 from caas.channels.rooms import Channels
 from caas.channels.visit import Visit
 from caas.errors import NotFoundError
 from caas.rules.money import Money
+from caas.web.response import Response, nothing_new, see_other
 
 PAGE_ROWS: Final = 200
 
 
-async def to_gateway(channels: Channels, visit: Visit) -> Reply:
+async def to_gateway(channels: Channels, visit: Visit) -> Response:
     """Send the customer on to the gateway's page; whoever has paid goes to what was paid for."""
     payment = await own_payment(channels, visit)
     subjects = await subjects_of(channels, visit)
@@ -31,7 +31,7 @@ async def to_gateway(channels: Channels, visit: Visit) -> Reply:
     return channels.page(visit, "customer/to_gateway.html", view=view)
 
 
-async def payments(channels: Channels, visit: Visit) -> Reply:
+async def payments(channels: Channels, visit: Visit) -> Response:
     """Show every payment, newest first."""
     listed = await channels.rooms.books.payments.listed(
         customer=visit.customer, before=visit.place("before")
@@ -46,12 +46,12 @@ async def payments(channels: Channels, visit: Visit) -> Reply:
     )
 
 
-async def payment(channels: Channels, visit: Visit) -> Reply:
+async def payment(channels: Channels, visit: Visit) -> Response:
     """Show a payment, its life and what was given back of it, live."""
     return await _shown(channels, visit, "customer/payment.html")
 
 
-async def payment_live(channels: Channels, visit: Visit) -> Reply:
+async def payment_live(channels: Channels, visit: Visit) -> Response:
     """Show the living part again, if anything has changed."""
     found = await own_payment(channels, visit)
     view = (await subjects_of(channels, visit)).view(found)
@@ -60,7 +60,7 @@ async def payment_live(channels: Channels, visit: Visit) -> Reply:
     return await _shown(channels, visit, "customer/payment_live.html")
 
 
-async def _shown(channels: Channels, visit: Visit, template: str) -> Reply:
+async def _shown(channels: Channels, visit: Visit, template: str) -> Response:
     found = await own_payment(channels, visit)
     status = await channels.rooms.payment_processing.query_payment_status(found.id)
     subjects = await subjects_of(channels, visit)

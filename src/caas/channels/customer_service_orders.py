@@ -18,7 +18,6 @@ from caas.channels.entitlement_view import IN_THE_WAY
 from caas.channels.order_view import payments_of
 from caas.channels.page_routes import CUSTOMERS, NothingHereError, PageRoute, get, post
 from caas.channels.payment_view import AT_REST, UNDER_WAY, PaymentView, Situation, last_of
-from caas.channels.replies import Reply, nothing_new, see_other
 from caas.channels.rooms import Channels
 from caas.channels.sending_once import Asked, initiated, new_key, once
 from caas.channels.visit import Visit
@@ -33,6 +32,7 @@ from caas.payment_processing.service_withdrawal import (
 from caas.rules.money import Money
 from caas.rules.order_states import OrderState
 from caas.rules.payment_types import PaymentType
+from caas.web.response import Response, nothing_new, see_other
 
 AWAITING: Final = "awaiting payment"
 WITHDRAWABLE: Final = frozenset({"activating", "active", "expired", "withdrawn", "ended"})
@@ -107,13 +107,13 @@ class ServiceOrderView:
         return self.withdrawal is not None and self.withdrawal.is_open
 
 
-async def service_order(channels: Channels, visit: Visit) -> Reply:
+async def service_order(channels: Channels, visit: Visit) -> Response:
     """Show a bought service, live."""
     view = await own_service_order(channels, visit)
     return _order_page(channels, visit, view, "customer/service_order.html")
 
 
-async def service_order_live(channels: Channels, visit: Visit) -> Reply:
+async def service_order_live(channels: Channels, visit: Visit) -> Response:
     """Show the living part again, if anything has changed."""
     view = await own_service_order(channels, visit)
     if visit.query.get("seen") == view.version:
@@ -121,7 +121,7 @@ async def service_order_live(channels: Channels, visit: Visit) -> Reply:
     return _order_page(channels, visit, view, "customer/service_order_live.html")
 
 
-async def pay(channels: Channels, visit: Visit) -> Reply:
+async def pay(channels: Channels, visit: Visit) -> Response:
     """Go on with an order whose payment was never asked for."""
     order = (await own_service_order(channels, visit)).order
     if not await owns(channels, visit, order.vin):
@@ -136,7 +136,7 @@ async def pay(channels: Channels, visit: Visit) -> Reply:
         return see_other(f"/service-orders/{order.id}?refused={refusal.code}")
 
 
-async def withdrawal_form(channels: Channels, visit: Visit) -> Reply:
+async def withdrawal_form(channels: Channels, visit: Visit) -> Response:
     """Say what withdrawing from a service means, before it is done."""
     view = await own_service_order(channels, visit)
     if not view.may_withdraw or view.is_owed:
@@ -151,7 +151,7 @@ async def withdrawal_form(channels: Channels, visit: Visit) -> Reply:
     )
 
 
-async def withdraw(channels: Channels, visit: Visit) -> Reply:
+async def withdraw(channels: Channels, visit: Visit) -> Response:
     """Withdraw from a service; its money and its term end together."""
     order = (await own_service_order(channels, visit)).order
     path = f"/service-orders/{order.id}"
@@ -213,7 +213,7 @@ def asked_for(order: ServiceOrder) -> Asked:
 
 async def pays_once(
     channels: Channels, visit: Visit, ordered: Callable[[], Awaitable[Asked]]
-) -> Reply:
+) -> Response:
     """Ask for a payment as often as its form is sent, once, and go on to pay it."""
 
     async def work() -> str:
@@ -233,7 +233,9 @@ async def _behind(channels: Channels, view: ServiceOrderView) -> list[Term]:
     return [one for one in terms if one.starts_at and one.starts_at >= order.active_until]
 
 
-def _order_page(channels: Channels, visit: Visit, view: ServiceOrderView, template: str) -> Reply:
+def _order_page(
+    channels: Channels, visit: Visit, view: ServiceOrderView, template: str
+) -> Response:
     return channels.page(
         visit, template, view=view, order=view.order, after=told(channels, visit), key=new_key()
     )

@@ -27,13 +27,13 @@ from caas.channels.entitlement_view import (
     entitlements_in,
 )
 from caas.channels.page_routes import CUSTOMERS, NothingHereError, PageRoute, get, post
-from caas.channels.replies import Reply, see_other
 from caas.channels.rooms import Channels
 from caas.channels.sending_once import Asked, new_key
 from caas.channels.visit import Visit
 from caas.errors import NotFoundError
 from caas.rules.money import Money
 from caas.service_catalog import ONE_TIME, SUBSCRIPTION
+from caas.web.response import Response, see_other
 
 REFUSED: Final = 422
 OVER: Final = frozenset({"expired", "withdrawn", "ended", "activation failed", "cancelled"})
@@ -67,7 +67,7 @@ class Chosen:
     view: EntitlementView | None
 
 
-async def services(channels: Channels, visit: Visit) -> Reply:
+async def services(channels: Channels, visit: Visit) -> Response:
     """Show what the customer's cars have, by service, and what else can be bought for them."""
     catalog = channels.rooms.service_catalog
     cars = await own_cars(channels, visit)
@@ -106,12 +106,12 @@ async def services(channels: Channels, visit: Visit) -> Reply:
     )
 
 
-async def service(channels: Channels, visit: Visit) -> Reply:
+async def service(channels: Channels, visit: Visit) -> Response:
     """Show one service in one car: how it stands, its durations and prices."""
     return await _service_page(channels, visit, visit.query.get("vin", ""))
 
 
-async def buy(channels: Channels, visit: Visit) -> Reply:
+async def buy(channels: Channels, visit: Visit) -> Response:
     """Write the order down and go on to pay for it; what stands in the way is shown."""
     offer = await _in_catalogue(channels, visit)
     if not _is_sold(offer):
@@ -172,7 +172,7 @@ def _is_sold(offer: Service) -> bool:
 
 async def _service_page(
     channels: Channels, visit: Visit, vin: str, *, nothing_chosen: bool = False
-) -> Reply:
+) -> Response:
     offer = await _in_catalogue(channels, visit)
     of = await chosen(channels, visit, offer.code, vin=vin)
     view = of.view
@@ -203,6 +203,6 @@ async def _service_page(
 
 CUSTOMER_SERVICE_ROUTES: Final[tuple[PageRoute, ...]] = (
     get("/services", services, CUSTOMERS),
-    get("/services/{code}", service, CUSTOMERS),
-    post("/services/{code}", buy, CUSTOMERS),
+    get("/services/{code:word}", service, CUSTOMERS),
+    post("/services/{code:word}", buy, CUSTOMERS),
 )

@@ -28,7 +28,6 @@ from caas.channels.next_charge import running_month
 from caas.channels.order_view import payments_of
 from caas.channels.page_routes import CUSTOMERS, NothingHereError, PageRoute, get, post
 from caas.channels.payment_view import UNDER_WAY, PaymentView, Situation, view_of
-from caas.channels.replies import Reply, nothing_new, see_other
 from caas.channels.rooms import Channels
 from caas.channels.sending_once import new_key, once
 from caas.channels.visit import Visit
@@ -36,6 +35,7 @@ from caas.errors import NotFoundError
 from caas.rules.money import Money
 from caas.rules.subscription_states import SubscriptionState
 from caas.service_catalog import SUBSCRIPTION
+from caas.web.response import Response, nothing_new, see_other
 
 REFUSED: Final = 422
 OPEN: Final = "open"
@@ -105,13 +105,13 @@ class SubscriptionView:
         return f"{self.slug}-{switched_off}.{check}.{month}"
 
 
-async def subscribe_form(channels: Channels, visit: Visit) -> Reply:
+async def subscribe_form(channels: Channels, visit: Visit) -> Response:
     """Show what a subscription costs, and what it can be charged to."""
     offer = await _offered(channels, visit)
     return await _form_page(channels, visit, offer, vin=visit.query.get("vin", ""))
 
 
-async def subscribe(channels: Channels, visit: Visit) -> Reply:
+async def subscribe(channels: Channels, visit: Visit) -> Response:
     """Subscribe, charging to what the customer has chosen."""
     offer = await _offered(channels, visit)
     vin = visit.form.get("vin", "")
@@ -137,12 +137,12 @@ async def subscribe(channels: Channels, visit: Visit) -> Reply:
         return see_other(f"/subscribe/{offer.code}?vin={vin}&refused={refusal.code}")
 
 
-async def subscription(channels: Channels, visit: Visit) -> Reply:
+async def subscription(channels: Channels, visit: Visit) -> Response:
     """Show a subscription, its use so far and its next charge."""
     return await _page(channels, visit, "customer/subscription.html")
 
 
-async def subscription_live(channels: Channels, visit: Visit) -> Reply:
+async def subscription_live(channels: Channels, visit: Visit) -> Response:
     """Show the living part again, if anything has changed."""
     view = await own_subscription(channels, visit)
     if visit.query.get("seen") == view.version:
@@ -150,7 +150,7 @@ async def subscription_live(channels: Channels, visit: Visit) -> Reply:
     return await _page(channels, visit, "customer/subscription_live.html")
 
 
-async def end_form(channels: Channels, visit: Visit) -> Reply:
+async def end_form(channels: Channels, visit: Visit) -> Response:
     """Say what ending a subscription means."""
     view = await own_subscription(channels, visit)
     free = await channels.rooms.subscriptions.withdraws_now(view.subscription.id)
@@ -159,7 +159,7 @@ async def end_form(channels: Channels, visit: Visit) -> Reply:
     )
 
 
-async def end(channels: Channels, visit: Visit) -> Reply:
+async def end(channels: Channels, visit: Visit) -> Response:
     """End a subscription; the car switches the service off."""
     view = await own_subscription(channels, visit)
 
@@ -202,7 +202,7 @@ async def _to_confirm(
     return None
 
 
-async def _page(channels: Channels, visit: Visit, template: str) -> Reply:
+async def _page(channels: Channels, visit: Visit, template: str) -> Response:
     view = await own_subscription(channels, visit)
     now = await InvoiceRows(channels.rooms.books.database).now()
     active = view.subscription.state is SubscriptionState.ACTIVE
@@ -227,7 +227,7 @@ async def _begins(channels: Channels, subscription: Subscription) -> datetime | 
 
 async def _form_page(
     channels: Channels, visit: Visit, offer: Service, *, vin: str, nothing_chosen: bool = False
-) -> Reply:
+) -> Response:
     of = await chosen(channels, visit, offer.code, vin=vin)
     return channels.page(
         visit,
@@ -263,8 +263,8 @@ async def _offered(channels: Channels, visit: Visit) -> Service:
 
 _ONE: Final = "/subscriptions/{subscription_id:uuid}"
 CUSTOMER_SUBSCRIPTION_ROUTES: Final[tuple[PageRoute, ...]] = (
-    get("/subscribe/{code}", subscribe_form, CUSTOMERS),
-    post("/subscribe/{code}", subscribe, CUSTOMERS),
+    get("/subscribe/{code:word}", subscribe_form, CUSTOMERS),
+    post("/subscribe/{code:word}", subscribe, CUSTOMERS),
     get(_ONE, subscription, CUSTOMERS),
     get(f"{_ONE}/live", subscription_live, CUSTOMERS),
     get(f"{_ONE}/end", end_form, CUSTOMERS),

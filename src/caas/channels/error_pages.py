@@ -8,20 +8,18 @@ typed in and refused is not shown again here.
 """
 
 import math
-from typing import Final
 
-from caas.channels.replies import Reply, html
 from caas.channels.rooms import Channels
 from caas.channels.visit import Visit
 from caas.errors import CaasError, UnavailableError
+from caas.web.problems import CLOSE, CallRefusedError
+from caas.web.response import FAILURES_FROM, Response, html
 
-FAILURE: Final = 500
 
-
-def words_of(channels: Channels, visit: Visit, error: Exception) -> tuple[str, str]:
+def words_of(channels: Channels, visit: Visit, error: CaasError) -> tuple[str, str]:
     """Return an error's title and what a person can do about it."""
     t = channels.renderer.translator(visit.language)
-    key = _key(error)
+    key = error.code
     if not t.knows(f"error.{key}.title"):
         key = _kind(error)
     wait = _wait_seconds(error)
@@ -29,37 +27,36 @@ def words_of(channels: Channels, visit: Visit, error: Exception) -> tuple[str, s
     return t(f"error.{key}.title"), t(f"error.{key}.text", **facts)
 
 
-def error_page(channels: Channels, visit: Visit, error: Exception) -> Reply:
+def error_page(channels: Channels, visit: Visit, error: CaasError) -> Response:
     """Return the page that tells of an error."""
-    status = error.http_status if isinstance(error, CaasError) else FAILURE
-    wait = _wait_seconds(error)
-    later = ((b"retry-after", b"%d" % wait),) if wait is not None else ()
+    status, wait = error.http_status, _wait_seconds(error)
+    headers = error.headers if isinstance(error, CallRefusedError) else ()
+    later = tuple(header for header in headers if header != CLOSE)
+    if wait is not None:
+        later = (*later, (b"retry-after", b"%d" % wait))
     if visit.is_partial:
-        return Reply(status).with_headers(*later)
+        return Response(status).with_headers(*later)
     title, text = words_of(channels, visit, error)
     page = channels.renderer.render(
         visit,
         "error.html",
         title=title,
         text=text,
-        number=visit.request_id if status >= FAILURE else None,
+        number=visit.request_id if status >= FAILURES_FROM else None,
     )
     return html(page, status=status).with_headers(*later)
 
 
-def _wait_seconds(error: Exception) -> int | None:
+def _wait_seconds(error: CaasError) -> int | None:
     """Return how long to wait before trying again, where an error says so."""
-    wait = error.facts.get("retry_after_seconds") if isinstance(error, CaasError) else None
+    wait = error.facts.get("retry_after_seconds")
     return wait if isinstance(wait, int) else None
 
 
-def _key(error: Exception) -> str:
-    return error.code if isinstance(error, CaasError) else "failure"
-
-
-def _kind(error: Exception) -> str:
+def _kind(error: CaasError) -> str:
     if isinstance(error, UnavailableError):
         return "unavailable"
-    status = error.http_status if isinstance(error, CaasError) else FAILURE
     kinds = {404: "nothing_here", 409: "conflict"}
-    return kinds.get(status, "refused" if status < FAILURE else "failure")
+    return kinds.get(
+        error.http_status, "refused" if error.http_status < FAILURES_FROM else "failure"
+    )

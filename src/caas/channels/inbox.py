@@ -9,10 +9,10 @@ from uuid import UUID
 from caas.billing_database.accounts import Role
 from caas.billing_database.sessions import Session
 from caas.channels.page_routes import SIGNED_IN, PageRoute, get
-from caas.channels.replies import Reply
 from caas.channels.rooms import Channels
 from caas.channels.visit import Visit
 from caas.notifications import ALERT, CUSTOMER, DEALERSHIP, OPERATIONS, Notifications, Told
+from caas.web.response import Response
 
 AUDIENCES: Final = {
     Role.CUSTOMER: CUSTOMER,
@@ -60,7 +60,7 @@ def recipient_of(session: Session) -> str | UUID:
     return session.customer or session.dealership or OPERATIONS
 
 
-async def messages(channels: Channels, visit: Visit) -> Reply:
+async def messages(channels: Channels, visit: Visit) -> Response:
     """Show what somebody was told, newest first, and take it as read from now on."""
     told = await channels.rooms.notifications.inbox(
         recipient_of(visit.by),

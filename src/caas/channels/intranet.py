@@ -15,11 +15,11 @@ from caas.channels.intranet_order import ORDER_ROUTES
 from caas.channels.intranet_reserving import RESERVING_ROUTES
 from caas.channels.order_view import KINDS, slug
 from caas.channels.page_routes import SALES, PageRoute, get
-from caas.channels.replies import Reply
 from caas.channels.rooms import Channels
 from caas.channels.visit import Visit
 from caas.rules.order_states import OrderState
 from caas.rules.vehicle_states import VehicleState
+from caas.web.response import Response
 
 ORDERS_SHOWN: Final = 8
 PAGE_ROWS: Final = 200
@@ -33,7 +33,7 @@ FILTERS: Final = {
 }
 
 
-async def home(channels: Channels, visit: Visit) -> Reply:
+async def home(channels: Channels, visit: Visit) -> Response:
     """Show what is in stock, what waits for somebody, and the newest orders."""
     newest = await channels.rooms.order_management.orders(dealership=visit.dealership)
     counts = await counts_of(channels.rooms.books.database, visit.dealership)
@@ -49,7 +49,7 @@ async def home(channels: Channels, visit: Visit) -> Reply:
     )
 
 
-async def stock(channels: Channels, visit: Visit) -> Reply:
+async def stock(channels: Channels, visit: Visit) -> Response:
     """Show vehicles: those that are sin asignar, or all."""
     everything = visit.query.get("show") == "all"
     model = visit.query.get("model") or None
@@ -68,7 +68,7 @@ async def stock(channels: Channels, visit: Visit) -> Reply:
     )
 
 
-async def orders(channels: Channels, visit: Visit) -> Reply:
+async def orders(channels: Channels, visit: Visit) -> Response:
     """Show the dealership's orders, newest first."""
     chosen = visit.query.get("show", "")
     listed = await channels.rooms.order_management.orders(

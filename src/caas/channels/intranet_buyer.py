@@ -9,15 +9,15 @@ from caas.channels.acting import acted, told
 from caas.channels.buyer_fields import filled_in, known_buyer, put_buyer, typed
 from caas.channels.intranet_order import known_customer, own_order
 from caas.channels.page_routes import SALES, NothingHereError, PageRoute, get, post
-from caas.channels.replies import Reply
 from caas.channels.rooms import Channels
 from caas.channels.sending_once import new_key
 from caas.channels.visit import Visit
+from caas.web.response import Response
 
 PATH: Final = "/intranet/orders/{order_id:uuid}/buyer"
 
 
-async def buyer(channels: Channels, visit: Visit) -> Reply:
+async def buyer(channels: Channels, visit: Visit) -> Response:
     """Show whom the documents of an order are made out to, to be changed."""
     order = await own_order(channels, visit)
     if await known_customer(channels, order) is None:
@@ -30,7 +30,7 @@ async def buyer(channels: Channels, visit: Visit) -> Reply:
     )  # fmt: skip
 
 
-async def put(channels: Channels, visit: Visit) -> Reply:
+async def put(channels: Channels, visit: Visit) -> Response:
     """Keep what sales say of the buyer; documents that waited for it are issued."""
     order = await own_order(channels, visit)
     if await known_customer(channels, order) is None:

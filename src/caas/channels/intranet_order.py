@@ -28,13 +28,13 @@ from caas.channels.page_routes import (
     get,
     post,
 )
-from caas.channels.replies import Reply, nothing_new, see_other
 from caas.channels.rooms import Channels
 from caas.channels.sending_once import new_key, once
 from caas.channels.visit import Visit
 from caas.errors import NotFoundError
 from caas.notifications import Told
 from caas.rules.order_states import AWAITS_RESERVATION, OrderState
+from caas.web.response import Response, nothing_new, see_other
 
 CREDENTIALS: Final = "access_credentials"
 
@@ -57,14 +57,14 @@ class SalesView:
         return f"{self.view.version}.{''.join(str(int(fact)) for fact in facts)}"
 
 
-async def order_page(channels: Channels, visit: Visit) -> Reply:
+async def order_page(channels: Channels, visit: Visit) -> Response:
     """Show an order, live."""
     seen = await _seen(channels, visit)
     services = await _services(channels, visit, seen)
     return _page(channels, visit, seen, "intranet/order.html", services)
 
 
-async def order_live(channels: Channels, visit: Visit) -> Reply:
+async def order_live(channels: Channels, visit: Visit) -> Response:
     """Show the living part of an order again, if anything has changed."""
     seen = await _seen(channels, visit)
     if visit.query.get("seen") == seen.version:
@@ -72,7 +72,7 @@ async def order_live(channels: Channels, visit: Visit) -> Reply:
     return _page(channels, visit, seen, "intranet/order_live.html")
 
 
-async def pay_again(channels: Channels, visit: Visit) -> Reply:
+async def pay_again(channels: Channels, visit: Visit) -> Response:
     """Begin another reservation payment after one that failed."""
     order = await own_order(channels, visit)
 
@@ -83,7 +83,7 @@ async def pay_again(channels: Channels, visit: Visit) -> Reply:
     return await once(channels, visit, work)
 
 
-async def send_access_again(channels: Channels, visit: Visit) -> Reply:
+async def send_access_again(channels: Channels, visit: Visit) -> Response:
     """Send the customer another access link."""
     order = await own_order(channels, visit)
 
@@ -96,7 +96,7 @@ async def send_access_again(channels: Channels, visit: Visit) -> Reply:
     return await once(channels, visit, work)
 
 
-async def about_to_take_back(channels: Channels, visit: Visit) -> Reply:
+async def about_to_take_back(channels: Channels, visit: Visit) -> Response:
     """Say what taking a vehicle back does, and ask."""
     order = await own_order(channels, visit)
     back = f"/intranet/orders/{order.id}"
@@ -105,7 +105,7 @@ async def about_to_take_back(channels: Channels, visit: Visit) -> Reply:
     return asks(channels, visit, "take_back", back=back, name=order.vin)
 
 
-async def vehicle_returned(channels: Channels, visit: Visit) -> Reply:
+async def vehicle_returned(channels: Channels, visit: Visit) -> Response:
     """Take back the vehicle of a withdrawn order: in stock again, for anybody to buy."""
     order = await own_order(channels, visit)
     if order.vin is None:
@@ -118,7 +118,7 @@ async def vehicle_returned(channels: Channels, visit: Visit) -> Reply:
     return await once(channels, visit, work)
 
 
-async def paid(channels: Channels, visit: Visit) -> Reply:
+async def paid(channels: Channels, visit: Visit) -> Response:
     """Receive whoever comes back from the gateway's page: sales, or the customer's telephone."""
     session, order_id = visit.session, visit.ids["order_id"]
     if session is not None and session.role is Role.SALES:
@@ -180,7 +180,7 @@ def _page(
     seen: SalesView,
     template: str,
     services: Sequence[VehicleService] = (),
-) -> Reply:
+) -> Response:
     return channels.page(
         visit,
         template,

@@ -21,9 +21,7 @@ from caas.billing_database.vehicles import Vehicle
 from caas.channels.amounts import AMOUNT_CHARS_MAX, plain_amount, read_amount
 from caas.channels.buyer_fields import lacks_tax_id, put_buyer, typed
 from caas.channels.error_pages import words_of
-from caas.channels.forms import filled
 from caas.channels.page_routes import SALES, PageRoute, get, post
-from caas.channels.replies import Reply
 from caas.channels.rooms import Channels
 from caas.channels.sending_once import Asked, initiated, new_key, once
 from caas.channels.visit import Visit
@@ -31,6 +29,8 @@ from caas.errors import CaasError, RefusedError
 from caas.rules.locales import LOCALES
 from caas.rules.money import Money
 from caas.rules.vehicle_states import VehicleState
+from caas.web.forms import filled
+from caas.web.response import Response
 
 REFUSED: Final = 422
 NAME_CHARS_MAX: Final = 200
@@ -57,7 +57,7 @@ class ReservationForm:
     confirmed: bool = True
 
 
-async def reserve_form(channels: Channels, visit: Visit) -> Reply:
+async def reserve_form(channels: Channels, visit: Visit) -> Response:
     """Show the form with which a vehicle is reserved."""
     vehicle = await channels.rooms.order_management.vehicle(visit.ids["vin"])
     filled_in = ReservationForm(
@@ -66,7 +66,7 @@ async def reserve_form(channels: Channels, visit: Visit) -> Reply:
     return _page(channels, visit, vehicle, filled_in)
 
 
-async def reserve(channels: Channels, visit: Visit) -> Reply:
+async def reserve(channels: Channels, visit: Visit) -> Response:
     """Write down customer and order, and ask the gateway for the reservation payment's page."""
     vehicle = await channels.rooms.order_management.vehicle(visit.ids["vin"])
     filled_in = _read(visit, vehicle)
@@ -174,7 +174,7 @@ def _page(
     *,
     status: int = 200,
     refusal: RefusedError | None = None,
-) -> Reply:
+) -> Response:
     return channels.page(
         visit,
         "intranet/reserve.html",
@@ -188,6 +188,6 @@ def _page(
 
 
 RESERVING_ROUTES: Final[tuple[PageRoute, ...]] = (
-    get("/intranet/stock/{vin}/reserve", reserve_form, SALES),
-    post("/intranet/stock/{vin}/reserve", reserve, SALES),
+    get("/intranet/stock/{vin:word}/reserve", reserve_form, SALES),
+    post("/intranet/stock/{vin:word}/reserve", reserve, SALES),
 )

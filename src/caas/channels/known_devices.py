@@ -11,9 +11,9 @@ import re
 import secrets
 from typing import Final
 
-from caas.channels.replies import RawHeader
 from caas.channels.sign_in_keys import SignInKeys
 from caas.channels.visit import Visit, cookie
+from caas.web.response import RawHeader
 
 DEVICE: Final = "caas-device"
 DEVICE_SECONDS: Final = 180 * 24 * 3600

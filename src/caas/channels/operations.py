@@ -37,10 +37,10 @@ from caas.channels.operations_unknown import OPERATIONS_UNKNOWN_ROUTES
 from caas.channels.operations_vehicle import OPERATIONS_VEHICLE_ROUTES
 from caas.channels.operations_work import OPERATIONS_WORK_ROUTES
 from caas.channels.page_routes import OPERATIONS, PageRoute, get
-from caas.channels.replies import Reply, nothing_new
 from caas.channels.rooms import Channels
 from caas.channels.visit import Visit
 from caas.rules.money import Money
+from caas.web.response import Response, nothing_new
 
 LOSS_DAYS: Final = 30
 CASES_SHOWN: Final = 8
@@ -80,12 +80,12 @@ class Situation:
         }
 
 
-async def home(channels: Channels, visit: Visit) -> Reply:
+async def home(channels: Channels, visit: Visit) -> Response:
     """Show what needs a person, live."""
     return _page(channels, visit, await _situation(channels), "operations/home.html")
 
 
-async def home_live(channels: Channels, visit: Visit) -> Reply:
+async def home_live(channels: Channels, visit: Visit) -> Response:
     """Show it again, if anything has changed."""
     situation = await _situation(channels)
     if visit.query.get("seen") == situation.version:
@@ -110,7 +110,7 @@ async def _situation(channels: Channels) -> Situation:
     )
 
 
-def _page(channels: Channels, visit: Visit, situation: Situation, template: str) -> Reply:
+def _page(channels: Channels, visit: Visit, situation: Situation, template: str) -> Response:
     t = channels.renderer.translator(visit.language)
 
     def money(amount: int, currency: str) -> str:

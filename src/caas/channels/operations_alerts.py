@@ -7,12 +7,12 @@ from typing import Final
 from uuid import UUID
 
 from caas.channels.page_routes import OPERATIONS, NothingHereError, PageRoute, get
-from caas.channels.replies import Reply, see_other
 from caas.channels.rooms import Channels
 from caas.channels.visit import Visit
+from caas.web.response import Response, see_other
 
 
-async def alert(channels: Channels, visit: Visit) -> Reply:
+async def alert(channels: Channels, visit: Visit) -> Response:
     """Lead to the newest case of the alert's kind and subject, or to the payment."""
     alert_id: UUID = visit.ids["alert_id"]
     alerted = await channels.rooms.notifications.alerted(alert_id)

@@ -8,14 +8,14 @@ from typing import Final
 
 from caas.billing_database.audit_events import PAGE_ROWS_MAX, AuditEvents, AuditType
 from caas.channels.page_routes import OPERATIONS, PageRoute, get
-from caas.channels.replies import Reply
 from caas.channels.rooms import Channels
 from caas.channels.visit import Visit
+from caas.web.response import Response
 
 PATH: Final = "/operations/audit"
 
 
-async def audit_events(channels: Channels, visit: Visit) -> Reply:
+async def audit_events(channels: Channels, visit: Visit) -> Response:
     """Show a page of events, the newest first."""
     chosen = visit.query.get("type", "")
     type_ = AuditType(chosen) if chosen in set(AuditType) else None

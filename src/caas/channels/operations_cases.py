@@ -13,16 +13,16 @@ from caas.billing_database.cases import DECIDED_OTHERWISE, DEPOSIT_HELD, Case
 from caas.billing_database.documents import UNTAXED
 from caas.billing_database.free_text import refuse_personal_data
 from caas.channels.acting import acted, told
-from caas.channels.forms import filled
 from caas.channels.operations_deposits import OPERATIONS_DEPOSIT_ROUTES, held_deposit
 from caas.channels.page_routes import OPERATIONS, NothingHereError, PageRoute, get, post
-from caas.channels.replies import Reply
 from caas.channels.rooms import Channels
 from caas.channels.sending_once import new_key
 from caas.channels.visit import Visit
 from caas.errors import NotFoundError, RefusedError
 from caas.order_management.held_deposits import DepositDecision
 from caas.ota_activation_engine import DRIFTS
+from caas.web.forms import filled
+from caas.web.response import Response
 
 RESOLUTION_CHARS_MAX: Final = 1000
 STATUSES: Final = ("open", "resolved")
@@ -36,7 +36,7 @@ class WordsNeededError(RefusedError):
     code = "words_needed"
 
 
-async def cases(channels: Channels, visit: Visit) -> Reply:
+async def cases(channels: Channels, visit: Visit) -> Response:
     """Show cases, newest first."""
     books = channels.rooms.books
     status = visit.query.get("status", "open")
@@ -50,7 +50,7 @@ async def cases(channels: Channels, visit: Visit) -> Reply:
     )  # fmt: skip
 
 
-async def case(channels: Channels, visit: Visit) -> Reply:
+async def case(channels: Channels, visit: Visit) -> Response:
     """Show a case, what it is about, and what can be done."""
     found = await _case(channels, visit)
     books = channels.rooms.books
@@ -64,7 +64,7 @@ async def case(channels: Channels, visit: Visit) -> Reply:
     )  # fmt: skip
 
 
-async def take(channels: Channels, visit: Visit) -> Reply:
+async def take(channels: Channels, visit: Visit) -> Response:
     """Become the owner of a case."""
     case_id: UUID = visit.ids["case_id"]
     return await acted(
@@ -73,7 +73,7 @@ async def take(channels: Channels, visit: Visit) -> Reply:
     )  # fmt: skip
 
 
-async def close(channels: Channels, visit: Visit) -> Reply:
+async def close(channels: Channels, visit: Visit) -> Response:
     """Close a case with what was decided."""
     case_id: UUID = visit.ids["case_id"]
 
@@ -90,7 +90,7 @@ async def close(channels: Channels, visit: Visit) -> Reply:
     return await acted(channels, visit, f"/operations/cases/{case_id}", act)
 
 
-async def issue_document(channels: Channels, visit: Visit) -> Reply:
+async def issue_document(channels: Channels, visit: Visit) -> Response:
     """Issue the document that a case is about; issued, it closes the case."""
     found = await _case(channels, visit)
     return await acted(

@@ -13,7 +13,6 @@ from caas.channels.acting import acted
 from caas.channels.confirmation import asks, is_confirmed, is_to_ask
 from caas.channels.formats import written
 from caas.channels.page_routes import OPERATIONS, NothingHereError, PageRoute, post
-from caas.channels.replies import Reply
 from caas.channels.rooms import Channels
 from caas.channels.visit import Visit
 from caas.errors import NotFoundError, RefusedError
@@ -23,6 +22,7 @@ from caas.order_management.held_deposits import (
     HeldDeposits,
     NoHeldDepositError,
 )
+from caas.web.response import Response
 
 Act = Callable[[HeldDeposits, UUID], Awaitable[object]]
 """What a form does at the desk, to the deposit of its case."""
@@ -42,7 +42,7 @@ async def held_deposit(channels: Channels, payment_id: UUID) -> HeldDeposit | No
         return None
 
 
-async def decide(channels: Channels, visit: Visit) -> Reply:
+async def decide(channels: Channels, visit: Visit) -> Response:
     """Decide, once confirmed; or propose to when a second person is needed."""
     me, note, chosen = visit.by.actor, visit.form.get("note", ""), visit.form.get("decision", "")
 
@@ -58,7 +58,7 @@ async def decide(channels: Channels, visit: Visit) -> Reply:
     return await _acted(channels, visit, act)
 
 
-async def agree(channels: Channels, visit: Visit) -> Reply:
+async def agree(channels: Channels, visit: Visit) -> Response:
     """Agree as the second person, once confirmed."""
     me = visit.by.actor
     deposit = await held_deposit(channels, (await _case(channels, visit)).subject)
@@ -68,7 +68,7 @@ async def agree(channels: Channels, visit: Visit) -> Reply:
     return await _acted(channels, visit, lambda desk, it: desk.agree(it, by=me))
 
 
-async def withdraw(channels: Channels, visit: Visit) -> Reply:
+async def withdraw(channels: Channels, visit: Visit) -> Response:
     """Take a proposal back."""
     me = visit.by.actor
     return await _acted(channels, visit, lambda desk, it: desk.withdraw(it, by=me))
@@ -76,14 +76,14 @@ async def withdraw(channels: Channels, visit: Visit) -> Reply:
 
 def _asks(
     channels: Channels, visit: Visit, deposit: HeldDeposit, decision: str, fields: dict[str, str]
-) -> Reply:
+) -> Response:
     return asks(
         channels, visit, f"deposit_{decision}", back=f"/operations/cases/{visit.ids['case_id']}",
         name=written(deposit.amount, visit.language), fields=fields,
     )  # fmt: skip
 
 
-async def _acted(channels: Channels, visit: Visit, act: Act) -> Reply:
+async def _acted(channels: Channels, visit: Visit, act: Act) -> Response:
     case = await _case(channels, visit)
     desk = channels.rooms.order_management.held_deposits
     return await acted(

@@ -17,7 +17,6 @@ from caas.channels.confirmation import asks, is_confirmed, is_to_ask
 from caas.channels.formats import written
 from caas.channels.operations_payments import attachment
 from caas.channels.page_routes import OPERATIONS, NothingHereError, PageRoute, get, post
-from caas.channels.replies import Reply
 from caas.channels.rooms import Channels
 from caas.channels.sending_once import new_key
 from caas.channels.visit import Visit
@@ -26,6 +25,7 @@ from caas.payment_processing.reconciliation.investigation import Investigated, I
 from caas.payment_processing.reconciliation.refusals import DocumentRefusedError
 from caas.rules.discrepancies import DiscrepancyKind, Resolution, needs_second_approver
 from caas.rules.money import Money
+from caas.web.response import Response
 
 PATH: Final = "/operations/discrepancies"
 PAGE_ROWS: Final = 200
@@ -50,7 +50,7 @@ class NoResolutionChosenError(RefusedError):
     code = "no_resolution_chosen"
 
 
-async def discrepancies(channels: Channels, visit: Visit) -> Reply:
+async def discrepancies(channels: Channels, visit: Visit) -> Response:
     """Show discrepancies, the soonest due first."""
     show = visit.query.get("show", "")
     kind = visit.query.get("kind", "")
@@ -65,7 +65,7 @@ async def discrepancies(channels: Channels, visit: Visit) -> Reply:
     )  # fmt: skip
 
 
-async def discrepancy(channels: Channels, visit: Visit) -> Reply:
+async def discrepancy(channels: Channels, visit: Visit) -> Response:
     """Show a discrepancy with everything known about it, and what may be decided."""
     looked = await _looked(channels, visit)
     found = looked.discrepancy
@@ -79,19 +79,19 @@ async def discrepancy(channels: Channels, visit: Visit) -> Reply:
     )  # fmt: skip
 
 
-async def take(channels: Channels, visit: Visit) -> Reply:
+async def take(channels: Channels, visit: Visit) -> Response:
     """Become the owner."""
     me = visit.by.name
     return await _acted(channels, visit, lambda desk, it: desk.assign(it, owner=me, by=me))
 
 
-async def note(channels: Channels, visit: Visit) -> Reply:
+async def note(channels: Channels, visit: Visit) -> Response:
     """Write down what was found out."""
     me, text = visit.by.name, visit.form.get("note", "")
     return await _acted(channels, visit, lambda desk, it: desk.note(it, text=text, by=me))
 
 
-async def attach(channels: Channels, visit: Visit) -> Reply:
+async def attach(channels: Channels, visit: Visit) -> Response:
     """Keep a document with it."""
     upload, me = visit.upload, visit.by.name
 
@@ -105,7 +105,7 @@ async def attach(channels: Channels, visit: Visit) -> Reply:
     return await _acted(channels, visit, act)
 
 
-async def resolve(channels: Channels, visit: Visit) -> Reply:
+async def resolve(channels: Channels, visit: Visit) -> Response:
     """Decide, or propose to when a second person is needed."""
     me, text, chosen = visit.by.actor, visit.form.get("note", ""), visit.form.get("resolution", "")
 
@@ -125,7 +125,7 @@ async def resolve(channels: Channels, visit: Visit) -> Reply:
     return await _acted(channels, visit, act)
 
 
-async def approve(channels: Channels, visit: Visit) -> Reply:
+async def approve(channels: Channels, visit: Visit) -> Response:
     """Agree as the second person, once confirmed."""
     me = visit.by.actor
     looked = await _looked(channels, visit)
@@ -136,19 +136,19 @@ async def approve(channels: Channels, visit: Visit) -> Reply:
     return await _acted(channels, visit, lambda desk, it: desk.approve(it, by=me))
 
 
-async def reject(channels: Channels, visit: Visit) -> Reply:
+async def reject(channels: Channels, visit: Visit) -> Response:
     """Turn down what was proposed."""
     me, text = visit.by.actor, visit.form.get("note", "")
     return await _acted(channels, visit, lambda desk, it: desk.reject(it, note=text, by=me))
 
 
-async def reopen(channels: Channels, visit: Visit) -> Reply:
+async def reopen(channels: Channels, visit: Visit) -> Response:
     """Open it again; its entries are taken back."""
     me, text = visit.by.name, visit.form.get("note", "")
     return await _acted(channels, visit, lambda desk, it: desk.reopen(it, note=text, by=me))
 
 
-async def document(channels: Channels, visit: Visit) -> Reply:
+async def document(channels: Channels, visit: Visit) -> Response:
     """Give an attached document as a file."""
     looked = await _looked(channels, visit)
     wanted = visit.ids["evidence_id"]
@@ -167,14 +167,14 @@ def safe_name(name: str) -> str:
 
 def _asks(
     channels: Channels, visit: Visit, chosen: Resolution, at_stake: Money, fields: dict[str, str]
-) -> Reply:
+) -> Response:
     t = channels.renderer.translator(visit.language)
     name = f"{t.named('resolution', chosen)} · {written(at_stake, visit.language)}"
     back = _path(visit.ids["discrepancy_id"])
     return asks(channels, visit, "resolve", back=back, name=name, fields=fields)
 
 
-async def _acted(channels: Channels, visit: Visit, act: Act) -> Reply:
+async def _acted(channels: Channels, visit: Visit, act: Act) -> Response:
     discrepancy_id: UUID = visit.ids["discrepancy_id"]
     desk = channels.rooms.reconciliation.investigation
     return await acted(channels, visit, _path(discrepancy_id), lambda: act(desk, discrepancy_id))
@@ -210,7 +210,7 @@ OPERATIONS_DISCREPANCY_ROUTES: Final[tuple[PageRoute, ...]] = (
     get(_ONE, discrepancy, OPERATIONS),
     post(_ONE + "/take", take, OPERATIONS),
     post(_ONE + "/note", note, OPERATIONS),
-    post(_ONE + "/documents", attach, OPERATIONS),
+    post(_ONE + "/documents", attach, OPERATIONS, takes_file=True),
     post(_ONE + "/resolve", resolve, OPERATIONS),
     post(_ONE + "/approve", approve, OPERATIONS),
     post(_ONE + "/reject", reject, OPERATIONS),

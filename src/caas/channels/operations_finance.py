@@ -17,7 +17,6 @@ from caas.channels.confirmation import asks, has_seen, seen
 from caas.channels.formats import written
 from caas.channels.operations_discrepancies import NoResolutionChosenError
 from caas.channels.page_routes import OPERATIONS, PageRoute, get, post
-from caas.channels.replies import Reply, refused
 from caas.channels.rooms import Channels
 from caas.channels.sending_once import new_key, once
 from caas.channels.visit import Visit
@@ -26,6 +25,7 @@ from caas.payment_processing.reconciliation.bulk import Bulk, BulkRule, ClaimSta
 from caas.payment_processing.reconciliation.finance_terms import KINDS, FeeRefusedError
 from caas.rules.discrepancies import DiscrepancyKind, Resolution
 from caas.rules.money import EXPONENTS, Money
+from caas.web.response import Response, refused
 
 BULK: Final = "/operations/bulk-resolutions"
 CLAIMS: Final = "/operations/claims"
@@ -49,7 +49,7 @@ class RuleRefusedError(RefusedError):
     code = "rule_refused"
 
 
-async def bulk(channels: Channels, visit: Visit) -> Reply:
+async def bulk(channels: Channels, visit: Visit) -> Response:
     """Show what rules proposed, and take a rule."""
     room = channels.rooms.reconciliation
     counts = [
@@ -64,7 +64,7 @@ async def bulk(channels: Channels, visit: Visit) -> Reply:
     )  # fmt: skip
 
 
-async def resolve(channels: Channels, visit: Visit) -> Reply:
+async def resolve(channels: Channels, visit: Visit) -> Response:
     """Decide all that a rule meets, or propose to."""
 
     async def work() -> str:
@@ -92,19 +92,19 @@ async def resolve(channels: Channels, visit: Visit) -> Reply:
         return refused(BULK, refusal.code)
 
 
-async def approve(channels: Channels, visit: Visit) -> Reply:
+async def approve(channels: Channels, visit: Visit) -> Response:
     """Agree, as the second person, to all that a rule proposed."""
     me = visit.by.actor
     return await _decided(channels, visit, lambda desk, it: desk.approve(it, by=me))
 
 
-async def reject(channels: Channels, visit: Visit) -> Reply:
+async def reject(channels: Channels, visit: Visit) -> Response:
     """Turn down all that a rule proposed."""
     me, text = visit.by.actor, visit.form.get("note", "")
     return await _decided(channels, visit, lambda desk, it: desk.reject(it, note=text, by=me))
 
 
-async def claims(channels: Channels, visit: Visit) -> Reply:
+async def claims(channels: Channels, visit: Visit) -> Response:
     """Show claims on the provider, the soonest due first."""
     room, everything = channels.rooms.reconciliation, visit.query.get("show") == "all"
     today, _ = await room.days.today()
@@ -115,7 +115,7 @@ async def claims(channels: Channels, visit: Visit) -> Reply:
     )  # fmt: skip
 
 
-async def claim_step(channels: Channels, visit: Visit) -> Reply:
+async def claim_step(channels: Channels, visit: Visit) -> Response:
     """Write down what became of a claim."""
     form, claim_of = visit.form, visit.ids["discrepancy_id"]
 
@@ -131,7 +131,7 @@ async def claim_step(channels: Channels, visit: Visit) -> Reply:
     return await acted(channels, visit, CLAIMS, act)
 
 
-async def fees(channels: Channels, visit: Visit) -> Reply:
+async def fees(channels: Channels, visit: Visit) -> Response:
     """Show the fees that hold today, and take another."""
     room = channels.rooms.reconciliation
     today, _ = await room.days.today()
@@ -144,7 +144,7 @@ async def fees(channels: Channels, visit: Visit) -> Reply:
     )  # fmt: skip
 
 
-async def keep_fee(channels: Channels, visit: Visit) -> Reply:
+async def keep_fee(channels: Channels, visit: Visit) -> Response:
     """Keep a fee from a day on."""
     form = visit.form
     method = form.get("method", "").strip() or "*"
@@ -170,7 +170,7 @@ async def keep_fee(channels: Channels, visit: Visit) -> Reply:
     return await acted(channels, visit, FEES, act)
 
 
-def _asks_bulk(channels: Channels, visit: Visit, rule: BulkRule, limit: int) -> Reply:
+def _asks_bulk(channels: Channels, visit: Visit, rule: BulkRule, limit: int) -> Response:
     kind = channels.renderer.translator(visit.language).named("discrepancy", rule.kind)
     name = f"{kind} ≤ {written(Money(limit, rule.currency), visit.language)}"
     return _asks(channels, visit, "bulk", name, BULK_FIELDS, limit)
@@ -178,7 +178,7 @@ def _asks_bulk(channels: Channels, visit: Visit, rule: BulkRule, limit: int) -> 
 
 def _asks(  # what is asked, and what was read of which form
     channels: Channels, visit: Visit, what: str, name: str, fields: tuple[str, ...], read: int
-) -> Reply:
+) -> Response:
     filled_in = {field: visit.form.get(field, "") for field in fields}
     return asks(channels, visit, what, back=visit.path, name=name, fields=filled_in | seen(read))
 
@@ -211,7 +211,7 @@ def _is_number(text: str) -> bool:
 
 async def _decided(
     channels: Channels, visit: Visit, act: Callable[[Bulk, UUID], Awaitable[object]]
-) -> Reply:
+) -> Response:
     desk, bulk_id = channels.rooms.reconciliation.bulk, visit.ids["bulk_id"]
     return await acted(channels, visit, BULK, lambda: act(desk, bulk_id))
 

@@ -20,19 +20,19 @@ from caas.channels.formats import written
 from caas.channels.operations_payments import attachment
 from caas.channels.operations_refunds import TERMS
 from caas.channels.page_routes import OPERATIONS, NothingHereError, PageRoute, get, post
-from caas.channels.replies import Reply
 from caas.channels.rooms import Channels
 from caas.channels.sending_once import new_key
 from caas.channels.visit import Visit
 from caas.errors import NotFoundError, RefusedError
 from caas.rules.discrepancies import is_large
 from caas.rules.money import Money
+from caas.web.response import Response
 
 PATH: Final = "/operations/invoices"
 ROWS: Final = 50
 
 
-async def invoices(channels: Channels, visit: Visit) -> Reply:
+async def invoices(channels: Channels, visit: Visit) -> Response:
     """Show the documents that are asked for, the newest first."""
     first, last = _day(visit.query.get("from", "")), _day(visit.query.get("to", ""))
     number = visit.query.get("number", "").strip()
@@ -51,7 +51,7 @@ async def invoices(channels: Channels, visit: Visit) -> Reply:
     )  # fmt: skip
 
 
-async def invoice(channels: Channels, visit: Visit) -> Reply:
+async def invoice(channels: Channels, visit: Visit) -> Response:
     """Show one document: what it says, and what can be done about it."""
     one = await _invoice(channels, visit)
     left = one.gross - one.credited
@@ -68,13 +68,13 @@ async def invoice(channels: Channels, visit: Visit) -> Reply:
     )  # fmt: skip
 
 
-async def invoice_pdf(channels: Channels, visit: Visit) -> Reply:
+async def invoice_pdf(channels: Channels, visit: Visit) -> Response:
     """Give a document as a file."""
     file = await channels.rooms.invoices.pdf((await _invoice(channels, visit)).id)
     return attachment(file.content, file.name, b"application/pdf")
 
 
-async def correct(channels: Channels, visit: Visit) -> Reply:
+async def correct(channels: Channels, visit: Visit) -> Response:
     """Issue a credit note, or propose it where a second person is needed."""
     one = await _invoice(channels, visit)
     reason, term = visit.form.get("reason", ""), visit.form.get("term", "")
@@ -90,26 +90,26 @@ async def correct(channels: Channels, visit: Visit) -> Reply:
     return await _acted(channels, visit, act)
 
 
-async def agree(channels: Channels, visit: Visit) -> Reply:
+async def agree(channels: Channels, visit: Visit) -> Response:
     """Agree to a credit note as the second person."""
     me = visit.by.actor
     return await _acted(channels, visit, lambda desk, it: desk.agree(it, by=me))
 
 
-async def withdraw(channels: Channels, visit: Visit) -> Reply:
+async def withdraw(channels: Channels, visit: Visit) -> Response:
     """Take the proposal of a credit note back."""
     me = visit.by.actor
     return await _acted(channels, visit, lambda desk, it: desk.withdraw(it, by=me))
 
 
-async def send(channels: Channels, visit: Visit) -> Reply:
+async def send(channels: Channels, visit: Visit) -> Response:
     """Send a document to its customer."""
     return await _acted(channels, visit, lambda _, it: channels.rooms.invoices.send(it))
 
 
 async def _acted(
     channels: Channels, visit: Visit, act: Callable[[CreditNotes, UUID], Awaitable[object]]
-) -> Reply:
+) -> Response:
     one = await _invoice(channels, visit)
     desk = channels.rooms.invoices.credit_notes
     return await acted(channels, visit, f"{PATH}/{one.id}", lambda: act(desk, one.id))
@@ -140,7 +140,7 @@ def _is_to_ask(visit: Visit, one: Invoice) -> bool:
         return False
 
 
-def _asks(channels: Channels, visit: Visit, one: Invoice) -> Reply:
+def _asks(channels: Channels, visit: Visit, one: Invoice) -> Response:
     amount = _corrected(visit, one)
     fields = {name: visit.form.get(name, "") for name in ("amount", "reason", "term")}
     name = f"{one.full_number} · {written(Money(amount, one.currency), visit.language)}"

@@ -19,14 +19,14 @@ from caas.billing_database.audit_events import AuditType, audit
 from caas.billing_database.connection import Connection
 from caas.channels.acting import acted, told
 from caas.channels.confirmation import asks
-from caas.channels.forms import filled
 from caas.channels.page_routes import OPERATIONS, NothingHereError, PageRoute, get, post
-from caas.channels.replies import Reply, see_other
 from caas.channels.rooms import Channels
 from caas.channels.sending_once import new_key
 from caas.channels.visit import Visit
 from caas.errors import RefusedError
 from caas.rules.scopes import Scope
+from caas.web.forms import filled
+from caas.web.response import Response, see_other
 
 KEY_BYTES: Final = 32
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -40,12 +40,12 @@ class KeyNotMadeError(RefusedError):
     code = "key_not_made"
 
 
-async def keys(channels: Channels, visit: Visit) -> Reply:
+async def keys(channels: Channels, visit: Visit) -> Response:
     """Show every key, without the key."""
     return await _page(channels, visit)
 
 
-async def make(channels: Channels, visit: Visit) -> Reply:
+async def make(channels: Channels, visit: Visit) -> Response:
     """Make a key, and show it this once."""
     made: list[str] = []
     scopes = frozenset(scope for scope in Scope if f"scope-{scope}" in visit.form)
@@ -61,7 +61,7 @@ async def make(channels: Channels, visit: Visit) -> Reply:
     return await _page(channels, visit, made[0], made_waits=needs_second_person(scopes))
 
 
-async def about_to_activate(channels: Channels, visit: Visit) -> Reply:
+async def about_to_activate(channels: Channels, visit: Visit) -> Response:
     """Say what activating a key does, and ask; whoever made it is told who can."""
     wanted = await _valid(channels, visit)
     if wanted.activated_at is not None:
@@ -71,7 +71,7 @@ async def about_to_activate(channels: Channels, visit: Visit) -> Reply:
     return asks(channels, visit, "activate", back=PATH, name=wanted.name)
 
 
-async def activate(channels: Channels, visit: Visit) -> Reply:
+async def activate(channels: Channels, visit: Visit) -> Response:
     """Let a key work, as the second person."""
     table = ApiKeys(channels.rooms.books.database)
 
@@ -84,13 +84,13 @@ async def activate(channels: Channels, visit: Visit) -> Reply:
     )
 
 
-async def about_to_revoke(channels: Channels, visit: Visit) -> Reply:
+async def about_to_revoke(channels: Channels, visit: Visit) -> Response:
     """Say what revoking a key does, and ask."""
     wanted = await _valid(channels, visit)
     return asks(channels, visit, "revoke", back=PATH, name=wanted.name)
 
 
-async def revoke(channels: Channels, visit: Visit) -> Reply:
+async def revoke(channels: Channels, visit: Visit) -> Response:
     """Revoke one key for ever; a key that waits for a second person is rejected so."""
     table = ApiKeys(channels.rooms.books.database)
 
@@ -145,7 +145,7 @@ async def _audited(visit: Visit, type_: AuditType, key_id: UUID, connection: Con
 
 async def _page(
     channels: Channels, visit: Visit, made: str = "", *, made_waits: bool = False
-) -> Reply:
+) -> Response:
     listed = await ApiKeys(channels.rooms.books.database).listed()
     return channels.page(
         visit, "operations/keys.html", made=made, made_waits=made_waits,

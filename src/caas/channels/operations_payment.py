@@ -20,7 +20,6 @@ from caas.channels.formats import written
 from caas.channels.operations_refunds import REASONS, refund_offer
 from caas.channels.page_routes import OPERATIONS, NothingHereError, PageRoute, get, post
 from caas.channels.payment_view import PaymentView, view_of
-from caas.channels.replies import Reply, nothing_new
 from caas.channels.rooms import Channels
 from caas.channels.sending_once import new_key
 from caas.channels.visit import Visit
@@ -28,6 +27,7 @@ from caas.errors import NotFoundError
 from caas.payment_processing import PaymentStatus
 from caas.rules.money import Money
 from caas.rules.payment_states import AT_REST, PaymentState
+from caas.web.response import Response, nothing_new
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class Flight:
         return "-".join(str(one) for one in (self.status.payment.version, *counts))
 
 
-async def payment(channels: Channels, visit: Visit) -> Reply:
+async def payment(channels: Channels, visit: Visit) -> Response:
     """Show a payment, live."""
     flight = await _flight(channels, visit)
     offer = await refund_offer(channels, visit, flight.status.payment, flight.term)
@@ -80,7 +80,7 @@ async def payment(channels: Channels, visit: Visit) -> Reply:
     )
 
 
-async def payment_live(channels: Channels, visit: Visit) -> Reply:
+async def payment_live(channels: Channels, visit: Visit) -> Response:
     """Show the living part again, if anything has changed."""
     flight = await _flight(channels, visit)
     if visit.query.get("seen") == flight.version:
@@ -88,7 +88,7 @@ async def payment_live(channels: Channels, visit: Visit) -> Reply:
     return _page(channels, visit, flight, "operations/payment_live.html")
 
 
-async def probe_now(channels: Channels, visit: Visit) -> Reply:
+async def probe_now(channels: Channels, visit: Visit) -> Response:
     """Have the gateway asked at once."""
     payment_id: UUID = visit.ids["payment_id"]
 
@@ -99,7 +99,7 @@ async def probe_now(channels: Channels, visit: Visit) -> Reply:
     return await acted(channels, visit, _path(payment_id), act)
 
 
-async def propose(channels: Channels, visit: Visit) -> Reply:
+async def propose(channels: Channels, visit: Visit) -> Response:
     """Propose, as the first person, that nobody was charged."""
     payment_id, two_people = visit.ids["payment_id"], channels.rooms.payment_processing.two_people
     note = visit.form.get("note", "")
@@ -109,7 +109,7 @@ async def propose(channels: Channels, visit: Visit) -> Reply:
     )  # fmt: skip
 
 
-async def agree(channels: Channels, visit: Visit) -> Reply:
+async def agree(channels: Channels, visit: Visit) -> Response:
     """Agree as the second person, once confirmed."""
     flight = await _flight(channels, visit)
     if flight.proposal is not None and is_to_ask(visit, flight.proposal.proposed_account):
@@ -127,7 +127,7 @@ async def agree(channels: Channels, visit: Visit) -> Reply:
     return await acted(channels, visit, _path(payment_id), act)
 
 
-async def withdraw(channels: Channels, visit: Visit) -> Reply:
+async def withdraw(channels: Channels, visit: Visit) -> Response:
     """Take a proposal back."""
     payment_id, two_people = visit.ids["payment_id"], channels.rooms.payment_processing.two_people
     return await acted(
@@ -164,7 +164,7 @@ async def _flight(channels: Channels, visit: Visit) -> Flight:
     )  # fmt: skip
 
 
-def _page(channels: Channels, visit: Visit, flight: Flight, template: str, **more: Any) -> Reply:
+def _page(channels: Channels, visit: Visit, flight: Flight, template: str, **more: Any) -> Response:
     return channels.page(
         visit, template, flight=flight, payment=flight.status.payment, view=flight.view,
         record=flight.record, diagram=state_diagram.drawn(

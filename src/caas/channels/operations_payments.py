@@ -20,13 +20,13 @@ from caas.billing_database.payment_search import (
 from caas.billing_database.payments import Payment
 from caas.channels.page_routes import OPERATIONS, PageRoute, get
 from caas.channels.payment_view import view_of
-from caas.channels.replies import NO_STORE, OK, Reply, see_other
 from caas.channels.rooms import Channels
 from caas.channels.visit import Visit
 from caas.errors import NotFoundError
 from caas.rules.money import Money, format_plain
 from caas.rules.payment_states import PaymentState
 from caas.rules.payment_types import PaymentType
+from caas.web.response import NO_STORE, OK, Response, see_other
 
 SEARCH_CHARS_MAX: Final = 100
 OUTCOMES: Final = ("known", "unknown")
@@ -37,7 +37,7 @@ COLUMNS: Final = (
 )  # fmt: skip
 
 
-async def payments(channels: Channels, visit: Visit) -> Reply:
+async def payments(channels: Channels, visit: Visit) -> Response:
     """Show the payments that are asked for; the only one that an id leads to at once."""
     text = " ".join(visit.query.get("q", "").split())[:SEARCH_CHARS_MAX]
     chosen = _chosen(visit)
@@ -54,7 +54,7 @@ async def payments(channels: Channels, visit: Visit) -> Reply:
     )  # fmt: skip
 
 
-async def payments_csv(channels: Channels, visit: Visit) -> Reply:
+async def payments_csv(channels: Channels, visit: Visit) -> Response:
     """Give the payments that are asked for as a file."""
     text = " ".join(visit.query.get("q", "").split())[:SEARCH_CHARS_MAX]
     found = await _found(channels, visit, text, rows_max=EXPORT_ROWS_MAX)
@@ -65,11 +65,11 @@ async def payments_csv(channels: Channels, visit: Visit) -> Reply:
     return attachment(file.getvalue().encode(), "payments.csv", b"text/csv; charset=utf-8")
 
 
-def attachment(content: bytes, name: str, media_type: bytes) -> Reply:
+def attachment(content: bytes, name: str, media_type: bytes) -> Response:
     """Give content as a file to keep."""
     disposition = f'attachment; filename="{name}"'.encode()
     headers = ((b"content-type", media_type), (b"content-disposition", disposition), NO_STORE)
-    return Reply(OK, content, headers)
+    return Response(OK, content, headers)
 
 
 def defused(cell: str) -> str:

@@ -15,13 +15,13 @@ from caas.channels.operations_finance import OPERATIONS_FINANCE_ROUTES
 from caas.channels.operations_payments import attachment
 from caas.channels.operations_report_formats import OPERATIONS_REPORT_FORMAT_ROUTES
 from caas.channels.page_routes import OPERATIONS, NothingHereError, PageRoute, get, post
-from caas.channels.replies import Reply, refused, see_other
 from caas.channels.rooms import Channels
 from caas.channels.sending_once import new_key, once
 from caas.channels.visit import Visit
 from caas.errors import NotFoundError, RefusedError, UnavailableError
 from caas.payment_processing.reconciliation.reporting import ReconciliationReport
 from caas.rules.money import Money
+from caas.web.response import Response, refused, see_other
 
 PATH: Final = "/operations/reconciliation"
 KINDS: Final = {
@@ -36,7 +36,7 @@ class NoSuchDayError(RefusedError):
     code = "no_such_day"
 
 
-async def days(channels: Channels, visit: Visit) -> Reply:
+async def days(channels: Channels, visit: Visit) -> Response:
     """Show every day with its verdict."""
     room = channels.rooms.reconciliation
     listed = await room.days.listed(room.gateway_name)
@@ -47,7 +47,7 @@ async def days(channels: Channels, visit: Visit) -> Reply:
     )  # fmt: skip
 
 
-async def day(channels: Channels, visit: Visit) -> Reply:
+async def day(channels: Channels, visit: Visit) -> Response:
     """Show a day's report."""
     report = await _report(channels, visit)
     return channels.page(
@@ -57,17 +57,17 @@ async def day(channels: Channels, visit: Visit) -> Reply:
     )  # fmt: skip
 
 
-async def day_csv(channels: Channels, visit: Visit) -> Reply:
+async def day_csv(channels: Channels, visit: Visit) -> Response:
     """Give a day's report as CSV."""
     return await _file(channels, visit, "csv", b"text/csv; charset=utf-8")
 
 
-async def day_pdf(channels: Channels, visit: Visit) -> Reply:
+async def day_pdf(channels: Channels, visit: Visit) -> Response:
     """Give a day's report on paper."""
     return await _file(channels, visit, "pdf", b"application/pdf")
 
 
-async def reconcile(channels: Channels, visit: Visit) -> Reply:
+async def reconcile(channels: Channels, visit: Visit) -> Response:
     """Reconcile a day now: fetch its report, compare, judge."""
     wanted = _day(visit.form.get("day", ""))
 
@@ -85,7 +85,7 @@ async def reconcile(channels: Channels, visit: Visit) -> Reply:
         return refused(PATH, refusal.code)
 
 
-async def about_to_seal(channels: Channels, visit: Visit) -> Reply:
+async def about_to_seal(channels: Channels, visit: Visit) -> Response:
     """Say what sealing a day does, and ask."""
     report = await _report(channels, visit)
     back = f"{PATH}/{report.day.day}"
@@ -94,7 +94,7 @@ async def about_to_seal(channels: Channels, visit: Visit) -> Reply:
     return asks(channels, visit, "seal", back=back, name=str(report.day.day))
 
 
-async def seal(channels: Channels, visit: Visit) -> Reply:
+async def seal(channels: Channels, visit: Visit) -> Response:
     """Seal a closed day for ever."""
     wanted = _day_of(visit)
     return await acted(
@@ -103,7 +103,7 @@ async def seal(channels: Channels, visit: Visit) -> Reply:
     )  # fmt: skip
 
 
-async def release(channels: Channels, visit: Visit) -> Reply:
+async def release(channels: Channels, visit: Visit) -> Response:
     """Say why a line that could not be read need not come again."""
     wanted, report_id = _day_of(visit), visit.ids["report_id"]
     place, note = visit.ids["place"], visit.form.get("note", "").strip()[:NOTE_CHARS_MAX]
@@ -116,7 +116,7 @@ async def release(channels: Channels, visit: Visit) -> Reply:
     )  # fmt: skip
 
 
-async def _file(channels: Channels, visit: Visit, form: str, kind: bytes) -> Reply:
+async def _file(channels: Channels, visit: Visit, form: str, kind: bytes) -> Response:
     day = _day_of(visit)
     try:
         content = await channels.rooms.reconciliation.reporting.file(day, form)
@@ -149,12 +149,12 @@ def _day(text: str) -> date | None:
 OPERATIONS_RECONCILIATION_ROUTES: Final[tuple[PageRoute, ...]] = (
     get(PATH, days, OPERATIONS),
     post(PATH, reconcile, OPERATIONS),
-    get(PATH + "/{day}", day, OPERATIONS),
-    get(PATH + "/{day}.csv", day_csv, OPERATIONS),
-    get(PATH + "/{day}.pdf", day_pdf, OPERATIONS),
-    get(PATH + "/{day}/seal", about_to_seal, OPERATIONS),
-    post(PATH + "/{day}/seal", seal, OPERATIONS),
-    post(PATH + "/{day}/lines/{report_id:uuid}/{place}", release, OPERATIONS),
+    get(PATH + "/{day:word}", day, OPERATIONS),
+    get(PATH + "/{day:word}.csv", day_csv, OPERATIONS),
+    get(PATH + "/{day:word}.pdf", day_pdf, OPERATIONS),
+    get(PATH + "/{day:word}/seal", about_to_seal, OPERATIONS),
+    post(PATH + "/{day:word}/seal", seal, OPERATIONS),
+    post(PATH + "/{day:word}/lines/{report_id:uuid}/{place:word}", release, OPERATIONS),
     *OPERATIONS_DISCREPANCY_ROUTES,
     *OPERATIONS_REPORT_FORMAT_ROUTES,
     *OPERATIONS_FINANCE_ROUTES,

@@ -18,13 +18,13 @@ from caas.channels.amounts import amount_typed, plain_amount
 from caas.channels.confirmation import asks, has_seen, seen
 from caas.channels.formats import written
 from caas.channels.page_routes import OPERATIONS, NothingHereError, PageRoute, post
-from caas.channels.replies import Reply
 from caas.channels.rooms import Channels
 from caas.channels.visit import Visit
 from caas.errors import NotFoundError, RefusedError
 from caas.payment_processing.refund_refusals import REFUNDABLE
 from caas.rules.discrepancies import is_large
 from caas.rules.money import Money
+from caas.web.response import Response
 
 REASONS: Final = ("desistimiento", "goodwill", "not_delivered", "charged_in_error")
 TERMS: Final = ("end", "keep")
@@ -75,7 +75,7 @@ async def refund_offer(
     )
 
 
-async def refund(channels: Channels, visit: Visit) -> Reply:
+async def refund(channels: Channels, visit: Visit) -> Response:
     """Refund, or propose to when a second person is needed."""
     payment_id: UUID = visit.ids["payment_id"]
     try:
@@ -96,7 +96,7 @@ async def refund(channels: Channels, visit: Visit) -> Reply:
     return await acted(channels, visit, _path(payment_id), act)
 
 
-async def agree(channels: Channels, visit: Visit) -> Reply:
+async def agree(channels: Channels, visit: Visit) -> Response:
     """Agree as the second person."""
     payment_id, desk = visit.ids["payment_id"], channels.rooms.payment_processing.refund_desk
     return await acted(
@@ -104,7 +104,7 @@ async def agree(channels: Channels, visit: Visit) -> Reply:
     )
 
 
-async def withdraw(channels: Channels, visit: Visit) -> Reply:
+async def withdraw(channels: Channels, visit: Visit) -> Response:
     """Take a proposal back."""
     payment_id, desk = visit.ids["payment_id"], channels.rooms.payment_processing.refund_desk
     return await acted(
@@ -120,7 +120,7 @@ def _is_to_ask(visit: Visit, payment: Payment) -> bool:
         return False
 
 
-def _asks(channels: Channels, visit: Visit, payment: Payment) -> Reply:
+def _asks(channels: Channels, visit: Visit, payment: Payment) -> Response:
     wish = _wish(visit, payment)
     money = Money(wish.amount, payment.currency)
     fields = {name: visit.form.get(name, "") for name in ("amount", "reason", "term", "note")}

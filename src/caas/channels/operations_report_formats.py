@@ -14,7 +14,6 @@ from caas.channels.acting import acted, told
 from caas.channels.amounts import net_typed
 from caas.channels.operations_payments import attachment
 from caas.channels.page_routes import OPERATIONS, PageRoute, get, post
-from caas.channels.replies import Reply, refused
 from caas.channels.rooms import Channels
 from caas.channels.sending_once import new_key, once
 from caas.channels.visit import Visit
@@ -24,6 +23,7 @@ from caas.external_systems.report_mappings import MappingRefusedError
 from caas.payment_processing.reconciliation import Expected
 from caas.payment_processing.reconciliation.finance_terms import Preview
 from caas.rules.money import Money
+from caas.web.response import Response, refused
 
 DAYS: Final = "/operations/reconciliation"
 CASES: Final = "/operations/cases"
@@ -42,12 +42,12 @@ class LinesNotReadError(RefusedError):
     code = "lines_not_read"
 
 
-async def formats(channels: Channels, visit: Visit) -> Reply:
+async def formats(channels: Channels, visit: Visit) -> Response:
     """Show the formats that are known, and take a file to look at."""
     return await _page(channels, visit, None, "")
 
 
-async def preview(channels: Channels, visit: Visit) -> Reply:
+async def preview(channels: Channels, visit: Visit) -> Response:
     """Show what a file would be read as; nothing of it is applied."""
     if visit.upload is None:
         return await _page(channels, visit, None, NoFileChosenError().sentence)
@@ -59,7 +59,7 @@ async def preview(channels: Channels, visit: Visit) -> Reply:
     return await _page(channels, visit, seen, "")
 
 
-async def keep(channels: Channels, visit: Visit) -> Reply:
+async def keep(channels: Channels, visit: Visit) -> Response:
     """Keep a mapping as the newest version of its name."""
     name = visit.form.get("name", "").strip()
 
@@ -70,7 +70,7 @@ async def keep(channels: Channels, visit: Visit) -> Reply:
     return await acted(channels, visit, PATH, act)
 
 
-async def delete(channels: Channels, visit: Visit) -> Reply:
+async def delete(channels: Channels, visit: Visit) -> Response:
     """Use a mapping no more; its versions stay."""
     name = visit.form.get("name", "")
 
@@ -81,7 +81,7 @@ async def delete(channels: Channels, visit: Visit) -> Reply:
     return await acted(channels, visit, PATH, act)
 
 
-async def mapping(channels: Channels, visit: Visit) -> Reply:
+async def mapping(channels: Channels, visit: Visit) -> Response:
     """Give a mapping as a file."""
     terms = channels.rooms.reconciliation.finance_terms
     known = dict(await terms.shipped()) | {it.name: it.mapping for it in await terms.mappings()}
@@ -90,7 +90,7 @@ async def mapping(channels: Channels, visit: Visit) -> Reply:
     return attachment(content, "mapping.json", b"application/json")
 
 
-async def take(channels: Channels, visit: Visit) -> Reply:
+async def take(channels: Channels, visit: Visit) -> Response:
     """Reconcile a day from a file that was sent."""
     upload, text = visit.upload, visit.form.get("day", "")
     net = visit.form.get("net", "").strip()
@@ -143,7 +143,7 @@ def _mapping_of(visit: Visit) -> dict[str, Any]:
     return mapping
 
 
-async def _page(channels: Channels, visit: Visit, seen: Preview | None, refusal: str) -> Reply:
+async def _page(channels: Channels, visit: Visit, seen: Preview | None, refusal: str) -> Response:
     terms = channels.rooms.reconciliation.finance_terms
     return channels.page(
         visit, "operations/report_formats.html", kept=await terms.mappings(),
@@ -157,7 +157,7 @@ OPERATIONS_REPORT_FORMAT_ROUTES: Final[tuple[PageRoute, ...]] = (
     get(PATH, formats, OPERATIONS),
     post(PATH, keep, OPERATIONS),
     get(PATH + "/mapping.json", mapping, OPERATIONS),
-    post(PATH + "/preview", preview, OPERATIONS),
+    post(PATH + "/preview", preview, OPERATIONS, takes_file=True),
     post(PATH + "/delete", delete, OPERATIONS),
-    post("/operations/report-files", take, OPERATIONS),
+    post("/operations/report-files", take, OPERATIONS, takes_file=True),
 )

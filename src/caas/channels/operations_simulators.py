@@ -19,7 +19,6 @@ from caas.billing_database.movable_calendar import MovableCalendar
 from caas.channels.acting import told
 from caas.channels.formats import filters
 from caas.channels.page_routes import OPERATIONS, NothingHereError, PageRoute, get, post
-from caas.channels.replies import Reply, refused
 from caas.channels.rooms import Channels
 from caas.channels.sending_once import new_key, once
 from caas.channels.visit import Visit
@@ -34,6 +33,7 @@ from caas.external_systems.simulator_control import (
     SimulatorControl,
 )
 from caas.rules.mes_vencido import InvalidMonthError, Month
+from caas.web.response import Response, refused
 
 PATH: Final = "/operations/simulators"
 TIMES_MAX: Final = 1000
@@ -54,7 +54,7 @@ NAMED: Final = {
 Result = dict[str, str]
 
 
-async def simulators(channels: Channels, visit: Visit) -> Reply:
+async def simulators(channels: Channels, visit: Visit) -> Response:
     """Show the simulated world: what waits in it, and which faults are scripted."""
     control, calendar = _control(channels), channels.rooms.calendar
     now = (await calendar.now()).astimezone(channels.settings.zone) if calendar else None
@@ -68,7 +68,7 @@ async def simulators(channels: Channels, visit: Visit) -> Reply:
     )  # fmt: skip
 
 
-async def letters(channels: Channels, visit: Visit) -> Reply:
+async def letters(channels: Channels, visit: Visit) -> Response:
     """Show what people were sent, newest first; nobody got it by mail."""
     if channels.rooms.letters is None:
         raise NothingHereError
@@ -88,7 +88,7 @@ def parts_of(text: str) -> list[tuple[str, bool]]:
     return [(part, index % 2 == 1) for index, part in enumerate(LINK.split(text)) if part]
 
 
-async def finish(channels: Channels, visit: Visit) -> Reply:
+async def finish(channels: Channels, visit: Visit) -> Response:
     """Let the factory finish a car."""
 
     async def act() -> Result:
@@ -97,7 +97,7 @@ async def finish(channels: Channels, visit: Visit) -> Reply:
     return await _acted(channels, visit, "finished", act)
 
 
-async def deliver(channels: Channels, visit: Visit) -> Reply:
+async def deliver(channels: Channels, visit: Visit) -> Response:
     """Let the transport arrive with a car."""
 
     async def act() -> Result:
@@ -106,7 +106,7 @@ async def deliver(channels: Channels, visit: Visit) -> Reply:
     return await _acted(channels, visit, "delivered", act)
 
 
-async def manner(channels: Channels, visit: Visit) -> Reply:
+async def manner(channels: Channels, visit: Visit) -> Response:
     """Say how a car behaves from now on: wake it, put it to sleep, or give it a manner."""
     behaviour = visit.form.get("behaviour", "")
 
@@ -119,7 +119,7 @@ async def manner(channels: Channels, visit: Visit) -> Reply:
     return await _acted(channels, visit, did, act)
 
 
-async def settle(channels: Channels, visit: Visit) -> Reply:
+async def settle(channels: Channels, visit: Visit) -> Response:
     """Let the bank answer."""
 
     async def act() -> Result:
@@ -129,7 +129,7 @@ async def settle(channels: Channels, visit: Visit) -> Reply:
     return await _acted(channels, visit, "settled", act)
 
 
-async def pass_month(channels: Channels, visit: Visit) -> Reply:
+async def pass_month(channels: Channels, visit: Visit) -> Response:
     """Let the month that runs pass for everybody, and bill it."""
     control, calendar = _control(channels), _calendar(channels)
 
@@ -146,7 +146,7 @@ async def pass_month(channels: Channels, visit: Visit) -> Reply:
     return await _acted(channels, visit, "month", act)
 
 
-async def fail_next(channels: Channels, visit: Visit) -> Reply:
+async def fail_next(channels: Channels, visit: Visit) -> Response:
     """Let the next call to the gateway go wrong."""
 
     async def act() -> Result:
@@ -157,7 +157,7 @@ async def fail_next(channels: Channels, visit: Visit) -> Reply:
     return await _acted(channels, visit, "next", act)
 
 
-async def script(channels: Channels, visit: Visit) -> Reply:
+async def script(channels: Channels, visit: Visit) -> Response:
     """Script a fault of the list."""
     times = visit.form.get("times", "")
     count = int(times) if times.isascii() and times.isdigit() and len(times) <= 4 else None  # noqa: PLR2004  # digits of TIMES_MAX
@@ -173,7 +173,7 @@ async def script(channels: Channels, visit: Visit) -> Reply:
     return await _acted(channels, visit, "scripted", act)
 
 
-async def clear(channels: Channels, visit: Visit) -> Reply:
+async def clear(channels: Channels, visit: Visit) -> Response:
     """Delete every fault of a simulator."""
 
     async def act() -> Result:
@@ -185,7 +185,7 @@ async def clear(channels: Channels, visit: Visit) -> Reply:
 
 async def _acted(
     channels: Channels, visit: Visit, did: str, act: Callable[[], Awaitable[Result]]
-) -> Reply:
+) -> Response:
     """Do what a form says, and go back to the page, which says what became of it."""
     _control(channels)
 

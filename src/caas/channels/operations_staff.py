@@ -14,14 +14,14 @@ from caas.billing_database.second_factors import Colleague
 from caas.channels.acting import acted, told
 from caas.channels.confirmation import asks
 from caas.channels.page_routes import OPERATIONS, NothingHereError, PageRoute, get, post
-from caas.channels.replies import Reply, see_other
 from caas.channels.rooms import Channels
 from caas.channels.visit import Visit
+from caas.web.response import Response, see_other
 
 PATH: Final = "/operations/staff"
 
 
-async def staff(channels: Channels, visit: Visit) -> Reply:
+async def staff(channels: Channels, visit: Visit) -> Response:
     """Show every account of staff, and who has a second factor."""
     return channels.page(
         visit, "operations/staff.html", staff=await channels.second_factors.staff(),
@@ -30,7 +30,7 @@ async def staff(channels: Channels, visit: Visit) -> Reply:
     )  # fmt: skip
 
 
-async def about_to_reset(channels: Channels, visit: Visit) -> Reply:
+async def about_to_reset(channels: Channels, visit: Visit) -> Response:
     """Say what a reset does, and ask; whoever means themselves is told who can."""
     colleague = await _colleague(channels, visit)
     if colleague.id == visit.by.account:
@@ -38,7 +38,7 @@ async def about_to_reset(channels: Channels, visit: Visit) -> Reply:
     return asks(channels, visit, "reset", back=PATH, name=colleague.login)
 
 
-async def reset(channels: Channels, visit: Visit) -> Reply:
+async def reset(channels: Channels, visit: Visit) -> Response:
     """Take a colleague's second factor away."""
     colleague = await _colleague(channels, visit)
 

@@ -14,15 +14,15 @@ from caas.channels.operations_keys import OPERATIONS_KEY_ROUTES
 from caas.channels.operations_simulators import OPERATIONS_SIMULATOR_ROUTES
 from caas.channels.operations_staff import OPERATIONS_STAFF_ROUTES
 from caas.channels.page_routes import OPERATIONS, PageRoute, get, post
-from caas.channels.replies import Reply
 from caas.channels.rooms import Channels
 from caas.channels.sending_once import new_key
 from caas.channels.visit import Visit
+from caas.web.response import Response
 
 _ONE_AT_A_TIME: Final = asyncio.Lock()
 
 
-async def laws(channels: Channels, visit: Visit) -> Reply:
+async def laws(channels: Channels, visit: Visit) -> Response:
     """Show the laws: the broken ones first."""
     checked = await law_checks.last_checks(channels.rooms.books.database)
     return channels.page(
@@ -35,7 +35,7 @@ async def laws(channels: Channels, visit: Visit) -> Reply:
     )  # fmt: skip
 
 
-async def check_now(channels: Channels, visit: Visit) -> Reply:
+async def check_now(channels: Channels, visit: Visit) -> Response:
     """Check every law."""
 
     async def act() -> None:

@@ -11,11 +11,11 @@ from typing import Final
 from caas.channels.acting import acted, told
 from caas.channels.entitlement_view import services_of_vehicle
 from caas.channels.page_routes import OPERATIONS, NothingHereError, PageRoute, get, post
-from caas.channels.replies import Reply
 from caas.channels.rooms import Channels
 from caas.channels.sending_once import new_key
 from caas.channels.visit import Visit
 from caas.errors import NotFoundError, RefusedError
+from caas.web.response import Response
 
 CONFIRMED: Final = "yes"
 
@@ -26,7 +26,7 @@ class ConfirmationNeededError(RefusedError):
     code = "confirmation_needed"
 
 
-async def vehicle(channels: Channels, visit: Visit) -> Reply:
+async def vehicle(channels: Channels, visit: Visit) -> Response:
     """Show the services of a vehicle: its terms, desired and reported state."""
     vin = await _vin(channels, visit)
     services = await services_of_vehicle(channels, vin, language=visit.language)
@@ -36,7 +36,7 @@ async def vehicle(channels: Channels, visit: Visit) -> Reply:
     )  # fmt: skip
 
 
-async def synchronize(channels: Channels, visit: Visit) -> Reply:
+async def synchronize(channels: Channels, visit: Visit) -> Response:
     """Send a vehicle its desired state of every service again."""
     vin = await _vin(channels, visit)
 
@@ -58,6 +58,6 @@ async def _vin(channels: Channels, visit: Visit) -> str:
 
 
 OPERATIONS_VEHICLE_ROUTES: Final[tuple[PageRoute, ...]] = (
-    get("/operations/vehicles/{vin}", vehicle, OPERATIONS),
-    post("/operations/vehicles/{vin}/synchronization", synchronize, OPERATIONS),
+    get("/operations/vehicles/{vin:word}", vehicle, OPERATIONS),
+    post("/operations/vehicles/{vin:word}/synchronization", synchronize, OPERATIONS),
 )

@@ -9,16 +9,16 @@ from typing import Final
 from caas.billing_database import operations_counts
 from caas.channels.acting import acted, told
 from caas.channels.page_routes import OPERATIONS, NothingHereError, PageRoute, get, post
-from caas.channels.replies import Reply
 from caas.channels.rooms import Channels
 from caas.channels.sending_once import new_key
 from caas.channels.visit import Visit
+from caas.web.response import Response
 
 FILTERS: Final = ("all", "parked", "overdue")
 KIND_CHARS_MAX: Final = 64
 
 
-async def work(channels: Channels, visit: Visit) -> Reply:
+async def work(channels: Channels, visit: Visit) -> Response:
     """Show open work: what stands still first, then what is due longest."""
     database = channels.rooms.books.database
     show = visit.query.get("show", "")
@@ -34,7 +34,7 @@ async def work(channels: Channels, visit: Visit) -> Reply:
     )  # fmt: skip
 
 
-async def release(channels: Channels, visit: Visit) -> Reply:
+async def release(channels: Channels, visit: Visit) -> Response:
     """Release parked work."""
     subject = visit.ids["subject"]
     kind: str = visit.ids["kind"]
@@ -48,5 +48,5 @@ async def release(channels: Channels, visit: Visit) -> Reply:
 
 OPERATIONS_WORK_ROUTES: Final[tuple[PageRoute, ...]] = (
     get("/operations/work", work, OPERATIONS),
-    post("/operations/work/{kind}/{subject:uuid}/release", release, OPERATIONS),
+    post("/operations/work/{kind:word}/{subject:uuid}/release", release, OPERATIONS),
 )

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from caas.billing_database.accounts import Role
-from caas.channels.replies import Reply
 from caas.channels.rooms import Channels
 from caas.channels.visit import Visit
 from caas.errors import NotFoundError, RefusedError
+from caas.web.response import Response
 
-Show = Callable[[Channels, Visit], Awaitable[Reply]]
+Show = Callable[[Channels, Visit], Awaitable[Response]]
 
 EVERYBODY: Final[frozenset[Role]] = frozenset()
 CUSTOMERS: Final = frozenset({Role.CUSTOMER})
@@ -53,6 +53,7 @@ class PageRoute:
     path: str
     show: Show
     roles: frozenset[Role]
+    takes_file: bool = False
 
 
 def get(path: str, show: Show, roles: frozenset[Role]) -> PageRoute:
@@ -60,6 +61,6 @@ def get(path: str, show: Show, roles: frozenset[Role]) -> PageRoute:
     return PageRoute(method="GET", path=path, show=show, roles=roles)
 
 
-def post(path: str, show: Show, roles: frozenset[Role]) -> PageRoute:
+def post(path: str, show: Show, roles: frozenset[Role], *, takes_file: bool = False) -> PageRoute:
     """Return the route of what a form does."""
-    return PageRoute(method="POST", path=path, show=show, roles=roles)
+    return PageRoute(method="POST", path=path, show=show, roles=roles, takes_file=takes_file)

@@ -8,10 +8,11 @@ from typing import Final
 
 import msgspec
 
-from caas.channels.replies import OK, RawHeader, Reply, html
+from caas.channels.rendering import STATIC
 from caas.channels.rooms import Channels
-from caas.channels.static_files import ASK_EACH_TIME, MEDIA_TYPES, address_of, static_files
 from caas.channels.visit import Visit
+from caas.web.response import OK, RawHeader, Response, html
+from caas.web.static_files import ASK_EACH_TIME, MEDIA_TYPES
 
 MANIFEST_PATH: Final = "/manifest.webmanifest"
 WORKER_PATH: Final = "/sw.js"
@@ -27,18 +28,18 @@ ICONS: Final = (
 KEPT: Final = ("app.css", "app.js", "htmx.min.js", "icon.svg")
 
 
-def reply_to(path: str, channels: Channels, visit: Visit) -> Reply | None:
+def response(path: str, channels: Channels, visit: Visit) -> Response | None:
     """Return what the app is installed with, None for every other address."""
     if path == MANIFEST_PATH:
         manifest = msgspec.json.encode(_manifest(channels, visit))
-        return Reply(OK, manifest, (MANIFEST_TYPE, ASK_EACH_TIME, (b"vary", b"accept-language")))
+        return Response(OK, manifest, (MANIFEST_TYPE, ASK_EACH_TIME, (b"vary", b"accept-language")))
     if path == WORKER_PATH:
-        return Reply(OK, _worker(), ((b"content-type", MEDIA_TYPES["js"]), ASK_EACH_TIME))
+        return Response(OK, _worker(), ((b"content-type", MEDIA_TYPES["js"]), ASK_EACH_TIME))
     if path == OFFLINE_PATH:
         return html(channels.renderer.render(visit, "offline.html"))
     if path in ICON_PATHS:
-        file = static_files()[ICON_PATHS[path]]
-        return Reply(OK, file.plain, ((b"content-type", file.media_type), ASK_EACH_TIME))
+        file = STATIC.files[ICON_PATHS[path]]
+        return Response(OK, file.plain, ((b"content-type", file.media_type), ASK_EACH_TIME))
     return None
 
 
@@ -56,7 +57,7 @@ def _manifest(channels: Channels, visit: Visit) -> dict[str, object]:
         "background_color": "#f5f6f4",
         "theme_color": "#0e4f54",
         "icons": [
-            {"src": address_of(name), "sizes": sizes, "type": kind, "purpose": purpose}
+            {"src": STATIC.address_of(name), "sizes": sizes, "type": kind, "purpose": purpose}
             for name, sizes, kind, purpose in ICONS
         ],
     }
@@ -64,6 +65,6 @@ def _manifest(channels: Channels, visit: Visit) -> dict[str, object]:
 
 def _worker() -> bytes:
     """Return the service worker with the addresses it keeps; a change of any makes it new."""
-    kept = [OFFLINE_PATH, *(address_of(name) for name in KEPT)]
-    script = static_files()["service-worker.js"].plain
+    kept = [OFFLINE_PATH, *(STATIC.address_of(name) for name in KEPT)]
+    script = STATIC.files["service-worker.js"].plain
     return b"const KEPT = " + msgspec.json.encode(kept) + b";\n" + script

@@ -8,6 +8,7 @@ compiled or fetched while a page is shown but from this package.
 """
 
 from datetime import tzinfo
+from typing import Final
 
 import segno
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -15,9 +16,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from caas.channels import formats
 from caas.channels.languages import NAMES, Translator
 from caas.channels.navigation import places_of
-from caas.channels.static_files import address_of
 from caas.channels.visit import Visit
 from caas.rules.locales import LOCALES
+from caas.web.static_files import StaticFiles
+
+STATIC: Final = StaticFiles("caas.channels")
+"""Nothing is built: `htmx.min.js` is htmx 2.0.11 as published on npm (0BSD), SHA-256
+d6fdc75f204e6bdefa99b69bf1e6d4ac69b8a364f77929f45c13476b4000f717."""
 
 
 class Renderer:
@@ -66,7 +71,7 @@ def _environment(language: str, zone: tzinfo) -> Environment:
         "t": Translator(language),
         "language": language,
         "languages": NAMES,
-        "asset": address_of,
+        "asset": STATIC.address_of,
         "qr_code": qr_code,
     }
     return environment

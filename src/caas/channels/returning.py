@@ -13,10 +13,10 @@ from typing import Final
 from caas.billing_database.payments import Payment
 from caas.channels.page_routes import EVERYBODY, NothingHereError, PageRoute, get
 from caas.channels.payment_view import Situation, view_of
-from caas.channels.replies import Reply, see_other
 from caas.channels.rooms import Channels
 from caas.channels.visit import Visit
 from caas.rules.payment_types import PaymentType
+from caas.web.response import Response, see_other
 
 LOOKS_MAX: Final = 15
 _LEADS_TO: Final = {
@@ -27,7 +27,7 @@ _LEADS_TO: Final = {
 }
 
 
-async def returned(channels: Channels, visit: Visit) -> Reply:
+async def returned(channels: Channels, visit: Visit) -> Response:
     """Have the gateway asked, and say so until its answer is there."""
     found = await channels.rooms.books.payments.listed(subject=visit.ids["subject"])
     if not found:

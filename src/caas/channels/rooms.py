@@ -17,7 +17,6 @@ from caas.billing_database.second_factors import SecondFactors
 from caas.channels.known_devices import KnownDevices
 from caas.channels.passwords import Passwords
 from caas.channels.rendering import Renderer
-from caas.channels.replies import OK, Reply, html
 from caas.channels.session_keeping import SessionKeeping
 from caas.channels.settings import ChannelSettings
 from caas.channels.visit import Visit
@@ -32,6 +31,7 @@ from caas.payment_processing.reconciliation import Reconciliation
 from caas.service_catalog import ServiceCatalog
 from caas.service_catalog.subscriptions import Subscriptions
 from caas.service_catalog.usage import Usage
+from caas.web.response import OK, Response, html
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +73,6 @@ class Channels:
     second_factors: SecondFactors
     renderer: Renderer
 
-    def page(self, visit: Visit, template: str, *, status: int = OK, **values: object) -> Reply:
+    def page(self, visit: Visit, template: str, *, status: int = OK, **values: object) -> Response:
         """Return a template, filled with values, in the language of the visit."""
         return html(self.renderer.render(visit, template, **values), status=status)

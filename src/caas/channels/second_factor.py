@@ -23,11 +23,11 @@ from caas.billing_database.second_factors import SecondFactor
 from caas.billing_database.sessions import Session
 from caas.channels import tries
 from caas.channels.arriving import SECOND_FACTOR_PATH, Admitted, let_in
-from caas.channels.forms import filled
 from caas.channels.page_routes import EVERYBODY, HOMES, NotYourPageError, PageRoute, get, post
-from caas.channels.replies import Reply, is_own_path, see_other
 from caas.channels.rooms import Channels
 from caas.channels.visit import Visit
+from caas.web.forms import filled
+from caas.web.response import Response, is_own_path, see_other
 
 SECRET_BYTES: Final = 20
 STEP_SECONDS: Final = 30
@@ -53,7 +53,7 @@ class _Asked:
         return self.factor is not None and self.factor.confirmed_at is not None
 
 
-async def second_factor(channels: Channels, visit: Visit) -> Reply:
+async def second_factor(channels: Channels, visit: Visit) -> Response:
     """Ask for the code, or have the second factor set up first."""
     asked = await _asked(channels, visit)
     if asked is None:
@@ -63,7 +63,7 @@ async def second_factor(channels: Channels, visit: Visit) -> Reply:
     return _page(channels, visit, asked)
 
 
-async def give_code(channels: Channels, visit: Visit) -> Reply:
+async def give_code(channels: Channels, visit: Visit) -> Response:
     """Let somebody in who has a code of the app, or a recovery code."""
     asked = await _asked(channels, visit)
     if asked is None or not asked.has_factor:
@@ -75,7 +75,7 @@ async def give_code(channels: Channels, visit: Visit) -> Reply:
     return see_other(_next(visit) or HOMES[asked.account.role])
 
 
-async def enrol(channels: Channels, visit: Visit) -> Reply:
+async def enrol(channels: Channels, visit: Visit) -> Response:
     """Make a secret, and show it this once."""
     asked = await _asked(channels, visit)
     if asked is None or asked.has_factor:
@@ -92,7 +92,7 @@ async def enrol(channels: Channels, visit: Visit) -> Reply:
     )
 
 
-async def confirm(channels: Channels, visit: Visit) -> Reply:
+async def confirm(channels: Channels, visit: Visit) -> Response:
     """Let the second factor count once its first code is right, and show the recovery codes."""
     asked = await _asked(channels, visit)
     if asked is None or asked.has_factor or asked.factor is None:
@@ -116,7 +116,7 @@ async def confirm(channels: Channels, visit: Visit) -> Reply:
     )  # fmt: skip
 
 
-async def leave(channels: Channels, visit: Visit) -> Reply:
+async def leave(channels: Channels, visit: Visit) -> Response:
     """Go back to the sign-in, as somebody else perhaps."""
     await channels.sessions.end(visit)
     return see_other("/sign-in")
@@ -228,7 +228,7 @@ def _next(visit: Visit) -> str | None:
     return path if is_own_path(path) and path != "/" else None
 
 
-def _page(channels: Channels, visit: Visit, asked: _Asked, *, wrong: bool = False) -> Reply:
+def _page(channels: Channels, visit: Visit, asked: _Asked, *, wrong: bool = False) -> Response:
     return channels.page(
         visit, "second_factor.html", has_factor=asked.has_factor, wrong=wrong, next=_next(visit),
         status=REFUSED if wrong else 200,

@@ -20,13 +20,13 @@ import msgspec
 from caas.billing_database.idempotency import InFlightError, StoredAnswer, hashed
 from caas.billing_database.identifiers import new_id
 from caas.billing_database.payments import Payment
-from caas.channels.forms import MalformedFormError
-from caas.channels.replies import SEE_OTHER, Reply, see_other
 from caas.channels.rooms import Channels
 from caas.channels.visit import Visit
 from caas.errors import RefusedError, UnavailableError
 from caas.payment_processing import CallerKey, PaymentRequest
 from caas.rules.money import Money
+from caas.web.forms import MalformedFormError
+from caas.web.response import SEE_OTHER, Response, see_other
 
 KEY: Final = "key"
 FIRST_SECONDS_MAX: Final = 20.0
@@ -66,7 +66,7 @@ def key_of(visit: Visit) -> str:
     return key
 
 
-async def once(channels: Channels, visit: Visit, work: Callable[[], Awaitable[str]]) -> Reply:
+async def once(channels: Channels, visit: Visit, work: Callable[[], Awaitable[str]]) -> Response:
     """Do what a form says, unless it was done; `work` returns the path to go on at.
 
     Raises:

@@ -17,8 +17,8 @@ from uuid import UUID
 
 from caas.billing_database.accounts import Account, Role
 from caas.billing_database.sessions import Session, Sessions
-from caas.channels.replies import RawHeader
 from caas.channels.visit import SESSION, TOKEN_BYTES, VISITOR, Visit, cookie
+from caas.web.response import RawHeader
 
 MINUTE: Final = 60
 HOUR: Final = 3600

@@ -20,13 +20,13 @@ from caas.billing_database.audit_events import AuditType, Outsider, audit
 from caas.billing_database.connection import Connection
 from caas.channels import tries
 from caas.channels.arriving import Admitted, arrived
-from caas.channels.forms import filled
 from caas.channels.page_routes import EVERYBODY, HOMES, SIGNED_IN, PageRoute, get, post
 from caas.channels.passwords import WeakPasswordError
-from caas.channels.replies import Reply, is_own_path, see_other
 from caas.channels.rooms import Channels
 from caas.channels.visit import LANGUAGE, LANGUAGE_SECONDS, Visit, cookie
 from caas.rules.locales import LOCALES
+from caas.web.forms import filled
+from caas.web.response import Response, is_own_path, see_other
 
 LOGIN_CHARS_MAX: Final = 254
 REFUSED: Final = 422
@@ -44,21 +44,21 @@ def _page_of_form(visit: Visit) -> str:
     return urlsplit(visit.headers.get(b"referer", b"").decode("latin-1")).path
 
 
-async def front_page(channels: Channels, visit: Visit) -> Reply:
+async def front_page(channels: Channels, visit: Visit) -> Response:
     """Show whoever is signed in their home, and everybody else who we are."""
     if visit.session is not None:
         return see_other(HOMES[visit.session.role])
     return channels.page(visit, "front.html")
 
 
-async def sign_in_form(channels: Channels, visit: Visit) -> Reply:
+async def sign_in_form(channels: Channels, visit: Visit) -> Response:
     """Show the form to sign in with."""
     if visit.session is not None:
         return see_other(_next(visit.query) or HOMES[visit.session.role])
     return _sign_in_page(channels, visit, next_path=_next(visit.query))
 
 
-async def sign_in(channels: Channels, visit: Visit) -> Reply:
+async def sign_in(channels: Channels, visit: Visit) -> Response:
     """Sign somebody in who knows the password."""
     login = (filled(visit.form, "login", chars_max=LOGIN_CHARS_MAX) or "").lower()
     next_path = _next(visit.form)
@@ -75,13 +75,13 @@ async def sign_in(channels: Channels, visit: Visit) -> Reply:
     return await arrived(channels, visit, admitted, next_path=next_path)
 
 
-async def sign_out(channels: Channels, visit: Visit) -> Reply:
+async def sign_out(channels: Channels, visit: Visit) -> Response:
     """End the session of this browser."""
     await channels.sessions.end(visit)
     return see_other("/")
 
 
-async def access_form(channels: Channels, visit: Visit) -> Reply:
+async def access_form(channels: Channels, visit: Visit) -> Response:
     """Show whose link this is, and ask for a password."""
     holder = await channels.accounts.of_link(visit.ids["token"])
     return channels.page(
@@ -89,7 +89,7 @@ async def access_form(channels: Channels, visit: Visit) -> Reply:
     )
 
 
-async def access(channels: Channels, visit: Visit) -> Reply:
+async def access(channels: Channels, visit: Visit) -> Response:
     """Use the link up, set the password, and sign in whoever it was made for."""
     token, password = visit.ids["token"], visit.form.get("password", "")
     holder = await channels.accounts.of_link(token)
@@ -113,12 +113,12 @@ async def access(channels: Channels, visit: Visit) -> Reply:
     return await arrived(channels, visit, Admitted(account, login, also=_also(account, opened)))
 
 
-async def forgotten_form(channels: Channels, visit: Visit) -> Reply:
+async def forgotten_form(channels: Channels, visit: Visit) -> Response:
     """Ask for the address to send a new link to."""
     return channels.page(visit, "forgotten.html", asked=False)
 
 
-async def forgotten(channels: Channels, visit: Visit) -> Reply:
+async def forgotten(channels: Channels, visit: Visit) -> Response:
     """Have a link sent, if the address is a customer's; nothing here depends on whether it is."""
     email = filled(visit.form, "email", chars_max=LOGIN_CHARS_MAX)
     if email is not None:
@@ -127,7 +127,7 @@ async def forgotten(channels: Channels, visit: Visit) -> Reply:
     return channels.page(visit, "forgotten.html", asked=True)
 
 
-async def choose_language(channels: Channels, visit: Visit) -> Reply:
+async def choose_language(channels: Channels, visit: Visit) -> Response:
     """Remember which language this browser's person prefers."""
     language = visit.form.get("language", "")
     if language in LOCALES:
@@ -203,7 +203,7 @@ def _sign_in_page(
     login: str = "",
     next_path: str | None = None,
     refused: bool = False,
-) -> Reply:
+) -> Response:
     return channels.page(
         visit,
         "sign_in.html",
@@ -226,8 +226,8 @@ SIGN_IN_ROUTES: Final[tuple[PageRoute, ...]] = (
     get("/sign-in", sign_in_form, EVERYBODY),
     post("/sign-in", sign_in, EVERYBODY),
     post("/sign-out", sign_out, SIGNED_IN),
-    get("/access/{token}", access_form, EVERYBODY),
-    post("/access/{token}", access, EVERYBODY),
+    get("/access/{token:word}", access_form, EVERYBODY),
+    post("/access/{token:word}", access, EVERYBODY),
     get("/forgotten", forgotten_form, EVERYBODY),
     post("/forgotten", forgotten, EVERYBODY),
     post("/language", choose_language, EVERYBODY),

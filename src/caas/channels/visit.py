@@ -7,43 +7,35 @@ that nobody else can know it; the cookie is out of reach of scripts and of other
 import base64
 import hashlib
 import hmac
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlencode
 from uuid import UUID
 
 from caas.billing_database.sessions import Session
-from caas.channels.replies import RawHeader
-from caas.channels.uploads import Upload
+from caas.web.forms import Upload
+from caas.web.request import Request
+from caas.web.response import RawHeader
 
-SCOPE_KEY: Final = "caas.visit"
 SESSION: Final = "caas-session"
 VISITOR: Final = "caas-visitor"
 LANGUAGE: Final = "caas-language"
 TOKEN_BYTES: Final = 32
 TOLD_ONCE: Final = frozenset({"done", "refused"})
 LANGUAGE_SECONDS: Final = 365 * 24 * 3600
-_REQUEST_ID_BYTES: Final = 8
 _ID: Final = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-
-Scope = dict[str, Any]
 
 
 @dataclass(slots=True)
-class Visit:
-    """A request under way; the entrance fills in what it learns."""
+class Visit(Request):
+    """A request of a browser, filled in as more is known of it."""
 
-    scope: Scope
-    method: str
-    path: str
-    headers: Mapping[bytes, bytes]
-    cookies: Mapping[str, str]
-    query: Mapping[str, str]
-    language: str
-    token: str
+    cookies: Mapping[str, str] = field(default_factory=dict)
+    query: Mapping[str, str] = field(default_factory=dict)
+    language: str = ""
+    token: str = ""
     session: Session | None = None
     awaiting: Session | None = None
     had_session: bool = False
@@ -51,9 +43,7 @@ class Visit:
     refused_form: Mapping[str, str] = field(default_factory=dict)
     refused_at: str = ""
     upload: Upload | None = None
-    ids: dict[str, Any] = field(default_factory=dict)
     unread: int = 0
-    request_id: str = field(default_factory=lambda: os.urandom(_REQUEST_ID_BYTES).hex())
     set_cookies: list[RawHeader] = field(default_factory=list)
 
     def show_again(self, path: str, query: Mapping[str, str]) -> None:
@@ -68,8 +58,8 @@ class Visit:
 
     @property
     def by(self) -> Session:
-        """Whose request it is, of which the entrance made sure."""
-        assert self.session is not None, "a page that needs a person is behind the entrance"
+        """Whose request it is, of which the site made sure."""
+        assert self.session is not None, "a page that needs a person is behind the sign-in"
         return self.session
 
     @property
@@ -99,12 +89,6 @@ class Visit:
     def is_partial(self) -> bool:
         """Whether a part of a page asks, and not a person for the whole of it."""
         return b"hx-request" in self.headers
-
-    @property
-    def address(self) -> str:
-        """Where on the network the request comes from."""
-        client = self.scope.get("client")
-        return str(client[0]) if client else ""
 
     @property
     def form_token(self) -> str:

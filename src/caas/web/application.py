@@ -36,6 +36,22 @@ FOR_MACHINES: Final[tuple[RawHeader, ...]] = (
     (b"referrer-policy", b"no-referrer"),
     NO_SNIFFING,
 )
+FOR_BROWSERS: Final[tuple[RawHeader, ...]] = (
+    (
+        b"content-security-policy",
+        (
+            b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+            b"connect-src 'self'; manifest-src 'self'; worker-src 'self'; form-action 'self'; "
+            b"base-uri 'none'; frame-ancestors 'none'"
+        ),
+    ),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"permissions-policy", b"camera=(), geolocation=(), microphone=(), payment=()"),
+    (b"referrer-policy", b"same-origin"),
+    NO_SNIFFING,
+)
+"""No page runs a script or a style that is not a file of ours, and none is shown elsewhere."""
 NO_STATUS: Final = 0
 """Of a request that was not answered."""
 REQUEST_ID_BYTES: Final = 8
@@ -141,7 +157,7 @@ class WebApplication(Generic[SitesRequest]):
             (b"x-request-id", request.request_id.encode()),
             (b"content-length", b"%d" % len(response.body)),
         ]
-        if self._site.is_secure or request.scope["scheme"] == "https":
+        if self._site.is_secure or request.scope.get("scheme") == "https":
             headers.append(TRANSPORT_SECURITY)
         await send({"type": "http.response.start", "status": response.status, "headers": headers})
         await send({"type": "http.response.body", "body": response.body})
@@ -152,3 +168,15 @@ class WebApplication(Generic[SitesRequest]):
             await self._site.start()
             await send({"type": "lifespan.startup.complete"})
         await send({"type": "lifespan.shutdown.complete"})
+
+
+def side_by_side(
+    machines: Application, people: Application, *, is_for_machines: Callable[[str], bool]
+) -> Application:
+    """Return one application of two on one port; the lifespan is that of the first."""
+
+    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+        first = scope["type"] != "http" or is_for_machines(scope["path"])
+        await (machines if first else people)(scope, receive, send)
+
+    return serve

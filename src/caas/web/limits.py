@@ -8,12 +8,15 @@ Rules a change must keep: every limit has a name here; what is too large is refu
 held in memory; nothing is ever decompressed.
 """
 
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
+from caas.rules.rate_limits import Quota, RateLimit, TokenBuckets, owner_of
 from caas.web.problems import (
     BodyTooLargeError,
     MalformedRequestError,
+    RateLimitedError,
     RequestTooSlowError,
     UnsupportedMediaTypeError,
 )
@@ -127,3 +130,38 @@ def _refuse_by_type(headers: dict[bytes, bytes]) -> None:
         raise UnsupportedMediaTypeError
     if parameters.strip() and parameters.strip() not in _UTF_8:
         raise UnsupportedMediaTypeError
+
+
+class AddressLimit:
+    """How often one address on the network may ask for something without saying who it is."""
+
+    def __init__(self, limit: RateLimit) -> None:
+        """Keep a bucket of tokens for each address."""
+        self._buckets = TokenBuckets(limit)
+
+    def look(self, request: Request) -> Quota:
+        """Return what an address has left."""
+        return self._buckets.look(owner_of(request.address), now=time.monotonic())
+
+    def take(self, request: Request) -> None:
+        """Take a token.
+
+        Raises:
+            RateLimitedError: the address has none left.
+        """
+        refuse_without_token(self._buckets.take(owner_of(request.address), now=time.monotonic()))
+
+    def give_back(self, request: Request) -> None:
+        """Give the token back of somebody who said who they are."""
+        self._buckets.give_back(owner_of(request.address), now=time.monotonic())
+
+
+def refuse_without_token(quota: Quota) -> None:
+    """Refuse whoever had no token left.
+
+    Raises:
+        RateLimitedError: there was none.
+    """
+    if not quota.granted:
+        wait = (b"retry-after", b"%d" % max(quota.wait_seconds, 1))
+        raise RateLimitedError(headers=(wait,))

@@ -1,0 +1,191 @@
+"""Forms and what stands in addresses: text fields and a file, checked before anybody reads them.
+
+Rules a change must keep: no field takes a card number or an IBAN, whatever the field is for
+(decision 24); what was refused is neither stored, nor logged, nor shown again; every text has a
+limit; nobody's file is read before it is known who sends it.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Final
+from urllib.parse import parse_qsl, urlsplit
+
+from python_multipart import FormParser
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import Field, File, parse_options_header
+
+from caas.errors import RefusedError
+from caas.web import card_refusal
+from caas.web.limits import BODY_BYTES_MAX, Receive, read_body
+from caas.web.request import Request
+
+URL_ENCODED: Final = b"application/x-www-form-urlencoded"
+MULTIPART: Final = b"multipart/form-data"
+FIELDS_MAX: Final = 60
+FIELD_CHARS_MAX: Final = 4_000
+FILE_NAME_CHARS_MAX: Final = 200
+MEDIA_TYPE_CHARS_MAX: Final = 100
+UPLOAD_BYTES_MAX: Final = 5 * 1024 * 1024 + 64 * 1024
+"""The largest document, and room for the other fields."""
+
+
+class MalformedFormError(RefusedError):
+    """This is not a form of ours."""
+
+    code = "malformed_form"
+    http_status = 400
+
+
+class ForeignFormError(RefusedError):
+    """The form is too old, or was not one of ours."""
+
+    code = "foreign_form"
+    http_status = 403
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A file as it was sent."""
+
+    name: str
+    media_type: str
+    content: bytes
+
+
+def media_type_of(request: Request) -> bytes:
+    """Return the media type of a request's body, without its parameters."""
+    return request.headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+
+
+async def read_form_body(request: Request, receive: Receive) -> bytes:
+    """Return the body of a form without a file.
+
+    Raises:
+        MalformedFormError: it is something else.
+        BodyTooLargeError: it is larger than any form.
+    """
+    if media_type_of(request) != URL_ENCODED:
+        raise MalformedFormError
+    return await read_body(request, receive, bytes_max=BODY_BYTES_MAX, passed_max=0)
+
+
+def read_form(body: bytes) -> dict[str, str]:
+    """Return the fields of a form that was sent.
+
+    Raises:
+        MalformedFormError: it cannot be read, has a field twice, or is more than any of ours.
+        CardNumberRefusedError: there is a card number or an IBAN in a field.
+    """
+    try:
+        pairs = parse_qsl(
+            body.decode("ascii"), keep_blank_values=True, strict_parsing=bool(body),
+            max_num_fields=FIELDS_MAX, encoding="utf-8", errors="strict",
+        )  # fmt: skip
+    except ValueError as error:
+        raise MalformedFormError from error
+    return _checked(pairs)
+
+
+async def read_upload(request: Request, receive: Receive) -> tuple[dict[str, str], Upload | None]:
+    """Return the fields of a form and its file, None when none was chosen.
+
+    Raises:
+        MalformedFormError: it cannot be read, or is more than any form of ours.
+        CardNumberRefusedError: there is a card number or an IBAN in a field.
+    """
+    body = await read_body(request, receive, bytes_max=UPLOAD_BYTES_MAX, passed_max=0)
+    fields: list[tuple[str, str]] = []
+    files: list[tuple[str, Upload]] = []
+    ended: list[None] = []
+
+    def on_field(field: Field) -> None:
+        fields.append((_text(field.field_name), _text(field.value)))
+        if len(fields) + len(files) > FIELDS_MAX:
+            raise MalformedFormError
+
+    def on_file(file: File) -> None:
+        assert isinstance(file.file_object, BytesIO), "no file is larger than the body"
+        media_type = (file.content_type or "application/octet-stream").lower()
+        name, content = _text(file.file_name), file.file_object.getvalue()
+        upload = Upload(name[-FILE_NAME_CHARS_MAX:], media_type[:MEDIA_TYPE_CHARS_MAX], content)
+        files.append((_text(file.field_name), upload))
+
+    _, options = parse_options_header(request.headers[b"content-type"])
+    try:
+        FormParser(
+            MULTIPART.decode(),
+            on_field,
+            on_file,
+            lambda: ended.append(None),
+            boundary=options.get(b"boundary"),
+            config={"MAX_MEMORY_FILE_SIZE": UPLOAD_BYTES_MAX},
+        ).write(body)
+    except FormParserError as error:
+        raise MalformedFormError from error
+    names = [name for name, _ in (*fields, *files)]
+    sent = [upload for _, upload in files if upload.content]
+    if not ended or len(set(names)) != len(names) or len(sent) > 1:
+        raise MalformedFormError
+    return _checked(fields), sent[0] if sent else None
+
+
+def read_query(query: bytes) -> dict[str, str]:
+    """Return what stands behind the question mark of an address; too much of it is left out.
+
+    Raises:
+        CardNumberRefusedError: there is a card number or an IBAN in it.
+    """
+    try:
+        pairs = parse_qsl(query.decode("latin-1"), max_num_fields=FIELDS_MAX)
+    except ValueError:
+        return {}
+    refuse_card_numbers(value for pair in pairs for value in pair)
+    return {name: value for name, value in pairs if len(value) <= FIELD_CHARS_MAX}
+
+
+def refuse_card_numbers(texts: Iterable[str]) -> None:
+    """Refuse texts with a card number or an IBAN among them.
+
+    Raises:
+        CardNumberRefusedError: there is one.
+    """
+    for text in texts:
+        card_refusal.refuse_card_numbers(text)
+
+
+def refuse_other_sites(request: Request) -> None:
+    """Refuse a form that another site has sent (its token is asked for besides).
+
+    Raises:
+        ForeignFormError: it comes from another origin.
+    """
+    site = request.headers.get(b"sec-fetch-site", b"same-origin")
+    origin = request.headers.get(b"origin")
+    host = request.headers.get(b"host", b"").decode("latin-1")
+    if site not in {b"same-origin", b"none"}:
+        raise ForeignFormError
+    if origin is not None and urlsplit(origin.decode("latin-1")).netloc != host:
+        raise ForeignFormError
+
+
+def filled(form: Mapping[str, str], name: str, *, chars_max: int) -> str | None:
+    """Return a field's text without blanks around it; None when it is empty or too long."""
+    text = " ".join(form.get(name, "").split())
+    return text if 0 < len(text) <= chars_max else None
+
+
+def _checked(pairs: list[tuple[str, str]]) -> dict[str, str]:
+    refuse_card_numbers(value for pair in pairs for value in pair)
+    form = dict(pairs)
+    twice = len(form) != len(pairs)
+    if twice or any(len(value) > FIELD_CHARS_MAX or "\x00" in value for _, value in pairs):
+        raise MalformedFormError
+    return form
+
+
+def _text(content: bytes | None) -> str:
+    try:
+        return (content or b"").decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise MalformedFormError from error

@@ -12,8 +12,10 @@ import pytest
 from yarl import URL
 
 from caas.billing_database import erasing
+from caas.billing_database.connection import DatabaseUnavailableError
 from caas.channels.application import build_channels
 from caas.channels.settings import ChannelSettings
+from caas.payment_processing import PaymentProcessing
 from caas.serving import rooms_of_channels
 from tests.channels.journeys import ANA, SALES
 from tests.channels.town import PASSWORD, STOCK, ZONE, Town
@@ -323,3 +325,27 @@ async def test_an_address_is_not_a_method(sales: Client) -> None:
     reply = await sales.post("/intranet/stock", {"form_token": page.field("form_token")})
 
     assert reply.status == 405
+
+
+async def test_a_purchase_that_was_interrupted_and_is_sent_again_is_one_order(
+    town: Town, stranger: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The order was written down; its payment could not be asked for."""
+
+    async def away(*_: object, **__: object) -> None:
+        raise DatabaseUnavailableError(reason="it is away")
+
+    await town.delivered(FREE, email=ANA)
+    await stranger.opens_account(ANA)
+    page = await stranger.get(f"/services/heated-seats?vin={FREE}")
+    fields = {"vin": FREE, "days": "30", "key": page.field("key")}
+    fields["form_token"] = page.field("form_token")
+    with monkeypatch.context() as during:
+        during.setattr(PaymentProcessing, "initiate_service_payment", away)
+        interrupted = await stranger.post("/services/heated-seats", fields)
+
+    again = await stranger.post("/services/heated-seats", fields)
+
+    orders = await town.platform.service_catalog.service_orders(vin=FREE)
+    assert (interrupted.status, again.status) == (503, 303), again.text
+    assert len(orders) == 1

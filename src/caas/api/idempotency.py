@@ -11,8 +11,7 @@ was understood: method, path and content, not the order of fields or the blanks 
 | its first request is still running | 409 and Retry-After |
 | its first request was answered | that answer, and `Idempotency-Replayed: true` |
 
-Rules a change must keep: a request that was refused changed nothing and gives its key back; one
-that failed in an unknown way keeps it, until the first is certainly over.
+Rule a change must keep: a POST that changes something is done through `once`.
 """
 
 import hashlib
@@ -25,8 +24,8 @@ import msgspec
 
 from caas.api.call import Call
 from caas.billing_database.idempotency import IdempotencyKeys, StoredAnswer
-from caas.billing_database.identifiers import new_id
-from caas.errors import RefusedError, UnavailableError
+from caas.web import idempotency
+from caas.web.idempotency import KeyedRequest
 from caas.web.problems import PROBLEM, CallRefusedError
 from caas.web.response import ERRORS_FROM, JSON, RawHeader, Response, encode
 
@@ -76,10 +75,16 @@ def key_of(call: Call) -> str:
     return key.decode("ascii")
 
 
-def request_digest(call: Call, content: msgspec.Struct, *, more: bytes = b"") -> bytes:
-    """Return the digest of the request as it was understood."""
+def keyed(call: Call, content: msgspec.Struct, *, more: bytes = b"") -> KeyedRequest:
+    """Return the request of a call as it was understood, under the caller's key.
+
+    Raises:
+        IdempotencyKeyMissingError: there is none.
+        IdempotencyKeyMalformedError: it is too short, too long, or not visible ASCII.
+    """
     head = f"{call.method} {call.path}\n".encode()
-    return hashlib.sha256(head + more + encode(content)).digest()
+    digest = hashlib.sha256(head + more + encode(content)).digest()
+    return KeyedRequest(call.by.name, key_of(call), digest)
 
 
 async def once(
@@ -98,17 +103,7 @@ async def once(
         KeyReusedError: the key was used for another request.
         InFlightError: the first request with this key is still running.
     """
-    caller, key, attempt = call.by.name, key_of(call), new_id()
-    stored = await keys.begin(caller, key, request_digest(call, content), attempt=attempt)
-    if stored is not None:
-        return replayed(stored)
-    try:
-        answer = await work()
-    except (RefusedError, UnavailableError):
-        await keys.forget(caller, key, attempt=attempt)
-        raise
-    await keys.end(caller, key, StoredAnswer(answer.status, kept(answer)))
-    return answer
+    return await idempotency.once(keys, keyed(call, content), work, replayed=replayed, kept=kept)
 
 
 def replayed(stored: StoredAnswer) -> Response:

@@ -12,7 +12,7 @@ import msgspec
 from caas.api.bodies import NOTHING, BodyOf
 from caas.api.call import Call
 from caas.api.first_answers import FIRST_ANSWERS, first_answer
-from caas.api.idempotency import once, request_digest
+from caas.api.idempotency import keyed, once
 from caas.api.operation import Operation
 from caas.api.order_answers import OrderAnswer, OrderPage, order_answer, order_path, order_summary
 from caas.api.ownership import (
@@ -23,7 +23,7 @@ from caas.api.ownership import (
 )
 from caas.api.personal_data import refuse_named_token, refuse_personal_data
 from caas.api.problems import Problem
-from caas.api.purchases import PaidWith, paid, payments_key, purchase_answer
+from caas.api.purchases import PaidWith, purchase_answer
 from caas.api.queries import PAGE_ROWS, Limit, QueryOf
 from caas.api.rooms import Api
 from caas.api.row_answers import page_of
@@ -33,6 +33,7 @@ from caas.payment_processing import PaymentRequest
 from caas.rules.money import payment_amount
 from caas.rules.order_states import OrderState
 from caas.rules.scopes import Scope
+from caas.web.idempotency import checkout
 from caas.web.response import Response, json_response
 
 TAG: Final = "orders"
@@ -74,7 +75,7 @@ async def create_order(api: Api, call: Call) -> Response:
     refuse_other_dealership(call.by, body.dealership)
     deposit = payment_amount(body.deposit.amount, body.deposit.currency)
 
-    key = payments_key(call, request_digest(call, body))
+    request = keyed(call, body)
 
     async def ordered() -> PaymentRequest:
         await refuse_foreign_customer(api.rooms, call.by, body.customer)
@@ -88,12 +89,13 @@ async def create_order(api: Api, call: Call) -> Response:
         return PaymentRequest(
             subject=made.id, customer=made.customer, amount=deposit.amount,
             currency=deposit.currency, payment_method=body.payment_method,
-            return_url=body.return_url, caller_key=key,
+            return_url=body.return_url, caller_key=request.payment_key,
         )  # fmt: skip
 
     async def order() -> Response:
         initiate = api.rooms.payment_processing.initiate_reservation_payment
-        return await purchase_answer(api, call, await paid(api, call, key, initiate, ordered), told)
+        payment = await checkout(api.rooms.books, request, initiate, ordered)
+        return await purchase_answer(api, call, payment, told)
 
     async def told(payment: Payment) -> tuple[OrderAnswer, str]:
         return await _told(api, payment.subject), order_path(payment.subject)
@@ -106,7 +108,7 @@ async def pay_final(api: Api, call: Call) -> Response:
     body = FINAL.read(call.body)
     order_id = call.ids["order_id"]
 
-    key = payments_key(call, request_digest(call, body))
+    request = keyed(call, body)
 
     async def ordered() -> PaymentRequest:
         order = await own_order(api.rooms, call.by, order_id)
@@ -114,12 +116,13 @@ async def pay_final(api: Api, call: Call) -> Response:
         return PaymentRequest(
             subject=order.id, customer=order.customer, amount=order.rest.amount,
             currency=order.rest.currency, payment_method=body.payment_method,
-            return_url=body.return_url, caller_key=key,
+            return_url=body.return_url, caller_key=request.payment_key,
         )  # fmt: skip
 
     async def pay() -> Response:
         initiate = api.rooms.payment_processing.initiate_final_payment
-        return await first_answer(api, call, await paid(api, call, key, initiate, ordered))
+        payment = await checkout(api.rooms.books, request, initiate, ordered)
+        return await first_answer(api, call, payment)
 
     return await once(api.rooms.books.keys, call, body, pay)
 

@@ -15,7 +15,7 @@ from typing import Final
 from caas.api.bodies import BodyOf
 from caas.api.call import Call
 from caas.api.first_answers import FIRST_ANSWERS, first_answer
-from caas.api.idempotency import key_of, replayed, request_digest
+from caas.api.idempotency import keyed, replayed
 from caas.api.operation import Operation
 from caas.api.ownership import (
     own_order,
@@ -139,9 +139,9 @@ async def _initiate(
     payment_type: PaymentType,
     initiate: Callable[[PaymentRequest], Awaitable[Payment | StoredAnswer]],
 ) -> Response:
-    key = key_of(call)
     body = INITIATE.read(call.body)
     respond_async = RESPOND_ASYNC in call.headers.get(b"prefer", b"").lower()
+    caller, key, digest = keyed(call, body, more=b"async" if respond_async else b"")
     request = PaymentRequest(
         subject=body.subject,
         customer=body.customer,
@@ -149,11 +149,7 @@ async def _initiate(
         currency=body.currency,
         payment_method=body.payment_method,
         return_url=body.return_url,
-        caller_key=CallerKey(
-            call.by.name,
-            hashed(key),
-            request_digest(call, body, more=b"async" if respond_async else b""),
-        ),
+        caller_key=CallerKey(caller, hashed(key), digest),
         respond_async=respond_async,
     )
     if call.by.is_restricted:
@@ -164,7 +160,7 @@ async def _initiate(
     try:
         payment = await initiate(request)
     except LivePaymentError:
-        await api.rooms.books.keys.forget(call.by.name, key)
+        await api.rooms.books.keys.forget(caller, key)
         raise
     if isinstance(payment, StoredAnswer):
         return replayed(payment)
@@ -172,9 +168,9 @@ async def _initiate(
     try:
         answer = await first_answer(api, call, payment, *applied)
     except UnavailableError:
-        api.rooms.books.keys.give_up(call.by.name, hashed(key), payment.id)
+        api.rooms.books.keys.give_up(caller, hashed(key), payment.id)
         raise
-    await api.rooms.books.keys.end(call.by.name, key, StoredAnswer(answer.status, answer.body))
+    await api.rooms.books.keys.end(caller, key, StoredAnswer(answer.status, answer.body))
     return answer
 
 

@@ -13,13 +13,13 @@ import msgspec
 from caas.api.bodies import NOTHING, BodyOf
 from caas.api.call import Call
 from caas.api.first_answers import FIRST_ANSWERS
-from caas.api.idempotency import once, request_digest
+from caas.api.idempotency import keyed, once
 from caas.api.operation import Operation
 from caas.api.ownership import own_service_order, refuse_narrowed, refuse_other_customer
 from caas.api.patterns import KIND_PATTERN, SERVICE_CODE_PATTERN
 from caas.api.personal_data import refuse_named_token
 from caas.api.problems import InvalidParameterError, Problem
-from caas.api.purchases import PaidWith, order_key, paid, payments_key, purchase_answer
+from caas.api.purchases import PaidWith, purchase_answer
 from caas.api.queries import PAGE_ROWS, Limit, QueryOf
 from caas.api.rooms import Api
 from caas.api.row_answers import page_of
@@ -48,6 +48,7 @@ from caas.billing_database.payments import Payment
 from caas.payment_processing import PaymentRequest
 from caas.rules.scopes import Scope
 from caas.service_catalog import PRICES_MAX
+from caas.web.idempotency import checkout
 from caas.web.response import Response, json_response
 
 TAG: Final = "services"
@@ -148,24 +149,25 @@ async def create_service_order(api: Api, call: Call) -> Response:
     if call.by.dealership is not None:
         refuse_narrowed(call.by)
 
-    key = payments_key(call, request_digest(call, body))
+    request = keyed(call, body)
 
     async def ordered() -> PaymentRequest:
         await refuse_named_token(api.rooms, body.customer, body.payment_method)
         order = await api.rooms.service_catalog.create_service_order(
             customer=body.customer, vin=body.vin, service=body.service,
             duration_days=body.duration_days, by_fleet=call.by.sells_for_any_vehicle,
-            request_key=order_key(key),
+            request_key=request.order_key,
         )  # fmt: skip
         return PaymentRequest(
             subject=order.id, customer=order.customer, amount=order.amount,
             currency=order.currency, payment_method=body.payment_method,
-            return_url=body.return_url, caller_key=key,
+            return_url=body.return_url, caller_key=request.payment_key,
         )  # fmt: skip
 
     async def buy() -> Response:
         initiate = api.rooms.payment_processing.initiate_service_payment
-        return await purchase_answer(api, call, await paid(api, call, key, initiate, ordered), told)
+        payment = await checkout(api.rooms.books, request, initiate, ordered)
+        return await purchase_answer(api, call, payment, told)
 
     async def told(payment: Payment) -> tuple[ServiceOrderAnswer, str]:
         return await _told(api, payment.subject), service_order_path(payment.subject)

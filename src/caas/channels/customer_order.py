@@ -21,10 +21,11 @@ from caas.channels.error_pages import words_of
 from caas.channels.order_view import OrderView, order_view
 from caas.channels.page_routes import CUSTOMERS, NothingHereError, PageRoute, get, post
 from caas.channels.rooms import Channels
-from caas.channels.sending_once import Asked, initiated, new_key, once
+from caas.channels.sending_once import asked_for, initiated, new_key, once
 from caas.channels.visit import Visit
 from caas.errors import NotFoundError, RefusedError
 from caas.order_management.withdrawal import CannotWithdrawError
+from caas.payment_processing import PaymentRequest
 from caas.rules.order_states import OrderState
 from caas.web.response import Response, nothing_new, see_other
 
@@ -61,8 +62,8 @@ async def final_payment(channels: Channels, visit: Visit) -> Response:
         view = await order_view(channels, order)
         return await _final_page(channels, visit, view, refused=True, refusal=refusal)
 
-    async def asked() -> Asked:
-        return Asked(order.id, order.customer, order.rest, f"/returned/{order.id}")
+    async def asked() -> PaymentRequest:
+        return asked_for(channels, visit, order.id, customer=order.customer, due=order.rest)
 
     async def work() -> str:
         pay = channels.rooms.payment_processing.initiate_final_payment

@@ -19,9 +19,10 @@ from caas.channels.order_view import payments_of
 from caas.channels.page_routes import CUSTOMERS, NothingHereError, PageRoute, get, post
 from caas.channels.payment_view import AT_REST, UNDER_WAY, PaymentView, Situation, last_of
 from caas.channels.rooms import Channels
-from caas.channels.sending_once import Asked, initiated, new_key, once
+from caas.channels.sending_once import asked_for, initiated, new_key, once
 from caas.channels.visit import Visit
 from caas.errors import NotFoundError
+from caas.payment_processing import PaymentRequest
 from caas.payment_processing.service_withdrawal import (
     DESISTIMIENTO,
     PaymentOpenError,
@@ -127,8 +128,8 @@ async def pay(channels: Channels, visit: Visit) -> Response:
     if not await owns(channels, visit, order.vin):
         raise NothingHereError
 
-    async def ordered() -> Asked:
-        return asked_for(order)
+    async def ordered() -> PaymentRequest:
+        return payment_of(channels, visit, order)
 
     try:
         return await pays_once(channels, visit, ordered)
@@ -205,14 +206,14 @@ async def owns(channels: Channels, visit: Visit, vin: str) -> bool:
     return any(car.vin == vin for car in await own_cars(channels, visit))
 
 
-def asked_for(order: ServiceOrder) -> Asked:
-    """Return the payment of a service order, and where the customer comes back to."""
+def payment_of(channels: Channels, visit: Visit, order: ServiceOrder) -> PaymentRequest:
+    """Return the payment of a service order."""
     due = Money(order.amount, order.currency)
-    return Asked(order.id, order.customer, due, f"/returned/{order.id}")
+    return asked_for(channels, visit, order.id, customer=order.customer, due=due)
 
 
 async def pays_once(
-    channels: Channels, visit: Visit, ordered: Callable[[], Awaitable[Asked]]
+    channels: Channels, visit: Visit, ordered: Callable[[], Awaitable[PaymentRequest]]
 ) -> Response:
     """Ask for a payment as often as its form is sent, once, and go on to pay it."""
 

@@ -15,9 +15,9 @@ from caas.channels.acting import told
 from caas.channels.customer_billing_details import PATH as BILLING_DETAILS
 from caas.channels.customer_service_orders import (
     ServiceOrderView,
-    asked_for,
     own_cars,
     owns,
+    payment_of,
     pays_once,
 )
 from caas.channels.entitlement_view import (
@@ -28,9 +28,10 @@ from caas.channels.entitlement_view import (
 )
 from caas.channels.page_routes import CUSTOMERS, NothingHereError, PageRoute, get, post
 from caas.channels.rooms import Channels
-from caas.channels.sending_once import Asked, new_key
+from caas.channels.sending_once import keyed, new_key
 from caas.channels.visit import Visit
 from caas.errors import NotFoundError
+from caas.payment_processing import PaymentRequest
 from caas.rules.money import Money
 from caas.service_catalog import ONE_TIME, SUBSCRIPTION
 from caas.web.response import Response, see_other
@@ -120,11 +121,12 @@ async def buy(channels: Channels, visit: Visit) -> Response:
     if not await owns(channels, visit, vin) or not days.isdecimal():
         return await _service_page(channels, visit, vin, nothing_chosen=True)
 
-    async def ordered() -> Asked:
+    async def ordered() -> PaymentRequest:
         order = await channels.rooms.service_catalog.create_service_order(
-            customer=visit.customer, vin=vin, service=offer.code, duration_days=int(days)
-        )
-        return asked_for(order)
+            customer=visit.customer, vin=vin, service=offer.code, duration_days=int(days),
+            request_key=keyed(visit).order_key,
+        )  # fmt: skip
+        return payment_of(channels, visit, order)
 
     try:
         return await pays_once(channels, visit, ordered)

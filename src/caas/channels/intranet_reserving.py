@@ -23,9 +23,10 @@ from caas.channels.buyer_fields import lacks_tax_id, put_buyer, typed
 from caas.channels.error_pages import words_of
 from caas.channels.page_routes import SALES, PageRoute, get, post
 from caas.channels.rooms import Channels
-from caas.channels.sending_once import Asked, initiated, new_key, once
+from caas.channels.sending_once import asked_for, initiated, new_key, once
 from caas.channels.visit import Visit
 from caas.errors import CaasError, RefusedError
+from caas.payment_processing import PaymentRequest
 from caas.rules.locales import LOCALES
 from caas.rules.money import Money
 from caas.rules.vehicle_states import VehicleState
@@ -94,8 +95,8 @@ async def initiate(channels: Channels, visit: Visit, order: Order) -> None:
     The order is written down already, so a gateway that is away is no reason to lose it.
     """
 
-    async def asked() -> Asked:
-        return Asked(order.id, order.customer, order.deposit, f"/returned/{order.id}")
+    async def asked() -> PaymentRequest:
+        return asked_for(channels, visit, order.id, customer=order.customer, due=order.deposit)
 
     pay = channels.rooms.payment_processing.initiate_reservation_payment
     try:

@@ -17,7 +17,7 @@ from python_multipart.multipart import Field, File, parse_options_header
 
 from caas.errors import RefusedError
 from caas.web import card_refusal
-from caas.web.limits import BODY_BYTES_MAX, Receive, read_body
+from caas.web.limits import BODY_BYTES_MAX, UPLOAD_BYTES_MAX, Receive, read_body
 from caas.web.request import Request
 
 URL_ENCODED: Final = b"application/x-www-form-urlencoded"
@@ -26,8 +26,6 @@ FIELDS_MAX: Final = 60
 FIELD_CHARS_MAX: Final = 4_000
 FILE_NAME_CHARS_MAX: Final = 200
 MEDIA_TYPE_CHARS_MAX: Final = 100
-UPLOAD_BYTES_MAX: Final = 5 * 1024 * 1024 + 64 * 1024
-"""The largest document, and room for the other fields."""
 
 
 class MalformedFormError(RefusedError):

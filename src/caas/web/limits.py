@@ -25,6 +25,8 @@ from caas.web.request import Request
 BODY_BYTES_MAX: Final = 64 * 1024
 DOCUMENT_BODY_BYTES_MAX: Final = 7 * 1024 * 1024
 """Of a call that brings a document: five megabytes of it in Base64."""
+UPLOAD_BYTES_MAX: Final = 5 * 1024 * 1024 + 64 * 1024
+"""Of a form with a file: the largest document, and room for the other fields."""
 PASSED_BYTES_MAX: Final = 1024 * 1024
 MESSAGE_BODY_BYTES_MAX: Final = DOCUMENT_BODY_BYTES_MAX + PASSED_BYTES_MAX
 """Of a body at any address: beyond it the connection is closed, whoever reads or does not."""

@@ -56,8 +56,7 @@ async def test_what_moves_after_the_snapshot_is_not_seen_by_it(
     async with book_snapshot(office.house.database) as book:
         snapshot_is_taken.set()
         await moving
-        await book.take_keys(keys)
-        await book.told(tmp_path / "told.csv")
+        await book.told(keys, tmp_path / "told.csv")
 
     assert ",Capturing," in (tmp_path / "told.csv").read_text()
     assert (await office.payment(payment)).state is PaymentState.SETTLED

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,6 +16,7 @@ from caas.payment_processing.reconciliation.effort import (
     REST_SECONDS_MAX,
     RESTS,
     Effort,
+    Turn,
     effort_beside_others,
 )
 from tests.reconciliation.crowd import crowd, report_file, settlements
@@ -68,6 +70,89 @@ async def test_while_others_are_served_one_thing_is_done_after_the_other(
 
     assert done == ["database begins", "database ends", "workbench"]
     assert len(rests) == 2
+
+
+async def test_a_step_begins_before_the_one_before_has_ended_and_ends_after_it() -> None:
+    second_has_begun = asyncio.Event()
+    done: list[str] = []
+
+    async def first(turn: Turn) -> None:
+        await turn()
+        await second_has_begun.wait()
+        done.append("first")
+
+    async def second(turn: Turn) -> None:
+        second_has_begun.set()
+        await turn()
+        done.append("second")
+
+    async with asyncio.timeout(PATIENCE_SECONDS), Effort().overlapping() as steps:
+        await steps.begin(first)
+        await steps.begin(second)
+
+    assert done == ["first", "second"]
+
+
+async def test_while_others_are_served_no_step_overlaps_another() -> None:
+    effort = Effort()
+    effort.others_are_served = True
+    done: list[str] = []
+
+    async def step(name: str, turn: Turn) -> None:
+        done.append(f"{name} begins")
+        await asyncio.sleep(0)
+        await turn()
+        done.append(f"{name} ends")
+
+    async with effort.overlapping() as steps:
+        await steps.begin(partial(step, "first"))
+        await steps.begin(partial(step, "second"))
+
+    assert done == ["first begins", "first ends", "second begins", "second ends"]
+
+
+async def test_no_step_ends_after_one_that_failed() -> None:
+    ended: list[str] = []
+
+    async def fails(turn: Turn) -> None:
+        await turn()
+        raise ConnectionError
+
+    async def follows(turn: Turn) -> None:
+        await turn()
+        ended.append("follows")
+
+    async def both() -> None:
+        async with Effort().overlapping() as steps:
+            await steps.begin(fails)
+            await steps.begin(follows)
+
+    with pytest.raises(ConnectionError):
+        await both()
+
+    assert ended == []
+
+
+async def test_steps_have_stopped_when_their_block_is_left_by_an_error() -> None:
+    stopped: list[str] = []
+
+    async def waits(_turn: Turn) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)
+            stopped.append("waits")
+
+    async def begun() -> None:
+        async with Effort().overlapping() as steps:
+            await steps.begin(waits)
+            await asyncio.sleep(0)
+            raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        await begun()
+
+    assert stopped == ["waits"]
 
 
 async def test_a_rest_is_longer_than_the_work_before_it_and_has_a_limit(

@@ -260,12 +260,9 @@ class BookSnapshot:
         """Add what was delivered since then, not switched off again, and ended without a charge."""
         await self._connection.execute(DELIVERED, since, self.as_of, timeout=EXPORT_SECONDS_MAX)
 
-    async def take_keys(self, path: Path) -> None:
-        """Take the payments that lines refer to."""
-        await self._take("told_keys", path)
-
-    async def told(self, path: Path) -> None:
-        """Write what is known of the payments the lines refer to."""
+    async def told(self, keys: Path, path: Path) -> None:
+        """Take the payments that lines refer to, and write what is known of them."""
+        await self._take("told_keys", keys)
         await self._export(path, TOLD)
 
     async def seen_of_told(self, path: Path) -> None:
@@ -293,9 +290,18 @@ class BookSnapshot:
         await self._connection.execute(f"analyze {table}")
 
     async def _export(self, path: Path, query: str, *arguments: object) -> None:
-        await self._connection.copy_from_query(
-            query, *arguments, output=path, format="csv", timeout=EXPORT_SECONDS_MAX
-        )
+        """Write what a query gives into a file.
+
+        A path would cost a hop into a thread for every few rows; a write of so few does not block.
+        """
+        with path.open("wb") as file:
+
+            async def write(rows: bytes) -> None:
+                file.write(rows)
+
+            await self._connection.copy_from_query(
+                query, *arguments, output=write, format="csv", timeout=EXPORT_SECONDS_MAX
+            )
 
 
 @asynccontextmanager

@@ -302,19 +302,10 @@ class SettlementReports:
                 KNOWN, list(reports), output=path, format="csv", timeout=COPY_SECONDS_MAX
             )
 
-    async def store(
-        self,
-        report_id: UUID,
-        lines: AsyncIterable[bytes],
-        *,
-        run_id: UUID,
-        sums: tuple[int, int, int],
-        within: Connection,
+    async def append(
+        self, lines: AsyncIterable[bytes], *, run_id: UUID, within: Connection
     ) -> None:
-        """Append lines, as CSV in the order of `STORED`, and move the report's sums with them.
-
-        The sums are how many lines there are, their gross and their net.
-        """
+        """Append lines, as CSV in the order of `STORED`; `advance` follows in the same commit."""
         await within.execute(OF_RUN, str(run_id))
         await within.copy_to_table(
             "settlement_lines",
@@ -323,7 +314,12 @@ class SettlementReports:
             format="csv",
             timeout=COPY_SECONDS_MAX,
         )
-        await within.execute(ADVANCE, report_id, *sums)
+
+    async def advance(
+        self, report_id: UUID, lines: int, gross: int, net: int, *, within: Connection
+    ) -> None:
+        """Move the report's sums with the lines that were appended: their number, gross and net."""
+        await within.execute(ADVANCE, report_id, lines, gross, net)
 
     async def identify(
         self, lines: Sequence[tuple[UUID, int, UUID]], *, within: Connection

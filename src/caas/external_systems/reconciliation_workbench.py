@@ -96,11 +96,15 @@ class Workbench(ReportReading):
     # -- the relations of the comparison -----------------------------------------------------
 
     def keys(self) -> Path:
-        """Write down which payments the lines refer to, in the order of their ids."""
+        """Write down which payments the lines refer to, in the order of their ids.
+
+        The fresh lines need not be taken yet, so that they can be while these are looked up.
+        """
         return self._copy(
             "keys.csv",
-            "from report_lines select distinct reference"
-            f" where standing <> 'seen' and regexp_full_match(reference, '{UUID_TEXT}') order by 1",
+            "from (from report_lines select reference where standing <> 'seen'"
+            " union all from fresh_lines select reference) select distinct reference"
+            f" where regexp_full_match(reference, '{UUID_TEXT}') order by 1",
         )
 
     def transactions(self) -> Path:

@@ -99,9 +99,8 @@ class Comparison:
         besides, seen_besides = (folder / f"{name}.csv" for name in ("besides", "seen_besides"))
         again_of_told = folder / "again_of_told.csv"
 
-        def take_lines() -> Path:
+        def take_again() -> Path:
             bench.take_lines(again)
-            bench.take_fresh(report_id)
             return bench.keys()
 
         def take_told() -> Path:
@@ -112,11 +111,11 @@ class Comparison:
         async with book_snapshot(self._database) as book:
             some = await book.lines_again(gateway, again, since=terms.last_run_as_of)
             keys = await effort.side_by_side(
-                take_lines, partial(self._look_for_lacking, book, terms)
+                take_again, partial(self._look_for_lacking, book, terms)
             )
-            await book.take_keys(keys)
-            await book.told(told)
-            await effort.rest()
+            await effort.side_by_side(
+                partial(bench.take_fresh, report_id), partial(book.told, keys, told)
+            )
             transactions = await effort.side_by_side(take_told, partial(book.seen_of_told, seen))
             await book.take_transactions(transactions)
             if some:

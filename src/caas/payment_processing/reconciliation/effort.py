@@ -5,7 +5,8 @@ Database, a run does one thing at a time and rests longer than it worked; otherw
 and the Billing Database work side by side, as fast as they can.
 
 Rules a change must keep: what a run finds never depends on its effort; each rest has a limit; a
-thread cannot be stopped, so that nobody goes on, or gives up the workbench, before it has ended.
+thread cannot be stopped, so that nobody goes on, or gives up the workbench, before it has ended;
+steps that overlap end in the order they began in, and none ends after one that failed.
 """
 
 import asyncio
@@ -14,8 +15,9 @@ import io
 import os
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
+from functools import partial
 from itertools import islice
 from typing import Any, Final, TypeVar
 
@@ -38,7 +40,50 @@ FEED_LINES: Final = 60
 FEED_SECONDS: Final = 0.01
 """While others are served, the Billing Database is given so many lines so often."""
 
+OVERLAPPING_MAX: Final = 2
+"""So many steps are under way at once: as many as keep the Billing Database from waiting for us.
+
+Each holds a connection of the pool.
+"""
+
 AtBench = TypeVar("AtBench")
+
+Turn = Callable[[], Awaitable[None]]
+"""Waits until the step before has ended, and fails as it did."""
+
+
+class Overlapping:
+    """Steps, each of which begins before the one before it has ended."""
+
+    def __init__(self, effort: "Effort") -> None:
+        """Begin none yet."""
+        self._effort = effort
+        self._under_way: deque[asyncio.Task[None]] = deque()
+
+    async def begin(self, step: Callable[[Turn], Coroutine[Any, Any, None]]) -> None:
+        """Begin a step as soon as few enough are under way; it awaits its turn before it ends."""
+        most = 1 if self._effort.others_are_served else OVERLAPPING_MAX
+        await self.at_most(most - 1)
+        before = self._under_way[-1] if self._under_way else None
+        self._under_way.append(asyncio.create_task(step(partial(_ended, before))))
+
+    async def at_most(self, steps: int) -> None:
+        """Wait until no more steps than these are under way; fail as the first that failed."""
+        while len(self._under_way) > steps:
+            await self._under_way[0]
+            del self._under_way[0]
+
+    async def give_up(self) -> None:
+        """Stop what is under way, and wait until it has stopped."""
+        for step in self._under_way:
+            step.cancel()
+        await asyncio.gather(*self._under_way, return_exceptions=True)
+
+
+async def _ended(step: asyncio.Task[None] | None) -> None:
+    if step is not None:
+        await asyncio.wait([step])  # who is stopped while waiting does not stop the step
+        step.result()
 
 
 class Effort:
@@ -73,6 +118,16 @@ class Effort:
             await asyncio.wait([working])
             working.exception()  # what both raised is told once, by whoever failed first
         return working.result()
+
+    @asynccontextmanager
+    async def overlapping(self) -> AsyncIterator[Overlapping]:
+        """Run the steps that are begun in this block; all have ended behind it."""
+        steps = Overlapping(self)
+        try:
+            yield steps
+            await steps.at_most(0)
+        finally:
+            await steps.give_up()
 
     async def alone(self, at_bench: Callable[[], AtBench]) -> AtBench:
         """Compute in a thread, then rest."""

@@ -55,10 +55,11 @@ from caas.payment_processing.reconciliation.fetching import (
 )
 from caas.payment_processing.reconciliation.file_checks import Expected, Where
 from caas.payment_processing.reconciliation.finance_terms import FinanceTerms, Preview
+from caas.payment_processing.reconciliation.judged_rows import Run
 from caas.payment_processing.reconciliation.known_rows import sentence_of
 from caas.payment_processing.reconciliation.report_pages import ReportMovedError
 from caas.payment_processing.reconciliation.reporting import FIRST_DAY, DayOutOfReachError
-from caas.payment_processing.reconciliation.updating import Run, Updating
+from caas.payment_processing.reconciliation.updating import Updating
 from caas.rules.compared_relations import POSTING, RULE_VERSION, names
 from caas.rules.settlement_fees import FeeTerms
 

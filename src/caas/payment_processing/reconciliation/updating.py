@@ -7,68 +7,50 @@ that was stopped anywhere goes on where it stopped and ends the same.
 
 Rules a change must keep: money that a line moves is in the ledger by the line itself; a payment is
 moved only from where the comparison saw it, and otherwise told as a late word by the door that
-webhooks use; a discrepancy's id follows from what it is about.
+webhooks use; pieces are committed in their order.
 """
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from datetime import date, timedelta
-from types import MappingProxyType
-from typing import Any, Final
+from functools import partial
+from typing import Final
 from uuid import UUID
 
 from caas.billing_database.books import Books
 from caas.billing_database.connection import Connection
-from caas.billing_database.discrepancies import Discrepancies, Discrepancy, NewDiscrepancy, Step
+from caas.billing_database.discrepancies import Discrepancies, Discrepancy, Step
 from caas.billing_database.gateway_claims import brought_by_its_line
-from caas.billing_database.identifiers import derived_id
 from caas.billing_database.moves import Move
 from caas.billing_database.reconciliation_days import ReconciliationDays
 from caas.billing_database.refunds import Refunds
-from caas.billing_database.settlement_reports import STORED, SettlementReport, SettlementReports
-from caas.external_systems.reconciliation_workbench import Chunk, Workbench
+from caas.billing_database.settlement_reports import STORED, SettlementReports
+from caas.external_systems.reconciliation_workbench import Workbench
+from caas.external_systems.reconciliation_workbench_reading import Sums
 from caas.payment_processing.gateway_calls import CAPTURE, POLL_SETTLEMENT, PROBE
-from caas.payment_processing.reconciliation.effort import Effort
+from caas.payment_processing.reconciliation.effort import Effort, Turn
 from caas.payment_processing.reconciliation.fetching import Progress
+from caas.payment_processing.reconciliation.judged_rows import (
+    UNSETTLED,
+    Row,
+    Run,
+    discrepancy_of,
+    is_evidence,
+    line_of,
+    source_of,
+)
 from caas.rules import postings
 from caas.rules.compared_relations import AGREEING, POSTING, names
-from caas.rules.discrepancies import DiscrepancyKind, due_days
-from caas.rules.money import Money
+from caas.rules.discrepancies import DiscrepancyKind
 from caas.rules.payment_states import PaymentEvent, PaymentState, Remark
 from caas.rules.resolutions import still_posted, taken, taken_back
 
 LATE_LINE: Final = "late_settlement_line"
 CHUNK_LINES: Final = 5_000
 BY: Final = "reconciliation"
-UNSETTLED: Final = frozenset(
-    {DiscrepancyKind.DELAYED_SETTLEMENT, DiscrepancyKind.MISSING_AT_GATEWAY}
-)
 OF_REFUNDS: Final = frozenset({"refund", "refund_reversal"})
-# Lines that are evidence of money taken where our records say that there is none.
-EVIDENCE: Final = frozenset(
-    {
-        DiscrepancyKind.SETTLED_THOUGH_VOIDED,
-        DiscrepancyKind.CAPTURED_NOT_DELIVERED,
-        DiscrepancyKind.STATE_CONFLICT,
-    }
-)
-
-Row = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
-    """What is applied: a run, of a report, of a day, of a gateway."""
-
-    id: UUID
-    gateway: str
-    day: date
-    today: date
-    report: SettlementReport
-    closing: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +66,16 @@ class _Known:
     """Where this run itself has left a payment that it settles in several steps."""
 
     versions: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """Lines of one commit, those of them that need more than storing, and who hears of it."""
+
+    sums: Sums
+    lines: bytes
+    apart: list[Row]
+    committed: Callable[[], None]
 
 
 class Updating:
@@ -117,36 +109,41 @@ class Updating:
         chunks = await asyncio.to_thread(bench.chunks, self._chunk_lines)
         total = sum(chunk.sums.lines for chunk in chunks)
         known = _Known()
-        done = 0
         with closing(bench.outcome_lines(names(STORED))) as outcome:
-            for chunk in chunks:
-                lines = await asyncio.to_thread(outcome.take, chunk.sums.lines)
-                apart = await asyncio.to_thread(bench.apart, chunk)
-                await self._one_chunk(run, chunk, lines, apart, known, effort)
-                done += chunk.sums.lines
-                progress("applied", done, total)
+            async with effort.overlapping() as pieces:
+                done = 0
+                for chunk in chunks:
+                    lines = await asyncio.to_thread(outcome.take, chunk.sums.lines)
+                    apart = await asyncio.to_thread(bench.apart, chunk)
+                    done += chunk.sums.lines
+                    piece = _Piece(
+                        chunk.sums, lines, apart, partial(progress, "applied", done, total)
+                    )
+                    await pieces.begin(partial(self._one_piece, run, piece, known, effort))
             output_hash = await asyncio.to_thread(outcome.end)
         counts += await self._besides(run, bench, known)
         return Applied(dict(counts), output_hash)
 
-    async def _one_chunk(
-        self,
-        run: Run,
-        chunk: Chunk,
-        lines: bytes,
-        apart: list[Row],
-        known: _Known,
-        effort: Effort,
+    async def _one_piece(
+        self, run: Run, piece: _Piece, known: _Known, effort: Effort, turn: Turn
     ) -> None:
+        """Store a piece while the one before it may still be stored; all else waits for that one.
+
+        Only what several pieces touch has to wait: the report's sums, payments, discrepancies.
+        """
+
         async def together(connection: Connection) -> _Known:
-            sums = (chunk.sums.lines, chunk.sums.gross, chunk.sums.net)
-            await self._reports.store(
-                run.report.id, effort.fed(lines), run_id=run.id, sums=sums, within=connection
+            await self._reports.append(effort.fed(piece.lines), run_id=run.id, within=connection)
+            await turn()
+            sums = piece.sums
+            await self._reports.advance(
+                run.report.id, sums.lines, sums.gross, sums.net, within=connection
             )
-            return await self._follow(run, apart, known, connection)
+            return await self._follow(run, piece.apart, known, connection)
 
         after = await self._books.database.in_transaction(together)
         known.versions |= after.versions
+        piece.committed()
 
     async def _follow(
         self, run: Run, rows: Sequence[Row], known: _Known, connection: Connection
@@ -154,10 +151,10 @@ class Updating:
         """Open what differs, settle what agrees, resolve what waited for these lines."""
         differing = [row for row in rows if row["class"] not in AGREEING]
         await self._discrepancies.open(
-            [_discrepancy(run, row) for row in differing], within=connection
+            [discrepancy_of(run, row) for row in differing], within=connection
         )
         after = await self._settle(run, rows, known, connection)
-        await self._leave_late(run, [row for row in differing if _is_evidence(row)], connection)
+        await self._leave_late(run, [row for row in differing if is_evidence(row)], connection)
         await self._resolve_awaiting(rows, connection)
         return after
 
@@ -192,7 +189,7 @@ class Updating:
                 UUID(row["payment_id"]),
                 0.0,
                 {
-                    "line": _source(run, row),
+                    "line": source_of(run, row),
                     "transaction_id": row["transaction_id"],
                     "gross": row["gross"],
                     "currency": row["currency"],
@@ -214,7 +211,7 @@ class Updating:
             assert waiting.payment_id is not None, "it was found by its payment"
             row = settles[waiting.payment_id]
             if waiting.kind in UNSETTLED or row["settles"] >= row["captured"]:
-                await self._resolves_itself(waiting, (), _line(row), row["class"], connection)
+                await self._resolves_itself(waiting, (), line_of(row), row["class"], connection)
 
     async def _end_listed(self, rows: Sequence[Row], connection: Connection) -> None:
         """End unlisted refunds of these lines' payments; what a person booked is taken back."""
@@ -239,7 +236,7 @@ class Updating:
             ]
             async with self._books.database.transaction() as connection:
                 times = await self._discrepancies.times_listed(unlisted, within=connection)
-                found = [_discrepancy(run, row, times) for row in piece]
+                found = [discrepancy_of(run, row, times) for row in piece]
                 opened = await self._discrepancies.open(found, within=connection)
             counts.update(kind.value for kind in opened)
         if run.closing:
@@ -260,7 +257,7 @@ class Updating:
                 assert open_.line_no is not None
                 row = by_line[open_.report_id, open_.line_no]
                 entries = taken(gross=row["gross"], fee=row["fee"], net=row["net"])
-                await self._resolves_itself(open_, entries, _line(row), row["class"], connection)
+                await self._resolves_itself(open_, entries, line_of(row), row["class"], connection)
                 counts[row["class"]] += 1
             await self._reports.identify(
                 [(UUID(r["report"]), r["line_no"], UUID(r["payment_id"]))
@@ -269,7 +266,7 @@ class Updating:
             )  # fmt: skip
             still = [row for row in agreeing if row["class"] not in AGREEING]
             await self._discrepancies.open(
-                [_discrepancy(run, row) for row in still], within=connection
+                [discrepancy_of(run, row) for row in still], within=connection
             )
             after = await self._settle(run, agreeing, known, connection)
             await self._end_listed([r for r in agreeing if r["payment_id"]], connection)
@@ -312,17 +309,6 @@ class Updating:
             await self._days.compared(run.gateway, run.day, run.id, within=connection)
 
 
-def _is_evidence(row: Row) -> bool:
-    """Whether a payment is told of a line: one that is its own, and names no other payment."""
-    return (
-        row["class"] in EVIDENCE
-        and row["payment_id"] is not None
-        and row["type"] == "settlement"
-        and row["gross"] > 0
-        and row["reference"] in {None, row["payment_id"]}
-    )
-
-
 def _move(run: Run, row: Row, known: _Known) -> Move:
     """The bank confirms, wholly or in part, where the comparison saw the payment."""
     version, settled = known.versions.get(row["payment_id"], (row["version"], row["settled"]))
@@ -337,58 +323,11 @@ def _move(run: Run, row: Row, known: _Known) -> Move:
         source=f"settled:{row['settles']}",
         if_version=version,
         outcome="known",
-        facts={"told_by": _source(run, row)},
+        facts={"told_by": source_of(run, row)},
         settled=new,
         entries=postings.settled(new),
         done=(CAPTURE, PROBE, POLL_SETTLEMENT) if whole else (CAPTURE, PROBE),
     )
-
-
-def _source(run: Run, row: Row) -> str:
-    return f"line:{run.report.report_ref}:{row['line_no']}"
-
-
-def _line(row: Row) -> str:
-    return f"{row['report']}:{row['line_no']}"
-
-
-def _discrepancy(
-    run: Run, row: Row, times: Mapping[str, int] = MappingProxyType({})
-) -> NewDiscrepancy:
-    """Return what a row opens; a refund that was listed after all makes way for the next one."""
-    kind = DiscrepancyKind(row["class"])
-    about = (row["report"], row["line_no"]) if row["line_no"] else (row["payment_id"],)
-    if not row["line_no"] and kind is DiscrepancyKind.REFUND_MISMATCH:
-        before = times.get(row["payment_id"], 0)
-        about = (*about, f"after {before}") if before else about
-    label = "unsettled" if kind in UNSETTLED else kind.value
-    money = Money(row["at_stake"], row["currency"])
-    return NewDiscrepancy(
-        id=derived_id("discrepancy", label, *about),
-        gateway=run.gateway,
-        day=run.day,
-        kind=kind,
-        amount=row["at_stake"],
-        currency=row["currency"],
-        payment_id=UUID(row["payment_id"]) if row["payment_id"] else None,
-        report_id=UUID(row["report"]) if row["line_no"] else None,
-        line_no=row["line_no"],
-        due_on=max(run.day, run.today) + timedelta(days=due_days(kind, money)),
-        missing_from=_date(row.get("missing_from")),
-        facts=_facts(row),
-    )
-
-
-def _facts(row: Row) -> dict[str, Any]:
-    told = (
-        "transaction_id", "reference", "type", "gross", "fee", "net", "state", "fee_agreed",
-        "payout_fee",
-    )  # fmt: skip
-    return {name: row[name] for name in told if row[name] is not None}
-
-
-def _date(text: str | None) -> date | None:
-    return None if text is None else date.fromisoformat(text)
 
 
 def _pieces(rows: Sequence[Row], size: int) -> Iterable[Sequence[Row]]:

@@ -6,21 +6,30 @@ Rules a change must keep:
    field nobody asked for.
 2. A body comes out of here without a card number in any text of it, or not at all.
 3. Depth needs no limit of its own: a struct's fields say how deep it is, and nothing is skipped.
-4. An object with a key twice is refused: readers differ in which of the two they believe.
+4. An object with a key twice is refused (RFC 8259, section 4; RFC 7493): readers differ in which of
+   the two they believe, and ours takes the last without a word. Keys are compared as they are read,
+   escapes undone, at every depth; what is said of one holds no card number.
 """
 
+import json
 import re
 from typing import Final, Generic, TypeVar
 
 import msgspec
 
-from caas.api.duplicate_keys import refuse_duplicate_keys
 from caas.api.patterns import IN_WORDS
-from caas.api.problems import InvalidBodyError
-from caas.web.card_refusal import CardNumberRefusedError, holds_one, may_be_text, refuse_in_value
+from caas.api.problems import DuplicateKeyError, InvalidBodyError
+from caas.web.card_refusal import (
+    CardNumberRefusedError,
+    holds_one,
+    may_be_text,
+    refuse_card_numbers,
+    refuse_in_value,
+)
 from caas.web.problems import FieldError, MalformedRequestError
 
 DETAIL_CHARS_MAX: Final = 300
+KEY_CHARS_SHOWN: Final = 64
 NOT_JSON: Final = "The body is not valid JSON."
 _PATTERN: Final = re.compile(r"Expected `str` matching regex (.*)", re.DOTALL)
 _WORDS: Final = {repr(pattern): words for pattern, words in IN_WORDS.items()}
@@ -101,6 +110,38 @@ def _refuse_written_out(body: bytes) -> None:
     """
     if holds_one(body.decode("utf-8", "replace").replace("\\/", "/")):
         raise CardNumberRefusedError
+
+
+def refuse_duplicate_keys(body: bytes) -> None:
+    """Refuse a body, which is JSON, with a key twice in one of its objects.
+
+    Raises:
+        DuplicateKeyError: there is one; the sentence names it.
+        CardNumberRefusedError: that key is a card number.
+        ValueError: it is not JSON after all.
+    """
+    _READER.decode(body.decode("utf-8"))
+
+
+def _refuse_pairs(pairs: list[tuple[str, object]]) -> None:
+    if len(pairs) > 1:
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise _stands_twice(key)
+            seen.add(key)
+
+
+def _stands_twice(key: str) -> DuplicateKeyError:
+    refuse_card_numbers(key)
+    shown = json.dumps(key[:KEY_CHARS_SHOWN])
+    return DuplicateKeyError(
+        f"The key {shown} stands twice in one object of the body; say each thing once.",
+        errors=(FieldError(shown, "stands twice"),),
+    )
+
+
+_READER: Final = json.JSONDecoder(object_pairs_hook=_refuse_pairs, parse_float=str, parse_int=str)
 
 
 class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

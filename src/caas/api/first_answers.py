@@ -6,10 +6,11 @@
 | is still open: at work, unknown, or waiting for the customer on the hosted page | 202 |
 | failed | 402, a problem with the payment inside |
 
-Rule a change must keep: an outcome nobody knows is 202 and never an error, because a caller who
-reads an error charges again.
+Rules a change must keep: what is answered of a purchase is the order that its payment is for; an
+outcome nobody knows is 202 and never an error, because a caller who reads an error charges again.
 """
 
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import msgspec
@@ -22,6 +23,7 @@ from caas.api.payment_answers import (
 )
 from caas.api.problems import PaymentDeclinedError, Problem
 from caas.api.rooms import Api
+from caas.api.texts import PaymentMethod, ReturnUrl
 from caas.billing_database.payments import Payment
 from caas.rules.payment_states import PaymentState
 from caas.web.problems import RETRY_AFTER, problem_of, problem_response
@@ -39,12 +41,35 @@ VERSION_ACCEPTED: Final = 2
 OPEN: Final = frozenset({PaymentState.INITIATED, PaymentState.PENDING})
 
 
+class PaidWith(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a purchase is paid with; without a token the customer pays on the hosted page."""
+
+    payment_method: PaymentMethod | None = None
+    return_url: ReturnUrl | None = None
+
+
 async def first_answer(api: Api, call: Call, payment: Payment, *headers: RawHeader) -> Response:
     """Return the answer to whoever asked for this payment."""
     if payment.version == VERSION_ACCEPTED and payment.state is PaymentState.PENDING:
         return _answer(call, payment, accepted_answer(payment), *headers)
     events = await api.rooms.books.payments.timeline(payment.id)
     return _answer(call, payment, payment_answer(payment, events), *headers)
+
+
+async def purchase_answer(
+    api: Api,
+    call: Call,
+    payment: Payment,
+    told: Callable[[Payment], Awaitable[tuple[msgspec.Struct, str]]],
+) -> Response:
+    """Return the purchase with its payment: made, still open, or declined."""
+    if payment.state is PaymentState.FAILED:
+        return await first_answer(api, call, payment)
+    content, path = await told(payment)
+    location = (b"location", path.encode())
+    if payment.state in OPEN:
+        return json_response(ACCEPTED, content, location, RETRY_AFTER)
+    return json_response(CREATED, content, location)
 
 
 def _answer(call: Call, payment: Payment, content: PaymentAnswer, *headers: RawHeader) -> Response:

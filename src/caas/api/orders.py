@@ -11,7 +11,7 @@ import msgspec
 
 from caas.api.bodies import NOTHING, BodyOf
 from caas.api.call import Call
-from caas.api.first_answers import FIRST_ANSWERS, first_answer
+from caas.api.first_answers import FIRST_ANSWERS, PaidWith, first_answer, purchase_answer
 from caas.api.idempotency import keyed, once
 from caas.api.operation import Operation
 from caas.api.order_answers import OrderAnswer, OrderPage, order_answer, order_path, order_summary
@@ -23,7 +23,6 @@ from caas.api.ownership import (
 )
 from caas.api.personal_data import refuse_named_token, refuse_personal_data
 from caas.api.problems import Problem
-from caas.api.purchases import PaidWith, purchase_answer
 from caas.api.queries import PAGE_ROWS, Limit, QueryOf
 from caas.api.rooms import Api
 from caas.api.row_answers import page_of

@@ -12,14 +12,13 @@ import msgspec
 
 from caas.api.bodies import NOTHING, BodyOf
 from caas.api.call import Call
-from caas.api.first_answers import FIRST_ANSWERS
+from caas.api.first_answers import FIRST_ANSWERS, PaidWith, purchase_answer
 from caas.api.idempotency import keyed, once
 from caas.api.operation import Operation
 from caas.api.ownership import own_service_order, refuse_narrowed, refuse_other_customer
 from caas.api.patterns import KIND_PATTERN, SERVICE_CODE_PATTERN
 from caas.api.personal_data import refuse_named_token
 from caas.api.problems import InvalidParameterError, Problem
-from caas.api.purchases import PaidWith, purchase_answer
 from caas.api.queries import PAGE_ROWS, Limit, QueryOf
 from caas.api.rooms import Api
 from caas.api.row_answers import page_of

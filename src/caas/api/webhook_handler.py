@@ -22,8 +22,8 @@ from typing import Final
 
 import msgspec
 
+from caas.api.bodies import refuse_duplicate_keys
 from caas.api.call import Call
-from caas.api.duplicate_keys import refuse_duplicate_keys
 from caas.api.operation import Operation
 from caas.api.partner_webhooks import APPLY_PARTNER_WEBHOOK, FACTORY, TRANSPORT, read_partner_event
 from caas.api.problems import Problem

@@ -1,7 +1,7 @@
 # Short names for ./caas, which needs no make. Each check is defined in bootstrap/checks.py.
 .DEFAULT_GOAL := help
 NO_LIMIT := -o faulthandler_timeout=0
-.PHONY: help setup test fuzz crash kills orders keyless protections check coverage format bench demo up soak simulate screenshots weight docs clean
+.PHONY: help setup test fuzz crash kills orders keyless protections check coverage format bench demo up simulate screenshots weight docs clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -51,16 +51,13 @@ format: ## put the sources into the one format
 bench: ## the goals of docs/performance, measured on this machine
 	@./caas bench
 
-demo: ## the whole platform at work, explained
+demo: ## every flow and every failure, run and explained
 	@./caas demo
 
 up: ## the whole platform, with simulated partners, on this machine
 	@./caas up
 
-soak: ## half an hour at 80 % of the rate this machine can do
-	@./caas bench soak
-
-simulate: ## twenty lives of a hundred stories each, drawn from seeds
+simulate: ## twenty simulations of a hundred stories each
 	@./caas simulate --rounds 20 --stories 100
 
 screenshots: ## picture the pages of docs/channels.md anew

@@ -25,7 +25,7 @@ from caas.rules import vehicle_states as of_vehicles
 from caas.rules.discrepancies import KINDS, Resolution
 from caas.rules.payment_failures import consequence_of_failure, not_sent_consequence
 from caas.rules.payment_types import PaymentType, row_of
-from caas_lab.bench import GOALS
+from caas_lab.bench.runner import GOALS
 
 TEXTS: Final = Path(texts.__file__).with_name("en.toml")
 DECISIONS: Final = Path(__file__).resolve().parent / "decisions"

@@ -15,7 +15,8 @@ from caas.cli import main, program
 from caas.commands import FINDINGS, INTERRUPTED, AsJson, end_in_order, print_json, run_command
 
 if TYPE_CHECKING:
-    from caas_lab.simulation import Outcome, Plan
+    from caas_lab.simulation.plan import Plan
+    from caas_lab.simulation.runner import Outcome
 
 __all__ = ["main", "program"]
 
@@ -29,40 +30,40 @@ ROUNDS_MAX: Final = 100_000
 @program.command()
 def demo(
     only: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="Play this scene; repeat for more.")
+        list[str] | None, typer.Option(metavar="NAME", help="Run this scenario; repeat for more.")
     ] = None,
     against: Annotated[
-        str | None, typer.Option(metavar="URL", help="Play on a platform that is running.")
+        str | None, typer.Option(metavar="URL", help="Run on a platform that is up.")
     ] = None,
     *,
     short: Annotated[
-        bool, typer.Option("--short", help="Only each payment type, paid and failed.")
+        bool, typer.Option("--short", help="Run each payment type only, paid and failed.")
     ] = False,
-    listed: Annotated[bool, typer.Option("--list", help="Say which scenes there are.")] = False,
+    listed: Annotated[bool, typer.Option("--list", help="List the scenarios and exit.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Play every flow and every failure; exit status 1 unless all end as they should."""
+    """Run every flow and every failure; exit with status 1 unless all of them pass."""
     if short and only:
-        raise typer.BadParameter("choose the scenes, or the short form", param_hint="--only")
-    from caas_lab import demo as stage
+        raise typer.BadParameter("choose scenarios, or the short form", param_hint="--only")
+    from caas_lab.demo import printing, runner, summary
 
-    async def play() -> None:
+    async def run() -> None:
         end_in_order()
-        performance = await stage.perform(wish, process_environment.environment())
+        outcome = await runner.run_demo(options, process_environment.environment())
         if as_json:
-            print_json(stage.as_data(performance))
-        if not performance.ok:
+            print_json(summary.as_data(outcome))
+        if not outcome.ok:
             raise typer.Exit(FINDINGS)
 
-    wish = stage.Wish(only=only or (), short=short, against=against, quietly=as_json)
+    options = runner.Options(only=only or (), short=short, against=against, quiet=as_json)
     try:
-        scenes = stage.chosen(wish)
-    except stage.NoSuchSceneError as error:
+        scenarios = runner.select_scenarios(options)
+    except runner.NoSuchScenarioError as error:
         raise typer.BadParameter(error.sentence, param_hint="--only") from error
     if listed:
-        stage.print_scenes(stage.Paper(), scenes)
+        printing.print_scenarios(printing.Printer(), scenarios)
     else:
-        run_command(play(), when_stopped=INTERRUPTED)
+        run_command(run(), when_stopped=INTERRUPTED)
 
 
 @program.command()
@@ -80,64 +81,65 @@ def bench(
     quick: Annotated[bool, typer.Option(help="Small sizes: to see that it runs.")] = False,
 ) -> None:
     """Measure the goals of docs/performance.md against the yardstick, on this machine."""
-    from caas_lab import bench as measuring
+    from caas_lab.bench import runner
 
-    unknown = sorted(set(only or ()) - measuring.GOALS.keys())
+    unknown = sorted(set(only or ()) - runner.GOALS.keys())
     if unknown:
-        there_are = f"there is no goal {unknown[0]}; there are: {', '.join(measuring.GOALS)}"
+        there_are = f"there is no goal {unknown[0]}; there are: {', '.join(runner.GOALS)}"
         raise typer.BadParameter(there_are, param_hint="--only")
-    run_command(measuring.measure(only=only or (), rounds=rounds, seconds=seconds, quick=quick))
+    run_command(runner.measure(only=only or (), rounds=rounds, seconds=seconds, quick=quick))
 
 
 @program.command()
 def simulate(
     seed: Annotated[
         int | None,
-        typer.Option(
-            min=0, max=SEED_MAX, help="What everything is drawn from; left out, one is drawn."
-        ),
+        typer.Option(min=0, max=SEED_MAX, help="Seed of the simulation; random by default."),
     ] = None,
-    stories: Annotated[
-        int, typer.Option(min=1, max=STORIES_MAX, help="How many stories are lived.")
-    ] = 25,
+    stories: Annotated[int, typer.Option(min=1, max=STORIES_MAX, help="Number of stories.")] = 25,
     rounds: Annotated[
-        int, typer.Option(min=1, max=ROUNDS_MAX, help="So many seeds, one after the other.")
+        int, typer.Option(min=1, max=ROUNDS_MAX, help="Number of seeds, one after the other.")
     ] = 1,
     *,
-    plan: Annotated[bool, typer.Option("--plan", help="Only say what the seed draws.")] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="Print the plan and exit.")] = False,
 ) -> None:
-    """Live what a seed draws, faults and all; exit status 1 when laws or books do not hold."""
-    from caas_lab import simulation
+    """Run a randomized simulation with a fixed seed and injected faults.
+
+    The exit status is 1 unless all payments come to rest and all checks hold.
+    """
+    from caas_lab.simulation.plan import draw_plan
 
     first = secrets.randbelow(SEEDS) if seed is None else seed
-    plans = [simulation.drawn(number, stories) for number in range(first, first + rounds)]
+    plans = [draw_plan(number, stories) for number in range(first, first + rounds)]
     if plan:
-        for drawn in plans:
-            typer.echo("\n".join((f"seed {drawn.seed}", *drawn.lines())))
+        for one in plans:
+            typer.echo("\n".join((f"seed {one.seed}", *one.lines())))
         return
-    run_command(_lived(plans), when_stopped=INTERRUPTED)
+    run_command(_run_all(plans), when_stopped=INTERRUPTED)
 
 
-async def _lived(plans: "Sequence[Plan]") -> None:
+async def _run_all(plans: "Sequence[Plan]") -> None:
     end_in_order()
-    outcomes = [await _told(plan) for plan in plans]
+    outcomes = [await _run_one(plan) for plan in plans]
     if not all(outcome.clean for outcome in outcomes):
         raise typer.Exit(FINDINGS)
 
 
-async def _told(plan: "Plan") -> "Outcome":
-    from caas_lab import simulation
+async def _run_one(plan: "Plan") -> "Outcome":
+    from caas_lab.simulation import runner
 
     typer.echo(f"seed {plan.seed}")
-    outcome = await simulation.simulate(
-        plan, process_environment.environment(), says=lambda what: typer.echo(f"  {what}", err=True)
+    outcome = await runner.simulate(
+        plan,
+        process_environment.environment(),
+        report=lambda what: typer.echo(f"  {what}", err=True),
     )
     lines = [f"{count:>6}  {what}" for what, count in sorted(outcome.payments.items())]
     lines += [f"    NO  {finding}" for finding in outcome.findings]
-    lines.append("    ok  every payment at rest, every law holds, the books agree")
+    lines.append("    ok  every payment is at rest, every integrity check holds, the ledgers agree")
     if not outcome.clean:
         stories = sum(len(wave.stories) for wave in plan.waves)
-        lines[-1] = f"  again with: ./caas simulate --seed {plan.seed} --stories {stories}"
+        lines[-1] = f"  reproduce with: ./caas simulate --seed {plan.seed} --stories {stories}"
     typer.echo("\n".join(lines))
     return outcome
 

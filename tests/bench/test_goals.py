@@ -13,46 +13,46 @@ import pytest
 
 from caas.billing_database import connection
 from caas.billing_database.embedded_postgresql import EmbeddedPostgresql
-from caas_lab.bench import GOALS, SHOWN, cpu, stage
-from caas_lab.bench.gateway_at_hand import GatewayAtHand
-from caas_lab.bench.ground import Ground, made_database
+from caas_lab.bench import cpu, fixtures
+from caas_lab.bench.goals import BenchServer, Yardstick, create_database
 from caas_lab.bench.lifecycles import Lifecycles
-from caas_lab.bench.yardstick import Yardstick
+from caas_lab.bench.runner import GOALS, SHOWN
+from caas_lab.bench.stub_gateway import StubGateway
 
 SECONDS = 1
 DURABLE = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}
 
 
 @pytest.fixture(scope="module")
-async def ground() -> AsyncIterator[Ground]:
+async def server() -> AsyncIterator[BenchServer]:
     """Start a server as `./caas bench` starts it, with a small yardstick."""
     with tempfile.TemporaryDirectory(prefix="caas-bench-", ignore_cleanup_errors=True) as folder:
-        server = EmbeddedPostgresql()
-        dsn = await server.start(Path(folder))
-        yardstick = Yardstick(await made_database(dsn, "yardstick"), quick=True)
+        postgresql = EmbeddedPostgresql()
+        dsn = await postgresql.start(Path(folder))
+        yardstick = Yardstick(await create_database(dsn, "yardstick"), quick=True)
         await yardstick.prepare()
-        yield Ground(dsn, cpu.postmaster_of(Path(folder)), yardstick, quick=True)
-        await server.stop()
+        yield BenchServer(dsn, cpu.postmaster_of(Path(folder)), yardstick, quick=True)
+        await postgresql.stop()
 
 
 @pytest.mark.parametrize("name", GOALS)
-async def test_a_goal_is_measured_against_its_yardstick(ground: Ground, name: str) -> None:
-    async with GOALS[name].ready(ground) as measured:
-        turn = await measured(SECONDS)
+async def test_a_goal_is_measured_against_its_yardstick(server: BenchServer, name: str) -> None:
+    async with GOALS[name].ready(server) as measured:
+        measurement = await measured(SECONDS)
 
-    assert turn.theirs > 0
-    assert turn.ours > 0
-    assert all(spent >= 0 for spent in turn.spent.values())
+    assert measurement.theirs > 0
+    assert measurement.ours > 0
+    assert all(cpu >= 0 for cpu in measurement.cpu.values())
 
 
 async def test_lifecycles_end_when_everything_is_bought(
-    ground: Ground, monkeypatch: pytest.MonkeyPatch
+    server: BenchServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A fast second bought more than was made ready, and the measurement ended with an error."""
-    monkeypatch.setattr(stage, "QUICK_PIECES", 100)
-    dsn = await ground.database("few_orders")
-    async with stage.standing(dsn, GatewayAtHand(), quick=True) as standing:
-        ours = Lifecycles(standing)
+    monkeypatch.setattr(fixtures, "QUICK_PIECES", 100)
+    dsn = await server.database("few_orders")
+    async with fixtures.started(dsn, StubGateway(), quick=True) as fixture:
+        ours = Lifecycles(fixture)
         await ours.make_ready()
 
         async with asyncio.timeout(60):
@@ -61,10 +61,12 @@ async def test_lifecycles_end_when_everything_is_bought(
     assert rate > 0
 
 
-async def test_what_is_measured_is_flushed_to_disk_before_it_is_answered(ground: Ground) -> None:
+async def test_what_is_measured_is_flushed_to_disk_before_it_is_answered(
+    server: BenchServer,
+) -> None:
     """The same settings hold for the yardstick and for every session of the platform."""
-    yardstick = await asyncpg.connect(ground.yardstick.dsn)
-    ours = await connection.connect(await ground.database("durable"))
+    yardstick = await asyncpg.connect(server.yardstick.dsn)
+    ours = await connection.connect(await server.database("durable"))
     async with ours.connection() as platform:
         for session in (yardstick, platform):
             settings = {name: await session.fetchval(f"show {name}") for name in SHOWN}
@@ -74,9 +76,9 @@ async def test_what_is_measured_is_flushed_to_disk_before_it_is_answered(ground:
 
 
 async def test_no_function_role_or_database_has_a_setting_that_loses_commits(
-    ground: Ground,
+    server: BenchServer,
 ) -> None:
-    ours = await asyncpg.connect(await ground.database("settings"))
+    ours = await asyncpg.connect(await server.database("settings"))
 
     weakened = await ours.fetch(
         """

@@ -1,4 +1,4 @@
-"""`caas demo` as a person runs it: the whole, one scene, and a verdict that can be bad.
+"""`caas demo` as a person runs it: all scenarios, one scenario, and failing verdicts.
 
 The tests of one process share their data folder, whose database and broker are set up once.
 """
@@ -15,14 +15,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from caas_lab.demo.scenarios import SCENES, SHORT
+from caas_lab.demo.scenarios import SCENARIOS, SHORT
 
 pytestmark = pytest.mark.xdist_group("demo")  # one at a time: they share a folder
 
 SECONDS_MAX = 500.0
 PLANTED = Path(__file__).with_name("planted.py")
 COLUMNS_MAX = 100
-CONTENTS = "Contents, and how each scene should end\n"
+CONTENTS = "Contents, and the expected end of each scenario\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,15 +84,15 @@ async def test_every_flow_and_failure_of_the_seed_ends_as_it_says(folder: Path) 
     verdict = ran.out.splitlines()[-1]
     assert missed(ran) == []
     assert verdict == (
-        f"{len(SCENES)} of {len(SCENES)} scenes ended as the seed says; every law holds; "
-        "the books agree."
+        f"{len(SCENARIOS)} of {len(SCENARIOS)} scenarios passed; every integrity check holds; "
+        "the ledgers agree."
     )
     assert (ran.status, ran.err) == (0, "")
     assert max(map(len, ran.out.splitlines())) <= COLUMNS_MAX
-    told = ran.out.partition(CONTENTS)[2]
-    for number, scene in enumerate(SCENES, start=1):
-        assert f"\n{number:>3} {scene.title}\n" in told
-    assert_contents(ran, [scene.name for scene in SCENES])
+    data = ran.out.partition(CONTENTS)[2]
+    for number, scenario in enumerate(SCENARIOS, start=1):
+        assert f"\n{number:>3} {scenario.title}\n" in data
+    assert_contents(ran, [scenario.name for scenario in SCENARIOS])
 
 
 async def test_the_short_form_plays_each_payment_type_paid_and_failed(folder: Path) -> None:
@@ -101,7 +101,7 @@ async def test_the_short_form_plays_each_payment_type_paid_and_failed(folder: Pa
 
     assert missed(ran) == []
     assert (ran.status, ran.err) == (0, "")
-    assert ran.out.splitlines()[-1].startswith(f"{len(SHORT)} of {len(SHORT)} scenes ended")
+    assert ran.out.splitlines()[-1].startswith(f"{len(SHORT)} of {len(SHORT)} scenarios passed")
     assert_contents(ran, SHORT)
     types = {name.partition("-")[0] for name in SHORT}
     assert types == {"reservation", "final", "service", "month"}
@@ -121,7 +121,7 @@ def assert_contents(ran: Ran, names: Sequence[str]) -> None:
     """The contents come first, and name every scene that is played, in its order."""
     contents = ran.out.partition(CONTENTS)[2].partition("\n\n")[0]
     numbered = re.findall(r"^ +(\d+) {2}(.*?)(?: {2,}|$)", contents, re.MULTILINE)
-    titles = {scene.name: scene.title for scene in SCENES}
+    titles = {scenario.name: scenario.title for scenario in SCENARIOS}
     assert len(numbered) == len(names)
     for (number, shown), name in zip(numbered, names, strict=True):
         assert titles[name].startswith(shown), number
@@ -130,13 +130,13 @@ def assert_contents(ran: Ran, names: Sequence[str]) -> None:
 async def test_one_scene_can_be_had_as_json(folder: Path) -> None:
     ran = await demo(folder, "--only", "service-paid", "--json")
 
-    (scene,) = ran.json["scenes"]
-    arrows = [arrow["arrow"] for arrow in scene["timeline"]]
-    assert (ran.status, ran.json["ok"], scene["ok"]) == (0, True, True)
-    assert scene["money"] == "12.99 charged, 12.99 settled"
+    (scenario,) = ran.json["scenarios"]
+    arrows = [arrow["arrow"] for arrow in scenario["timeline"]]
+    assert (ran.status, ran.json["ok"], scenario["ok"]) == (0, True, True)
+    assert scenario["money"] == "12.99 charged, 12.99 settled"
     assert "Settlement Webhook" in arrows
-    assert all(law["broken"] == 0 for law in ran.json["laws"])
-    assert {book["what"] for book in ran.json["books"]} >= {"captured", "settled", "refunded"}
+    assert all(check["broken"] == 0 for check in ran.json["integrity_checks"])
+    assert {book["what"] for book in ran.json["ledgers"]} >= {"captured", "settled", "refunded"}
 
 
 async def test_one_bad_scene_is_enough_for_a_bad_verdict(folder: Path) -> None:
@@ -145,9 +145,9 @@ async def test_one_bad_scene_is_enough_for_a_bad_verdict(folder: Path) -> None:
     assert ran.status == 1
     assert "NO  the moon is: expected green cheese, saw a rock" in ran.out
     assert "NO  broke off: RuntimeError: the curtain fell" in ran.out
-    assert "payment nobody-told-us: the gateway says 100, we say 0" in ran.out
+    assert "payment nobody-told-us: the gateway has 100, we have 0" in ran.out
     assert ran.out.splitlines()[-1] == (
-        "2 of 4 scenes ended as the seed says; every law holds; the books differ."
+        "2 of 4 scenarios passed; every integrity check holds; the ledgers differ."
     )
 
 
@@ -170,14 +170,14 @@ async def test_the_scenes_are_listed_without_playing_any(folder: Path) -> None:
     ran = await demo(folder, "--list")
 
     assert ran.status == 0
-    assert all(scene.name in ran.out for scene in SCENES)
+    assert all(scenario.name in ran.out for scenario in SCENARIOS)
 
 
 async def test_an_unknown_scene_is_wrong_usage(folder: Path) -> None:
-    ran = await demo(folder, "--only", "no-such-scene")
+    ran = await demo(folder, "--only", "no-such-scenario")
 
     assert ran.status == 2
-    assert "no-such-scene" in ran.err
+    assert "no-such-scenario" in ran.err
 
 
 async def test_a_second_demo_in_the_same_folder_says_so(folder: Path) -> None:
@@ -189,7 +189,7 @@ async def test_a_second_demo_in_the_same_folder_says_so(folder: Path) -> None:
     second = await demo(folder, "--only", "card-number")
 
     assert second.status == 3
-    assert "Another demonstration is being played" in second.err
+    assert "Another demonstration is running" in second.err
     assert (await first).status == 0
 
 

@@ -15,8 +15,8 @@ BODY = {"reference": "a-payment", "amount": 1299}
 @pytest.fixture
 async def far_end() -> AsyncIterator[str]:
     async def answer(request: web.Request) -> web.Response:
-        told = await request.json() if request.can_read_body else {}
-        return web.json_response({"echo": told, "status": "authorized"}, status=201)
+        data = await request.json() if request.can_read_body else {}
+        return web.json_response({"echo": data, "status": "authorized"}, status=201)
 
     application = web.Application()
     application.router.add_route("*", "/transactions", answer)

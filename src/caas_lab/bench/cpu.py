@@ -1,4 +1,4 @@
-"""CPU seconds of a PostgreSQL server, its backends included, and of ourselves.
+"""CPU seconds of a PostgreSQL server with its backends, and of this process.
 
 Rule a change must keep: only the server that is measured is counted.
 """
@@ -15,11 +15,11 @@ MICROSECONDS: Final = 1_000_000
 _PARENT, _UTIME, _STIME, _CUTIME, _CSTIME = 1, 11, 12, 13, 14
 
 
-class Spending:
-    """What the server and this process spend from now on, or who else is named."""
+class CpuUsage:
+    """The CPU used from now on by the server, this process and other named processes."""
 
     def __init__(self, postmaster: int, **others: Callable[[], float]) -> None:
-        """Begin to count; `others` tell the CPU seconds of more processes, by name."""
+        """Start counting; `others` return the CPU seconds of more processes, by name."""
         self._spenders: dict[str, Callable[[], float]] = {
             "PostgreSQL": partial(of_family, postmaster),
             "our": time.process_time,
@@ -28,14 +28,14 @@ class Spending:
         self._before = self._now()
 
     def each(self, pieces: float) -> dict[str, float]:
-        """Return the CPU microseconds so far, divided by the pieces of work done."""
+        """Return the CPU microseconds so far for each piece of work."""
         return {
             name: (after - self._before[name]) / pieces * MICROSECONDS
             for name, after in self._now().items()
         }
 
     def _now(self) -> dict[str, float]:
-        return {name: spent() for name, spent in self._spenders.items()}
+        return {name: cpu() for name, cpu in self._spenders.items()}
 
 
 def of_process(process: int) -> float:
@@ -50,7 +50,7 @@ def of_children(parent: int) -> float:
 
 
 def of_family(parent: int) -> float:
-    """Return the CPU seconds so far of a process and its children, the ended ones with it."""
+    """Return the CPU seconds so far of a process and its children, including the ended ones."""
     total = 0
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:

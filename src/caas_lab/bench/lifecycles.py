@@ -1,7 +1,7 @@
 """P1: whole lifecycles of a one-time service, from accept to Settled, five commits each.
 
-The flow is the platform's own, car and all: its signature is made and verified. Gateway and car
-are in this process, so that what is measured is the flow and the database. What the flow leaves
+The flow is the platform's own, car and all: its signature is made and verified. Gateway and
+vehicles are in this process, so what is measured is the flow and the database. What the flow leaves
 for workers (telling the customer) stays as open work.
 
 Rule a change must keep: no step of the flow is left out or made less durable.
@@ -19,11 +19,11 @@ from caas.billing_database.moves import Move, Moved
 from caas.billing_database.payments import Payment
 from caas.payment_processing import PaymentRequest, SettlementNotice
 from caas.rules.payment_states import PaymentState, Remark
-from caas_lab.bench import stage
-from caas_lab.bench.cpu import Spending
-from caas_lab.bench.gateway_at_hand import GatewayAtHand
-from caas_lab.bench.ground import Goal, Ground, Round, Turn
-from caas_lab.bench.stage import AMOUNT, Stage
+from caas_lab.bench import fixtures
+from caas_lab.bench.cpu import CpuUsage
+from caas_lab.bench.fixtures import AMOUNT, PlatformFixture
+from caas_lab.bench.goals import BenchServer, Goal, Measure, Measurement
+from caas_lab.bench.stub_gateway import StubGateway
 
 IN_FLIGHT: Final = 64
 CAPTURE_SECONDS_MAX: Final = 30.0
@@ -32,17 +32,17 @@ CAPTURE_SECONDS_MAX: Final = 30.0
 class Lifecycles:
     """Buys, delivers, captures and settles, as often as there is time."""
 
-    def __init__(self, stage: Stage) -> None:
-        """Watch the one door, because a capture ends in another task than its purchase."""
-        self._stage = stage
+    def __init__(self, fixture: PlatformFixture) -> None:
+        """Watch the transitions, because a capture ends in another task than its purchase."""
+        self._fixture = fixture
         self._orders: list[UUID] = []
         self._captured: dict[UUID, asyncio.Future[None]] = {}
-        self._apply = stage.platform.books.moves.apply
-        stage.platform.books.moves.apply = self._watched  # type: ignore[method-assign]
+        self._apply = fixture.platform.books.moves.apply
+        fixture.platform.books.moves.apply = self._watched  # type: ignore[method-assign]
 
     async def make_ready(self) -> None:
-        """Write down what will be bought."""
-        self._orders += await self._stage.fresh_orders()
+        """Prepare the orders to pay for."""
+        self._orders += await self._fixture.fresh_orders()
 
     async def rate(self, seconds: float) -> float:
         """Return lifecycles a second, until the orders or the seconds are used up."""
@@ -69,11 +69,11 @@ class Lifecycles:
         return self._captured.setdefault(payment_id, loop.create_future())
 
     async def _one(self) -> None:
-        processing = self._stage.platform.payment_processing
+        processing = self._fixture.platform.payment_processing
         payment = await processing.initiate_service_payment(
             PaymentRequest(
                 subject=self._orders.pop(),
-                customer=self._stage.customer,
+                customer=self._fixture.customer,
                 amount=AMOUNT,
                 currency="EUR",
                 payment_method="pm_ok",
@@ -91,18 +91,18 @@ class Lifecycles:
 
 
 @asynccontextmanager
-async def ready(ground: Ground) -> AsyncIterator[Round]:
-    """Stand the platform up on a database of its own."""
-    dsn = await ground.database("lifecycles")
-    async with stage.standing(dsn, GatewayAtHand(), quick=ground.quick) as standing:
-        ours = Lifecycles(standing)
+async def ready(server: BenchServer) -> AsyncIterator[Measure]:
+    """Start a platform on a database of its own."""
+    dsn = await server.database("lifecycles")
+    async with fixtures.started(dsn, StubGateway(), quick=server.quick) as fixture:
+        ours = Lifecycles(fixture)
 
-        async def measured(seconds: int) -> Turn:
+        async def measured(seconds: int) -> Measurement:
             await ours.make_ready()
-            theirs = await ground.yardstick.rate(seconds)
-            spending = Spending(ground.postmaster)
+            theirs = await server.yardstick.rate(seconds)
+            usage = CpuUsage(server.postmaster)
             rate = await ours.rate(seconds)
-            return Turn(theirs, rate, spending.each(rate * seconds))
+            return Measurement(theirs, rate, usage.each(rate * seconds))
 
         yield measured
 

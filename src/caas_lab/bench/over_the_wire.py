@@ -1,13 +1,12 @@
-"""P5: whole lifecycles over real sockets: callers, gateway, cars and platform, each a process.
+"""P5: lifecycles over sockets: load generator, gateway, vehicles and platform, each a process.
 
-`./caas up` is what is measured, with the simulated gateway and partners over HTTP and the cars over
-MQTT, as it starts them (without a broker to be had, the cars stand in its process). A customer's
-purchase is asked for over HTTP, the funds are held at the gateway, the car is told, its signed word
-verified, the charge captured, and the bank's word comes as a webhook. All of it runs on the cores
-of this machine, so that the simulators' share is ours to bear.
+`./caas up` is measured as it starts everything: gateway and partners over HTTP, vehicles over MQTT
+(or in its process, where no broker can be installed). A purchase arrives over HTTP, the gateway
+holds the funds, the vehicle gets its command and confirms it, the charge is captured, and the
+settlement arrives as a webhook. The simulators share the cores with the platform.
 
-Rules a change must keep: a lifecycle counts when its payment is Settled in the database; the clock
-of the world runs at its real pace; only the bank is hurried, through the gateway's control plane.
+Rules a change must keep: a lifecycle counts when its payment is Settled in the database; time runs
+at its normal speed; only the bank is accelerated, through the gateway's control plane.
 """
 
 import asyncio
@@ -26,12 +25,12 @@ import aiohttp
 
 from caas import local_machine, process_environment
 from caas.local_machine import LocalWorld
-from caas_lab.bench import callers, stage
-from caas_lab.bench.cpu import Spending, of_children, of_process
-from caas_lab.bench.gateway_at_hand import GatewayAtHand
-from caas_lab.bench.ground import Goal, Ground, Round, Turn
-from caas_lab.bench.served import CREATED, INITIATE, initiating
-from caas_lab.bench.stage import Stage
+from caas_lab.bench import fixtures, load_generator
+from caas_lab.bench.cpu import CpuUsage, of_children, of_process
+from caas_lab.bench.fixtures import PlatformFixture
+from caas_lab.bench.goals import BenchServer, Goal, Measure, Measurement
+from caas_lab.bench.served_api import CREATED, INITIATE, initiating
+from caas_lab.bench.stub_gateway import StubGateway
 
 START_SECONDS_MAX: Final = 60.0
 SETTLE_EVERY_SECONDS: Final = 0.25
@@ -40,39 +39,39 @@ SETTLED: Final = "select count(*) from payments where state = 'Settled'"
 
 
 @dataclass(frozen=True, slots=True)
-class Up:
-    """A platform that is up with the world around it, and the stage its orders come from."""
+class RunningPlatform:
+    """A platform that is up with its simulators, and the fixture its orders come from."""
 
     url: str
     process: int
     world: LocalWorld
-    stage: Stage
+    fixture: PlatformFixture
     session: aiohttp.ClientSession
 
     async def lifecycles(self, seconds: int) -> tuple[int, float]:
-        """Buy for so many seconds; return how many settled, and how long that took in all."""
-        url, orders = self.url + INITIATE, await self.stage.fresh_orders()
-        key, customer = self.world.keys["service-catalog"], self.stage.customer
+        """Buy for some seconds; return how many settled, and the total time."""
+        url, orders = self.url + INITIATE, await self.fixture.fresh_orders()
+        key, customer = self.world.keys["service-catalog"], self.fixture.customer
         requests = [initiating(url, order, customer, key) for order in orders]
         before = await self._settled()
         loop = asyncio.get_running_loop()
         began = loop.time()
-        bank = loop.create_task(self._hurry_the_bank())
+        bank = loop.create_task(self._settle())
         try:
-            bought = await callers.call(requests, status=CREATED, seconds=seconds)
+            bought = await load_generator.send(requests, status=CREATED, seconds=seconds)
             async with asyncio.timeout(SETTLED_SECONDS_MAX):
-                while await self._settled() - before < bought.done:  # noqa: ASYNC110  # the bank's word comes to another process
+                while await self._settled() - before < bought.done:  # noqa: ASYNC110  # another process receives the settlement
                     await asyncio.sleep(SETTLE_EVERY_SECONDS)
         finally:
             bank.cancel()
         return bought.done, loop.time() - began
 
     async def _settled(self) -> int:
-        row = await self.stage.database.fetchrow(SETTLED)
+        row = await self.fixture.database.fetchrow(SETTLED)
         assert row is not None, "a count has a row"
         return int(row[0])
 
-    async def _hurry_the_bank(self) -> None:
+    async def _settle(self) -> None:
         url = f"{self.world.controls['gateway']}/_control/settle"
         while True:
             async with self.session.post(url, json={}) as answer:
@@ -81,32 +80,32 @@ class Up:
 
 
 @asynccontextmanager
-async def ready(ground: Ground) -> AsyncIterator[Round]:
+async def ready(server: BenchServer) -> AsyncIterator[Measure]:
     """Start the platform and its world on a database of its own."""
-    dsn = await ground.database("whole")
+    dsn = await server.database("whole")
     with tempfile.TemporaryDirectory(prefix="caas-bench-", ignore_cleanup_errors=True) as folder:
         async with (
             aiohttp.ClientSession() as session,
-            _up(dsn, Path(folder), session, quick=ground.quick) as up,
+            _start(dsn, Path(folder), session, quick=server.quick) as up,
         ):
 
-            async def measured(seconds: int) -> Turn:
-                theirs = await ground.yardstick.rate(seconds)
-                spending = Spending(
-                    ground.postmaster,
+            async def measured(seconds: int) -> Measurement:
+                theirs = await server.yardstick.rate(seconds)
+                usage = CpuUsage(
+                    server.postmaster,
                     our=partial(of_process, up.process),
                     simulators=partial(of_children, up.process),
                 )
                 done, took = await up.lifecycles(seconds)
-                return Turn(theirs, done / took, spending.each(done))
+                return Measurement(theirs, done / took, usage.each(done))
 
             yield measured
 
 
 @asynccontextmanager
-async def _up(
+async def _start(
     dsn: str, folder: Path, session: aiohttp.ClientSession, *, quick: bool
-) -> AsyncIterator[Up]:
+) -> AsyncIterator[RunningPlatform]:
     environment = {
         **process_environment.environment(),
         "CAAS_DATA_DIR": str(folder),
@@ -121,16 +120,16 @@ async def _up(
         async with asyncio.timeout(START_SECONDS_MAX):
             await _answers(session, f"http://127.0.0.1:{port}/ready", process)
         world = local_machine.running_world(environment)
-        assert world is not None, "what is up has left word"
+        assert world is not None, "`up` has recorded its world"
 
         async def key_of(vin: str) -> bytes:
             fleet = f"{world.controls['vehicles']}/_control/vehicles"
             async with session.post(fleet, json={"vin": vin}) as answer:
                 return base64.b64decode((await answer.json())["public_key"])
 
-        async with stage.standing(dsn, GatewayAtHand(), quick=quick, key_of=key_of) as standing:
+        async with fixtures.started(dsn, StubGateway(), quick=quick, key_of=key_of) as fixture:
             url = f"http://127.0.0.1:{port}"
-            yield Up(url, process.pid, world, standing, session)
+            yield RunningPlatform(url, process.pid, world, fixture, session)
     finally:
         if process.returncode is None:
             process.terminate()

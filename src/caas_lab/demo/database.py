@@ -56,7 +56,7 @@ class AuditTrail:
 
 @dataclass(frozen=True, slots=True)
 class RecordedPayment:
-    """A payment as the books have it, for comparing it with the gateway's own books."""
+    """A payment as recorded, to compare it with the gateway's own ledger."""
 
     id: UUID
     type: str
@@ -72,7 +72,7 @@ class RecordedPayment:
 
 @dataclass(frozen=True, slots=True)
 class RecordedService:
-    """What a vehicle was last told to do with a service, and whether it confirmed that."""
+    """The last command to a vehicle about a service, and whether it was confirmed."""
 
     vin: str
     service: str
@@ -98,12 +98,12 @@ class Records:
         return AuditTrail(record, await GatewayCalls(self._database).of(things[0], transaction))
 
     async def balance(self, payment: str, account: str) -> int:
-        """Return what one payment left on an account, in minor units."""
+        """Return the balance of one payment on an account, in minor units."""
         (row,) = await self._database.fetch(BALANCE, UUID(payment), account)
         return int(row[0])
 
     async def moved(self) -> dict[tuple[str, str], int]:
-        """Return how much moved between each two accounts: (debit, credit) to minor units."""
+        """Return the sum of minor units for each (debit, credit)."""
         rows = await self._database.fetch(MOVED)
         return {(row["debit"], row["credit"]): row["amount"] for row in rows}
 
@@ -112,7 +112,7 @@ class Records:
         return [RecordedPayment(**dict(row)) for row in await self._database.fetch(PAYMENTS)]
 
     async def services(self) -> list[RecordedService]:
-        """Return the last word to each vehicle about each of its services."""
+        """Return the last command to each vehicle about each of its services."""
         return [RecordedService(**dict(row)) for row in await self._database.fetch(ACTIVE)]
 
     async def cases(self, subject: str) -> list[tuple[str, str]]:
@@ -146,10 +146,10 @@ async def fresh_database(server_dsn: str) -> str:
     return urlunsplit(urlsplit(server_dsn)._replace(path=f"/{NAME}"))
 
 
-async def move_calendar(dsn: str, *, seconds: int) -> None:
-    """Let the database's clock jump forward, so that a month is over."""
+async def advance_clock(dsn: str, *, seconds: int) -> None:
+    """Move the database's clock forward."""
     assert seconds > 0, "time does not go back"
-    assert urlsplit(dsn).path == f"/{NAME}", "nobody else's calendar is moved"
+    assert urlsplit(dsn).path == f"/{NAME}", "only its own clock is moved"
     session = await asyncpg.connect(dsn, timeout=ACQUIRE_TIMEOUT_SECONDS)
     try:
         await session.execute(

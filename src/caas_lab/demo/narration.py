@@ -1,12 +1,13 @@
-"""The timeline of a scene, as arrows of the seed's diagrams, from the platform's audit trail.
+"""The timeline of a scenario, from the platform's audit trail, as arrows of the diagrams.
 
 Sources: a payment's events and ledger entries, its flight record (gateway calls, webhooks, vehicle
 commands and answers, notifications), and the events of its order.
 
 Rules a change must keep: an arrow stands for a recorded row and nothing else; parties and messages
-have the names that the seed gives them.
+have the names that the specification uses.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -15,8 +16,7 @@ from uuid import UUID
 
 from caas.billing_database.flight_records import FlightRecord
 from caas.billing_database.gateway_calls import RecordedCall
-from caas_lab.demo.play import Play, money
-from caas_lab.demo.story import (
+from caas_lab.demo.scenario import (
     ADMIN_REGISTRATION,
     BILLING_DATABASE,
     FACTORY,
@@ -29,6 +29,7 @@ from caas_lab.demo.story import (
     VEHICLE,
     Arrow,
 )
+from caas_lab.demo.scenario_run import ScenarioRun, money
 
 FIRST_STATE: Final = "Initiated"
 MOVEMENTS: Final = {
@@ -52,6 +53,7 @@ CALLS: Final = {
     "refund": ("Refund", "POST /transactions/{id}/refund"),
     "find refunds": ("Query refund status", "GET /transactions/{id}/refunds"),
 }
+REASON: Final = re.compile(r"\(([^()]+)\)")
 PARTNER_REQUESTS: Final = {
     "Order Confirmation": (FACTORY, "Place Factory Order"),
     "Factory refuses order": (FACTORY, "Place Factory Order"),
@@ -67,18 +69,18 @@ ANSWERS: Final = {
 }
 
 
-async def narrate(play: Play) -> None:
-    """Add everything that was recorded during a scene to its story, in order of time."""
-    payments = [await play.payment(payment_id) for payment_id in play.payments]
-    arrows = [arrow for payment in payments for arrow in await _of_payment(play, payment)]
+async def narrate(run: ScenarioRun) -> None:
+    """Add everything that was recorded during a run to its timeline, in order of time."""
+    payments = [await run.payment(payment_id) for payment_id in run.payments]
+    arrows = [arrow for payment in payments for arrow in await _of_payment(run, payment)]
     for subject in dict.fromkeys(payment["subject"] for payment in payments):
-        arrows += await _of_subject(play, subject)
-    for order_id in play.orders:
-        arrows += _order_events(await play.order(order_id))
-    since = play.story.began_at
+        arrows += await _of_subject(run, subject)
+    for order_id in run.orders:
+        arrows += _order_events(await run.order(order_id))
+    since = run.result.began_at
     recorded = [arrow for arrow in arrows if arrow.at >= since]
-    play.story.arrows = sorted([*play.story.arrows, *recorded], key=lambda it: it.at)
-    play.story.money = money_moved(payments)
+    run.result.arrows = sorted([*run.result.arrows, *recorded], key=lambda it: it.at)
+    run.result.money = money_moved(payments)
 
 
 def money_moved(payments: Sequence[dict[str, Any]]) -> str:
@@ -91,28 +93,28 @@ def money_moved(payments: Sequence[dict[str, Any]]) -> str:
     return ", ".join(moved) or "nothing"
 
 
-async def _of_payment(play: Play, payment: dict[str, Any]) -> list[Arrow]:
-    if play.stage.records is None:
+async def _of_payment(run: ScenarioRun, payment: dict[str, Any]) -> list[Arrow]:
+    if run.testbed.records is None:
         return list(_events(payment, []))
     ids = [UUID(it["id"]) for it in (payment, *payment["refunds"])]
-    trail = await play.stage.records.audit_trail(
-        ids, payment["gateway_transaction_id"], play.story.began_at
+    trail = await run.testbed.records.audit_trail(
+        ids, payment["gateway_transaction_id"], run.result.began_at
     )
     return [
         *_vehicle(trail.record),
         *_folded(_call(payment, call) for call in trail.calls),
         *_webhooks(trail.record),
         *_events(payment, trail.record.entries),
-        *_notifications(play, payment["subject"], trail.record),
+        *_notifications(run, payment["subject"], trail.record),
     ]
 
 
-async def _of_subject(play: Play, subject: str) -> list[Arrow]:
+async def _of_subject(run: ScenarioRun, subject: str) -> list[Arrow]:
     """Return the arrows of what payments are for: an order, a service order, a subscription."""
-    if play.stage.records is None:
+    if run.testbed.records is None:
         return []
-    trail = await play.stage.records.audit_trail([UUID(subject)], None, play.story.began_at)
-    return [*_vehicle(trail.record), *_notifications(play, subject, trail.record)]
+    trail = await run.testbed.records.audit_trail([UUID(subject)], None, run.result.began_at)
+    return [*_vehicle(trail.record), *_notifications(run, subject, trail.record)]
 
 
 def _events(payment: dict[str, Any], entries: Sequence[dict[str, Any]]) -> Iterator[Arrow]:
@@ -143,10 +145,13 @@ def _call(payment: dict[str, Any], call: RecordedCall) -> Arrow:
     if call.operation == "initiate":
         verifies = payment["type"] == "subscription" and call.amount == VERIFICATION_AMOUNT
         what = "Verify payment method" if verifies else INITIATE[payment["type"]]
-    said = call.said.replace(payment["gateway_transaction_id"] or "-", "").strip()
-    outcome = "" if call.outcome == "answered" else f"{call.outcome}, "
+    answer = call.said.replace(payment["gateway_transaction_id"] or "-", "").strip()
+    if call.outcome != "answered":
+        reason = REASON.search(call.said)
+        outcome = "outcome unknown" if call.outcome == "unknown" else call.outcome
+        answer = f"{outcome}, {reason[1] if reason else call.said}"
     return Arrow(
-        call.asked_at, PAYMENT_PROCESSING, PAYMENT_GATEWAY, what, (f"{request}: {outcome}{said}",)
+        call.asked_at, PAYMENT_PROCESSING, PAYMENT_GATEWAY, what, (f"{request}: {answer}",)
     )
 
 
@@ -192,13 +197,14 @@ def _vehicle(record: FlightRecord) -> Iterator[Arrow]:
             yield Arrow(answer["recorded_at"], VEHICLE, IOT_GATEWAY, what)
 
 
-def _notifications(play: Play, subject: str, record: FlightRecord) -> Iterator[Arrow]:
-    everybody = play.people.values()
-    names = play.people.get(subject) or (next(iter(everybody)) if len(everybody) == 1 else {})
+def _notifications(run: ScenarioRun, subject: str, record: FlightRecord) -> Iterator[Arrow]:
+    everybody = run.names.values()
+    names = run.names.get(subject) or (next(iter(everybody)) if len(everybody) == 1 else {})
     for sent in record.notifications:
-        what = f"alert: {sent['kind']}" if sent["kind"] else sent["template"].replace("_", " ")
+        title = sent["template"].replace("_", " ")
+        what = f"Alert: {sent['kind']}" if sent["kind"] else f"Notification: {title}"
         whom = names.get(sent["audience"], sent["audience"].capitalize())
-        yield Arrow(sent["created_at"], "CaaS", whom, f"Notification: {what}")
+        yield Arrow(sent["created_at"], "CaaS", whom, what)
 
 
 def _order_events(order: dict[str, Any]) -> Iterator[Arrow]:

@@ -1,7 +1,7 @@
-"""Prints stories for somebody who never saw the system, within a hundred columns.
+"""Prints scenarios for readers who do not know the system, within a hundred columns.
 
 Rules a change must keep: plain text and few colours, no ornament; what differs from what was
-expected is said in words; nothing is printed that is not in the story.
+expected is said in words; nothing is printed that is not in the result.
 """
 
 import sys
@@ -14,7 +14,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from caas_lab.demo.story import Arrow, Expectation, Scene, Story
+from caas_lab.demo.scenario import Arrow, Expectation, Scenario, ScenarioResult
 
 WIDTH: Final = 100
 INDENT: Final = 4
@@ -30,16 +30,16 @@ MINUTE: Final = 60
 DAY: Final = 86_400
 
 
-class Paper:
-    """Where it is printed: a terminal, or a file, which gets no blanks at the ends of lines."""
+class Printer:
+    """Prints to a terminal, or to a file without blanks at the ends of lines."""
 
     def __init__(self, out: Console | None = None) -> None:
-        """Print on standard output unless told otherwise."""
+        """Print to this console, or to standard output."""
         self._out = out or Console(highlight=False)
         if not self._out.is_terminal or self._out.width > WIDTH:
             self._out.width = WIDTH
 
-    def put(self, *parts: RenderableType) -> None:
+    def print(self, *parts: RenderableType) -> None:
         """Print some parts, one below the other."""
         with self._out.capture() as printed:
             for part in parts:
@@ -51,47 +51,47 @@ class Paper:
         self._out.file.write("".join(f"{line.rstrip()}\n" for line in lines))
         self._out.file.flush()
 
-    def whisper_of(self, scene: Scene) -> None:
-        """Tell somebody at a terminal what is being played; the next print wipes it out."""
+    def show_progress(self, scenario: Scenario) -> None:
+        """Show at a terminal what runs now; the next print replaces it."""
         if sys.stderr.isatty():
-            sys.stderr.write(f"{WIPE}playing {scene.name} ...")
+            sys.stderr.write(f"{WIPE}running {scenario.name} ...")
             sys.stderr.flush()
 
     def section(self, title: str) -> None:
         """Print the title of a new part."""
-        self.put(Text(f"\n{title}", style="bold"))
+        self.print(Text(f"\n{title}", style="bold"))
 
 
-def print_story(paper: Paper, number: int, story: Story) -> None:
-    """Print one story: title, timeline, verdict."""
-    scene = story.scene
-    paper.put(
-        Text(f"\n{number:>{INDENT - 1}} {scene.title}", style="bold"),
-        Padding(Text(scene.rule, style="cyan"), (0, 0, 0, INDENT)),
-        Padding(Text(scene.tells), (0, 0, 1, INDENT)),
-        Padding(_timeline(story), (0, 0, 1, INDENT)),
-        Padding(_verdict(story), (0, 0, 0, INDENT)),
+def print_result(printer: Printer, number: int, result: ScenarioResult) -> None:
+    """Print one result: title, timeline, expectations."""
+    scenario = result.scenario
+    printer.print(
+        Text(f"\n{number:>{INDENT - 1}} {scenario.title}", style="bold"),
+        Padding(Text(scenario.rule, style="cyan"), (0, 0, 0, INDENT)),
+        Padding(Text(scenario.text), (0, 0, 1, INDENT)),
+        Padding(_timeline(result), (0, 0, 1, INDENT)),
+        Padding(_verdict(result), (0, 0, 0, INDENT)),
     )
 
 
-def print_scenes(paper: Paper, scenes: Sequence[Scene]) -> None:
-    """Print which scenes there are."""
+def print_scenarios(printer: Printer, scenarios: Sequence[Scenario]) -> None:
+    """Print the names of scenarios."""
     table = Table.grid(padding=(0, GAP, 0, 0))
-    for scene in scenes:
-        table.add_row(Text(scene.name, style="bold"), scene.title)
-        table.add_row("", Text(scene.rule, style="cyan"))
-    paper.put(table)
+    for scenario in scenarios:
+        table.add_row(Text(scenario.name, style="bold"), scenario.title)
+        table.add_row("", Text(scenario.rule, style="cyan"))
+    printer.print(table)
 
 
-def print_contents(paper: Paper, scenes: Sequence[Scene]) -> None:
-    """Print what is going to be played, and how each scene should end."""
+def print_contents(printer: Printer, scenarios: Sequence[Scenario]) -> None:
+    """Print which scenarios will run, and their expected ends."""
     table = Table.grid(padding=(0, GAP, 0, 0))
     for width, justify in ((INDENT - 1, "right"), (TITLE_WIDTH, "left"), (ENDS_WIDTH, "left")):
         table.add_column(width=width, justify=justify)  # type: ignore[arg-type]
-    for number, scene in enumerate(scenes, start=1):
-        table.add_row(str(number), scene.title, Text(scene.ends, style="dim"))
-    paper.section("Contents, and how each scene should end")
-    paper.put(table)
+    for number, scenario in enumerate(scenarios, start=1):
+        table.add_row(str(number), scenario.title, Text(scenario.expected_end, style="dim"))
+    printer.section("Contents, and the expected end of each scenario")
+    printer.print(table)
 
 
 def mark(*, holds: bool) -> Text:
@@ -100,7 +100,7 @@ def mark(*, holds: bool) -> Text:
 
 
 def clock(seconds: float) -> str:
-    """Write a moment of the story: minutes and seconds, hours, days."""
+    """Format a time as minutes and seconds, hours, or days."""
     whole = int(seconds)
     if whole >= DAY:
         return f"{whole // DAY} d"
@@ -109,14 +109,14 @@ def clock(seconds: float) -> str:
     return f"{whole // MINUTE}:{whole % MINUTE:02d}"
 
 
-def _timeline(story: Story) -> Table:
+def _timeline(result: ScenarioResult) -> Table:
     table = Table.grid(padding=(0, GAP, 0, 0))
     table.add_column(width=CLOCK_WIDTH, justify="right")
     table.add_column(width=BETWEEN_WIDTH)
     table.add_column(width=WHAT_WIDTH)
-    for arrow in story.arrows:
+    for arrow in result.arrows:
         table.add_row(
-            Text(clock(story.seconds_into(arrow.at)), style="dim"),
+            Text(clock(result.seconds_into(arrow.at)), style="dim"),
             Text(f"{arrow.who} -> {arrow.whom}", style="dim"),
             _what(arrow),
         )
@@ -131,11 +131,11 @@ def _what(arrow: Arrow) -> Text:
     return Text("\n").join(lines)
 
 
-def _verdict(story: Story) -> Table:
+def _verdict(result: ScenarioResult) -> Table:
     table = Table.grid(padding=(0, GAP, 0, 0))
-    if story.broke_off:
-        table.add_row(mark(holds=False), Text(f"broke off: {story.broke_off}", style="red"))
-    for it in story.expectations:
+    if result.broke_off:
+        table.add_row(mark(holds=False), Text(f"broke off: {result.broke_off}", style="red"))
+    for it in result.expectations:
         table.add_row(mark(holds=it.holds), _expectation(it))
     return table
 

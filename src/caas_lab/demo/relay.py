@@ -1,6 +1,6 @@
-"""A TCP relay in front of the simulated gateway, which a scene can cut.
+"""A TCP relay in front of the simulated gateway, which a scenario can cut.
 
-A simulator scripts its own faults, except for one: that nobody listens at its address.
+A simulator scripts its own faults, except for one: a closed port.
 
 Rule a change must keep: the relay passes on every byte unchanged and reads none of them.
 """

@@ -1,4 +1,4 @@
-"""The end of a demonstration: the laws, the three books side by side, and every scene in a line.
+"""The summary of a demonstration: integrity checks, three ledgers side by side, all scenarios.
 
 Rules a change must keep: the exit status follows from what is printed here and from nothing else.
 """
@@ -11,109 +11,111 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from caas_lab.demo.ledgers import Compared
-from caas_lab.demo.printing import INDENT, Paper, mark
-from caas_lab.demo.story import Arrow, Story
+from caas_lab.demo.final_checks import Comparison
+from caas_lab.demo.printing import INDENT, Printer, mark
+from caas_lab.demo.scenario import Arrow, ScenarioResult
 
 
 @dataclass(frozen=True, slots=True)
-class Law:
-    """A law of the whole database, and how many rows break it."""
+class IntegrityCheck:
+    """An integrity check of the whole database, and how many rows violate it."""
 
     sentence: str
     broken: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Performance:
-    """Everything that was played, and what was found at the end."""
+class DemoResult:
+    """The results of all scenarios, and of the checks at the end."""
 
     scale: float
-    stories: list[Story] = field(default_factory=list)
-    laws: list[Law] = field(default_factory=list)
-    books: list[Compared] = field(default_factory=list)
+    results: list[ScenarioResult] = field(default_factory=list)
+    checks: list[IntegrityCheck] = field(default_factory=list)
+    comparisons: list[Comparison] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
-        """Whether every scene ended as the seed says, the laws hold and the books agree."""
+        """Whether every scenario passed, every check holds and the ledgers agree."""
         return (
-            bool(self.stories)
-            and all(story.ok for story in self.stories)
-            and not any(law.broken for law in self.laws)
-            and all(it.agrees for it in self.books)
+            bool(self.results)
+            and all(result.ok for result in self.results)
+            and not any(check.broken for check in self.checks)
+            and all(it.agrees for it in self.comparisons)
             and not self.errors
         )
 
 
-def print_summary(paper: Paper, performance: Performance) -> None:
-    """Print the laws, the books and the scenes."""
-    paper.section("The laws of the Billing Database")
-    paper.put(Padding(_laws(performance.laws), (0, 0, 0, INDENT)))
-    if performance.books:
-        paper.section("Three books side by side")
-        paper.put(Padding(_books(performance.books), (0, 0, 0, INDENT)))
-    differences = [said for it in performance.books for said in it.differences]
-    paper.put(*(Padding(Text(said, style="red"), (0, 0, 0, INDENT)) for said in differences))
-    if performance.errors:
-        paper.section("Errors of the platform that nobody scripted")
-        paper.put(*(Padding(Text(it, style="red"), (0, 0, 0, INDENT)) for it in performance.errors))
-    paper.section("Every scene (money in EUR)")
-    paper.put(_scenes(performance.stories))
-    good = sum(story.ok for story in performance.stories)
-    verdict = f"{good} of {len(performance.stories)} scenes ended as the seed says; "
-    broken = sum(law.broken > 0 for law in performance.laws)
-    verdict += f"{broken} laws are broken; " if broken else "every law holds; "
-    verdict += _of_books(performance.books)
-    verdict += " Errors that nobody scripted occurred." if performance.errors else ""
-    paper.put(Text(f"\n{verdict}", style="bold" if performance.ok else "bold red"))
+def print_summary(printer: Printer, outcome: DemoResult) -> None:
+    """Print the checks, the ledgers and one line for each scenario."""
+    printer.section("Integrity checks of the Billing Database")
+    printer.print(Padding(_integrity_checks(outcome.checks), (0, 0, 0, INDENT)))
+    if outcome.comparisons:
+        printer.section("Three ledgers side by side")
+        printer.print(Padding(_comparisons(outcome.comparisons), (0, 0, 0, INDENT)))
+    differences = [line for it in outcome.comparisons for line in it.differences]
+    printer.print(*(Padding(Text(line, style="red"), (0, 0, 0, INDENT)) for line in differences))
+    if outcome.errors:
+        printer.section("Unexpected errors in the platform's log")
+        printer.print(*(Padding(Text(it, style="red"), (0, 0, 0, INDENT)) for it in outcome.errors))
+    printer.section("All scenarios (money in EUR)")
+    printer.print(_scenarios(outcome.results))
+    good = sum(result.ok for result in outcome.results)
+    verdict = f"{good} of {len(outcome.results)} scenarios passed; "
+    broken = sum(check.broken > 0 for check in outcome.checks)
+    verdict += f"{broken} integrity checks fail; " if broken else "every integrity check holds; "
+    verdict += _of_comparisons(outcome.comparisons)
+    verdict += " The platform logged unexpected errors." if outcome.errors else ""
+    printer.print(Text(f"\n{verdict}", style="bold" if outcome.ok else "bold red"))
 
 
-def _of_books(books: Sequence[Compared]) -> str:
-    if not books:
-        return "the books were not compared."
-    return "the books agree." if all(it.agrees for it in books) else "the books differ."
+def _of_comparisons(comparisons: Sequence[Comparison]) -> str:
+    if not comparisons:
+        return "the ledgers were not compared."
+    return "the ledgers agree." if all(it.agrees for it in comparisons) else "the ledgers differ."
 
 
-def as_data(performance: Performance) -> dict[str, Any]:
+def as_data(outcome: DemoResult) -> dict[str, Any]:
     """Return everything that is printed, as plain data."""
     return {
-        "ok": performance.ok,
-        "time_scale": performance.scale,
-        "scenes": [_story_data(story) for story in performance.stories],
-        "errors": performance.errors,
-        "laws": [{"sentence": law.sentence, "broken": law.broken} for law in performance.laws],
-        "books": [
+        "ok": outcome.ok,
+        "time_scale": outcome.scale,
+        "scenarios": [_result_data(result) for result in outcome.results],
+        "errors": outcome.errors,
+        "integrity_checks": [
+            {"sentence": it.sentence, "broken": it.broken} for it in outcome.checks
+        ],
+        "ledgers": [
             {
                 "what": it.what, "outside": it.theirs, "ours": it.ours, "ledger": it.ledger,
                 "agrees": it.agrees, "differences": list(it.differences),
             }
-            for it in performance.books
+            for it in outcome.comparisons
         ],
     }  # fmt: skip
 
 
-def _story_data(story: Story) -> dict[str, Any]:
+def _result_data(result: ScenarioResult) -> dict[str, Any]:
     return {
-        "name": story.scene.name,
-        "title": story.scene.title,
-        "rule": story.scene.rule,
-        "tells": story.scene.tells,
-        "expected_end": story.scene.ends,
-        "seen": story.seen,
-        "money": story.money,
-        "ok": story.ok,
-        "timeline": [_arrow_data(story, arrow) for arrow in story.arrows],
+        "name": result.scenario.name,
+        "title": result.scenario.title,
+        "rule": result.scenario.rule,
+        "description": result.scenario.text,
+        "expected_end": result.scenario.expected_end,
+        "seen": result.seen,
+        "money": result.money,
+        "ok": result.ok,
+        "timeline": [_arrow_data(result, arrow) for arrow in result.arrows],
         "expectations": [
             {"what": it.what, "expected": it.expected, "seen": it.seen, "holds": it.holds}
-            for it in story.expectations
+            for it in result.expectations
         ],
     }
 
 
-def _arrow_data(story: Story, arrow: Arrow) -> dict[str, Any]:
+def _arrow_data(result: ScenarioResult, arrow: Arrow) -> dict[str, Any]:
     return {
-        "seconds": round(story.seconds_into(arrow.at), 1),
+        "seconds": round(result.seconds_into(arrow.at), 1),
         "from": arrow.who,
         "to": arrow.whom,
         "arrow": arrow.what,
@@ -121,32 +123,36 @@ def _arrow_data(story: Story, arrow: Arrow) -> dict[str, Any]:
     }
 
 
-def _laws(laws: Sequence[Law]) -> Table:
+def _integrity_checks(checks: Sequence[IntegrityCheck]) -> Table:
     table = Table.grid(padding=(0, 2, 0, 0))
-    for law in laws:
-        said = law.sentence if not law.broken else f"{law.sentence} Broken by {law.broken} rows."
-        table.add_row(mark(holds=not law.broken), Text(said))
+    for check in checks:
+        line = (
+            check.sentence
+            if not check.broken
+            else f"{check.sentence} {check.broken} rows violate it."
+        )
+        table.add_row(mark(holds=not check.broken), Text(line))
     return table
 
 
-def _books(books: Sequence[Compared]) -> Table:
+def _comparisons(comparisons: Sequence[Comparison]) -> Table:
     table = Table.grid(padding=(0, 3, 0, 0))
     table.add_row("", "", *(Text(it, style="dim") for it in (
-        "gateway's or cars' own", "our payments", "our ledger")))  # fmt: skip
-    for it in books:
+        "gateway or vehicles", "our payments", "our ledger")))  # fmt: skip
+    for it in comparisons:
         table.add_row(mark(holds=it.agrees), it.what, it.theirs, it.ours, it.ledger)
     return table
 
 
-def _scenes(stories: Sequence[Story]) -> Table:
+def _scenarios(results: Sequence[ScenarioResult]) -> Table:
     table = Table.grid(padding=(0, 2, 0, 0))
     for width, justify in ((3, "right"), (22, "left"), (29, "left"), (12, "left"), (21, "left")):
         table.add_column(width=width, justify=justify, overflow="fold")  # type: ignore[arg-type]
-    heads = ("", "scene", "expected end", "seen", "money", "")
+    heads = ("", "scenario", "expected end", "seen", "money", "")
     table.add_row(*(Text(head, style="dim") for head in heads))
-    for number, story in enumerate(stories, start=1):
+    for number, result in enumerate(results, start=1):
         table.add_row(
-            str(number), story.scene.name, story.scene.ends, story.seen,
-            story.money.replace(", ", "\n"), mark(holds=story.ok),
+            str(number), result.scenario.name, result.scenario.expected_end, result.seen,
+            result.money.replace(", ", "\n"), mark(holds=result.ok),
         )  # fmt: skip
     return table

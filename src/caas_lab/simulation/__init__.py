@@ -1,17 +1,10 @@
-"""`caas simulate`: a whole life of the platform, drawn from a seed, and judged by its books.
+"""`./caas simulate`: a randomized simulation with a fixed seed and injected faults.
 
-The demonstration plays what somebody thought of; the simulation plays what nobody did. People buy,
-reserve, subscribe, change their minds and press twice, cars sleep, refuse and lie, gateway,
-partners and webhooks fail, all as a seed draws it, on a platform that is really running. When the
-world is well again every payment must come to rest, every law must hold, and the gateway's books,
-the cars and ours must say the same.
+Customers buy, reserve, subscribe, withdraw and send requests twice; vehicles sleep, refuse and
+forge; gateway, partners and webhooks fail, all as the seed decides, on a complete platform. Once
+every fault is gone, each payment must come to rest, every integrity check must hold, and the
+ledgers of the gateway, the vehicles and the platform must agree.
 
-Rules a change must keep: what is drawn follows from the seed alone (`plan`); the oracle is laws,
-books and rest, never an expectation about one story; the world is healed before it is judged, the
-platform never.
+Rules a change must keep: the plan follows from the seed alone; the verdict rests on integrity
+checks, ledgers and rest, never on an expectation about one story; the faults are cleared before it.
 """
-
-from caas_lab.simulation.performance import Outcome, simulate
-from caas_lab.simulation.plan import Fault, Kind, Plan, Story, drawn
-
-__all__ = ["Fault", "Kind", "Outcome", "Plan", "Story", "drawn", "simulate"]

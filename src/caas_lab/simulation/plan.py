@@ -1,7 +1,7 @@
-"""What a seed draws: which stories are lived, with whom, and what goes wrong meanwhile.
+"""The plan of a simulation: its stories and faults, drawn from a seed.
 
-Rules a change must keep: pure, and the same seed gives the same plan; every payment method, car and
-fault that is drawn leaves a truth that can be found out once the world is well again.
+Rules a change must keep: the plan is pure, and the same seed gives the same plan; the effect of
+every drawn method, behaviour and fault can be determined once the faults are cleared.
 """
 
 import random
@@ -20,7 +20,7 @@ Drawn = TypeVar("Drawn")
 
 
 class Kind(StrEnum):
-    """What somebody does (Payment Type Matrix)."""
+    """What a customer does (Payment Type Matrix)."""
 
     SERVICE = "one-time service"
     VEHICLE = "vehicle"
@@ -31,7 +31,7 @@ class Kind(StrEnum):
 
 
 class Afterwards(StrEnum):
-    """How somebody changes their mind, or does not."""
+    """What the customer does afterwards."""
 
     NOTHING = "nothing"
     REFUND = "refund"
@@ -42,7 +42,7 @@ class Afterwards(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Something that goes wrong at the gateway or at the partners, so many times."""
+    """A fault at the gateway or at the partners, and how often it occurs."""
 
     where: str
     operation: str
@@ -51,13 +51,13 @@ class Fault:
     value: Value
 
     def __str__(self) -> str:
-        """Write it in a line of the plan."""
+        """Return a line of the plan."""
         return f"{self.where} {self.operation} {self.action}={self.value} x{self.times}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Story:
-    """What one customer lives through; `twice` presses every button two times at once."""
+    """What one customer does; `twice` sends every request two times at once."""
 
     kind: Kind
     method: str
@@ -68,15 +68,15 @@ class Story:
     twice: bool
 
     def __str__(self) -> str:
-        """Write it in a line of the plan."""
-        told = [self.kind, self.method, f"then {self.second_method}", f"the car {self.car}"]
-        told += [] if self.afterwards is Afterwards.NOTHING else [f"then {self.afterwards}"]
-        return ", ".join(told + (["twice"] if self.twice else []))
+        """Return a line of the plan."""
+        data = [self.kind, self.method, f"then {self.second_method}", f"the car {self.car}"]
+        data += [] if self.afterwards is Afterwards.NOTHING else [f"then {self.afterwards}"]
+        return ", ".join(data + (["twice"] if self.twice else []))
 
 
 @dataclass(frozen=True, slots=True)
 class Wave:
-    """Stories that are lived at the same time, and the faults of that time."""
+    """Stories that run at the same time, and the faults meanwhile."""
 
     stories: tuple[Story, ...]
     faults: tuple[Fault, ...]
@@ -90,7 +90,7 @@ class Plan:
     waves: tuple[Wave, ...]
 
     def lines(self) -> list[str]:
-        """Write the plan down, one line for each thing drawn."""
+        """Return the plan, one line for each story and fault."""
         return [
             f"{number}: {what}"
             for number, wave in enumerate(self.waves, 1)
@@ -135,8 +135,8 @@ WEBHOOKS_FAIL: Final[tuple[tuple[str, Value], ...]] = (
 )  # fmt: skip
 
 
-def drawn(seed: int, stories: int) -> Plan:
-    """Draw a plan of so many stories."""
+def draw_plan(seed: int, stories: int) -> Plan:
+    """Draw a plan with this number of stories."""
     chance = random.Random(seed)  # noqa: S311  # it is meant to be repeated
     sizes = [min(TOGETHER, stories - begun) for begun in range(0, stories, TOGETHER)]
     return Plan(seed, tuple(_wave(chance, size) for size in sizes))

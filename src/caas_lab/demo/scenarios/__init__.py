@@ -1,10 +1,11 @@
-"""Every scene of the demonstration, in the order of the seed.
+"""Every scenario of the demonstration, in the order of the specification.
 
-Rule a change must keep: a flow or a failure that the seed draws has a scene here.
+Rule a change must keep: every flow and failure that the specification draws has a scenario.
 """
 
 from typing import Final
 
+from caas_lab.demo.scenario import Scenario
 from caas_lab.demo.scenarios import (
     doors,
     final_payments,
@@ -16,22 +17,21 @@ from caas_lab.demo.scenarios import (
     settlements,
     subscriptions,
 )
-from caas_lab.demo.story import Scene
 
-SCENES: Final[tuple[Scene, ...]] = (
-    *reservations.SCENES,
-    *hosted_pages.SCENES,
-    *final_payments.SCENES,
-    *services.SCENES,
-    *gateway_errors.SCENES,
-    *settlements.SCENES,
-    *refunds.SCENES,
-    *doors.SCENES,
-    *subscriptions.SCENES,
+SCENARIOS: Final[tuple[Scenario, ...]] = (
+    *reservations.SCENARIOS,
+    *hosted_pages.SCENARIOS,
+    *final_payments.SCENARIOS,
+    *services.SCENARIOS,
+    *gateway_errors.SCENARIOS,
+    *settlements.SCENARIOS,
+    *refunds.SCENARIOS,
+    *doors.SCENARIOS,
+    *subscriptions.SCENARIOS,
 )
 
 SHORT: Final = (
     "reservation-paid", "reservation-declined", "final-paid", "final-declined",
     "service-paid", "service-declined", "month-paid", "month-declined",
 )  # fmt: skip
-"""The scenes of `--short`: each payment type of the seed, paid and failed."""
+"""The scenarios of `--short`: each payment type, paid and failed."""

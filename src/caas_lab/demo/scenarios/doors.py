@@ -1,4 +1,4 @@
-"""What the platform refuses at its door (Security and Compliance; Internal Payment API, Caller).
+"""Requests that the API rejects (Security and Compliance; Internal Payment API, Caller).
 
 Rules a change must keep: what is refused has changed nothing, and the gateway was not asked.
 """
@@ -6,19 +6,19 @@ Rules a change must keep: what is refused has changed nothing, and the gateway w
 from typing import Final
 
 from caas.billing_database.identifiers import new_id
-from caas_lab.demo import cast, checks
-from caas_lab.demo.cast import HEATED_SEATS, MONTH_DAYS
-from caas_lab.demo.play import Play
-from caas_lab.demo.story import PAYMENT_PROCESSING, Scene
+from caas_lab.demo import checks, fixtures
+from caas_lab.demo.fixtures import HEATED_SEATS, MONTH_DAYS
+from caas_lab.demo.scenario import PAYMENT_PROCESSING, Scenario
+from caas_lab.demo.scenario_run import ScenarioRun
 
 CARD_NUMBER: Final = "4242 4242 4242 4242"
 UNPROCESSABLE: Final = 422
 REFUSED: Final = f"{UNPROCESSABLE} card_number_refused"
 
 
-async def _card_number(play: Play) -> None:
-    ana = await cast.customer(play, "Ana")
-    vin = await cast.vehicle_in_stock(play)
+async def _card_number(run: ScenarioRun) -> None:
+    ana = await fixtures.customer(run, "Ana")
+    vin = await fixtures.vehicle_in_stock(run)
     fields = {
         "payment_method": {"payment_method": CARD_NUMBER.replace(" ", "")},
         "dealership": {"dealership": f"Autos Sol, card {CARD_NUMBER}", "payment_method": "pm_ok"},
@@ -27,47 +27,47 @@ async def _card_number(play: Play) -> None:
         "customer": ana.id,
         "vin": vin,
         "dealership": "Autos Sol",
-        "deposit": {"amount": cast.DEPOSIT, "currency": "EUR"},
+        "deposit": {"amount": fixtures.DEPOSIT, "currency": "EUR"},
     }
 
     for field, more in fields.items():
-        play.step("a careless dealer", PAYMENT_PROCESSING, f"sends a card number as {field}")
-        reply = await play.stage.platform.post("/v1/orders", whole | more, scope=cast.SELLER)
+        run.step("Dealership", PAYMENT_PROCESSING, f"sends a card number as {field}")
+        reply = await run.testbed.platform.post("/v1/orders", whole | more, scope=fixtures.SELLER)
         seen = f"{reply.status} {reply.code}"
-        play.expect(f"a card number as {field} is answered", REFUSED, seen)
-    told = await play.stage.platform.get("/v1/self-check", scope="operations")
-    law = next(it for it in told.body["invariants"] if it["name"] == "no_card_number")
+        run.expect(f"the answer to a card number as {field}", REFUSED, seen)
+    data = await run.testbed.platform.get("/v1/self-check", scope="operations")
+    check = next(it for it in data.body["invariants"] if it["name"] == "no_card_number")
 
-    play.expect("card numbers anywhere in the database", 0, law["broken"])
-    await checks.expect_vehicle(play, vin, "sin asignar")
+    run.expect("card numbers anywhere in the database", 0, check["broken"])
+    await checks.expect_vehicle(run, vin, "sin asignar")
 
 
-async def _wrong_scope(play: Play) -> None:
-    ana, vin = await cast.customer(play, "Ana"), await cast.car(play)
+async def _wrong_scope(run: ScenarioRun) -> None:
+    ana, vin = await fixtures.customer(run, "Ana"), await fixtures.car(run)
     body = {
         "customer": ana.id, "vin": vin, "service": HEATED_SEATS, "duration_days": MONTH_DAYS,
         "payment_method": "pm_ok",
     }  # fmt: skip
 
-    play.step("OTA Activation Engine", PAYMENT_PROCESSING, "tries to sell a service")
-    sold = await play.stage.platform.post("/v1/service-orders", body, scope="ota-engine")
-    play.step("Service Catalog", PAYMENT_PROCESSING, "tries to void a payment")
+    run.step("OTA Activation Engine", PAYMENT_PROCESSING, "tries to sell a service")
+    sold = await run.testbed.platform.post("/v1/service-orders", body, scope="ota-engine")
+    run.step("Service Catalog", PAYMENT_PROCESSING, "tries to void a payment")
     path = f"/v1/payments/{new_id()}/void"
-    voided = await play.stage.platform.post(path, {"reason": "no"}, scope=cast.CATALOG)
-    play.step("somebody without a key", PAYMENT_PROCESSING, "tries to sell a service")
-    nobody = await play.stage.platform.post("/v1/service-orders", body)
+    voided = await run.testbed.platform.post(path, {"reason": "no"}, scope=fixtures.CATALOG)
+    run.step("caller without a key", PAYMENT_PROCESSING, "tries to sell a service")
+    without_key = await run.testbed.platform.post("/v1/service-orders", body)
 
     for who, reply, expected in (
         ("the OTA engine", sold, "403 scope_missing"),
         ("the Service Catalog", voided, "403 scope_missing"),
-        ("who has no key", nobody, "401 unauthenticated"),
+        ("a caller without a key", without_key, "401 unauthenticated"),
     ):
-        play.expect(f"{who} is answered", expected, f"{reply.status} {reply.code}")
-    play.expect("commands sent to the car", 0, (await play.stage.vehicles.car(vin))["commands"])
+        run.expect(f"the answer to {who}", expected, f"{reply.status} {reply.code}")
+    run.expect("commands sent to the vehicle", 0, (await run.testbed.vehicles.car(vin))["commands"])
 
 
-async def _same_key(play: Play) -> None:
-    ana, vin = await cast.customer(play, "Ana"), await cast.car(play)
+async def _same_key(run: ScenarioRun) -> None:
+    ana, vin = await fixtures.customer(run, "Ana"), await fixtures.car(run)
     body = {
         "customer": ana.id, "vin": vin, "service": HEATED_SEATS, "duration_days": MONTH_DAYS,
         "payment_method": "pm_ok",
@@ -76,47 +76,52 @@ async def _same_key(play: Play) -> None:
 
     replies = []
     for _ in range(3):
-        play.step(ana.name, PAYMENT_PROCESSING, "Initiate Service Payment, the same key again")
+        run.step(ana.name, PAYMENT_PROCESSING, "Initiate Service Payment, the same key again")
         replies.append(
-            await play.stage.platform.post("/v1/service-orders", body, scope=cast.FLEET, key=key)
+            await run.testbed.platform.post(
+                "/v1/service-orders", body, scope=fixtures.FLEET, key=key
+            )
         )
-    play.watch(replies[0].body["payments"][0]["id"])
-    payment = await play.payment_is(play.payments[0], "Capturing")
-    other = await play.stage.platform.post(
-        "/v1/service-orders", body | {"payment_method": "pm_declined"}, scope=cast.FLEET, key=key
+    run.watch(replies[0].body["payments"][0]["id"])
+    payment = await run.wait_for_payment(run.payments[0], "Capturing")
+    other = await run.testbed.platform.post(
+        "/v1/service-orders",
+        body | {"payment_method": "pm_declined"},
+        scope=fixtures.FLEET,
+        key=key,
     )
 
-    play.expect("service orders that were made", 1, len({it.body["id"] for it in replies}))
-    await checks.expect_charges(play, payment["id"], 1)
-    play.expect("the same key for something else is answered", UNPROCESSABLE, other.status)
+    run.expect("service orders created", 1, len({it.body["id"] for it in replies}))
+    await checks.expect_charges(run, payment["id"], 1)
+    run.expect("the answer to the same key with another body", UNPROCESSABLE, other.status)
 
 
-SCENES: Final = (
-    Scene(
+SCENARIOS: Final = (
+    Scenario(
         name="card-number",
-        title="A card number is refused at the door",
+        title="A card number is rejected",
         rule="Data Retention: NO card numbers or CVV codes; decisions 24 and 44",
-        tells="Card data belongs on the gateway's page. Wherever a number stands in a request, the "
-        "request is refused and nothing of it is kept.",
-        ends="422, nothing stored",
-        plays=_card_number,
+        text="Card data belongs on the gateway's page. A request with a card number in any field "
+        "is rejected, and nothing of it is stored.",
+        expected_end="422, nothing stored",
+        steps=_card_number,
     ),
-    Scene(
+    Scenario(
         name="wrong-scope",
-        title="Who may not call is refused",
+        title="A caller without the required scope is rejected",
         rule="Internal Payment API Endpoints, Caller; decision 18",
-        tells="Each key has the scope of one caller of the table. Others are refused before "
-        "anything is looked at.",
-        ends="403 and 401, nothing changes",
-        plays=_wrong_scope,
+        text="Each API key has the scope of one caller. A call outside its scope is rejected "
+        "before anything else is checked.",
+        expected_end="403 and 401, nothing changes",
+        steps=_wrong_scope,
     ),
-    Scene(
+    Scenario(
         name="same-key",
         title="The same request three times is one purchase",
         rule="Diagram 4; decision 2",
-        tells="The customer's connection is bad and the app sends its request again and again, "
-        "with the same Idempotency-Key.",
-        ends="one order, one charge",
-        plays=_same_key,
+        text="The customer's connection is bad, and the app repeats its request with the same "
+        "Idempotency-Key.",
+        expected_end="one order, one charge",
+        steps=_same_key,
     ),
 )

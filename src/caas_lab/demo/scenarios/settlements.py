@@ -1,132 +1,138 @@
-"""What banks say later (Diagram 4, lower half; Common Discrepancy Scenarios), and how it is told.
+"""Settlement and disputes (Diagram 4, lower half; Common Discrepancy Scenarios).
 
 Rules a change must keep: what was delivered stays delivered; a loss is booked, never charged again;
-webhooks in any order and number, or none at all, end in the same books.
+webhooks in any order and number, or none at all, lead to the same ledger.
 """
 
 from typing import Final
 
-from caas_lab.demo import cast, checks
-from caas_lab.demo.cast import HEATED_SEATS_PRICE
-from caas_lab.demo.play import Payment, Play
-from caas_lab.demo.story import BANKING_NETWORK, PAYMENT_GATEWAY, PAYMENT_PROCESSING, Need, Scene
+from caas_lab.demo import checks, fixtures
+from caas_lab.demo.fixtures import HEATED_SEATS_PRICE
+from caas_lab.demo.scenario import (
+    BANKING_NETWORK,
+    PAYMENT_GATEWAY,
+    PAYMENT_PROCESSING,
+    Need,
+    Scenario,
+)
+from caas_lab.demo.scenario_run import Payment, ScenarioRun
 
 UNAUTHORISED: Final = 401
 POLL_SECONDS_MAX: Final = 90.0
 PARTIAL_PERCENT: Final = 60
 
 
-async def _bought(play: Play, method: str = "pm_ok") -> tuple[cast.Customer, str, str]:
+async def _bought(run: ScenarioRun, method: str = "pm_ok") -> tuple[fixtures.Customer, str, str]:
     """Buy a service and wait until its charge is committed; return customer, VIN and payment."""
-    ana, vin = await cast.customer(play, "Ana"), await cast.car(play)
-    bought = await ana.buys_heated_seats(vin, method)
-    await play.payment_is(bought.payment, "Capturing")
-    await checks.told(play, ana, "Service active")
-    play.begins_here()
-    play.step("Ana", PAYMENT_PROCESSING, "has bought heated seats",
+    ana, vin = await fixtures.customer(run, "Ana"), await fixtures.car(run)
+    bought = await ana.buy_heated_seats(vin, method)
+    await run.wait_for_payment(bought.payment, "Capturing")
+    await checks.notified(run, ana, "Service active")
+    run.narrate_from_here()
+    run.step("Ana", PAYMENT_PROCESSING, "has bought heated seats",
               "delivered and charged, not settled yet")  # fmt: skip
     return ana, vin, bought.payment
 
 
-async def _bank_rejects(play: Play) -> None:
-    _, vin, payment_id = await _bought(play, "pm_settlement_fails")
+async def _bank_rejects(run: ScenarioRun) -> None:
+    _, vin, payment_id = await _bought(run, "pm_settlement_fails")
 
-    play.step(BANKING_NETWORK, PAYMENT_GATEWAY, "rejects the settlement, after delivery")
-    await play.stage.gateway.bank_answers(payment_id)
-    payment = await play.payment_is(payment_id, "SettlementFailed")
+    run.step(BANKING_NETWORK, PAYMENT_GATEWAY, "rejects the settlement, after delivery")
+    await run.testbed.gateway.settle(payment_id)
+    payment = await run.wait_for_payment(payment_id, "SettlementFailed")
 
-    checks.expect_state(play, payment, "SettlementFailed")
-    checks.expect_money(play, payment, settled=0)
-    await checks.expect_ledger(play, payment_id, "risk_loss:settlement_failed", HEATED_SEATS_PRICE)
-    await checks.expect_seats(play, vin, heated=True, what="what the customer paid for stays")
-    await checks.expect_charges(play, payment_id, 1)
-
-
-async def _chargeback(play: Play) -> None:
-    _, vin, payment_id = await _bought(play)
-    await play.stage.gateway.bank_answers(payment_id)
-    await play.payment_is(payment_id, "Settled")
-
-    play.step("Ana's bank", PAYMENT_GATEWAY, "disputes the charge")
-    await play.stage.gateway.with_transaction(payment_id, "dispute")
-    await _dispute_is(play, payment_id, "opened")
-    play.step(BANKING_NETWORK, PAYMENT_GATEWAY, "decides for the customer")
-    await play.stage.gateway.with_transaction(payment_id, "dispute", outcome="lost")
-    payment = await _dispute_is(play, payment_id, "lost")
-
-    play.expect("the dispute is", "lost", payment["disputes"][0]["state"])
-    checks.expect_state(play, payment, "Settled")
-    checks.expect_money(play, payment, disputed=HEATED_SEATS_PRICE)
-    await checks.expect_ledger(play, payment_id, "risk_loss:chargeback", HEATED_SEATS_PRICE)
-    await checks.expect_ledger(play, payment_id, "settled_funds", 0)
-    await checks.expect_seats(play, vin, heated=True, what="what the customer paid for stays")
+    checks.expect_state(run, payment, "SettlementFailed")
+    checks.expect_money(run, payment, settled=0)
+    await checks.expect_ledger(run, payment_id, "risk_loss:settlement_failed", HEATED_SEATS_PRICE)
+    await checks.expect_seats(run, vin, heated=True, what="what the customer paid for stays")
+    await checks.expect_charges(run, payment_id, 1)
 
 
-async def _dispute_is(play: Play, payment_id: str, state: str) -> Payment:
+async def _chargeback(run: ScenarioRun) -> None:
+    _, vin, payment_id = await _bought(run)
+    await run.testbed.gateway.settle(payment_id)
+    await run.wait_for_payment(payment_id, "Settled")
+
+    run.step("Ana's bank", PAYMENT_GATEWAY, "disputes the charge")
+    await run.testbed.gateway.with_transaction(payment_id, "dispute")
+    await _dispute_is(run, payment_id, "opened")
+    run.step(BANKING_NETWORK, PAYMENT_GATEWAY, "decides in favour of the customer")
+    await run.testbed.gateway.with_transaction(payment_id, "dispute", outcome="lost")
+    payment = await _dispute_is(run, payment_id, "lost")
+
+    run.expect("the dispute is", "lost", payment["disputes"][0]["state"])
+    checks.expect_state(run, payment, "Settled")
+    checks.expect_money(run, payment, disputed=HEATED_SEATS_PRICE)
+    await checks.expect_ledger(run, payment_id, "risk_loss:chargeback", HEATED_SEATS_PRICE)
+    await checks.expect_ledger(run, payment_id, "settled_funds", 0)
+    await checks.expect_seats(run, vin, heated=True, what="what the customer paid for stays")
+
+
+async def _dispute_is(run: ScenarioRun, payment_id: str, state: str) -> Payment:
     async def there() -> bool:
-        disputes = (await play.payment(payment_id))["disputes"]
+        disputes = (await run.payment(payment_id))["disputes"]
         return bool(disputes) and disputes[0]["state"] == state
 
-    await play.until(there)
-    return await play.payment(payment_id)
+    await run.wait_until(there)
+    return await run.payment(payment_id)
 
 
-async def _partial(play: Play) -> None:
-    _, _, payment_id = await _bought(play, "pm_partial_settlement")
+async def _partial(run: ScenarioRun) -> None:
+    _, _, payment_id = await _bought(run, "pm_partial_settlement")
     part = HEATED_SEATS_PRICE * PARTIAL_PERCENT // 100
 
-    play.step(BANKING_NETWORK, PAYMENT_GATEWAY, f"pays {PARTIAL_PERCENT} percent")
-    await play.stage.gateway.bank_answers(payment_id)
+    run.step(BANKING_NETWORK, PAYMENT_GATEWAY, f"pays {PARTIAL_PERCENT} percent")
+    await run.testbed.gateway.settle(payment_id)
 
     async def some_came() -> bool:
-        return bool((await play.payment(payment_id))["amounts"]["settled"])
+        return bool((await run.payment(payment_id))["amounts"]["settled"])
 
-    await play.until(some_came)
-    partly = await play.payment(payment_id)
-    cases = await play.stage.records.cases(payment_id) if play.stage.records else []
-    play.step(BANKING_NETWORK, PAYMENT_GATEWAY, "pays the rest")
-    await play.stage.gateway.with_transaction(payment_id, "settle-rest")
-    payment = await play.payment_is(payment_id, "Settled")
+    await run.wait_until(some_came)
+    partly = await run.payment(payment_id)
+    cases = await run.testbed.records.cases(payment_id) if run.testbed.records else []
+    run.step(BANKING_NETWORK, PAYMENT_GATEWAY, "pays the rest")
+    await run.testbed.gateway.with_transaction(payment_id, "settle-rest")
+    payment = await run.wait_for_payment(payment_id, "Settled")
 
-    play.expect("after the first part the payment is", "Capturing", partly["state"])
-    checks.expect_money(play, partly, settled=part)
-    if play.stage.records is not None:
-        play.expect("a case is open", "partial_settlement", ", ".join(kind for kind, _ in cases))
-    checks.expect_state(play, payment, "Settled")
-    checks.expect_money(play, payment, settled=HEATED_SEATS_PRICE)
+    run.expect("after the first part the payment is", "Capturing", partly["state"])
+    checks.expect_money(run, partly, settled=part)
+    if run.testbed.records is not None:
+        run.expect("a case is open", "partial_settlement", ", ".join(kind for kind, _ in cases))
+    checks.expect_state(run, payment, "Settled")
+    checks.expect_money(run, payment, settled=HEATED_SEATS_PRICE)
 
 
-async def _repeated(play: Play) -> None:
-    ana, vin = await cast.customer(play, "Ana"), await cast.car(play)
-    gateway = play.stage.gateway
-    bank_says = {"operation": "webhook", "event_type": "transaction.settled"}
-    await gateway.goes_wrong(bank_says, duplicate=3)
-    await gateway.goes_wrong({"operation": "webhook"}, reorder=2)
-    payment_id = (await ana.buys_heated_seats(vin)).payment
-    await play.payment_is(payment_id, "Capturing")
-    play.step(BANKING_NETWORK, PAYMENT_GATEWAY, "Settlement Confirmation")
-    await gateway.bank_answers(payment_id)
-    await play.payment_is(payment_id, "Settled")
-    await gateway.webhooks_arrive()
-    payment = await play.payment(payment_id)
+async def _repeated(run: ScenarioRun) -> None:
+    ana, vin = await fixtures.customer(run, "Ana"), await fixtures.car(run)
+    gateway = run.testbed.gateway
+    settled = {"operation": "webhook", "event_type": "transaction.settled"}
+    await gateway.inject_fault(settled, duplicate=3)
+    await gateway.inject_fault({"operation": "webhook"}, reorder=2)
+    payment_id = (await ana.buy_heated_seats(vin)).payment
+    await run.wait_for_payment(payment_id, "Capturing")
+    run.step(BANKING_NETWORK, PAYMENT_GATEWAY, "Settlement Confirmation")
+    await gateway.settle(payment_id)
+    await run.wait_for_payment(payment_id, "Settled")
+    await gateway.wait_for_webhooks()
+    payment = await run.payment(payment_id)
     sent = await gateway.webhooks_of(payment_id)
     bank = [it for it in payment["events"] if it["event"] == "Bank confirms"]
 
-    play.expect("webhooks that came", 6, len(sent))
-    play.expect("of different events", 3, len({it["id"] for it in sent}))
-    checks.expect_state(play, payment, "Settled")
-    checks.expect_money(play, payment, captured=HEATED_SEATS_PRICE, settled=HEATED_SEATS_PRICE)
-    play.expect("times the settlement was recorded", 1, len(bank))
-    await checks.expect_ledger(play, payment_id, "settled_funds", HEATED_SEATS_PRICE)
+    run.expect("webhooks received", 6, len(sent))
+    run.expect("of different events", 3, len({it["id"] for it in sent}))
+    checks.expect_state(run, payment, "Settled")
+    checks.expect_money(run, payment, captured=HEATED_SEATS_PRICE, settled=HEATED_SEATS_PRICE)
+    run.expect("times the settlement was recorded", 1, len(bank))
+    await checks.expect_ledger(run, payment_id, "settled_funds", HEATED_SEATS_PRICE)
 
 
-async def _forged(play: Play) -> None:
-    _, _, payment_id = await _bought(play)
-    transaction = await play.stage.gateway.transaction_of(payment_id)
+async def _forged(run: ScenarioRun) -> None:
+    _, _, payment_id = await _bought(run)
+    transaction = await run.testbed.gateway.transaction_of(payment_id)
     body = {
         "id": "evt_forged",
         "type": "transaction.settled",
-        "occurred_at": play.now().isoformat(),
+        "occurred_at": run.now().isoformat(),
         "data": {
             "id": transaction, "reference": payment_id, "status": "settled", "currency": "EUR",
             "amount": HEATED_SEATS_PRICE, "settled_amount": HEATED_SEATS_PRICE,
@@ -134,91 +140,91 @@ async def _forged(play: Play) -> None:
     }  # fmt: skip
     headers = {
         "webhook-id": "evt_forged",
-        "webhook-timestamp": str(int(play.now().timestamp())),
+        "webhook-timestamp": str(int(run.now().timestamp())),
         "webhook-signature": "v1,Zm9yZ2VkIGJ5IHNvbWVib2R5IGVsc2UsIG5vdCBzaWduZWQ=",
     }
 
-    play.step("a forger", PAYMENT_PROCESSING, "Settlement Webhook, signed by nobody's secret")
-    reply = await play.stage.platform.post("/webhooks/gateway", body, headers=headers)
-    payment = await play.payment(payment_id)
+    run.step("a forger", PAYMENT_PROCESSING, "Settlement Webhook with a forged signature")
+    reply = await run.testbed.platform.post("/webhooks/gateway", body, headers=headers)
+    payment = await run.payment(payment_id)
 
-    play.expect("the forger is answered", f"{UNAUTHORISED} webhook_not_theirs",
+    run.expect("the answer to the forger", f"{UNAUTHORISED} webhook_not_theirs",
                 f"{reply.status} {reply.code}")  # fmt: skip
-    checks.expect_state(play, payment, "Capturing")
-    checks.expect_money(play, payment, settled=0)
+    checks.expect_state(run, payment, "Capturing")
+    checks.expect_money(run, payment, settled=0)
 
 
-async def _lost(play: Play) -> None:
-    _, _, payment_id = await _bought(play)
+async def _lost(run: ScenarioRun) -> None:
+    _, _, payment_id = await _bought(run)
     gone = {"operation": "webhook", "reference": payment_id}
-    await play.stage.gateway.goes_wrong(gone, drop=True)
-    play.step(BANKING_NETWORK, PAYMENT_GATEWAY, "Settlement Confirmation; its webhook is lost")
-    await play.stage.gateway.bank_answers(payment_id)
-    play.meanwhile()
-    payment = await play.payment_is(payment_id, "Settled", seconds=POLL_SECONDS_MAX)
-    sent = await play.stage.gateway.webhooks_of(payment_id)
+    await run.testbed.gateway.inject_fault(gone, drop=True)
+    run.step(BANKING_NETWORK, PAYMENT_GATEWAY, "Settlement Confirmation; its webhook is lost")
+    await run.testbed.gateway.settle(payment_id)
+    run.continue_in_background()
+    payment = await run.wait_for_payment(payment_id, "Settled", seconds=POLL_SECONDS_MAX)
+    sent = await run.testbed.gateway.webhooks_of(payment_id)
 
     lost = [it["state"] for it in sent if it["type"] == "transaction.settled"]
-    play.expect("the settlement webhook was", "dropped", ", ".join(lost))
-    checks.expect_state(play, payment, "Settled")
-    checks.expect_money(play, payment, settled=HEATED_SEATS_PRICE)
+    run.expect("the settlement webhook was", "dropped", ", ".join(lost))
+    checks.expect_state(run, payment, "Settled")
+    checks.expect_money(run, payment, settled=HEATED_SEATS_PRICE)
 
 
-SCENES: Final = (
-    Scene(
+SCENARIOS: Final = (
+    Scenario(
         name="bank-rejects",
-        title="The bank rejects the settlement after delivery: the loss is ours",
+        title="The bank rejects the settlement after delivery: the loss is booked",
         rule="Diagram 9, Bank rejects; Diagram 7, DO NOT CHARGE; decision 17",
-        tells="The service was delivered on held funds. The bank does not pay. The customer keeps "
-        "what was paid for and is never charged again; the loss is booked.",
-        ends="SettlementFailed, loss booked, service kept",
-        plays=_bank_rejects,
+        text="The service was delivered on held funds, and the bank does not pay. The customer "
+        "keeps the service and is not charged again; the loss is booked.",
+        expected_end="SettlementFailed, loss booked, service kept",
+        steps=_bank_rejects,
     ),
-    Scene(
+    Scenario(
         name="chargeback",
         title="A chargeback is lost",
         rule="Risk Mitigation Mechanisms: Accept losses; decision 37",
-        tells="Weeks after the settlement the customer's bank takes the money back. The payment "
-        "keeps its state, the dispute stands beside it, the loss is booked.",
-        ends="dispute lost, loss booked",
-        plays=_chargeback,
+        text="Weeks after the settlement the customer's bank reverses it. The payment keeps its "
+        "state, a dispute is recorded, and the loss is booked.",
+        expected_end="dispute lost, loss booked",
+        steps=_chargeback,
     ),
-    Scene(
+    Scenario(
         name="partial-settlement",
         title="Only a part is settled, the rest comes later",
         rule="Common Discrepancy Scenarios: Partial Settlements; decision 37",
-        tells="The settled amount adds up from what arrives. Until it is whole the payment stays "
-        "Capturing and a person sees the difference.",
-        ends="settled in two parts",
-        plays=_partial,
+        text="The settled amount is the sum of what arrives. Until it is complete, the payment "
+        "stays Capturing and a case shows the difference.",
+        expected_end="settled in two parts",
+        steps=_partial,
     ),
-    Scene(
+    Scenario(
         name="webhooks-repeated",
-        title="Webhooks come four times, and in the wrong order",
+        title="Webhooks arrive four times and out of order",
         rule="Diagram 4, Settlement Webhook; decision 31",
-        tells="The gateway tells of the capture before it tells of the authorisation, and of the "
-        "settlement four times. Each event counts once, and any order ends in the same state.",
-        ends="settled once",
-        plays=_repeated,
+        text="The gateway reports the capture before the authorisation, and the settlement four "
+        "times. Each event counts once, and any order leads to the same state.",
+        expected_end="settled once",
+        steps=_repeated,
     ),
-    Scene(
+    Scenario(
         name="webhook-forged",
         title="A forged settlement webhook is refused",
         rule="Diagram 4, Settlement Webhook; decision 31",
-        tells="Somebody else says that the bank has paid. The signature is not the gateway's, so "
-        "that nothing is believed and nothing is stored.",
-        ends="401, nothing changes",
-        plays=_forged,
+        text="Someone else claims that the bank has paid. The signature is not the gateway's, so "
+        "the webhook is rejected and nothing is stored.",
+        expected_end="401, nothing changes",
+        steps=_forged,
     ),
-    Scene(
+    Scenario(
         name="webhooks-lost",
-        title="The settlement webhook is lost: the platform asks by itself",
+        title="The settlement webhook is lost: the platform polls",
         rule="Diagram 4; decision 31: polling is the guarantee",
-        tells="Nobody tells that the bank has paid. An hour after the charge the platform asks the "
-        "gateway, and learns it.",
-        ends="settled by asking",
-        plays=_lost,
-        needs=frozenset({Need.STRINGS, Need.FAST_TIME}),
-        takes_long=True,
+        text="No webhook reports that the bank has paid. An hour after the charge the platform "
+        "queries the gateway.",
+        expected_end="settled by polling",
+        steps=_lost,
+        needs=frozenset({Need.CONTROL_PLANES, Need.FAST_TIME}),
+        is_slow=True,
     ),
 )

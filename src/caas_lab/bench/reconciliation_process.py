@@ -1,9 +1,8 @@
-"""One reconciliation in a process of its own: `python -m caas_lab.bench.reconciled_apart DSN FILE`.
+"""One reconciliation in a process of its own, started with a DSN and a report file.
 
-What it prints is one JSON object: the seconds from the file to the last durable commit, those of
-each phase, the lines, and the most memory this process ever held, in megabytes.
-
-It lets others go first, as `caas reconcile` does.
+It prints one JSON object: the seconds from the file to the last durable commit and of each phase,
+the lines, and the peak memory of this process in megabytes. It has a low priority, as
+`caas reconcile` has.
 
 Rule a change must keep: nothing else is done in this process, so that the memory is the run's.
 """
@@ -22,14 +21,14 @@ from caas.billing_database import books as billing_books
 from caas.billing_database import connection
 from caas.commands import step_back
 from caas.payment_processing.reconciliation.runs import ReconciliationSettings, Runs
-from caas_lab.bench.gateway_at_hand import GatewayAtHand
-from caas_lab.bench.ledger import DAY
+from caas_lab.bench.ledger_data import DAY
+from caas_lab.bench.stub_gateway import StubGateway
 
 PHASES: Final = {("compared", False): "reading", ("compared", True): "comparing"}
 
 
 async def reconcile(dsn: str, path: Path) -> dict[str, object]:
-    """Reconcile the day and return what it took."""
+    """Reconcile the day and return the figures."""
     step_back()
     database = await connection.connect(dsn)
     seconds: dict[str, float] = {}
@@ -37,7 +36,7 @@ async def reconcile(dsn: str, path: Path) -> dict[str, object]:
         with tempfile.TemporaryDirectory(prefix="caas-bench-") as folder:
             runs = Runs(
                 books=billing_books.opened(database),
-                gateway=GatewayAtHand(),
+                gateway=StubGateway(),
                 alert=_alert,
                 settings=ReconciliationSettings(
                     zone=ZoneInfo("Europe/Madrid"), folder=Path(folder)
@@ -45,20 +44,20 @@ async def reconcile(dsn: str, path: Path) -> dict[str, object]:
             )
             began = last = time.perf_counter()
 
-            def told(phase: str, done: int, total: int) -> None:
+            def on_progress(phase: str, done: int, total: int) -> None:
                 nonlocal last
                 name = PHASES.get((phase, done == total))
                 if name is not None:
                     seconds[name], last = time.perf_counter() - last, time.perf_counter()
 
-            reconciled = await runs.reconcile(DAY, file=path, progress=told)
+            reconcile = await runs.reconcile(DAY, file=path, progress=on_progress)
             seconds["applying"] = time.perf_counter() - last
             seconds["all"] = time.perf_counter() - began
     finally:
         await database.close()
-    assert set(reconciled.run.counts) == {"matched"}, reconciled.run.counts
+    assert set(reconcile.run.counts) == {"matched"}, reconcile.run.counts
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"seconds": seconds, "lines": reconciled.run.lines, "peak_megabytes": peak}
+    return {"seconds": seconds, "lines": reconcile.run.lines, "peak_megabytes": peak}
 
 
 async def _alert(kind: str, subject: object, sentence: str, *, within: object = None) -> None:

@@ -1,11 +1,7 @@
-"""The cast: who acts in the diagrams, each with what that party can do, over public doors only.
+"""Fixtures of the scenarios: customers, dealerships, vehicles and services, over the public API.
 
-Dealerships and customers speak to the platform's public API (through the Corporate Intranet, the
-Web Platform and the Mobile Application of Diagram 1); gateway, bank, factory and cars act through
-the simulators' control planes.
-
-Rules a change must keep: an actor tells what it does before it does it; what is answered is
-returned as it came, a refusal is no error here.
+Rules a change must keep: an action adds its arrow before it calls the platform; answers are
+returned unchanged, and a refusal is no error here.
 """
 
 from dataclasses import dataclass
@@ -13,15 +9,15 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from caas.billing_database.identifiers import new_id
-from caas_lab.demo.calls import Reply, UnexpectedAnswerError, done
-from caas_lab.demo.play import Play, money
-from caas_lab.demo.stage import Stage
-from caas_lab.demo.story import ORDER_MANAGEMENT, PAYMENT_PROCESSING
+from caas_lab.demo.http_client import Reply, UnexpectedAnswerError, require_success
+from caas_lab.demo.scenario import ORDER_MANAGEMENT, PAYMENT_PROCESSING
+from caas_lab.demo.scenario_run import ScenarioRun, money
+from caas_lab.demo.testbed import Testbed
 
 SELLER: Final = "order-management"
 CATALOG: Final = "service-catalog"
 FLEET: Final = "fleet"
-"""Sells services for cars of the play that nobody bought."""
+"""Sells services for vehicles that the platform did not sell."""
 MODEL: Final = "Uno"
 PRICE: Final = 3_000_000
 DEPOSIT: Final = 100_000
@@ -47,7 +43,7 @@ CARDS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Purchase:
-    """An order of whatever kind with its payment, and how the platform answered."""
+    """An order or service order, its payment, and the platform's answer."""
 
     order: str
     payment: str
@@ -61,16 +57,16 @@ class Purchase:
 
 @dataclass(frozen=True, slots=True)
 class Customer:
-    """Somebody who buys."""
+    """A customer of the platform."""
 
-    play: Play
+    run: ScenarioRun
     id: str
     name: str
     email: str
 
-    async def buys_heated_seats(self, vin: str, method: str | None = "pm_ok") -> Purchase:
+    async def buy_heated_seats(self, vin: str, method: str | None = "pm_ok") -> Purchase:
         """Select Service + Duration, and pay for it (Diagram 4)."""
-        self.play.step(
+        self.run.step(
             self.name,
             PAYMENT_PROCESSING,
             f"Initiate Service Payment: heated seats, {MONTH_DAYS} days",
@@ -83,41 +79,41 @@ class Customer:
             "duration_days": MONTH_DAYS,
             **_paid_with(method),
         }
-        reply = await self.play.stage.platform.post("/v1/service-orders", body, scope=FLEET)
-        return _purchase(self.play, reply, "createServiceOrder", customer=self.name)
+        reply = await self.run.testbed.platform.post("/v1/service-orders", body, scope=FLEET)
+        return _purchase(self.run, reply, "createServiceOrder", customer=self.name)
 
-    async def pays_the_rest(self, order: str, method: str | None = "pm_ok") -> Reply:
+    async def pay_final(self, order: str, method: str | None = "pm_ok") -> Reply:
         """Initiate Final Payment (Diagram 3)."""
-        self.play.step(
+        self.run.step(
             self.name,
             PAYMENT_PROCESSING,
             "Process Final Payment",
             f"{money(REST)} with {CARDS.get(method, method)}",
         )
-        reply = await self.play.stage.platform.post(
+        reply = await self.run.testbed.platform.post(
             f"/v1/orders/{order}/final-payment", _paid_with(method), scope=SELLER
         )
-        told = reply.body.get("payment", reply.body)
-        if told.get("type") == "final":
-            self.play.watch(str(told["id"]))
+        data = reply.body.get("payment", reply.body)
+        if data.get("type") == "final":
+            self.run.watch(str(data["id"]))
         return reply
 
-    async def withdraws(self, order: str) -> Reply:
+    async def withdraw(self, order: str) -> Reply:
         """Withdraw from the purchase of a vehicle (desistimiento)."""
-        self.play.step(self.name, ORDER_MANAGEMENT, "withdraws from the order (desistimiento)")
-        return await self.play.stage.platform.post(
+        self.run.step(self.name, ORDER_MANAGEMENT, "withdraws from the order (desistimiento)")
+        return await self.run.testbed.platform.post(
             f"/v1/orders/{order}/withdrawal", {}, scope=SELLER
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Dealership:
-    """Somebody who sells, over the Corporate Intranet."""
+    """A dealership, which sells vehicles."""
 
-    play: Play
+    run: ScenarioRun
     name: str
 
-    async def reserves(
+    async def reserve(
         self,
         vin: str,
         customer: Customer,
@@ -126,7 +122,7 @@ class Dealership:
         return_url: str | None = None,
     ) -> Purchase:
         """Initiate Reservation Payment (Diagram 2)."""
-        self.play.step(
+        self.run.step(
             self.name,
             PAYMENT_PROCESSING,
             "Initiate Reservation Payment",
@@ -140,14 +136,14 @@ class Dealership:
             **_paid_with(method),
             **({} if return_url is None else {"return_url": return_url}),
         }
-        reply = await self.play.stage.platform.post("/v1/orders", body, scope=SELLER)
+        reply = await self.run.testbed.platform.post("/v1/orders", body, scope=SELLER)
         return _purchase(
-            self.play, reply, "createOrder", customer=customer.name, dealership=self.name
+            self.run, reply, "createOrder", customer=customer.name, dealership=self.name
         )
 
-    async def tries_to_reserve(self, vin: str, customer: Customer) -> Reply:
-        """Ask for a vehicle that should not be had."""
-        self.play.step(self.name, PAYMENT_PROCESSING, f"tries to reserve it for {customer.name}")
+    async def try_to_reserve(self, vin: str, customer: Customer) -> Reply:
+        """Try to reserve a vehicle that is not available."""
+        self.run.step(self.name, PAYMENT_PROCESSING, f"tries to reserve it for {customer.name}")
         body = {
             "customer": customer.id,
             "vin": vin,
@@ -155,43 +151,42 @@ class Dealership:
             "deposit": {"amount": DEPOSIT, "currency": "EUR"},
             **_paid_with("pm_ok"),
         }
-        return await self.play.stage.platform.post("/v1/orders", body, scope=SELLER)
+        return await self.run.testbed.platform.post("/v1/orders", body, scope=SELLER)
 
 
-async def customer(play: Play, name: str) -> Customer:
-    """Let a customer be known to the platform."""
+async def customer(run: ScenarioRun, name: str) -> Customer:
+    """Create a customer."""
     email = f"{name.lower()}.{new_id().hex[-8:]}@example.com"
-    reply = await play.stage.platform.post(
+    reply = await run.testbed.platform.post(
         "/v1/customers",
         {"name": name, "email": email, "language": "en", "billing_details": BUYER},
         scope=SELLER,
     )
-    return Customer(play, str(done(reply, "createCustomer")["id"]), name, email)
+    return Customer(run, str(require_success(reply, "createCustomer")["id"]), name, email)
 
 
-def dealership(play: Play, name: str) -> Dealership:
-    """Let a dealership open."""
-    return Dealership(play, name)
+def dealership(run: ScenarioRun, name: str) -> Dealership:
+    """Return a dealership."""
+    return Dealership(run, name)
 
 
-async def vehicle_in_stock(play: Play) -> str:
-    """Put a vehicle into stock that the factory has not built yet."""
+async def vehicle_in_stock(run: ScenarioRun) -> str:
+    """Add a vehicle that the factory has not built yet."""
     vin = _new_vin()
-    await _put(play, vin, public_key=None)
+    await _put(run, vin, public_key=None)
     return vin
 
 
-async def car(play: Play) -> str:
-    """Put a car on the road whose public key the platform knows."""
+async def car(run: ScenarioRun) -> str:
+    """Add a finished vehicle whose public key the platform knows."""
     vin = _new_vin()
-    key = await play.stage.vehicles.new_car(vin)
-    await _put(play, vin, public_key=key)
-    play.cars.append(vin)
+    key = await run.testbed.vehicles.new_car(vin)
+    await _put(run, vin, public_key=key)
     return vin
 
 
-async def heated_seats_on_offer(stage: Stage) -> None:
-    """Put a one-time service into the catalogue."""
+async def offer_heated_seats(testbed: Testbed) -> None:
+    """Add a one-time service to the catalogue."""
     body = {
         "name": "Heated seats",
         "kind": "one_time",
@@ -199,27 +194,27 @@ async def heated_seats_on_offer(stage: Stage) -> None:
         "prices": [{"duration_days": MONTH_DAYS, "amount": HEATED_SEATS_PRICE}],
     }
     path = f"/v1/services/{HEATED_SEATS}"
-    done(await stage.platform.send("PUT", path, body, scope=CATALOG), "putService")
+    require_success(await testbed.platform.send("PUT", path, body, scope=CATALOG), "putService")
 
 
-async def ready_order(play: Play, buyer: Customer, seller: Dealership) -> str:
-    """Bring an order as far as Diagram 3 begins: reserved, built, ready."""
-    vin = await vehicle_in_stock(play)
-    bought = await seller.reserves(vin, buyer)
-    await play.order_is(bought.order, "factory order placed")
-    play.begins_here()
-    play.step("Factory", ORDER_MANAGEMENT, "Vehicle Ready")
-    await play.stage.partners.factory_finishes(bought.order)
-    await play.order_is(bought.order, "ready")
+async def ready_order(run: ScenarioRun, buyer: Customer, seller: Dealership) -> str:
+    """Bring an order to where Diagram 3 begins: reserved, built, ready."""
+    vin = await vehicle_in_stock(run)
+    bought = await seller.reserve(vin, buyer)
+    await run.wait_for_order(bought.order, "factory order placed")
+    run.narrate_from_here()
+    run.step("Factory", ORDER_MANAGEMENT, "Vehicle Ready")
+    await run.testbed.partners.finish_production(bought.order)
+    await run.wait_for_order(bought.order, "ready")
     return bought.order
 
 
-async def _put(play: Play, vin: str, *, public_key: str | None) -> None:
+async def _put(run: ScenarioRun, vin: str, *, public_key: str | None) -> None:
     body: dict[str, Any] = {"model": MODEL, "price": {"amount": PRICE, "currency": "EUR"}}
     if public_key is not None:
         body |= {"public_key": public_key, "finished": True}
-    reply = await play.stage.platform.send("PUT", f"/v1/vehicles/{vin}", body, scope=SELLER)
-    done(reply, "putVehicle")
+    reply = await run.testbed.platform.send("PUT", f"/v1/vehicles/{vin}", body, scope=SELLER)
+    require_success(reply, "putVehicle")
 
 
 def _new_vin() -> str:
@@ -230,8 +225,8 @@ def _paid_with(method: str | None) -> dict[str, str]:
     return {} if method is None else {"payment_method": method}
 
 
-def _purchase(play: Play, reply: Reply, what: str, **names: str) -> Purchase:
-    """Read an order with its payment, or a decline with the payment inside.
+def _purchase(run: ScenarioRun, reply: Reply, what: str, **names: str) -> Purchase:
+    """Read an order with its payment, or a decline that holds the payment.
 
     Raises:
         UnexpectedAnswerError: it is neither.
@@ -244,7 +239,7 @@ def _purchase(play: Play, reply: Reply, what: str, **names: str) -> Purchase:
         order = str(reply.body["id"])
     else:
         raise UnexpectedAnswerError(f"{what}: answered {reply.status} {reply.code}")
-    play.people[order] = names
+    run.names[order] = names
     if payment["type"] == "reservation":
-        play.orders.append(order)
-    return Purchase(order, play.watch(str(payment["id"])), reply)
+        run.orders.append(order)
+    return Purchase(order, run.watch(str(payment["id"])), reply)

@@ -1,6 +1,6 @@
-"""The test bed of a scene: the platform, the simulators around it, and what can be read of them.
+"""The testbed of a scenario: the platform, the simulators around it, and what can be read of them.
 
-Rule a change must keep: what only a platform of our own has is None on another one, and a scene
+Rule a change must keep: what only a platform of our own has is None on another one, and a scenario
 that needs it lists it in `needs`.
 """
 
@@ -12,23 +12,23 @@ import aiohttp
 
 from caas import app
 from caas_lab.demo import database
-from caas_lab.demo.calls import Caller
-from caas_lab.demo.outside_world import GatewayStrings, PartnerStrings, VehicleStrings
+from caas_lab.demo.control_planes import GatewayControl, PartnerControl, VehicleControl
+from caas_lab.demo.http_client import HttpClient
 from caas_lab.demo.relay import Relay
-from caas_lab.demo.story import Need
+from caas_lab.demo.scenario import Need
 
 
 @dataclass(slots=True, kw_only=True)
-class Stage:
-    """Everything a scene may use; `clock_ahead` is how far the platform's clock was moved."""
+class Testbed:
+    """Everything a scenario may use; `clock_ahead` is how far the platform's clock was moved."""
 
-    platform: Caller
-    gateway: GatewayStrings
-    partners: PartnerStrings
-    vehicles: VehicleStrings
+    platform: HttpClient
+    gateway: GatewayControl
+    partners: PartnerControl
+    vehicles: VehicleControl
     scale: float
     session: aiohttp.ClientSession
-    offers: frozenset[Need]
+    provides: frozenset[Need]
     relay: Relay | None = None
     records: database.Records | None = None
     is_ours: bool = False
@@ -43,5 +43,5 @@ class Stage:
 
     async def advance_clock(self, seconds: int) -> None:
         """Move the platform's clock forward: a month must be over before it is billed."""
-        await database.move_calendar(self.database_url, seconds=seconds)
+        await database.advance_clock(self.database_url, seconds=seconds)
         self.clock_ahead += timedelta(seconds=seconds)

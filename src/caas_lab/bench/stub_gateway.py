@@ -1,6 +1,6 @@
-"""A payment gateway without a network, for what is measured without one (P1).
+"""A payment gateway in this process, for what is measured without a network (P1).
 
-Rule a change must keep: it answers at once and keeps what it said.
+Rule a change must keep: it answers at once and remembers its answers.
 """
 
 import itertools
@@ -33,8 +33,8 @@ CAPABILITIES: Final = Capabilities(
 )
 
 
-class GatewayAtHand:
-    """Says yes to everything, at once, and remembers it."""
+class StubGateway:
+    """Accepts every call and remembers it."""
 
     name = "at-hand"
     capabilities = CAPABILITIES
@@ -66,19 +66,19 @@ class GatewayAtHand:
         return tuple(t for t in self._known.values() if t.reference == reference)
 
     async def capture(self, transaction_id: str, amount: int, *, key: str) -> GatewayTransaction:
-        """Take the money."""
+        """Charge the held funds."""
         del key
         return self._put(transaction_id, TransactionStatus.CAPTURING, captured_amount=amount)
 
     async def void(self, transaction_id: str, reason: str, *, key: str) -> GatewayTransaction:
-        """Let the funds go."""
+        """Release the funds."""
         del reason, key
         return self._put(transaction_id, TransactionStatus.VOIDED)
 
     async def refund(
         self, transaction_id: str, amount: int, reason: str, *, key: str
     ) -> GatewayRefund:
-        """Give money back."""
+        """Refund a charge."""
         del reason
         return GatewayRefund(
             id=f"re_{key}",
@@ -108,7 +108,7 @@ class GatewayAtHand:
         )
 
     async def settlement_file(self, day: date, path: Path) -> None:
-        """Say that reports come in pages here."""
+        """Return no file: reports come in pages here."""
 
     def read_event(self, body: bytes) -> GatewayEvent | None:
         """Nothing: it sends no webhooks."""

@@ -1,10 +1,10 @@
-"""A ledger of millions and a day's settlement report over it, for what reconciliation costs.
+"""A ledger of millions and a day's settlement report on it, to measure reconciliation.
 
 The ledger is loaded with the guards off, as only the owner of the tables can; what is measured on
 it goes through every guard.
 
-Rules a change must keep: today's payments, yesterday's and older ones are told apart by when they
-were captured, as in operation; the same report is reconciled against every ledger.
+Rules a change must keep: today's payments, yesterday's and older ones differ in when they were
+captured, as in operation; the same report is reconciled against every ledger.
 """
 
 from datetime import UTC, date, datetime, timedelta
@@ -14,7 +14,7 @@ from typing import Final
 import asyncpg
 
 from caas.billing_database import migrations
-from caas_lab.bench.gateway_at_hand import GatewayAtHand
+from caas_lab.bench.stub_gateway import StubGateway
 
 DAY: Final = date(2026, 11, 19)
 """A Thursday: what was captured on Monday was expected on Wednesday, and would be late today."""
@@ -67,7 +67,7 @@ values ('{{gateway}}', '{{day}}', '00000000-0000-0000-0000-000000000002', now())
 
 
 async def load(dsn: str, lines: int, payments: int) -> None:
-    """Load so many payments: yesterday's and today's, as many as lines each, and older ones."""
+    """Load payments: as many as lines of yesterday and of today each, and older ones."""
     owner = await asyncpg.connect(dsn, command_timeout=LOAD_SECONDS_MAX)
     try:
         await owner.execute("set search_path = caas, public; set synchronous_commit = off")
@@ -81,7 +81,7 @@ async def load(dsn: str, lines: int, payments: int) -> None:
             await owner.execute(ENTRIES, first, last, captured_on)
         yesterday = DAY - timedelta(days=1)
         await owner.execute(
-            YESTERDAY.format(gateway=GatewayAtHand().name, day=yesterday, count=lines)
+            YESTERDAY.format(gateway=StubGateway().name, day=yesterday, count=lines)
         )
         await owner.execute(migrations.STAND_GUARD)
         await owner.execute("vacuum analyze")

@@ -1,6 +1,6 @@
-"""The platform's API over a socket of this process, and the requests that are sent to it.
+"""The platform's API on a socket of this process, and the requests that are sent to it.
 
-Rule a change must keep: what is sent is what anybody could send, and each request is another one.
+Rule a change must keep: any client could send these requests, and no two are the same.
 """
 
 import asyncio
@@ -26,11 +26,11 @@ from caas.external_systems.http import Secret
 from caas.external_systems.webhook_signatures import sign
 from caas.rules.rate_limits import UNLIMITED
 from caas.web.http_protocol import server_config
-from caas_lab.bench import callers, stage
-from caas_lab.bench.cpu import Spending
-from caas_lab.bench.gateway_at_hand import GatewayAtHand
-from caas_lab.bench.ground import Ground, Turn
-from caas_lab.bench.stage import AMOUNT, Stage
+from caas_lab.bench import fixtures, load_generator
+from caas_lab.bench.cpu import CpuUsage
+from caas_lab.bench.fixtures import AMOUNT, PlatformFixture
+from caas_lab.bench.goals import BenchServer, Measurement
+from caas_lab.bench.stub_gateway import StubGateway
 
 INITIATE: Final = "/v1/payments/service"
 WEBHOOK: Final = "/webhooks/gateway"
@@ -41,70 +41,70 @@ START_LOOKS_SECONDS: Final = 0.01
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
+class ServedApi:
     """A platform's API at an address, with a caller's key and the gateway's webhook secret."""
 
     url: str
-    stage: Stage
+    fixture: PlatformFixture
     key: str
     webhook_secret: Secret
 
     async def purchases(self, count: int | None = None) -> list[bytes]:
-        """Make requests ready for payments that are answered when they are durable."""
+        """Return requests for payments that are answered once they are durable."""
         return [
             initiating(
-                self.url + INITIATE, order, self.stage.customer, self.key, prefer="respond-async"
+                self.url + INITIATE, order, self.fixture.customer, self.key, prefer="respond-async"
             )
-            for order in await self.stage.fresh_orders(count)
+            for order in await self.fixture.fresh_orders(count)
         ]
 
     async def events(self) -> list[bytes]:
-        """Make webhooks ready, each with an event of its own."""
+        """Return webhooks, each with an event of its own."""
         url = self.url + WEBHOOK
-        return [webhook(url, self.webhook_secret) for _ in range(self.stage.pieces)]
+        return [webhook(url, self.webhook_secret) for _ in range(self.fixture.pieces)]
 
 
 @asynccontextmanager
-async def serving(dsn: str, *, quick: bool) -> AsyncIterator[Served]:
-    """Serve the API of a platform on this database as it is served in operation."""
+async def served_api(dsn: str, *, quick: bool) -> AsyncIterator[ServedApi]:
+    """Serve the API of a platform on this database as in operation."""
     async with (
-        stage.standing(dsn, GatewayAtHand(), quick=quick) as standing,
-        _listening(standing) as served,
+        fixtures.started(dsn, StubGateway(), quick=quick) as fixture,
+        _listening(fixture) as served,
     ):
         yield served
 
 
 @asynccontextmanager
-async def _listening(standing: Stage) -> AsyncIterator[Served]:
+async def _listening(fixture: PlatformFixture) -> AsyncIterator[ServedApi]:
     key = secrets.token_urlsafe(32)
     secret = Secret(f"whsec_{base64.b64encode(secrets.token_bytes(24)).decode()}")
-    server = uvicorn.Server(server_config(_api(standing, key, secret)))
+    server = uvicorn.Server(server_config(_api(fixture, key, secret)))
     running = asyncio.create_task(server.serve())
     while not server.started:  # noqa: ASYNC110  # uvicorn has no event for it
         await asyncio.sleep(START_LOOKS_SECONDS)
     port = server.servers[0].sockets[0].getsockname()[1]
     try:
-        yield Served(f"http://127.0.0.1:{port}", standing, key, secret)
+        yield ServedApi(f"http://127.0.0.1:{port}", fixture, key, secret)
     finally:
         server.should_exit = True
         await running
 
 
 async def rate(
-    ground: Ground, ready: Callable[[], Awaitable[list[bytes]]], *, status: int, seconds: int
-) -> Turn:
-    """Set how many requests a second are answered with this status against the yardstick."""
-    theirs = await ground.yardstick.rate(seconds)
+    server: BenchServer, ready: Callable[[], Awaitable[list[bytes]]], *, status: int, seconds: int
+) -> Measurement:
+    """Compare answers a second with this status to the yardstick."""
+    theirs = await server.yardstick.rate(seconds)
     requests = await ready()
-    spending = Spending(ground.postmaster)
-    calls = await callers.call(requests, status=status, seconds=seconds)
-    return Turn(theirs, calls.rate, spending.each(calls.done) | calls.spent)
+    usage = CpuUsage(server.postmaster)
+    calls = await load_generator.send(requests, status=status, seconds=seconds)
+    return Measurement(theirs, calls.rate, usage.each(calls.done) | calls.cpu)
 
 
 def initiating(
     url: str, order: UUID, customer: UUID, key: str, *, prefer: str | None = None
 ) -> bytes:
-    """Return the seed's initiateServicePayment, answered as it is preferred."""
+    """Return a request of initiateServicePayment."""
     body = {
         "subject": order,
         "customer": customer,
@@ -115,13 +115,13 @@ def initiating(
     headers = {"authorization": f"Bearer {key}", "idempotency-key": str(new_id())}
     if prefer is not None:
         headers["prefer"] = prefer
-    return callers.request(url, msgspec.json.encode(body), headers)
+    return load_generator.request(url, msgspec.json.encode(body), headers)
 
 
 def webhook(url: str, secret: Secret) -> bytes:
     """Return a signed event of the gateway about a payment it settled."""
     event_id, at = f"evt_{new_id().hex}", now()
-    told = {
+    printed = {
         "id": f"tx_{new_id().hex}",
         "reference": new_id(),
         "status": "settled",
@@ -132,13 +132,13 @@ def webhook(url: str, secret: Secret) -> bytes:
         "refunded_amount": 0,
         "created_at": at.astimezone(UTC),
     }
-    event = {"id": event_id, "type": "transaction.settled", "occurred_at": at, "data": told}
+    event = {"id": event_id, "type": "transaction.settled", "occurred_at": at, "data": printed}
     body = msgspec.json.encode(event)
-    return callers.request(url, body, sign(secret, event_id=event_id, at=at, body=body))
+    return load_generator.request(url, body, sign(secret, event_id=event_id, at=at, body=body))
 
 
-def _api(stage: Stage, key: str, secret: Secret) -> object:
-    platform = stage.platform
+def _api(fixture: PlatformFixture, key: str, secret: Secret) -> object:
+    platform = fixture.platform
     rooms = Rooms(
         books=platform.books,
         payment_processing=platform.payment_processing,

@@ -1,7 +1,7 @@
-"""Callers of an HTTP server in a process of their own, on connections that stay open.
+"""A load generator for HTTP in a process of its own, on persistent connections.
 
-A client of many features costs more than the server it measures; these callers write requests that
-were made ready before, read a status and a length, and keep how long each answer took.
+A full HTTP client costs more than the server it measures. This one writes prepared requests, reads
+a status and a length, and records how long each answer took.
 
 Rules a change must keep: this file imports nothing of ours, so that its process starts at once;
 each connection has one request under way, and begins the next at once or when its turn has come;
@@ -31,7 +31,7 @@ _HEAD_ENDS: Final = b"\r\n\r\n"
 
 @dataclass(frozen=True, slots=True)
 class Calls:
-    """How long each answer took, all of them together, and the CPU of the callers."""
+    """How long each answer took, the total time, and the CPU of the load generator."""
 
     took: list[float]
     seconds: float
@@ -53,9 +53,9 @@ class Calls:
         return p99(self.took)
 
     @property
-    def spent(self) -> dict[str, float]:
-        """CPU microseconds of the callers' process for each answer."""
-        return {"callers": self.cpu_seconds / self.done * MICROSECONDS}
+    def cpu(self) -> dict[str, float]:
+        """CPU microseconds of the load generator for each answer."""
+        return {"load": self.cpu_seconds / self.done * MICROSECONDS}
 
 
 def p99(took: Sequence[float]) -> float:
@@ -72,12 +72,12 @@ def request(url: str, body: bytes, headers: dict[str, str]) -> bytes:
     return "\r\n".join(lines).encode() + body
 
 
-async def call(
+async def send(
     requests: Sequence[bytes], *, status: int, seconds: float, a_second: float = 0.0
 ) -> Calls:
-    """Let callers in another process send requests until they or the seconds are used up.
+    """Send requests from another process until they or the seconds are used up.
 
-    They send the next as soon as they were answered, or so many `a_second`.
+    Each connection sends the next request on its answer, or at a rate of `a_second` in all.
     """
     with tempfile.NamedTemporaryFile(prefix="caas-bench-") as file:
         for one in requests:
@@ -87,9 +87,9 @@ async def call(
             sys.executable, __file__, file.name, str(status), str(seconds), str(a_second),
             stdout=asyncio.subprocess.PIPE,
         )  # fmt: skip
-        told, _ = await process.communicate()
-    assert process.returncode == 0, "the callers say above what they were answered"
-    return Calls(**json.loads(told))
+        printed, _ = await process.communicate()
+    assert process.returncode == 0, "the load generator has printed why it failed"
+    return Calls(**json.loads(printed))
 
 
 @dataclass(slots=True)

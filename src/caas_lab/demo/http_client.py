@@ -1,7 +1,7 @@
-"""How the demonstration speaks: JSON over HTTP, to the platform's public API and to control planes.
+"""A JSON client for the platform's public API and the simulators' control planes.
 
-Rules a change must keep: the platform is asked only what its public API offers, with the key of
-whoever asks; every POST carries an Idempotency-Key; an answer is read to its end.
+Rules a change must keep: a call of the platform carries the key of its scope; every POST carries an
+Idempotency-Key; an answer is read to its end.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ SECONDS_MAX: Final = 60.0
 
 
 class UnexpectedAnswerError(Exception):
-    """Somebody answered what this scene of the demonstration has no use for."""
+    """A call was answered in a way that the scenario does not expect."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,17 +34,17 @@ class Reply:
         return str(self.body.get("code", "")) if self.status >= HTTPStatus.BAD_REQUEST else ""
 
 
-class Caller:
-    """One party that speaks HTTP to one address."""
+class HttpClient:
+    """An HTTP client of one address."""
 
     def __init__(self, session: aiohttp.ClientSession, url: str, keys: Mapping[str, str]) -> None:
-        """Speak to this address; `keys` are the platform's, by scope."""
+        """Call this address; `keys` are the platform's API keys by scope."""
         self._session = session
         self._keys = keys
         self.url = url.rstrip("/")
 
     async def get(self, path: str, *, scope: str | None = None) -> Reply:
-        """Ask for something."""
+        """Send a GET request."""
         return await self.send("GET", path, scope=scope)
 
     async def post(
@@ -56,7 +56,7 @@ class Caller:
         key: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Reply:
-        """Have something done, once for each key."""
+        """Send a POST request with an idempotency key."""
         more = {"idempotency-key": key or str(new_id()), **(headers or {})}
         return await self.send("POST", path, body, scope=scope, headers=more)
 
@@ -80,21 +80,21 @@ class Caller:
             return Reply(answer.status, _decoded(await answer.read()))
 
 
-def done(reply: Reply, what: str) -> dict[str, Any]:
+def require_success(reply: Reply, what: str) -> dict[str, Any]:
     """Return the body of a success.
 
     Raises:
-        UnexpectedAnswerError: it was none; the sentence says what was answered.
+        UnexpectedAnswerError: the reply is an error.
     """
     if reply.status >= HTTPStatus.BAD_REQUEST:
-        told = reply.body.get("detail") or reply.body.get("code") or "no reason given"
-        raise UnexpectedAnswerError(f"{what}: answered {reply.status}, {told}")
+        data = reply.body.get("detail") or reply.body.get("code") or "no reason given"
+        raise UnexpectedAnswerError(f"{what}: answered {reply.status}, {data}")
     return reply.body
 
 
 def _decoded(body: bytes) -> dict[str, Any]:
     try:
-        told = msgspec.json.decode(body) if body else {}
+        data = msgspec.json.decode(body) if body else {}
     except msgspec.DecodeError:
         return {}
-    return told if isinstance(told, dict) else {"data": told}
+    return data if isinstance(data, dict) else {"data": data}

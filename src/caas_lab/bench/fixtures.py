@@ -1,6 +1,6 @@
-"""What the measurements of payments share: a platform over one database, and orders to pay for.
+"""What the measurements of payments share: a platform on one database, and unpaid orders.
 
-Rule a change must keep: what is made ready here is not measured.
+Rule a change must keep: what is prepared here is not measured.
 """
 
 import base64
@@ -38,7 +38,7 @@ from caas.settings import DEFAULT_MARKET, data_dir, read_market
 
 VEHICLES: Final = 200
 QUICK_VEHICLES: Final = 100
-"""More than callers: of two payments for one service of one car at once, one may be voided."""
+"""More than connections: of two payments for one service of one car at once, one may be voided."""
 AMOUNT: Final = 1299
 SERVICE: Final = "heated-seats"
 DAYS: Final = 30
@@ -64,8 +64,8 @@ select r.obstacle
 
 
 @dataclass(slots=True)
-class Stage:
-    """A platform and orders that nobody has paid for yet."""
+class PlatformFixture:
+    """A platform, and orders to pay for."""
 
     database: Database
     platform: assembly.Platform
@@ -76,11 +76,11 @@ class Stage:
 
     @property
     def pieces(self) -> int:
-        """How many pieces of work are made ready for one measurement."""
+        """How many orders one measurement prepares."""
         return QUICK_PIECES if self.quick else PIECES
 
     async def fresh_orders(self, count: int | None = None) -> list[UUID]:
-        """Write down orders with their reserved terms, outside what is measured."""
+        """Insert orders with their reserved terms."""
         ids = [new_id() for _ in range(count or self.pieces)]
         numbers = range(self.ordered, self.ordered + len(ids))
         self.ordered += len(ids)
@@ -93,16 +93,16 @@ class Stage:
 
 
 @asynccontextmanager
-async def standing(
+async def started(
     dsn: str,
     gateway: PaymentGateway,
     *,
     quick: bool = False,
     key_of: Callable[[str], Awaitable[bytes]] | None = None,
-) -> AsyncIterator[Stage]:
-    """Build a platform with cars and a gateway in this process.
+) -> AsyncIterator[PlatformFixture]:
+    """Build a platform with vehicles and a gateway in this process.
 
-    `key_of` tells the keys of cars that stand elsewhere.
+    `key_of` returns the public keys of vehicles that are simulated elsewhere.
     """
     async with AsyncExitStack() as stack:
         database = await connection.connect(dsn)
@@ -139,14 +139,14 @@ async def standing(
             vin: await key_of(vin) if key_of else base64.b64decode(fleet.public_key(car))
             for vin, car in fleet.cars.items()
         }
-        stage = await _furnished(database, platform, car_keys, quick=quick)
+        fixture = await _fixture(database, platform, car_keys, quick=quick)
         set_aside_what_stays()
-        yield stage
+        yield fixture
 
 
-async def _furnished(
+async def _fixture(
     database: Database, platform: assembly.Platform, keys: Mapping[str, bytes], *, quick: bool
-) -> Stage:
+) -> PlatformFixture:
     for vin, key in keys.items():
         await platform.order_management.put_vehicle(
             vin=vin, model="Uno", price=Money(3_000_000, "EUR"), public_key=key, finished=True
@@ -161,8 +161,8 @@ async def _furnished(
     customer = await platform.order_management.create_customer(
         name="Ana", email="ana@example.com", language="es"
     )
-    return Stage(database, platform, customer.id, list(keys), quick=quick)
+    return PlatformFixture(database, platform, customer.id, list(keys), quick=quick)
 
 
 def _fail(topic: str, _reason: Unusable, sentence: str) -> None:
-    raise AssertionError(f"a car was refused on {topic}: {sentence}")
+    raise AssertionError(f"an acknowledgement was refused on {topic}: {sentence}")

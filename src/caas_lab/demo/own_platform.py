@@ -1,12 +1,11 @@
-"""A whole platform of the demonstration's own, and everybody around it.
+"""A complete platform of the demonstration's own, with simulators around it.
 
 API on a socket, worker, embedded PostgreSQL, mosquitto, and gateway, order partners and vehicles as
-processes of their own (Diagram 1, whole). Between them and the platform stand lines that can be
-listened to and cut.
+processes of their own (Diagram 1, whole). A relay stands before the gateway.
 
 Rules a change must keep: nothing that `caas up` keeps is touched, so only the data folder and the
 time scale are taken from the environment; everything started here is stopped here, also after an
-error; the platform's log goes to a file, never between the lines of the story.
+error; the platform's log goes to a file, never to the printed output.
 """
 
 import asyncio
@@ -32,30 +31,30 @@ from caas.local_machine import LocalWorld
 from caas.open_work import OpenWork
 from caas.settings import Settings, data_dir, read_settings, time_scale
 from caas_lab.demo import database
-from caas_lab.demo.calls import Caller
-from caas_lab.demo.outside_world import GatewayStrings, PartnerStrings, VehicleStrings
+from caas_lab.demo.control_planes import GatewayControl, PartnerControl, VehicleControl
+from caas_lab.demo.http_client import HttpClient
 from caas_lab.demo.relay import HOST, Relay
-from caas_lab.demo.stage import Stage
-from caas_lab.demo.story import Need
+from caas_lab.demo.scenario import Need
+from caas_lab.demo.testbed import Testbed
 
 DEFAULT_TIME_SCALE: Final = "200"
 MARKET: Final = "Europe/Madrid,EUR,en"
 READY_SECONDS_MAX: Final = 30.0
 LOOK_SECONDS: Final = 0.02
 LOG: Final = "demo.log"
-PLAYED_BEFORE: Final = ("gateway.jsonl", "partners.jsonl", "vehicles.jsonl", LOG)
+LEFTOVERS: Final = ("gateway.jsonl", "partners.jsonl", "vehicles.jsonl", LOG)
 
 
 @asynccontextmanager
-async def standing(environment: Mapping[str, str]) -> AsyncIterator[Stage]:
-    """Set up a platform of our own, and take it down afterwards.
+async def started(environment: Mapping[str, str]) -> AsyncIterator[Testbed]:
+    """Start a platform of our own, and stop it afterwards.
 
     Raises:
-        StartupError: this machine does not allow it; the sentence says why.
+        StartupError: a part of it cannot start.
     """
     folder = data_dir(environment) / "demo"
     async with AsyncExitStack() as stack:
-        _keep_to_ourselves(stack, folder)
+        _lock(stack, folder)
         _log_to(stack, folder / LOG)
         known = {
             "CAAS_DATA_DIR": str(folder),
@@ -70,11 +69,11 @@ async def standing(environment: Mapping[str, str]) -> AsyncIterator[Stage]:
         await relay.open()
         stack.push_async_callback(relay.cut)
         settings = read_settings({**world.environment, "CAAS_GATEWAY_URL": relay.url})
-        await _running(stack, settings, world, listener)
-        yield await _set(stack, settings, world, relay, url)
+        await _run(stack, settings, world, listener)
+        yield await _testbed(stack, settings, world, relay, url)
 
 
-async def _running(
+async def _run(
     stack: AsyncExitStack, settings: Settings, world: LocalWorld, listener: socket.socket
 ) -> None:
     """Run the platform itself, and wait until it is ready."""
@@ -84,7 +83,7 @@ async def _running(
     port = listener.getsockname()[1]
     _stop_at_the_end(stack, served)
     _stop_at_the_end(stack, asyncio.create_task(platform.open_work.run()))
-    _stop_at_the_end(stack, asyncio.create_task(_look_often(platform.open_work)))
+    _stop_at_the_end(stack, asyncio.create_task(_wake_often(platform.open_work)))
     async with aiohttp.ClientSession() as session, asyncio.timeout(READY_SECONDS_MAX):
         while not await _is_ready(session, f"http://{HOST}:{port}/ready"):
             if served.done():
@@ -92,19 +91,19 @@ async def _running(
             await asyncio.sleep(LOOK_SECONDS)
 
 
-async def _set(
+async def _testbed(
     stack: AsyncExitStack, settings: Settings, world: LocalWorld, relay: Relay, url: str
-) -> Stage:
-    """Put everything that a scene may use on the stage."""
+) -> Testbed:
+    """Return everything that a scenario may use."""
     session = await stack.enter_async_context(aiohttp.ClientSession())
-    return Stage(
-        platform=Caller(session, url, world.keys),
-        gateway=GatewayStrings(Caller(session, world.controls["gateway"], {})),
-        partners=PartnerStrings(Caller(session, world.controls["partners"], {})),
-        vehicles=VehicleStrings(Caller(session, world.controls["vehicles"], {})),
+    return Testbed(
+        platform=HttpClient(session, url, world.keys),
+        gateway=GatewayControl(HttpClient(session, world.controls["gateway"], {})),
+        partners=PartnerControl(HttpClient(session, world.controls["partners"], {})),
+        vehicles=VehicleControl(HttpClient(session, world.controls["vehicles"], {})),
         scale=time_scale(world.environment),
         session=session,
-        offers=frozenset(Need),
+        provides=frozenset(Need),
         relay=relay,
         records=await stack.enter_async_context(database.opened(settings.database_url)),
         is_ours=True,
@@ -114,8 +113,8 @@ async def _set(
     )
 
 
-def _keep_to_ourselves(stack: AsyncExitStack, folder: Path) -> None:
-    """Take the demonstration's folder, and clear away what the last one played.
+def _lock(stack: AsyncExitStack, folder: Path) -> None:
+    """Lock the demonstration's folder, and delete what the last run left in it.
 
     Raises:
         StartupError: another demonstration uses it, or it cannot be written.
@@ -127,7 +126,7 @@ def _keep_to_ourselves(stack: AsyncExitStack, folder: Path) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise StartupError(
-            f"Another demonstration is being played in {folder}. Wait for its end, or set "
+            f"Another demonstration is running in {folder}. Wait for its end, or set "
             "CAAS_DATA_DIR to another folder."
         ) from error
     except OSError as error:
@@ -136,12 +135,12 @@ def _keep_to_ourselves(stack: AsyncExitStack, folder: Path) -> None:
             "Set CAAS_DATA_DIR to one that can."
         ) from error
     shutil.rmtree(folder / "outbox", ignore_errors=True)
-    for name in PLAYED_BEFORE:
+    for name in LEFTOVERS:
         (folder / name).unlink(missing_ok=True)
 
 
 def _log_to(stack: AsyncExitStack, path: Path) -> None:
-    """Let everything that is logged go to a file, also what the libraries log."""
+    """Write every log line to a file, those of libraries too."""
     stack.enter_context(logs.to_file(path))
     stack.callback(logging.getLogger().addHandler, logging.NullHandler())
 
@@ -153,15 +152,15 @@ async def _database(stack: AsyncExitStack, folder: Path) -> str:
     return await database.fresh_database(dsn)
 
 
-async def _look_often(open_work: OpenWork) -> None:
-    """Wake the worker often: it looks every second, which is minutes on a faster clock."""
+async def _wake_often(open_work: OpenWork) -> None:
+    """Wake the worker often: its polling interval of a second is minutes of scaled time."""
     while True:
         open_work.wake()
         await asyncio.sleep(LOOK_SECONDS)
 
 
 def _stop_at_the_end(stack: AsyncExitStack, part: "asyncio.Task[None]") -> None:
-    """Stop a part of the platform when the stage is taken down."""
+    """Stop a part of the platform at the end."""
 
     async def stop() -> None:
         part.cancel()

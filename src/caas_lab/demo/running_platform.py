@@ -1,10 +1,9 @@
-"""A platform that is running already: `caas demo --against URL`.
+"""A platform that is up already: `caas demo --against URL`.
 
-It is played on over its public API, with the keys of its data folder or of CAAS_API_KEYS. On this
-machine `caas up` has left word of where the simulators are; elsewhere their strings cannot be
-pulled, and only scenes that need none of them are played.
+It is called over its public API, with the keys of its data folder or of CAAS_API_KEYS. `caas up` on
+this machine has recorded where its simulators are; elsewhere only scenarios run that need none.
 
-Rules a change must keep: nothing is started or stopped here; what cannot be steered is not offered.
+Rule a change must keep: nothing is started or stopped here.
 """
 
 from collections.abc import AsyncIterator, Mapping
@@ -20,10 +19,10 @@ from caas.errors import StartupError
 from caas.local_machine import LocalWorld
 from caas.settings import data_dir, time_scale
 from caas_lab.demo import database
-from caas_lab.demo.calls import Caller, UnexpectedAnswerError, done
-from caas_lab.demo.outside_world import GatewayStrings, PartnerStrings, VehicleStrings
-from caas_lab.demo.stage import Stage
-from caas_lab.demo.story import Need
+from caas_lab.demo.control_planes import GatewayControl, PartnerControl, VehicleControl
+from caas_lab.demo.http_client import HttpClient, UnexpectedAnswerError, require_success
+from caas_lab.demo.scenario import Need
+from caas_lab.demo.testbed import Testbed
 
 FAST_ENOUGH: Final = 20.0
 SECONDS_TO_ANSWER_MAX: Final = 20.0
@@ -31,11 +30,11 @@ SIMULATORS: Final = frozenset({"gateway", "partners", "vehicles"})
 
 
 @asynccontextmanager
-async def running(url: str, environment: Mapping[str, str]) -> AsyncIterator[Stage]:
-    """Play on a platform that is running: as much as its keys and its surroundings allow.
+async def connected(url: str, environment: Mapping[str, str]) -> AsyncIterator[Testbed]:
+    """Connect to a platform that is up, with as much around it as can be controlled.
 
     Raises:
-        StartupError: nobody answers there, or not all keys are known.
+        StartupError: nothing answers there, or a key is missing.
     """
     world = local_machine.running_world(environment)
     if world is not None and world.environment.get("CAAS_PUBLIC_URL") != url.rstrip("/"):
@@ -48,35 +47,35 @@ async def running(url: str, environment: Mapping[str, str]) -> AsyncIterator[Sta
             "CAAS_DATA_DIR to the folder that `caas up` uses."
         )
     async with aiohttp.ClientSession() as session:
-        caller = Caller(session, url, keys)
-        await _answers(caller)
-        stage = _stage(caller, session, world, data_dir(environment))
+        client = HttpClient(session, url, keys)
+        await _answers(client)
+        testbed = _testbed(client, session, world, data_dir(environment))
         if world is not None and world.environment.get("CAAS_DATABASE_URL"):
-            async with database.opened(world.environment["CAAS_DATABASE_URL"]) as stage.records:
-                yield stage
+            async with database.opened(world.environment["CAAS_DATABASE_URL"]) as testbed.records:
+                yield testbed
         else:
-            yield stage
+            yield testbed
 
 
-def _stage(
-    caller: Caller, session: aiohttp.ClientSession, world: LocalWorld | None, folder: Path
-) -> Stage:
-    """Return a stage with as much of the outside world as can be steered."""
+def _testbed(
+    client: HttpClient, session: aiohttp.ClientSession, world: LocalWorld | None, folder: Path
+) -> Testbed:
+    """Return a testbed with the simulators that can be controlled."""
     controls = world.controls if world is not None else {}
     scale = time_scale(world.environment) if world is not None else 1.0
 
-    def strings(name: str) -> Caller:
-        return Caller(session, controls.get(name, caller.url), {})
+    def control(name: str) -> HttpClient:
+        return HttpClient(session, controls.get(name, client.url), {})
 
-    return Stage(
-        platform=caller,
-        gateway=GatewayStrings(strings("gateway")),
-        partners=PartnerStrings(strings("partners")),
-        vehicles=VehicleStrings(strings("vehicles")),
+    return Testbed(
+        platform=client,
+        gateway=GatewayControl(control("gateway")),
+        partners=PartnerControl(control("partners")),
+        vehicles=VehicleControl(control("vehicles")),
         scale=scale,
         session=session,
-        offers=frozenset(
-            ({Need.STRINGS} if controls.keys() >= SIMULATORS else set())
+        provides=frozenset(
+            ({Need.CONTROL_PLANES} if controls.keys() >= SIMULATORS else set())
             | ({Need.FAST_TIME} if scale >= FAST_ENOUGH else set())
         ),
         outbox=folder / "outbox" if world is not None else None,
@@ -92,7 +91,7 @@ def _keys(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 async def _listens(url: str) -> None:
-    """Find out first whether anything is there at all: keys help nothing without a platform."""
+    """Check first that anything listens there: keys help nothing without a platform."""
     timeout = aiohttp.ClientTimeout(total=SECONDS_TO_ANSWER_MAX)
     try:
         async with aiohttp.ClientSession(timeout=timeout) as session, session.get(f"{url}/health"):
@@ -105,8 +104,8 @@ async def _listens(url: str) -> None:
         raise StartupError(f"No platform is ready at {url}: {error}.") from error
 
 
-async def _answers(caller: Caller) -> None:
+async def _answers(client: HttpClient) -> None:
     try:
-        done(await caller.get("/ready"), "ready")
+        require_success(await client.get("/ready"), "ready")
     except (aiohttp.ClientError, UnexpectedAnswerError) as error:
-        raise StartupError(f"No platform is ready at {caller.url}: {error}.") from error
+        raise StartupError(f"No platform is ready at {client.url}: {error}.") from error

@@ -1,7 +1,7 @@
-"""A story: what one scene of the demonstration showed, as plain data.
+"""A scenario and its result, as plain data.
 
-Rules a change must keep: nothing here does anything; a story says what was expected and what was
-seen in the same words, so that nobody has to take the verdict on trust.
+Rule a change must keep: a result holds what was expected and what was seen, so that a reader can
+check the verdict.
 """
 
 from collections.abc import Awaitable, Callable
@@ -24,31 +24,31 @@ VEHICLE: Final = "Vehicle"
 
 
 class Need(StrEnum):
-    """What a scene needs besides a platform that answers."""
+    """What a scenario needs besides a platform that answers."""
 
-    STRINGS = "the control planes of the simulators"
+    CONTROL_PLANES = "the control planes of the simulators"
     RELAY = "a connection to the gateway that can be cut"
-    FAST_TIME = "waits that are divided by a time scale"
-    CALENDAR = "a calendar of its own"
+    FAST_TIME = "waits divided by a time scale"
+    CLOCK = "a platform clock that can be moved"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scene:
-    """One flow or failure of the seed: its name, where the seed says so, and who plays it."""
+class Scenario:
+    """A flow or failure of the specification; `rule` is where the specification defines it."""
 
     name: str
     title: str
     rule: str
-    tells: str
-    ends: str
-    plays: Callable[[Any], Awaitable[None]]
-    needs: frozenset[Need] = frozenset({Need.STRINGS})
-    takes_long: bool = False
+    text: str
+    expected_end: str
+    steps: Callable[[Any], Awaitable[None]]
+    needs: frozenset[Need] = frozenset({Need.CONTROL_PLANES})
+    is_slow: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Arrow:
-    """Something that happened: when, from whom to whom, what, and what it changed."""
+    """One message: when, from whom to whom, what, and what it changed."""
 
     at: datetime
     who: str
@@ -59,7 +59,7 @@ class Arrow:
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """What the seed says must be seen at the end, and what was seen."""
+    """What the specification expects at the end, and what was seen."""
 
     what: str
     expected: str
@@ -67,31 +67,31 @@ class Expectation:
 
     @property
     def holds(self) -> bool:
-        """Whether it was seen."""
+        """Whether the two are equal."""
         return self.expected == self.seen
 
 
 @dataclass(slots=True)
-class Story:
-    """A scene as it was played."""
+class ScenarioResult:
+    """What a run of a scenario showed."""
 
-    scene: Scene
+    scenario: Scenario
     began_at: datetime
     scale: float
     arrows: list[Arrow] = field(default_factory=list)
     expectations: list[Expectation] = field(default_factory=list)
     money: str = ""
     broke_off: str = ""
-    leaps: list[tuple[datetime, timedelta]] = field(default_factory=list)
+    clock_moves: list[tuple[datetime, timedelta]] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
-        """Whether it ended as the seed says."""
+        """Whether the scenario passed."""
         return not self.broke_off and all(it.holds for it in self.expectations)
 
     @property
     def seen(self) -> str:
-        """How it ended, in a few words."""
+        """The end in a few words."""
         if self.broke_off:
             return f"broke off: {self.broke_off}"
         missed = [it for it in self.expectations if not it.holds]
@@ -101,12 +101,12 @@ class Story:
 
     @property
     def starts_at(self) -> datetime:
-        """When the first thing happened."""
+        """The time of the first arrow."""
         return min((arrow.at for arrow in self.arrows), default=self.began_at)
 
     def seconds_into(self, at: datetime) -> float:
-        """Return how far into the story a moment is, on the story's own, faster clock."""
-        leapt = sum(
-            (by for since, by in self.leaps if at >= since), start=timedelta()
+        """Return the scenario's own time at a moment, in seconds since its start."""
+        moved = sum(
+            (by for since, by in self.clock_moves if at >= since), start=timedelta()
         ).total_seconds()
-        return max(0.0, (at - self.starts_at).total_seconds() - leapt) * self.scale + leapt
+        return max(0.0, (at - self.starts_at).total_seconds() - moved) * self.scale + moved

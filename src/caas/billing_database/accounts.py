@@ -17,6 +17,7 @@ from uuid import UUID
 from caas.billing_database.connection import Connection, Database, Row
 from caas.billing_database.customers import digest
 from caas.billing_database.identifiers import new_id
+from caas.billing_database.rows import read_all, read_one
 
 SAME_ADDRESS_MAX: Final = 5
 """So many accounts of one e-mail address are tried when somebody signs in."""
@@ -180,8 +181,7 @@ class Accounts:
 
     async def others(self, accounts: Sequence[UUID], *, since: datetime) -> list[OtherAccount]:
         """Return those of these customers' accounts whose password is older than `since`."""
-        rows = await self._database.fetch(OTHERS, list(accounts), since)
-        return [OtherAccount(**dict(row)) for row in rows]
+        return await read_all(OtherAccount, self._database, OTHERS, list(accounts), since)
 
     async def put_customer(
         self, customer: UUID, password_hash: str, *, within: Connection | None = None
@@ -234,13 +234,13 @@ class Accounts:
 
     async def of_link(self, token: str) -> LinkHolder | None:
         """Return for whom an access link is, without using it up; None when it does not work."""
-        row = await self._database.fetchrow(OF_LINK, digest(token))
-        return None if row is None else LinkHolder(**dict(row))
+        return await read_one(LinkHolder, self._database, OF_LINK, digest(token))
 
     async def reachable_at(self, email: str) -> list[Reachable]:
         """Return the customers with a paid reservation who are known by this e-mail address."""
-        rows = await self._database.fetch(CUSTOMERS_OF_ADDRESS, email.lower(), SAME_ADDRESS_MAX)
-        return [Reachable(**dict(row)) for row in rows]
+        return await read_all(
+            Reachable, self._database, CUSTOMERS_OF_ADDRESS, email.lower(), SAME_ADDRESS_MAX
+        )
 
     async def has_account(self, customer: UUID) -> bool:
         """Say whether a customer has chosen a password yet."""

@@ -12,6 +12,7 @@ from typing import Final
 from uuid import UUID
 
 from caas.billing_database.connection import Connection, Database
+from caas.billing_database.rows import read_one
 from caas.errors import ConflictError
 
 ONE: Final = """
@@ -94,8 +95,7 @@ class BillingDetailsRows:
 
     async def find(self, customer: UUID) -> BillingDetails | None:
         """Return a customer's billing details, if they gave any."""
-        row = await self._database.fetchrow(ONE, customer)
-        return None if row is None else BillingDetails(**row)
+        return await read_one(BillingDetails, self._database, ONE, customer)
 
     async def lacking(
         self,
@@ -121,7 +121,7 @@ class BillingDetailsRows:
 
     async def put(self, customer: UUID, new: NewBillingDetails) -> BillingDetails | None:
         """Write down what a customer says; None for one who was erased."""
-        row = await self._database.fetchrow(
-            PUT, customer, new.name, new.street, new.postcode, new.city, new.country, new.tax_id
-        )
-        return None if row is None else BillingDetails(**row)
+        return await read_one(
+            BillingDetails, self._database, PUT, customer, new.name, new.street, new.postcode,
+            new.city, new.country, new.tax_id,
+        )  # fmt: skip

@@ -16,8 +16,9 @@ from uuid import UUID
 
 import asyncpg
 
-from caas.billing_database.connection import Connection, Database, Row
+from caas.billing_database.connection import Connection, Database
 from caas.billing_database.identifiers import new_id
+from caas.billing_database.rows import read_all, read_one, row_as
 from caas.billing_database.usage_records import HOLD_OFF_CHANGES
 from caas.rules.mes_vencido import Interval, Month
 from caas.rules.money import AMOUNT_MAX
@@ -260,12 +261,11 @@ class BillingRuns:
 
     async def find(self, month: Month) -> BillingRun | None:
         """Return the run of a month, or None when it has not begun."""
-        row = await self._database.fetchrow(ONE, str(month))
-        return None if row is None else _run(row)
+        return await read_one(BillingRun, self._database, ONE, str(month))
 
     async def listed(self) -> list[BillingRun]:
         """Return the runs, the newest month first."""
-        return [_run(row) for row in await self._database.fetch(LISTED)]
+        return await read_all(BillingRun, self._database, LISTED)
 
     async def now(self, *, within: Connection | None = None) -> datetime:
         """Return the database's time."""
@@ -286,7 +286,7 @@ class BillingRuns:
         """Return the month's run, which nobody else carries on until the transaction ends."""
         row = await within.fetchrow(LOCKED, str(month))
         assert row is not None, "a run is begun before it is carried on"
-        return _run(row)
+        return row_as(BillingRun, row)
 
     async def invoice_batch(
         self, run: BillingRun, terms: Terms, *, rows_max: int, within: Connection
@@ -317,7 +317,7 @@ class BillingRuns:
         )
         assert after is not None, "the run is locked and there"
         told = (batch[name] or [] for name in ("unfit", "untaxed", "unnamed", "invoiced"))
-        return _run(after), Batch(*told)
+        return row_as(BillingRun, after), Batch(*told)
 
     async def customer_of(self, subscription: UUID, *, within: Connection) -> UUID:
         """Return who has a subscription."""
@@ -331,7 +331,7 @@ class BillingRuns:
         passed: UUID = await within.fetchval(NEXT, run.seen_through)
         after = await within.fetchrow(ADVANCE, run.month, terms.series, 0, passed, 1)
         assert after is not None, "the run is locked and there"
-        return _run(after), passed
+        return row_as(BillingRun, after), passed
 
     async def uncharged(
         self, run: BillingRun, *, rows_max: int, within: Connection
@@ -349,7 +349,7 @@ class BillingRuns:
         series, number = (last.series, last.number) if last else (None, None)
         row = await within.fetchrow(CHARGED, run.month, series, number, made)
         assert row is not None, "the run is locked and there"
-        return _run(row)
+        return row_as(BillingRun, row)
 
 
 def first_day(month: Month) -> date:
@@ -366,8 +366,3 @@ def _ids_in_a_row() -> tuple[str, int]:
     drawn = new_id()
     beginning = str(drawn)[: len("tttttttt-tttt-7rrr-")]
     return beginning, -(2**63) + (drawn.int & (2**61 - 1))
-
-
-def _run(row: Row) -> BillingRun:
-    names = BillingRun.__dataclass_fields__
-    return BillingRun(**{name: row[name] for name in names})

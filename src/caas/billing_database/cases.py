@@ -14,6 +14,7 @@ from uuid import UUID
 
 from caas.billing_database.connection import Connection, Database
 from caas.billing_database.identifiers import new_id
+from caas.billing_database.rows import row_as
 from caas.errors import ConflictError, NotFoundError
 
 ROWS_MAX = 200
@@ -116,7 +117,7 @@ class Cases:
     ) -> list[Case]:
         """Return cases, newest first."""
         rows = await self.database.fetch(LISTED, status, subject, kind, ROWS_MAX)
-        return [Case(**dict(row)) for row in rows]
+        return [row_as(Case, row) for row in rows]
 
     async def close(
         self,
@@ -141,7 +142,7 @@ class Cases:
         row = await self.database.fetchrow(ONE, case_id)
         if row is None:
             raise CaseNotFoundError(f"No case has the id {case_id}.")
-        return Case(**dict(row))
+        return row_as(Case, row)
 
     async def take(self, case_id: UUID, *, owner: str) -> None:
         """Make somebody the owner of an open case.

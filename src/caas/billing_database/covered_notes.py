@@ -8,6 +8,7 @@ from typing import Final
 from uuid import UUID
 
 from caas.billing_database.connection import Connection, Database
+from caas.billing_database.rows import read_all, read_one
 
 # A credit note that gives money back, not one that a refund was made before; its payment, and the
 # reason that all its refunds have.
@@ -60,16 +61,14 @@ class StandingNote:
 
 async def of_reason(by: Connection, payment_id: UUID, reason: str) -> StandingNote | None:
     """Return the credit note of a payment whose refunds are asked for with this reason."""
-    row = await by.fetchrow(OF_REASON, payment_id, reason)
-    return None if row is None else StandingNote(**dict(row))
+    return await read_one(StandingNote, by, OF_REASON, payment_id, reason)
 
 
 async def of_payment(by: Connection, payment_id: UUID) -> list[StandingNote]:
     """Return the credit notes of a payment whose money goes back."""
-    return [StandingNote(**dict(row)) for row in await by.fetch(OF_PAYMENT, payment_id)]
+    return await read_all(StandingNote, by, OF_PAYMENT, payment_id)
 
 
 async def of_note(by: Database, note_id: UUID) -> StandingNote | None:
     """Return how far the money of a credit note is; None where none goes back."""
-    row = await by.fetchrow(OF_NOTE, note_id)
-    return None if row is None else StandingNote(**dict(row))
+    return await read_one(StandingNote, by, OF_NOTE, note_id)

@@ -12,6 +12,7 @@ from uuid import UUID
 from caas.billing_database.actors import Actor
 from caas.billing_database.connection import Connection, Database
 from caas.billing_database.identifiers import new_id
+from caas.billing_database.rows import read_one
 
 PROPOSED: Final = """
 select id, invoice, gross, reason, term, proposed_by, proposed_account, proposed_at
@@ -55,8 +56,7 @@ class CreditNoteDecisions:
         self, subject: UUID, *, within: Connection | None = None
     ) -> CreditNoteProposal | None:
         """Return what is proposed to be taken back of an invoice, if something is."""
-        row = await (within or self._database).fetchrow(PROPOSED, subject)
-        return None if row is None else CreditNoteProposal(**dict(row))
+        return await read_one(CreditNoteProposal, within or self._database, PROPOSED, subject)
 
     async def propose(
         self, invoice: UUID, *, gross: int, reason: str, term: str | None, by: Actor

@@ -14,6 +14,7 @@ from uuid import UUID
 
 from caas.billing_database.batching import Batcher, joined_reads
 from caas.billing_database.connection import Connection, Database
+from caas.billing_database.rows import columns, read_one, row_as
 from caas.errors import ConflictError, NotFoundError
 
 ADD: Final = """
@@ -21,10 +22,26 @@ insert into customers (id, name, email, language, dealership, created_at)
 values ($1, $2, $3, $4, $5, db_now())
 returning id, name, email, language, created_at, erased_at
 """
-COLUMNS: Final = """
-select id, name, email, language, created_at, erased_at,
-       address_without_tax_table(id) as untaxed_address
-  from customers
+
+
+@dataclass(frozen=True, slots=True)
+class Customer:
+    """A customer; without name and email once erased.
+
+    `untaxed_address` is the country and postcode of one whose address has no tax rates here.
+    """
+
+    id: UUID
+    name: str | None
+    email: str | None
+    language: str
+    created_at: datetime
+    erased_at: datetime | None
+    untaxed_address: str | None = None
+
+
+COLUMNS: Final = f"""
+select {columns(Customer, untaxed_address="address_without_tax_table(id)")} from customers
 """
 ONE: Final = f"{COLUMNS} where id = $1"
 SEVERAL: Final = f"{COLUMNS} where id = any ($1)"
@@ -58,22 +75,6 @@ class NoTaxTableError(ConflictError):
 
 
 @dataclass(frozen=True, slots=True)
-class Customer:
-    """A customer; without name and email once erased.
-
-    `untaxed_address` is the country and postcode of one whose address has no tax rates here.
-    """
-
-    id: UUID
-    name: str | None
-    email: str | None
-    language: str
-    created_at: datetime
-    erased_at: datetime | None
-    untaxed_address: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Access:
     """What an access link opened: this customer's account, because of this order."""
 
@@ -103,7 +104,7 @@ class Customers:
         """Write down a customer, known to the dealership that brought them, if one did."""
         row = await self._database.fetchrow(ADD, customer_id, name, email, language, dealership)
         assert row is not None, "an insert returns its row"
-        return Customer(**dict(row))
+        return row_as(Customer, row)
 
     async def get(self, customer_id: UUID, *, within: Connection | None = None) -> Customer:
         """Return a customer.
@@ -115,7 +116,7 @@ class Customers:
             customer = await self._reader.write(customer_id)
         else:
             row = await within.fetchrow(ONE, customer_id)
-            customer = None if row is None else Customer(**row)
+            customer = None if row is None else row_as(Customer, row)
         if customer is None:
             raise CustomerNotFoundError(f"No customer has the id {customer_id}.")
         return customer
@@ -155,8 +156,7 @@ class Customers:
 
     async def use_link(self, token: str) -> Access | None:
         """Use up an access link; None when it is unknown, used, or too old."""
-        row = await self._database.fetchrow(USE_LINK, digest(token))
-        return None if row is None else Access(**dict(row))
+        return await read_one(Access, self._database, USE_LINK, digest(token))
 
 
 def digest(token: str) -> bytes:

@@ -15,6 +15,7 @@ from uuid import UUID
 from caas.billing_database.actors import Actor
 from caas.billing_database.connection import Connection, Database
 from caas.billing_database.identifiers import new_id
+from caas.billing_database.rows import read_one
 
 PROPOSED: Final = """
 select id, payment_id, decision, note, needs_second, proposed_by, proposed_account, proposed_at
@@ -67,8 +68,7 @@ class DepositDecisions:
         self, payment_id: UUID, *, within: Connection | None = None
     ) -> DepositProposal | None:
         """Return the proposal that waits for a second person, if one does."""
-        row = await (within or self._database).fetchrow(PROPOSED, payment_id)
-        return None if row is None else DepositProposal(**dict(row))
+        return await read_one(DepositProposal, within or self._database, PROPOSED, payment_id)
 
     async def write(
         self,

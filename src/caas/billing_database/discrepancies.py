@@ -18,6 +18,7 @@ from caas.billing_database import discrepancy_statements as sql
 from caas.billing_database.actors import Actor
 from caas.billing_database.connection import Connection, Database, Row
 from caas.billing_database.identifiers import new_id
+from caas.billing_database.rows import read_all, row_as
 from caas.errors import NotFoundError
 from caas.rules.discrepancies import DiscrepancyKind, Resolution
 from caas.rules.postings import Entry
@@ -205,7 +206,7 @@ class Discrepancies:
         )
         if row is None:
             raise DiscrepancyNotFoundError(f"No discrepancy has the id {discrepancy_id}.")
-        return _discrepancy(row)
+        return row_as(Discrepancy, row)
 
     async def listed(
         self, asked: Asked, *, after: UUID | None = None, rows_max: int = PAGE_ROWS_MAX
@@ -215,7 +216,7 @@ class Discrepancies:
             sql.LISTED, asked.status, asked.kind, asked.day, asked.owner, asked.payment_id,
             asked.unresolved, after, min(rows_max, PAGE_ROWS_MAX),
         )  # fmt: skip
-        return [_discrepancy(row) for row in rows]
+        return [row_as(Discrepancy, row) for row in rows]
 
     async def step(self, discrepancy_id: UUID, step: Step, *, within: Connection) -> None:
         """Take a step, with its event and its entries, which the event states."""
@@ -235,8 +236,9 @@ class Discrepancies:
         self, discrepancy_id: UUID, *, within: Connection | None = None
     ) -> list[DiscrepancyEvent]:
         """Return every step of an investigation in order."""
-        rows = await (within or self._database).fetch(sql.EVENTS, discrepancy_id)
-        return [DiscrepancyEvent(**dict(row)) for row in rows]
+        return await read_all(
+            DiscrepancyEvent, within or self._database, sql.EVENTS, discrepancy_id
+        )
 
     async def refund_is_known(self, gateway_refund_id: str) -> bool:
         """Say whether a refund at the gateway is one of a payment's, or was noted of any line."""
@@ -271,16 +273,15 @@ class Discrepancies:
         self, discrepancy_id: UUID, *, within: Connection | None = None
     ) -> list[ProposedResolution]:
         """Return what was proposed, the oldest first."""
-        rows = await (within or self._database).fetch(sql.RESOLUTIONS, discrepancy_id)
-        return [
-            ProposedResolution(**{**dict(row), "resolution": Resolution(row["resolution"])})
-            for row in rows
-        ]
+        return await read_all(
+            ProposedResolution, within or self._database, sql.RESOLUTIONS, discrepancy_id
+        )
 
     async def proposed_bulks(self, gateway: str) -> list[ProposedBulk]:
         """Return what rules proposed and a second person has not decided, the oldest first."""
-        rows = await self._database.fetch(sql.PROPOSED_BULKS, gateway, PROPOSED_BULKS_MAX)
-        return [ProposedBulk(**dict(row)) for row in rows]
+        return await read_all(
+            ProposedBulk, self._database, sql.PROPOSED_BULKS, gateway, PROPOSED_BULKS_MAX
+        )
 
     async def proposed_in_bulk(self, bulk_id: UUID) -> list[UUID]:
         """Return the discrepancies for which one rule proposed what waits for a second person."""
@@ -311,8 +312,7 @@ class Discrepancies:
 
     async def evidence(self, discrepancy_id: UUID) -> list[AttachedEvidence]:
         """Return what is attached, without its content."""
-        rows = await self._database.fetch(sql.EVIDENCE, discrepancy_id)
-        return [AttachedEvidence(**dict(row)) for row in rows]
+        return await read_all(AttachedEvidence, self._database, sql.EVIDENCE, discrepancy_id)
 
     async def evidence_content(self, evidence_id: UUID) -> tuple[str, str, bytes] | None:
         """Return a document: its name, its media type, its content."""
@@ -334,7 +334,7 @@ class Discrepancies:
         self, payments: Sequence[UUID], *, within: Connection
     ) -> list[Discrepancy]:
         """Lock and return what waits for settlement lines of these payments."""
-        return [_discrepancy(row) for row in await within.fetch(sql.AWAITING, list(payments))]
+        return await read_all(Discrepancy, within, sql.AWAITING, list(payments))
 
     async def listed_since(
         self, payments: Sequence[UUID], *, within: Connection
@@ -360,7 +360,7 @@ class Discrepancies:
         if not lines:
             return []
         reports, numbers = (list(column) for column in zip(*lines, strict=True))
-        return [_discrepancy(row) for row in await within.fetch(sql.OF_LINES, reports, numbers)]
+        return await read_all(Discrepancy, within, sql.OF_LINES, reports, numbers)
 
     async def become_missing(self, gateway: str, day: date, *, by: str, within: Connection) -> None:
         """Turn the delayed settlements that count as missing on this day into missing ones."""
@@ -368,13 +368,4 @@ class Discrepancies:
 
 
 def _listed(row: Row) -> ListedSince:
-    values = dict(row)
-    line, class_ = values.pop("told_by"), values.pop("told_class")
-    values["kind"] = DiscrepancyKind(values["kind"])
-    return ListedSince(Discrepancy(**values), line, class_)
-
-
-def _discrepancy(row: Row) -> Discrepancy:
-    values = dict(row)
-    values["kind"] = DiscrepancyKind(values["kind"])
-    return Discrepancy(**values)
+    return ListedSince(row_as(Discrepancy, row), row["told_by"], row["told_class"])

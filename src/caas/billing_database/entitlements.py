@@ -13,6 +13,7 @@ from uuid import UUID
 
 from caas.billing_database.connection import Connection, Database, Row
 from caas.billing_database.eligibility import not_theirs
+from caas.billing_database.rows import read_all, read_one
 from caas.errors import ConflictError, RefusedError
 
 RESERVATION_LAPSES_SECONDS: Final = 50.0
@@ -261,22 +262,20 @@ class Entitlements:
 
         A purchase that came to nothing was not sold, and neither was one whose payment never began.
         """
-        rows = await self._database.fetch(
-            TERMS, vin, service, TERMS_MAX, sold_only, RESERVATION_LAPSES_SECONDS
-        )
-        return [Term(**dict(row)) for row in rows]
+        return await read_all(
+            Term, self._database, TERMS, vin, service, TERMS_MAX, sold_only,
+            RESERVATION_LAPSES_SECONDS,
+        )  # fmt: skip
 
     async def of_order(
         self, service_order: UUID, *, within: Connection | None = None
     ) -> OrderTerm | None:
         """Return the term of a service order, None when it never had one."""
-        row = await (within or self._database).fetchrow(OF_ORDER, service_order)
-        return None if row is None else OrderTerm(**dict(row))
+        return await read_one(OrderTerm, within or self._database, OF_ORDER, service_order)
 
     async def changes(self, term: UUID) -> list[TermChange]:
         """Return what became of a term after it was paid for, oldest first."""
-        rows = await self._database.fetch(CHANGES, term, TERMS_MAX)
-        return [TermChange(**dict(row)) for row in rows]
+        return await read_all(TermChange, self._database, CHANGES, term, TERMS_MAX)
 
     async def vehicle_of(self, subject: UUID) -> str | None:
         """Return the vehicle behind an entitlement, a payment, or what a payment is for."""
@@ -285,8 +284,7 @@ class Entitlements:
 
     async def billing_window(self, subscription: UUID, *, zone: str) -> BillingWindow | None:
         """Return from when a subscription is billed; None when it has no term."""
-        row = await self._database.fetchrow(BILLING_WINDOW, subscription, zone)
-        return None if row is None else BillingWindow(**dict(row))
+        return await read_one(BillingWindow, self._database, BILLING_WINDOW, subscription, zone)
 
     async def billed_from(self, subscription: UUID, *, within: Connection) -> datetime | None:
         """Return when a subscription's term begins; None when it has none yet."""
@@ -295,18 +293,15 @@ class Entitlements:
 
     async def sync_state(self, vin: str, service: str) -> SyncState | None:
         """Return desired and reported state of a service in a vehicle."""
-        row = await self._database.fetchrow(SYNC_OF, vin, service)
-        return None if row is None else SyncState(**dict(row))
+        return await read_one(SyncState, self._database, SYNC_OF, vin, service)
 
     async def sync_state_by_id(self, entitlement: UUID) -> SyncState | None:
         """Return desired and reported state of an entitlement."""
-        row = await self._database.fetchrow(SYNC_BY_ID, entitlement)
-        return None if row is None else SyncState(**dict(row))
+        return await read_one(SyncState, self._database, SYNC_BY_ID, entitlement)
 
     async def sync_states(self, vin: str) -> list[SyncState]:
         """Return desired and reported state of every service that was ever sold for a vehicle."""
-        rows = await self._database.fetch(SYNC_OF_VEHICLE, vin, TERMS_MAX)
-        return [SyncState(**dict(row)) for row in rows]
+        return await read_all(SyncState, self._database, SYNC_OF_VEHICLE, vin, TERMS_MAX)
 
     async def close_cases(
         self, entitlement: UUID, *, kinds: Sequence[str], resolution: str

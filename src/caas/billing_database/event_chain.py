@@ -17,6 +17,7 @@ import msgspec
 
 from caas.billing_database.connection import Database
 from caas.billing_database.history_tables import BY_NAME, row_digest
+from caas.billing_database.rows import row_as
 
 PREFETCH_ROWS: Final = 2000
 EVENTS_TABLE: Final = "payment_events"
@@ -75,7 +76,7 @@ async def exported(database: Database) -> AsyncIterator[ChainLine]:
         async for row in connection.cursor(
             EVENTS, prefetch=PREFETCH_ROWS, timeout=EVENTS_SECONDS_MAX
         ):
-            yield ChainLine(**dict(row))
+            yield row_as(ChainLine, row)
 
 
 def digest_of_event(line: ChainLine) -> bytes:

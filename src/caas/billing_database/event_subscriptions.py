@@ -10,10 +10,28 @@ from typing import Final
 from uuid import UUID
 
 from caas.billing_database.connection import Connection, Database
+from caas.billing_database.rows import columns, read_all, row_as
 from caas.errors import NotFoundError
 
-COLUMNS: Final = """
-select id, url, types, secret, encrypted_secret, created_by, created_at, ended_at"""
+
+@dataclass(frozen=True, slots=True)
+class EventSubscription:
+    """Where events are sent to; no types are all types.
+
+    `secret` is one from before secrets were encrypted, `encrypted_secret` any other.
+    """
+
+    id: UUID
+    url: str
+    types: list[str]
+    secret: str | None = field(repr=False)
+    encrypted_secret: bytes | None = field(repr=False)
+    created_by: str
+    created_at: datetime
+    ended_at: datetime | None
+
+
+COLUMNS: Final = f"select {columns(EventSubscription)}"
 ONE: Final = f"{COLUMNS} from event_subscriptions where id = $1"
 LISTED: Final = f"""
 {COLUMNS} from event_subscriptions where ended_at is null and ($1::uuid is null or id < $1)
@@ -40,23 +58,6 @@ class EventSubscriptionNotFoundError(NotFoundError):
     code = "event_subscription_not_found"
 
 
-@dataclass(frozen=True, slots=True)
-class EventSubscription:
-    """Where events are sent to; no types are all types.
-
-    `secret` is one from before secrets were encrypted, `encrypted_secret` any other.
-    """
-
-    id: UUID
-    url: str
-    types: list[str]
-    secret: str | None = field(repr=False)
-    encrypted_secret: bytes | None = field(repr=False)
-    created_by: str
-    created_at: datetime
-    ended_at: datetime | None
-
-
 class EventSubscriptions:
     """The table of event subscriptions."""
 
@@ -73,12 +74,11 @@ class EventSubscriptions:
         row = await self._database.fetchrow(ONE, subscription_id)
         if row is None:
             raise EventSubscriptionNotFoundError(f"No subscription has the id {subscription_id}.")
-        return EventSubscription(**dict(row))
+        return row_as(EventSubscription, row)
 
     async def listed(self, *, before: UUID | None, rows_max: int) -> list[EventSubscription]:
         """Return those that have not ended, newest first."""
-        rows = await self._database.fetch(LISTED, before, rows_max)
-        return [EventSubscription(**dict(row)) for row in rows]
+        return await read_all(EventSubscription, self._database, LISTED, before, rows_max)
 
     async def running(self, *, within: Connection) -> int:
         """Count those that have not ended."""

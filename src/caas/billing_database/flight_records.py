@@ -10,6 +10,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from caas.billing_database.connection import Database, Row
+from caas.billing_database.rows import row_as
 
 ROWS_MAX: Final = 300
 
@@ -141,7 +142,7 @@ async def record_of(
             lines=await read(LINES, payment_id),
             discrepancies=await read(DISCREPANCIES, payment_id),
             corrections=await read(CORRECTIONS, payment_id),
-            work=[WaitingWork(**row) for row in await read(WORK, subjects)],
+            work=[row_as(WaitingWork, row) for row in await read(WORK, subjects)],
         )
 
 

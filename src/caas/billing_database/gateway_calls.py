@@ -19,6 +19,7 @@ import msgspec
 from caas.billing_database.batching import Batcher
 from caas.billing_database.connection import Database
 from caas.billing_database.identifiers import new_id
+from caas.billing_database.rows import read_all
 from caas.errors import CaasError
 from caas.rules.card_numbers import scrub
 from caas.rules.durations import Durations
@@ -105,8 +106,9 @@ class GatewayCalls:
 
     async def of(self, payment_id: UUID, transaction_id: str | None) -> list[RecordedCall]:
         """Return the calls about a payment, in order."""
-        rows = await self._database.fetch(OF_PAYMENT, payment_id, transaction_id, ROWS_MAX)
-        return [RecordedCall(**dict(row)) for row in rows]
+        return await read_all(
+            RecordedCall, self._database, OF_PAYMENT, payment_id, transaction_id, ROWS_MAX
+        )
 
     def _count(self, call: GatewayCall) -> None:
         """Keep how long calls take, and how many in a row were not answered."""

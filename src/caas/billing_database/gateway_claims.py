@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 
 from caas.billing_database.actors import Actor
 from caas.billing_database.connection import Connection, Database, Row
+from caas.billing_database.rows import columns, row_as
 from caas.errors import ConflictError, NotFoundError
 from caas.rules.postings import GATEWAY_CLAIMS, UNEXPLAINED_FUNDS, risk_loss
 
@@ -22,11 +23,31 @@ ROWS_MAX: Final = 200
 DUE_DAYS: Final = 10
 ENDED: Final = ("paid", "refused")
 
-COLUMNS: Final = """
-c.discrepancy_id, c.gateway, c.status, c.version, c.receipt, c.amount, c.currency, c.due_on,
-       c.filed_at, c.updated_at, extract(day from db_now() - c.filed_at)::integer as age_days,
-       c.refusal_by
-"""
+
+@dataclass(frozen=True, slots=True)
+class GatewayClaim:
+    """A claim as it stands; `amount` is what is claimed, in minor units.
+
+    `refusal_by` proposes to take it as refused; it is a loss once a second person agrees.
+    """
+
+    discrepancy_id: UUID
+    gateway: str
+    status: str
+    version: int
+    receipt: str | None
+    amount: int
+    currency: str
+    due_on: date
+    filed_at: datetime
+    updated_at: datetime
+    age_days: int
+    refusal_by: str | None = None
+
+
+COLUMNS: Final = columns(
+    GatewayClaim, "c", age_days="extract(day from db_now() - c.filed_at)::integer"
+)
 FILE: Final = f"""
 with claim as (
   insert into gateway_claims as g (discrepancy_id, gateway, status, version, amount, currency,
@@ -131,27 +152,6 @@ class ClaimPostedError(ConflictError):
     """The claim is paid or refused, and that is in the ledger; its decision stands."""
 
     code = "claim_posted"
-
-
-@dataclass(frozen=True, slots=True)
-class GatewayClaim:
-    """A claim as it stands; `amount` is what is claimed, in minor units.
-
-    `refusal_by` proposes to take it as refused; it is a loss once a second person agrees.
-    """
-
-    discrepancy_id: UUID
-    gateway: str
-    status: str
-    version: int
-    receipt: str | None
-    amount: int
-    currency: str
-    due_on: date
-    filed_at: datetime
-    updated_at: datetime
-    age_days: int
-    refusal_by: str | None = None
 
 
 class Refusal(NamedTuple):
@@ -289,4 +289,4 @@ async def brought_by_its_line(discrepancy_id: UUID, line: str, *, within: Connec
 
 
 def _claim(row: Row) -> GatewayClaim:
-    return GatewayClaim(**dict(row))
+    return row_as(GatewayClaim, row)

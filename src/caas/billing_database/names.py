@@ -12,6 +12,7 @@ from typing import Final
 from uuid import UUID
 
 from caas.billing_database.connection import Database
+from caas.billing_database.rows import read_one
 
 NAMES: Final = """
 select id::text as thing, model as name from orders where id = any($1)
@@ -40,8 +41,7 @@ class Bought:
 
 async def bought(database: Database, *, customer: UUID, subject: UUID) -> Bought | None:
     """Return what a customer pays for, in the customer's language; None when nobody knows."""
-    row = await database.fetchrow(BOUGHT, customer, subject)
-    return None if row is None else Bought(**dict(row))
+    return await read_one(Bought, database, BOUGHT, customer, subject)
 
 
 async def names_of(

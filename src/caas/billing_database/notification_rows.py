@@ -15,6 +15,7 @@ import msgspec
 
 from caas.billing_database.batching import Batcher, joined_reads
 from caas.billing_database.connection import Connection, Database
+from caas.billing_database.rows import columns, read_all
 
 PAGE_ROWS_MAX: Final = 200
 
@@ -37,10 +38,25 @@ with w as (
 )
 select told.id is not null from w left join told on told.id = w.id order by w.i
 """
-COLUMNS: Final = """
-select id, audience, recipient, template, subject, facts, created_at, sent_at, not_sent_because,
-       read_at from notifications
-"""
+
+
+@dataclass(frozen=True, slots=True)
+class Notification:
+    """What somebody was told; its words are made from `template` and `facts`."""
+
+    id: UUID
+    audience: str
+    recipient: str
+    template: str
+    subject: UUID
+    facts: dict[str, Any]
+    created_at: datetime
+    sent_at: datetime | None
+    not_sent_because: str | None
+    read_at: datetime | None
+
+
+COLUMNS: Final = f"select {columns(Notification)} from notifications"
 SEVERAL: Final = COLUMNS + " where id = any ($1)"
 INBOX: Final = (
     COLUMNS
@@ -80,22 +96,6 @@ class NewNotification(msgspec.Struct, frozen=True, kw_only=True):
     due_in: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Notification:
-    """What somebody was told; its words are made from `template` and `facts`."""
-
-    id: UUID
-    audience: str
-    recipient: str
-    template: str
-    subject: UUID
-    facts: dict[str, Any]
-    created_at: datetime
-    sent_at: datetime | None
-    not_sent_because: str | None
-    read_at: datetime | None
-
-
 class NotificationRows:
     """The table of notifications."""
 
@@ -129,10 +129,10 @@ class NotificationRows:
         rows_max: int = PAGE_ROWS_MAX,
     ) -> list[Notification]:
         """Return what a recipient was told, newest first, at most a page of it."""
-        rows = await self._database.fetch(
-            INBOX, audience, recipient, unread_only, before, min(rows_max, PAGE_ROWS_MAX)
-        )
-        return [Notification(**dict(row)) for row in rows]
+        return await read_all(
+            Notification, self._database, INBOX, audience, recipient, unread_only, before,
+            min(rows_max, PAGE_ROWS_MAX),
+        )  # fmt: skip
 
     async def unread(self, *, audience: str, recipient: str) -> int:
         """Count what a recipient has not read."""

@@ -11,7 +11,8 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from caas.billing_database.connection import Database
-from caas.billing_database.payments import Payment, payment_of
+from caas.billing_database.payments import Payment, columns_of_payment, payment_of
+from caas.billing_database.rows import read_all
 
 OVERDUE_SECONDS: Final = 60.0
 """Work that nobody has begun a minute after it was due is overdue."""
@@ -39,13 +40,8 @@ select kind, subject, due_at, attempts, last_error, parked_at, created_at,
                   and due_at < db_now() - make_interval(secs => $4))
  order by (parked_at is null), due_at limit $5
 """
-UNKNOWN: Final = """
-select p.id, p.type, p.subject, p.customer, p.amount, p.currency, p.payment_method, p.return_url,
-       p.state, p.outcome, p.version, p.decline_code, p.gateway_transaction_id, p.hosted_page_url,
-       p.capture_before, p.authorised_amount, p.captured_amount, p.settled_amount,
-       p.refunded_amount, p.disputed_amount, p.created_at, p.updated_at,
-       extract(epoch from db_now() - p.created_at)::float8 as age_seconds,
-       extract(epoch from db_now() - p.updated_at)::float8 as unmoved_seconds,
+UNKNOWN: Final = f"""
+select {columns_of_payment("p")},
        o.due_at, o.attempts, o.last_error, o.payload->>'operation' as operation,
        exists (select from outcome_decisions d where d.payment_id = p.id
                 and d.state = 'proposed') as proposed
@@ -145,8 +141,7 @@ async def pieces(
     database: Database, *, kind: str | None = None, parked: bool = False, overdue: bool = False
 ) -> list[Piece]:
     """Return pieces of open work: what is parked first, then the longest due."""
-    rows = await database.fetch(PIECES, kind, parked, overdue, OVERDUE_SECONDS, ROWS_MAX)
-    return [Piece(**dict(row)) for row in rows]
+    return await read_all(Piece, database, PIECES, kind, parked, overdue, OVERDUE_SECONDS, ROWS_MAX)
 
 
 async def unknown_outcomes(database: Database) -> list[UnknownOutcome]:

@@ -10,71 +10,13 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from caas.billing_database.connection import Connection, Database, Row
+from caas.billing_database.connection import Connection, Database
+from caas.billing_database.rows import columns, read_all, read_one, row_as
 from caas.errors import NotFoundError
 from caas.rules.money import Money
 from caas.rules.order_states import OrderEvent, OrderState, next_state
 
 PAGE_ROWS_MAX: Final = 200
-
-ADD: Final = """
-insert into orders (id, customer, model, vin, dealership, deposit, price, currency, created_at,
-                    updated_at)
-values ($1, $2, $3, $4, $5, $6, $7, $8, db_now(), db_now())
-"""
-COLUMNS: Final = """
-select id, customer, model, vin, dealership, deposit, price, currency, state, version,
-       factory_order_id, plate, registered_at, delivery_id, delivery_scheduled_for, delivered_at,
-       created_at, updated_at, extract(epoch from db_now() - delivered_at)::float8
-       as delivered_seconds_ago from orders
-"""
-ONE: Final = COLUMNS + " where id = $1"
-LOCKED: Final = COLUMNS + " where id = $1 for update"
-BY_FACTORY_ORDER: Final = COLUMNS + " where factory_order_id = $1 order by id desc limit 1"
-BY_DELIVERY: Final = COLUMNS + " where delivery_id = $1"
-LISTED: Final = (
-    COLUMNS
-    + """
- where ($1::uuid is null or customer = $1) and ($2::text is null or dealership = $2)
-   and ($3::text is null or state = $3) and ($4::uuid is null or id < $4)
- order by id desc limit $5
-"""
-)
-MOVE: Final = """
-update orders set state = $3, event = $4, version = version + 1, updated_at = db_now(),
-       vin = coalesce($5, vin), factory_order_id = coalesce(factory_order_id, $6),
-       plate = coalesce($7, plate), registered_at = coalesce($8, registered_at),
-       delivery_id = coalesce($9, delivery_id),
-       delivery_scheduled_for = coalesce($10, delivery_scheduled_for),
-       delivered_at = case when $3 = 'delivered' then db_now() else delivered_at end
- where id = $1 and version = $2
-"""
-REMEMBER_FACTORY_ORDER: Final = """
-update orders set factory_order_id = $2 where id = $1 and factory_order_id is null
-"""
-TIMELINE: Final = """
-select version, event, from_state, to_state, at from order_events
- where order_id = $1 order by version
-"""
-
-
-class OrderNotFoundError(NotFoundError):
-    """No order has this id."""
-
-    code = "order_not_found"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewOrder:
-    """An order to write down; its price is the one of this moment."""
-
-    id: UUID
-    customer: UUID
-    model: str
-    vin: str | None
-    dealership: str
-    deposit: Money
-    price: Money
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +46,66 @@ class Order:
     def rest(self) -> Money:
         """What the final payment must come to: the price without the deposit."""
         return self.price - self.deposit
+
+
+ORDER_COLUMNS: Final = columns(
+    Order, delivered_seconds_ago="extract(epoch from db_now() - delivered_at)::float8"
+)
+ADD: Final = f"""
+insert into orders (id, customer, model, vin, dealership, deposit, price, currency, created_at,
+                    updated_at)
+values ($1, $2, $3, $4, $5, $6, $7, $8, db_now(), db_now())
+returning {ORDER_COLUMNS}
+"""
+COLUMNS: Final = f"select {ORDER_COLUMNS} from orders"
+ONE: Final = COLUMNS + " where id = $1"
+LOCKED: Final = COLUMNS + " where id = $1 for update"
+BY_FACTORY_ORDER: Final = COLUMNS + " where factory_order_id = $1 order by id desc limit 1"
+BY_DELIVERY: Final = COLUMNS + " where delivery_id = $1"
+LISTED: Final = (
+    COLUMNS
+    + """
+ where ($1::uuid is null or customer = $1) and ($2::text is null or dealership = $2)
+   and ($3::text is null or state = $3) and ($4::uuid is null or id < $4)
+ order by id desc limit $5
+"""
+)
+MOVE: Final = f"""
+update orders set state = $3, event = $4, version = version + 1, updated_at = db_now(),
+       vin = coalesce($5, vin), factory_order_id = coalesce(factory_order_id, $6),
+       plate = coalesce($7, plate), registered_at = coalesce($8, registered_at),
+       delivery_id = coalesce($9, delivery_id),
+       delivery_scheduled_for = coalesce($10, delivery_scheduled_for),
+       delivered_at = case when $3 = 'delivered' then db_now() else delivered_at end
+ where id = $1 and version = $2
+returning {ORDER_COLUMNS}
+"""
+REMEMBER_FACTORY_ORDER: Final = """
+update orders set factory_order_id = $2 where id = $1 and factory_order_id is null
+"""
+TIMELINE: Final = """
+select version, event, from_state, to_state, at from order_events
+ where order_id = $1 order by version
+"""
+
+
+class OrderNotFoundError(NotFoundError):
+    """No order has this id."""
+
+    code = "order_not_found"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewOrder:
+    """An order to write down; its price is the one of this moment."""
+
+    id: UUID
+    customer: UUID
+    model: str
+    vin: str | None
+    dealership: str
+    deposit: Money
+    price: Money
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,7 +143,7 @@ class Orders:
 
     async def add(self, order: NewOrder, *, within: Connection | None = None) -> Order:
         """Write down an order that awaits its reservation payment."""
-        await (within or self._database).fetchrow(
+        row = await (within or self._database).fetchrow(
             ADD,
             order.id,
             order.customer,
@@ -152,7 +154,8 @@ class Orders:
             order.price.amount,
             order.price.currency,
         )
-        return await self.get(order.id, within=within)
+        assert row is not None, "what is added is returned"
+        return row_as(Order, row)
 
     async def get(self, order_id: UUID, *, within: Connection | None = None) -> Order:
         """Return an order.
@@ -163,12 +166,11 @@ class Orders:
         row = await (within or self._database).fetchrow(ONE, order_id)
         if row is None:
             raise OrderNotFoundError(f"No order has the id {order_id}.")
-        return _order(row)
+        return row_as(Order, row)
 
     async def locked(self, order_id: UUID, *, within: Connection) -> Order | None:
         """Return an order that nobody else moves until the transaction ends; None if unknown."""
-        row = await within.fetchrow(LOCKED, order_id)
-        return None if row is None else _order(row)
+        return await read_one(Order, within, LOCKED, order_id)
 
     async def get_locked(self, order_id: UUID, *, within: Connection) -> Order:
         """Return an order that nobody else moves until the transaction ends.
@@ -183,13 +185,11 @@ class Orders:
 
     async def of_factory_order(self, factory_order_id: str) -> Order | None:
         """Return the last order that the factory knows by this id, if there is one."""
-        row = await self._database.fetchrow(BY_FACTORY_ORDER, factory_order_id)
-        return None if row is None else _order(row)
+        return await read_one(Order, self._database, BY_FACTORY_ORDER, factory_order_id)
 
     async def of_delivery(self, delivery_id: str) -> Order | None:
         """Return the order that the transport knows by this delivery, if there is one."""
-        row = await self._database.fetchrow(BY_DELIVERY, delivery_id)
-        return None if row is None else _order(row)
+        return await read_one(Order, self._database, BY_DELIVERY, delivery_id)
 
     async def listed(
         self,
@@ -201,10 +201,10 @@ class Orders:
         rows_max: int = PAGE_ROWS_MAX,
     ) -> list[Order]:
         """Return orders, newest first, at most a page of them; `before` is the last id seen."""
-        rows = await self._database.fetch(
-            LISTED, customer, dealership, state, before, min(rows_max, PAGE_ROWS_MAX)
-        )
-        return [_order(row) for row in rows]
+        return await read_all(
+            Order, self._database, LISTED, customer, dealership, state, before,
+            min(rows_max, PAGE_ROWS_MAX),
+        )  # fmt: skip
 
     async def move(
         self, order: Order, event: OrderEvent, *, within: Connection, learnt: Learnt = NOTHING
@@ -215,7 +215,7 @@ class Orders:
             IllegalOrderMoveError: no arrow leaves its state with this event.
         """
         target = next_state(order.state, event)
-        done = await within.execute(
+        row = await within.fetchrow(
             MOVE,
             order.id,
             order.version,
@@ -228,8 +228,8 @@ class Orders:
             learnt.delivery_id,
             learnt.delivery_scheduled_for,
         )
-        assert done == "UPDATE 1", "a locked order is where it was seen"
-        return await self.get(order.id, within=within)
+        assert row is not None, "a locked order is where it was seen"
+        return row_as(Order, row)
 
     async def remember_factory_order(
         self, order_id: UUID, factory_order_id: str, *, within: Connection
@@ -239,13 +239,4 @@ class Orders:
 
     async def timeline(self, order_id: UUID) -> list[OrderMoved]:
         """Return every move of an order, in order."""
-        return [OrderMoved(**dict(row)) for row in await self._database.fetch(TIMELINE, order_id)]
-
-
-def _order(row: Row) -> Order:
-    values = dict(row)
-    currency = values.pop("currency")
-    values["deposit"] = Money(values["deposit"], currency)
-    values["price"] = Money(values["price"], currency)
-    values["state"] = OrderState(values["state"])
-    return Order(**values)
+        return await read_all(OrderMoved, self._database, TIMELINE, order_id)

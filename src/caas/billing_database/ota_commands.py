@@ -16,15 +16,14 @@ from caas.billing_database.batching import Batcher, joined_reads
 from caas.billing_database.connection import Connection, Database
 from caas.billing_database.identifiers import new_id, random_id
 from caas.billing_database.ota_command import OtaCommand
+from caas.billing_database.rows import columns, read_one, row_as
 
 KEYS_KNOWN_MAX: Final = 50_000
 COMMANDS_AT_HAND_MAX: Final = 10_000
 REFUSED_ROWS_PER_VEHICLE_AND_HOUR: Final = 20
 
-COLUMNS: Final = """
-select k.command_id, k.subject, k.vin, k.service, k.action, k.purpose, k.epoch, k.valid_until,
-       k.deadline, k.created_at, k.attempt, k.deadline <= db_now() as overdue
-  from ota_commands k
+COLUMNS: Final = f"""
+select {columns(OtaCommand, "k", overdue="k.deadline <= db_now()")} from ota_commands k
 """
 BY_ID: Final = COLUMNS + " where k.command_id = any ($1)"
 LAST_OF_SUBJECTS: Final = (
@@ -45,9 +44,8 @@ LAST_OF_ENTITLEMENTS: Final = (
     on w.vin = e.vin and w.service = e.service
 """
 )
-COMMAND_DESIRED_STATE: Final = """
-select command_id, subject, vin, service, action, purpose, epoch, valid_until, deadline,
-       created_at, attempt, false as overdue from command_desired_state($1, $2, $3, $4, $5)
+COMMAND_DESIRED_STATE: Final = f"""
+select {columns(OtaCommand, overdue="false")} from command_desired_state($1, $2, $3, $4, $5)
 """
 RECORD: Final = """
 insert into delivery_evidence (id, subject, kind, command_id, action, epoch, vin, service, status,
@@ -200,15 +198,10 @@ class OtaCommands:
         None when nothing was ever sold of the service. Times in seconds from now; the first is the
         deadline while a purchase waits for the vehicle.
         """
-        row = await (within or self._database).fetchrow(
-            COMMAND_DESIRED_STATE,
-            entitlement,
-            random_id(),
-            activate_within,
-            deadline_in,
-            resend_in,
-        )
-        return None if row is None else OtaCommand(**dict(row))
+        return await read_one(
+            OtaCommand, within or self._database, COMMAND_DESIRED_STATE, entitlement,
+            random_id(), activate_within, deadline_in, resend_in,
+        )  # fmt: skip
 
     async def record(
         self, answer: VehicleAnswer, *, within: Connection | None = None
@@ -253,11 +246,11 @@ class OtaCommands:
     async def _read_last(self, wanted: Sequence[tuple[UUID, str]]) -> list[OtaCommand | None]:
         subjects, actions = zip(*wanted, strict=True)
         rows = await self._database.fetch(LAST_OF_SUBJECTS, list(subjects), list(actions))
-        found = {(row["subject"], row["action"]): OtaCommand(**dict(row)) for row in rows}
+        found = {(row["subject"], row["action"]): row_as(OtaCommand, row) for row in rows}
         return [found.get(one) for one in wanted]
 
     async def _read_newest(self, wanted: Sequence[tuple[str, str]]) -> list[OtaCommand | None]:
         vins, services = zip(*wanted, strict=True)
         rows = await self._database.fetch(LAST_OF_ENTITLEMENTS, list(vins), list(services))
-        found = {(row["vin"], row["service"]): OtaCommand(**dict(row)) for row in rows}
+        found = {(row["vin"], row["service"]): row_as(OtaCommand, row) for row in rows}
         return [found.get(one) for one in wanted]

@@ -12,6 +12,7 @@ from uuid import UUID
 from caas.billing_database.actors import Actor
 from caas.billing_database.connection import Connection, Database
 from caas.billing_database.identifiers import new_id
+from caas.billing_database.rows import read_all
 
 OF_PAYMENT: Final = """
 select id, payment_id, note, state, proposed_by, proposed_account, proposed_at, decided_by,
@@ -58,8 +59,7 @@ class OutcomeDecisions:
         self, payment_id: UUID, *, within: Connection | None = None
     ) -> list[OutcomeDecision]:
         """Return every decision about a payment, oldest first."""
-        rows = await (within or self._database).fetch(OF_PAYMENT, payment_id)
-        return [OutcomeDecision(**dict(row)) for row in rows]
+        return await read_all(OutcomeDecision, within or self._database, OF_PAYMENT, payment_id)
 
     async def proposed(self, payment_id: UUID, *, within: Connection) -> OutcomeDecision | None:
         """Return the proposal that waits for a second person."""

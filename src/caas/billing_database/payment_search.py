@@ -14,7 +14,7 @@ from typing import Final
 from uuid import UUID
 
 from caas.billing_database.connection import Database
-from caas.billing_database.payments import COLUMNS, Payment, payment_of
+from caas.billing_database.payments import Payment, columns_of_payment, payment_of
 from caas.rules.payment_states import PaymentState
 from caas.rules.payment_types import PaymentType
 
@@ -48,7 +48,9 @@ union (select p.id from invoices i join payments p on p.subject = i.id
 union (select p.id from invoices i join payments p on p.subject = i.id
         where i.series = $3 and i.number = $4)
 """
-THESE: Final = f"select {COLUMNS} from payments where id = any ($1) order by id desc limit $2"
+THESE: Final = (
+    f"select {columns_of_payment()} from payments where id = any ($1) order by id desc limit $2"
+)
 LISTED: Final = f"""
 with seen as materialized (
   select * from payments
@@ -56,7 +58,7 @@ with seen as materialized (
      and ($3::uuid is null or id >= $3)
    order by id desc limit $4
 )
-select {COLUMNS}, (select min(id::text)::uuid from seen) as seen_to,
+select {columns_of_payment()}, (select min(id::text)::uuid from seen) as seen_to,
        (select count(*) from seen) as seen_rows
   from seen
  where ($5::text is null or type = $5) and ($6::text is null or state = $6)
@@ -172,7 +174,7 @@ async def _belonging_to(
     database: Database, wanted: Wanted, belongs: list[str], below: UUID | None, rows_max: int
 ) -> Found:
     rows = await database.fetch(
-        BELONGING.format(columns=COLUMNS, belonging=" and ".join(belongs)),
+        BELONGING.format(columns=columns_of_payment(), belonging=" and ".join(belongs)),
         wanted.subject, wanted.customer, wanted.vin, wanted.dealership,
         wanted.payment_type, wanted.state, wanted.outcome,
         below, wanted.until, wanted.since, min(rows_max, EXPORT_ROWS_MAX) + 1,

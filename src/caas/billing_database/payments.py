@@ -9,7 +9,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import msgspec
@@ -17,6 +17,7 @@ from msgspec import structs
 
 from caas.billing_database.batching import Batcher, joined_reads
 from caas.billing_database.connection import Connection, Database
+from caas.billing_database.rows import columns
 from caas.errors import NotFoundError
 from caas.rules.payment_states import PaymentState
 from caas.rules.payment_types import PaymentType
@@ -80,8 +81,11 @@ class Acceptance(msgspec.Struct, frozen=True):
     at: datetime
 
 
-class Payment(msgspec.Struct, frozen=True):
-    """A payment as it stands (Key States); amounts in minor units of `currency`."""
+class Payment(msgspec.Struct, frozen=True, kw_only=True):
+    """A payment as it stands (Key States); amounts in minor units of `currency`.
+
+    What is not given is as of one that was just accepted.
+    """
 
     id: UUID
     type: PaymentType
@@ -92,17 +96,17 @@ class Payment(msgspec.Struct, frozen=True):
     payment_method: str | None
     return_url: str | None
     state: PaymentState
-    outcome: str
+    outcome: str = "known"
     version: int
-    decline_code: str | None
-    gateway_transaction_id: str | None
-    hosted_page_url: str | None
-    capture_before: datetime | None
-    authorised_amount: int
-    captured_amount: int
-    settled_amount: int
-    refunded_amount: int
-    disputed_amount: int
+    decline_code: str | None = None
+    gateway_transaction_id: str | None = None
+    hosted_page_url: str | None = None
+    capture_before: datetime | None = None
+    authorised_amount: int = 0
+    captured_amount: int = 0
+    settled_amount: int = 0
+    refunded_amount: int = 0
+    disputed_amount: int = 0
     created_at: datetime
     updated_at: datetime
     age_seconds: float = 0.0
@@ -122,15 +126,21 @@ class TimelineEvent:
     at: datetime
 
 
-COLUMNS = (
-    "id, type, subject, customer, amount, currency, payment_method, return_url, state, outcome,"
-    " version, decline_code, gateway_transaction_id, hosted_page_url, capture_before,"
-    " authorised_amount, captured_amount, settled_amount, refunded_amount, disputed_amount,"
-    " created_at, updated_at, extract(epoch from db_now() - created_at)::float8 as age_seconds,"
-    " extract(epoch from db_now() - updated_at)::float8 as unmoved_seconds"
-)
+OLD: Final = "extract(epoch from {now} - {of}created_at)::float8"
+UNMOVED: Final = "extract(epoch from {now} - {of}updated_at)::float8"
+
+
+def columns_of_payment(of: str = "", now: str = "db_now()") -> str:
+    """Return the columns of a payment in this table, with its ages as of this moment."""
+    prefix = f"{of}." if of else ""
+    return columns(
+        Payment, of, age_seconds=OLD.format(now=now, of=prefix),
+        unmoved_seconds=UNMOVED.format(now=now, of=prefix),
+    )  # fmt: skip
+
+
 READ = (
-    f"select {COLUMNS.replace('db_now()', 'now_.at')}"
+    f"select {columns_of_payment(now='now_.at')}"
     " from payments cross join (select db_now() as at offset 0) now_"
 )
 ONE = f"{READ} where id = $1"
@@ -273,7 +283,7 @@ def _digest(of: bytes) -> str:
 
 
 def payment_of(row: Mapping[str, Any]) -> Payment:
-    """Return a payment from a row of its `COLUMNS`."""
+    """Return a payment from a row of its columns."""
     values = dict(row)
     values["type"] = PaymentType(values["type"])
     values["state"] = PaymentState(values["state"])

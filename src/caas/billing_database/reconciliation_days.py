@@ -24,6 +24,7 @@ from caas.billing_database.connection import (
     Database,
     DatabaseUnavailableError,
 )
+from caas.billing_database.rows import read_all, row_as
 from caas.errors import ConflictError, NotFoundError
 
 LOCK_SPACE: Final = 0x7265636F
@@ -315,12 +316,11 @@ class ReconciliationDays:
         row = await self._database.fetchrow(ONE, gateway, self._zone, day)
         if row is None:
             raise DayNotFoundError(f"The day {day} was never compared.")
-        return ReconciliationDay(**dict(row))
+        return row_as(ReconciliationDay, row)
 
     async def listed(self, gateway: str) -> list[ReconciliationDay]:
         """Return the days, the newest first."""
-        rows = await self._database.fetch(LISTED, gateway, self._zone)
-        return [ReconciliationDay(**dict(row)) for row in rows]
+        return await read_all(ReconciliationDay, self._database, LISTED, gateway, self._zone)
 
     async def last_compared(
         self, gateway: str, before: date
@@ -380,12 +380,11 @@ class ReconciliationDays:
         row = await self._database.fetchrow(ONE_RUN, run_id)
         if row is None:
             raise RunNotFoundError(f"No run has the id {run_id}.")
-        return ReconciliationRun(**dict(row))
+        return row_as(ReconciliationRun, row)
 
     async def runs_of(self, gateway: str, day: date) -> list[ReconciliationRun]:
         """Return a day's runs, the newest first."""
-        rows = await self._database.fetch(RUNS_OF_DAY, gateway, day)
-        return [ReconciliationRun(**dict(row)) for row in rows]
+        return await read_all(ReconciliationRun, self._database, RUNS_OF_DAY, gateway, day)
 
 
 async def _session(dsn: str) -> asyncpg.Connection:

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from caas.billing_database.actors import Actor
 from caas.billing_database.connection import Connection, Database
+from caas.billing_database.rows import read_one, row_as
 
 COLUMNS: Final = """
 select id, payment_id, amount, reason, term, note, needs_second, state, proposed_by,
@@ -70,14 +71,13 @@ class RefundDecisions:
         """Return a decision that was written down."""
         row = await self._database.fetchrow(ONE, decision_id)
         assert row is not None, "a decision is never removed"
-        return RefundDecision(**dict(row))
+        return row_as(RefundDecision, row)
 
     async def proposed(
         self, payment_id: UUID, *, within: Connection | None = None
     ) -> RefundDecision | None:
         """Return the proposal that waits for a second person, if one does."""
-        row = await (within or self._database).fetchrow(PROPOSED, payment_id)
-        return None if row is None else RefundDecision(**dict(row))
+        return await read_one(RefundDecision, within or self._database, PROPOSED, payment_id)
 
     async def write(  # noqa: PLR0913  # the columns of a decision
         self,

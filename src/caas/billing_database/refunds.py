@@ -12,6 +12,7 @@ from typing import Final
 from uuid import UUID
 
 from caas.billing_database.connection import Connection, Database
+from caas.billing_database.rows import columns, read_all, read_one
 
 LOCK_PAYMENT: Final = "select lock_payment($1)"
 GIVEN_BACK: Final = """
@@ -40,12 +41,36 @@ insert into refunds (id, payment_id, amount, currency, reason, requested_by, sta
     updated_at)
 values ($1, $2, $3, $4, $5, $6, 'waiting', db_now(), db_now()) on conflict (id) do nothing
 """
-COLUMNS: Final = """
-select id, payment_id, amount, currency, reason, requested_by, state, outcome, gateway_refund_id,
-       failed_because, created_at, updated_at,
-       extract(epoch from db_now() - created_at)::float8 as age_seconds,
-       extract(epoch from db_now() - updated_at)::float8 as unmoved_seconds, issue from refunds
-"""
+
+
+@dataclass(frozen=True, slots=True)
+class Refund:
+    """Money given back of a payment; `amount` in minor units of `currency`."""
+
+    id: UUID
+    payment_id: UUID
+    amount: int
+    currency: str
+    reason: str
+    requested_by: str
+    state: str
+    outcome: str
+    gateway_refund_id: str | None
+    failed_because: str | None
+    created_at: datetime
+    updated_at: datetime
+    age_seconds: float = 0.0
+    unmoved_seconds: float = 0.0
+    issue: int = 1
+
+
+COLUMNS: Final = "select {} from refunds".format(
+    columns(
+        Refund,
+        age_seconds="extract(epoch from db_now() - created_at)::float8",
+        unmoved_seconds="extract(epoch from db_now() - updated_at)::float8",
+    )
+)
 ONE: Final = COLUMNS + " where id = $1"
 OF_PAYMENT: Final = COLUMNS + " where payment_id = $1 order by created_at"
 # Since when: it was sent then, whatever was tried after that.
@@ -98,11 +123,36 @@ TOLD_DISPUTE: Final = """
 update disputes set told_at = $2, gateway_dispute_id = coalesce(gateway_dispute_id, $3)
  where id = $1
 """
-DISPUTE_COLUMNS: Final = """
-select id, payment_id, amount, currency, state, reason, opened_at, updated_at, claimed_amount,
-       claimed_currency, excess, origin, gateway_dispute_id, told_at, steps, taken, back
-  from disputes
-"""
+
+
+@dataclass(frozen=True, slots=True)
+class Dispute:
+    """A chargeback the customer's bank raised; `id` is the gateway's, or that of a report's line.
+
+    `claimed_amount` is what the bank took, `amount` what of it counts because it was received and
+    is still there, `excess` the rest of it.
+    """
+
+    id: str
+    payment_id: UUID
+    amount: int
+    currency: str
+    state: str
+    reason: str
+    opened_at: datetime
+    updated_at: datetime
+    claimed_amount: int
+    claimed_currency: str
+    excess: int
+    origin: str = "gateway"
+    gateway_dispute_id: str | None = None
+    told_at: datetime | None = None
+    steps: int = 0
+    taken: int = 0
+    back: int = 0
+
+
+DISPUTE_COLUMNS: Final = f"select {columns(Dispute)} from disputes"
 # A line of a report names no dispute: it is the first one that the gateway tells of its amount,
 # unless a named one has taken it over.
 DISPUTE_TOLD: Final = (
@@ -141,27 +191,6 @@ DISPUTES_OF_PAYMENT: Final = DISPUTE_COLUMNS + " where payment_id = $1 order by 
 
 
 @dataclass(frozen=True, slots=True)
-class Refund:
-    """Money given back of a payment; `amount` in minor units of `currency`."""
-
-    id: UUID
-    payment_id: UUID
-    amount: int
-    currency: str
-    reason: str
-    requested_by: str
-    state: str
-    outcome: str
-    gateway_refund_id: str | None
-    failed_because: str | None
-    created_at: datetime
-    updated_at: datetime
-    age_seconds: float = 0.0
-    unmoved_seconds: float = 0.0
-    issue: int = 1
-
-
-@dataclass(frozen=True, slots=True)
 class UnknownRefund:
     """A refund that was sent, and whose outcome nobody knows since then."""
 
@@ -169,33 +198,6 @@ class UnknownRefund:
     amount: int
     currency: str
     since: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Dispute:
-    """A chargeback the customer's bank raised; `id` is the gateway's, or that of a report's line.
-
-    `claimed_amount` is what the bank took, `amount` what of it counts because it was received and
-    is still there, `excess` the rest of it.
-    """
-
-    id: str
-    payment_id: UUID
-    amount: int
-    currency: str
-    state: str
-    reason: str
-    opened_at: datetime
-    updated_at: datetime
-    claimed_amount: int
-    claimed_currency: str
-    excess: int
-    origin: str = "gateway"
-    gateway_dispute_id: str | None = None
-    told_at: datetime | None = None
-    steps: int = 0
-    taken: int = 0
-    back: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,8 +261,7 @@ class Refunds:
         self, payment_id: UUID, *, within: Connection | None = None
     ) -> UnknownRefund | None:
         """Return the refund of a payment whose outcome is not known; None when there is none."""
-        row = await (within or self._database).fetchrow(UNKNOWN, payment_id)
-        return None if row is None else UnknownRefund(**dict(row))
+        return await read_one(UnknownRefund, within or self._database, UNKNOWN, payment_id)
 
     async def wake(self, payment_id: UUID, *, within: Connection) -> None:
         """Let the refunds of a payment that wait look again now."""
@@ -287,20 +288,17 @@ class Refunds:
 
     async def get(self, refund_id: UUID, *, within: Connection | None = None) -> Refund | None:
         """Return a refund, or None."""
-        row = await (within or self._database).fetchrow(ONE, refund_id)
-        return None if row is None else Refund(**dict(row))
+        return await read_one(Refund, within or self._database, ONE, refund_id)
 
     async def by_gateway_id(self, gateway_refund_id: str) -> Refund | None:
         """Return the refund the gateway knows by this id, or None."""
-        row = await self._database.fetchrow(BY_GATEWAY_ID, gateway_refund_id)
-        return None if row is None else Refund(**dict(row))
+        return await read_one(Refund, self._database, BY_GATEWAY_ID, gateway_refund_id)
 
     async def of_payment(
         self, payment_id: UUID, *, within: Connection | None = None
     ) -> list[Refund]:
         """Return a payment's refunds, oldest first."""
-        rows = await (within or self._database).fetch(OF_PAYMENT, payment_id)
-        return [Refund(**dict(row)) for row in rows]
+        return await read_all(Refund, within or self._database, OF_PAYMENT, payment_id)
 
     async def noted(self, payment_id: UUID) -> dict[str, int]:
         """Return the amounts of the refunds of a payment that reconciliation made, by their id."""
@@ -370,8 +368,9 @@ class Refunds:
         within: Connection,
     ) -> Dispute | None:
         """Return the dispute of this id; told by the gateway, also a line's that is the same."""
-        row = await within.fetchrow(DISPUTE_TOLD, payment_id, dispute_id, *claimed, by_gateway)
-        return None if row is None else Dispute(**dict(row))
+        return await read_one(
+            Dispute, within, DISPUTE_TOLD, payment_id, dispute_id, *claimed, by_gateway
+        )
 
     async def disputed_already(
         self, dispute_id: str, *, beside: UUID, within: Connection
@@ -392,5 +391,4 @@ class Refunds:
         self, payment_id: UUID, *, within: Connection | None = None
     ) -> list[Dispute]:
         """Return a payment's disputes, oldest first."""
-        rows = await (within or self._database).fetch(DISPUTES_OF_PAYMENT, payment_id)
-        return [Dispute(**dict(row)) for row in rows]
+        return await read_all(Dispute, within or self._database, DISPUTES_OF_PAYMENT, payment_id)

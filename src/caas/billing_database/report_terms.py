@@ -9,6 +9,7 @@ from datetime import date, datetime
 from typing import Any, Final
 
 from caas.billing_database.connection import Database
+from caas.billing_database.rows import read_all, row_as
 
 MAPPINGS_MAX: Final = 100
 FEE_TERMS_MAX: Final = 1000
@@ -76,11 +77,11 @@ class ReportTerms:
         """Keep a mapping as the newest version of its name."""
         row = await self._database.fetchrow(KEEP_MAPPING, name, mapping, by, retired)
         assert row is not None, "an insert returns its row"
-        return KeptMapping(**dict(row))
+        return row_as(KeptMapping, row)
 
     async def mappings(self) -> list[KeptMapping]:
         """Return the newest version of each mapping, by name."""
-        return [KeptMapping(**dict(row)) for row in await self._database.fetch(MAPPINGS)]
+        return await read_all(KeptMapping, self._database, MAPPINGS)
 
     async def keep_fee(  # noqa: PLR0913  # the columns of a fee, by name
         self,
@@ -107,4 +108,4 @@ class ReportTerms:
 
     async def fees(self, gateway: str, day: date) -> list[FeeTerm]:
         """Return the fees that hold on a day."""
-        return [FeeTerm(**dict(row)) for row in await self._database.fetch(FEES, gateway, day)]
+        return await read_all(FeeTerm, self._database, FEES, gateway, day)

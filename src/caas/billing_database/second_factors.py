@@ -13,6 +13,7 @@ from uuid import UUID
 
 from caas.billing_database.connection import Connection, Database
 from caas.billing_database.identifiers import new_id
+from caas.billing_database.rows import read_all, read_one
 
 BEGIN: Final = """
 insert into second_factors as f (id, account, sealed_secret, created_at)
@@ -95,8 +96,7 @@ class SecondFactors:
 
     async def of(self, account: UUID) -> SecondFactor | None:
         """Return an account's second factor, confirmed or not; None when it has none."""
-        row = await self._database.fetchrow(OF, account)
-        return None if row is None else SecondFactor(**dict(row))
+        return await read_one(SecondFactor, self._database, OF, account)
 
     async def confirm(
         self, factor: UUID, *, step: int, codes: Sequence[str], within: Connection
@@ -121,7 +121,7 @@ class SecondFactors:
 
     async def staff(self) -> list[Colleague]:
         """Return every account of staff, the open ones first."""
-        return [Colleague(**dict(row)) for row in await self._database.fetch(STAFF)]
+        return await read_all(Colleague, self._database, STAFF)
 
 
 def _digest(code: str) -> bytes:

@@ -12,6 +12,7 @@ from uuid import UUID
 from caas.billing_database.batching import Batcher, joined_reads
 from caas.billing_database.connection import Database
 from caas.billing_database.entitlements import RESERVATION_LAPSES_SECONDS, obstacle
+from caas.billing_database.rows import columns, read_all, read_one
 
 PAGE_ROWS_MAX: Final = 200
 NAMES_MAX: Final = 1000
@@ -39,17 +40,36 @@ select code, name, kind, currency, prices, monthly_fee, metered, offered, names,
 NAMES = "select code, coalesce(names->>$1, name) as name from services limit $2"
 CAN_BE_REACHED = "select 1 from vehicles where vin = $1 and public_key is not null"
 ADD_ORDER = "select * from add_service_order($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
-ORDER_COLUMNS = """
-select id, customer, vin, service, duration_days, amount, currency, created_at, state, payment_id,
-       active_from, active_until,
-       coalesce(
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceOrder:
+    """A one-time service that a customer wants in a vehicle, and where it stands."""
+
+    id: UUID
+    customer: UUID
+    vin: str
+    service: str
+    duration_days: int
+    amount: int
+    currency: str
+    created_at: datetime
+    state: str = "awaiting payment"
+    payment_id: UUID | None = None
+    active_from: datetime | None = None
+    active_until: datetime | None = None
+    begins_at: datetime | None = None
+
+
+BEGINS_AT = """coalesce(
          (select max(g.ends_at) from entitlement_terms t
             join entitlement_terms g on g.entitlement = t.entitlement and g.state = 'granted'
              and g.ends_at > db_now()
            where t.service_order = service_order_states.id
              and t.state in ('pending', 'activating')),
-         case when active_from > db_now() then active_from end) as begins_at
-  from service_order_states
+         case when active_from > db_now() then active_from end)"""
+ORDER_COLUMNS = f"""
+select {columns(ServiceOrder, begins_at=BEGINS_AT)} from service_order_states
 """
 ORDER = ORDER_COLUMNS + " where id = $1"
 WANTED = """
@@ -103,25 +123,6 @@ class WantedService:
     currency: str
 
 
-@dataclass(frozen=True, slots=True)
-class ServiceOrder:
-    """A one-time service that a customer wants in a vehicle, and where it stands."""
-
-    id: UUID
-    customer: UUID
-    vin: str
-    service: str
-    duration_days: int
-    amount: int
-    currency: str
-    created_at: datetime
-    state: str = "awaiting payment"
-    payment_id: UUID | None = None
-    active_from: datetime | None = None
-    active_until: datetime | None = None
-    begins_at: datetime | None = None
-
-
 class Services:
     """The tables of the Service Catalog."""
 
@@ -151,13 +152,11 @@ class Services:
 
     async def service(self, code: str) -> Service | None:
         """Return a service, or None."""
-        row = await self._database.fetchrow(SERVICE, code)
-        return None if row is None else Service(**dict(row))
+        return await read_one(Service, self._database, SERVICE, code)
 
     async def offered(self) -> list[Service]:
         """Return what is on offer."""
-        rows = await self._database.fetch(SERVICES, PAGE_ROWS_MAX)
-        return [Service(**dict(row)) for row in rows]
+        return await read_all(Service, self._database, SERVICES, PAGE_ROWS_MAX)
 
     async def names(self, language: str) -> dict[str, str]:
         """Return what services are called in a language, those not offered any more too."""
@@ -212,8 +211,7 @@ class Services:
 
     async def order(self, order_id: UUID) -> ServiceOrder | None:
         """Return a service order as it stands, or None."""
-        row = await self._database.fetchrow(ORDER, order_id)
-        return None if row is None else ServiceOrder(**dict(row))
+        return await read_one(ServiceOrder, self._database, ORDER, order_id)
 
     async def orders(
         self,
@@ -224,7 +222,7 @@ class Services:
         rows_max: int = PAGE_ROWS_MAX,
     ) -> list[ServiceOrder]:
         """Return service orders, newest first, at most a page of them."""
-        rows = await self._database.fetch(
-            ORDERS, customer, vin, before, min(rows_max, PAGE_ROWS_MAX)
-        )
-        return [ServiceOrder(**dict(row)) for row in rows]
+        return await read_all(
+            ServiceOrder, self._database, ORDERS, customer, vin, before,
+            min(rows_max, PAGE_ROWS_MAX),
+        )  # fmt: skip

@@ -15,6 +15,7 @@ from uuid import UUID
 
 from caas.billing_database.connection import Connection, Database
 from caas.billing_database.identifiers import derived_id
+from caas.billing_database.rows import columns, read_all, read_one, row_as
 from caas.errors import NotFoundError
 
 COPY_SECONDS_MAX: Final = 600
@@ -30,10 +31,31 @@ STORED: Final = (
 )  # fmt: skip
 """What is stored of a line, in the order its file has it; run and time follow from the run."""
 
-COLUMNS: Final = (
-    "id, gateway, day, part, report_ref, origin, format, status, line_count, gross_total,"
-    " net_total, lines_stored, gross_stored, net_stored, resume_cursor, resume_rows, late_of"
-)
+
+@dataclass(frozen=True, slots=True)
+class SettlementReport:
+    """A report as it stands, with what of it is stored."""
+
+    id: UUID
+    gateway: str
+    day: date
+    part: str
+    report_ref: str
+    origin: str
+    format: str
+    status: str
+    line_count: int | None
+    gross_total: int | None
+    net_total: int | None
+    lines_stored: int
+    gross_stored: int
+    net_stored: int
+    resume_cursor: str | None
+    resume_rows: int
+    late_of: date | None
+
+
+COLUMNS: Final = columns(SettlementReport)
 PUT: Final = f"""
 insert into settlement_reports as r (id, gateway, day, part, report_ref, origin, format, status,
     line_count, gross_total, net_total, received_at, updated_at, late_of)
@@ -157,29 +179,6 @@ class ReportTold:
 
 
 @dataclass(frozen=True, slots=True)
-class SettlementReport:
-    """A report as it stands, with what of it is stored."""
-
-    id: UUID
-    gateway: str
-    day: date
-    part: str
-    report_ref: str
-    origin: str
-    format: str
-    status: str
-    line_count: int | None
-    gross_total: int | None
-    net_total: int | None
-    lines_stored: int
-    gross_stored: int
-    net_stored: int
-    resume_cursor: str | None
-    resume_rows: int
-    late_of: date | None
-
-
-@dataclass(frozen=True, slots=True)
 class StoredLine:
     """A line with its class, as it was judged first."""
 
@@ -272,23 +271,20 @@ class SettlementReports:
             told.net_total, told.late_of,
         )  # fmt: skip
         assert row is not None, "an upsert returns its row"
-        return SettlementReport(**dict(row))
+        return row_as(SettlementReport, row)
 
     async def get(self, report_id: UUID) -> SettlementReport | None:
         """Return a report, or None."""
-        row = await self._database.fetchrow(ONE, report_id)
-        return None if row is None else SettlementReport(**dict(row))
+        return await read_one(SettlementReport, self._database, ONE, report_id)
 
     async def of_day(self, gateway: str, day: date) -> list[SettlementReport]:
         """Return a day's reports."""
-        rows = await self._database.fetch(OF_DAY, gateway, day)
-        return [SettlementReport(**dict(row)) for row in rows]
+        return await read_all(SettlementReport, self._database, OF_DAY, gateway, day)
 
     async def late_parts(self, gateway: str, day: date, part: str) -> list[SettlementReport]:
         """Return what of a sealed day's report came late, the earliest first."""
         parts = [part, late_part(part, day)]  # older rows have the bare one
-        rows = await self._database.fetch(LATE_PARTS, gateway, day, parts)
-        return [SettlementReport(**dict(row)) for row in rows]
+        return await read_all(SettlementReport, self._database, LATE_PARTS, gateway, day, parts)
 
     async def shares_batch(self, report_id: UUID, batches: Sequence[str]) -> bool:
         """Say whether a stored line of the report is of one of these batches."""
@@ -353,8 +349,7 @@ class SettlementReports:
 
     async def quarantined(self, gateway: str, day: date) -> list[QuarantinedRow]:
         """Return what of a day was kept aside, released or not."""
-        rows = await self._database.fetch(QUARANTINED, gateway, day)
-        return [QuarantinedRow(**dict(row)) for row in rows]
+        return await read_all(QuarantinedRow, self._database, QUARANTINED, gateway, day)
 
     async def release(self, report_id: UUID, place: int, *, by: str, note: str) -> None:
         """Release what is kept aside at a place of a report.

@@ -3,13 +3,13 @@
 Rules a change must keep: a subscription moves only along an arrow, from the state it was seen in.
 """
 
-import dataclasses
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
 from caas.billing_database.connection import Connection, Database, Row
+from caas.billing_database.rows import read_all, read_one, row_as
 from caas.errors import NotFoundError
 from caas.rules.subscription_states import SubscriptionEvent, SubscriptionState, next_state
 
@@ -105,25 +105,16 @@ class SubscriptionRows:
 
     async def add(self, new: NewSubscription, *, within: Connection) -> Subscription | None:
         """Write a subscription; None when the vehicle has a live one to the same service."""
-        row = await within.fetchrow(
-            ADD,
-            new.id,
-            new.customer,
-            new.vin,
-            new.service,
-            new.currency,
-            new.monthly_fee,
-            new.metered,
-            new.payment_method,
-        )
-        return None if row is None else _subscription(row)
+        return await read_one(
+            Subscription, within, ADD, new.id, new.customer, new.vin, new.service, new.currency,
+            new.monthly_fee, new.metered, new.payment_method,
+        )  # fmt: skip
 
     async def find(
         self, subscription_id: UUID, *, within: Connection | None = None
     ) -> Subscription | None:
         """Return a subscription, or None."""
-        row = await (within or self._database).fetchrow(ONE, subscription_id)
-        return None if row is None else _subscription(row)
+        return await read_one(Subscription, within or self._database, ONE, subscription_id)
 
     async def get(self, subscription_id: UUID, *, within: Connection | None = None) -> Subscription:
         """Return a subscription as it stands.
@@ -151,8 +142,9 @@ class SubscriptionRows:
         before: UUID | None = None,
     ) -> list[Subscription]:
         """Return subscriptions, newest first, at most a page of them."""
-        rows = await self._database.fetch(LISTED, customer, vin, state, before, PAGE_ROWS_MAX)
-        return [_subscription(row) for row in rows]
+        return await read_all(
+            Subscription, self._database, LISTED, customer, vin, state, before, PAGE_ROWS_MAX
+        )
 
     async def move(  # noqa: PLR0913  # each column that a move may set, by its name
         self,
@@ -169,18 +161,10 @@ class SubscriptionRows:
         target = next_state(subscription.state, event)
         if target is None:
             return None
-        row = await within.fetchrow(
-            MOVE,
-            subscription.id,
-            subscription.state.value,
-            target.value,
-            event.value,
-            payment_id,
-            evidence_id,
-            cancelled_because,
-            payment_method,
-        )
-        return None if row is None else _subscription(row)
+        return await read_one(
+            Subscription, within, MOVE, subscription.id, subscription.state.value, target.value,
+            event.value, payment_id, evidence_id, cancelled_because, payment_method,
+        )  # fmt: skip
 
     async def may_withdraw(
         self, subscription_id: UUID, period_seconds: float, *, within: Connection
@@ -200,10 +184,4 @@ class SubscriptionRows:
 def _found(row: Row | None, subscription_id: UUID) -> Subscription:
     if row is None:
         raise SubscriptionNotFoundError(f"No subscription has the id {subscription_id}.")
-    return _subscription(row)
-
-
-def _subscription(row: Row) -> Subscription:
-    values = {field.name: row[field.name] for field in dataclasses.fields(Subscription)}
-    values["state"] = SubscriptionState(values["state"])
-    return Subscription(**values)
+    return row_as(Subscription, row)

@@ -12,6 +12,7 @@ import asyncpg
 
 from caas.billing_database.connection import Connection, Database, Row
 from caas.billing_database.free_text import refuse_identifying
+from caas.billing_database.rows import read_all
 from caas.errors import NotFoundError, RefusedError
 from caas.rules.taxes import NEEDS_A_REASON, TAXED, Goods, TaxCategory
 
@@ -129,7 +130,7 @@ class TaxRates:
 
     async def markets(self) -> list[Market]:
         """Return every market."""
-        return [Market(**row) for row in await self._database.fetch(MARKETS)]
+        return await read_all(Market, self._database, MARKETS)
 
     async def listed(self, market: str | None = None) -> list[TaxRate]:
         """Return the rates of a market, or of all, in the order in which they hold."""

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from caas.billing_database.connection import Connection, Database, Row
 from caas.billing_database.identifiers import new_id
+from caas.billing_database.rows import columns, read_all, read_one, row_as
 
 PAGE_ROWS_MAX: Final = 200
 CLOCKS_DIFFER_SECONDS_MAX: Final = 300
@@ -25,12 +26,28 @@ insert into usage_records (subscription, source_id, unit, quantity, at, recorded
 select $1, $2, $3, $4, $5, db_now(), $7 where $5 <= db_now() + make_interval(secs => $6)
 returning source_id
 """
-COLUMNS: Final = """
-select u.source_id, u.unit, u.quantity, u.at, u.invoice, u.cancels,
-       exists (select from usage_disputes d where d.subscription = u.subscription
-                  and d.source_id = u.source_id and d.ended_at is null) as disputed
-  from usage_records u
-"""
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """So many units used at one moment; `invoice` is the one that bills them, if any yet.
+
+    A record that takes another one back has its quantity with a minus and `cancels` it.
+    """
+
+    source_id: str
+    unit: str
+    quantity: int
+    at: datetime
+    invoice: UUID | None = None
+    cancels: str | None = None
+    disputed: bool = False
+
+
+DISPUTED: Final = """exists (
+         select from usage_disputes d where d.subscription = u.subscription
+            and d.source_id = u.source_id and d.ended_at is null)"""
+COLUMNS: Final = f"select {columns(Use, 'u', disputed=DISPUTED)} from usage_records u"
 ONE: Final = COLUMNS + " where u.subscription = $1 and u.source_id = $2"
 CANCELLED_BY: Final = COLUMNS + " where u.subscription = $1 and u.cancels = $2"
 LISTED: Final = (
@@ -61,22 +78,6 @@ END_DISPUTE: Final = """
 update usage_disputes set outcome = $2, ended_by = $3, ended_at = db_now()
  where id = $1 and ended_at is null returning *
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Use:
-    """So many units used at one moment; `invoice` is the one that bills them, if any yet.
-
-    A record that takes another one back has its quantity with a minus and `cancels` it.
-    """
-
-    source_id: str
-    unit: str
-    quantity: int
-    at: datetime
-    invoice: UUID | None = None
-    cancels: str | None = None
-    disputed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +137,7 @@ class UsageRecords:
 
     async def listed(self, subscription: UUID, *, before: datetime | None = None) -> list[Use]:
         """Return what was used, newest first, at most a page of it."""
-        rows = await self._database.fetch(LISTED, subscription, before, PAGE_ROWS_MAX)
-        return [Use(**dict(row)) for row in rows]
+        return await read_all(Use, self._database, LISTED, subscription, before, PAGE_ROWS_MAX)
 
     async def open_dispute(
         self, subscription: UUID, source_id: str, *, because: str, by: str, within: Connection
@@ -146,7 +146,7 @@ class UsageRecords:
         row = await within.fetchrow(OPEN_DISPUTE, new_id(), subscription, source_id, because, by)
         row = row or await within.fetchrow(DISPUTE_OF, subscription, source_id)
         assert row is not None, "it was written, or another one is open"
-        return UsageDispute(**dict(row))
+        return row_as(UsageDispute, row)
 
     async def is_erased(self, subscription: UUID, *, within: Connection) -> bool:
         """Say whether a subscription's customer was erased; it stays so until the commit."""
@@ -154,15 +154,13 @@ class UsageRecords:
 
     async def dispute(self, dispute_id: UUID, *, within: Connection) -> UsageDispute | None:
         """Return a dispute that nobody else ends until the transaction does, or None."""
-        row = await within.fetchrow(DISPUTE, dispute_id)
-        return None if row is None else UsageDispute(**dict(row))
+        return await read_one(UsageDispute, within, DISPUTE, dispute_id)
 
     async def dispute_of(
         self, subscription: UUID, source_id: str, *, within: Connection
     ) -> UsageDispute | None:
         """Return the open dispute of one use, or None."""
-        row = await within.fetchrow(DISPUTE_OF, subscription, source_id)
-        return None if row is None else UsageDispute(**dict(row))
+        return await read_one(UsageDispute, within, DISPUTE_OF, subscription, source_id)
 
     async def end_dispute(
         self, dispute_id: UUID, *, outcome: str, by: str, within: Connection
@@ -170,8 +168,8 @@ class UsageRecords:
         """End an open dispute."""
         row = await within.fetchrow(END_DISPUTE, dispute_id, outcome, by)
         assert row is not None, "only an open dispute is ended"
-        return UsageDispute(**dict(row))
+        return row_as(UsageDispute, row)
 
 
 def _use(row: Row | None) -> Use | None:
-    return None if row is None else Use(**dict(row))
+    return None if row is None else row_as(Use, row)

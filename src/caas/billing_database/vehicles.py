@@ -10,8 +10,9 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from caas.billing_database.connection import Connection, Database, Row
+from caas.billing_database.connection import Connection, Database
 from caas.billing_database.identifiers import new_id
+from caas.billing_database.rows import columns, read_all, read_one, row_as
 from caas.errors import NotFoundError
 from caas.rules.money import Money
 from caas.rules.vehicle_states import VehicleEvent, VehicleState, next_state
@@ -39,10 +40,26 @@ on conflict (vin) do update
  where v.model = excluded.model
 returning vin
 """
-COLUMNS: Final = """
-select vin, model, price, currency, public_key, finished, factory_order_id, state, version,
-       in_stock_since, created_at, updated_at from vehicles
-"""
+
+
+@dataclass(frozen=True, slots=True)
+class Vehicle:
+    """A vehicle as it stands; `finished` once the factory said that it is ready."""
+
+    vin: str
+    model: str
+    price: Money
+    public_key: bytes | None
+    finished: bool
+    factory_order_id: str | None
+    state: VehicleState
+    version: int
+    in_stock_since: datetime | None
+    created_at: datetime
+    updated_at: datetime
+
+
+COLUMNS: Final = f"select {columns(Vehicle)} from vehicles"
 ONE: Final = COLUMNS + " where vin = $1"
 LOCKED: Final = COLUMNS + " where vin = $1 for update"
 LISTED: Final = (
@@ -59,7 +76,7 @@ FROM_STOCK: Final = (
    for update skip locked
 """
 )
-MOVE: Final = """
+MOVE: Final = f"""
 update vehicles set state = $3, event = $4, version = version + 1, moved_for = $5,
        finished = finished or $4 = 'Vehicle Ready',
        public_key = coalesce(public_key, $6),
@@ -68,7 +85,7 @@ update vehicles set state = $3, event = $4, version = version + 1, moved_for = $
        in_stock_since = case when $3 = 'sin asignar' then in_stock_since end,
        updated_at = db_now()
  where vin = $1 and state = $2
-returning vin
+returning {columns(Vehicle)}
 """
 ADD_TO_STOCK: Final = """
 update vehicles set in_stock_since = db_now()
@@ -101,23 +118,6 @@ class VehicleNotFoundError(NotFoundError):
     """No vehicle has this VIN."""
 
     code = "vehicle_not_found"
-
-
-@dataclass(frozen=True, slots=True)
-class Vehicle:
-    """A vehicle as it stands; `finished` once the factory said that it is ready."""
-
-    vin: str
-    model: str
-    price: Money
-    public_key: bytes | None
-    finished: bool
-    factory_order_id: str | None
-    state: VehicleState
-    version: int
-    in_stock_since: datetime | None
-    created_at: datetime
-    updated_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,17 +195,15 @@ class Vehicles:
         row = await (within or self._database).fetchrow(ONE, vin)
         if row is None:
             raise VehicleNotFoundError(f"No vehicle has the VIN {vin}.")
-        return _vehicle(row)
+        return row_as(Vehicle, row)
 
     async def locked(self, vin: str, *, within: Connection) -> Vehicle | None:
         """Return a vehicle that nobody else moves until the transaction ends; None if unknown."""
-        row = await within.fetchrow(LOCKED, vin)
-        return None if row is None else _vehicle(row)
+        return await read_one(Vehicle, within, LOCKED, vin)
 
     async def from_stock(self, model: str, *, within: Connection) -> Vehicle | None:
         """Return a vehicle of the model that is sin asignar, locked, a finished one first."""
-        row = await within.fetchrow(FROM_STOCK, model)
-        return None if row is None else _vehicle(row)
+        return await read_one(Vehicle, within, FROM_STOCK, model)
 
     async def listed(
         self,
@@ -216,8 +214,9 @@ class Vehicles:
         rows_max: int = PAGE_ROWS_MAX,
     ) -> list[Vehicle]:
         """Return vehicles by VIN, at most a page of them; `after` is the last VIN seen."""
-        rows = await self._database.fetch(LISTED, state, model, after, min(rows_max, PAGE_ROWS_MAX))
-        return [_vehicle(row) for row in rows]
+        return await read_all(
+            Vehicle, self._database, LISTED, state, model, after, min(rows_max, PAGE_ROWS_MAX)
+        )
 
     async def move(
         self,
@@ -238,7 +237,7 @@ class Vehicles:
             MOVE, vehicle.vin, vehicle.state, target, event, order_id, *told
         )
         assert row is not None, "a locked vehicle is where it was seen"
-        return await self.get(vehicle.vin, within=within)
+        return row_as(Vehicle, row)
 
     async def add_to_stock(self, vin: str, *, within: Connection) -> None:
         """Put a vehicle that is sin asignar where anybody can buy it."""
@@ -246,7 +245,7 @@ class Vehicles:
 
     async def history(self, vin: str) -> list[VehicleMoved]:
         """Return every move of a vehicle, in order."""
-        return [VehicleMoved(**dict(row)) for row in await self._database.fetch(HISTORY, vin)]
+        return await read_all(VehicleMoved, self._database, HISTORY, vin)
 
     async def assign(self, vin: str, *, order_id: UUID, customer: UUID, within: Connection) -> bool:
         """Give a vehicle to an order; False when somebody has it already."""
@@ -260,19 +259,12 @@ class Vehicles:
 
     async def assignment(self, vin: str, *, within: Connection | None = None) -> Assignment | None:
         """Return who has a vehicle, None when it is sin asignar."""
-        row = await (within or self._database).fetchrow(ACTIVE, vin)
-        return None if row is None else Assignment(**dict(row))
+        return await read_one(Assignment, within or self._database, ACTIVE, vin)
 
     async def assignments(
         self, *, vin: str | None = None, customer: UUID | None = None, active_only: bool = False
     ) -> list[Assignment]:
         """Return who had a vehicle, or which vehicles a customer had, newest first."""
-        rows = await self._database.fetch(ASSIGNMENTS, vin, customer, active_only, PAGE_ROWS_MAX)
-        return [Assignment(**dict(row)) for row in rows]
-
-
-def _vehicle(row: Row) -> Vehicle:
-    values = dict(row)
-    values["price"] = Money(values["price"], values.pop("currency"))
-    values["state"] = VehicleState(values["state"])
-    return Vehicle(**values)
+        return await read_all(
+            Assignment, self._database, ASSIGNMENTS, vin, customer, active_only, PAGE_ROWS_MAX
+        )

@@ -13,11 +13,9 @@ from typing import Final
 
 from caas.errors import StartupError
 from caas.external_systems.vehicle_command_keys import PRIVATE_KEY_BYTES
+from caas.rules.scopes import Scope
 
-SCOPES: Final = (
-    "order-management", "service-catalog", "fleet", "billing", "ota-engine", "webhook-handler",
-    "operations",
-)  # fmt: skip
+SCOPES: Final = tuple(scope.value for scope in Scope if scope is not Scope.ANY)
 WEBHOOK_SECRET_BYTES: Final = 24
 FILE: Final = "secrets.json"
 

@@ -4,10 +4,9 @@
 
 - name: letters, digits, ".", "_", "-"; the caller's name in logs and for its idempotency keys. Two
   keys may have one name, so that a key can be replaced without a gap.
-- scope: order-management, service-catalog, fleet, billing, ota-engine, webhook-handler, operations,
-  or any (every call). `customer=<id>` or `dealership=<name>` among them narrows the key, unless it
-  has the scope fleet: it then sees and touches what belongs to that customer or dealership, and
-  nothing else.
+- scope: one of `caas.rules.scopes`; `any` is every call. `customer=<id>` or `dealership=<name>`
+  among them narrows the key, unless it has the scope fleet: it then sees and touches what belongs
+  to that customer or dealership, and nothing else.
 - key: 32 characters or more.
 
 Rules a change must keep: a key never shows in a repr or in an error; the settings read this module,

@@ -23,7 +23,8 @@ from caas.billing.withdrawn_subscriptions import WithdrawnSubscriptions
 from caas.billing_database.books import Books
 from caas.billing_database.due_work import DueWork
 from caas.billing_database.identifiers import new_id
-from caas.billing_database.invoices import PAGE_ROWS_MAX, Invoice, InvoiceRows
+from caas.billing_database.invoices import Invoice, InvoiceRows
+from caas.billing_database.rows import PAGE_ROWS_MAX
 from caas.notifications import Notifications
 from caas.open_work import Answer, Done, OpenWork
 from caas.payment_processing.credited_refunds import REQUESTED_BY, CreditedRefunds

@@ -14,8 +14,8 @@ from uuid import UUID
 
 from caas.billing_database.connection import Connection, Database
 from caas.billing_database.identifiers import new_id
+from caas.billing_database.rows import PAGE_ROWS_MAX
 
-PAGE_ROWS_MAX: Final = 200
 NETWORK_BITS: Final = {4: 24, 6: 48}
 
 WRITE: Final = """

@@ -18,12 +18,11 @@ from caas.billing_database import discrepancy_statements as sql
 from caas.billing_database.actors import Actor
 from caas.billing_database.connection import Connection, Database, Row
 from caas.billing_database.identifiers import new_id
-from caas.billing_database.rows import read_all, row_as
+from caas.billing_database.rows import PAGE_ROWS_MAX, read_all, row_as
 from caas.errors import NotFoundError
 from caas.rules.discrepancies import DiscrepancyKind, Resolution
 from caas.rules.postings import Entry
 
-PAGE_ROWS_MAX: Final = 200
 COPY_SECONDS_MAX: Final = 600
 PROPOSED_BULKS_MAX: Final = 50
 

@@ -12,9 +12,9 @@ from typing import Any, Final
 from uuid import UUID
 
 from caas.billing_database.connection import Connection, Database, Row
+from caas.billing_database.rows import PAGE_ROWS_MAX
 from caas.errors import NotFoundError
 
-PAGE_ROWS_MAX: Final = 200
 INVOICE: Final = "invoice"
 ADVANCE: Final = "advance invoice"
 VEHICLE: Final = "vehicle invoice"

@@ -15,9 +15,7 @@ import msgspec
 
 from caas.billing_database.batching import Batcher, joined_reads
 from caas.billing_database.connection import Connection, Database
-from caas.billing_database.rows import columns, read_all
-
-PAGE_ROWS_MAX: Final = 200
+from caas.billing_database.rows import PAGE_ROWS_MAX, columns, read_all
 
 TELL: Final = """
 with w as (

@@ -11,12 +11,10 @@ from typing import Final
 from uuid import UUID
 
 from caas.billing_database.connection import Connection, Database
-from caas.billing_database.rows import columns, read_all, read_one, row_as
+from caas.billing_database.rows import PAGE_ROWS_MAX, columns, read_all, read_one, row_as
 from caas.errors import NotFoundError
 from caas.rules.money import Money
 from caas.rules.order_states import OrderEvent, OrderState, next_state
-
-PAGE_ROWS_MAX: Final = 200
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,12 +17,11 @@ from msgspec import structs
 
 from caas.billing_database.batching import Batcher, joined_reads
 from caas.billing_database.connection import Connection, Database
-from caas.billing_database.rows import columns
+from caas.billing_database.rows import PAGE_ROWS_MAX, columns
 from caas.errors import NotFoundError
 from caas.rules.payment_states import PaymentState
 from caas.rules.payment_types import PaymentType
 
-PAGE_ROWS_MAX = 200
 DESCRIPTION = "description"
 """The fact of a payment's first event that says what is bought, in the customer's words."""
 

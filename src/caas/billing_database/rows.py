@@ -7,13 +7,15 @@ from collections.abc import Mapping
 from enum import Enum
 from functools import cache
 from inspect import isclass
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, Final, TypeVar, get_type_hints
 
 from caas.billing_database.connection import Connection, Database, Row
 from caas.rules.money import Money
 
 Kind = TypeVar("Kind")
-CURRENCY = "currency"
+PAGE_ROWS_MAX: Final = 200
+"""Rows that one read of a list returns at most."""
+CURRENCY: Final = "currency"
 """The column beside every amount that its struct holds as money."""
 
 

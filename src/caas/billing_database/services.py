@@ -12,9 +12,8 @@ from uuid import UUID
 from caas.billing_database.batching import Batcher, joined_reads
 from caas.billing_database.connection import Database
 from caas.billing_database.entitlements import RESERVATION_LAPSES_SECONDS, obstacle
-from caas.billing_database.rows import columns, read_all, read_one
+from caas.billing_database.rows import PAGE_ROWS_MAX, columns, read_all, read_one
 
-PAGE_ROWS_MAX: Final = 200
 NAMES_MAX: Final = 1000
 ORDERS_KNOWN_MAX: Final = 10_000
 

@@ -9,11 +9,9 @@ from typing import Any, Final
 from uuid import UUID
 
 from caas.billing_database.connection import Connection, Database, Row
-from caas.billing_database.rows import read_all, read_one, row_as
+from caas.billing_database.rows import PAGE_ROWS_MAX, read_all, read_one, row_as
 from caas.errors import NotFoundError
 from caas.rules.subscription_states import SubscriptionEvent, SubscriptionState, next_state
-
-PAGE_ROWS_MAX: Final = 200
 
 ADD: Final = """
 insert into subscriptions (id, customer, vin, service, currency, monthly_fee, metered,

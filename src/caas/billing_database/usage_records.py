@@ -12,9 +12,8 @@ from uuid import UUID
 
 from caas.billing_database.connection import Connection, Database, Row
 from caas.billing_database.identifiers import new_id
-from caas.billing_database.rows import columns, read_all, read_one, row_as
+from caas.billing_database.rows import PAGE_ROWS_MAX, columns, read_all, read_one, row_as
 
-PAGE_ROWS_MAX: Final = 200
 CLOCKS_DIFFER_SECONDS_MAX: Final = 300
 
 HOLD_OFF_INVOICES: Final = "select pg_advisory_xact_lock_shared(hashtext('caas usage'))"

@@ -12,12 +12,10 @@ from uuid import UUID
 
 from caas.billing_database.connection import Connection, Database
 from caas.billing_database.identifiers import new_id
-from caas.billing_database.rows import columns, read_all, read_one, row_as
+from caas.billing_database.rows import PAGE_ROWS_MAX, columns, read_all, read_one, row_as
 from caas.errors import NotFoundError
 from caas.rules.money import Money
 from caas.rules.vehicle_states import VehicleEvent, VehicleState, next_state
-
-PAGE_ROWS_MAX: Final = 200
 
 PUT_MODEL: Final = """
 insert into vehicle_models (model, price, currency, updated_at) values ($1, $2, $3, db_now())

@@ -9,6 +9,7 @@ from typing import Final
 from uuid import UUID
 
 from caas.billing_database.payments import Payment, TimelineEvent
+from caas.billing_database.rows import PAGE_ROWS_MAX
 from caas.channels.page_routes import CUSTOMERS, NothingHereError, PageRoute, get
 from caas.channels.payment_subjects import subjects_of
 from caas.channels.payment_view import AT_REST, Situation
@@ -17,8 +18,6 @@ from caas.channels.visit import Visit
 from caas.errors import NotFoundError
 from caas.rules.money import Money
 from caas.web.response import Response, nothing_new, see_other
-
-PAGE_ROWS: Final = 200
 
 
 async def to_gateway(channels: Channels, visit: Visit) -> Response:
@@ -42,7 +41,7 @@ async def payments(channels: Channels, visit: Visit) -> Response:
         "customer/payments.html",
         views=[subjects.view(payment) for payment in listed],
         about=subjects.name,
-        more=listed[-1].id if len(listed) == PAGE_ROWS else None,
+        more=listed[-1].id if len(listed) == PAGE_ROWS_MAX else None,
     )
 
 

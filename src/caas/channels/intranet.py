@@ -10,6 +10,7 @@ vehicle that somebody else has reserved it sees that it is taken, and not by who
 from typing import Final
 
 from caas.billing_database.dealership_counts import counts_of
+from caas.billing_database.rows import PAGE_ROWS_MAX
 from caas.channels.intranet_buyer import BUYER_ROUTES
 from caas.channels.intranet_order import ORDER_ROUTES
 from caas.channels.intranet_reserving import RESERVING_ROUTES
@@ -22,7 +23,6 @@ from caas.rules.vehicle_states import VehicleState
 from caas.web.response import Response
 
 ORDERS_SHOWN: Final = 8
-PAGE_ROWS: Final = 200
 FILTERS: Final = {
     "paying": OrderState.AWAITING_RESERVATION_PAYMENT,
     "failed": OrderState.RESERVATION_FAILED,
@@ -79,7 +79,7 @@ async def orders(channels: Channels, visit: Visit) -> Response:
         "intranet/orders.html",
         orders=listed,
         filters=FILTERS,
-        more=listed[-1].id if len(listed) == PAGE_ROWS else None,
+        more=listed[-1].id if len(listed) == PAGE_ROWS_MAX else None,
         chosen=chosen if chosen in FILTERS else "",
         slug=slug,
         kinds=KINDS,

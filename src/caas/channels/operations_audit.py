@@ -6,7 +6,8 @@ the console; of a customer nothing is shown but the id.
 
 from typing import Final
 
-from caas.billing_database.audit_events import PAGE_ROWS_MAX, AuditEvents, AuditType
+from caas.billing_database.audit_events import AuditEvents, AuditType
+from caas.billing_database.rows import PAGE_ROWS_MAX
 from caas.channels.page_routes import OPERATIONS, PageRoute, get
 from caas.channels.rooms import Channels
 from caas.channels.visit import Visit

@@ -12,6 +12,7 @@ from typing import Final
 from uuid import UUID
 
 from caas.billing_database.discrepancies import Asked
+from caas.billing_database.rows import PAGE_ROWS_MAX
 from caas.channels.acting import acted, told
 from caas.channels.confirmation import asks, is_confirmed, is_to_ask
 from caas.channels.formats import written
@@ -28,7 +29,6 @@ from caas.rules.money import Money
 from caas.web.response import Response
 
 PATH: Final = "/operations/discrepancies"
-PAGE_ROWS: Final = 200
 NAME_CHARS_MAX: Final = 100
 FILTERS: Final = ("unresolved", "mine", "proposed", "resolved")
 STATUS_KINDS: Final = {
@@ -61,7 +61,7 @@ async def discrepancies(channels: Channels, visit: Visit) -> Response:
     return channels.page(
         visit, "operations/discrepancies.html", listed=listed, kinds=STATUS_KINDS, today=today,
         show=show if show in FILTERS else "unresolved", filters=FILTERS, kind=kind,
-        money_of=Money, more=listed[-1].id if len(listed) == PAGE_ROWS else None,
+        money_of=Money, more=listed[-1].id if len(listed) == PAGE_ROWS_MAX else None,
     )  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from caas.channels.page_routes import OPERATIONS, NothingHereError, PageRoute, g
 from caas.channels.rooms import Channels
 from caas.channels.sending_once import new_key, once
 from caas.channels.visit import Visit
+from caas.dual_control import NOTE_CHARS_MAX
 from caas.errors import NotFoundError, RefusedError, UnavailableError
 from caas.payment_processing.reconciliation.reporting import ReconciliationReport
 from caas.rules.money import Money
@@ -27,7 +28,6 @@ PATH: Final = "/operations/reconciliation"
 KINDS: Final = {
     "closed": "good", "open discrepancies": "warn", "incomplete": "bad", "in progress": "busy",
 }  # fmt: skip
-NOTE_CHARS_MAX: Final = 1000
 
 
 class NoSuchDayError(RefusedError):

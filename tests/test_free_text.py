@@ -7,9 +7,9 @@ from uuid import UUID
 import pytest
 
 from caas.billing_database.connection import Database
+from caas.billing_database.decisions import RefundWish
 from caas.billing_database.free_text import PersonalDataRefusedError
 from caas.billing_database.payments import Payment
-from caas.billing_database.refund_decisions import RefundWish
 from caas.order_management.held_deposits import DepositDecision
 from caas.rules.money import Money
 from tests.house import House, standing

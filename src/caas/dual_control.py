@@ -153,6 +153,21 @@ async def reject(
     return proposal
 
 
+async def withdraw(
+    database: Database, proposals: Proposals[Proposed_co], subject: UUID, *, by: Actor
+) -> None:
+    """Take a proposal back, one's own or another's, in a transaction of its own.
+
+    Raises:
+        NothingProposedError: none waits.
+    """
+
+    async def alone(connection: Connection) -> None:
+        await reject(proposals, subject, by=by, within=connection)
+
+    await database.in_transaction(alone)
+
+
 async def _waiting(
     proposals: Proposals[Proposed_co], subject: UUID, within: Connection
 ) -> Proposed_co:

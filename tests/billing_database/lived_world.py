@@ -18,8 +18,8 @@ import asyncpg
 from caas import app
 from caas.billing_database import history_heads
 from caas.billing_database.cases import DEPOSIT_HELD
+from caas.billing_database.decisions import RefundWish
 from caas.billing_database.orders import Order
-from caas.billing_database.refund_decisions import RefundWish
 from caas.billing_database.subscriptions import Subscription
 from caas.billing_database.webhook_inbox import Incoming, WebhookInbox
 from caas.external_systems.payment_gateway import DisputeStatus, GatewayDispute

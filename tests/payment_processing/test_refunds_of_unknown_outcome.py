@@ -4,9 +4,8 @@ import aiohttp
 import pytest
 
 from caas import dual_control
-from caas.billing_database.identifiers import new_id
+from caas.billing_database.decisions import RefundWish, refund_decisions
 from caas.billing_database.payments import Payment
-from caas.billing_database.refund_decisions import RefundDecisions, RefundWish
 from caas.billing_database.refunds import Refund, Refunds
 from caas.payment_processing.refund_refusals import RefundUnknownError
 from caas.rules.payment_states import PaymentState
@@ -72,9 +71,9 @@ async def test_two_people_decide_nothing_beside_an_unknown_refund(house: House) 
     desk = house.platform.payment_processing.refund_desk
     bea, eva = [await employed(house.database, f"{name}@example.com") for name in ("bea", "eva")]
     async with house.database.transaction() as connection:
-        await RefundDecisions(house.database).write(
-            new_id(), payment.id, RefundWish(AMOUNT, "goodwill", None), note="They called.",
-            needs_second=True, by=bea, within=connection,
+        await refund_decisions(house.database).write(
+            payment_id=payment.id, amount=AMOUNT, reason="goodwill", term=None,
+            note="They called.", by=bea, within=connection,
         )  # fmt: skip
     await lost_from_sight(house, payment)
 

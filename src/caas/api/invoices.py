@@ -28,7 +28,7 @@ from caas.api.row_answers import answer_from, page_of
 from caas.api.texts import PositiveAmount, Reason
 from caas.billing.document import Document
 from caas.billing_database.covered_notes import of_note
-from caas.billing_database.credit_note_decisions import CreditNoteProposal
+from caas.billing_database.decisions import CreditNoteProposal
 from caas.billing_database.invoices import Invoice
 from caas.rules.scopes import Scope
 from caas.web.problems import CallRefusedError

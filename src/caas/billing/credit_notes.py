@@ -19,7 +19,7 @@ from caas.billing.letterhead import Letterhead
 from caas.billing_database.actors import Actor
 from caas.billing_database.books import Books
 from caas.billing_database.connection import Connection
-from caas.billing_database.credit_note_decisions import CreditNoteDecisions, CreditNoteProposal
+from caas.billing_database.decisions import CreditNoteProposal, credit_note_decisions
 from caas.billing_database.documents import DocumentRows, NewDocument
 from caas.billing_database.free_text import refuse_personal_data
 from caas.billing_database.identifiers import derived_id, new_id
@@ -88,7 +88,7 @@ class CreditNotes:
         self._refunds = refunds
         self._rows = InvoiceRows(books.database)
         self._documents = DocumentRows(books.database)
-        self._decisions = CreditNoteDecisions(books.database)
+        self._decisions = credit_note_decisions(books.database)
 
     async def correct(
         self,
@@ -122,8 +122,8 @@ class CreditNotes:
             return Correction(note=note)
         assert invoice.last_payment is not None, "what is paid has a payment"
         await self._refunds.check(invoice.last_payment, amount=taken, reason=text, term=term)
-        proposed = await self._decisions.propose(
-            invoice_id, gross=taken, reason=text, term=term, by=by
+        proposed = await self._decisions.write(
+            invoice=invoice_id, gross=taken, reason=text, term=term, by=by
         )
         if not proposed:
             raise dual_control.DecisionPendingError(invoice=str(invoice_id))
@@ -161,11 +161,7 @@ class CreditNotes:
         Raises:
             NothingProposedError: none waits.
         """
-
-        async def alone(connection: Connection) -> None:
-            await dual_control.reject(self._decisions, invoice_id, by=by, within=connection)
-
-        await self._books.database.in_transaction(alone)
+        await dual_control.withdraw(self._books.database, self._decisions, invoice_id, by=by)
 
     async def issue(
         self,

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
+from caas.billing_database.decisions import OutcomeDecision
 from caas.billing_database.flight_records import FlightRecord
 from caas.billing_database.gateway_calls import RecordedCall
-from caas.billing_database.outcome_decisions import OutcomeDecision
 from caas.billing_database.refunds import Dispute, Refund
 from caas.channels.formats import fact_written, written
 from caas.channels.languages import Translator

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
+from caas.billing_database.decisions import OutcomeDecision
 from caas.billing_database.entitlements import OrderTerm, TermChange
 from caas.billing_database.flight_records import FlightRecord, record_of
 from caas.billing_database.gateway_calls import GatewayCalls
-from caas.billing_database.outcome_decisions import OutcomeDecision
 from caas.channels import state_diagram
 from caas.channels.acting import acted, told
 from caas.channels.confirmation import asks, is_to_ask

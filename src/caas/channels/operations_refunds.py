@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
+from caas.billing_database.decisions import RefundDecision, RefundWish
 from caas.billing_database.entitlements import OrderTerm
 from caas.billing_database.payments import Payment
-from caas.billing_database.refund_decisions import RefundDecision, RefundWish
 from caas.billing_database.refunds import UnknownRefund
 from caas.channels.acting import acted
 from caas.channels.amounts import amount_typed, plain_amount

@@ -16,7 +16,7 @@ from caas import dual_control
 from caas.billing_database.actors import Actor
 from caas.billing_database.cases import DEPOSIT_HELD, Case
 from caas.billing_database.connection import Connection
-from caas.billing_database.deposit_decisions import DepositDecisions, DepositProposal
+from caas.billing_database.decisions import DepositProposal, deposit_decisions
 from caas.billing_database.moves import Moved, move_of
 from caas.billing_database.orders import Order
 from caas.billing_database.payments import Payment
@@ -74,7 +74,7 @@ class HeldDeposits:
         """Keep decisions in these books; money goes back through this door."""
         self._books = order_books
         self._giving_back = giving_back
-        self._decisions = DepositDecisions(order_books.books.database)
+        self._decisions = deposit_decisions(order_books.books.database)
 
     async def of(self, payment_id: UUID) -> HeldDeposit:
         """Return the held deposit of a reservation payment.
@@ -105,8 +105,8 @@ class HeldDeposits:
 
         async def together(connection: Connection) -> None:
             written = await self._decisions.write(
-                payment_id, decision, note=text, by=by, needs_second=held.needs_second,
-                within=connection,
+                payment_id=payment_id, decision=decision, note=text, by=by,
+                needs_second=held.needs_second, within=connection,
             )  # fmt: skip
             if not written:
                 raise dual_control.DecisionPendingError(payment_id=str(payment_id))
@@ -144,11 +144,7 @@ class HeldDeposits:
         Raises:
             NothingProposedError: none waits.
         """
-
-        async def alone(connection: Connection) -> None:
-            await dual_control.reject(self._decisions, payment_id, by=by, within=connection)
-
-        await self._books.books.database.in_transaction(alone)
+        await dual_control.withdraw(self._books.books.database, self._decisions, payment_id, by=by)
 
     async def _carry_out(
         self, held: HeldDeposit, decision: DepositDecision, *, by: Actor, within: Connection

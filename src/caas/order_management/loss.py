@@ -14,7 +14,7 @@ from uuid import UUID
 
 from caas.billing_database.cases import DEPOSIT_HELD
 from caas.billing_database.connection import Connection
-from caas.billing_database.deposit_decisions import DepositDecisions
+from caas.billing_database.decisions import follow_policy
 from caas.billing_database.orders import Order
 from caas.order_management.giving_back import RESERVATION_LOST, GivingBack
 from caas.order_management.held_deposits import deposit_of, remark
@@ -47,7 +47,6 @@ class Loss:
         self._books = order_books
         self._giving_back = giving_back
         self._policy = reservation_deposit_on_loss
-        self._decisions = DepositDecisions(order_books.books.database)
 
     async def mark_payment_failed(self, order_id: UUID, *, within: Connection) -> Order | None:
         """Mark Payment Failed; None when the order had nothing to lose.
@@ -68,7 +67,7 @@ class Loss:
         if deposit is None:
             return
         if self._policy is not DepositOnLoss.HOLD:
-            await self._decisions.follow_policy(deposit.id, self._policy, within=within)
+            await follow_policy(deposit.id, self._policy, within=within)
         if self._policy is DepositOnLoss.REFUND:
             await self._giving_back.will_give_back(
                 order, RESERVATION_LOST, due_in=0.0, within=within

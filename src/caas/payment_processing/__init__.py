@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from caas.billing_database.books import Books
+from caas.billing_database.decisions import RefundWish
 from caas.billing_database.idempotency import StoredAnswer
 from caas.billing_database.payments import Payment, TimelineEvent
-from caas.billing_database.refund_decisions import RefundWish
 from caas.billing_database.refunds import Dispute, Refund, UnknownRefund
 from caas.errors import ConflictError, UnavailableError
 from caas.external_systems.vehicle_messages import Acknowledgement

@@ -6,6 +6,7 @@ a decision and the work that carries it out are one commit, and one decision ref
 """
 
 from collections.abc import Awaitable
+from dataclasses import asdict
 from typing import Final, Protocol
 from uuid import UUID
 
@@ -13,10 +14,10 @@ from caas import dual_control
 from caas.billing_database.actors import Actor
 from caas.billing_database.books import Books
 from caas.billing_database.connection import Connection
+from caas.billing_database.decisions import RefundDecision, RefundWish, refund_decisions
 from caas.billing_database.due_work import DueWork
 from caas.billing_database.identifiers import new_id
 from caas.billing_database.payments import Payment
-from caas.billing_database.refund_decisions import RefundDecision, RefundDecisions, RefundWish
 from caas.errors import RefusedError
 from caas.open_work import Again, Answer, Done, OpenWork
 from caas.payment_processing.gateway_calls import SAFETY_NET_SECONDS
@@ -78,7 +79,7 @@ class RefundDesk:
         self._check = check
         self._refuse_beside_unknown = refuse_beside_unknown
         self._pace = pace
-        self._decisions = RefundDecisions(books.database)
+        self._decisions = refund_decisions(books.database)
 
     def register(self, open_work: OpenWork) -> None:
         """Take what was decided and is not carried out yet."""
@@ -106,8 +107,8 @@ class RefundDesk:
         async def together(connection: Connection) -> None:
             await self._refuse_beside_unknown(payment_id, connection)
             written = await self._decisions.write(
-                decision_id, payment_id, wish, note=text, needs_second=needs_second, by=by,
-                within=connection,
+                decision_id=decision_id, payment_id=payment_id, **asdict(wish), note=text,
+                needs_second=needs_second, by=by, within=connection,
             )  # fmt: skip
             if not written:
                 raise dual_control.DecisionPendingError(payment_id=str(payment_id))
@@ -143,11 +144,7 @@ class RefundDesk:
         Raises:
             NothingProposedError: none waits.
         """
-
-        async def alone(connection: Connection) -> None:
-            await dual_control.reject(self._decisions, payment_id, by=by, within=connection)
-
-        await self._books.database.in_transaction(alone)
+        await dual_control.withdraw(self._books.database, self._decisions, payment_id, by=by)
 
     async def _will_be_carried_out(self, decision_id: UUID, connection: Connection) -> None:
         net = self._pace.seconds(SAFETY_NET_SECONDS)

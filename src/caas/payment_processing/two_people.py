@@ -16,8 +16,8 @@ from caas import dual_control
 from caas.billing_database.actors import Actor
 from caas.billing_database.books import Books
 from caas.billing_database.connection import Connection
+from caas.billing_database.decisions import OutcomeDecision, outcome_decisions
 from caas.billing_database.due_work import DueWork
-from caas.billing_database.outcome_decisions import OutcomeDecision, OutcomeDecisions
 from caas.billing_database.payments import Payment
 from caas.errors import ConflictError
 from caas.open_work import Again, Answer, Done, OpenWork
@@ -45,7 +45,7 @@ class TwoPeople:
         """Keep decisions in these books; payments follow them there."""
         self._books = books
         self._unknown_outcomes = unknown_outcomes
-        self._decisions = OutcomeDecisions(books.database)
+        self._decisions = outcome_decisions(books.database)
 
     def register(self, open_work: OpenWork) -> None:
         """Take what was agreed and is not carried out yet."""
@@ -65,7 +65,7 @@ class TwoPeople:
         """
         text = await dual_control.checked_note_about(self._books.database, payment_id, note)
         _refuse_undecidable(await self._books.payments.get(payment_id))
-        if not await self._decisions.propose(payment_id, note=text, by=by):
+        if not await self._decisions.write(payment_id=payment_id, note=text, by=by):
             raise dual_control.DecisionPendingError(payment_id=str(payment_id))
 
     async def withdraw(self, payment_id: UUID, *, by: Actor) -> None:
@@ -74,11 +74,7 @@ class TwoPeople:
         Raises:
             NothingProposedError: none waits.
         """
-
-        async def alone(connection: Connection) -> None:
-            await dual_control.reject(self._decisions, payment_id, by=by, within=connection)
-
-        await self._books.database.in_transaction(alone)
+        await dual_control.withdraw(self._books.database, self._decisions, payment_id, by=by)
 
     async def agree(self, payment_id: UUID, *, by: Actor) -> Payment:
         """Agree as the second person, and let the payment follow.

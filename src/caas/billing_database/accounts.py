@@ -17,7 +17,7 @@ from uuid import UUID
 from caas.billing_database.connection import Connection, Database, Row
 from caas.billing_database.customers import digest
 from caas.billing_database.identifiers import new_id
-from caas.billing_database.rows import read_all, read_one
+from caas.billing_database.rows import columns, read_all, read_one
 
 SAME_ADDRESS_MAX: Final = 5
 """So many accounts of one e-mail address are tried when somebody signs in."""
@@ -29,14 +29,34 @@ select a.id, c.id as customer, c.name from accounts a join customers c on c.id =
  order by a.created_at
 """
 
-BY_LOGIN: Final = """
-select a.id, a.role, a.customer, a.dealership, a.password_hash from accounts a
+
+class Role(StrEnum):
+    """What an account may do."""
+
+    CUSTOMER = "customer"
+    SALES = "sales"
+    OPERATIONS = "operations"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Account:
+    """Somebody who may sign in."""
+
+    id: UUID
+    role: Role
+    customer: UUID | None
+    dealership: str | None
+    password_hash: str
+
+
+BY_LOGIN: Final = f"""
+select {columns(Account, "a")} from accounts a
   left join customers c on c.id = a.customer
  where a.disabled_at is null and (a.login = $1 or lower(c.email) = $1)
  order by a.password_set_at desc limit $2
 """
-ONE: Final = """
-select id, role, customer, dealership, password_hash from accounts
+ONE: Final = f"""
+select {columns(Account)} from accounts
  where id = $1 and disabled_at is null
 """
 PUT_CUSTOMER: Final = """
@@ -102,25 +122,6 @@ select c.id from customers c
    and dealership_knows($2, c.id)
  order by c.created_at desc limit 1
 """
-
-
-class Role(StrEnum):
-    """What an account may do."""
-
-    CUSTOMER = "customer"
-    SALES = "sales"
-    OPERATIONS = "operations"
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Account:
-    """Somebody who may sign in."""
-
-    id: UUID
-    role: Role
-    customer: UUID | None
-    dealership: str | None
-    password_hash: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from uuid import UUID
 from caas.billing_database.actors import Actor
 from caas.billing_database.connection import Connection, Database, Row
 from caas.billing_database.identifiers import new_id
+from caas.billing_database.rows import columns
 from caas.errors import NotFoundError, StartupError
 from caas.rules.scopes import Scope
 
@@ -25,14 +26,35 @@ select k.id, key_hash, name, scopes, k.customer, k.dealership, account, activate
  where key_hash = $1 and revoked_at is null and activated_at is not null
    and (a.disabled_at is null or not scopes && $2::text[])
 """
-ONE: Final = """
-select id, key_hash, name, scopes, customer, dealership, account, activated_at, created_at,
-       revoked_at
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiKey:
+    """A caller's key as it is stored; the key itself is known to the caller alone."""
+
+    id: UUID
+    key_hash: bytes
+    name: str
+    scopes: frozenset[str]
+    customer: UUID | None = None
+    dealership: str | None = None
+    account: UUID | None = None
+    activated_at: datetime | None = None
+    created_at: datetime | None = None
+    revoked_at: datetime | None = None
+
+    @property
+    def proposed_account(self) -> UUID | None:
+        """Who made it, and so never activates it where two people are needed."""
+        return self.account
+
+
+ONE: Final = f"""
+select {columns(ApiKey)}
   from api_keys where id = $1 and activated_at is null and revoked_at is null for update
 """
-LISTED: Final = """
-select id, key_hash, name, scopes, customer, dealership, account, activated_at, created_at,
-       revoked_at
+LISTED: Final = f"""
+select {columns(ApiKey)}
   from api_keys order by name, created_at
 """
 PUT: Final = """
@@ -72,27 +94,6 @@ class KeyKeepsScopesError(StartupError):
     """A key keeps its scopes and whom it is narrowed to."""
 
     code = "key_keeps_scopes"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ApiKey:
-    """A caller's key as it is stored; the key itself is known to the caller alone."""
-
-    id: UUID
-    key_hash: bytes
-    name: str
-    scopes: frozenset[str]
-    customer: UUID | None = None
-    dealership: str | None = None
-    account: UUID | None = None
-    activated_at: datetime | None = None
-    created_at: datetime | None = None
-    revoked_at: datetime | None = None
-
-    @property
-    def proposed_account(self) -> UUID | None:
-        """Who made it, and so never activates it where two people are needed."""
-        return self.account
 
 
 def needs_second_person(scopes: frozenset[str]) -> bool:

@@ -12,14 +12,28 @@ from typing import Final
 from uuid import UUID
 
 from caas.billing_database.connection import Connection, Database
-from caas.billing_database.rows import read_one
+from caas.billing_database.rows import columns, read_one
 from caas.errors import ConflictError
 
-ONE: Final = """
-select name, street, postcode, city, country, tax_id, updated_at from billing_details
+
+@dataclass(frozen=True, slots=True)
+class BillingDetails:
+    """What the law wants of a customer on a full invoice."""
+
+    name: str
+    street: str
+    postcode: str
+    city: str
+    country: str
+    tax_id: str | None
+    updated_at: datetime
+
+
+ONE: Final = f"""
+select {columns(BillingDetails)} from billing_details
  where customer = $1
 """
-PUT: Final = """
+PUT: Final = f"""
 insert into billing_details as b (customer, name, street, postcode, city, country, tax_id,
     updated_at)
 select c.id, coalesce($2, c.name), $3, $4, $5, $6, $7, db_now() from customers c
@@ -27,7 +41,7 @@ select c.id, coalesce($2, c.name), $3, $4, $5, $6, $7, db_now() from customers c
 on conflict (customer) do update set name = excluded.name, street = excluded.street,
   postcode = excluded.postcode, city = excluded.city, country = excluded.country,
   tax_id = excluded.tax_id, updated_at = excluded.updated_at
-returning name, street, postcode, city, country, tax_id, updated_at
+returning {columns(BillingDetails)}
 """
 LACKING: Final = """
 select lacking_details(b, m) as lacking from market_of_sale($1, $2, $3) as sale(market)
@@ -59,19 +73,6 @@ def buyer_unknown(customer: UUID, missing: Sequence[str]) -> BillingDetailsRequi
         "request again.",
         missing=tuple(f"billing_details.{name}" for name in missing),
     )
-
-
-@dataclass(frozen=True, slots=True)
-class BillingDetails:
-    """What the law wants of a customer on a full invoice."""
-
-    name: str
-    street: str
-    postcode: str
-    city: str
-    country: str
-    tax_id: str | None
-    updated_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

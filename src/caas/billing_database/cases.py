@@ -14,7 +14,7 @@ from uuid import UUID
 
 from caas.billing_database.connection import Connection, Database
 from caas.billing_database.identifiers import new_id
-from caas.billing_database.rows import row_as
+from caas.billing_database.rows import columns, row_as
 from caas.errors import ConflictError, NotFoundError
 
 ROWS_MAX = 200
@@ -24,8 +24,26 @@ insert into cases (id, kind, subject, sentence, facts, opened_at)
 values ($1, $2, $3, $4, $5, db_now())
 on conflict (kind, subject) where status = 'open' do nothing returning id
 """
-LISTED = """
-select id, kind, subject, sentence, facts, owner, status, resolution, opened_at, resolved_at
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One case, open or resolved."""
+
+    id: UUID
+    kind: str
+    subject: UUID
+    sentence: str
+    facts: dict[str, Any]
+    owner: str | None
+    status: str
+    resolution: str | None
+    opened_at: datetime
+    resolved_at: datetime | None
+
+
+LISTED = f"""
+select {columns(Case)}
   from cases where ($1::text is null or status = $1) and ($2::uuid is null or subject = $2)
    and ($3::text is null or kind = $3)
  order by opened_at desc limit $4
@@ -42,8 +60,8 @@ update cases set status = 'resolved', resolution = $2, owner = $3, resolved_at =
 returning id
 """
 TAKE = "update cases set owner = $2 where id = $1 and status = 'open' returning id"
-ONE = """
-select id, kind, subject, sentence, facts, owner, status, resolution, opened_at, resolved_at
+ONE = f"""
+select {columns(Case)}
   from cases where id = $1
 """
 PARKED = "open_work_parked"
@@ -68,22 +86,6 @@ class CaseNeedsDecisionError(ConflictError):
     """Money waits behind this case; decide what becomes of it, and the case closes with it."""
 
     code = "case_needs_decision"
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """One case, open or resolved."""
-
-    id: UUID
-    kind: str
-    subject: UUID
-    sentence: str
-    facts: dict[str, Any]
-    owner: str | None
-    status: str
-    resolution: str | None
-    opened_at: datetime
-    resolved_at: datetime | None
 
 
 class Cases:

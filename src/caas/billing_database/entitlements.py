@@ -13,7 +13,7 @@ from uuid import UUID
 
 from caas.billing_database.connection import Connection, Database, Row
 from caas.billing_database.eligibility import not_theirs
-from caas.billing_database.rows import read_all, read_one
+from caas.billing_database.rows import columns, read_all, read_one
 from caas.errors import ConflictError, RefusedError
 
 RESERVATION_LAPSES_SECONDS: Final = 50.0
@@ -76,8 +76,21 @@ select t.starts_at, (
           and coalesce(s.cancelled_because, 'customer') = 'customer') as billed_through
   from entitlement_terms t where t.subscription = $1
 """
-CHANGES: Final = """
-select state, starts_at, ends_at, because, at from entitlement_changes
+
+
+@dataclass(frozen=True, slots=True)
+class TermChange:
+    """How a term that was paid for changed afterwards, and why; None when another moved it."""
+
+    state: str
+    starts_at: datetime
+    ends_at: datetime | None
+    because: str | None
+    at: datetime
+
+
+CHANGES: Final = f"""
+select {columns(TermChange)} from entitlement_changes
  where term = $1 order by at limit $2
 """
 VEHICLE_OF: Final = """
@@ -160,17 +173,6 @@ class OrderTerm:
     sold_at: datetime | None
     claimed_because: str | None
     sold_seconds_ago: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class TermChange:
-    """How a term that was paid for changed afterwards, and why; None when another moved it."""
-
-    state: str
-    starts_at: datetime
-    ends_at: datetime | None
-    because: str | None
-    at: datetime
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ import msgspec
 from caas.billing_database.batching import Batcher
 from caas.billing_database.connection import Database
 from caas.billing_database.identifiers import new_id
-from caas.billing_database.rows import read_all
+from caas.billing_database.rows import columns, read_all
 from caas.errors import CaasError
 from caas.rules.card_numbers import scrub
 from caas.rules.durations import Durations
@@ -40,8 +40,23 @@ select id, operation, payment_id, transaction_id, key, amount, outcome, said, to
   from not_waited_for, jsonb_to_recordset($1) as c(id uuid, operation text, payment_id uuid,
     transaction_id text, key text, amount bigint, outcome text, said text, took_ms integer)
 """
-OF_PAYMENT: Final = """
-select operation, key, amount, outcome, said, took_ms, asked_at
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedCall:
+    """A call as it was written down."""
+
+    operation: str
+    key: str | None
+    amount: int | None
+    outcome: str
+    said: str
+    took_ms: int
+    asked_at: datetime
+
+
+OF_PAYMENT: Final = f"""
+select {columns(RecordedCall)}
   from (select * from gateway_calls where payment_id = $1
         union select * from gateway_calls where transaction_id = $2) c
  order by asked_at, id limit $3
@@ -66,19 +81,6 @@ class GatewayCall(msgspec.Struct, frozen=True, kw_only=True):
     key: str | None = None
     amount: int | None = None
     id: UUID = msgspec.field(default_factory=new_id)
-
-
-@dataclass(frozen=True, slots=True)
-class RecordedCall:
-    """A call as it was written down."""
-
-    operation: str
-    key: str | None
-    amount: int | None
-    outcome: str
-    said: str
-    took_ms: int
-    asked_at: datetime
 
 
 class GatewayCalls:

@@ -81,8 +81,21 @@ returning {ORDER_COLUMNS}
 REMEMBER_FACTORY_ORDER: Final = """
 update orders set factory_order_id = $2 where id = $1 and factory_order_id is null
 """
-TIMELINE: Final = """
-select version, event, from_state, to_state, at from order_events
+
+
+@dataclass(frozen=True, slots=True)
+class OrderMoved:
+    """One move of an order's history."""
+
+    version: int
+    event: str
+    from_state: str | None
+    to_state: str
+    at: datetime
+
+
+TIMELINE: Final = f"""
+select {columns(OrderMoved)} from order_events
  where order_id = $1 order by version
 """
 
@@ -119,17 +132,6 @@ class Learnt:
 
 
 NOTHING: Final = Learnt()
-
-
-@dataclass(frozen=True, slots=True)
-class OrderMoved:
-    """One move of an order's history."""
-
-    version: int
-    event: str
-    from_state: str | None
-    to_state: str
-    at: datetime
 
 
 class Orders:

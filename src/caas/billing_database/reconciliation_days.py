@@ -24,7 +24,7 @@ from caas.billing_database.connection import (
     Database,
     DatabaseUnavailableError,
 )
-from caas.billing_database.rows import read_all, row_as
+from caas.billing_database.rows import columns, read_all, row_as
 from caas.errors import ConflictError, NotFoundError
 
 LOCK_SPACE: Final = 0x7265636F
@@ -118,9 +118,32 @@ SEALED_REPORT: Final = """
 select content, encode(digest, 'hex') as digest from sealed_reports
  where gateway = $1 and day = $2 and form = $3
 """
-RUN: Final = """
-select id, gateway, day, mode, state, rule_version, engine, as_of, lines, input_hash, output_hash,
-       counts, because, started_at, finished_at, late_of from reconciliation_runs
+
+
+@dataclass(frozen=True, slots=True)
+class ReconciliationRun:
+    """One comparison: what it was given, as of when, and what came out."""
+
+    id: UUID
+    gateway: str
+    day: date
+    mode: str
+    state: str
+    rule_version: str
+    engine: str | None
+    as_of: datetime | None
+    lines: int
+    input_hash: str | None
+    output_hash: str | None
+    counts: dict[str, Any]
+    because: str | None
+    started_at: datetime
+    finished_at: datetime | None
+    late_of: date | None
+
+
+RUN: Final = f"""
+select {columns(ReconciliationRun)} from reconciliation_runs
 """
 ONE_RUN: Final = RUN + " where id = $1"
 RUNS_OF_DAY: Final = RUN + " where gateway = $1 and day = $2 order by started_at desc"
@@ -168,28 +191,6 @@ class ReconciliationDay:
     because: str | None
     sealed_at: datetime | None
     sealed_by: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class ReconciliationRun:
-    """One comparison: what it was given, as of when, and what came out."""
-
-    id: UUID
-    gateway: str
-    day: date
-    mode: str
-    state: str
-    rule_version: str
-    engine: str | None
-    as_of: datetime | None
-    lines: int
-    input_hash: str | None
-    output_hash: str | None
-    counts: dict[str, Any]
-    because: str | None
-    started_at: datetime
-    finished_at: datetime | None
-    late_of: date | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,15 +9,28 @@ from datetime import date, datetime
 from typing import Any, Final
 
 from caas.billing_database.connection import Database
-from caas.billing_database.rows import read_all, row_as
+from caas.billing_database.rows import columns, read_all, row_as
 
 MAPPINGS_MAX: Final = 100
 FEE_TERMS_MAX: Final = 1000
 
-KEEP_MAPPING: Final = """
+
+@dataclass(frozen=True, slots=True)
+class KeptMapping:
+    """A mapping as it was kept last; a retired one is used no more."""
+
+    name: str
+    version: int
+    mapping: dict[str, Any]
+    kept_by: str
+    kept_at: datetime
+    retired: bool
+
+
+KEEP_MAPPING: Final = f"""
 insert into report_mappings (name, version, mapping, kept_by, kept_at, retired)
 select $1, coalesce(max(version), 0) + 1, $2, $3, db_now(), $4 from report_mappings where name = $1
-returning name, version, mapping, kept_by, kept_at, retired
+returning {columns(KeptMapping)}
 """
 MAPPINGS: Final = f"""
 select distinct on (name) name, version, mapping, kept_by, kept_at, retired from report_mappings
@@ -35,18 +48,6 @@ select distinct on (provider, method, kind) provider, method, kind, valid_from, 
   from fee_terms where gateway = $1 and valid_from <= $2
  order by provider, method, kind, valid_from desc, kept_at desc limit {FEE_TERMS_MAX}
 """
-
-
-@dataclass(frozen=True, slots=True)
-class KeptMapping:
-    """A mapping as it was kept last; a retired one is used no more."""
-
-    name: str
-    version: int
-    mapping: dict[str, Any]
-    kept_by: str
-    kept_at: datetime
-    retired: bool
 
 
 @dataclass(frozen=True, slots=True)

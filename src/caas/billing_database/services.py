@@ -26,13 +26,40 @@ on conflict (code) do update set name = excluded.name, kind = excluded.kind,
   metered = excluded.metered, offered = excluded.offered, names = excluded.names,
   repeat_purchase = excluded.repeat_purchase, updated_at = excluded.updated_at
 """
-SERVICE = """
-select code, name, kind, currency, prices, monthly_fee, metered, offered, names, repeat_purchase
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A service of the catalogue; money in minor units of `currency`.
+
+    `names` holds what it is called in languages in which it is not called `name`.
+    `prices` of a one-time service: `[{"duration_days": 30, "amount": 1299}]`. `metered` of a
+    subscription: `[{"unit": "kWh", "unit_price": 12}]`.
+    """
+
+    code: str
+    name: str
+    kind: str
+    currency: str
+    prices: list[dict[str, Any]]
+    monthly_fee: int | None
+    metered: list[dict[str, Any]]
+    offered: bool = True
+    names: dict[str, str] = field(default_factory=dict)
+    repeat_purchase: str = "extend"
+
+    def named(self, language: str) -> str:
+        """Return what it is called in a language, such as "es"."""
+        return self.names.get(language, self.name)
+
+
+SERVICE = f"""
+select {columns(Service)}
   from services
  where code = $1
 """
-SERVICES = """
-select code, name, kind, currency, prices, monthly_fee, metered, offered, names, repeat_purchase
+SERVICES = f"""
+select {columns(Service)}
   from services
  where offered order by code limit $1
 """
@@ -71,42 +98,6 @@ ORDER_COLUMNS = f"""
 select {columns(ServiceOrder, begins_at=BEGINS_AT)} from service_order_states
 """
 ORDER = ORDER_COLUMNS + " where id = $1"
-WANTED = """
-select id, customer, vin, service, duration_days, amount, currency from service_orders
- where id = any ($1)
-"""
-ORDERS = (
-    ORDER_COLUMNS
-    + """
- where ($1::uuid is null or customer = $1) and ($2::text is null or vin = $2)
-   and ($3::uuid is null or id < $3) order by id desc limit $4
-"""
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Service:
-    """A service of the catalogue; money in minor units of `currency`.
-
-    `names` holds what it is called in languages in which it is not called `name`.
-    `prices` of a one-time service: `[{"duration_days": 30, "amount": 1299}]`. `metered` of a
-    subscription: `[{"unit": "kWh", "unit_price": 12}]`.
-    """
-
-    code: str
-    name: str
-    kind: str
-    currency: str
-    prices: list[dict[str, Any]]
-    monthly_fee: int | None
-    metered: list[dict[str, Any]]
-    offered: bool = True
-    names: dict[str, str] = field(default_factory=dict)
-    repeat_purchase: str = "extend"
-
-    def named(self, language: str) -> str:
-        """Return what it is called in a language, such as "es"."""
-        return self.names.get(language, self.name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +111,19 @@ class WantedService:
     duration_days: int
     amount: int
     currency: str
+
+
+WANTED = f"""
+select {columns(WantedService)} from service_orders
+ where id = any ($1)
+"""
+ORDERS = (
+    ORDER_COLUMNS
+    + """
+ where ($1::uuid is null or customer = $1) and ($2::text is null or vin = $2)
+   and ($3::uuid is null or id < $3) order by id desc limit $4
+"""
+)
 
 
 class Services:

@@ -116,9 +116,26 @@ select $1, q.place, q.line_no, q.line_id, q.kind, q.reason, q.text, db_now()
     where k.report_id = $1 and k.place = q.place and k.kind = q.kind and k.text = q.text
       and k.released_by is distinct from 'reconciliation')
 """
-QUARANTINED: Final = """
-select q.report_id, q.place, q.line_no, q.kind, q.reason, q.text, q.found_at, q.released_at,
-       q.released_by, q.note
+
+
+@dataclass(frozen=True, slots=True)
+class QuarantinedRow:
+    """A line that could not be read, or contradicts what is stored, until it is released."""
+
+    report_id: UUID
+    place: int
+    line_no: int | None
+    kind: str
+    reason: str
+    text: str
+    found_at: datetime
+    released_at: datetime | None
+    released_by: str | None
+    note: str | None
+
+
+QUARANTINED: Final = f"""
+select {columns(QuarantinedRow, "q")}
   from quarantined_lines q join settlement_reports r on r.id = q.report_id
  where r.gateway = $1 and r.day = $2 order by q.report_id, q.place, q.found_at
 """
@@ -233,22 +250,6 @@ class Aside(NamedTuple):
     line_no: int | None
     line_id: str | None
     is_stored: bool
-
-
-@dataclass(frozen=True, slots=True)
-class QuarantinedRow:
-    """A line that could not be read, or contradicts what is stored, until it is released."""
-
-    report_id: UUID
-    place: int
-    line_no: int | None
-    kind: str
-    reason: str
-    text: str
-    found_at: datetime
-    released_at: datetime | None
-    released_by: str | None
-    note: str | None
 
 
 def late_part(part: str, late_of: date) -> str:

@@ -12,7 +12,7 @@ import asyncpg
 
 from caas.billing_database.connection import Connection, Database, Row
 from caas.billing_database.free_text import refuse_identifying
-from caas.billing_database.rows import read_all
+from caas.billing_database.rows import columns, read_all
 from caas.errors import NotFoundError, RefusedError
 from caas.rules.taxes import NEEDS_A_REASON, TAXED, Goods, TaxCategory
 
@@ -40,9 +40,28 @@ select r.market, r.goods, lower(r.valid) as first_day, upper(r.valid) as next_be
   join tax_rates r on r.market = sale.market and r.goods = $2
    and r.valid @> (db_now() at time zone m.zone)::date
 """
-MARKETS: Final = """
-select code, name, country, postcodes, zone, currency, simplified_up_to, buyer_tax_id,
-       documents_kept_years
+
+
+@dataclass(frozen=True, slots=True)
+class Market:
+    """Where we sell; `postcodes` are beginnings, none for all of the country.
+
+    `buyer_tax_id` says that a full invoice has the buyer's tax id.
+    """
+
+    code: str
+    name: str
+    country: str
+    postcodes: list[str]
+    zone: str
+    currency: str
+    simplified_up_to: int
+    buyer_tax_id: bool
+    documents_kept_years: int
+
+
+MARKETS: Final = f"""
+select {columns(Market)}
   from markets order by code
 """
 ADD_MARKET: Final = """
@@ -87,24 +106,6 @@ class InvalidTaxRateError(RefusedError):
     """The tax rate contradicts itself or what is there."""
 
     code = "invalid_tax_rate"
-
-
-@dataclass(frozen=True, slots=True)
-class Market:
-    """Where we sell; `postcodes` are beginnings, none for all of the country.
-
-    `buyer_tax_id` says that a full invoice has the buyer's tax id.
-    """
-
-    code: str
-    name: str
-    country: str
-    postcodes: list[str]
-    zone: str
-    currency: str
-    simplified_up_to: int
-    buyer_tax_id: bool
-    documents_kept_years: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

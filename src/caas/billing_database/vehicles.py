@@ -89,8 +89,22 @@ ADD_TO_STOCK: Final = """
 update vehicles set in_stock_since = db_now()
  where vin = $1 and state = 'sin asignar' and in_stock_since is null
 """
-HISTORY: Final = """
-select version, event, from_state, to_state, order_id, at from vehicle_events
+
+
+@dataclass(frozen=True, slots=True)
+class VehicleMoved:
+    """One move of a vehicle's history, and the order it was made for."""
+
+    version: int
+    event: str
+    from_state: str | None
+    to_state: str
+    order_id: UUID | None
+    at: datetime
+
+
+HISTORY: Final = f"""
+select {columns(VehicleMoved)} from vehicle_events
  where vin = $1 order by version
 """
 ASSIGN: Final = """
@@ -101,12 +115,26 @@ END: Final = """
 update vehicle_assignments set active = false, until = db_now(), ended_because = $2
  where vin = $1 and active returning order_id
 """
-ACTIVE: Final = """
-select vin, order_id, customer, since, until, ended_because from vehicle_assignments
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """Who has a vehicle, or had it until `until`."""
+
+    vin: str
+    order_id: UUID
+    customer: UUID
+    since: datetime
+    until: datetime | None
+    ended_because: str | None
+
+
+ACTIVE: Final = f"""
+select {columns(Assignment)} from vehicle_assignments
  where vin = $1 and active
 """
-ASSIGNMENTS: Final = """
-select vin, order_id, customer, since, until, ended_because from vehicle_assignments
+ASSIGNMENTS: Final = f"""
+select {columns(Assignment)} from vehicle_assignments
  where ($1::text is null or vin = $1) and ($2::uuid is null or customer = $2)
    and (not $3 or active) order by since desc, id desc limit $4
 """
@@ -127,30 +155,6 @@ class NewVehicle:
     price: Money
     public_key: bytes | None = None
     finished: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class VehicleMoved:
-    """One move of a vehicle's history, and the order it was made for."""
-
-    version: int
-    event: str
-    from_state: str | None
-    to_state: str
-    order_id: UUID | None
-    at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Assignment:
-    """Who has a vehicle, or had it until `until`."""
-
-    vin: str
-    order_id: UUID
-    customer: UUID
-    since: datetime
-    until: datetime | None
-    ended_because: str | None
 
 
 class Vehicles:

@@ -19,7 +19,7 @@ from caas.api.problems import Problem
 from caas.api.rooms import Api
 from caas.api.row_answers import answer_from
 from caas.api.texts import PersonName
-from caas.billing.buyers import checked_details
+from caas.billing.buyers import CHARS_MAX, checked_details
 from caas.billing_database.billing_details import (
     BillingDetailsRows,
     NewBillingDetails,
@@ -31,9 +31,11 @@ from caas.web.response import Response, json_response
 
 TAG: Final = "customers"
 
-Street = Annotated[str, Meta(min_length=1, max_length=200, pattern=WRITTEN_PATTERN)]
-Postcode = Annotated[str, Meta(min_length=1, max_length=20, pattern=WRITTEN_PATTERN)]
-City = Annotated[str, Meta(min_length=1, max_length=100, pattern=WRITTEN_PATTERN)]
+Street = Annotated[str, Meta(min_length=1, max_length=CHARS_MAX["street"], pattern=WRITTEN_PATTERN)]
+Postcode = Annotated[
+    str, Meta(min_length=1, max_length=CHARS_MAX["postcode"], pattern=WRITTEN_PATTERN)
+]
+City = Annotated[str, Meta(min_length=1, max_length=CHARS_MAX["city"], pattern=WRITTEN_PATTERN)]
 Country = Annotated[str, Meta(pattern=COUNTRY_PATTERN, description="ISO 3166, such as ES.")]
 TaxId = Annotated[
     str,

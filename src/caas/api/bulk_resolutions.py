@@ -22,7 +22,7 @@ from caas.api.row_answers import answer_from
 from caas.api.texts import Currency, Note
 from caas.billing_database.discrepancies import ProposedBulk
 from caas.billing_database.gateway_claims import GatewayClaim
-from caas.payment_processing.reconciliation.bulk import BulkRule
+from caas.payment_processing.reconciliation.bulk import RECEIPT_CHARS_MAX, BulkRule
 from caas.rules.discrepancies import DiscrepancyKind, Resolution
 from caas.web.response import Response, json_response
 
@@ -42,7 +42,7 @@ class ClaimBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """What became of a claim, with the provider's receipt."""
 
     status: Literal["sent", "accepted", "paid", "refused"]
-    receipt: Annotated[str, msgspec.Meta(min_length=1, max_length=200)] | None = None
+    receipt: Annotated[str, msgspec.Meta(min_length=1, max_length=RECEIPT_CHARS_MAX)] | None = None
     note: Note
 
 

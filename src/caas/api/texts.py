@@ -29,7 +29,12 @@ from caas.api.patterns import (
     VIN_PATTERN,
     WRITTEN_PATTERN,
 )
+from caas.billing.drafts import REASON_CHARS_MAX
+from caas.dual_control import NOTE_CHARS_MAX
 from caas.rules.money import AMOUNT_MAX, EXPONENTS, TOTAL_MAX
+from caas.rules.personal_data import EMAIL_CHARS_MAX, NAME_CHARS_MAX, PERSON_NAME_CHARS_MAX
+from caas.service_catalog import DURATION_DAYS_MAX
+from caas.service_catalog.usage import QUANTITY_MAX
 
 PositiveAmount = Annotated[
     int, Meta(gt=0, le=AMOUNT_MAX, description="Minor units of the currency (cents for EUR).")
@@ -76,11 +81,13 @@ EventType = Annotated[
         description="A type, such as payment.bank_confirms, or a source, such as payment.",
     ),
 ]
-Reason = Annotated[str, Meta(min_length=1, max_length=200, pattern=WRITTEN_PATTERN)]
+Reason = Annotated[str, Meta(min_length=1, max_length=REASON_CHARS_MAX, pattern=WRITTEN_PATTERN)]
 Reference = Annotated[str, Meta(pattern=REFERENCE_PATTERN)]
-Name = Annotated[str, Meta(min_length=1, max_length=120, pattern=WRITTEN_PATTERN)]
-PersonName = Annotated[str, Meta(min_length=1, max_length=200, pattern=WRITTEN_PATTERN)]
-Email = Annotated[str, Meta(min_length=3, max_length=254, pattern=EMAIL_PATTERN)]
+Name = Annotated[str, Meta(min_length=1, max_length=NAME_CHARS_MAX, pattern=WRITTEN_PATTERN)]
+PersonName = Annotated[
+    str, Meta(min_length=1, max_length=PERSON_NAME_CHARS_MAX, pattern=WRITTEN_PATTERN)
+]
+Email = Annotated[str, Meta(min_length=3, max_length=EMAIL_CHARS_MAX, pattern=EMAIL_PATTERN)]
 Language = Annotated[str, Meta(pattern=LANGUAGE_PATTERN)]
 LanguageCode = Annotated[
     str, Meta(pattern=LANGUAGE_CODE_PATTERN, description="ISO 639, such as es.")
@@ -89,7 +96,7 @@ Note = Annotated[
     str,
     Meta(
         min_length=1,
-        max_length=1000,
+        max_length=NOTE_CHARS_MAX,
         pattern=LINES_PATTERN,
         description="Lines of text.",
     ),
@@ -100,7 +107,7 @@ Vin = Annotated[
 ServiceCode = Annotated[str, Meta(pattern=SERVICE_CODE_PATTERN)]
 MonthKey = Annotated[str, Meta(pattern=MONTH_PATTERN, description="For example 2026-11.")]
 Unit = Annotated[str, Meta(min_length=1, max_length=40, pattern=WRITTEN_PATTERN)]
-UnitQuantity = Annotated[int, Meta(ge=-(10**9), le=10**9)]
+UnitQuantity = Annotated[int, Meta(ge=-QUANTITY_MAX, le=QUANTITY_MAX)]
 Moment = Annotated[datetime, Meta(tz=True)]
 Epoch = Annotated[int, Meta(ge=0, le=TOTAL_MAX)]
 Remark = Annotated[str, Meta(max_length=200, pattern=REMARK_PATTERN)]
@@ -113,7 +120,7 @@ Instant = Annotated[
 ]
 Signature = Annotated[str, Meta(pattern=SIGNATURE_PATTERN, description="Base64.")]
 PublicKey = Annotated[str, Meta(pattern=PUBLIC_KEY_PATTERN, description="Base64.")]
-Days = Annotated[int, Meta(ge=1, le=3660)]
+Days = Annotated[int, Meta(ge=1, le=DURATION_DAYS_MAX)]
 
 
 class MoneyBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -172,13 +172,11 @@ class Accounts:
 
     async def by_login(self, login: str) -> list[Account]:
         """Return the accounts that a login, or a customer's e-mail address, may stand for."""
-        rows = await self._database.fetch(BY_LOGIN, login.lower(), SAME_ADDRESS_MAX)
-        return [Account(**{**row, "role": Role(row["role"])}) for row in rows]
+        return await read_all(Account, self._database, BY_LOGIN, login.lower(), SAME_ADDRESS_MAX)
 
     async def get(self, account_id: UUID) -> Account | None:
         """Return an account, None when there is none or it is disabled."""
-        row = await self._database.fetchrow(ONE, account_id)
-        return None if row is None else Account(**{**row, "role": Role(row["role"])})
+        return await read_one(Account, self._database, ONE, account_id)
 
     async def others(self, accounts: Sequence[UUID], *, since: datetime) -> list[OtherAccount]:
         """Return those of these customers' accounts whose password is older than `since`."""
@@ -206,8 +204,7 @@ class Accounts:
 
     async def staff(self) -> list[StaffMember]:
         """Return every account of staff, the disabled ones too."""
-        rows = await self._database.fetch(STAFF)
-        return [StaffMember(**{**row, "role": Role(row["role"])}) for row in rows]
+        return await read_all(StaffMember, self._database, STAFF)
 
     async def set_password(
         self, account_id: UUID, password_hash: str, *, within: Connection

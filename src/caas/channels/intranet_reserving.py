@@ -29,13 +29,12 @@ from caas.errors import CaasError, RefusedError
 from caas.payment_processing import PaymentRequest
 from caas.rules.locales import LOCALES
 from caas.rules.money import Money
+from caas.rules.personal_data import EMAIL_CHARS_MAX, PERSON_NAME_CHARS_MAX
 from caas.rules.vehicle_states import VehicleState
 from caas.web.forms import filled
 from caas.web.response import Response
 
 REFUSED: Final = 422
-NAME_CHARS_MAX: Final = 200
-EMAIL_CHARS_MAX: Final = 254
 DEPOSIT_SUGGESTED: Final = 50_000
 """500 euros: what the form proposes, in minor units; sales may ask for another deposit. Left empty,
 it is what is shown before it counts."""
@@ -127,7 +126,7 @@ async def _reserved(
 
 
 def _read(visit: Visit, vehicle: Vehicle) -> ReservationForm:
-    name = filled(visit.form, "name", chars_max=NAME_CHARS_MAX)
+    name = filled(visit.form, "name", chars_max=PERSON_NAME_CHARS_MAX)
     email = filled(visit.form, "email", chars_max=EMAIL_CHARS_MAX)
     language = visit.form.get("language", "")
     is_left = not visit.form.get("deposit", "").strip()

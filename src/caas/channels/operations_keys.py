@@ -24,13 +24,13 @@ from caas.channels.rooms import Channels
 from caas.channels.sending_once import new_key
 from caas.channels.visit import Visit
 from caas.errors import RefusedError
+from caas.rules.personal_data import NAME_CHARS_MAX
 from caas.rules.scopes import Scope
 from caas.web.forms import filled
 from caas.web.response import Response, see_other
 
 KEY_BYTES: Final = 32
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-DEALERSHIP_CHARS_MAX: Final = 120
 PATH: Final = "/operations/keys"
 
 
@@ -52,7 +52,7 @@ async def make(channels: Channels, visit: Visit) -> Response:
 
     async def act() -> None:
         name = filled(visit.form, "name", chars_max=64) or ""
-        dealership = filled(visit.form, "dealership", chars_max=DEALERSHIP_CHARS_MAX)
+        dealership = filled(visit.form, "dealership", chars_max=NAME_CHARS_MAX)
         made.append(await _made(channels, visit, name, scopes, dealership))
 
     reply = await acted(channels, visit, PATH, act)

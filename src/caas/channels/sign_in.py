@@ -25,10 +25,10 @@ from caas.channels.passwords import WeakPasswordError
 from caas.channels.rooms import Channels
 from caas.channels.visit import LANGUAGE, LANGUAGE_SECONDS, Visit, cookie
 from caas.rules.locales import LOCALES
+from caas.rules.personal_data import EMAIL_CHARS_MAX
 from caas.web.forms import filled
 from caas.web.response import Response, is_own_path, see_other
 
-LOGIN_CHARS_MAX: Final = 254
 REFUSED: Final = 422
 
 
@@ -60,7 +60,7 @@ async def sign_in_form(channels: Channels, visit: Visit) -> Response:
 
 async def sign_in(channels: Channels, visit: Visit) -> Response:
     """Sign somebody in who knows the password."""
-    login = (filled(visit.form, "login", chars_max=LOGIN_CHARS_MAX) or "").lower()
+    login = (filled(visit.form, "login", chars_max=EMAIL_CHARS_MAX) or "").lower()
     next_path = _next(visit.form)
     this_try = await tries.begin(channels, visit, login)
     candidates = await channels.accounts.by_login(login)
@@ -120,7 +120,7 @@ async def forgotten_form(channels: Channels, visit: Visit) -> Response:
 
 async def forgotten(channels: Channels, visit: Visit) -> Response:
     """Have a link sent, if the address is a customer's; nothing here depends on whether it is."""
-    email = filled(visit.form, "email", chars_max=LOGIN_CHARS_MAX)
+    email = filled(visit.form, "email", chars_max=EMAIL_CHARS_MAX)
     if email is not None:
         await channels.rooms.access_links.ask(email, asked_from=visit.address)
         channels.rooms.open_work.wake()

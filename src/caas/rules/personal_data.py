@@ -14,6 +14,10 @@ from collections.abc import Mapping
 from typing import Final
 
 MASK: Final = "[removed]"
+PERSON_NAME_CHARS_MAX: Final = 200
+NAME_CHARS_MAX: Final = 120
+"""Of what is no person: a model, a dealership, a document."""
+EMAIL_CHARS_MAX: Final = 254
 PERSONAL_KEYS: Final = frozenset({
     "name", "first_name", "last_name", "full_name", "cardholder_name", "email", "receipt_email",
     "customer_email", "phone", "customer_phone", "billing_details", "customer_details", "shipping",

@@ -151,11 +151,14 @@ class Workbench(ReportReading):
         )
 
     def take_fresh(self, report: str) -> None:
-        """Add the fresh lines of a report, behind those that were there before."""
+        """Add the fresh lines of a report, behind those that were there before.
+
+        Their rank is their place, and follows from their numbers: they need not be sorted here.
+        """
         before = int(self._one("from report_lines select coalesce(max(rank), 0)"))
         self._connection.execute(
             "insert into report_lines by name from fresh_lines select *, 'new' as standing,"
-            " 1 as counts, ? as report, ? + line_no as rank order by line_no",
+            " 1 as counts, ? as report, ? + line_no as rank",
             [report, before],
         )
 

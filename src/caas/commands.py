@@ -41,7 +41,7 @@ class ExitStatus(IntEnum):
 
 _MEANINGS: Final = {
     ExitStatus.DONE: "done",
-    ExitStatus.FINDINGS: "done, and something is wrong: a broken law, a failed scene, an open day",
+    ExitStatus.FINDINGS: "done, and something is wrong: a failed check or scenario, an open day",
     ExitStatus.USAGE: "wrong usage: an unknown command, option or value; nothing was started",
     ExitStatus.ENVIRONMENT: "the environment does not allow it, or did not answer: a setting, a "
     "port, a server",
